@@ -1,0 +1,97 @@
+"""Boxes: float32 xyxy, half-open, in pixels of the image named beside them.
+
+The offsets are those of SSD (Liu et al. 2016, section 2.2) with its usual variances.
+"""
+
+import numpy as np
+
+from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray
+
+EPSILON_PX2 = np.float32(1e-9)
+CENTER_VARIANCE = 0.1
+SIZE_VARIANCE = 0.2
+MAX_LOG_RATIO = 4.0
+"""Decoded sides stay below e^4 = 55 times the anchor's, so that a wild output cannot overflow."""
+
+
+def area(boxes_xyxy: FloatArray) -> FloatArray:
+    """Area in px^2 of each box, (..., 4) -> (...); 0 for boxes turned inside out."""
+    width = np.maximum(boxes_xyxy[..., 2] - boxes_xyxy[..., 0], 0)
+    height = np.maximum(boxes_xyxy[..., 3] - boxes_xyxy[..., 1], 0)
+    product: FloatArray = width * height
+    return product
+
+
+def pairwise_iou(a: FloatArray, b: FloatArray) -> FloatArray:
+    """IoU of every box in a (N, 4) with every box in b (M, 4), xyxy -> (N, M); 0 where both are empty."""
+    left = np.maximum(a[:, None, 0], b[:, 0])
+    top = np.maximum(a[:, None, 1], b[:, 1])
+    right = np.minimum(a[:, None, 2], b[:, 2])
+    bottom = np.minimum(a[:, None, 3], b[:, 3])
+    overlap = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)  # (N, M)
+    union = area(a)[:, None] + area(b) - overlap
+    iou: FloatArray = np.minimum(overlap / np.maximum(union, EPSILON_PX2), 1)
+    return iou
+
+
+def encode_offsets(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray) -> FloatArray:
+    """Offsets (dx, dy, log dw, log dh) over their variances that turn each anchor into its box, (N, 4) -> (N, 4).
+
+    Raises: ValueError if a box or an anchor has no area.
+    """
+    box_wh, anchor_wh = _sides(boxes_xyxy), _sides(anchors_xyxy)
+    if (box_wh <= 0).any() or (anchor_wh <= 0).any():
+        raise ValueError("boxes and anchors must have an area; clean the boxes before encoding")
+    shift = (_centers(boxes_xyxy) - _centers(anchors_xyxy)) / anchor_wh / CENTER_VARIANCE
+    scale = np.log(box_wh / anchor_wh) / SIZE_VARIANCE
+    return np.concatenate([shift, scale], axis=-1).astype(np.float32)
+
+
+def decode_offsets(offsets: FloatArray, anchors_xyxy: FloatArray) -> FloatArray:
+    """Inverse of encode_offsets: (N, 4) offsets on (N, 4) anchors -> (N, 4) xyxy."""
+    anchor_wh = _sides(anchors_xyxy)
+    center = _centers(anchors_xyxy) + offsets[..., :2] * CENTER_VARIANCE * anchor_wh
+    half_wh = anchor_wh * np.exp(np.minimum(offsets[..., 2:] * SIZE_VARIANCE, MAX_LOG_RATIO)) / 2
+    return np.concatenate([center - half_wh, center + half_wh], axis=-1).astype(np.float32)
+
+
+def clip(boxes_xyxy: FloatArray, image_hw: tuple[int, int]) -> FloatArray:
+    """The part of each box (N, 4) inside an image of (height, width) px."""
+    height, width = image_hw
+    limit = np.array([width, height, width, height], np.float32)
+    return np.clip(boxes_xyxy, np.float32(0), limit)
+
+
+def nms(
+    boxes_xyxy: FloatArray,
+    scores: FloatArray,
+    iou_threshold: float,
+    *,
+    class_ids: IntArray | None = None,
+) -> IntArray:
+    """Greedy non-maximum suppression: indices of the kept boxes, best first; ties keep the lower index.
+
+    A box falls when a better one overlaps it by more than the threshold; with class_ids (N,) only one of its own class.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked = boxes_xyxy[order]
+    # The threshold is compared in float64, as torchvision does: float32(0.3) is above 0.3.
+    rivals: BoolArray = pairwise_iou(ranked, ranked).astype(np.float64) > iou_threshold
+    if class_ids is not None:
+        ranked_ids = class_ids[order]
+        rivals &= ranked_ids[:, None] == ranked_ids
+    kept = np.ones(len(order), np.bool_)
+    for rank in range(len(order)):
+        if kept[rank]:
+            kept[rank + 1 :] &= ~rivals[rank, rank + 1 :]
+    return order[kept].astype(np.int64)
+
+
+def _sides(boxes_xyxy: FloatArray) -> FloatArray:
+    sides: FloatArray = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
+    return sides
+
+
+def _centers(boxes_xyxy: FloatArray) -> FloatArray:
+    centers: FloatArray = (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) / 2
+    return centers

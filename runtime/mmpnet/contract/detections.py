@@ -1,0 +1,73 @@
+"""What a detector says of one frame, and how candidates become it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmpnet.contract.arrays import FloatArray, IntArray
+from mmpnet.contract.boxes import nms
+from mmpnet.contract.preprocess import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Lowest score kept, largest IoU two kept boxes of one class may share, most boxes per frame.
+
+    Raises: ValueError if conf or iou is outside [0, 1] or max_det is below 1.
+    """
+
+    conf: float = 0.4
+    iou: float = 0.5
+    max_det: int = 100
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.conf <= 1 or not 0 <= self.iou <= 1:
+            raise ValueError(f"conf and iou must be in [0, 1], got conf={self.conf}, iou={self.iou}")
+        if self.max_det < 1:
+            raise ValueError(f"max_det must be at least 1, got {self.max_det}")
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """One frame's objects, best first: xyxy (N, 4) in source-frame px, score (N,) in [0, 1], class_id (N,).
+
+    Raises: ValueError if the shapes disagree, a number is not finite, or the order is not best first.
+    """
+
+    xyxy: FloatArray
+    score: FloatArray
+    class_id: IntArray
+
+    def __post_init__(self) -> None:
+        count = len(self.score)
+        if self.xyxy.shape != (count, 4) or self.class_id.shape != (count,) or self.score.ndim != 1:
+            raise ValueError(
+                f"xyxy must be ({count}, 4) and class_id ({count},), "
+                f"got {self.xyxy.shape}, {self.class_id.shape} and score {self.score.shape}"
+            )
+        if not np.isfinite(self.xyxy).all() or not np.isfinite(self.score).all():
+            raise ValueError("boxes and scores must be finite")
+        if (self.score[1:] > self.score[:-1]).any():
+            raise ValueError("detections must stand best first")
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+def select_detections(
+    boxes_xyxy: FloatArray,
+    scores: FloatArray,
+    class_ids: IntArray,
+    *,
+    placement: Placement,
+    thresholds: Thresholds,
+) -> Detections:
+    """Threshold, class-aware NMS in input px, best max_det, back to the frame: (K, 4), (K,), (K,) -> Detections."""
+    confident = scores >= thresholds.conf
+    boxes_xyxy, scores, class_ids = boxes_xyxy[confident], scores[confident], class_ids[confident]
+    kept = nms(boxes_xyxy, scores, thresholds.iou, class_ids=class_ids)[: thresholds.max_det]
+    return Detections(
+        xyxy=placement.to_frame(boxes_xyxy[kept]),
+        score=scores[kept],
+        class_id=class_ids[kept],
+    )

@@ -1,0 +1,87 @@
+"""Picture files in, picture files out; a damaged file is an error, never half a picture."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import MmpnetError, OutputError, SourceError
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+_JPEG_START = b"\xff\xd8\xff"
+_JPEG_MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
+
+
+def read_picture(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8Array:
+    """Pixels (H, W, 3) BGR uint8, turned upright as its EXIF says.
+
+    Raises: `error` if the file is missing, not a picture, or cut short (OpenCV would fill the rest with grey).
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as reason:
+        raise error(f"{path}: cannot be read ({reason.strerror}); expected a picture file") from reason
+    if is_truncated(content):
+        raise error(f"{path}: the picture is cut short after {len(content)} bytes; copy or download it again")
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if pixels is None:
+        raise error(f"{path}: is not a picture that OpenCV can read ({len(content)} bytes); expected JPEG, PNG, ...")
+    return np.asarray(pixels, np.uint8)
+
+
+def write_picture(path: Path, frame_bgr: UInt8Array) -> None:
+    """Write a picture beside its place, read it back, then rename it there.
+
+    Raises: OutputError if OpenCV does not know the suffix, the folder is missing, or the file cannot be read back.
+    """
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        known = " ".join(sorted(PICTURE_SUFFIXES))
+        raise OutputError(f"{path}: unknown picture suffix {path.suffix or '(none)'}; expected one of {known}")
+    encoded, content = cv2.imencode(path.suffix.lower(), frame_bgr)
+    if not encoded:
+        raise OutputError(f"{path}: OpenCV cannot encode {path.suffix}; choose .jpg or .png")
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        partial.write_bytes(content.tobytes())
+        read_picture(partial, error=OutputError)
+        partial.replace(path)
+    except OSError as reason:
+        raise OutputError(f"{path}: cannot be written ({reason.strerror})") from reason
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def is_truncated(content: bytes) -> bool:
+    """Whether a JPEG or PNG ends before its end marker; other formats are left to their decoder."""
+    if content.startswith(_PNG_START):
+        return _PNG_END not in content[-64:] and _PNG_END not in content
+    if content.startswith(_JPEG_START):
+        return not _jpeg_ends(content)
+    return False
+
+
+def _jpeg_ends(content: bytes) -> bool:
+    """Walk a JPEG's segments (ISO 10918-1, annex B) up to its end-of-image marker."""
+    position = 2
+    while position + 2 <= len(content):
+        if content[position] != 0xFF:
+            return True  # not a well-formed JPEG: whether it can be shown is the decoder's to say
+        marker = content[position + 1]
+        if marker == 0xD9:
+            return True
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if position + 4 > len(content):
+            return False
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+        if marker == 0xDA:
+            found = _JPEG_MARKER_IN_SCAN.search(content, position)
+            if found is None:
+                return False
+            position = found.end() - 2
+    return False

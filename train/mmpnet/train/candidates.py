@@ -1,0 +1,73 @@
+"""The network as it is deployed: letterboxed bytes in, the best boxes out. Evaluation and export share it."""
+
+import torch
+from torch import Tensor, nn
+
+from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.boxes import CENTER_VARIANCE, MAX_LOG_RATIO, SIZE_VARIANCE
+from mmpnet.contract.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
+from mmpnet.train.model import MmpNet
+
+TOP_K = 400
+"""Candidates per picture that leave the network; fewer than 400 of 24,000 anchors ever matter before NMS."""
+
+
+class InputNormalisation(nn.Module):
+    """Letterboxed uint8 BGR (B, H, W, 3) -> normalised float RGB (B, 3, H, W)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        std = torch.tensor(IMAGENET_STD_RGB).view(3, 1, 1)
+        mean = torch.tensor(IMAGENET_MEAN_RGB).view(3, 1, 1)
+        self.register_buffer("scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("shift", mean / std, persistent=False)
+        self.scale: Tensor
+        self.shift: Tensor
+
+    def forward(self, images_bgr: Tensor) -> Tensor:
+        rgb = images_bgr.permute(0, 3, 1, 2).flip(1)  # (B, 3, H, W)
+        return rgb.to(self.scale.dtype) * self.scale - self.shift
+
+
+class CandidateNet(nn.Module):
+    """MmpNet between normalisation and box decoding.
+
+    Letterboxed uint8 BGR (B, H, W, 3) -> boxes (B, K, 4) xyxy in input px, scores (B, K) in [0, 1] best first, and
+    class ids (B, K); K = min(top_k, anchors). Only the K best anchors are decoded.
+
+    Raises: ValueError if the input size does not fit the stride or the network has no box regression.
+    """
+
+    def __init__(
+        self, network: MmpNet, anchors: AnchorSpec, input_hw: tuple[int, int], *, top_k: int = TOP_K
+    ) -> None:
+        super().__init__()
+        if network.predict.out_channels // (network.num_sizes * network.num_aspect_ratios) != network.num_classes + 4:
+            raise ValueError("a network trained without box regression gives no boxes")
+        self.normalise = InputNormalisation()
+        self.network = network
+        boxes = torch.from_numpy(anchors.boxes_xyxy(input_hw)).t().contiguous()  # (4, A)
+        self.register_buffer("anchors_xyxy", boxes, persistent=False)
+        self.anchors_xyxy: Tensor
+        self.top_k = min(top_k, boxes.shape[1])
+
+    def forward(self, images_bgr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        output = self.network(self.normalise(images_bgr)).float().flatten(2)  # (B, C, A)
+        probabilities = output[:, : self.network.num_classes].softmax(dim=1)
+        best, class_ids = probabilities[:, 1:].max(dim=1)  # (B, A)
+        scores, picked = best.topk(self.top_k, dim=1)  # (B, K)
+        class_ids = class_ids.gather(1, picked) + 1
+        rows = picked[:, None, :].expand(-1, 4, -1)  # (B, 4, K)
+        offsets = output[:, self.network.num_classes :].gather(2, rows)
+        anchors = self.anchors_xyxy[:, picked].transpose(0, 1)  # (B, 4, K)
+        boxes = decode_offsets(offsets.transpose(1, 2), anchors.transpose(1, 2))
+        return boxes, scores, class_ids
+
+
+def decode_offsets(offsets: Tensor, anchors_xyxy: Tensor) -> Tensor:
+    """`mmpnet.contract.boxes.decode_offsets` as differentiable torch, (..., 4) -> (..., 4); a test pins the two."""
+    anchor_wh = anchors_xyxy[..., 2:] - anchors_xyxy[..., :2]
+    anchor_center = (anchors_xyxy[..., 2:] + anchors_xyxy[..., :2]) / 2
+    center = anchor_center + offsets[..., :2] * CENTER_VARIANCE * anchor_wh
+    half_wh = anchor_wh * (offsets[..., 2:] * SIZE_VARIANCE).clamp(max=MAX_LOG_RATIO).exp() / 2
+    return torch.cat([center - half_wh, center + half_wh], dim=-1)

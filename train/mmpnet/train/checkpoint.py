@@ -1,0 +1,148 @@
+"""Checkpoints: tensors and plain values only, so that `torch.load(weights_only=True)` opens them; renamed into place."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from mmpnet.contract.errors import CheckpointError, OutputError
+from mmpnet.train.config import ModelConfig, TrainConfig, from_plain
+from mmpnet.train.model import MmpNet
+
+FORMAT = "mmpnet-checkpoint"
+SCHEMA = 1
+
+
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where weights come from, and how good they were when they were written."""
+
+    mmpnet_version: str
+    git_commit: str | None
+    train_name: str
+    train_sha256: str
+    train_images: int
+    val_name: str | None
+    val_sha256: str | None
+    val_images: int
+    epochs_done: int
+    seed: int
+    evaluation: dict[str, float | int | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a run needs to go on: everything but the deployable weights, and how far it is."""
+
+    epoch: int
+    batch: int
+    best: float
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    loss_sums: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A file's content: `ema` are the weights to deploy; `progress` is only in last.pth."""
+
+    model: ModelConfig
+    train: TrainConfig
+    provenance: Provenance
+    ema: dict[str, Tensor]
+    progress: Progress | None
+
+    def network(self) -> MmpNet:
+        """The deployable network, in evaluation mode on the CPU."""
+        network = self.model.build()
+        network.load_state_dict(self.ema)
+        return network.eval()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write beside, then rename: a reader never sees half a file.
+
+    Raises: OutputError if the folder cannot be written.
+    """
+    progress = checkpoint.progress
+    content = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "model": msgspec.to_builtins(checkpoint.model),
+        "train": msgspec.to_builtins(checkpoint.train),
+        "provenance": msgspec.to_builtins(checkpoint.provenance),
+        "ema": checkpoint.ema,
+        "progress": None
+        if progress is None
+        else {
+            "epoch": progress.epoch,
+            "batch": progress.batch,
+            "best": progress.best,
+            "weights": progress.weights,
+            "optimizer": progress.optimizer,
+            "loss_sums": list(progress.loss_sums),
+        },
+    }
+    partial = path.with_name(path.name + ".partial")
+    try:
+        torch.save(content, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"{path}: checkpoint cannot be written ({error}); free space, or choose another --out") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint that mmp-train wrote.
+
+    Raises: CheckpointError if the file is missing, damaged, not a checkpoint of ours, or of another schema.
+    """
+    content = _load_dict(path)
+    if content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: is a torch file but not an mmpnet checkpoint; expected last.pth or best.pth from mmp-train "
+            "(course checkpoints are not supported, see docs/adr/0004)"
+        )
+    if content.get("schema") != SCHEMA:
+        raise CheckpointError(f"{path}: checkpoint schema {content.get('schema')}, expected {SCHEMA}; train it again")
+    try:
+        progress = content["progress"]
+        checkpoint = Checkpoint(
+            model=from_plain(content["model"], ModelConfig, path=path),
+            train=from_plain(content["train"], TrainConfig, path=path),
+            provenance=from_plain(content["provenance"], Provenance, path=path),
+            ema=content["ema"],
+            progress=None
+            if progress is None
+            else Progress(**{**progress, "loss_sums": tuple(progress["loss_sums"])}),
+        )
+        checkpoint.network()
+    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: checkpoint is damaged ({' '.join(str(error).split())[:160]})") from error
+    return checkpoint
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load_dict(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; expected last.pth or best.pth from mmp-train")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a bad file
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(
+            f"{path}: torch cannot open it as a checkpoint ({type(error).__name__}: {reason}); "
+            "expected last.pth or best.pth from mmp-train"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected an mmpnet checkpoint")
+    return content

@@ -1,0 +1,149 @@
+"""mmp-train: learn to find people (or anything with boxes) from labelled pictures."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from click.core import ParameterSource
+
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, show_version
+from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX, TrainConfig
+from mmpnet.train.loader import Assignment
+from mmpnet.train.losses import Negatives
+from mmpnet.train.runs import new_folder, resume_run, start_run, validation_path
+
+_RESUMABLE_FLAGS = frozenset({"resume", "device", "workers"})
+
+
+def _joined(numbers: tuple[float, ...]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)
+
+
+def _numbers(text: str, flag: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{flag} {text!r}: expected numbers with commas, such as 16,32,64") from None
+
+
+def _group_weight(text: str) -> tuple[str, float]:
+    pattern, _, weight = text.rpartition("=")
+    try:
+        return pattern, float(weight)
+    except ValueError:
+        raise typer.BadParameter(f"--group-weight {text!r}: expected PATTERN=WEIGHT, such as coco=1.5") from None
+
+
+def _refuse_other_flags(context: typer.Context) -> None:
+    given = [
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and name not in _RESUMABLE_FLAGS
+    ]
+    if given:
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise typer.BadParameter(
+            f"{flags}: a resumed run keeps its settings; only --device and --workers go with --resume"
+        )
+
+
+app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    data: Annotated[Path | None, typer.Option(help="COCO JSON, or a folder with train.json and val.json.")] = None,
+    val: Annotated[Path | None, typer.Option(help="COCO JSON to watch; default: val.json of the folder.")] = None,
+    weights: Annotated[
+        str, typer.Option(help="Backbone: `imagenet` (torchvision's download), a state dict FILE, or `none`.")
+    ] = "imagenet",
+    epochs: Annotated[int, typer.Option(min=1)] = 60,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 32,
+    imgsz: Annotated[str, typer.Option(help="Input size in px: N or HEIGHTxWIDTH.")] = "320",
+    lr: Annotated[float, typer.Option(help="Learning rate of the head.")] = 1.5e-3,
+    backbone_lr: Annotated[float, typer.Option(help="Learning rate of the backbone.")] = 4e-4,
+    weight_decay: Annotated[float, typer.Option(help="Of convolution kernels.")] = 0.02,
+    warmup_steps: Annotated[int, typer.Option(min=0, help="Steps of linear warm-up.")] = 100,
+    ema_decay: Annotated[float, typer.Option(help="Decay of the averaged weights that are saved.")] = 0.998,
+    max_grad_norm: Annotated[float, typer.Option(help="Longer gradients are shortened to this.")] = 10.0,
+    negatives: Annotated[
+        Negatives, typer.Option(help="How background anchors enter the loss.")
+    ] = "focal",
+    neg_ratio: Annotated[float, typer.Option(min=0, help="Negatives per positive, for hard and random.")] = 3.0,
+    assignment: Annotated[Assignment, typer.Option(help="Which anchors learn a box.")] = "adaptive",
+    box_weight: Annotated[float, typer.Option(min=0, help="Weight of the GIoU box loss.")] = 2.0,
+    sizes: Annotated[str, typer.Option(help="Anchor sizes sqrt(w*h) in input px.")] = _joined(DEFAULT_SIZES_PX),
+    ratios: Annotated[str, typer.Option(help="Anchor aspect ratios h/w.")] = _joined(DEFAULT_ASPECT_RATIOS),
+    stride: Annotated[int, typer.Option(help="Stride of the label grid: 8 or 16.")] = 8,
+    channels: Annotated[int, typer.Option(min=1, help="Channels of the top-down path.")] = 96,
+    width_mult: Annotated[float, typer.Option(help="Width of the backbone.")] = 1.0,
+    freeze: Annotated[int, typer.Option(min=0, help="First backbone blocks (of 18) kept as loaded.")] = 0,
+    group_weight: Annotated[
+        list[str] | None,
+        typer.Option(help="PATTERN=WEIGHT: draw pictures of a matching group or source more or less often."),
+    ] = None,
+    eval_every: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    amp: Annotated[bool, typer.Option(help="bfloat16 autocast where the device computes it in hardware.")] = True,
+    workers: Annotated[int | None, typer.Option(min=0, help="Loader processes; default: cores, at most 8.")] = None,
+    name: Annotated[str | None, typer.Option(help="Run folder below --project; default: train, train2, ...")] = None,
+    project: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    resume: Annotated[
+        Path | None, typer.Option(help="Run folder or last.pth: go on with that run as it was configured.")
+    ] = None,
+    show_the_version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train MmpNet on labelled pictures; leaves last.pth, best.pth, results.csv and config.json in the run folder."""
+    with exit_on_error():
+        worker_count = min(os.cpu_count() or 1, 8) if workers is None else workers
+        if resume is not None:
+            _refuse_other_flags(context)
+            resume_run(resume, device=device, workers=worker_count)
+            return
+        if data is None:
+            raise typer.BadParameter("give --data (a COCO JSON or a folder), or --resume with a run folder")
+        config = TrainConfig(
+            data=str(data.resolve()),
+            val=validation_path(data, val),
+            weights=weights if weights in ("imagenet", "none") else str(Path(weights).resolve()),
+            epochs=epochs,
+            batch=batch,
+            imgsz=parse_size_hw(imgsz),
+            lr=lr,
+            backbone_lr=backbone_lr,
+            weight_decay=weight_decay,
+            warmup_steps=warmup_steps,
+            ema_decay=ema_decay,
+            max_grad_norm=max_grad_norm,
+            negatives=negatives,
+            neg_ratio=neg_ratio,
+            assignment=assignment,
+            box_weight=box_weight,
+            sizes_px=_numbers(sizes, "--sizes"),
+            aspect_ratios=_numbers(ratios, "--ratios"),
+            stride=stride,
+            channels=channels,
+            width_mult=width_mult,
+            freeze=freeze,
+            group_weights=tuple(_group_weight(text) for text in group_weight or ()),
+            eval_every=eval_every,
+            seed=seed,
+            device=device,
+            amp=amp,
+            workers=worker_count,
+        )
+        try:
+            config.validate()
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        start_run(config, new_folder(project, name))
+
+
+def main() -> None:
+    """Entry point of mmp-train."""
+    app()

@@ -1,0 +1,129 @@
+"""What a checkpoint says of its network, and what a run was asked to do: plain values, read back strictly."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.errors import CheckpointError
+from mmpnet.contract.preprocess import Letterbox
+from mmpnet.train.loader import Assignment
+from mmpnet.train.losses import Negatives
+from mmpnet.train.model import BACKBONE_BLOCKS, MmpNet
+
+DEFAULT_SIZES_PX = (16.0, 32.0, 64.0, 128.0, 224.0)
+DEFAULT_ASPECT_RATIOS = (0.8, 1.7, 3.2)
+
+_T = TypeVar("_T")
+
+
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything needed to build the network again: anchors, classes (index 0 is background), widths, input."""
+
+    sizes_px: tuple[float, ...]
+    aspect_ratios: tuple[float, ...]
+    stride: int
+    class_names: tuple[str, ...]
+    input_hw: tuple[int, int]
+    pad_value: int = 114
+    channels: int = 96
+    width_mult: float = 1.0
+    box_regression: bool = True
+
+    @property
+    def anchors(self) -> AnchorSpec:
+        return AnchorSpec(sizes_px=self.sizes_px, aspect_ratios=self.aspect_ratios, stride=self.stride)
+
+    @property
+    def letterbox(self) -> Letterbox:
+        return Letterbox(input_hw=self.input_hw, pad_value=self.pad_value)
+
+    def build(self) -> MmpNet:
+        """A network of this shape, weights not yet trained."""
+        return MmpNet(
+            len(self.sizes_px),
+            len(self.aspect_ratios),
+            num_classes=len(self.class_names),
+            box_regression=self.box_regression,
+            stride=self.stride,
+            channels=self.channels,
+            width_mult=self.width_mult,
+        )
+
+
+class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One run's settings. Learning rates are those after warm-up; both fall to zero along a cosine."""
+
+    data: str
+    val: str | None
+    weights: str
+    epochs: int
+    batch: int
+    imgsz: tuple[int, int]
+    lr: float
+    backbone_lr: float
+    weight_decay: float
+    warmup_steps: int
+    ema_decay: float
+    max_grad_norm: float
+    negatives: Negatives
+    neg_ratio: float
+    assignment: Assignment
+    box_weight: float
+    sizes_px: tuple[float, ...]
+    aspect_ratios: tuple[float, ...]
+    stride: int
+    channels: int
+    width_mult: float
+    freeze: int
+    group_weights: tuple[tuple[str, float], ...]
+    eval_every: int
+    seed: int
+    device: str
+    amp: bool
+    workers: int
+
+    def validate(self) -> None:
+        """Raises: ValueError naming the first setting that is out of range."""
+        at_least_one = {"epochs": self.epochs, "batch": self.batch, "eval-every": self.eval_every}
+        for name, value in at_least_one.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        positive = {"lr": self.lr, "backbone-lr": self.backbone_lr, "max-grad-norm": self.max_grad_norm}
+        for name, number in positive.items():
+            if not 0 < number < float("inf"):
+                raise ValueError(f"{name} must be above 0, got {number}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema-decay must be in [0, 1), got {self.ema_decay}")
+        if not 0 <= self.freeze <= BACKBONE_BLOCKS:
+            raise ValueError(f"freeze must be between 0 and {BACKBONE_BLOCKS} backbone blocks, got {self.freeze}")
+        if self.freeze and self.weights == "none":
+            raise ValueError("freeze keeps backbone weights as loaded, but weights is none; give --weights or --freeze 0")
+        if min(self.weight_decay, self.warmup_steps, self.neg_ratio, self.box_weight, self.workers, self.seed) < 0:
+            raise ValueError("weight-decay, warmup-steps, neg-ratio, box-weight, workers and seed must not be negative")
+        anchors = AnchorSpec(sizes_px=self.sizes_px, aspect_ratios=self.aspect_ratios, stride=self.stride)
+        anchors.grid_hw(self.imgsz)
+
+    def model(self, class_names: tuple[str, ...]) -> ModelConfig:
+        """The network this run trains, for a data set's classes."""
+        return ModelConfig(
+            sizes_px=self.sizes_px,
+            aspect_ratios=self.aspect_ratios,
+            stride=self.stride,
+            class_names=class_names,
+            input_hw=self.imgsz,
+            channels=self.channels,
+            width_mult=self.width_mult,
+        )
+
+
+def from_plain(value: Any, kind: type[_T], *, path: Path) -> _T:
+    """Plain dicts and lists, as a checkpoint holds them, back into a config.
+
+    Raises: CheckpointError naming the file and the field that does not fit.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{path}: {kind.__name__} does not fit this version of mmpnet: {error}") from error

@@ -1,0 +1,36 @@
+"""Where to compute: asked for, checked, and never silently something else."""
+
+import torch
+
+from mmpnet.contract.errors import DeviceError
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the first CUDA device where there is one, else the CPU; anything else must be there.
+
+    Raises: DeviceError if the device is unknown to torch or absent.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"device {name!r} is unknown to torch; expected auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise DeviceError(
+                f"device {name} was asked for, torch {torch.__version__} sees {count} CUDA devices; "
+                "use --device cpu, or install a driver and a CUDA build of torch"
+            )
+        return torch.device("cuda", device.index or 0)
+    if device.type != "cpu":
+        raise DeviceError(f"device {name!r} is not supported; expected auto, cpu, cuda or cuda:N")
+    return device
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes bfloat16 in hardware, so that autocast pays."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,180 @@
+"""MmpNet: MobileNetV2 features, a light top-down path, and one label grid of class logits and box offsets."""
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+from mmpnet.contract.errors import CheckpointError
+
+BACKGROUND_BIAS = 3.0
+"""Starts every anchor at 5 % foreground, so that 24,000 background anchors do not flood the first steps."""
+BACKBONE_BLOCKS = 18
+_TAPS = {8: 6, 16: 13, 32: 17}
+"""Index of the last MobileNetV2 block of each stride."""
+
+
+class MmpNet(nn.Module):
+    """Predict every anchor's class, and its box offsets, from pictures.
+
+    Input (B, 3, H, W): RGB, normalised with ImageNet's mean and deviation; H and W multiples of the stride.
+    Output (B, C, num_sizes, num_aspect_ratios, rows, cols): C is num_classes logits (class 0 = background), then,
+    unless `box_regression` is off, four offsets in the order of `mmpnet.contract.boxes`.
+    MobileNetV2: Sandler et al. 2018; the top-down path: Lin et al. 2017.
+
+    Raises: ValueError if a count is not positive or the stride is neither 8 nor 16.
+    """
+
+    def __init__(
+        self,
+        num_sizes: int,
+        num_aspect_ratios: int,
+        *,
+        num_classes: int = 2,
+        box_regression: bool = True,
+        stride: int = 8,
+        channels: int = 96,
+        width_mult: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if min(num_sizes, num_aspect_ratios, channels) < 1 or num_classes < 2:
+            raise ValueError(
+                "need at least 1 size, 1 aspect ratio, 1 channel and 2 classes (0 = background), got "
+                f"{num_sizes}, {num_aspect_ratios}, {channels} and {num_classes}"
+            )
+        if stride not in (8, 16):
+            raise ValueError(f"stride must be 8 or 16, got {stride}")
+        self.num_sizes = num_sizes
+        self.num_aspect_ratios = num_aspect_ratios
+        self.num_classes = num_classes
+        self.stride = stride
+        # The last 1x1 convolution, to 1280 channels, serves classification only.
+        self.features = cast(nn.Sequential, mobilenet_v2(weights=None, width_mult=width_mult).features)[:BACKBONE_BLOCKS]
+        taps = [tap for tap_stride, tap in _TAPS.items() if tap_stride >= stride]
+        self._taps = frozenset(taps)
+        self.lateral = nn.ModuleList(_lateral(self._width(tap), channels) for tap in taps)
+        self.smooth = nn.ModuleList(_depthwise_separable(channels) for _ in taps)
+        self.tower = _depthwise_separable(channels)
+        per_anchor = num_classes + (4 if box_regression else 0)
+        self.predict = nn.Conv2d(channels, per_anchor * num_sizes * num_aspect_ratios, kernel_size=1)
+        self._init_head(per_anchor)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pyramid = []
+        features = images
+        for index, block in enumerate(self.features):
+            features = block(features)
+            if index in self._taps:
+                pyramid.append(features)
+        grid = self._top_down(pyramid)
+        raw = self.predict(self.tower(grid))  # (B, C * S * R, rows, cols)
+        batch, _, rows, cols = raw.shape
+        return raw.view(batch, -1, self.num_sizes, self.num_aspect_ratios, rows, cols)
+
+    def _top_down(self, pyramid: list[Tensor]) -> Tensor:
+        grid: Tensor | None = None
+        for features, lateral, smooth in zip(
+            reversed(pyramid), reversed(self.lateral), reversed(self.smooth), strict=True
+        ):
+            merged = lateral(features)
+            if grid is not None:
+                merged = merged + functional.interpolate(grid, size=merged.shape[-2:], mode="nearest")
+            grid = smooth(merged)
+        assert grid is not None
+        return grid
+
+    def _width(self, tap: int) -> int:
+        projection_norm = [m for m in self.features[tap].modules() if isinstance(m, nn.BatchNorm2d)][-1]
+        return projection_norm.num_features
+
+    def _init_head(self, per_anchor: int) -> None:
+        for module in (self.lateral, self.smooth, self.tower):
+            for layer in module.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.predict.weight, std=0.01)
+        bias = torch.zeros(per_anchor, self.num_sizes * self.num_aspect_ratios)
+        bias[0] = BACKGROUND_BIAS
+        assert self.predict.bias is not None
+        self.predict.bias.data.copy_(bias.flatten())
+
+
+def enter_training_mode(network: MmpNet, *, freeze: int) -> None:
+    """Training mode for all but the first `freeze` backbone blocks, whose weights and batch norms stay as they are.
+
+    Those blocks see the largest maps: on a CPU, freezing four of them doubles the speed of training.
+    """
+    network.train()
+    frozen = network.features[:freeze]
+    frozen.eval()
+    frozen.requires_grad_(requires_grad=False)
+
+
+def load_backbone_weights(network: MmpNet, source: str) -> None:
+    """Fill the backbone from `none`, `imagenet` (torchvision's own download) or a mobilenet_v2 state dict file.
+
+    Raises: CheckpointError if the file is missing, unreadable or of another network, or the download fails.
+    """
+    if source == "none":
+        return
+    if source == "imagenet":
+        state = _downloaded_imagenet_state()
+    else:
+        state = _state_from_file(Path(source))
+    backbone = {
+        name.removeprefix("features."): tensor
+        for name, tensor in state.items()
+        if name.startswith("features.") and not name.startswith("features.18.")
+    }
+    try:
+        network.features.load_state_dict(backbone, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{source}: not a torchvision mobilenet_v2 state dict of this width "
+            f"({_first_line(error)}); expected keys like features.0.0.weight"
+        ) from error
+
+
+def _state_from_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such weights file; give a mobilenet_v2 state dict, `imagenet` or `none`")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a bad file
+        raise CheckpointError(f"{path}: torch cannot read it as a state dict ({_first_line(error)})") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(state).__name__}")
+    return cast(dict[str, Tensor], state)
+
+
+def _downloaded_imagenet_state() -> dict[str, Tensor]:
+    try:
+        state = MobileNet_V2_Weights.IMAGENET1K_V2.get_state_dict(progress=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"torchvision could not download its ImageNet weights ({_first_line(error)}); "
+            "give --weights FILE with a mobilenet_v2 state dict, or --weights none"
+        ) from error
+    return cast(dict[str, Tensor], dict(state))
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def _lateral(in_channels: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(in_channels, channels, kernel_size=1, bias=False), nn.BatchNorm2d(channels))
+
+
+def _depthwise_separable(channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU6(inplace=True),
+        nn.Conv2d(channels, channels, kernel_size=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU6(inplace=True),
+    )

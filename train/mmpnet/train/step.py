@@ -1,0 +1,58 @@
+"""One update of the weights: the exercise's `step`, and the part of it that every training loop shares."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mmpnet.contract.errors import TrainingError
+from mmpnet.train.mining import get_random_sampling_mask
+
+
+def step(
+    model: nn.Module,
+    criterion: Callable[[Tensor, Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    img_batch: Tensor,
+    lbl_batch: Tensor,
+    *,
+    neg_ratio: float | None = None,
+    generator: torch.Generator | None = None,
+) -> float:
+    """One update on class labels, as in MMP exercise 5; the loss of the batch before it.
+
+    img_batch: (B, 3, H, W); lbl_batch: (B, S, R, rows, cols) class indices. `criterion` gets logits with classes in
+    dimension 1 and labels, such as nn.CrossEntropyLoss with any reduction; with neg_ratio it sees only the anchors that
+    get_random_sampling_mask picks. Box offsets, where the model predicts them, are left alone.
+
+    Raises: TrainingError if the loss is not finite; the weights are then untouched.
+    """
+    output = model(img_batch)
+    logits = output[:, : getattr(model, "num_classes", output.shape[1])]
+    labels = lbl_batch.long()
+    if neg_ratio is not None:
+        picked = get_random_sampling_mask(labels, neg_ratio, generator=generator).bool()
+        logits, labels = logits.movedim(1, -1)[picked], labels[picked]  # (N, K), (N,)
+    return update(optimizer, criterion(logits, labels).mean())
+
+
+def update(
+    optimizer: torch.optim.Optimizer, loss: Tensor, *, max_grad_norm: float | None = None
+) -> float:
+    """Descend one step along the gradient of a scalar loss and return its value.
+
+    Raises: TrainingError if the loss, or the gradient to be clipped, is not finite; the weights are then untouched.
+    """
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise TrainingError(f"the loss is {value}, training stopped; lower --lr, or look for damaged boxes or pictures")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if max_grad_norm is not None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = float(nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+        if not math.isfinite(norm):
+            raise TrainingError(f"the gradient is {norm} at a loss of {value:.4g}, training stopped; lower --lr")
+    optimizer.step()
+    return value

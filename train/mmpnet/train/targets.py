@@ -1,0 +1,93 @@
+"""Which anchor learns which box. Each rule: boxes (M, 4) in input px -> (A,) index of the anchor's box, -1 = background."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.arrays import FloatArray, IntArray
+from mmpnet.contract.boxes import pairwise_iou
+
+NEAREST_CELLS = 9
+BEST_CANDIDATES = 27
+
+
+@dataclass(frozen=True, slots=True)
+class LabelGrid:
+    """What a batch should become: labels (B, S, R, rows, cols) int64 class indices, 0 = background, and the box
+    boxes_xyxy (P, 4) of each of its P positives in the order of `labels.nonzero()`, in input px."""
+
+    labels: Tensor
+    boxes_xyxy: Tensor
+
+    def to(self, device: torch.device) -> "LabelGrid":
+        return LabelGrid(
+            labels=self.labels.to(device, non_blocking=True),
+            boxes_xyxy=self.boxes_xyxy.to(device, non_blocking=True),
+        )
+
+
+def assign_by_iou(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, *, threshold: float = 0.5) -> IntArray:
+    """Anchors that overlap a box by at least the threshold, and for every box its best anchor (SSD, section 2.2)."""
+    if not len(boxes_xyxy):
+        return np.full(len(anchors_xyxy), -1, np.int64)
+    iou = pairwise_iou(anchors_xyxy, boxes_xyxy)  # (A, M)
+    matched = np.where(iou.max(axis=1) >= threshold, iou.argmax(axis=1), -1)
+    _guarantee_best(matched, iou.argmax(axis=0), iou.max(axis=0))
+    return matched
+
+
+def assign_adaptively(boxes_xyxy: FloatArray, anchors: AnchorSpec, input_hw: tuple[int, int]) -> IntArray:
+    """Adaptive threshold per box, after ATSS (Zhang et al. 2020): of each size and ratio the nearest cells, of these
+    the best by IoU, of these the ones above mean + deviation whose centre lies in the box; and the best one always."""
+    rows, cols = anchors.grid_hw(input_hw)
+    all_anchors = anchors.boxes_xyxy(input_hw)
+    matched = np.full(len(all_anchors), -1, np.int64)
+    if not len(boxes_xyxy):
+        return matched
+    candidates = _nearest_anchors(boxes_xyxy, anchors, (rows, cols))  # (M, Q)
+    iou = _paired_iou(boxes_xyxy, all_anchors[candidates])  # (M, Q)
+    keep = min(BEST_CANDIDATES, candidates.shape[1])
+    ranked = np.argsort(-iou, axis=1, kind="stable")[:, :keep]
+    candidates = np.take_along_axis(candidates, ranked, axis=1)  # (M, keep), best first
+    iou = np.take_along_axis(iou, ranked, axis=1)
+    threshold = iou.mean(axis=1) + iou.std(axis=1)
+    center = (all_anchors[candidates, :2] + all_anchors[candidates, 2:]) / 2  # (M, keep, 2)
+    inside = ((center > boxes_xyxy[:, None, :2]) & (center < boxes_xyxy[:, None, 2:])).all(axis=2)
+    positive = inside & (iou >= threshold[:, None])
+    # Written in ascending order of IoU, so that an anchor two boxes want ends with the one it fits better.
+    owner, column = np.nonzero(positive)
+    order = np.argsort(iou[owner, column], kind="stable")
+    matched[candidates[owner, column][order]] = owner[order]
+    _guarantee_best(matched, candidates[:, 0], iou[:, 0])
+    return matched
+
+
+def _guarantee_best(matched: IntArray, best_anchor: IntArray, best_iou: FloatArray) -> None:
+    order = np.argsort(best_iou, kind="stable")
+    matched[best_anchor[order]] = order
+
+
+def _nearest_anchors(boxes_xyxy: FloatArray, anchors: AnchorSpec, grid_hw: tuple[int, int]) -> IntArray:
+    """Flat indices (M, S * R * cells) of the anchors at the cells nearest to each box's centre."""
+    rows, cols = grid_hw
+    center = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2 / anchors.stride - 0.5  # (M, 2), in cells
+    dx = (np.arange(cols)[None, :] - center[:, 0, None]) ** 2
+    dy = (np.arange(rows)[None, :] - center[:, 1, None]) ** 2
+    distance = (dy[:, :, None] + dx[:, None, :]).reshape(len(boxes_xyxy), -1)  # (M, rows * cols)
+    count = min(NEAREST_CELLS, rows * cols)
+    cells = np.argpartition(distance, count - 1, axis=1)[:, :count]  # (M, count)
+    kinds = np.arange(anchors.num_sizes * anchors.num_aspect_ratios) * rows * cols
+    nearest: IntArray = (kinds[None, :, None] + cells[:, None, :]).reshape(len(boxes_xyxy), -1)
+    return nearest
+
+
+def _paired_iou(boxes_xyxy: FloatArray, candidates_xyxy: FloatArray) -> FloatArray:
+    """IoU of each box (M, 4) with its own candidates (M, Q, 4) -> (M, Q)."""
+    rows = [
+        pairwise_iou(box[None], candidates)[0]
+        for box, candidates in zip(boxes_xyxy, candidates_xyxy, strict=True)
+    ]
+    return np.stack(rows)
