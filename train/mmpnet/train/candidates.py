@@ -46,6 +46,8 @@ class CandidateNet(nn.Module):
             raise ValueError("a network trained without box regression gives no boxes")
         self.normalise = InputNormalisation()
         self.network = network
+        self.anchors = anchors
+        self.input_hw = input_hw
         boxes = torch.from_numpy(anchors.boxes_xyxy(input_hw)).t().contiguous()  # (4, A)
         self.register_buffer("anchors_xyxy", boxes, persistent=False)
         self.anchors_xyxy: Tensor

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from click.core import ParameterSource
 
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, show_version
 from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX, TrainConfig
@@ -36,11 +35,8 @@ def _group_weight(text: str) -> tuple[str, float]:
 
 
 def _refuse_other_flags(context: typer.Context) -> None:
-    given = [
-        name
-        for name in context.params
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and name not in _RESUMABLE_FLAGS
-    ]
+    sources = {name: context.get_parameter_source(name) for name in context.params if name not in _RESUMABLE_FLAGS}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if given:
         flags = ", ".join("--" + name.replace("_", "-") for name in given)
         raise typer.BadParameter(
@@ -94,7 +90,7 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Run folder or last.pth: go on with that run as it was configured.")
     ] = None,
-    show_the_version: Annotated[
+    _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:

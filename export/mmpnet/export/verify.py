@@ -1,0 +1,104 @@
+"""Does the ONNX file say what the network says? Compared over pictures, largest differences kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+import torch
+
+from mmpnet.contract.arrays import FloatArray, UInt8Array
+from mmpnet.contract.errors import ExportError
+from mmpnet.contract.preprocess import Letterbox
+from mmpnet.train.candidates import CandidateNet
+
+MAX_SCORE_DIFFERENCE = 1e-4
+MAX_BOX_DIFFERENCE_PX = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Largest differences between torch and ONNX Runtime over n_images letterboxed pictures."""
+
+    n_images: int
+    max_score_difference: float
+    max_box_difference_px: float
+
+    def check(self) -> None:
+        """Raises: ExportError if a difference is above its tolerance."""
+        within = (
+            self.max_score_difference <= MAX_SCORE_DIFFERENCE
+            and self.max_box_difference_px <= MAX_BOX_DIFFERENCE_PX
+        )
+        if not within:  # also where a difference is NaN
+            raise ExportError(
+                f"torch and ONNX Runtime differ by {self.max_score_difference:.2g} in score and "
+                f"{self.max_box_difference_px:.2g} px in boxes, tolerated are {MAX_SCORE_DIFFERENCE:g} and "
+                f"{MAX_BOX_DIFFERENCE_PX:g}; the file was not kept. Try another --opset or version of torch"
+            )
+
+
+def compare(
+    candidates: CandidateNet, model_bytes: bytes, pictures: Sequence[UInt8Array], *, batch: int
+) -> Parity:
+    """Run letterboxed pictures (H, W, 3) through torch and ONNX Runtime, `batch` at a time, on the CPU.
+
+    Raises: ExportError if ONNX Runtime cannot load the model.
+    """
+    session = _open(model_bytes)
+    # Candidates of nearly equal score may swap ranks, so torch gives twice as many to find each one's partner in.
+    wide = CandidateNet(
+        candidates.network, candidates.anchors, candidates.input_hw, top_k=2 * candidates.top_k
+    ).eval()
+    score_difference = box_difference = 0.0
+    for start in range(0, len(pictures), batch):
+        chunk = list(pictures[start : start + batch])
+        images = np.stack(chunk + [chunk[-1]] * (batch - len(chunk)))
+        with torch.inference_mode():
+            torch_boxes, torch_scores, _ = (tensor.numpy() for tensor in wide(torch.from_numpy(images)))
+        boxes, scores, _ = session.run(["boxes", "scores", "class_ids"], {"images": images})
+        for row in range(len(chunk)):
+            ranked = torch_scores[row, : scores.shape[1]]
+            score_difference = np.fmax(score_difference, np.abs(scores[row] - ranked).max())
+            box_difference = np.fmax(box_difference, _farthest_from_any(boxes[row], torch_boxes[row]))
+    if not np.isfinite(scores).all() or not np.isfinite(boxes).all():
+        score_difference = box_difference = float("nan")
+    return Parity(len(pictures), float(score_difference), float(box_difference))
+
+
+def synthetic_pictures(letterbox: Letterbox, *, count: int, seed: int = 0) -> list[UInt8Array]:
+    """Seeded frames of odd sizes, letterboxed: gradients, shapes and noise, so that every channel is busy."""
+    random = np.random.default_rng(seed)
+    pictures = []
+    for _ in range(count):
+        height, width = (int(side) for side in random.integers(200, 701, size=2))
+        ramp = np.linspace(0, 255, width)[None, :, None] * random.random(3) + np.zeros((height, 1, 1))
+        frame = ramp.astype(np.uint8)
+        for _ in range(12):
+            x, y = int(random.integers(width)), int(random.integers(height))
+            axes = tuple(int(a) for a in random.integers(5, 120, size=2))
+            color = tuple(int(c) for c in random.integers(256, size=3))
+            cv2.ellipse(frame, (x, y), axes, float(random.integers(180)), 0, 360, color, -1)
+        frame = cv2.add(frame, random.integers(0, 40, frame.shape, dtype=np.uint8))
+        pictures.append(letterbox.apply(np.asarray(frame, np.uint8))[0])
+    return pictures
+
+
+def _farthest_from_any(boxes: FloatArray, others: FloatArray) -> float:
+    """Over the boxes (N, 4), the largest distance in px to its nearest box among the others (M, 4)."""
+    distance = np.abs(boxes[:, None] - others[None]).max(axis=2)  # (N, M)
+    return float(distance.min(axis=1).max())
+
+
+def _open(model_bytes: bytes) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ExportError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot load the exported graph: {reason}; try another --opset"
+        ) from error

@@ -1,0 +1,108 @@
+"""mmp-run: find people in a camera's or a file's frames."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import typer
+from rich.table import Table
+
+from mmpnet.contract.detections import Thresholds
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people, show_version
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.pipeline import Summary, run
+from mmpnet.runtime.session import Provider
+from mmpnet.runtime.sinks import NdjsonSink, SaveSink, Sink, WindowSink, why_no_window
+from mmpnet.runtime.sources import CameraSource, Source, open_source
+
+app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+SHOWN_PICTURES = 8
+
+
+@app.command()
+def detect(
+    model: Annotated[Path | None, typer.Argument(help="A file from mmp-export; default: the embedded model.")] = None,
+    camera: Annotated[int | None, typer.Option(min=0, help="OpenCV camera index.")] = None,
+    source: Annotated[str | None, typer.Option(help="Picture, video, folder or glob pattern.")] = None,
+    conf: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score; default: the model's.")] = None,
+    iou: Annotated[float | None, typer.Option(min=0, max=1, help="NMS threshold; default: the model's.")] = None,
+    max_det: Annotated[int | None, typer.Option(min=1, help="Most boxes per frame; default: the model's.")] = None,
+    provider: Annotated[Provider, typer.Option(help="auto: CUDA where it starts, else the CPU.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 is ONNX Runtime's choice.")] = 0,
+    save: Annotated[Path | None, typer.Option(help="Annotated picture or video; a folder for several files.")] = None,
+    ndjson: Annotated[str | None, typer.Option("--json", help="NDJSON file, or - for stdout.")] = None,
+    show: Annotated[bool, typer.Option(help="Open a window where there is a display.")] = True,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find people: boxes in a window, in files, or as NDJSON."""
+    with exit_on_error():
+        if (camera is None) == (source is None):
+            raise typer.BadParameter("give either --camera INDEX or --source FILE, FOLDER or PATTERN")
+        frames: Source = CameraSource(camera) if camera is not None else open_source(source or "")
+        detector = Detector(model, provider=provider, threads=threads, spin=not frames.live)
+        detector.thresholds = _overridden(detector.thresholds, conf, iou, max_det)
+        detector.warm_up()
+        sinks, saved = _sinks(detector, frames, save=save, ndjson=ndjson, show=show)
+        height, width = detector.metadata.input.size_hw
+        people().print(f"{detector.path.name} {height}x{width} on {detector.provider}", highlight=False)
+        summary = run(frames, detector, sinks, remember=SHOWN_PICTURES)
+        _report(summary, detector, saved)
+
+
+def _overridden(
+    thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None
+) -> Thresholds:
+    return Thresholds(
+        conf=thresholds.conf if conf is None else conf,
+        iou=thresholds.iou if iou is None else iou,
+        max_det=thresholds.max_det if max_det is None else max_det,
+    )
+
+
+def _sinks(
+    detector: Detector, frames: Source, *, save: Path | None, ndjson: str | None, show: bool
+) -> tuple[list[Sink], SaveSink | None]:
+    sinks: list[Sink] = []
+    saved = None
+    if ndjson is not None:
+        sinks.append(NdjsonSink(ndjson, detector.class_names))
+    if save is not None:
+        saved = SaveSink(save, many_files=frames.many_files)
+        sinks.append(saved)
+    if show:
+        reason = why_no_window()
+        if reason is None:
+            sinks.append(WindowSink())
+        else:
+            people().print(f"no window: {reason}", highlight=False)
+    return sinks, saved
+
+
+def _report(summary: Summary, detector: Detector, saved: SaveSink | None) -> None:
+    console = people()
+    pictures = [(frame, found) for frame, found in summary.last if frame.kind == "picture"]
+    if pictures:
+        table = Table("picture", "name", "score", "x1", "y1", "x2", "y2")
+        for frame, found in pictures:
+            for xyxy, score, class_id in zip(found.xyxy, found.score, found.class_id, strict=True):
+                corners = [f"{value:.0f}" for value in xyxy]
+                table.add_row(Path(frame.source).name, detector.class_names[class_id], f"{score:.2f}", *corners)
+        console.print(table)
+    stages = Table("stage", "median ms")
+    for name, value in summary.median_ms().items():
+        stages.add_row(name, f"{value:.2f}")
+    console.print(stages)
+    console.print(f"{summary.detections} detections in {summary.frames} frames", highlight=False)
+    for path in saved.written if saved is not None else ():
+        console.print(f"saved {path}", highlight=False)
+
+
+def main() -> None:
+    """Entry point of mmp-run."""
+    # OpenCV's own lines would stand beside our one line, and say less.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    app()

@@ -1,0 +1,110 @@
+"""Detector: an exported model file as a function from frame to Detections. Never touches torch."""
+
+import time
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.detections import Detections, Thresholds, select_detections
+from mmpnet.contract.errors import ContractError
+from mmpnet.contract.metadata import ModelMetadata, metadata_from_properties
+from mmpnet.runtime.session import Provider, open_session, provider_in_use
+
+DEFAULT_MODEL = "person-320.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Milliseconds spent on one frame, by stage."""
+
+    preprocess_ms: float
+    infer_ms: float
+    postprocess_ms: float
+
+
+class Detector:
+    """Finds objects in BGR frames with a model file that mmp-export wrote.
+
+    Without a path it uses the model that ships with the package. Thresholds default to the file's own.
+
+    Raises: ContractError for a bad file, DeviceError for a provider that is not honoured.
+    """
+
+    def __init__(
+        self,
+        path: Path | str | None = None,
+        *,
+        thresholds: Thresholds | None = None,
+        provider: Provider = "auto",
+        threads: int = 0,
+        spin: bool = True,
+    ) -> None:
+        self.path = default_model_path() if path is None else Path(path)
+        self._session = open_session(self.path, provider=provider, threads=threads, spin=spin)
+        self.provider = provider_in_use(self._session)
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.metadata: ModelMetadata = metadata_from_properties(properties, source=str(self.path))
+        self._check_signature()
+        self.thresholds = thresholds or self.metadata.thresholds
+        self.class_names = self.metadata.class_names
+        self._letterbox = self.metadata.letterbox
+        self._pixels = np.zeros((1, *self.metadata.input.size_hw, 3), np.uint8)
+        self._feed = {self.metadata.input.name: self._pixels}
+        self._fetch = [self.metadata.output_name(meaning) for meaning in ("boxes", "scores", "class_ids")]
+
+    def __call__(self, frame_bgr: UInt8Array) -> Detections:
+        """Objects in one frame (H, W, 3) uint8 BGR."""
+        return self.timed(frame_bgr)[0]
+
+    def timed(self, frame_bgr: UInt8Array) -> tuple[Detections, StageTimes]:
+        """Objects in one frame, and what each stage took."""
+        started = time.perf_counter()
+        _, placement = self._letterbox.apply(frame_bgr, out=self._pixels[0])
+        prepared = time.perf_counter()
+        boxes, scores, class_ids = self._session.run(self._fetch, self._feed)
+        inferred = time.perf_counter()
+        detections = select_detections(
+            boxes[0], scores[0], class_ids[0], placement=placement, thresholds=self.thresholds
+        )
+        done = time.perf_counter()
+        times = StageTimes(
+            preprocess_ms=(prepared - started) * 1e3,
+            infer_ms=(inferred - prepared) * 1e3,
+            postprocess_ms=(done - inferred) * 1e3,
+        )
+        return detections, times
+
+    def warm_up(self) -> None:
+        """Run the network once, so that the first frame's time is like every other's."""
+        self._session.run(self._fetch, self._feed)
+
+    def _check_signature(self) -> None:
+        """The graph must be what its metadata says, or every number after it would be wrong in silence."""
+        described = self.metadata.input
+        batch = described.batch
+        inputs = self._session.get_inputs()
+        if [i.name for i in inputs] != [described.name] or inputs[0].type != "tensor(uint8)":
+            found = ", ".join(f"{i.name} {i.type}" for i in inputs)
+            raise ContractError(f"{self.path}: inputs are {found}, its metadata says {described.name} uint8")
+        if list(inputs[0].shape[1:]) != [*described.size_hw, 3]:
+            raise ContractError(f"{self.path}: input is {inputs[0].shape}, its metadata says {described.size_hw}")
+        if batch not in (1, "dynamic"):
+            raise ContractError(f"{self.path}: has a fixed batch of {batch}; export it with --batch 1 or dynamic")
+        outputs = {output.name for output in self._session.get_outputs()}
+        missing = {output.name for output in self.metadata.outputs} - outputs
+        if missing:
+            raise ContractError(f"{self.path}: lacks the outputs {sorted(missing)} that its metadata names")
+
+
+def default_model_path() -> Path:
+    """The model inside the installed package.
+
+    Raises: ContractError if the package was built without one.
+    """
+    path = Path(str(files("mmpnet.runtime") / "models" / DEFAULT_MODEL))
+    if not path.is_file():
+        raise ContractError(f"{path}: this build has no embedded model; give mmp-run a MODEL.onnx")
+    return path

@@ -1,0 +1,78 @@
+"""ONNX Runtime sessions: the provider that was asked for, or an error; never another one in silence."""
+
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import onnxruntime
+
+from mmpnet.contract.errors import ContractError, DeviceError
+
+Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
+
+PROVIDER_NAMES: dict[str, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+_FATAL_ONLY = 4
+
+
+def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, spin: bool = True) -> Any:
+    """An onnxruntime.InferenceSession on one provider.
+
+    provider `auto`: CUDA where it really starts, else the CPU. threads 0: as many as ONNX Runtime likes. `spin` off
+    lets threads sleep between paced frames instead of burning their cores.
+
+    Raises: ContractError if the file is missing or not a model, DeviceError if the provider is not honoured.
+    """
+    if not path.is_file():
+        raise ContractError(f"{path}: no such model file; expected an ONNX file that mmp-export wrote")
+    if provider != "auto":
+        return _start(path, provider, threads=threads, spin=spin)
+    if PROVIDER_NAMES["cuda"] in onnxruntime.get_available_providers():
+        try:
+            return _start(path, "cuda", threads=threads, spin=spin)
+        except DeviceError:
+            # `auto` asks for the best that works; the provider in use is shown by the caller.
+            pass
+    return _start(path, "cpu", threads=threads, spin=spin)
+
+
+def provider_in_use(session: Any) -> str:
+    """Short name of the session's first provider, such as `cpu`."""
+    first = session.get_providers()[0]
+    return next((short for short, name in PROVIDER_NAMES.items() if name == first), str(first))
+
+
+def _start(path: Path, provider: str, *, threads: int, spin: bool) -> Any:
+    wanted = PROVIDER_NAMES[provider]
+    available = onnxruntime.get_available_providers()
+    if wanted not in available:
+        here = ", ".join(short for short, name in PROVIDER_NAMES.items() if name in available)
+        raise DeviceError(
+            f"provider {provider} was asked for, this onnxruntime {onnxruntime.__version__} has {here}; "
+            f"use --provider {here.split(', ', 1)[0]}, or install the wheel that brings it (mmpnet[gpu] for cuda)"
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    # Nodes that an accelerator cannot run go to the CPU, so the CPU stands second; it may not stand first.
+    providers = [wanted] if provider == "cpu" else [wanted, PROVIDER_NAMES["cpu"]]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        if provider == "cpu":
+            raise ContractError(
+                f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason}); "
+                "expected an ONNX file that mmp-export wrote"
+            ) from error
+        raise DeviceError(f"provider {provider} was asked for and did not start ({reason})") from error
+    if session.get_providers()[0] != wanted:
+        raise DeviceError(
+            f"provider {provider} was asked for, ONNX Runtime fell back to {provider_in_use(session)}; "
+            "install its driver and libraries, or ask for --provider cpu"
+        )
+    return session

@@ -1,0 +1,180 @@
+"""Small data and models that the tests make themselves."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from mmpnet.contract.detections import Thresholds
+from mmpnet.export.describe import ExportOptions
+from mmpnet.export.writer import export_file
+from mmpnet.train.checkpoint import Checkpoint, Provenance, save_checkpoint
+from mmpnet.train.config import ModelConfig, TrainConfig
+
+MakeCoco = Callable[..., Path]
+MakeCheckpoint = Callable[..., Path]
+
+
+def write_coco(path: Path, *, count: int, seed: int, size_hw: tuple[int, int] = (96, 128)) -> Path:
+    """A COCO JSON at `path` with `count` noisy pictures in images/ beside it; every fourth has no person.
+
+    People are bright upright rectangles. Groups alternate between `street` and `yard`.
+    """
+    random = np.random.default_rng(seed)
+    height, width = size_hw
+    (path.parent / "images").mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for number in range(1, count + 1):
+        frame = random.integers(0, 90, (height, width, 3), dtype=np.uint8)
+        name = f"{path.stem}_{number:03d}.png"
+        images.append(
+            {
+                "id": number,
+                "file_name": name,
+                "width": width,
+                "height": height,
+                "group": "street" if number % 2 else "yard",
+                "source": "synthetic",
+            }
+        )
+        for _ in range(0 if number % 4 == 0 else int(random.integers(1, 4))):
+            box_w = int(random.integers(12, 36))
+            box_h = int(random.integers(box_w, 80))
+            x, y = int(random.integers(0, width - box_w)), int(random.integers(0, height - box_h))
+            cv2.rectangle(frame, (x, y), (x + box_w - 1, y + box_h - 1), (60, 220, 250), cv2.FILLED)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": 7,
+                    "bbox": [x, y, box_w, box_h],
+                    "area": box_w * box_h,
+                    "iscrowd": 0,
+                }
+            )
+        cv2.imwrite(str(path.parent / "images" / name), frame)
+    content = {"categories": [{"id": 7, "name": "person"}], "images": images, "annotations": annotations}
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_coco() -> MakeCoco:
+    """`write_coco`: (path, *, count, seed, size_hw) -> path."""
+    return write_coco
+
+
+@pytest.fixture(scope="session")
+def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.json (16 pictures), val.json (6) and images/. Read only."""
+    folder = tmp_path_factory.mktemp("dataset")
+    write_coco(folder / "train.json", count=16, seed=1)
+    write_coco(folder / "val.json", count=6, seed=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model_config() -> ModelConfig:
+    """2 sizes x 2 ratios on a stride-8 grid over 64x64 px; quarter width."""
+    return ModelConfig(
+        sizes_px=(16.0, 40.0),
+        aspect_ratios=(1.0, 2.5),
+        stride=8,
+        class_names=("background", "person"),
+        input_hw=(64, 64),
+        channels=16,
+        width_mult=0.25,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_train_config(dataset_folder: Path, tiny_model_config: ModelConfig) -> TrainConfig:
+    """A run of 2 epochs on the synthetic data set, float32 on the CPU, no workers."""
+    return TrainConfig(
+        data=str(dataset_folder),
+        val=str(dataset_folder / "val.json"),
+        weights="none",
+        epochs=2,
+        batch=4,
+        imgsz=tiny_model_config.input_hw,
+        lr=1e-3,
+        backbone_lr=1e-3,
+        weight_decay=0.01,
+        warmup_steps=2,
+        ema_decay=0.9,
+        max_grad_norm=10.0,
+        negatives="focal",
+        neg_ratio=3.0,
+        assignment="adaptive",
+        box_weight=2.0,
+        sizes_px=tiny_model_config.sizes_px,
+        aspect_ratios=tiny_model_config.aspect_ratios,
+        stride=tiny_model_config.stride,
+        channels=tiny_model_config.channels,
+        width_mult=tiny_model_config.width_mult,
+        freeze=0,
+        group_weights=(),
+        eval_every=1,
+        seed=3,
+        device="cpu",
+        amp=False,
+        workers=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tiny_model_config: ModelConfig, tiny_train_config: TrainConfig) -> MakeCheckpoint:
+    """(path, *, seed=0, **changes of ModelConfig) -> path of a checkpoint with random weights that do find boxes."""
+
+    def make(path: Path, *, seed: int = 0, **changes: object) -> Path:
+        model = msgspec.structs.replace(tiny_model_config, **changes)
+        torch.manual_seed(seed)
+        network = model.build().eval()
+        with torch.no_grad():  # spread the scores over (0, 1), so that thresholds and NMS have something to do
+            network.predict.weight.normal_(std=0.3)
+        provenance = Provenance(
+            mmpnet_version="0",
+            git_commit=None,
+            train_name="synthetic/train.json",
+            train_sha256="0" * 64,
+            train_images=16,
+            val_name="synthetic/val.json",
+            val_sha256="1" * 64,
+            val_images=6,
+            epochs_done=2,
+            seed=seed,
+            evaluation={"AP": 0.1, "AP50": 0.2},
+        )
+        save_checkpoint(path, Checkpoint(model, tiny_train_config, provenance, network.state_dict(), None))
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def export_options() -> ExportOptions:
+    """Batch 1 at the size of training, low score threshold."""
+    return ExportOptions(
+        input_hw=None, batch=1, opset=13, thresholds=Thresholds(conf=0.3, iou=0.5, max_det=50)
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: MakeCheckpoint) -> Path:
+    """A checkpoint of the tiny network. Read only."""
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny.pth")
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(
+    tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, export_options: ExportOptions
+) -> Path:
+    """The tiny checkpoint, exported. Read only."""
+    out = tmp_path_factory.mktemp("exported") / "tiny.onnx"
+    export_file(tiny_checkpoint, out, export_options)
+    return out

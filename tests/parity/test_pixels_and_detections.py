@@ -1,0 +1,31 @@
+"""Training and runtime see the same pixels and say the same of them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmpnet.contract.detections import Thresholds
+from mmpnet.runtime.dataset import read_coco
+from mmpnet.runtime.detector import Detector
+from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.train.detector import torch_detector
+
+
+def test_exported_file_detects_what_the_checkpoint_detects(
+    tiny_checkpoint: Path, tiny_onnx: Path, dataset_folder: Path
+) -> None:
+    thresholds = Thresholds(conf=0.05, iou=0.5, max_det=100)
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    from_torch = torch_detector(
+        checkpoint.network(), checkpoint.model, thresholds=thresholds, device=torch.device("cpu")
+    )
+    from_onnx = Detector(tiny_onnx, thresholds=thresholds, provider="cpu")
+    found = 0
+    for picture in read_coco(dataset_folder / "val.json").pictures:
+        expected, actual = from_torch(picture.read()), from_onnx(picture.read())
+        np.testing.assert_allclose(actual.score, expected.score, atol=1e-5)
+        np.testing.assert_allclose(actual.xyxy, expected.xyxy, atol=1e-2)
+        np.testing.assert_array_equal(actual.class_id, expected.class_id)
+        found += len(expected)
+    assert found > 20
