@@ -41,7 +41,11 @@ class ExportOptions:
 
 
 def describe(
-    checkpoint: Checkpoint, candidates: CandidateNet, model: onnx.ModelProto, options: ExportOptions, parity: Parity
+    checkpoint: Checkpoint,
+    candidates: CandidateNet,
+    model: onnx.ModelProto,
+    options: ExportOptions,
+    parity: Parity,
 ) -> ModelMetadata:
     """Metadata of a verified graph; the checkpoint's own hash is filled in by the caller, who knows its file."""
     thresholds = options.thresholds

@@ -29,8 +29,7 @@ class Parity:
     def check(self) -> None:
         """Raises: ExportError if a difference is above its tolerance."""
         within = (
-            self.max_score_difference <= MAX_SCORE_DIFFERENCE
-            and self.max_box_difference_px <= MAX_BOX_DIFFERENCE_PX
+            self.max_score_difference <= MAX_SCORE_DIFFERENCE and self.max_box_difference_px <= MAX_BOX_DIFFERENCE_PX
         )
         if not within:  # also where a difference is NaN
             raise ExportError(
@@ -40,18 +39,14 @@ class Parity:
             )
 
 
-def compare(
-    candidates: CandidateNet, model_bytes: bytes, pictures: Sequence[UInt8Array], *, batch: int
-) -> Parity:
+def compare(candidates: CandidateNet, model_bytes: bytes, pictures: Sequence[UInt8Array], *, batch: int) -> Parity:
     """Run letterboxed pictures (H, W, 3) through torch and ONNX Runtime, `batch` at a time, on the CPU.
 
     Raises: ExportError if ONNX Runtime cannot load the model.
     """
     session = _open(model_bytes)
     # Candidates of nearly equal score may swap ranks, so torch gives twice as many to find each one's partner in.
-    wide = CandidateNet(
-        candidates.network, candidates.anchors, candidates.input_hw, top_k=2 * candidates.top_k
-    ).eval()
+    wide = CandidateNet(candidates.network, candidates.anchors, candidates.input_hw, top_k=2 * candidates.top_k).eval()
     score_difference = box_difference = 0.0
     for start in range(0, len(pictures), batch):
         chunk = list(pictures[start : start + batch])
@@ -75,14 +70,14 @@ def synthetic_pictures(letterbox: Letterbox, *, count: int, seed: int = 0) -> li
     for _ in range(count):
         height, width = (int(side) for side in random.integers(200, 701, size=2))
         ramp = np.linspace(0, 255, width)[None, :, None] * random.random(3) + np.zeros((height, 1, 1))
-        frame = ramp.astype(np.uint8)
+        frame: UInt8Array = ramp.astype(np.uint8)
         for _ in range(12):
             x, y = int(random.integers(width)), int(random.integers(height))
             axes = tuple(int(a) for a in random.integers(5, 120, size=2))
             color = tuple(int(c) for c in random.integers(256, size=3))
             cv2.ellipse(frame, (x, y), axes, float(random.integers(180)), 0, 360, color, -1)
-        frame = cv2.add(frame, random.integers(0, 40, frame.shape, dtype=np.uint8))
-        pictures.append(letterbox.apply(np.asarray(frame, np.uint8))[0])
+        noisy = cv2.add(frame, random.integers(0, 40, frame.shape, dtype=np.uint8))
+        pictures.append(letterbox.apply(np.asarray(noisy, np.uint8))[0])
     return pictures
 
 

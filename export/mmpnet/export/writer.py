@@ -1,4 +1,4 @@
-"""From checkpoint to model file: graph, proof that it says the same, metadata; renamed into place only when all hold."""
+"""From checkpoint to model file: graph, proof that it says the same, metadata; renamed into place when all hold."""
 
 from pathlib import Path
 

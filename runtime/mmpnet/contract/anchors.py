@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,8 +29,8 @@ class AnchorSpec:
                 raise ValueError(f"{name} must be finite numbers above 0, at least one; got {values}")
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} must differ from each other; got {values}")
-        if self.stride < 1:
-            raise ValueError(f"stride must be at least 1 px, got {self.stride}")
+        if not isinstance(self.stride, int) or self.stride < 1:
+            raise ValueError(f"stride must be a whole number of px, at least 1; got {self.stride}")
 
     @property
     def num_sizes(self) -> int:
@@ -67,5 +67,10 @@ class AnchorSpec:
 
     def fingerprint(self) -> str:
         """Twelve hex digits that change when any size, ratio or the stride does."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        numbers = {
+            "aspect_ratios": [float(ratio) for ratio in self.aspect_ratios],  # 1 and 1.0 are the same anchor
+            "sizes_px": [float(size) for size in self.sizes_px],
+            "stride": self.stride,
+        }
+        text = json.dumps(numbers, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

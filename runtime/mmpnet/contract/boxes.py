@@ -40,7 +40,7 @@ def encode_offsets(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray) -> FloatArr
     Raises: ValueError if a box or an anchor has no area.
     """
     box_wh, anchor_wh = _sides(boxes_xyxy), _sides(anchors_xyxy)
-    if (box_wh <= 0).any() or (anchor_wh <= 0).any():
+    if not (box_wh > 0).all() or not (anchor_wh > 0).all():
         raise ValueError("boxes and anchors must have an area; clean the boxes before encoding")
     shift = (_centers(boxes_xyxy) - _centers(anchors_xyxy)) / anchor_wh / CENTER_VARIANCE
     scale = np.log(box_wh / anchor_wh) / SIZE_VARIANCE
@@ -76,11 +76,12 @@ def nms(
     order = np.argsort(-scores, kind="stable")
     ranked = boxes_xyxy[order]
     # The threshold is compared in float64, as torchvision does: float32(0.3) is above 0.3.
-    rivals: BoolArray = pairwise_iou(ranked, ranked).astype(np.float64) > iou_threshold
+    iou = pairwise_iou(ranked, ranked).astype(np.float64)
+    rivals: BoolArray = iou > iou_threshold
     if class_ids is not None:
         ranked_ids = class_ids[order]
         rivals &= ranked_ids[:, None] == ranked_ids
-    kept = np.ones(len(order), np.bool_)
+    kept: BoolArray = np.ones(len(order), np.bool_)
     for rank in range(len(order)):
         if kept[rank]:
             kept[rank + 1 :] &= ~rivals[rank, rank + 1 :]
@@ -93,5 +94,5 @@ def _sides(boxes_xyxy: FloatArray) -> FloatArray:
 
 
 def _centers(boxes_xyxy: FloatArray) -> FloatArray:
-    centers: FloatArray = (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) / 2
+    centers: FloatArray = (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) * np.float32(0.5)
     return centers

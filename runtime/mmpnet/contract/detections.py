@@ -39,11 +39,10 @@ class Detections:
     class_id: IntArray
 
     def __post_init__(self) -> None:
-        count = len(self.score)
-        if self.xyxy.shape != (count, 4) or self.class_id.shape != (count,) or self.score.ndim != 1:
+        if self.score.ndim != 1 or self.xyxy.shape != (len(self.score), 4) or self.class_id.shape != self.score.shape:
             raise ValueError(
-                f"xyxy must be ({count}, 4) and class_id ({count},), "
-                f"got {self.xyxy.shape}, {self.class_id.shape} and score {self.score.shape}"
+                "xyxy must be (N, 4), score and class_id (N,), "
+                f"got {self.xyxy.shape}, {self.score.shape} and {self.class_id.shape}"
             )
         if not np.isfinite(self.xyxy).all() or not np.isfinite(self.score).all():
             raise ValueError("boxes and scores must be finite")

@@ -11,7 +11,7 @@ from mmpnet.contract.errors import ContractError
 from mmpnet.contract.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, Letterbox
 
 METADATA_KEY = "mmpnet"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -20,7 +20,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Unknown keys are refused: a file from a newer schema must not be half understood."""
 
 
-class InputDescription(_Strict):
+class InputDescription(_Strict, frozen=True):
     """The one input: letterboxed pixels. The graph normalises them itself, with mean and std of values in [0, 1]."""
 
     name: str
@@ -36,7 +36,7 @@ class InputDescription(_Strict):
     std_rgb: tuple[float, float, float] = IMAGENET_STD_RGB
 
 
-class AnchorDescription(_Strict):
+class AnchorDescription(_Strict, frozen=True):
     """The AnchorSpec with its fingerprint, the order of the flat index and the variances of the offsets."""
 
     sizes_px: tuple[float, ...]
@@ -64,7 +64,7 @@ class AnchorDescription(_Strict):
         return anchors
 
 
-class OutputDescription(_Strict):
+class OutputDescription(_Strict, frozen=True):
     """One output by meaning; `boxes` are xyxy in px of the letterboxed input, rows stand best score first."""
 
     name: str
@@ -75,7 +75,7 @@ class OutputDescription(_Strict):
     unit: Literal["input px"] | None = None
 
 
-class TrainingRecord(_Strict):
+class TrainingRecord(_Strict, frozen=True):
     """Where the weights come from."""
 
     train_name: str
@@ -87,7 +87,7 @@ class TrainingRecord(_Strict):
     mmpnet_version: str
 
 
-class EvaluationRecord(_Strict):
+class EvaluationRecord(_Strict, frozen=True):
     """How accurate the weights were when the checkpoint was written."""
 
     protocol: str
@@ -98,7 +98,7 @@ class EvaluationRecord(_Strict):
     AP50: float | None
 
 
-class ParityRecord(_Strict):
+class ParityRecord(_Strict, frozen=True):
     """Largest differences between torch and ONNX Runtime, over the pictures compared after writing."""
 
     n_images: int
@@ -108,7 +108,7 @@ class ParityRecord(_Strict):
     onnxruntime_version: str
 
 
-class Licences(_Strict):
+class Licences(_Strict, frozen=True):
     """Terms of the parts; `data` is whatever the exporter was told."""
 
     code: str
@@ -116,14 +116,14 @@ class Licences(_Strict):
     data: str
 
 
-class MinimumRuntime(_Strict):
+class MinimumRuntime(_Strict, frozen=True):
     """What a runtime must understand to open the file."""
 
     opset: int
     ir_version: int
 
 
-class ModelMetadata(_Strict):
+class ModelMetadata(_Strict, frozen=True):
     """Everything a caller needs to use the model, and to know where it comes from.
 
     nms is null: the graph gives candidates, the caller applies `defaults` with mmpnet.contract.boxes.nms.
@@ -187,8 +187,10 @@ def metadata_from_properties(properties: dict[str, str], *, source: str) -> Mode
     try:
         metadata = msgspec.json.decode(text, type=ModelMetadata)
         _check_consistent(metadata)
-    except (msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
-        raise ContractError(f"{source}: metadata does not fit: {error}; export it again with mmp-export") from error
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ContractError(
+            f"{source}: metadata does not fit: {_one_line(error)}; export it again with mmp-export"
+        ) from error
     return metadata
 
 
@@ -199,13 +201,19 @@ class _SchemaOnly(msgspec.Struct, frozen=True):
 def _check_schema(text: str, source: str) -> None:
     try:
         found = msgspec.json.decode(text, type=_SchemaOnly).schema_version
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise ContractError(f"{source}: metadata is not ours ({error}); export it again with mmp-export") from error
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ContractError(
+            f"{source}: metadata is not ours ({_one_line(error)}); export it again with mmp-export"
+        ) from error
     if found != SCHEMA_VERSION:
         raise ContractError(
             f"{source}: metadata schema {found}, this version reads {SCHEMA_VERSION}; "
             "update mmpnet, or export the model again with mmp-export"
         )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _check_consistent(metadata: ModelMetadata) -> None:

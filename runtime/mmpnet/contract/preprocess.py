@@ -79,7 +79,7 @@ class Letterbox:
 
         `out`, where given, is written to and returned; a live loop hands in the same buffer for every frame.
 
-        Raises: ValueError if the frame is not (H, W, 3) uint8 or `out` has another shape.
+        Raises: ValueError if the frame is not (H, W, 3) uint8, or `out` has another shape or cannot be written to.
         """
         if frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3 or frame_bgr.dtype != np.uint8:
             raise ValueError(f"a frame must be (H, W, 3) uint8, got {frame_bgr.shape} {frame_bgr.dtype}")
@@ -87,6 +87,8 @@ class Letterbox:
             out = np.empty((*self.input_hw, 3), np.uint8)
         if out.shape != (*self.input_hw, 3) or out.dtype != np.uint8:
             raise ValueError(f"out must be {(*self.input_hw, 3)} uint8, got {out.shape} {out.dtype}")
+        if not (out.flags.c_contiguous and out.flags.writeable):
+            raise ValueError("out must be writeable and contiguous, one row after another")
         placement = self.fit((frame_bgr.shape[0], frame_bgr.shape[1]))
         height, width = placement.resized_hw
         left, top = placement.top_left_xy

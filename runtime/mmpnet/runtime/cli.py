@@ -52,9 +52,7 @@ def detect(
         _report(summary, detector, saved)
 
 
-def _overridden(
-    thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None
-) -> Thresholds:
+def _overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:
     return Thresholds(
         conf=thresholds.conf if conf is None else conf,
         iou=thresholds.iou if iou is None else iou,

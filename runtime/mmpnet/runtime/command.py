@@ -38,7 +38,7 @@ def fail(message: str, *, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
-def show_version(value: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+def show_version(value: bool) -> None:
     """Callback of --version."""
     if value:
         sys.stdout.write(f"mmpnet {version('mmpnet')}\n")

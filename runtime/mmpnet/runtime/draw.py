@@ -40,5 +40,12 @@ def _label(frame_bgr: UInt8Array, text: str, corner_xy: tuple[int, int], unit: f
     y = corner_xy[1] - tall if corner_xy[1] >= tall else corner_xy[1]
     cv2.rectangle(frame_bgr, (x, y), (x + width + 2 * margin, y + tall), BOX_BGR, cv2.FILLED)
     cv2.putText(
-        frame_bgr, text, (x + margin, y + height + margin // 2), _FONT, scale, TEXT_BGR, thickness, cv2.LINE_AA
+        frame_bgr,
+        text,
+        (x + margin, y + height + margin // 2),
+        _FONT,
+        scale,
+        TEXT_BGR,
+        thickness,
+        cv2.LINE_AA,
     )

@@ -75,7 +75,7 @@ def evaluate(
 
 
 def quasi_iou(true_positives: int, false_positives: int, misses: int) -> float:
-    """Found and labelled over found or labelled, TP / (TP + FP + FN): the IoU of two sets of positives; 1 if both are empty.
+    """TP / (TP + FP + FN), found and labelled over found or labelled: the IoU of two sets; 1 if both are empty.
 
     Here the sets are boxes: detections of score 0.5 or more, matched one to one with labelled boxes at IoU 0.5.
     """
@@ -124,9 +124,7 @@ def _coco_results(image_id: int, detections: Detections, to_category: dict[int, 
     return results
 
 
-def _twelve_numbers(
-    dataset: Dataset, categories: list[int], found: list[dict[str, Any]]
-) -> dict[str, float | None]:
+def _twelve_numbers(dataset: Dataset, categories: list[int], found: list[dict[str, Any]]) -> dict[str, float | None]:
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -135,7 +133,11 @@ def _twelve_numbers(
     labelled: list[dict[str, Any]] = []
     for image_id, picture in enumerate(dataset.pictures, start=1):
         for box, class_id, area, crowd in zip(
-            picture.boxes_xyxy.tolist(), picture.class_ids.tolist(), picture.areas_px2, picture.crowd, strict=True
+            picture.boxes_xyxy.tolist(),
+            picture.class_ids.tolist(),
+            picture.areas_px2,
+            picture.crowd,
+            strict=True,
         ):
             x1, y1, x2, y2 = box
             labelled.append(

@@ -63,7 +63,8 @@ def run(source: Source, detector: Detector, sinks: Sequence[Sink], *, remember: 
                 draw_detections(annotated, detections, detector.class_names)
                 if frame.kind != "picture":
                     draw_status(annotated, f"{frames_per_s:.1f} FPS")
-            if not all([sink.write(result, annotated) for sink in sinks]):
+            wanted = [sink.write(result, annotated) for sink in sinks]
+            if not all(wanted):
                 break
     return summary
 

@@ -47,7 +47,7 @@ class Sink(Protocol):
 
 
 class NdjsonSink:
-    """One JSON object per frame, flushed at once; opened with the first, so that a run that fails first destroys nothing."""
+    """One JSON object per frame, flushed at once; opened with the first, so that an early failure destroys nothing."""
 
     wants_picture = False
 
@@ -60,7 +60,7 @@ class NdjsonSink:
         del annotated_bgr
         try:
             if self._file is None:
-                self._file = sys.stdout if self._target == "-" else Path(self._target).open("w", encoding="utf-8")
+                self._file = self._open()
             self._file.write(json.dumps(result_as_dict(result, self._class_names)) + "\n")
             self._file.flush()
         except BrokenPipeError:
@@ -70,6 +70,9 @@ class NdjsonSink:
         except OSError as error:
             raise OutputError(f"{self._target}: NDJSON cannot be written ({error.strerror})") from error
         return True
+
+    def _open(self) -> IO[str]:
+        return sys.stdout if self._target == "-" else Path(self._target).open("w", encoding="utf-8")
 
     def close(self) -> None:
         if self._file is not None and self._file is not sys.stdout:

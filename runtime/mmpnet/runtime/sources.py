@@ -89,7 +89,9 @@ class CameraSource:
             while True:
                 delivered, pixels = capture.read()
                 if not delivered:
-                    raise SourceError(f"camera {self.index}: no frame after {count}; check its cable and who else uses it")
+                    raise SourceError(
+                        f"camera {self.index}: no frame after {count}; check its cable and who else uses it"
+                    )
                 count += 1
                 yield _stamped(np.asarray(pixels, np.uint8), source=f"camera {self.index}", kind="camera", fps=fps)
         finally:
@@ -107,13 +109,16 @@ def open_source(text: str) -> FileSource:
     if path.is_dir():
         candidates, where = sorted(path.iterdir()), f"{path}: the folder"
     elif glob.has_magic(text):
-        candidates, where = sorted(Path(found) for found in glob.glob(text, recursive=True)), f"{text}: the pattern"
+        found = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
+        candidates, where = sorted(Path(name) for name in found), f"{text}: the pattern"
     else:
         raise SourceError(f"{text}: no such file or folder; expected a picture, a video, a folder or a glob pattern")
     known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
     paths = tuple(found for found in candidates if found.is_file() and found.suffix.lower() in known)
     if not paths:
-        raise SourceError(f"{where} has {len(candidates)} entries and no picture or video; expected .jpg, .png, .mp4, ...")
+        raise SourceError(
+            f"{where} has {len(candidates)} entries and no picture or video; expected .jpg, .png, .mp4, ..."
+        )
     return FileSource(paths=paths, many_files=True)
 
 

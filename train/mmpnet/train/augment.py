@@ -45,12 +45,10 @@ def photometric_augmentation() -> v2.Transform:
     return v2.Compose([v2.RandomPhotometricDistort(p=0.5), v2.RandomGrayscale(p=0.05)])
 
 
-def augment(
-    frame_bgr: UInt8Array, boxes_xyxy: FloatArray, class_ids: IntArray, letterbox: Letterbox
-) -> Sample:
+def augment(frame_bgr: UInt8Array, boxes_xyxy: FloatArray, class_ids: IntArray, letterbox: Letterbox) -> Sample:
     """One random view of a frame with boxes (N, 4) in its px; draws from torch's global generator."""
     image = tv_tensors.Image(torch.from_numpy(frame_bgr).permute(2, 0, 1).flip(0))  # RGB, for hue and grey
-    boxes = tv_tensors.BoundingBoxes(  # type: ignore[call-arg]
+    boxes = tv_tensors.BoundingBoxes(
         torch.from_numpy(boxes_xyxy),
         format=tv_tensors.BoundingBoxFormat.XYXY,
         canvas_size=frame_bgr.shape[:2],

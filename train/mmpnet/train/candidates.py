@@ -38,9 +38,7 @@ class CandidateNet(nn.Module):
     Raises: ValueError if the input size does not fit the stride or the network has no box regression.
     """
 
-    def __init__(
-        self, network: MmpNet, anchors: AnchorSpec, input_hw: tuple[int, int], *, top_k: int = TOP_K
-    ) -> None:
+    def __init__(self, network: MmpNet, anchors: AnchorSpec, input_hw: tuple[int, int], *, top_k: int = TOP_K) -> None:
         super().__init__()
         if network.predict.out_channels // (network.num_sizes * network.num_aspect_ratios) != network.num_classes + 4:
             raise ValueError("a network trained without box regression gives no boxes")

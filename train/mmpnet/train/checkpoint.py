@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain values only, so that `torch.load(weights_only=True)` opens them; renamed into place."""
+"""Checkpoints: tensors and plain values only, so that `torch.load(weights_only=True)` opens them; written beside."""
 
 import hashlib
 from dataclasses import dataclass
@@ -91,7 +91,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         torch.save(content, partial)
         partial.replace(path)
     except (OSError, RuntimeError) as error:
-        raise OutputError(f"{path}: checkpoint cannot be written ({error}); free space, or choose another --out") from error
+        raise OutputError(
+            f"{path}: checkpoint cannot be written ({error}); free space, or choose another --out"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -116,9 +118,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             train=from_plain(content["train"], TrainConfig, path=path),
             provenance=from_plain(content["provenance"], Provenance, path=path),
             ema=content["ema"],
-            progress=None
-            if progress is None
-            else Progress(**{**progress, "loss_sums": tuple(progress["loss_sums"])}),
+            progress=None if progress is None else Progress(**{**progress, "loss_sums": tuple(progress["loss_sums"])}),
         )
         checkpoint.network()
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:
@@ -137,7 +137,7 @@ def _load_dict(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such file; expected last.pth or best.pth from mmp-train")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a bad file
+    except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
             f"{path}: torch cannot open it as a checkpoint ({type(error).__name__}: {reason}); "

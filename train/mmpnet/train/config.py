@@ -99,7 +99,9 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not 0 <= self.freeze <= BACKBONE_BLOCKS:
             raise ValueError(f"freeze must be between 0 and {BACKBONE_BLOCKS} backbone blocks, got {self.freeze}")
         if self.freeze and self.weights == "none":
-            raise ValueError("freeze keeps backbone weights as loaded, but weights is none; give --weights or --freeze 0")
+            raise ValueError(
+                "freeze keeps backbone weights as loaded, but weights is none; give --weights or --freeze 0"
+            )
         if min(self.weight_decay, self.warmup_steps, self.neg_ratio, self.box_weight, self.workers, self.seed) < 0:
             raise ValueError("weight-decay, warmup-steps, neg-ratio, box-weight, workers and seed must not be negative")
         anchors = AnchorSpec(sizes_px=self.sizes_px, aspect_ratios=self.aspect_ratios, stride=self.stride)

@@ -63,9 +63,7 @@ class TrainingPictures(TorchDataset[_Labelled]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key.seed)
             solid = ~picture.crowd
-            sample = augment(
-                picture.read(), picture.boxes_xyxy[solid], picture.class_ids[solid], self._letterbox
-            )
+            sample = augment(picture.read(), picture.boxes_xyxy[solid], picture.class_ids[solid], self._letterbox)
         matched = self._assign(sample.boxes_xyxy)
         positive = matched >= 0
         labels = np.zeros(len(matched), np.int64)
@@ -110,7 +108,7 @@ def training_loader(
 
 
 def _start_worker(worker_id: int) -> None:
-    # Pictures are seeded one by one; this keeps apart whatever else a library may draw, and workers off each other's cores.
+    # Pictures are seeded one by one; this keeps apart whatever else a library may draw.
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
     np.random.seed(seed)

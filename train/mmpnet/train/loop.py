@@ -1,4 +1,4 @@
-"""The training run: epochs of batches, evaluation, checkpoints; stopped at any moment, it resumes to the same result."""
+"""The training run: epochs of batches, evaluation, checkpoints; stopped anywhere, it resumes to the same result."""
 
 import signal
 import time
@@ -45,6 +45,7 @@ def stop_on_signal() -> Iterator[StopRequest]:
     request = StopRequest()
 
     def ask(signum: int, frame: FrameType | None) -> None:
+        del frame
         if request.asked and signum == signal.SIGINT:
             raise KeyboardInterrupt
         request.asked = True
@@ -75,9 +76,7 @@ class TrainingRun:
         self._device = resolve_device(config.device)
         self._pictures = TrainingPictures(train.pictures, model.anchors, model.letterbox, config.assignment)
         self._weights = picture_weights(train.pictures, config.group_weights)
-        self._loss = DetectionLoss(
-            negatives=config.negatives, neg_ratio=config.neg_ratio, box_weight=config.box_weight
-        )
+        self._loss = DetectionLoss(negatives=config.negatives, neg_ratio=config.neg_ratio, box_weight=config.box_weight)
         self._normalise = InputNormalisation().to(self._device)
         self._anchors = torch.from_numpy(model.anchors.boxes_xyxy(model.input_hw)).to(self._device)
         self._autocast = config.amp and has_fast_bfloat16(self._device)

@@ -83,4 +83,5 @@ def box_loss(offsets: Tensor, target: LabelGrid, anchors_xyxy: Tensor) -> Tensor
     of_positives = offsets[picture, :, grid[0], grid[1], grid[2], grid[3]]  # (P, 4)
     flat = (target.labels > 0).flatten(1).nonzero()[:, 1]  # (P,), same order
     boxes = decode_offsets(of_positives, anchors_xyxy[flat])
-    return generalized_box_iou_loss(boxes, target.boxes_xyxy, reduction="sum")
+    loss: Tensor = generalized_box_iou_loss(boxes, target.boxes_xyxy, reduction="sum")
+    return loss

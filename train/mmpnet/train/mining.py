@@ -27,9 +27,7 @@ def get_random_sampling_mask(
     return mask.view(labels.shape).to(labels.dtype)
 
 
-def hard_negatives(
-    loss: Tensor, labels: Tensor, neg_ratio: float, *, min_negatives: int = MIN_NEGATIVES
-) -> Tensor:
+def hard_negatives(loss: Tensor, labels: Tensor, neg_ratio: float, *, min_negatives: int = MIN_NEGATIVES) -> Tensor:
     """All positives and each picture's costliest negatives, neg_ratio per positive (SSD, section 2.2).
 
     loss, labels: (B, ...) -> 0/1 in the labels' shape and dtype.

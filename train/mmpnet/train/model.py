@@ -52,7 +52,9 @@ class MmpNet(nn.Module):
         self.num_classes = num_classes
         self.stride = stride
         # The last 1x1 convolution, to 1280 channels, serves classification only.
-        self.features = cast(nn.Sequential, mobilenet_v2(weights=None, width_mult=width_mult).features)[:BACKBONE_BLOCKS]
+        self.features = cast(nn.Sequential, mobilenet_v2(weights=None, width_mult=width_mult).features)[
+            :BACKBONE_BLOCKS
+        ]
         taps = [tap for tap_stride, tap in _TAPS.items() if tap_stride >= stride]
         self._taps = frozenset(taps)
         self.lateral = nn.ModuleList(_lateral(self._width(tap), channels) for tap in taps)
@@ -70,7 +72,7 @@ class MmpNet(nn.Module):
             if index in self._taps:
                 pyramid.append(features)
         grid = self._top_down(pyramid)
-        raw = self.predict(self.tower(grid))  # (B, C * S * R, rows, cols)
+        raw: Tensor = self.predict(self.tower(grid))  # (B, C * S * R, rows, cols)
         batch, _, rows, cols = raw.shape
         return raw.view(batch, -1, self.num_sizes, self.num_aspect_ratios, rows, cols)
 
@@ -120,10 +122,7 @@ def load_backbone_weights(network: MmpNet, source: str) -> None:
     """
     if source == "none":
         return
-    if source == "imagenet":
-        state = _downloaded_imagenet_state()
-    else:
-        state = _state_from_file(Path(source))
+    state = _downloaded_imagenet_state() if source == "imagenet" else _state_from_file(Path(source))
     backbone = {
         name.removeprefix("features."): tensor
         for name, tensor in state.items()
@@ -143,7 +142,7 @@ def _state_from_file(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: no such weights file; give a mobilenet_v2 state dict, `imagenet` or `none`")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a bad file
+    except Exception as error:
         raise CheckpointError(f"{path}: torch cannot read it as a state dict ({_first_line(error)})") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(state).__name__}")

@@ -16,7 +16,13 @@ def build_optimizer(network: MmpNet, config: TrainConfig) -> torch.optim.AdamW:
     groups = []
     for base_lr, in_backbone in ((config.backbone_lr, True), (config.lr, False)):
         own = [p for p in network.parameters() if p.requires_grad and (id(p) in backbone) == in_backbone]
-        groups.append({"params": [p for p in own if p.dim() > 1], "base_lr": base_lr, "weight_decay": config.weight_decay})
+        groups.append(
+            {
+                "params": [p for p in own if p.dim() > 1],
+                "base_lr": base_lr,
+                "weight_decay": config.weight_decay,
+            }
+        )
         groups.append({"params": [p for p in own if p.dim() <= 1], "base_lr": base_lr, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=config.lr)
 

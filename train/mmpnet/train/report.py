@@ -144,9 +144,7 @@ class TrainingReport:
             line += f"  AP {result.evaluation.ap():.4f}  AP50 {result.evaluation.ap('AP50'):.4f}"
         return line + ("  best" if is_best else "")
 
-    def _checkpoint(
-        self, state: TrainingState, evaluation: Evaluation | None, *, resumable: bool
-    ) -> Checkpoint:
+    def _checkpoint(self, state: TrainingState, evaluation: Evaluation | None, *, resumable: bool) -> Checkpoint:
         measured = None if evaluation is None else evaluation.as_dict()
         provenance = msgspec.structs.replace(self._provenance, epochs_done=state.epoch, evaluation=measured)
         return Checkpoint(

@@ -1,11 +1,11 @@
-"""Which pictures an epoch shows, in which order: a pure function of seed and epoch, so that a resumed run repeats it."""
+"""Which pictures an epoch shows, in which order: a function of seed and epoch, so that a resumed run repeats it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
-from numpy.random import Generator, PCG64, SeedSequence
+from numpy.random import PCG64, Generator, SeedSequence
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
@@ -52,9 +52,7 @@ class EpochSampler(Sampler[list[SampleKey]]):
     is the only one.
     """
 
-    def __init__(
-        self, weights: NDArray[np.float64], *, batch_size: int, seed: int, epoch: int, skip: int = 0
-    ) -> None:
+    def __init__(self, weights: NDArray[np.float64], *, batch_size: int, seed: int, epoch: int, skip: int = 0) -> None:
         self._weights = weights
         self._batch_size = batch_size
         self._seed = seed
@@ -71,7 +69,7 @@ class EpochSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         count = len(self._weights)
         random = generator(self._seed, self._epoch)
-        # Systematic resampling: far less chance than independent draws, so every picture is seen about as often as meant.
+        # Systematic resampling: less chance than independent draws, every picture is seen about as often as meant.
         edges = np.cumsum(self._weights) / self._weights.sum()
         order = np.searchsorted(edges, (np.arange(count) + random.random()) / count, side="right").clip(max=count - 1)
         random.shuffle(order)

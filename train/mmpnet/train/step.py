@@ -37,9 +37,7 @@ def step(
     return update(optimizer, criterion(logits, labels).mean())
 
 
-def update(
-    optimizer: torch.optim.Optimizer, loss: Tensor, *, max_grad_norm: float | None = None
-) -> float:
+def update(optimizer: torch.optim.Optimizer, loss: Tensor, *, max_grad_norm: float | None = None) -> float:
     """Descend one step along the gradient of a scalar loss and return its value.
 
     Raises: TrainingError if the loss, or the gradient to be clipped, is not finite; the weights are then untouched.
@@ -48,7 +46,7 @@ def update(
     if not math.isfinite(value):
         raise TrainingError(f"the loss is {value}, training stopped; lower --lr, or look for damaged boxes or pictures")
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     if max_grad_norm is not None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = float(nn.utils.clip_grad_norm_(parameters, max_grad_norm))

@@ -1,4 +1,7 @@
-"""Which anchor learns which box. Each rule: boxes (M, 4) in input px -> (A,) index of the anchor's box, -1 = background."""
+"""Which anchor learns which box.
+
+Each rule: boxes (M, 4) in input px -> (A,) index of the anchor's box, -1 = background.
+"""
 
 from dataclasses import dataclass
 
@@ -86,8 +89,5 @@ def _nearest_anchors(boxes_xyxy: FloatArray, anchors: AnchorSpec, grid_hw: tuple
 
 def _paired_iou(boxes_xyxy: FloatArray, candidates_xyxy: FloatArray) -> FloatArray:
     """IoU of each box (M, 4) with its own candidates (M, Q, 4) -> (M, Q)."""
-    rows = [
-        pairwise_iou(box[None], candidates)[0]
-        for box, candidates in zip(boxes_xyxy, candidates_xyxy, strict=True)
-    ]
+    rows = [pairwise_iou(box[None], candidates)[0] for box, candidates in zip(boxes_xyxy, candidates_xyxy, strict=True)]
     return np.stack(rows)

@@ -1,0 +1,38 @@
+# make demo and make test start from Python 3.11+, git and make alone; both work in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# The GPU runtime only where an NVIDIA driver answers.
+RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+# The environment of `make test` can run the demo too; the demo's alone is smaller and has no torch.
+DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
+
+.PHONY: demo test check clean
+
+demo: $(DEMO_READY)
+	$(BIN)/mmp-run --source docs/pictures/astronaut.jpg --save out/astronaut.jpg --no-show
+
+test: $(VENV)/.test
+	$(MAKE) check
+
+check:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[$(RUNTIME)]'
+	touch $@
+
+# Cleared first: [train] brings onnxruntime, which must not stand beside the demo's onnxruntime-gpu.
+$(VENV)/.test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) -e '.[train,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) out dist

@@ -1,0 +1,179 @@
+"""The exported file: self-describing, in one piece, and the network's own numbers."""
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mmpnet.contract.errors import ExportError
+from mmpnet.contract.metadata import metadata_from_properties
+from mmpnet.export import writer
+from mmpnet.export.cli import app
+from mmpnet.export.describe import ExportOptions
+from mmpnet.export.verify import Parity, compare, synthetic_pictures
+from mmpnet.export.writer import export_file
+from mmpnet.runtime.detector import Detector
+from mmpnet.train.candidates import CandidateNet
+from mmpnet.train.checkpoint import load_checkpoint, sha256_of
+
+MakeCheckpoint = Callable[..., Path]
+
+
+def test_file_is_valid_and_complete_in_itself(tiny_onnx: Path) -> None:
+    model = onnx.load(tiny_onnx, load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    assert [path.name for path in tiny_onnx.parent.iterdir()] == [tiny_onnx.name]
+    assert not any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)
+    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [13]
+
+
+def test_metadata_says_where_the_file_comes_from(tiny_onnx: Path, tiny_checkpoint: Path) -> None:
+    session = onnxruntime.InferenceSession(str(tiny_onnx))
+    properties = session.get_modelmeta().custom_metadata_map
+    metadata = metadata_from_properties(properties, source="tiny")
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    assert metadata.checkpoint_sha256 == sha256_of(tiny_checkpoint)
+    assert metadata.anchors.spec() == checkpoint.model.anchors
+    assert metadata.class_names == ("background", "person")
+    assert metadata.evaluation is not None
+    assert metadata.evaluation.AP50 == 0.2
+    assert metadata.parity is not None
+    assert metadata.parity.n_images >= 4
+    assert ast.literal_eval(properties["names"]) == {0: "person"}
+    described = {output.name: output.shape for output in metadata.outputs}
+    assert {o.name: tuple(o.shape) for o in session.get_outputs()} == described
+
+
+@pytest.mark.parametrize("input_hw", [(64, 64), (48, 96), (40, 56)])
+@pytest.mark.parametrize("batch", [1, 3, "dynamic"])
+def test_every_size_and_batch_gives_each_picture_what_torch_gives(
+    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, input_hw: tuple[int, int], batch: int | str
+) -> None:
+    out = tmp_path / "model.onnx"
+    options = ExportOptions(input_hw, batch, 13, export_options.thresholds)  # type: ignore[arg-type]
+    export_file(tiny_checkpoint, out, options)
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    candidates = CandidateNet(checkpoint.network(), checkpoint.model.anchors, input_hw).eval()
+    session = onnxruntime.InferenceSession(str(out))
+    random = np.random.default_rng(0)
+    for size in (1, 2, 3) if batch == "dynamic" else (batch,):
+        images = random.integers(0, 256, (int(size), *input_hw, 3), dtype=np.uint8)
+        boxes, scores, class_ids = session.run(None, {"images": images})
+        with torch.inference_mode():
+            expected = [tensor.numpy() for tensor in candidates(torch.from_numpy(images))]
+        np.testing.assert_allclose(scores, expected[1], atol=1e-5)
+        # Ranks of equal scores may differ; every box must be one of torch's.
+        for row in range(int(size)):
+            distance = np.abs(boxes[row][:, None] - expected[0][row][None]).max(axis=2).min(axis=1)
+            assert np.quantile(distance, 0.99) < 1e-2
+        assert set(class_ids.ravel().tolist()) == {1}
+
+
+def test_scores_stand_best_first_and_are_probabilities(tiny_onnx: Path) -> None:
+    session = onnxruntime.InferenceSession(str(tiny_onnx))
+    images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    _, scores, _ = session.run(None, {"images": images})
+    assert (np.diff(scores[0]) <= 0).all()
+    assert 0 <= scores.min() <= scores.max() <= 1
+
+
+def test_a_graph_that_says_something_else_is_not_kept(
+    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slightly wrong convolution in the ONNX file, as a broken exporter would write it."""
+    right = writer.export_graph
+
+    def wrong(*arguments: object, **options: object) -> onnx.ModelProto:
+        model = right(*arguments, **options)  # type: ignore[arg-type]
+        kernel = max(model.graph.initializer, key=lambda tensor: int(np.prod(tensor.dims)) * (len(tensor.dims) == 4))
+        kernel.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(kernel) * 1.02, kernel.name))
+        return model
+
+    monkeypatch.setattr(writer, "export_graph", wrong)
+    out = tmp_path / "model.onnx"
+    out.write_bytes(b"what was there before")
+    with pytest.raises(ExportError, match="not kept"):
+        export_file(tiny_checkpoint, out, export_options)
+    assert out.read_bytes() == b"what was there before"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize(("score", "box"), [(1e-3, 0.0), (0.0, 1.0), (float("nan"), 0.0), (0.0, float("nan"))])
+def test_parity_above_tolerance_or_unknown_is_refused(score: float, box: float) -> None:
+    with pytest.raises(ExportError):
+        Parity(3, score, box).check()
+    Parity(3, 1e-6, 1e-3).check()
+
+
+def test_comparison_covers_every_picture_of_an_uneven_batch(tiny_checkpoint: Path, tiny_onnx: Path) -> None:
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    candidates = CandidateNet(checkpoint.network(), checkpoint.model.anchors, (64, 64)).eval()
+    pictures = synthetic_pictures(checkpoint.model.letterbox, count=5)
+    assert len({picture.tobytes() for picture in pictures}) == 5
+    parity = compare(candidates, tiny_onnx.read_bytes(), pictures, batch=1)
+    assert parity.n_images == 5
+    assert parity.max_score_difference < 1e-5
+
+
+def test_several_classes_keep_their_names_and_ids(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, export_options: ExportOptions
+) -> None:
+    path = make_checkpoint(tmp_path / "three.pth", class_names=("background", "person", "dog", "bicycle"))
+    export_file(path, tmp_path / "three.onnx", export_options)
+    detector = Detector(tmp_path / "three.onnx", provider="cpu")
+    found = detector(np.random.default_rng(1).integers(0, 256, (90, 70, 3), dtype=np.uint8))
+    assert set(found.class_id.tolist()) <= {1, 2, 3}
+    assert len(set(found.class_id.tolist())) > 1
+
+
+def test_networks_without_boxes_and_sizes_off_the_grid_are_refused(
+    make_checkpoint: MakeCheckpoint, tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions
+) -> None:
+    logits_only = make_checkpoint(tmp_path / "logits.pth", box_regression=False)
+    with pytest.raises(ExportError, match="without box regression"):
+        export_file(logits_only, tmp_path / "a.onnx", export_options)
+    with pytest.raises(ExportError, match="multiples of the stride"):
+        export_file(tiny_checkpoint, tmp_path / "a.onnx", resized(export_options, (60, 64)))
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def resized(options: ExportOptions, input_hw: tuple[int, int]) -> ExportOptions:
+    return ExportOptions(input_hw, options.batch, options.opset, options.thresholds)
+
+
+def test_command_ends_with_a_summary_and_the_next_commands(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    arguments = [str(tiny_checkpoint), "-o", str(out), "--imgsz", "48x96", "--conf", "0.2", "--data-licence", "CC0"]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.stderr
+    assert "48x96" in result.stderr
+    assert f"mmp-run {out}" in result.stderr
+    detector = Detector(out, provider="cpu")
+    assert detector.thresholds.conf == 0.2
+    assert detector.metadata.licences.data == "CC0"
+    assert msgspec.to_builtins(detector.metadata)["input"]["size_hw"] in ((48, 96), [48, 96])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["absent.pth"], 1, "absent.pth"),
+        (["C", "--batch", "none"], 2, "dynamic"),
+        (["C", "--imgsz", "0"], 2, "HEIGHTxWIDTH"),
+        (["C", "-o", "model.pt"], 2, ".onnx"),
+        (["C", "--opset", "3"], 2, "11"),
+        (["C", "--conf", "2"], 2, "--conf"),
+    ],
+)
+def test_bad_requests_are_named(tiny_checkpoint: Path, arguments: list[str], code: int, message: str) -> None:
+    result = CliRunner().invoke(app, [str(tiny_checkpoint) if a == "C" else a for a in arguments])
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr

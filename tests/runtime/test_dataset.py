@@ -1,0 +1,223 @@
+"""A COCO file is read as it stands, and every fault in it is named by file and entry."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from mmpnet.contract.errors import DatasetError
+from mmpnet.runtime.dataset import read_coco, resolve_split
+
+CATEGORIES = [{"id": 90, "name": "person"}, {"id": 3, "name": "dog"}]
+IMAGE = {"id": 11, "file_name": "a.png", "width": 40, "height": 30}
+PERSON = {"id": 1, "image_id": 11, "category_id": 90, "bbox": [4, 5, 10, 12]}
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write labels.json, its top-level keys replaced as asked (None: left out), beside images/a.png of 40x30 px."""
+
+    def write_file(**changes: Any) -> Path:
+        (tmp_path / "images").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "images" / "a.png"), np.full((30, 40, 3), 90, np.uint8))
+        content = {"categories": CATEGORIES, "images": [IMAGE], "annotations": [PERSON], **changes}
+        path = tmp_path / "labels.json"
+        path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+        return path
+
+    return write_file
+
+
+def test_boxes_class_ids_areas_crowd_and_tags_are_read(write: Write) -> None:
+    crowd = {**PERSON, "category_id": 3, "bbox": [0.5, 1.25, 20, 8], "area": 99.5, "iscrowd": 1}
+    dataset = read_coco(write(images=[{**IMAGE, "group": "street", "source": "cam 2"}], annotations=[PERSON, crowd]))
+    picture = dataset.pictures[0]
+    assert dataset.class_names == ("background", "person", "dog")
+    assert dataset.num_boxes == 2
+    np.testing.assert_array_equal(picture.boxes_xyxy, np.array([[4, 5, 14, 17], [0.5, 1.25, 20.5, 9.25]], np.float32))
+    assert picture.boxes_xyxy.dtype == np.float32
+    assert picture.class_ids.tolist() == [1, 2]
+    assert picture.areas_px2.tolist() == [120.0, 99.5], "the stated area where there is one, else width x height"
+    assert picture.crowd.tolist() == [False, True]
+    assert picture.tags == ("street", "cam 2")
+    assert picture.image_hw == (30, 40)
+    np.testing.assert_array_equal(picture.read(), np.full((30, 40, 3), 90, np.uint8))
+
+
+def test_every_picture_gets_its_own_boxes(dataset_folder: Path) -> None:
+    path = dataset_folder / "train.json"
+    content = json.loads(path.read_text())
+    dataset = read_coco(path)
+    assert len(dataset.pictures) == len(content["images"]) == 16
+    for picture, image in zip(dataset.pictures, content["images"], strict=True):
+        expected = [a["bbox"] for a in content["annotations"] if a["image_id"] == image["id"]]
+        corners = [[x, y, x + w, y + h] for x, y, w, h in expected]
+        np.testing.assert_array_equal(picture.boxes_xyxy, np.array(corners, np.float32).reshape(-1, 4))
+        assert picture.path == dataset_folder / "images" / image["file_name"]
+        assert picture.tags == (image["group"], image["source"])
+    assert {len(picture.boxes_xyxy) for picture in dataset.pictures} >= {0, 1}, "some pictures must have no person"
+    assert dataset.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert dataset.name == f"{dataset_folder.name}/train.json"
+
+
+def test_pictures_may_lie_beside_the_file(write: Write, tmp_path: Path) -> None:
+    path = write()
+    (tmp_path / "images" / "a.png").rename(tmp_path / "a.png")
+    (tmp_path / "images").rmdir()
+    assert read_coco(path).pictures[0].path == tmp_path / "a.png"
+
+
+def test_a_file_without_annotations_has_pictures_without_boxes(write: Write) -> None:
+    assert read_coco(write(annotations=None)).num_boxes == 0
+    assert read_coco(write(annotations=[])).pictures[0].boxes_xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("bbox", "expected"),
+    [([-1, -0.5, 10, 10], [0, 0, 9, 9.5]), ([31, 19, 10, 12], [31, 19, 40, 30]), ([0, 0, 40, 30], [0, 0, 40, 30])],
+)
+def test_boxes_are_clipped_where_they_stick_out_by_up_to_a_pixel(
+    write: Write, bbox: list[float], expected: list[float]
+) -> None:
+    picture = read_coco(write(annotations=[{**PERSON, "bbox": bbox}])).pictures[0]
+    assert picture.boxes_xyxy.tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("bbox", "fault"),
+    [
+        ([-1.5, 0, 10, 10], "reaches outside its 40x30 px picture"),
+        ([0, -1.5, 10, 10], "reaches outside"),
+        ([31, 0, 10.5, 10], "reaches outside"),
+        ([0, 20, 10, 11.5], "reaches outside"),
+        ([1e308, 0, 1e308, 10], "reaches outside"),
+        ([-0.9, 0, 0.5, 10], "lies outside"),
+        ([4, 5, 0, 12], "no area"),
+        ([4, 5, 10, -12], "no area"),
+        ([math.nan, 5, 10, 12], "not finite"),
+        ([4, 5, math.inf, 12], "not finite"),
+        ([4, 5, 10], "3 numbers"),
+        ([4, 5, 10, 12, 1], "5 numbers"),
+        ("4 5 10 12", "bbox"),
+        ([4, 5, "10", 12], "bbox"),
+    ],
+)
+def test_a_bad_box_is_named_by_file_and_entry(write: Write, bbox: object, fault: str) -> None:
+    path = write(annotations=[PERSON, {**PERSON, "bbox": bbox}])
+    with pytest.raises(DatasetError, match=fault) as caught:
+        read_coco(path)
+    assert str(path) in str(caught.value)
+    assert "annotations[1]" in str(caught.value)
+
+
+@pytest.mark.parametrize("x", [30.0, 39.0])
+def test_a_box_whose_side_vanishes_in_float32_is_named_by_file_and_entry(write: Write, x: float) -> None:
+    """Training takes the logarithm of the sides, which are float32 by then."""
+    with pytest.raises(DatasetError, match=r"labels\.json: annotations\[0\]"):
+        read_coco(write(annotations=[{**PERSON, "bbox": [x, 5, 1e-7, 12]}]))
+
+
+@pytest.mark.parametrize("area", [math.nan, math.inf, -4.0])
+def test_an_impossible_area_is_named_by_file_and_entry(write: Write, area: float) -> None:
+    with pytest.raises(DatasetError, match=r"labels\.json: annotations\[0\]"):
+        read_coco(write(annotations=[{**PERSON, "area": area}]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"annotations": [PERSON, {**PERSON, "image_id": 12}]}, r"annotations\[1\]: image_id 12"),
+        ({"annotations": [PERSON, {**PERSON, "category_id": 1}]}, r"annotations\[1\]: category_id 1"),
+        ({"images": [IMAGE, {**IMAGE, "file_name": "b.png"}]}, r"images\[1\]: id 11 appears twice"),
+        ({"categories": [*CATEGORIES, {"id": 3, "name": "cat"}]}, r"categories\[2\]: id 3 appears twice"),
+        ({"images": [IMAGE, {**IMAGE, "id": 12, "file_name": "gone.png"}]}, r"gone\.png .*id 12"),
+        ({"images": [{**IMAGE, "width": 0}], "annotations": []}, "id 11 says 0x30"),
+        ({"images": [], "annotations": []}, "no pictures"),
+        ({"categories": [], "annotations": []}, "no pictures or no categories"),
+        ({"images": None}, "`images`"),
+        ({"categories": None}, "`categories`"),
+        ({"images": {"11": IMAGE}}, r"\$\.images"),
+        ({"images": [{"id": 11, "width": 40, "height": 30}]}, r"`file_name`.*\$\.images\[0\]"),
+        ({"images": [{**IMAGE, "height": "30"}]}, r"\$\.images\[0\]\.height"),
+        ({"categories": [{"id": "person"}]}, r"\$\.categories\[0\]"),
+        ({"annotations": [PERSON, {"image_id": 11, "category_id": 90}]}, r"`bbox`.*\$\.annotations\[1\]"),
+        ({"annotations": [{**PERSON, "iscrowd": "no"}]}, r"\$\.annotations\[0\]\.iscrowd"),
+    ],
+)
+def test_a_bad_entry_is_named_by_file_and_entry(write: Write, changes: dict[str, object], fault: str) -> None:
+    path = write(**changes)
+    with pytest.raises(DatasetError, match=fault) as caught:
+        read_coco(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_picture_name_too_long_for_the_disk_is_a_missing_picture(write: Write) -> None:
+    path = write(images=[{**IMAGE, "file_name": "a" * 300 + ".png"}])
+    with pytest.raises(DatasetError, match="id 11"):
+        read_coco(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"\x89PNG\r\n", b"[1, 2"])
+def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "labels.json"
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match="is not JSON") as caught:
+        read_coco(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"text"', "{}"])
+def test_json_that_is_not_coco_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(content)
+    with pytest.raises(DatasetError, match="not a COCO detection file") as caught:
+        read_coco(path)
+    assert str(path) in str(caught.value)
+
+
+def test_an_absent_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "gone.json", tmp_path):
+        with pytest.raises(DatasetError, match="cannot be read") as caught:
+            read_coco(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_picture_of_another_size_than_its_entry_is_refused(write: Write, tmp_path: Path) -> None:
+    picture = read_coco(write(images=[{**IMAGE, "width": 41}])).pictures[0]
+    with pytest.raises(DatasetError, match=r"is 40x30 px, its entry says 41x30") as caught:
+        picture.read()
+    assert str(tmp_path / "images" / "a.png") in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_picture_cut_short_is_refused(write: Write, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "images" / f"b{suffix}"
+    dataset_path = write(images=[{**IMAGE, "file_name": "a.png"}, {**IMAGE, "id": 12, "file_name": path.name}])
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    content = cv2.imencode(suffix, pixels)[1].tobytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    picture = read_coco(dataset_path).pictures[1]
+    with pytest.raises(DatasetError, match="cut short") as caught:
+        picture.read()
+    assert str(path) in str(caught.value)
+
+
+def test_a_split_is_the_file_itself_or_lies_in_the_folder(dataset_folder: Path) -> None:
+    assert resolve_split(dataset_folder, "val") == dataset_folder / "val.json"
+    assert resolve_split(dataset_folder / "train.json", "val") == dataset_folder / "train.json"
+
+
+@pytest.mark.parametrize("name", ["gone", "gone.json", ""])
+def test_an_absent_split_is_named(tmp_path: Path, name: str) -> None:
+    expected = tmp_path / name if name else tmp_path / "val.json"
+    with pytest.raises(DatasetError, match="no such file") as caught:
+        resolve_split(tmp_path / name, "val")
+    assert str(expected) in str(caught.value)

@@ -1,0 +1,133 @@
+"""One run: every frame reaches every sink, and sinks are closed whatever happens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import OutputError, SourceError
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.pictures import write_picture
+from mmpnet.runtime.pipeline import run
+from mmpnet.runtime.sinks import Result
+from mmpnet.runtime.sources import open_source
+
+MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
+MakeVideo = Callable[..., Path]
+
+
+@dataclass
+class ListSink:
+    """Keeps what it is given; asks to stop after `enough` frames, fails at frame `failing`."""
+
+    wants_picture: bool = False
+    enough: int | None = None
+    failing: int | None = None
+    results: list[Result] = field(default_factory=list)
+    annotated: list[UInt8Array | None] = field(default_factory=list)
+    closed: int = 0
+
+    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+        if result.index == self.failing:
+            raise OutputError("disk full")
+        self.results.append(result)
+        self.annotated.append(annotated_bgr)
+        return self.enough is None or len(self.results) < self.enough
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_noise: MakeNoise) -> Path:
+    """Five pictures of different sizes."""
+    for index in range(5):
+        write_picture(tmp_path / f"{index}.png", make_noise(index, (40 + index, 70 - index)))
+    return tmp_path
+
+
+def test_every_frame_is_detected_in_order(folder: Path, detector: Detector, make_noise: MakeNoise) -> None:
+    sink = ListSink()
+    summary = run(open_source(str(folder)), detector, [sink], remember=2)
+    assert [result.index for result in sink.results] == list(range(5))
+    for index, result in enumerate(sink.results):
+        assert result.frame.source == str(folder / f"{index}.png")
+        expected = detector(make_noise(index, (40 + index, 70 - index)))
+        np.testing.assert_array_equal(result.detections.xyxy, expected.xyxy)
+        np.testing.assert_array_equal(result.detections.score, expected.score)
+    assert summary.frames == 5
+    assert summary.detections == sum(len(result.detections) for result in sink.results) > 0
+    assert [frame.source for frame, _ in summary.last] == [str(folder / "0.png"), str(folder / "1.png")]
+    assert summary.times == [result.times for result in sink.results]
+    assert summary.median_ms()["infer"] == np.median([result.times.infer_ms for result in sink.results])
+    assert list(summary.median_ms()) == ["preprocess", "infer", "postprocess", "frame age"]
+    assert sink.closed == 1
+
+
+def test_a_run_without_sinks_counts(folder: Path, detector: Detector) -> None:
+    assert run(open_source(str(folder)), detector, []).frames == 5
+
+
+def test_only_a_sink_that_wants_pictures_makes_them(folder: Path, detector: Detector, make_noise: MakeNoise) -> None:
+    plain = ListSink()
+    run(open_source(str(folder)), detector, [plain])
+    assert plain.annotated == [None] * 5
+    wanting = ListSink(wants_picture=True)
+    run(open_source(str(folder)), detector, [wanting])
+    for index, (result, annotated) in enumerate(zip(wanting.results, wanting.annotated, strict=True)):
+        original = make_noise(index, (40 + index, 70 - index))
+        np.testing.assert_array_equal(result.frame.pixels_bgr, original)
+        assert annotated is not None
+        assert annotated.shape == original.shape
+        assert (annotated != original).any(), "boxes must be painted, on a copy"
+
+
+def test_a_picture_bears_no_frame_rate_and_a_video_does(
+    tmp_path: Path, detector: Detector, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_picture(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
+    make_video(tmp_path / "b.avi", count=2)
+    texts: list[str] = []
+    monkeypatch.setattr("mmpnet.runtime.pipeline.draw_status", lambda _, text: texts.append(text))
+    run(open_source(str(tmp_path)), detector, [ListSink(wants_picture=True)])
+    assert [text.endswith(" FPS") for text in texts] == [True, True]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_sink_that_has_seen_enough_ends_the_run_after_all_got_the_frame(
+    folder: Path, detector: Detector, first: bool
+) -> None:
+    content, greedy = ListSink(enough=2), ListSink()
+    summary = run(open_source(str(folder)), detector, [content, greedy] if first else [greedy, content])
+    assert (summary.frames, len(content.results), len(greedy.results)) == (2, 2, 2)
+    assert (content.closed, greedy.closed) == (1, 1)
+
+
+def test_sinks_are_closed_when_the_source_fails(folder: Path, detector: Detector) -> None:
+    (folder / "2.png").write_text("no picture")
+    sinks = [ListSink(), ListSink()]
+    with pytest.raises(SourceError, match=r"2\.png"):
+        run(open_source(str(folder)), detector, sinks)
+    assert [(len(sink.results), sink.closed) for sink in sinks] == [(2, 1), (2, 1)]
+
+
+def test_sinks_are_closed_when_one_of_them_fails(folder: Path, detector: Detector) -> None:
+    sinks = [ListSink(), ListSink(failing=1), ListSink()]
+    with pytest.raises(OutputError, match="disk full"):
+        run(open_source(str(folder)), detector, sinks)
+    assert [sink.closed for sink in sinks] == [1, 1, 1]
+    assert [len(sink.results) for sink in sinks] == [2, 1, 1]
+
+
+def test_sinks_are_closed_when_the_run_is_interrupted(folder: Path, detector: Detector) -> None:
+    class Interrupted(ListSink):
+        def write(self, *_: object) -> bool:
+            raise KeyboardInterrupt
+
+    sinks = [ListSink(), Interrupted()]
+    with pytest.raises(KeyboardInterrupt):
+        run(open_source(str(folder)), detector, sinks)
+    assert [sink.closed for sink in sinks] == [1, 1]

@@ -1,0 +1,297 @@
+"""mmp-run: data on stdout, people's words on stderr, one line and an exit code for a mistake."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.runtime.cli import app, main
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.pictures import read_picture, write_picture
+
+MMP_RUN = (sys.executable, "-c", "from mmpnet.runtime.cli import main; main()")
+
+MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
+MakeVideo = Callable[..., Path]
+ReadVideo = Callable[[Path], list[UInt8Array]]
+
+
+@pytest.fixture(autouse=True)
+def headless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test opens a window, and lines are not wrapped."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("COLUMNS", "300")
+
+
+@pytest.fixture
+def picture(tmp_path: Path, make_noise: MakeNoise) -> Path:
+    path = tmp_path / "in.png"
+    write_picture(path, make_noise(0, (51, 77)))
+    return path
+
+
+def mmp_run(*arguments: object) -> Result:
+    """Run the command in this process, on one thread."""
+    return CliRunner().invoke(app, [*(str(argument) for argument in arguments), "--threads", "1"])
+
+
+def plain(text: str) -> str:
+    """Text without colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def objects(text: str) -> list[dict[str, object]]:
+    """NDJSON -> objects; fails on anything else."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def assert_one_error_line(stderr: str, exit_code: int, fault: str) -> None:
+    lines = plain(stderr).splitlines()
+    assert [line for line in lines if line.startswith("error:")] == lines[-1:]
+    assert re.search(fault, lines[-1]), lines[-1]
+    assert "Traceback" not in stderr
+    assert exit_code == 1
+
+
+def test_a_picture_is_saved_and_told_and_stdout_is_pure_ndjson(
+    tmp_path: Path, tiny_onnx: Path, picture: Path, detector: Detector, make_noise: MakeNoise
+) -> None:
+    out = tmp_path / "out.png"
+    done = mmp_run(tiny_onnx, "--source", picture, "--save", out, "--json", "-")
+    assert done.exit_code == 0, done.stderr
+    (line,) = objects(done.stdout)
+    expected = detector(make_noise(0, (51, 77)))
+    assert (line["source"], line["width"], line["height"]) == (str(picture), 77, 51)
+    assert line["detections"] == [
+        {"xyxy": [round(v, 2) for v in xyxy], "score": round(score, 4), "class_id": 1, "name": "person"}
+        for xyxy, score in zip(expected.xyxy.tolist(), expected.score.tolist(), strict=True)
+    ]
+    assert read_picture(out).shape == (51, 77, 3)
+    assert (read_picture(out) != make_noise(0, (51, 77))).any()
+    stderr = plain(done.stderr)
+    assert "tiny.onnx 64x64 on cpu" in stderr
+    assert f"{len(expected)} detections in 1 frames" in stderr
+    assert f"saved {out}" in stderr
+
+
+def test_without_a_display_it_says_so_once(tiny_onnx: Path, picture: Path) -> None:
+    assert plain(mmp_run(tiny_onnx, "--source", picture).stderr).count("no window: there is no display") == 1
+    assert "window" not in plain(mmp_run(tiny_onnx, "--source", picture, "--no-show").stderr)
+
+
+def test_stdout_stays_empty_unless_asked_for(tmp_path: Path, tiny_onnx: Path, picture: Path) -> None:
+    done = mmp_run(tiny_onnx, "--source", picture, "--json", tmp_path / "out.ndjson")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert len(objects((tmp_path / "out.ndjson").read_text())) == 1
+
+
+def test_thresholds_override_those_of_the_file(tiny_onnx: Path, picture: Path, detector: Detector) -> None:
+    def count(*options: object) -> int:
+        done = mmp_run(tiny_onnx, "--source", picture, "--json", "-", "--no-show", *options)
+        detections = objects(done.stdout)[0]["detections"]
+        assert isinstance(detections, list)
+        return len(detections)
+
+    default = len(detector(read_picture(picture)))
+    assert count() == default > 3
+    assert count("--conf", 1) == 0
+    assert count("--max-det", 3) == 3
+    assert count("--iou", 0) < default
+
+
+def test_a_video_is_saved_with_every_frame(
+    tmp_path: Path, tiny_onnx: Path, make_video: MakeVideo, read_video: ReadVideo
+) -> None:
+    video, out = make_video(tmp_path / "in.avi", count=6), tmp_path / "out.mp4"
+    done = mmp_run(tiny_onnx, "--source", video, "--save", out, "--json", "-", "--no-show")
+    assert done.exit_code == 0, done.stderr
+    assert [line["frame"] for line in objects(done.stdout)] == list(range(6))
+    assert len(read_video(out)) == 6
+
+
+def test_a_folder_is_saved_as_a_folder(tmp_path: Path, tiny_onnx: Path, dataset_folder: Path) -> None:
+    pattern, out = dataset_folder / "images" / "val_00[12].png", tmp_path / "out"
+    done = mmp_run(tiny_onnx, "--source", pattern, "--save", out, "--no-show")
+    assert done.exit_code == 0, done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["val_001.png", "val_002.png"]
+
+
+@pytest.mark.parametrize(("option", "meant"), [("--sourc", "--source"), ("--thread", "--threads")])
+def test_an_unknown_option_suggests_the_right_one(tiny_onnx: Path, option: str, meant: str) -> None:
+    done = CliRunner().invoke(app, [str(tiny_onnx), option, "1"])
+    assert done.exit_code == 2
+    assert re.search(rf"No such option: {option}\b.*{meant}\b", plain(done.stderr))
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--camera", "0", "--source", "a.png"]])
+def test_neither_or_both_of_camera_and_source_is_a_usage_error(tiny_onnx: Path, options: Sequence[str]) -> None:
+    done = mmp_run(tiny_onnx, *options)
+    assert done.exit_code == 2
+    assert re.search(r"either --camera INDEX or --source", plain(done.stderr))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--camera", "-1"], ["--conf", "1.1"], ["--conf", "nan"], ["--max-det", "0"], ["--provider", "tpu"]],
+)
+def test_a_value_out_of_range_is_a_usage_error(tiny_onnx: Path, options: Sequence[str]) -> None:
+    done = mmp_run(tiny_onnx, "--source", "a.png", *options)
+    assert done.exit_code == 2
+    assert f"'{options[0]}'" in plain(done.stderr)
+
+
+def test_camera_0_is_a_camera(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class TwoFrames:
+        """A camera at index 0 whose cable is pulled after two frames."""
+
+        def __init__(self, index: int) -> None:
+            assert index == 0
+            self._left = 2
+
+        def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+            return True
+
+        def get(self, _: int) -> float:
+            return 30.0
+
+        def read(self) -> tuple[bool, UInt8Array]:
+            self._left -= 1
+            return self._left >= 0, np.zeros((30, 40, 3), np.uint8)
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", TwoFrames)
+    done = mmp_run(tiny_onnx, "--camera", 0, "--json", "-")
+    assert [line["source"] for line in objects(done.stdout)] == ["camera 0", "camera 0"]
+    assert_one_error_line(done.stderr, done.exit_code, "camera 0: no frame after 2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"model": "gone.onnx"}, r"gone\.onnx: no such model file"),
+        ({"model": "words.onnx"}, r"words\.onnx: .*cannot load it"),
+        ({"model": "."}, "no such model file"),
+        ({"--source": "gone.png"}, r"gone\.png: no such file"),
+        ({"--source": "words.mp4"}, r"words\.mp4"),
+        ({"--source": "words.jpg"}, r"words\.jpg: is not a picture"),
+        ({"--source": "words.txt"}, r"words\.txt"),
+        ({"--source": "empty"}, "no picture or video"),
+        ({"--provider": "tensorrt"}, r"provider tensorrt was asked for.*cpu"),
+        ({"--save": "out.mp4"}, r"--save out\.mp4"),
+        ({"--save": "words.jpg/out.png"}, r"words\.jpg"),
+        ({"--json": "gone/out.ndjson"}, r"gone/out\.ndjson: NDJSON cannot be written"),
+        ({"--source": "a" * 300}, "aaa"),
+        ({"model": "a" * 300}, "aaa"),
+    ],
+)
+def test_a_mistake_is_one_error_line_and_exit_code_1(
+    tmp_path: Path,
+    tiny_onnx: Path,
+    picture: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, str],
+    fault: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for suffix in (".onnx", ".mp4", ".jpg", ".txt"):
+        Path(f"words{suffix}").write_text("just some words\n" * 50)
+    Path("empty").mkdir()
+    given = {"model": str(tiny_onnx), "--source": picture.name, **changes}
+    done = mmp_run(given.pop("model"), *(word for pair in given.items() for word in pair))
+    assert isinstance(done.exception, SystemExit), repr(done.exception)
+    assert_one_error_line(done.stderr, done.exit_code, fault)
+    assert done.stdout == ""
+
+
+def test_an_existing_ndjson_file_survives_a_bad_source(tmp_path: Path, tiny_onnx: Path) -> None:
+    kept, broken = tmp_path / "out.ndjson", tmp_path / "broken.jpg"
+    kept.write_text("yesterday\n")
+    broken.write_bytes(b"\xff\xd8\xff\xe0")
+    done = mmp_run(tiny_onnx, "--source", broken, "--json", kept)
+    assert_one_error_line(done.stderr, done.exit_code, r"broken\.jpg")
+    assert kept.read_text() == "yesterday\n"
+
+
+def test_results_before_a_damaged_file_are_kept(tmp_path: Path, tiny_onnx: Path, picture: Path) -> None:
+    (tmp_path / "z.png").write_bytes(picture.read_bytes()[:60])
+    done = mmp_run(tiny_onnx, "--source", tmp_path, "--json", "-")
+    assert [line["source"] for line in objects(done.stdout)] == [str(picture)]
+    assert_one_error_line(done.stderr, done.exit_code, r"z\.png: the picture is cut short")
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(
+    tiny_onnx: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmpnet.runtime.cli.run", interrupt)
+    done = mmp_run(tiny_onnx, "--source", picture)
+    assert done.exit_code == 130
+    assert plain(done.stderr).splitlines()[-1] == "error: stopped"
+
+
+def test_help_and_version_need_no_model() -> None:
+    for option in ("-h", "--help"):
+        done = CliRunner().invoke(app, [option])
+        assert done.exit_code == 0
+        assert "--camera" in plain(done.stdout)
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.stdout.split()[0]) == (0, "mmpnet")
+
+
+def test_the_command_starts_on_opencv_4_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OpenCV 4 has cv2.setLogLevel and no cv2.utils.logging; OpenCV 5 has it the other way round."""
+    monkeypatch.delattr(cv2.utils, "logging", raising=False)
+    monkeypatch.setattr(cv2, "setLogLevel", lambda _: 0, raising=False)
+    monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    monkeypatch.setattr(sys, "argv", ["mmp-run", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("mmpnet ")
+
+
+def test_the_installed_command_leaves_nothing_but_its_own_lines(tmp_path: Path, tiny_onnx: Path) -> None:
+    """In a process of its own, so that what OpenCV and FFmpeg print themselves is seen too."""
+    video = tmp_path / "words.mp4"
+    video.write_text("just some words\n" * 20)
+    done = subprocess.run([*MMP_RUN, str(tiny_onnx), "--source", str(video)], capture_output=True, text=True)
+    assert done.stdout == ""
+    assert_one_error_line(done.stderr, done.returncode, r"words\.mp4: OpenCV cannot open it")
+    assert len(done.stderr.splitlines()) == 3, "the missing window, the model, the error"
+
+
+def test_a_camera_that_is_not_there_leaves_one_error_line(tiny_onnx: Path) -> None:
+    done = subprocess.run([*MMP_RUN, str(tiny_onnx), "--camera", "63"], capture_output=True, text=True)
+    assert_one_error_line(done.stderr, done.returncode, "camera 63: cannot be opened")
+    assert len(done.stderr.splitlines()) == 3, "the missing window, the model, the error"
+
+
+def test_a_reader_that_has_seen_enough_ends_the_run_quietly(tiny_onnx: Path, dataset_folder: Path) -> None:
+    """As in `mmp-run --json - | head -n 1`: no traceback, not even at exit."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*MMP_RUN, str(tiny_onnx), "--source", str(dataset_folder / "images"), "--json", "-", "--no-show"]
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert "Broken pipe" not in done.stderr
+    assert " in 1 frames" in done.stderr

@@ -1,0 +1,171 @@
+"""Frames come complete and in order, or with an error that names their source."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import SourceError
+from mmpnet.runtime.pictures import write_picture
+from mmpnet.runtime.sources import FALLBACK_FPS, CameraSource, open_source
+
+MakeVideo = Callable[..., Path]
+MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
+FrameIndices = Callable[[Sequence[UInt8Array]], list[int]]
+
+
+class FakeCamera:
+    """Stands for cv2.VideoCapture: delivers `count` frames and then none."""
+
+    def __init__(self, index: int, *, count: int, fps: float) -> None:
+        self.index, self.count, self.fps, self.released = index, count, fps, False
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+    def get(self, _: int) -> float:
+        return self.fps
+
+    def read(self) -> tuple[bool, UInt8Array | None]:
+        self.count -= 1
+        return (True, np.zeros((6, 8, 3), np.uint8)) if self.count >= 0 else (False, None)
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_a_picture_is_one_frame(tmp_path: Path, make_noise: MakeNoise) -> None:
+    path = tmp_path / "a.png"
+    write_picture(path, make_noise(0, (21, 33)))
+    source = open_source(str(path))
+    frames = list(source)
+    assert (source.live, source.many_files) == (False, False)
+    assert len(frames) == 1
+    np.testing.assert_array_equal(frames[0].pixels_bgr, make_noise(0, (21, 33)))
+    assert (frames[0].source, frames[0].kind) == (str(path), "picture")
+    assert frames[0].captured_at.tzinfo is UTC
+    assert frames[0].age_ms() >= 0
+
+
+@pytest.fixture
+def mixed_folder(tmp_path: Path, make_video: MakeVideo) -> Path:
+    """Pictures, a video and other files, created out of name order; pictures are told apart by their grey."""
+    folder = tmp_path / "mixed [1]"
+    folder.mkdir()
+    for name, grey in (("d.PNG", 40), ("a.jpg", 10), ("c.bmp", 30)):
+        write_picture(folder / name, np.full((16, 16, 3), grey, np.uint8))
+    make_video(folder / "b.avi", count=2)
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "z.json").write_text("{}")
+    (folder / "folder.jpg").mkdir()
+    return folder
+
+
+def test_a_folder_gives_its_media_in_name_order_and_ignores_the_rest(mixed_folder: Path) -> None:
+    source = open_source(str(mixed_folder))
+    assert source.many_files
+    names = [Path(frame.source).name for frame in source]
+    assert names == ["a.jpg", "b.avi", "b.avi", "c.bmp", "d.PNG"]
+    greys = [round(float(frame.pixels_bgr.mean())) for frame in source if frame.kind == "picture"]
+    assert greys == [10, 30, 40]
+
+
+def test_a_glob_pattern_gives_its_matches_in_name_order(tmp_path: Path) -> None:
+    for number, name in enumerate(("x2.png", "x10.png", "x1.png", "y1.png", "sub/x3.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_picture(tmp_path / name, np.full((8, 8, 3), number, np.uint8))
+    (tmp_path / "x9.txt").write_text("no picture")
+    source = open_source(str(tmp_path / "x*"))
+    assert source.many_files
+    assert [Path(frame.source).name for frame in source] == ["x1.png", "x10.png", "x2.png"]
+    deep = open_source(str(tmp_path / "**" / "x*.png"))
+    assert sorted(Path(frame.source).name for frame in deep) == ["x1.png", "x10.png", "x2.png", "x3.png"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a[1].png", np.zeros((8, 8, 3), np.uint8))
+    assert [Path(frame.source).name for frame in open_source(str(tmp_path / "a[1].png"))] == ["a[1].png"]
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_video_gives_every_frame_in_order(
+    tmp_path: Path, make_video: MakeVideo, frame_indices: FrameIndices, count: int
+) -> None:
+    frames = list(open_source(str(make_video(tmp_path / "walk.avi", count=count, fps=15.0))))
+    assert frame_indices([frame.pixels_bgr for frame in frames]) == list(range(count))
+    assert {(frame.kind, frame.fps, frame.pixels_bgr.shape) for frame in frames} == {("video", 15.0, (48, 64, 3))}
+
+
+def test_frames_of_a_video_do_not_share_memory(tmp_path: Path, make_video: MakeVideo) -> None:
+    frames = list(open_source(str(make_video(tmp_path / "walk.avi", count=3))))
+    before = frames[0].pixels_bgr.copy()
+    frames[1].pixels_bgr[:] = 255
+    np.testing.assert_array_equal(frames[0].pixels_bgr, before)
+
+
+@pytest.mark.parametrize("name", ["gone.jpg", "gone", "gone/deep.mp4", "a" * 300 + ".jpg", "rtsp://camera/1"])
+def test_an_absent_path_is_named(tmp_path: Path, name: str) -> None:
+    text = name if "://" in name else str(tmp_path / name)
+    with pytest.raises(SourceError) as caught:
+        open_source(text)
+    assert text in str(caught.value)
+
+
+def test_a_folder_or_pattern_without_media_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="0 entries") as caught:
+        open_source(str(tmp_path))
+    assert str(tmp_path) in str(caught.value)
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(SourceError, match="1 entries"):
+        open_source(str(tmp_path))
+    with pytest.raises(SourceError, match=r"\*\.txt: the pattern"):
+        open_source(str(tmp_path / "*.txt"))
+
+
+@pytest.mark.parametrize("name", ["notes.mp4", "notes0.avi", "notes_%03d.mkv", "notes.txt", "empty.mov"])
+def test_a_text_file_named_as_a_video_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("" if name.startswith("empty") else "just some words\n" * 50)
+    source = open_source(str(path))
+    with pytest.raises(SourceError) as caught:
+        list(source)
+    assert str(path) in str(caught.value)
+
+
+def test_a_damaged_picture_ends_a_folder_after_the_good_ones(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    frames = iter(open_source(str(tmp_path)))
+    assert next(frames).source.endswith("a.png")
+    with pytest.raises(SourceError, match=r"b\.png"):
+        next(frames)
+
+
+def test_a_camera_without_a_device_is_named() -> None:
+    with pytest.raises(SourceError, match="camera 63: cannot be opened"):
+        next(iter(CameraSource(63)))
+
+
+@pytest.mark.parametrize(("stated_fps", "expected_fps"), [(30.0, 30.0), (0.0, FALLBACK_FPS)])
+def test_a_camera_that_stops_is_an_error_and_is_released(
+    monkeypatch: pytest.MonkeyPatch, stated_fps: float, expected_fps: float
+) -> None:
+    opened: list[FakeCamera] = []
+
+    def open_fake(index: int) -> FakeCamera:
+        opened.append(FakeCamera(index, count=2, fps=stated_fps))
+        return opened[-1]
+
+    monkeypatch.setattr(cv2, "VideoCapture", open_fake)
+    source = CameraSource(0)
+    frames = iter(source)
+    seen = [next(frames), next(frames)]
+    assert [(frame.source, frame.kind, frame.fps) for frame in seen] == [("camera 0", "camera", expected_fps)] * 2
+    with pytest.raises(SourceError, match="camera 0: no frame after 2"):
+        next(frames)
+    assert (source.live, source.many_files) == (True, False)
+    assert [(camera.index, camera.released) for camera in opened] == [(0, True)]

@@ -1,0 +1,76 @@
+"""What runs on the device runs without torch, torchvision and onnx, and without asking for them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BLOCK = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision", "onnx"):
+            raise ImportError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def run_blocked(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a fresh interpreter in which torch, torchvision and onnx are not installed."""
+    command = [sys.executable, "-c", BLOCK + code, *(str(argument) for argument in arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ["torch", "torchvision.ops", "onnx"])
+def test_the_block_blocks(name: str) -> None:
+    done = run_blocked(f"import {name}")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: No module named")
+
+
+def test_every_module_of_runtime_and_contract_is_imported_without_torch() -> None:
+    code = """
+import importlib, pkgutil
+import mmpnet.contract, mmpnet.runtime
+for package in (mmpnet.contract, mmpnet.runtime):
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+        print(f"{package.__name__}.{module.name}")
+"""
+    done = run_blocked(code)
+    assert done.returncode == 0, done.stderr
+    assert {"mmpnet.contract.boxes", "mmpnet.runtime.cli", "mmpnet.runtime.evaluate"} <= set(done.stdout.split())
+
+
+def test_a_picture_is_detected_without_torch(tiny_onnx: Path, dataset_folder: Path) -> None:
+    picture = dataset_folder / "images" / "val_001.png"
+    arguments = (tiny_onnx, "--source", picture, "--json", "-", "--no-show", "--threads", "1")
+    done = run_blocked("from mmpnet.runtime.cli import main; main()", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["detections"]) > 0
+
+
+def test_an_exported_file_is_evaluated_without_torch(tiny_onnx: Path, dataset_folder: Path) -> None:
+    code = "from mmpnet.train.val_cli import main; main()"
+    done = run_blocked(code, tiny_onnx, "--data", dataset_folder, "--json", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads(done.stdout)
+    assert list(numbers)[:6] == ["AP", "AP50", "AP75", "APs", "APm", "APl"]
+    assert numbers["n_images"] == 6
+    assert 0 <= numbers["AP"] <= numbers["AP50"] <= 1
+
+
+def test_a_checkpoint_without_torch_is_one_error_line_that_names_the_extra(
+    tiny_checkpoint: Path, dataset_folder: Path
+) -> None:
+    code = "from mmpnet.train.val_cli import main; main()"
+    done = run_blocked(code, tiny_checkpoint, "--data", dataset_folder, "--json")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {tiny_checkpoint}: a checkpoint needs torch (missing: torch")
+    assert "pip install 'mmpnet[train]'" in line

@@ -1,0 +1,181 @@
+"""A run: it learns, it stops when asked, and it resumes to the same result."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
+from mmpnet.train import loop
+from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.train.config import TrainConfig
+from mmpnet.train.loop import InterruptedRunError, TrainingRun
+from mmpnet.train.losses import Negatives
+from mmpnet.train.runs import new_folder, resume_run, start_run
+from mmpnet.train.state import TrainingState
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Every tensor bit for bit, and every number of every epoch but the seconds."""
+    for name in ("last.pth", "best.pth"):
+        a, b = load_checkpoint(one / name), load_checkpoint(other / name)
+        for key, tensor in a.ema.items():
+            assert torch.equal(tensor, b.ema[key]), key
+        assert a.provenance.evaluation == b.provenance.evaluation
+    rows_a, rows_b = (list(csv.DictReader((folder / "results.csv").open())) for folder in (one, other))
+    assert [{**row, "seconds": ""} for row in rows_a] == [{**row, "seconds": ""} for row in rows_b]
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
+    """Send this process the signal of Ctrl-C after so many steps."""
+    take: Callable[..., None] = TrainingRun._step
+    seen = 0
+
+    def counted(self: TrainingRun, *arguments: object) -> None:
+        nonlocal seen
+        take(self, *arguments)
+        seen += 1
+        if seen == batches:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(TrainingRun, "_step", counted)
+
+
+@pytest.mark.parametrize("negatives", ["focal", "random"])
+@pytest.mark.parametrize("batches", [1, 4, 6])
+def test_interrupted_and_resumed_equals_uninterrupted(
+    tiny_train_config: TrainConfig, tmp_path: Path, negatives: Negatives, batches: int
+) -> None:
+    config = msgspec.structs.replace(tiny_train_config, negatives=negatives)
+    start_run(config, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_after(monkeypatch, batches)
+        with pytest.raises(InterruptedRunError, match="--resume"):
+            start_run(config, tmp_path / "parts")
+    resume_run(tmp_path / "parts", device="cpu", workers=0)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_stopped_during_evaluation_it_evaluates_again(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    start_run(tiny_train_config, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+
+        def evaluate_and_stop(*arguments: object, **options: object) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            list(options["progress"]([1, 2]))  # type: ignore[operator]
+
+        monkeypatch.setattr(loop, "evaluate", evaluate_and_stop)
+        with pytest.raises(InterruptedRunError):
+            start_run(tiny_train_config, tmp_path / "parts")
+    resume_run(tmp_path / "parts", device="cpu", workers=0)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_killed_without_warning_it_resumes_from_its_last_checkpoint(
+    tiny_train_config: TrainConfig, tmp_path: Path
+) -> None:
+    """SIGKILL right after the first epoch's files are there: a real process, as the machine's owner would end it."""
+    config = msgspec.structs.replace(tiny_train_config, epochs=3)
+    start_run(config, tmp_path / "whole")
+    command = (
+        "import msgspec, sys; from pathlib import Path; from mmpnet.train.config import TrainConfig; "
+        "from mmpnet.train.runs import start_run; "
+        "start_run(msgspec.json.decode(sys.argv[1], type=TrainConfig), Path(sys.argv[2]))"
+    )
+    arguments = [sys.executable, "-c", command, msgspec.json.encode(config).decode(), str(tmp_path / "parts")]
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "parts" / "best.pth").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    resume_run(tmp_path / "parts", device="cpu", workers=0)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_run_folder_holds_what_is_needed(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    start_run(tiny_train_config, tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "best.pth",
+        "config.json",
+        "last.pth",
+        "results.csv",
+    ]
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert msgspec.convert(settings["train"], TrainConfig) == tiny_train_config
+    assert load_checkpoint(tmp_path / "run" / "last.pth").progress is not None
+    best = load_checkpoint(tmp_path / "run" / "best.pth")
+    assert best.progress is None
+    assert best.provenance.evaluation is not None
+    assert best.provenance.evaluation["n_images"] == 6
+
+
+def test_it_learns_to_find_bright_rectangles(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(tiny_train_config, epochs=40, eval_every=40, lr=5e-3, backbone_lr=5e-3)
+    start_run(config, tmp_path / "run")
+    rows = list(csv.DictReader((tmp_path / "run" / "results.csv").open()))
+    assert float(rows[-1]["classification_loss"]) < 0.6 * float(rows[0]["classification_loss"])
+    assert float(rows[-1]["box_loss"]) < 0.9 * float(rows[0]["box_loss"])
+    assert float(rows[-1]["AP50"]) > 0.2
+
+
+def test_without_a_validation_set_the_last_is_the_best(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    start_run(msgspec.structs.replace(tiny_train_config, val=None), tmp_path / "run")
+    last, best = (load_checkpoint(tmp_path / "run" / name) for name in ("last.pth", "best.pth"))
+    assert all(torch.equal(tensor, best.ema[name]) for name, tensor in last.ema.items())
+
+
+def test_non_finite_loss_ends_the_run_with_one_line(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(tiny_train_config, lr=1e30, backbone_lr=1e30, warmup_steps=0, epochs=20)
+    with pytest.raises(TrainingError, match="training stopped"):
+        start_run(config, tmp_path / "run")
+
+
+def test_a_finished_run_cannot_be_resumed(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    start_run(tiny_train_config, tmp_path / "run")
+    with pytest.raises(TrainingError, match="all 2 epochs are done"):
+        resume_run(tmp_path / "run", device="cpu", workers=0)
+    with pytest.raises(CheckpointError, match="not a run"):
+        resume_run(tmp_path / "run" / "best.pth", device="cpu", workers=0)
+
+
+def test_changed_data_cannot_be_resumed(
+    tiny_train_config: TrainConfig, tmp_path: Path, make_coco: Callable[..., Path]
+) -> None:
+    make_coco(tmp_path / "data" / "train.json", count=8, seed=5)
+    config = msgspec.structs.replace(tiny_train_config, data=str(tmp_path / "data"), val=None)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_after(monkeypatch, 1)
+        with pytest.raises(InterruptedRunError):
+            start_run(config, tmp_path / "run")
+    make_coco(tmp_path / "data" / "train.json", count=8, seed=6)
+    with pytest.raises(TrainingError, match="has changed"):
+        resume_run(tmp_path / "run", device="cpu", workers=0)
+
+
+def test_folders_are_numbered_and_never_overwritten(tmp_path: Path) -> None:
+    assert new_folder(tmp_path, None).name == "train"
+    (tmp_path / "train").mkdir()
+    assert new_folder(tmp_path, None).name == "train2"
+    with pytest.raises(OutputError, match="--resume"):
+        new_folder(tmp_path, "train")
+
+
+def test_a_step_moves_the_average_less_than_the_weights(tiny_train_config: TrainConfig) -> None:
+    from mmpnet.train.state import start_state
+
+    state: TrainingState = start_state(tiny_train_config, tiny_train_config.model(("background", "person")))
+    start = state.network.predict.weight.detach().clone()
+    with torch.no_grad():
+        state.network.predict.weight += 1
+    state.average.update(state.network, step=1000)
+    moved = (state.average.network.predict.weight - start).mean()
+    assert float(moved) == pytest.approx(0.1, rel=1e-4)

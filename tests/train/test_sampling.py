@@ -1,0 +1,67 @@
+"""Which pictures an epoch shows: a pure function of seed and epoch."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmpnet.contract.errors import TrainingError
+from mmpnet.runtime.dataset import read_coco
+from mmpnet.train.sampling import EpochSampler, SampleKey, picture_weights
+
+
+def epoch_keys(weights: list[float], *, seed: int = 0, epoch: int = 0, batch: int = 4) -> list[SampleKey]:
+    sampler = EpochSampler(np.array(weights), batch_size=batch, seed=seed, epoch=epoch)
+    return [key for keys in sampler for key in keys]
+
+
+def test_equal_weights_show_every_picture_once() -> None:
+    assert sorted(key.index for key in epoch_keys([1.0] * 12)) == list(range(12))
+
+
+def test_weights_are_kept_to_within_one_draw() -> None:
+    weights = [0.5] * 20 + [1.0] * 10 + [4.0] * 10
+    share = np.array(weights) / sum(weights) * 40
+    counts = Counter(key.index for key in epoch_keys(weights))
+    for index, expected in enumerate(share):
+        assert np.floor(expected) <= counts[index] <= np.ceil(expected)
+
+
+def test_order_and_augmentation_differ_by_epoch_and_seed_and_repeat() -> None:
+    assert epoch_keys([1.0] * 12) == epoch_keys([1.0] * 12)
+    assert epoch_keys([1.0] * 12) != epoch_keys([1.0] * 12, epoch=1)
+    assert epoch_keys([1.0] * 12) != epoch_keys([1.0] * 12, seed=1)
+    seeds = [key.seed for key in epoch_keys([1.0] * 12)] + [key.seed for key in epoch_keys([1.0] * 12, epoch=1)]
+    assert len(set(seeds)) == 24
+
+
+def test_skipping_leaves_the_rest_of_the_epoch_as_it_was() -> None:
+    whole = list(EpochSampler(np.ones(14), batch_size=4, seed=0, epoch=3))
+    rest = EpochSampler(np.ones(14), batch_size=4, seed=0, epoch=3, skip=2)
+    assert list(rest) == whole[2:]
+    assert len(rest) == 1
+    assert [len(batch) for batch in whole] == [4, 4, 4]
+
+
+def test_fewer_pictures_than_a_batch_are_one_small_batch() -> None:
+    assert [len(batch) for batch in EpochSampler(np.ones(3), batch_size=8, seed=0, epoch=0)] == [3]
+
+
+def test_group_weights_multiply_and_average_one(dataset_folder: Path) -> None:
+    pictures = read_coco(dataset_folder / "train.json").pictures
+    weights = picture_weights(pictures, [("str*", 3.0), ("synthetic", 2.0)])
+    street = np.array(["street" in picture.tags for picture in pictures])
+    assert weights.mean() == pytest.approx(1)
+    np.testing.assert_allclose(weights[street] / weights[~street][0], 3.0)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_impossible_group_weights_are_refused(dataset_folder: Path, weight: float) -> None:
+    with pytest.raises(TrainingError, match="above 0"):
+        picture_weights(read_coco(dataset_folder / "train.json").pictures, [("street", weight)])
+
+
+def test_a_pattern_that_matches_nothing_names_what_there_is(dataset_folder: Path) -> None:
+    with pytest.raises(TrainingError, match="street, synthetic, yard"):
+        picture_weights(read_coco(dataset_folder / "train.json").pictures, [("coco", 2.0)])

@@ -1,0 +1,129 @@
+"""mmp-train and mmp-val as a user types them."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mmpnet.train.cli import app as train_app
+from mmpnet.train.val_cli import app as val_app
+
+QUICK = ["--weights", "none", "--imgsz", "64", "--width-mult", "0.25", "--channels", "16", "--batch", "4"]
+COMMON = [*QUICK, "--device", "cpu", "--workers", "0", "--warmup-steps", "1"]
+
+
+def run(app: object, *arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})  # type: ignore[arg-type]
+    return result.exit_code, result.stdout, result.stderr
+
+
+def error_line(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, stderr
+    assert "Traceback" not in stderr
+    return lines[0]
+
+
+def test_train_then_both_files_evaluate_alike(dataset_folder: Path, tmp_path: Path, tiny_onnx: Path) -> None:
+    code, _, stderr = run(
+        train_app, "--data", str(dataset_folder), *COMMON, "--epochs", "1", "--project", str(tmp_path), "--name", "r"
+    )
+    assert code == 0, stderr
+    assert "16 pictures" in stderr
+    code, stdout, stderr = run(val_app, str(tmp_path / "r" / "best.pth"), "--data", str(dataset_folder), "--json")
+    assert code == 0, stderr
+    numbers = json.loads(stdout)
+    assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "quasi_iou", "n_images"} <= set(numbers)
+    code, stdout, stderr = run(val_app, str(tiny_onnx), "--data", str(dataset_folder / "val.json"), "--json")
+    assert code == 0, stderr
+    assert json.loads(stdout)["n_images"] == 6
+
+
+def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) -> None:
+    script = "from mmpnet.train.cli import main; main()"
+    arguments = ["--data", str(dataset_folder), *COMMON, "--epochs", "200", "--eval-every", "200"]
+    command = [sys.executable, "-c", script, *arguments, "--project", str(tmp_path), "--name", "r"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 90
+        while not (tmp_path / "r" / "last.pth").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.search(r"mmp-train --resume \S*r", stderr)
+    assert "Traceback" not in stderr
+    code, _, stderr = run(train_app, "--resume", str(tmp_path / "r"), "--epochs", "3")
+    assert code == 2
+    assert "--epochs" in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--data"),
+        (["--data", "D", "--imgsz", "big"], "HEIGHTxWIDTH"),
+        (["--data", "D", "--imgsz", "100"], "multiples of the stride"),
+        (["--data", "D", "--sizes", "a,b"], "--sizes"),
+        (["--data", "D", "--lr", "0"], "lr must be above 0"),
+        (["--data", "D", "--lr", "nan"], "lr must be above 0"),
+        (["--data", "D", "--group-weight", "street"], "PATTERN=WEIGHT"),
+        (["--data", "D", "--weights", "none", "--freeze", "3"], "freeze"),
+        (["--data", "D", "--negatives", "some"], "focal"),
+        (["--data", "D", "--epoch", "3"], "--epochs"),
+    ],
+)
+def test_bad_arguments_exit_with_2(dataset_folder: Path, arguments: list[str], message: str) -> None:
+    code, _, stderr = run(train_app, *[str(dataset_folder) if a == "D" else a for a in arguments])
+    assert code == 2
+    assert message in stderr
+    assert "Traceback" not in stderr
+
+
+def test_bad_data_is_one_line_before_any_folder_is_made(tmp_path: Path, make_coco: Callable[..., Path]) -> None:
+    path = make_coco(tmp_path / "data" / "train.json", count=4, seed=0)
+    content = json.loads(path.read_text())
+    content["annotations"][1]["bbox"][2] = 0
+    path.write_text(json.dumps(content))
+    code, _, stderr = run(train_app, "--data", str(path), *COMMON, "--project", str(tmp_path / "runs"))
+    assert code == 1
+    assert "annotations[1]" in error_line(stderr)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "absent"], "absent"),
+        (["--data", "D", "--weights", "absent.pth"], "absent.pth"),
+        (["--data", "D", "--weights", "none", "--device", "cuda:7"], "cuda:7"),
+        (["--data", "D", "--weights", "none", "--device", "gpu"], "gpu"),
+        (["--data", "D", "--weights", "none", "--group-weight", "nobody=2"], "nobody"),
+        (["--resume", "absent"], "absent"),
+    ],
+)
+def test_bad_files_and_devices_exit_with_1(
+    dataset_folder: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    given = [str(dataset_folder) if a == "D" else a for a in arguments]
+    project = [] if "--resume" in given else ["--project", str(tmp_path)]
+    code, _, stderr = run(train_app, *given, *project)
+    assert code == 1
+    assert message in error_line(stderr)
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "message"),
+    [("absent.pth", 1, "absent.pth"), ("absent.onnx", 1, "absent.onnx"), ("a.txt", 2, ".onnx")],
+)
+def test_val_refuses_what_is_no_model(dataset_folder: Path, model: str, code: int, message: str) -> None:
+    found, _, stderr = run(val_app, model, "--data", str(dataset_folder))
+    assert found == code
+    assert message in stderr
+    assert "Traceback" not in stderr
