@@ -136,7 +136,7 @@ def make_checkpoint(tiny_model_config: ModelConfig, tiny_train_config: TrainConf
         torch.manual_seed(seed)
         network = model.build().train()
         with torch.no_grad():
-            # Batch norms that have seen pictures keep the signal alive through the random layers, and scores spread over
+            # Batch norms that have seen pictures keep the signal alive through random layers; scores spread over
             # (0, 1) give thresholds and NMS something to do.
             for _ in range(20):
                 network(torch.randn(8, 3, *model.input_hw))

@@ -32,7 +32,7 @@ def test_a_failed_write_keeps_the_old_file(
     save_checkpoint(path, checkpoint)
     before = sha256_of(path)
 
-    def full_disk(content: object, target: Path) -> None:
+    def full_disk(_: object, target: Path) -> None:
         target.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

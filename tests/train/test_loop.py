@@ -69,7 +69,7 @@ def test_stopped_during_evaluation_it_evaluates_again(tiny_train_config: TrainCo
     start_run(tiny_train_config, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as monkeypatch:
 
-        def evaluate_and_stop(*arguments: object, **options: object) -> None:
+        def evaluate_and_stop(*_: object, **options: object) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             list(options["progress"]([1, 2]))  # type: ignore[operator]
 

@@ -91,7 +91,7 @@ def test_bad_weights_are_one_clear_line(tmp_path: Path) -> None:
 def test_failed_download_names_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
-    def offline(*args: object, **options: object) -> None:
+    def offline(*_: object, **__: object) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)

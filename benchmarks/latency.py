@@ -1,0 +1,120 @@
+"""How long one frame takes, from raw BGR pixels to final boxes, by stage.
+
+A sample is one call of the detector on one frame in memory: letterbox, inference, threshold, NMS; reading and drawing
+are not in it. Warm-up runs are not counted. Cold start is a fresh process's import, session and first detection.
+Prints a table on stderr and, with --json, one JSON document on stdout.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import onnxruntime
+import typer
+from rich.table import Table
+
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
+from mmpnet.runtime.detector import Detector, default_model_path
+from mmpnet.runtime.pictures import read_picture
+
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "astronaut.jpg"
+MIN_SAMPLES = {"p50": 11, "p90": 64, "p99": 662}
+"""MLPerf's early-stopping minima at 99 % confidence for p90 and p99: below them a percentile is not printed."""
+
+app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+
+
+@app.command()
+def latency(
+    model: Annotated[Path | None, typer.Argument(help="Default: the embedded model.")] = None,
+    threads: Annotated[int, typer.Option(min=0)] = 1,
+    runs: Annotated[int, typer.Option(min=1)] = 700,
+    frame_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the frame.")] = "1280x720",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Time the detector on the sample picture, resized to a camera's frame."""
+    with exit_on_error():
+        path = default_model_path() if model is None else model
+        width, height = (int(side) for side in frame_size.split("x"))
+        frame = np.asarray(cv2.resize(read_picture(PICTURE), (width, height)), np.uint8)
+        cv2.setNumThreads(threads)
+        detector = Detector(path, provider="cpu", threads=threads)
+        for _ in range(20):
+            detector(frame)
+        samples: dict[str, list[float]] = {"preprocess": [], "infer": [], "postprocess": [], "end to end": []}
+        for _ in range(runs):
+            started = time.perf_counter()
+            _, times = detector.timed(frame)
+            samples["end to end"].append((time.perf_counter() - started) * 1e3)
+            samples["preprocess"].append(times.preprocess_ms)
+            samples["infer"].append(times.infer_ms)
+            samples["postprocess"].append(times.postprocess_ms)
+        result = {
+            "model": path.name,
+            "frame": frame_size,
+            "threads": threads,
+            "runs": runs,
+            "stages_ms": {stage: _percentiles(values) for stage, values in samples.items()},
+            "cold_start_s": cold_start_s(path),
+            "machine": machine(),
+        }
+        _show(result["stages_ms"])  # type: ignore[arg-type]
+        people().print(f"cold start {result['cold_start_s']:.2f} s", highlight=False)
+        if as_json:
+            sys.stdout.write(json.dumps(result, indent=2) + "\n")
+
+
+def _percentiles(values: list[float]) -> dict[str, float | None]:
+    """p50, p90, p99 in ms; None where there are too few samples to say."""
+    return {
+        name: round(float(np.percentile(values, float(name[1:]))), 3) if len(values) >= least else None
+        for name, least in MIN_SAMPLES.items()
+    }
+
+
+def cold_start_s(path: Path) -> float:
+    """Median over five fresh processes of import, session and first detection, measured from outside."""
+    script = (
+        "import sys, numpy; from mmpnet.runtime.detector import Detector; "
+        "Detector(sys.argv[1], provider='cpu')(numpy.zeros((720, 1280, 3), numpy.uint8))"
+    )
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+        seconds.append(time.perf_counter() - started)
+    return round(float(np.median(seconds)), 3)
+
+
+def machine() -> dict[str, str | int | float | None]:
+    """What the numbers were measured on."""
+    cpu = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+        "opencv": cv2.__version__,
+    }
+
+
+def _show(stages: dict[str, dict[str, float | None]]) -> None:
+    table = Table("stage", "p50 ms", "p90 ms", "p99 ms")
+    for stage, values in stages.items():
+        table.add_row(stage, *("too few samples" if v is None else f"{v:.2f}" for v in values.values()))
+    people().print(table)
+
+
+if __name__ == "__main__":
+    app()
