@@ -16,6 +16,9 @@ from mmpnet.export.writer import export_file
 from mmpnet.train.checkpoint import Checkpoint, Provenance, save_checkpoint
 from mmpnet.train.config import ModelConfig, TrainConfig
 
+# Tiny tensors: a second thread only waits for the first, and for other programs.
+torch.set_num_threads(1)
+
 MakeCoco = Callable[..., Path]
 MakeCheckpoint = Callable[..., Path]
 

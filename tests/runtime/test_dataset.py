@@ -99,7 +99,7 @@ def test_boxes_are_clipped_where_they_stick_out_by_up_to_a_pixel(
         ([31, 0, 10.5, 10], "reaches outside"),
         ([0, 20, 10, 11.5], "reaches outside"),
         ([1e308, 0, 1e308, 10], "reaches outside"),
-        ([-0.9, 0, 0.5, 10], "lies outside"),
+        ([-0.9, 0, 0.5, 10], "no area inside its picture"),
         ([4, 5, 0, 12], "no area"),
         ([4, 5, 10, -12], "no area"),
         ([math.nan, 5, 10, 12], "not finite"),

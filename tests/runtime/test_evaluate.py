@@ -16,10 +16,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DatasetError, MissingExtraError
+from mmpnet.runtime.coco_metrics import COCO_NUMBERS
 from mmpnet.runtime.dataset import Dataset, read_coco
-from mmpnet.runtime.evaluate import COCO_NUMBERS, evaluate, quasi_iou
+from mmpnet.runtime.evaluate import evaluate, quasi_iou
 
 CATEGORY_IDS = {"person": 90, "dog": 3}
 MODEL_NAMES = ("background", "dog", "person")
@@ -172,7 +174,8 @@ def test_a_perfect_detector_scores_one(dataset_folder: Path) -> None:
     assert [measured.coco[name] for name in ("AP", "AP50", "AP75", "AR100")] == pytest.approx([1.0] * 4)
     assert measured.ap() == measured.coco["AP"]
     assert measured.quasi_iou == 1.0
-    assert measured.as_dict() == {**measured.coco, "quasi_iou": 1.0, "n_images": 6, "n_boxes": dataset.num_boxes}
+    rest = {"quasi_iou": 1.0, "best_f1": 1.0, "best_f1_conf": 1.0, "n_images": 6, "n_boxes": dataset.num_boxes}
+    assert measured.as_dict() == pytest.approx({**measured.coco, **rest})
 
 
 def test_a_detector_that_finds_nothing_scores_zero(dataset_folder: Path) -> None:
@@ -180,7 +183,7 @@ def test_a_detector_that_finds_nothing_scores_zero(dataset_folder: Path) -> None
     measured = evaluate(lambda _: as_detections([]), dataset, dataset.class_names)
     assert measured.coco["AP"] == 0.0
     assert measured.coco["AR100"] == 0.0
-    assert measured.quasi_iou == 0.0
+    assert (measured.quasi_iou, measured.best_f1, measured.best_f1_conf) == (0.0, 0.0, 0.0)
     assert measured.coco["APl"] is None, "no picture of 96x128 px holds a box of 96x96 px or more"
     assert measured.ap("APl") == 0.0
 
@@ -266,6 +269,48 @@ def test_quasi_iou_is_of_all_pictures_together(tmp_path: Path) -> None:
 )
 def test_quasi_iou_of_counts(counts: tuple[int, int, int], expected: float) -> None:
     assert quasi_iou(*counts) == expected
+
+
+def f1_at(scene: Scene, dataset: Dataset, conf: float) -> float:
+    """F1 of one class's detections of score `conf` or more; the best of them takes the best free label, IoU 0.5 up."""
+    hits = answers = 0
+    for picture, found in zip(dataset.pictures, scene.found, strict=True):
+        free = list(range(len(picture.boxes_xyxy)))
+        for xyxy in as_detections([entry for entry in found if entry[1] >= conf]).xyxy:
+            answers += 1
+            overlaps = [float(pairwise_iou(xyxy[None], picture.boxes_xyxy[[label]])[0, 0]) for label in free]
+            if overlaps and max(overlaps) >= 0.5:
+                free.pop(int(np.argmax(overlaps)))
+                hits += 1
+    return 2 * hits / max(answers + dataset.num_boxes, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_f1_and_its_score_are_those_of_trying_every_score(tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels: list[list[dict[str, Any]]] = []
+    found: list[list[Found]] = []
+    for _ in range(6):
+        corners = random.uniform(0, 200, (6, 2))
+        labels.append([{"category_id": 90, "bbox": [x, y, 30.0, 40.0]} for x, y in corners.tolist()])
+        near = [([x, y, x + 30, y + 40], random.uniform(0.3, 1), PERSON_ID) for x, y in corners[:5] + 3]
+        far = [([x, y, x + 9, y + 9], random.uniform(0, 0.7), PERSON_ID) for x, y in random.uniform(0, 200, (9, 2))]
+        found.append(near + far)
+    scene = Scene(write_labels(tmp_path / "scene", labels, category_ids={"person": 90}), found)
+    dataset = read_coco(scene.path)
+    measured = evaluate(scene.detect, dataset, MODEL_NAMES)
+    best = max(f1_at(scene, dataset, score) for entries in found for _, score, _ in entries)
+    # pycocotools keeps the curve at steps of 0.01 of recall, with precision made monotone.
+    assert measured.best_f1 == pytest.approx(best, abs=0.03)
+    assert f1_at(scene, dataset, measured.best_f1_conf - 1e-6) == pytest.approx(best, abs=0.03)
+
+
+def test_a_class_without_a_label_does_not_lower_the_best_f1(tmp_path: Path) -> None:
+    scene = Scene(write_labels(tmp_path / "scene", [[LABEL]]), [[(ON_LABEL, 0.8, PERSON_ID)]])
+    measured = evaluate(scene.detect, read_coco(scene.path), MODEL_NAMES)
+    assert measured.ap() == pytest.approx(1.0)
+    assert measured.best_f1 == pytest.approx(1.0)
+    assert measured.best_f1_conf == pytest.approx(0.8)
 
 
 def test_a_crowd_need_not_be_found_and_does_not_punish_what_lies_in_it(tmp_path: Path) -> None:

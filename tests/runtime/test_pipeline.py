@@ -122,12 +122,14 @@ def test_sinks_are_closed_when_one_of_them_fails(folder: Path, detector: Detecto
     assert [len(sink.results) for sink in sinks] == [2, 1, 1]
 
 
-def test_sinks_are_closed_when_the_run_is_interrupted(folder: Path, detector: Detector) -> None:
+def test_ctrl_c_ends_the_run_and_what_was_found_is_summed_up(folder: Path, detector: Detector) -> None:
     class Interrupted(ListSink):
-        def write(self, *_: object) -> bool:
-            raise KeyboardInterrupt
+        def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+            if result.index == 2:
+                raise KeyboardInterrupt
+            return super().write(result, annotated_bgr)
 
     sinks = [ListSink(), Interrupted()]
-    with pytest.raises(KeyboardInterrupt):
-        run(open_source(str(folder)), detector, sinks)
-    assert [sink.closed for sink in sinks] == [1, 1]
+    summary = run(open_source(str(folder)), detector, sinks)
+    assert [(len(sink.results), sink.closed) for sink in sinks] == [(3, 1), (2, 1)]
+    assert summary.frames == 3

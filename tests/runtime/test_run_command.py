@@ -242,7 +242,7 @@ def test_an_interrupt_is_one_line_and_exit_code_130(
     monkeypatch.setattr("mmpnet.runtime.cli.run", interrupt)
     done = mmp_run(tiny_onnx, "--source", picture)
     assert done.exit_code == 130
-    assert plain(done.stderr).splitlines()[-1] == "error: stopped"
+    assert plain(done.stderr).splitlines()[-1] == "stopped"
 
 
 def test_help_and_version_need_no_model() -> None:

@@ -285,6 +285,24 @@ def test_an_existing_video_survives_until_the_new_one_is_whole(
     assert sink.written == []
 
 
+def test_an_existing_video_survives_a_rename_that_fails(
+    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.avi"
+    out.write_bytes(b"yesterday")
+    sink = SaveSink(out, many_files=False)
+    sink.write(make_result(grey(0), kind="video"), grey(0))
+
+    def refused(_path: Path, _target: Path) -> Path:
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(OutputError, match=r"out\.avi: cannot be written \(Permission denied\)"):
+        sink.close()
+    assert out.read_bytes() == b"yesterday"
+    assert names_in(tmp_path) == ["out.avi"]
+
+
 @pytest.mark.parametrize(
     ("key", "visible", "goes_on"),
     [(ord("q"), 1, False), (27, 1, False), (ord("x"), 1, True), (-1, 1, True), (-1, 0, False)],

@@ -130,10 +130,15 @@ def test_a_folder_or_pattern_without_media_is_named(tmp_path: Path) -> None:
 def test_a_text_file_named_as_a_video_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("" if name.startswith("empty") else "just some words\n" * 50)
-    source = open_source(str(path))
     with pytest.raises(SourceError) as caught:
-        list(source)
+        list(open_source(str(path)))
     assert str(path) in str(caught.value)
+
+
+def test_a_video_without_a_frame_is_refused(tmp_path: Path, make_video: MakeVideo) -> None:
+    path = make_video(tmp_path / "empty.avi", count=0)
+    with pytest.raises(SourceError, match=r"empty\.avi: the video has no readable frame"):
+        list(open_source(str(path)))
 
 
 def test_a_damaged_picture_ends_a_folder_after_the_good_ones(tmp_path: Path) -> None:

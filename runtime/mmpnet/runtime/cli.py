@@ -23,13 +23,13 @@ SHOWN_PICTURES = 8
 @app.command()
 def detect(
     model: Annotated[Path | None, typer.Argument(help="A file from mmp-export; default: the embedded model.")] = None,
-    camera: Annotated[int | None, typer.Option(min=0, help="OpenCV camera index.")] = None,
+    camera: Annotated[int | None, typer.Option(min=0, max=999, help="OpenCV camera index.")] = None,
     source: Annotated[str | None, typer.Option(help="Picture, video, folder or glob pattern.")] = None,
     conf: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score; default: the model's.")] = None,
     iou: Annotated[float | None, typer.Option(min=0, max=1, help="NMS threshold; default: the model's.")] = None,
     max_det: Annotated[int | None, typer.Option(min=1, help="Most boxes per frame; default: the model's.")] = None,
     provider: Annotated[Provider, typer.Option(help="auto: CUDA where it starts, else the CPU.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 is ONNX Runtime's choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="Inference threads; 0 is ONNX Runtime's choice.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Annotated picture or video; a folder for several files.")] = None,
     ndjson: Annotated[str | None, typer.Option("--json", help="NDJSON file, or - for stdout.")] = None,
     show: Annotated[bool, typer.Option(help="Open a window where there is a display.")] = True,
@@ -82,7 +82,7 @@ def _sinks(
 def _report(summary: Summary, detector: Detector, saved: SaveSink | None) -> None:
     console = people()
     pictures = [(frame, found) for frame, found in summary.last if frame.kind == "picture"]
-    if pictures:
+    if any(len(found) for _, found in pictures):
         table = Table("picture", "name", "score", "x1", "y1", "x2", "y2")
         for frame, found in pictures:
             for xyxy, score, class_id in zip(found.xyxy, found.score, found.class_id, strict=True):
@@ -98,9 +98,15 @@ def _report(summary: Summary, detector: Detector, saved: SaveSink | None) -> Non
         console.print(f"saved {path}", highlight=False)
 
 
+def _silence_opencv() -> None:
+    # OpenCV 4 and 5 have this in different places.
+    set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_log_level(0)
+
+
 def main() -> None:
     """Entry point of mmp-run."""
     # OpenCV's own lines would stand beside our one line, and say less.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    _silence_opencv()
     app()

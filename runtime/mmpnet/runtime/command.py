@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -13,6 +12,8 @@ from rich.markup import escape
 
 from mmpnet.contract.errors import MmpnetError
 
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
@@ -23,19 +24,20 @@ def people() -> Console:
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Turn a user's mistake into one line on stderr and exit code 1; a second Ctrl-C into 130."""
+    """Turn a user's mistake into one line on stderr and exit code 1, Ctrl-C into one line and 130."""
     try:
         yield
     except MmpnetError as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        fail("stopped", code=130)
+    except KeyboardInterrupt as stop:
+        people().print(str(stop) or "stopped", highlight=False, markup=False)
+        raise typer.Exit(INTERRUPTED) from None
 
 
-def fail(message: str, *, code: int = 1) -> NoReturn:
+def fail(message: str) -> NoReturn:
     """Print one error line and leave."""
     people().print(f"[red]error:[/red] {escape(' '.join(message.split()))}", highlight=False)
-    raise typer.Exit(code)
+    raise typer.Exit(1)
 
 
 def show_version(value: bool) -> None:
@@ -54,8 +56,3 @@ def parse_size_hw(text: str) -> tuple[int, int]:
     if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"{text!r}: expected N or HEIGHTxWIDTH in px, such as 320 or 192x320")
     return int(parts[0]), int(parts[-1])
-
-
-def is_file_argument(path: Path, *, suffixes: tuple[str, ...]) -> bool:
-    """Whether a path's suffix, in any case, is one of these."""
-    return path.suffix.lower() in suffixes

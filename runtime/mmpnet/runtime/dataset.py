@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray, UInt8Array
 from mmpnet.contract.errors import DatasetError
+from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.runtime.pictures import read_picture
 
 BORDER_TOLERANCE_PX = 1.0
@@ -88,7 +89,7 @@ class _Annotation(msgspec.Struct, frozen=True):
 class _CocoFile(msgspec.Struct, frozen=True):
     categories: list[_Category]
     images: list[_Image]
-    annotations: list[_Annotation] = field(default_factory=list)
+    annotations: list[_Annotation] = msgspec.field(default_factory=list)
 
 
 def resolve_split(data: Path, split: str) -> Path:
@@ -96,9 +97,9 @@ def resolve_split(data: Path, split: str) -> Path:
 
     Raises: DatasetError if there is none.
     """
-    if data.is_dir():
+    if is_folder(data):
         data = data / f"{split}.json"
-    if not data.is_file():
+    if not is_file(data):
         raise DatasetError(
             f"{data}: no such file; --data takes a COCO JSON, or a folder with train.json and val.json "
             "(pictures in images/ beside them)"
@@ -127,6 +128,10 @@ def read_coco(path: Path) -> Dataset:
         if annotation.category_id not in class_ids:
             raise DatasetError(f"{where}: category_id {annotation.category_id} is not in categories")
         image = images[annotation.image_id]
+        if annotation.area is not None and not 0 <= annotation.area < math.inf:
+            raise DatasetError(
+                f"{where} ({image.file_name}): area {annotation.area} is not an area; correct or remove it"
+            )
         boxes[image.id].append((annotation, _checked_xyxy(annotation.bbox, image, where)))
     folder = path.parent / "images"
     folder = folder if folder.is_dir() else path.parent
@@ -183,8 +188,11 @@ def _checked_xyxy(bbox: list[float], image: _Image, where: str) -> list[float]:
             "expected [x, y, width, height] in pixels of the stored picture"
         )
     clipped = [max(x, 0.0), max(y, 0.0), min(x2, image.width), min(y2, image.height)]
-    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        raise DatasetError(f"{where} ({image.file_name}): bbox {bbox} lies outside its picture")
+    as_stored = np.array(clipped, np.float32)
+    if not (as_stored[2:] > as_stored[:2]).all():
+        raise DatasetError(
+            f"{where} ({image.file_name}): bbox {bbox} has no area inside its picture; correct or remove it"
+        )
     return clipped
 
 
@@ -196,7 +204,7 @@ def _picture(
     json_path: Path,
 ) -> Picture:
     path = folder / image.file_name
-    if not path.is_file():
+    if not is_file(path):
         raise DatasetError(f"{json_path}: picture {image.file_name} (image id {image.id}) is not in {folder}")
     if image.width < 1 or image.height < 1:
         raise DatasetError(f"{json_path}: image id {image.id} says {image.width}x{image.height} px")

@@ -84,19 +84,24 @@ class Detector:
     def _check_signature(self) -> None:
         """The graph must be what its metadata says, or every number after it would be wrong in silence."""
         described = self.metadata.input
-        batch = described.batch
         inputs = self._session.get_inputs()
         if [i.name for i in inputs] != [described.name] or inputs[0].type != "tensor(uint8)":
             found = ", ".join(f"{i.name} {i.type}" for i in inputs)
             raise ContractError(f"{self.path}: inputs are {found}, its metadata says {described.name} uint8")
-        if list(inputs[0].shape[1:]) != [*described.size_hw, 3]:
-            raise ContractError(f"{self.path}: input is {inputs[0].shape}, its metadata says {described.size_hw}")
-        if batch not in (1, "dynamic"):
-            raise ContractError(f"{self.path}: has a fixed batch of {batch}; export it with --batch 1 or dynamic")
-        outputs = {output.name for output in self._session.get_outputs()}
-        missing = {output.name for output in self.metadata.outputs} - outputs
-        if missing:
-            raise ContractError(f"{self.path}: lacks the outputs {sorted(missing)} that its metadata names")
+        batch = "batch" if described.batch == "dynamic" else described.batch
+        expected = {described.name: [batch, *described.size_hw, 3]}
+        expected |= {output.name: list(output.shape) for output in self.metadata.outputs}
+        actual = {value.name: list(value.shape) for value in (*inputs, *self._session.get_outputs())}
+        for name, shape in expected.items():
+            if actual.get(name) != shape:
+                raise ContractError(
+                    f"{self.path}: {name} is {actual.get(name, 'absent')} in the graph, {shape} in its metadata; "
+                    "export it again with mmp-export"
+                )
+        if described.batch not in (1, "dynamic"):
+            raise ContractError(
+                f"{self.path}: has a fixed batch of {described.batch}; export it with --batch 1 or dynamic"
+            )
 
 
 def default_model_path() -> Path:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,7 +38,7 @@ class Summary:
 
 
 def run(source: Source, detector: Detector, sinks: Sequence[Sink], *, remember: int = 0) -> Summary:
-    """Detect in every frame until the source ends or a sink asks to stop; sinks are closed whatever happens.
+    """Detect in every frame until the source ends, Ctrl-C, or a sink asks to stop; sinks are closed whatever happens.
 
     `remember` keeps the first so many frames' detections in the summary, for a table.
     Raises: SourceError or OutputError, after the sinks have been closed.
@@ -50,6 +50,8 @@ def run(source: Source, detector: Detector, sinks: Sequence[Sink], *, remember: 
     with ExitStack() as stack:
         for sink in sinks:
             stack.callback(sink.close)
+        # Ctrl-C is how a run without a window ends: what was found so far is finished and summed up.
+        stack.enter_context(suppress(KeyboardInterrupt))
         for frame in source:
             detections, times = detector.timed(frame.pixels_bgr)
             result = Result(summary.frames, frame, detections, times, frame.age_ms())

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 import onnxruntime
 
 from mmpnet.contract.errors import ContractError, DeviceError
+from mmpnet.runtime.paths import is_file
 
 Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 
@@ -26,7 +27,7 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, s
 
     Raises: ContractError if the file is missing or not a model, DeviceError if the provider is not honoured.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise ContractError(f"{path}: no such model file; expected an ONNX file that mmp-export wrote")
     if provider != "auto":
         return _start(path, provider, threads=threads, spin=spin)

@@ -89,6 +89,7 @@ class SaveSink:
         self._many_files = many_files
         self._video: VideoFile | None = None
         self._video_source = ""
+        self._taken: set[Path] = set()
         self.written: list[Path] = []
 
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
@@ -113,18 +114,24 @@ class SaveSink:
             self.written.append(video.path)
 
     def _path(self, frame: Frame, *, known: frozenset[str], default: str) -> Path:
-        if not self._many_files:
-            if self._out.suffix.lower() not in known:
-                expected = " ".join(sorted(known))
-                raise OutputError(f"--save {self._out}: {frame.source} is a {frame.kind}; expected one of {expected}")
-            self._out.parent.mkdir(parents=True, exist_ok=True)
-            return self._out
+        if not self._many_files and self._out.suffix.lower() not in known:
+            expected = " ".join(sorted(known))
+            raise OutputError(f"--save {self._out}: {frame.source} is a {frame.kind}; expected one of {expected}")
+        folder = self._out if self._many_files else self._out.parent
         try:
-            self._out.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"--save {self._out}: several files need a folder ({error.strerror})") from error
+            raise OutputError(f"--save {self._out}: {folder} is not a folder ({error.strerror})") from error
+        if not self._many_files:
+            return self._out
         name = Path(frame.source)
-        return self._out / (name.name if name.suffix.lower() in known else name.stem + default)
+        suffix = name.suffix if name.suffix.lower() in known else default
+        path, number = folder / f"{name.stem}{suffix}", 1
+        while path in self._taken:  # files of one name from several folders
+            number += 1
+            path = folder / f"{name.stem}-{number}{suffix}"
+        self._taken.add(path)
+        return path
 
 
 class WindowSink:

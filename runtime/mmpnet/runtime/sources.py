@@ -14,9 +14,12 @@ import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
+from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.runtime.pictures import PICTURE_SUFFIXES, read_picture
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"})
+CUT_SHORT = 0.9
+"""Containers estimate their number of frames; a video with fewer than this share of it was cut."""
 FALLBACK_FPS = 25.0
 """For a container that states no frame rate; used only as the rate of a saved video."""
 
@@ -104,17 +107,23 @@ def open_source(text: str) -> FileSource:
     Raises: SourceError if nothing there is a picture or a video.
     """
     path = Path(text)
-    if path.is_file():
+    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+    if is_file(path):
+        if path.suffix.lower() not in known:
+            raise SourceError(
+                f"{text}: {path.suffix or 'no suffix'} is no picture or video; expected .jpg, .png, .mp4, ..."
+            )
         return FileSource(paths=(path,), many_files=False)
-    if path.is_dir():
+    if text and is_folder(path):
         candidates, where = sorted(path.iterdir()), f"{path}: the folder"
     elif glob.has_magic(text):
         found = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
         candidates, where = sorted(Path(name) for name in found), f"{text}: the pattern"
     else:
-        raise SourceError(f"{text}: no such file or folder; expected a picture, a video, a folder or a glob pattern")
-    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
-    paths = tuple(found for found in candidates if found.is_file() and found.suffix.lower() in known)
+        raise SourceError(
+            f"{text or '(empty)'}: no such file or folder; expected a picture, a video, a folder or a glob pattern"
+        )
+    paths = tuple(found for found in candidates if is_file(found) and found.suffix.lower() in known)
     if not paths:
         raise SourceError(
             f"{where} has {len(candidates)} entries and no picture or video; expected .jpg, .png, .mp4, ..."
@@ -138,6 +147,9 @@ def _video_frames(path: Path) -> Iterator[Frame]:
             yield _stamped(np.asarray(pixels, np.uint8), source=str(path), kind="video", fps=fps)
         if not count:
             raise SourceError(f"{path}: the video has no readable frame; it may be cut short or of an unknown codec")
+        stated = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        if count < CUT_SHORT * stated:
+            raise SourceError(f"{path}: ended after {count} of {stated:.0f} frames; the file may be cut short")
     finally:
         capture.release()
 

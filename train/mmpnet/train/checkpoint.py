@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmpnet.contract.errors import CheckpointError, OutputError
+from mmpnet.runtime.paths import is_file
 from mmpnet.train.config import ModelConfig, TrainConfig, from_plain
 from mmpnet.train.model import MmpNet
 
@@ -133,7 +134,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _load_dict(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"{path}: no such file; expected last.pth or best.pth from mmp-train")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -12,6 +12,7 @@ from mmpnet.train.loader import Assignment
 from mmpnet.train.losses import Negatives
 from mmpnet.train.runs import new_folder, resume_run, start_run, validation_path
 
+MAX_WORKERS = 8
 _RESUMABLE_FLAGS = frozenset({"resume", "device", "workers"})
 
 
@@ -80,9 +81,13 @@ def train(
     ] = None,
     eval_every: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = 1,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N; default: auto, and for --resume as before.")
+    ] = None,
     amp: Annotated[bool, typer.Option(help="bfloat16 autocast where the device computes it in hardware.")] = True,
-    workers: Annotated[int | None, typer.Option(min=0, help="Loader processes; default: cores, at most 8.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Loader processes; default: one per core, at most 8.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Run folder below --project; default: train, train2, ...")] = None,
     project: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
     resume: Annotated[
@@ -94,10 +99,9 @@ def train(
 ) -> None:
     """Train MmpNet on labelled pictures; leaves last.pth, best.pth, results.csv and config.json in the run folder."""
     with exit_on_error():
-        worker_count = min(os.cpu_count() or 1, 8) if workers is None else workers
         if resume is not None:
             _refuse_other_flags(context)
-            resume_run(resume, device=device, workers=worker_count)
+            resume_run(resume, device=device, workers=workers)
             return
         if data is None:
             raise typer.BadParameter("give --data (a COCO JSON or a folder), or --resume with a run folder")
@@ -127,9 +131,9 @@ def train(
             group_weights=tuple(_group_weight(text) for text in group_weight or ()),
             eval_every=eval_every,
             seed=seed,
-            device=device,
+            device=device or "auto",
             amp=amp,
-            workers=worker_count,
+            workers=min(os.cpu_count() or 1, MAX_WORKERS) if workers is None else workers,
         )
         try:
             config.validate()

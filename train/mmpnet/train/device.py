@@ -33,4 +33,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether the device computes bfloat16 in hardware, so that autocast pays."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    # torch has no public question for this, and older versions not every private one.
+    questions = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(bool(question()) for question in questions if question is not None)

@@ -9,7 +9,6 @@ from types import FrameType
 
 import torch
 
-from mmpnet.contract.errors import TrainingError
 from mmpnet.runtime.dataset import Dataset
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
 from mmpnet.train.candidates import InputNormalisation
@@ -28,8 +27,8 @@ from mmpnet.train.step import update
 AUTOSAVE_S = 300.0
 
 
-class InterruptedRunError(TrainingError):
-    """The user or the system asked to stop; everything needed to go on has been saved."""
+class InterruptedRunError(KeyboardInterrupt):
+    """The user or the system asked to stop; everything needed to go on has been saved. Its text says how."""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from torch.nn import functional
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from mmpnet.contract.errors import CheckpointError
+from mmpnet.runtime.paths import is_file
 
 BACKGROUND_BIAS = 3.0
 """Starts every anchor at 5 % foreground, so that 24,000 background anchors do not flood the first steps."""
@@ -138,7 +139,7 @@ def load_backbone_weights(network: MmpNet, source: str) -> None:
 
 
 def _state_from_file(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"{path}: no such weights file; give a mobilenet_v2 state dict, `imagenet` or `none`")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -152,7 +153,7 @@ def _state_from_file(path: Path) -> dict[str, Tensor]:
 def _downloaded_imagenet_state() -> dict[str, Tensor]:
     try:
         state = MobileNet_V2_Weights.IMAGENET1K_V2.get_state_dict(progress=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # no network, or a file that does not match its hash
         raise CheckpointError(
             f"torchvision could not download its ImageNet weights ({_first_line(error)}); "
             "give --weights FILE with a mobilenet_v2 state dict, or --weights none"

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from mmpnet.contract.errors import OutputError
-from mmpnet.runtime.evaluate import COCO_NUMBERS, Evaluation
+from mmpnet.runtime.coco_metrics import COCO_NUMBERS
+from mmpnet.runtime.evaluate import Evaluation
 from mmpnet.train.checkpoint import Checkpoint, Provenance, save_checkpoint
 from mmpnet.train.config import ModelConfig, TrainConfig
 from mmpnet.train.state import TrainingState

@@ -9,6 +9,7 @@ import msgspec
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.runtime.command import people
 from mmpnet.runtime.dataset import Dataset, read_coco, resolve_split
+from mmpnet.runtime.paths import is_folder
 from mmpnet.train.checkpoint import Provenance, load_checkpoint
 from mmpnet.train.config import TrainConfig
 from mmpnet.train.loop import TrainingRun
@@ -31,16 +32,21 @@ def start_run(config: TrainConfig, folder: Path) -> None:
     people().print(f"done: {folder / BEST}; next: mmp-export {folder / BEST}", highlight=False)
 
 
-def resume_run(path: Path, *, device: str, workers: int) -> None:
-    """Go on with an interrupted run: settings from its last.pth, device and workers from the caller.
+def resume_run(path: Path, *, device: str | None = None, workers: int | None = None) -> None:
+    """Go on with an interrupted run: settings from its last.pth, but device and workers where they are given.
 
     Raises: CheckpointError if there is nothing to resume, TrainingError if its data set has changed since.
     """
-    path = path / LAST if path.is_dir() else path
+    path = path / LAST if is_folder(path) else path
     checkpoint = load_checkpoint(path)
     if checkpoint.progress is None:
         raise CheckpointError(f"{path}: holds weights to deploy, not a run; --resume takes a run folder or its {LAST}")
-    config = msgspec.structs.replace(checkpoint.train, device=device, workers=workers)
+    config = checkpoint.train
+    config = msgspec.structs.replace(
+        config,
+        device=config.device if device is None else device,
+        workers=config.workers if workers is None else workers,
+    )
     if checkpoint.progress.epoch >= config.epochs:
         raise TrainingError(f"{path}: all {config.epochs} epochs are done; next: mmp-export {path.parent / BEST}")
     train, val = _read_data(config)
@@ -77,7 +83,7 @@ def validation_path(data: Path, val: Path | None) -> str | None:
     """The annotation file to watch: the one given, else val.json where the data is a folder, else none."""
     if val is not None:
         return str(resolve_split(val, "val").resolve())
-    return str(resolve_split(data, "val").resolve()) if data.is_dir() else None
+    return str(resolve_split(data, "val").resolve()) if is_folder(data) else None
 
 
 def _read_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:

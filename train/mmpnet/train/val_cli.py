@@ -30,7 +30,7 @@ def val(
     max_det: Annotated[int, typer.Option(min=1)] = EVALUATION_THRESHOLDS.max_det,
     device: Annotated[str, typer.Option(help="For .pth: auto, cpu, cuda or cuda:N.")] = "auto",
     provider: Annotated[Provider, typer.Option(help="For .onnx.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="For .onnx: 0 is ONNX Runtime's choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="For .onnx: 0 is ONNX Runtime's choice.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")

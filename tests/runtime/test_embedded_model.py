@@ -1,0 +1,58 @@
+"""The model in the wheel: there, honest about itself, and able to find the person on the sample picture."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmpnet.contract.boxes import pairwise_iou
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.pictures import read_picture
+
+ROOT = Path(__file__).parents[2]
+PERSON_XYXY = np.array([[25, 15, 375, 512]], np.float32)
+"""Drawn by hand on docs/pictures/astronaut.jpg, to within some ten pixels."""
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector(provider="cpu")
+
+
+def test_it_finds_the_astronaut_and_boxes_her_best(detector: Detector) -> None:
+    found = detector(read_picture(ROOT / "docs" / "pictures" / "astronaut.jpg"))
+    assert len(found) >= 1
+    assert float(pairwise_iou(found.xyxy[:1], PERSON_XYXY)[0, 0]) > 0.6
+
+
+def test_it_sees_nobody_in_an_empty_frame(detector: Detector) -> None:
+    assert len(detector(np.full((480, 640, 3), 90, np.uint8))) == 0
+
+
+def test_it_says_what_it_is(detector: Detector) -> None:
+    metadata = detector.metadata
+    assert metadata.class_names == ("background", "person")
+    assert metadata.training.git_commit is not None
+    assert metadata.parity is not None
+    assert metadata.evaluation is not None
+    assert metadata.evaluation.n_images > 500
+    assert "not stated" not in (metadata.licences.weights, metadata.licences.data)
+
+
+def test_the_model_card_says_the_same(detector: Detector) -> None:
+    """The card quotes mmp-val's JSON; it, the prose above it and the file must agree."""
+    card = (ROOT / "docs" / "MODEL_CARD.md").read_text()
+    block = re.search(r"```json\n(\{.*?\})\n```", card, re.DOTALL)
+    assert block is not None
+    numbers = json.loads(block[1])
+    evaluation = detector.metadata.evaluation
+    assert evaluation is not None
+    assert numbers["AP"] == pytest.approx(evaluation.AP, abs=1e-3)
+    assert numbers["AP50"] == pytest.approx(evaluation.AP50, abs=1e-3)
+    assert numbers["n_images"] == evaluation.n_images
+    assert detector.metadata.checkpoint_sha256[:12] in card
+    readme = (ROOT / "README.md").read_text()
+    assert f"AP50 {numbers['AP50']:.3f}" in readme
+    assert f"AP {numbers['AP']:.3f}" in readme
