@@ -20,7 +20,7 @@ import onnxruntime
 import typer
 from rich.table import Table
 
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people
 from mmpnet.runtime.detector import Detector, default_model_path
 from mmpnet.runtime.pictures import read_picture
 
@@ -42,7 +42,7 @@ def latency(
     """Time the detector on the sample picture, resized to a camera's frame."""
     with exit_on_error():
         path = default_model_path() if model is None else model
-        width, height = (int(side) for side in frame_size.split("x"))
+        width, height = parse_size_hw(frame_size)
         frame = np.asarray(cv2.resize(read_picture(PICTURE), (width, height)), np.uint8)
         cv2.setNumThreads(threads)
         detector = Detector(path, provider="cpu", threads=threads)
@@ -66,7 +66,7 @@ def latency(
             "machine": machine(),
         }
         _show(result["stages_ms"])  # type: ignore[arg-type]
-        people().print(f"cold start {result['cold_start_s']:.2f} s", highlight=False)
+        people().print(f"cold start {result['cold_start_s']:.2f} s")
         if as_json:
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
 

@@ -97,8 +97,8 @@ def test_anchors_given_as_whole_numbers_come_back() -> None:
 def test_keys_of_third_party_viewers_are_readable() -> None:
     properties = metadata_to_properties(METADATA)
     assert set(properties) == {METADATA_KEY, "names", "imgsz", "stride", "task", "batch"}
-    # Their names count from the first class that a detection can have: background is not among them.
-    names = {0: "person", 1: 'driver\'s "mate"', 2: "Fußgänger"}
+    # By the ids that the graph gives, so that names[class_id] holds for whoever reads them.
+    names = {0: "background", 1: "person", 2: 'driver\'s "mate"', 3: "Fußgänger"}
     assert ast.literal_eval(properties["names"]) == names
     assert ast.literal_eval(properties["imgsz"]) == [64, 96]
     assert int(properties["stride"]) == 8

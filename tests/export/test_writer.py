@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import metadata_from_properties
-from mmpnet.export import writer
+from mmpnet.export import verify, writer
 from mmpnet.export.cli import app
 from mmpnet.export.describe import ExportOptions
 from mmpnet.export.verify import Parity, compare, synthetic_pictures
@@ -46,7 +46,7 @@ def test_metadata_says_where_the_file_comes_from(tiny_onnx: Path, tiny_checkpoin
     assert metadata.evaluation.AP50 == 0.2
     assert metadata.parity is not None
     assert metadata.parity.n_images >= 4
-    assert ast.literal_eval(properties["names"]) == {0: "person"}
+    assert ast.literal_eval(properties["names"]) == {0: "background", 1: "person"}
     described = {output.name: output.shape for output in metadata.outputs}
     assert {o.name: tuple(o.shape) for o in session.get_outputs()} == described
 
@@ -110,6 +110,47 @@ def test_parity_above_tolerance_or_unknown_is_refused(score: float, box: float) 
     with pytest.raises(ExportError):
         Parity(3, score, box).check()
     Parity(3, 1e-6, 1e-3).check()
+
+
+class _Scrambled:
+    """ONNX Runtime's answers for a file that mixes things up."""
+
+    def __init__(self, model_bytes: bytes, fault: str) -> None:
+        self._session = onnxruntime.InferenceSession(model_bytes)
+        self._fault = fault
+        self._runs = 0
+
+    def run(self, names: list[str], feed: dict[str, object]) -> list[object]:
+        boxes, scores, class_ids = self._session.run(names, feed)
+        self._runs += 1
+        if self._fault == "nan in the first picture" and self._runs == 1:
+            boxes[0, 3, 2] = np.nan
+        elif self._fault == "boxes of other anchors":
+            boxes = np.roll(boxes, 40, axis=1)
+        elif self._fault == "wrong class":
+            class_ids = class_ids + 1
+        return [boxes, scores, class_ids]
+
+
+@pytest.mark.parametrize("fault", ["nan in the first picture", "boxes of other anchors", "wrong class"])
+def test_comparison_sees_what_a_mean_would_hide(
+    tiny_checkpoint: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    candidates = CandidateNet(checkpoint.network(), checkpoint.model.anchors, (64, 64)).eval()
+    monkeypatch.setattr(verify, "_open", lambda content: _Scrambled(content, fault))
+    parity = compare(
+        candidates, tiny_onnx.read_bytes(), synthetic_pictures(checkpoint.model.letterbox, count=3), batch=1
+    )
+    with pytest.raises(ExportError, match="not kept"):
+        parity.check()
+
+
+def test_accuracy_measured_at_another_size_is_not_claimed(
+    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions
+) -> None:
+    assert export_file(tiny_checkpoint, tmp_path / "a.onnx", export_options).evaluation is not None
+    assert export_file(tiny_checkpoint, tmp_path / "b.onnx", resized(export_options, (48, 96))).evaluation is None
 
 
 def test_comparison_covers_every_picture_of_an_uneven_batch(tiny_checkpoint: Path, tiny_onnx: Path) -> None:

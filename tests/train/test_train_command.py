@@ -1,6 +1,7 @@
 """mmp-train and mmp-val as a user types them."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -50,12 +51,15 @@ def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) 
     script = "from mmpnet.train.cli import main; main()"
     arguments = ["--data", str(dataset_folder), *COMMON, "--epochs", "200", "--eval-every", "200"]
     command = [sys.executable, "-c", script, *arguments, "--project", str(tmp_path), "--name", "r"]
+    results = tmp_path / "r" / "results.csv"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 90
-        while not (tmp_path / "r" / "last.pth").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        try:
+            while process.poll() is None and not (results.exists() and results.read_text().count("\n") > 1):
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert re.search(r"mmp-train --resume \S*r", stderr)
     assert "Traceback" not in stderr
@@ -73,6 +77,12 @@ def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) 
         (["--data", "D", "--sizes", "a,b"], "--sizes"),
         (["--data", "D", "--lr", "0"], "lr must be above 0"),
         (["--data", "D", "--lr", "nan"], "lr must be above 0"),
+        (["--data", "D", "--stride", "4"], "stride must be 8 or 16"),
+        (["--data", "D", "--width-mult", "inf"], "width-mult"),
+        (["--data", "D", "--neg-ratio", "inf"], "finite"),
+        (["--data", "D", "--weight-decay", "nan"], "finite"),
+        (["--data", "D", "--seed", "99999999999999999999"], "seed"),
+        (["--data", "D", "--batch", "1", "--imgsz", "32"], "more than one value"),
         (["--data", "D", "--group-weight", "street"], "PATTERN=WEIGHT"),
         (["--data", "D", "--weights", "none", "--freeze", "3"], "freeze"),
         (["--data", "D", "--negatives", "some"], "focal"),
@@ -97,12 +107,23 @@ def test_bad_data_is_one_line_before_any_folder_is_made(tmp_path: Path, make_coc
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
+    """The runtime's environment has the training commands too, but not torch."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for module, name in (("mmpnet.train.entry", "train"), ("mmpnet.export.entry", "export")):
+        command = [sys.executable, "-c", f"from {module} import {name}; {name}()", "-h"]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert result.returncode == 1
+        assert "mmpnet[train]" in error_line(result.stderr)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--data", "absent"], "absent"),
         (["--data", "D", "--weights", "absent.pth"], "absent.pth"),
-        (["--data", "D", "--weights", "none", "--device", "cuda:7"], "cuda:7"),
+        (["--data", "D", "--weights", "none", "--device", "cuda:999"], "cuda:999"),
         (["--data", "D", "--weights", "none", "--device", "gpu"], "gpu"),
         (["--data", "D", "--weights", "none", "--group-weight", "nobody=2"], "nobody"),
         (["--resume", "absent"], "absent"),

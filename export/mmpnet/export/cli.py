@@ -12,6 +12,7 @@ from mmpnet.export.graph import DEFAULT_OPSET, Batch
 from mmpnet.export.writer import export_file
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people, show_version
 
+DEFAULTS = Thresholds()
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
 
@@ -30,9 +31,13 @@ def export(
     imgsz: Annotated[str | None, typer.Option(help="N or HEIGHTxWIDTH in px; default: the size of training.")] = None,
     batch: Annotated[str, typer.Option(help="Pictures per run: a number, or dynamic.")] = "1",
     opset: Annotated[int, typer.Option(min=11, max=20, help="ONNX operator set.")] = DEFAULT_OPSET,
-    conf: Annotated[float, typer.Option(min=0, max=1, help="Default score threshold, stored in the file.")] = 0.4,
-    iou: Annotated[float, typer.Option(min=0, max=1, help="Default NMS threshold, stored in the file.")] = 0.5,
-    max_det: Annotated[int, typer.Option(min=1, help="Default most boxes per frame, stored in the file.")] = 100,
+    conf: Annotated[
+        float, typer.Option(min=0, max=1, help="Default score threshold, stored in the file.")
+    ] = DEFAULTS.conf,
+    iou: Annotated[float, typer.Option(min=0, max=1, help="Default NMS threshold, stored in the file.")] = DEFAULTS.iou,
+    max_det: Annotated[
+        int, typer.Option(min=1, help="Default most boxes per frame, stored in the file.")
+    ] = DEFAULTS.max_det,
     weights_licence: Annotated[str, typer.Option(help="Terms of the weights, stored in the file.")] = "not stated",
     data_licence: Annotated[str, typer.Option(help="Terms of the training data, stored in the file.")] = "not stated",
     _version: Annotated[
@@ -49,6 +54,8 @@ def export(
             weights_licence=weights_licence,
             data_licence=data_licence,
         )
+        if not model.name:
+            raise typer.BadParameter(f"{model}: expected last.pth or best.pth from mmp-train")
         target = model.with_suffix(".onnx") if out is None else out
         if target.suffix.lower() != ".onnx":
             raise typer.BadParameter(f"-o {target}: expected a file name that ends in .onnx")
@@ -70,7 +77,7 @@ def _summarise(path: Path, metadata: ModelMetadata) -> None:
         f"        mmp-val {path} --data val.json",
     ]
     for line in lines:
-        people().print(line, highlight=False, markup=False)
+        people().print(line)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from mmpnet.contract.metadata import (
 )
 from mmpnet.export.graph import INPUT_NAME, OUTPUT_NAMES, Batch
 from mmpnet.export.verify import Parity
+from mmpnet.runtime.evaluate import EVALUATION_PROTOCOL
 from mmpnet.train.candidates import CandidateNet
 from mmpnet.train.checkpoint import Checkpoint, Provenance
 
@@ -65,7 +66,8 @@ def describe(
         default_iou=thresholds.iou,
         default_max_det=thresholds.max_det,
         training=_training(checkpoint.provenance),
-        evaluation=_evaluation(checkpoint.provenance),
+        # What was measured at another input size says nothing about this file.
+        evaluation=_evaluation(checkpoint.provenance) if candidates.input_hw == checkpoint.model.input_hw else None,
         parity=ParityRecord(
             n_images=parity.n_images,
             max_score_difference=parity.max_score_difference,
@@ -111,7 +113,7 @@ def _evaluation(provenance: Provenance) -> EvaluationRecord | None:
     if provenance.evaluation is None or provenance.val_name is None or provenance.val_sha256 is None:
         return None
     return EvaluationRecord(
-        protocol="COCO, conf 0.001, NMS IoU 0.5, 100 detections",
+        protocol=EVALUATION_PROTOCOL,
         dataset=provenance.val_name,
         dataset_sha256=provenance.val_sha256,
         n_images=provenance.val_images,

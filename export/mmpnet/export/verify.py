@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 
-from mmpnet.contract.arrays import FloatArray, UInt8Array
+from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.preprocess import Letterbox
+from mmpnet.export.graph import INPUT_NAME, OUTPUT_NAMES
 from mmpnet.train.candidates import CandidateNet
 
 MAX_SCORE_DIFFERENCE = 1e-4
@@ -47,19 +49,16 @@ def compare(candidates: CandidateNet, model_bytes: bytes, pictures: Sequence[UIn
     session = _open(model_bytes)
     # Candidates of nearly equal score may swap ranks, so torch gives twice as many to find each one's partner in.
     wide = CandidateNet(candidates.network, candidates.anchors, candidates.input_hw, top_k=2 * candidates.top_k).eval()
-    score_difference = box_difference = 0.0
+    differences: list[tuple[float, float]] = []
     for start in range(0, len(pictures), batch):
         chunk = list(pictures[start : start + batch])
         images = np.stack(chunk + [chunk[-1]] * (batch - len(chunk)))
         with torch.inference_mode():
-            torch_boxes, torch_scores, _ = (tensor.numpy() for tensor in wide(torch.from_numpy(images)))
-        boxes, scores, _ = session.run(["boxes", "scores", "class_ids"], {"images": images})
+            expected = [tensor.numpy() for tensor in wide(torch.from_numpy(images))]
+        found = session.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
         for row in range(len(chunk)):
-            ranked = torch_scores[row, : scores.shape[1]]
-            score_difference = np.fmax(score_difference, np.abs(scores[row] - ranked).max())
-            box_difference = np.fmax(box_difference, _farthest_from_any(boxes[row], torch_boxes[row]))
-    if not np.isfinite(scores).all() or not np.isfinite(boxes).all():
-        score_difference = box_difference = float("nan")
+            differences.append(_largest_differences([o[row] for o in found], [o[row] for o in expected]))
+    score_difference, box_difference = np.max(np.array(differences), axis=0)
     return Parity(len(pictures), float(score_difference), float(box_difference))
 
 
@@ -81,10 +80,17 @@ def synthetic_pictures(letterbox: Letterbox, *, count: int, seed: int = 0) -> li
     return pictures
 
 
-def _farthest_from_any(boxes: FloatArray, others: FloatArray) -> float:
-    """Over the boxes (N, 4), the largest distance in px to its nearest box among the others (M, 4)."""
-    distance = np.abs(boxes[:, None] - others[None]).max(axis=2)  # (N, M)
-    return float(distance.min(axis=1).max())
+def _largest_differences(found: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]]) -> tuple[float, float]:
+    """Of one picture's boxes, scores and class ids: in score rank by rank, and in px to the torch box that each box is.
+
+    A torch box can only be it with the same class and a score within tolerance; without one the distance is infinite.
+    """
+    boxes, scores, class_ids = found
+    torch_boxes, torch_scores, torch_ids = expected
+    score_difference = np.abs(scores - torch_scores[: len(scores)]).max()
+    partner = (np.abs(scores[:, None] - torch_scores) <= MAX_SCORE_DIFFERENCE) & (class_ids[:, None] == torch_ids)
+    distance = np.where(partner, np.abs(boxes[:, None] - torch_boxes[None]).max(axis=2), np.inf)  # (K, 2K)
+    return float(score_difference), float(distance.min(axis=1).max())
 
 
 def _open(model_bytes: bytes) -> Any:

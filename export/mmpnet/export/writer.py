@@ -13,6 +13,7 @@ from mmpnet.export.describe import ExportOptions, describe
 from mmpnet.export.graph import export_graph
 from mmpnet.export.verify import compare, synthetic_pictures
 from mmpnet.runtime.dataset import read_coco
+from mmpnet.runtime.paths import replacing
 from mmpnet.runtime.session import open_session
 from mmpnet.train.candidates import CandidateNet
 from mmpnet.train.checkpoint import Checkpoint, load_checkpoint, sha256_of
@@ -62,13 +63,10 @@ def _write(model: onnx.ModelProto, metadata: ModelMetadata, out: Path) -> None:
     model.producer_name = metadata.producer
     model.producer_version = metadata.producer_version
     onnx.helper.set_model_props(model, metadata_to_properties(metadata))
-    partial = out.with_name(out.name + ".partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: {out.parent} is not a folder ({error.strerror}); choose another -o") from error
+    with replacing(out) as partial:
         partial.write_bytes(model.SerializeToString())
         open_session(partial, provider="cpu")
-        partial.replace(out)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}); choose another -o") from error
-    finally:
-        partial.unlink(missing_ok=True)

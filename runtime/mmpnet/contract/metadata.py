@@ -164,7 +164,7 @@ class ModelMetadata(_Strict, frozen=True):
 
 def metadata_to_properties(metadata: ModelMetadata) -> dict[str, str]:
     """ONNX metadata: our JSON, and the keys that third-party viewers of detectors read."""
-    names = {index - 1: name for index, name in enumerate(metadata.class_names) if index > 0}
+    names = dict(enumerate(metadata.class_names))  # by the ids that the graph gives; 0 is background
     return {
         METADATA_KEY: msgspec.json.encode(metadata).decode(),
         "names": str(names),

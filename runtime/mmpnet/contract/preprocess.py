@@ -12,6 +12,8 @@ IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
 """Of values in [0, 1]. The exported graph applies them itself: a caller only letterboxes."""
 
+PAD_VALUE = 114
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -48,7 +50,7 @@ class Letterbox:
     """
 
     input_hw: tuple[int, int]
-    pad_value: int = 114
+    pad_value: int = PAD_VALUE
 
     def __post_init__(self) -> None:
         if min(self.input_hw) < 1:

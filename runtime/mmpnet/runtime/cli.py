@@ -47,7 +47,7 @@ def detect(
         detector.warm_up()
         sinks, saved = _sinks(detector, frames, save=save, ndjson=ndjson, show=show)
         height, width = detector.metadata.input.size_hw
-        people().print(f"{detector.path.name} {height}x{width} on {detector.provider}", highlight=False)
+        people().print(f"{detector.path.name} {height}x{width} on {detector.provider}")
         summary = run(frames, detector, sinks, remember=SHOWN_PICTURES)
         _report(summary, detector, saved)
 
@@ -75,27 +75,28 @@ def _sinks(
         if reason is None:
             sinks.append(WindowSink())
         else:
-            people().print(f"no window: {reason}", highlight=False)
+            people().print(f"no window: {reason}")
     return sinks, saved
 
 
 def _report(summary: Summary, detector: Detector, saved: SaveSink | None) -> None:
     console = people()
-    pictures = [(frame, found) for frame, found in summary.last if frame.kind == "picture"]
-    if any(len(found) for _, found in pictures):
+    if any(len(found) for _, found in summary.pictures):
         table = Table("picture", "name", "score", "x1", "y1", "x2", "y2")
-        for frame, found in pictures:
+        for source, found in summary.pictures:
             for xyxy, score, class_id in zip(found.xyxy, found.score, found.class_id, strict=True):
                 corners = [f"{value:.0f}" for value in xyxy]
-                table.add_row(Path(frame.source).name, detector.class_names[class_id], f"{score:.2f}", *corners)
+                table.add_row(Path(source).name, detector.class_names[class_id], f"{score:.2f}", *corners)
+        if summary.frames > len(summary.pictures):
+            table.caption = f"the first {len(summary.pictures)} pictures; --json lists all"
         console.print(table)
     stages = Table("stage", "median ms")
     for name, value in summary.median_ms().items():
         stages.add_row(name, f"{value:.2f}")
     console.print(stages)
-    console.print(f"{summary.detections} detections in {summary.frames} frames", highlight=False)
+    console.print(f"{summary.detections} detections in {summary.frames} frames")
     for path in saved.written if saved is not None else ():
-        console.print(f"saved {path}", highlight=False)
+        console.print(f"saved {path}")
 
 
 def _silence_opencv() -> None:

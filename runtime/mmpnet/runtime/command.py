@@ -1,5 +1,6 @@
 """What every mmp- command shares: one error line and an exit code instead of a traceback."""
 
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,18 +9,31 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from mmpnet.contract.errors import MmpnetError
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+OPTIONAL_PACKAGES = frozenset({"torch", "torchvision", "onnx", "onnxruntime", "pycocotools"})
+
+
+def launch(module: str, *, extra: str) -> None:
+    """Run a command's module; where a package it needs is not installed, say which extra brings it and exit with 1."""
+    try:
+        command = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in OPTIONAL_PACKAGES:
+            raise
+        _print_error(f"{error.name} is not installed; pip install 'mmpnet[{extra}]'")
+        sys.exit(1)
+    command.main()
 
 
 def people() -> Console:
-    """The console for people's messages: stderr, so that stdout stays data."""
-    return Console(stderr=True, soft_wrap=True)
+    """The console for people's messages: stderr, so that stdout stays data; text is shown as it is."""
+    return Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager
@@ -30,17 +44,17 @@ def exit_on_error() -> Iterator[None]:
     except MmpnetError as error:
         fail(str(error))
     except KeyboardInterrupt as stop:
-        people().print(str(stop) or "stopped", highlight=False, markup=False)
+        people().print(str(stop) or "stopped")
         raise typer.Exit(INTERRUPTED) from None
 
 
 def fail(message: str) -> NoReturn:
     """Print one error line and leave."""
-    people().print(f"[red]error:[/red] {escape(' '.join(message.split()))}", highlight=False)
+    _print_error(message)
     raise typer.Exit(1)
 
 
-def show_version(value: bool) -> None:
+def show_version(value: bool) -> None:  # typer calls it with the flag's value
     """Callback of --version."""
     if value:
         sys.stdout.write(f"mmpnet {version('mmpnet')}\n")
@@ -53,6 +67,10 @@ def parse_size_hw(text: str) -> tuple[int, int]:
     Raises: typer.BadParameter for anything else.
     """
     parts = text.lower().split("x")
-    if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if len(parts) not in (1, 2) or not all(part.isdecimal() and 0 < int(part) < 10_000 for part in parts):
         raise typer.BadParameter(f"{text!r}: expected N or HEIGHTxWIDTH in px, such as 320 or 192x320")
     return int(parts[0]), int(parts[-1])
+
+
+def _print_error(message: str) -> None:
+    people().print(Text("error: ", style="red").append(" ".join(message.split()), style="default"))

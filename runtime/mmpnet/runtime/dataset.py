@@ -15,6 +15,7 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.runtime.pictures import read_picture
 
+BACKGROUND = "background"
 BORDER_TOLERANCE_PX = 1.0
 """Boxes may stick out of the picture by rounding; they are clipped. Further out is an error."""
 
@@ -116,6 +117,14 @@ def read_coco(path: Path) -> Dataset:
     content = _parse(raw, path)
     class_ids = {category.id: index + 1 for index, category in enumerate(content.categories)}
     _check_unique(path, "categories", [c.id for c in content.categories])
+    for index, category in enumerate(content.categories):
+        earlier = {other.name for other in content.categories[:index]}
+        if category.name == BACKGROUND or category.name in earlier:
+            raise DatasetError(
+                f"{path}: categories[{index}]: the name {category.name!r} is "
+                + ("reserved" if category.name == BACKGROUND else "there twice")
+                + "; rename it, or remove it and its boxes"
+            )
     _check_unique(path, "images", [i.id for i in content.images])
     if not content.images or not content.categories:
         raise DatasetError(f"{path}: has no pictures or no categories; expected at least one of each")
@@ -137,7 +146,7 @@ def read_coco(path: Path) -> Dataset:
     folder = folder if folder.is_dir() else path.parent
     return Dataset(
         path=path,
-        class_names=("background", *(category.name for category in content.categories)),
+        class_names=(BACKGROUND, *(category.name for category in content.categories)),
         pictures=tuple(_picture(image, boxes[image.id], class_ids, folder, path) for image in content.images),
         sha256=hashlib.sha256(raw).hexdigest(),
     )

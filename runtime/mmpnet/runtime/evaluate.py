@@ -14,6 +14,10 @@ from mmpnet.runtime.coco_metrics import accumulated, best_f1, coco_results, requ
 from mmpnet.runtime.dataset import Dataset, Picture
 
 EVALUATION_THRESHOLDS = Thresholds(conf=0.001, iou=0.5, max_det=100)
+EVALUATION_PROTOCOL = (
+    f"COCO, conf {EVALUATION_THRESHOLDS.conf}, NMS IoU {EVALUATION_THRESHOLDS.iou}, "
+    f"{EVALUATION_THRESHOLDS.max_det} detections"
+)
 QUASI_IOU_CONF = 0.5
 QUASI_IOU_MATCH = 0.5
 
@@ -56,19 +60,9 @@ def evaluate(
 ) -> Evaluation:
     """Run a detector over every picture of a data set; classes are matched by name (index 0 is background).
 
-    Raises: DatasetError if no class name is shared or a picture is unreadable; MissingExtraError without pycocotools.
+    Raises: DatasetError if there is nothing to measure, or for a bad picture; MissingExtraError without pycocotools.
     """
-    require_pycocotools()
-    to_category = {
-        class_id: dataset.class_names.index(name)
-        for class_id, name in enumerate(class_names)
-        if class_id > 0 and name in dataset.class_names
-    }
-    if not to_category:
-        raise DatasetError(
-            f"{dataset.path}: has classes {list(dataset.class_names[1:])}, the model {list(class_names[1:])}; "
-            "at least one must be shared"
-        )
+    to_category = require_measurable(dataset, class_names)
     found: list[dict[str, Any]] = []
     counts = np.zeros(3, np.int64)  # true positives, false positives, misses
     for image_id, picture in enumerate(progress(dataset.pictures), start=1):
@@ -85,6 +79,29 @@ def evaluate(
         n_images=len(dataset.pictures),
         n_boxes=dataset.num_boxes,
     )
+
+
+def require_measurable(dataset: Dataset, class_names: Sequence[str]) -> dict[int, int]:
+    """The data set's class index of each of the model's, by name.
+
+    Raises: DatasetError if no class is shared or none of the shared has a box; MissingExtraError without pycocotools.
+    """
+    require_pycocotools()
+    to_category = {
+        class_id: dataset.class_names.index(name)
+        for class_id, name in enumerate(class_names)
+        if class_id > 0 and name in dataset.class_names
+    }
+    if not to_category:
+        raise DatasetError(
+            f"{dataset.path}: has classes {list(dataset.class_names[1:])}, the model {list(class_names[1:])}; "
+            "at least one must be shared"
+        )
+    if not any(np.isin(picture.class_ids, list(to_category.values())).any() for picture in dataset.pictures):
+        raise DatasetError(
+            f"{dataset.path}: has no box of {list(class_names[1:])}; there is nothing to measure against"
+        )
+    return to_category
 
 
 def quasi_iou(true_positives: int, false_positives: int, misses: int) -> float:

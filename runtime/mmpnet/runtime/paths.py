@@ -1,7 +1,11 @@
-"""Questions about paths that a user typed."""
+"""Questions about paths that a user typed, and files that appear whole or not at all."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from mmpnet.contract.errors import OutputError
 
 
 def is_file(path: Path) -> bool:
@@ -12,3 +16,32 @@ def is_file(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether a folder is there; False for names that no folder can have."""
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file is written before it takes its name; the suffix stays, for writers that go by it."""
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there; what cannot be removed is left."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write to the path this gives; it takes its name when the block ends well, and is removed when it does not.
+
+    Raises: OutputError if the file cannot be written.
+    """
+    partial = partial_path(path)
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); free space, or choose another"
+        ) from error
+    finally:
+        remove(partial)

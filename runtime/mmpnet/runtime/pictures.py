@@ -8,6 +8,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MmpnetError, OutputError, SourceError
+from mmpnet.runtime.paths import replacing
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -27,7 +28,10 @@ def read_picture(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8
         raise error(f"{path}: cannot be read ({reason.strerror}); expected a picture file") from reason
     if is_truncated(content):
         raise error(f"{path}: the picture is cut short after {len(content)} bytes; copy or download it again")
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    except cv2.error as reason:  # such as more pixels than OpenCV takes
+        raise error(f"{path}: OpenCV refuses the picture ({' '.join(str(reason).split())[:160]})") from reason
     if pixels is None:
         raise error(f"{path}: is not a picture that OpenCV can read ({len(content)} bytes); expected JPEG, PNG, ...")
     return np.asarray(pixels, np.uint8)
@@ -44,15 +48,9 @@ def write_picture(path: Path, frame_bgr: UInt8Array) -> None:
     encoded, content = cv2.imencode(path.suffix.lower(), frame_bgr)
     if not encoded:
         raise OutputError(f"{path}: OpenCV cannot encode {path.suffix}; choose .jpg or .png")
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(content.tobytes())
         read_picture(partial, error=OutputError)
-        partial.replace(path)
-    except OSError as reason:
-        raise OutputError(f"{path}: cannot be written ({reason.strerror})") from reason
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def is_truncated(content: bytes) -> bool:

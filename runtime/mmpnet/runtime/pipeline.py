@@ -1,6 +1,7 @@
 """One run: frames from a source through a detector into sinks, every stage timed."""
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -11,20 +12,22 @@ from mmpnet.contract.detections import Detections
 from mmpnet.runtime.detector import Detector, StageTimes
 from mmpnet.runtime.draw import draw_detections, draw_status
 from mmpnet.runtime.sinks import Result, Sink
-from mmpnet.runtime.sources import Frame, Source
+from mmpnet.runtime.sources import Source
 
 FPS_MEMORY = 0.9
+REMEMBERED_FRAMES = 10_000
+"""Enough for any percentile; a camera runs for months."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a run saw: frames, detections of the last few pictures, and every frame's stage times in ms."""
+    """What a run saw: counts, the first few pictures with their detections, the latest frames' times and ages."""
 
     frames: int = 0
     detections: int = 0
-    times: list[StageTimes] = field(default_factory=list)
-    ages_ms: list[float] = field(default_factory=list)
-    last: list[tuple[Frame, Detections]] = field(default_factory=list)
+    pictures: list[tuple[str, Detections]] = field(default_factory=list)
+    times: deque[StageTimes] = field(default_factory=lambda: deque(maxlen=REMEMBERED_FRAMES))
+    ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED_FRAMES))
 
     def median_ms(self) -> dict[str, float]:
         """Median time of each stage, and of the frame's age when its result was ready."""
@@ -40,7 +43,7 @@ class Summary:
 def run(source: Source, detector: Detector, sinks: Sequence[Sink], *, remember: int = 0) -> Summary:
     """Detect in every frame until the source ends, Ctrl-C, or a sink asks to stop; sinks are closed whatever happens.
 
-    `remember` keeps the first so many frames' detections in the summary, for a table.
+    `remember` keeps the first so many pictures' detections in the summary, for a table.
     Raises: SourceError or OutputError, after the sinks have been closed.
     """
     summary = Summary()
@@ -80,5 +83,5 @@ def _record(summary: Summary, result: Result, remember: int) -> None:
     summary.detections += len(result.detections)
     summary.times.append(result.times)
     summary.ages_ms.append(result.age_ms)
-    if len(summary.last) < remember:
-        summary.last.append((result.frame, result.detections))
+    if result.frame.kind == "picture" and len(summary.pictures) < remember:
+        summary.pictures.append((result.frame.source, result.detections))

@@ -1,5 +1,6 @@
 """ONNX Runtime sessions: the provider that was asked for, or an error; never another one in silence."""
 
+import logging
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -34,9 +35,8 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, s
     if PROVIDER_NAMES["cuda"] in onnxruntime.get_available_providers():
         try:
             return _start(path, "cuda", threads=threads, spin=spin)
-        except DeviceError:
-            # `auto` asks for the best that works; the provider in use is shown by the caller.
-            pass
+        except DeviceError as reason:
+            logging.getLogger(__name__).warning("%s; using the CPU", reason)
     return _start(path, "cpu", threads=threads, spin=spin)
 
 
@@ -62,7 +62,9 @@ def _start(path: Path, provider: str, *, threads: int, spin: bool) -> Any:
     # Nodes that an accelerator cannot run go to the CPU, so the CPU stands second; it may not stand first.
     providers = [wanted] if provider == "cpu" else [wanted, PROVIDER_NAMES["cpu"]]
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        # Left on, its own fallback would go on with the CPU, in mid-run too, and print to stdout.
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        session.disable_fallback()
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         if provider == "cpu":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
 from mmpnet.runtime.detector import StageTimes
+from mmpnet.runtime.paths import is_file
 from mmpnet.runtime.pictures import PICTURE_SUFFIXES, write_picture
 from mmpnet.runtime.sources import Frame
 from mmpnet.runtime.video import VIDEO_CODECS, VideoFile
 
 WINDOW_TITLE = "mmpnet: q quits"
+WINDOW_PROBE_S = 10.0
 _QUIT_KEYS = frozenset({ord("q"), 27})
 
 
@@ -114,6 +117,8 @@ class SaveSink:
             self.written.append(video.path)
 
     def _path(self, frame: Frame, *, known: frozenset[str], default: str) -> Path:
+        if self._many_files and self._out.suffix.lower() in PICTURE_SUFFIXES | frozenset(VIDEO_CODECS):
+            raise OutputError(f"--save {self._out}: several files need a folder, this is the name of one file")
         if not self._many_files and self._out.suffix.lower() not in known:
             expected = " ".join(sorted(known))
             raise OutputError(f"--save {self._out}: {frame.source} is a {frame.kind}; expected one of {expected}")
@@ -123,7 +128,7 @@ class SaveSink:
         except OSError as error:
             raise OutputError(f"--save {self._out}: {folder} is not a folder ({error.strerror})") from error
         if not self._many_files:
-            return self._out
+            return _not_the_source(self._out, frame)
         name = Path(frame.source)
         suffix = name.suffix if name.suffix.lower() in known else default
         path, number = folder / f"{name.stem}{suffix}", 1
@@ -131,7 +136,7 @@ class SaveSink:
             number += 1
             path = folder / f"{name.stem}-{number}{suffix}"
         self._taken.add(path)
-        return path
+        return _not_the_source(path, frame)
 
 
 class WindowSink:
@@ -152,12 +157,20 @@ class WindowSink:
 
 def why_no_window() -> str | None:
     """Why a window cannot be opened here, or None where it can."""
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return "there is no display"
     gui = [line for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")]
     if gui and "NONE" in gui[0]:
         return "this OpenCV is built without windows"
-    return None
+    if not sys.platform.startswith("linux"):
+        return None
+    if not os.environ.get("DISPLAY"):
+        return "there is no display"
+    # Qt aborts the whole process when the display does not answer, so a smaller one tries first.
+    attempt = [sys.executable, "-c", "import cv2; cv2.namedWindow('mmpnet'); cv2.destroyAllWindows()"]
+    try:
+        opened = subprocess.run(attempt, capture_output=True, timeout=WINDOW_PROBE_S, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        opened = False
+    return None if opened else f"the display {os.environ['DISPLAY']} does not open"
 
 
 def result_as_dict(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
@@ -187,6 +200,12 @@ def result_as_dict(result: Result, class_names: Sequence[str]) -> dict[str, Any]
             "postprocess": round(result.times.postprocess_ms, 3),
         },
     }
+
+
+def _not_the_source(path: Path, frame: Frame) -> Path:
+    if is_file(path) and is_file(Path(frame.source)) and path.samefile(frame.source):
+        raise OutputError(f"--save {path}: is the source itself; choose another name or folder")
+    return path
 
 
 def _hw(frame_bgr: UInt8Array) -> tuple[int, int]:

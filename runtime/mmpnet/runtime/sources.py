@@ -18,7 +18,7 @@ from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.runtime.pictures import PICTURE_SUFFIXES, read_picture
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"})
-CUT_SHORT = 0.9
+CUT_SHORT = 0.5
 """Containers estimate their number of frames; a video with fewer than this share of it was cut."""
 FALLBACK_FPS = 25.0
 """For a container that states no frame rate; used only as the rate of a saved video."""
@@ -87,7 +87,7 @@ class CameraSource:
         try:
             if not capture.isOpened():
                 raise SourceError(f"camera {self.index}: cannot be opened; {_cameras_present()}")
-            fps = capture.get(cv2.CAP_PROP_FPS) or FALLBACK_FPS
+            fps = _stated_fps(capture)
             count = 0
             while True:
                 delivered, pixels = capture.read()
@@ -136,8 +136,7 @@ def _video_frames(path: Path) -> Iterator[Frame]:
     try:
         if not capture.isOpened():
             raise SourceError(f"{path}: OpenCV cannot open it as a video ({path.stat().st_size} bytes)")
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if 0 < fps < 1000 else FALLBACK_FPS
+        fps = _stated_fps(capture)
         count = 0
         while True:
             delivered, pixels = capture.read()
@@ -152,6 +151,11 @@ def _video_frames(path: Path) -> Iterator[Frame]:
             raise SourceError(f"{path}: ended after {count} of {stated:.0f} frames; the file may be cut short")
     finally:
         capture.release()
+
+
+def _stated_fps(capture: cv2.VideoCapture) -> float:
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps < 1000 else FALLBACK_FPS
 
 
 def _stamped(pixels_bgr: UInt8Array, *, source: str, kind: Kind, fps: float) -> Frame:

@@ -6,6 +6,7 @@ import cv2
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
+from mmpnet.runtime.paths import partial_path, remove
 
 VIDEO_CODECS: dict[str, tuple[str, ...]] = {
     ".mp4": ("mp4v", "avc1"),
@@ -23,7 +24,7 @@ class VideoFile:
 
     def __init__(self, path: Path, *, fps: float, frame_hw: tuple[int, int]) -> None:
         self.path = path
-        self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        self._partial = partial_path(path)
         self._frame_hw = frame_hw
         # Codecs subsample colour by two, so they want even sides; an odd last row or column is dropped.
         self._even_hw = (frame_hw[0] // 2 * 2, frame_hw[1] // 2 * 2)
@@ -59,7 +60,7 @@ class VideoFile:
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
         finally:
-            self._partial.unlink(missing_ok=True)
+            remove(self._partial)
 
     def _open(self, fps: float) -> cv2.VideoWriter:
         size_wh = (self._even_hw[1], self._even_hw[0])
@@ -68,7 +69,7 @@ class VideoFile:
             if writer.isOpened():
                 return writer
             writer.release()
-        self._partial.unlink(missing_ok=True)
+        remove(self._partial)
         tried = ", ".join(VIDEO_CODECS[self.path.suffix.lower()])
         raise OutputError(f"{self.path}: no codec opens here (tried {tried}); try .avi, and check the folder")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,9 +26,21 @@ class Sample:
     class_ids: IntArray
 
 
+def _shrunk(frame_bgr: UInt8Array, boxes_xyxy: FloatArray, longest_px: int) -> tuple[UInt8Array, FloatArray]:
+    """A frame no longer than this, so that zooming out of a camera's photo does not fill the memory."""
+    height, width = frame_bgr.shape[:2]
+    if max(height, width) <= longest_px:
+        return frame_bgr, boxes_xyxy
+    scale = longest_px / max(height, width)
+    small_wh = max(round(width * scale), 1), max(round(height * scale), 1)
+    small = cv2.resize(frame_bgr, small_wh, interpolation=cv2.INTER_AREA)
+    ratio = np.array([small_wh[0] / width, small_wh[1] / height] * 2, np.float32)
+    return np.asarray(small, np.uint8), boxes_xyxy * ratio
+
+
 def ssd_augmentation(pad_value: int) -> v2.Transform:
-    """Photometric distortion, zoom-out, IoU crop and flip, as SSD (Liu et al. 2016, section 3.6) and torchvision's
-    references do it; the fill of the zoom-out is the letterbox's."""
+    """Zoom-out, IoU crop and flip after SSD (Liu et al. 2016, sections 2.2 and 3.6), zooming out a little less and less
+    often; the fill is the letterbox's."""
     fill = {tv_tensors.Image: [float(pad_value)] * 3, "others": 0.0}
     return v2.Compose(
         [
@@ -47,6 +60,7 @@ def photometric_augmentation() -> v2.Transform:
 
 def augment(frame_bgr: UInt8Array, boxes_xyxy: FloatArray, class_ids: IntArray, letterbox: Letterbox) -> Sample:
     """One random view of a frame with boxes (N, 4) in its px; draws from torch's global generator."""
+    frame_bgr, boxes_xyxy = _shrunk(frame_bgr, boxes_xyxy, 2 * max(letterbox.input_hw))
     image = tv_tensors.Image(torch.from_numpy(frame_bgr).permute(2, 0, 1).flip(0))  # RGB, for hue and grey
     boxes = tv_tensors.BoundingBoxes(
         torch.from_numpy(boxes_xyxy),

@@ -9,8 +9,8 @@ import msgspec
 import torch
 from torch import Tensor
 
-from mmpnet.contract.errors import CheckpointError, OutputError
-from mmpnet.runtime.paths import is_file
+from mmpnet.contract.errors import CheckpointError
+from mmpnet.runtime.paths import is_file, replacing
 from mmpnet.train.config import ModelConfig, TrainConfig, from_plain
 from mmpnet.train.model import MmpNet
 
@@ -87,16 +87,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             "loss_sums": list(progress.loss_sums),
         },
     }
-    partial = path.with_name(path.name + ".partial")
-    try:
-        torch.save(content, partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise OutputError(
-            f"{path}: checkpoint cannot be written ({error}); free space, or choose another --out"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        try:
+            torch.save(_on_cpu(content), partial)
+        except RuntimeError as error:  # torch's word for a full disk
+            raise OSError(f"torch: {' '.join(str(error).split())[:120]}") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -131,6 +126,17 @@ def sha256_of(path: Path) -> str:
     """Hash of a file's bytes, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _on_cpu(value: Any) -> Any:
+    """The same plain content with its tensors on the CPU, so that a machine without a GPU opens it."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_on_cpu(item) for item in value]
+    return value
 
 
 def _load_dict(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a checkpoint says of its network, and what a run was asked to do: plain values, read back strictly."""
 
+import math
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -7,10 +8,10 @@ import msgspec
 
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.errors import CheckpointError
-from mmpnet.contract.preprocess import Letterbox
+from mmpnet.contract.preprocess import PAD_VALUE, Letterbox
 from mmpnet.train.loader import Assignment
 from mmpnet.train.losses import Negatives
-from mmpnet.train.model import BACKBONE_BLOCKS, MmpNet
+from mmpnet.train.model import BACKBONE_BLOCKS, STRIDES, MmpNet
 
 DEFAULT_SIZES_PX = (16.0, 32.0, 64.0, 128.0, 224.0)
 DEFAULT_ASPECT_RATIOS = (0.8, 1.7, 3.2)
@@ -26,7 +27,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stride: int
     class_names: tuple[str, ...]
     input_hw: tuple[int, int]
-    pad_value: int = 114
+    pad_value: int = PAD_VALUE
     channels: int = 96
     width_mult: float = 1.0
     box_regression: bool = True
@@ -94,6 +95,12 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name, number in positive.items():
             if not 0 < number < float("inf"):
                 raise ValueError(f"{name} must be above 0, got {number}")
+        if not all(map(math.isfinite, (self.weight_decay, self.neg_ratio, self.box_weight))):
+            raise ValueError("weight-decay, neg-ratio and box-weight must be finite")
+        if not 0.1 <= self.width_mult <= 4:
+            raise ValueError(f"width-mult must be in [0.1, 4], got {self.width_mult}")
+        if self.stride not in STRIDES:
+            raise ValueError(f"stride must be 8 or 16, got {self.stride}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema-decay must be in [0, 1), got {self.ema_decay}")
         if not 0 <= self.freeze <= BACKBONE_BLOCKS:
@@ -104,6 +111,10 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         if min(self.weight_decay, self.warmup_steps, self.neg_ratio, self.box_weight, self.workers, self.seed) < 0:
             raise ValueError("weight-decay, warmup-steps, neg-ratio, box-weight, workers and seed must not be negative")
+        if self.seed >= 2**63:
+            raise ValueError(f"seed must be below 2^63, got {self.seed}")
+        if self.batch * math.prod(-(-side // 32) for side in self.imgsz) < 2:
+            raise ValueError("batch norm needs more than one value: raise batch or imgsz")
         anchors = AnchorSpec(sizes_px=self.sizes_px, aspect_ratios=self.aspect_ratios, stride=self.stride)
         anchors.grid_hw(self.imgsz)
 

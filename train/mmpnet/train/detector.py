@@ -20,7 +20,8 @@ def torch_detector(
 
     def detect(frame_bgr: UInt8Array) -> Detections:
         pixels, placement = letterbox.apply(frame_bgr)
-        with torch.inference_mode():
+        # TF32 would round what the exported file, on a CPU, does not.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             boxes, scores, class_ids = candidates(torch.from_numpy(pixels)[None].to(device))
         return select_detections(
             boxes[0].cpu().numpy(),

@@ -1,5 +1,7 @@
 """Where to compute: asked for, checked, and never silently something else."""
 
+import re
+
 import torch
 
 from mmpnet.contract.errors import DeviceError
@@ -8,25 +10,23 @@ from mmpnet.contract.errors import DeviceError
 def resolve_device(name: str) -> torch.device:
     """`auto` is the first CUDA device where there is one, else the CPU; anything else must be there.
 
-    Raises: DeviceError if the device is unknown to torch or absent.
+    Raises: DeviceError if the device is not supported or absent.
     """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(f"device {name!r} is unknown to torch; expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            raise DeviceError(
-                f"device {name} was asked for, torch {torch.__version__} sees {count} CUDA devices; "
-                "use --device cpu, or install a driver and a CUDA build of torch"
-            )
-        return torch.device("cuda", device.index or 0)
-    if device.type != "cpu":
+    if name == "cpu":
+        return torch.device("cpu")
+    match = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if match is None:
         raise DeviceError(f"device {name!r} is not supported; expected auto, cpu, cuda or cuda:N")
-    return device
+    # Read here, because torch keeps the index in one byte: cuda:256 would be cuda:0.
+    index, count = int(match[1] or 0), torch.cuda.device_count()
+    if index >= count:
+        raise DeviceError(
+            f"device {name} was asked for, torch {torch.__version__} sees {count} CUDA devices; "
+            "use --device cpu, or install a driver and a CUDA build of torch"
+        )
+    return torch.device("cuda", index)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.preprocess import Letterbox
 from mmpnet.runtime.dataset import Picture
 from mmpnet.train.augment import augment
@@ -44,8 +45,12 @@ class _Labelled:
     boxes_xyxy: Tensor  # (P, 4)
 
 
-class TrainingPictures(TorchDataset[_Labelled]):
-    """Augmented pictures with their label grids; a SampleKey decides everything random about one."""
+class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
+    """Augmented pictures with their label grids; a SampleKey decides everything random about one.
+
+    A picture that cannot be read comes back as the error itself, which collate passes on: raised in a worker, it would
+    arrive wrapped in the worker's traceback.
+    """
 
     def __init__(
         self, pictures: Sequence[Picture], anchors: AnchorSpec, letterbox: Letterbox, assignment: Assignment
@@ -58,7 +63,13 @@ class TrainingPictures(TorchDataset[_Labelled]):
     def __len__(self) -> int:
         return len(self._pictures)
 
-    def __getitem__(self, key: SampleKey) -> _Labelled:
+    def __getitem__(self, key: SampleKey) -> "_Labelled | DatasetError":
+        try:
+            return self._labelled(key)
+        except DatasetError as error:
+            return error
+
+    def _labelled(self, key: SampleKey) -> _Labelled:
         picture = self._pictures[key.index]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key.seed)
@@ -66,7 +77,7 @@ class TrainingPictures(TorchDataset[_Labelled]):
             sample = augment(picture.read(), picture.boxes_xyxy[solid], picture.class_ids[solid], self._letterbox)
         matched = self._assign(sample.boxes_xyxy)
         positive = matched >= 0
-        labels = np.zeros(len(matched), np.int64)
+        labels = np.zeros(len(matched), np.int16)  # a fourth of int64, on its way from the worker
         labels[positive] = sample.class_ids[matched[positive]]
         shape = self._anchors.grid_shape(self._letterbox.input_hw)
         return _Labelled(
@@ -82,8 +93,13 @@ class TrainingPictures(TorchDataset[_Labelled]):
         return assign_adaptively(boxes_xyxy, self._anchors, input_hw)
 
 
-def collate(samples: list[_Labelled]) -> Batch:
-    """Stack samples; the positives' boxes follow each other in the order of the stacked labels."""
+def collate(items: "list[_Labelled | DatasetError]") -> Batch | DatasetError:
+    """Stack samples, the positives' boxes in the order of the stacked labels; or the first error."""
+    samples = []
+    for item in items:
+        if isinstance(item, DatasetError):
+            return item
+        samples.append(item)
     return Batch(
         images_bgr=torch.stack([sample.image_bgr for sample in samples]),
         target=LabelGrid(
@@ -95,8 +111,8 @@ def collate(samples: list[_Labelled]) -> Batch:
 
 def training_loader(
     pictures: TrainingPictures, sampler: EpochSampler, *, workers: int, pin_memory: bool
-) -> DataLoader[_Labelled]:
-    """A loader over the sampler's batches; iterating it yields Batch."""
+) -> "DataLoader[_Labelled | DatasetError]":
+    """A loader over the sampler's batches; iterating it yields Batch, or the DatasetError that ends the run."""
     return DataLoader(
         pictures,
         batch_sampler=sampler,

@@ -9,6 +9,7 @@ from types import FrameType
 
 import torch
 
+from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.runtime.dataset import Dataset
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
 from mmpnet.train.candidates import InputNormalisation
@@ -57,6 +58,21 @@ def stop_on_signal() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _as_training_errors() -> Iterator[None]:
+    """What torch raises for a machine that is too small, as one line."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrainingError("the device ran out of memory; lower --batch or --imgsz") from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"a loader process ended: {' '.join(str(error).split())[:160]}; try fewer --workers, or more shared memory"
+        ) from error
+
+
 class TrainingRun:
     """One run over one data set: its fixed parts. `execute` moves a state to the end of the last epoch."""
 
@@ -85,7 +101,11 @@ class TrainingRun:
 
         Raises: InterruptedRunError after a signal, TrainingError on a non-finite loss; last.pth is then as saved.
         """
-        with stop_on_signal() as stop, self._report.live(self._sampler(state).batches_per_epoch, state):
+        with (
+            _as_training_errors(),
+            stop_on_signal() as stop,
+            self._report.live(self._sampler(state).batches_per_epoch, state),
+        ):
             while state.epoch < self._config.epochs:
                 self._train_epoch(state, stop)
                 self._finish_epoch(state, stop)
@@ -104,6 +124,8 @@ class TrainingRun:
         enter_training_mode(state.network, freeze=self._config.freeze)
         saved_at = time.monotonic()
         for batch in loader if len(sampler) else ():
+            if isinstance(batch, DatasetError):
+                raise batch
             self._step(state, batch, sampler.batches_per_epoch)
             if stop.asked or time.monotonic() - saved_at > AUTOSAVE_S:
                 self._report.save_last(state)

@@ -14,6 +14,7 @@ from mmpnet.runtime.paths import is_file
 BACKGROUND_BIAS = 3.0
 """Starts every anchor at 5 % foreground, so that 24,000 background anchors do not flood the first steps."""
 BACKBONE_BLOCKS = 18
+STRIDES = (8, 16)
 _TAPS = {8: 6, 16: 13, 32: 17}
 """Index of the last MobileNetV2 block of each stride."""
 
@@ -46,7 +47,7 @@ class MmpNet(nn.Module):
                 "need at least 1 size, 1 aspect ratio, 1 channel and 2 classes (0 = background), got "
                 f"{num_sizes}, {num_aspect_ratios}, {channels} and {num_classes}"
             )
-        if stride not in (8, 16):
+        if stride not in STRIDES:
             raise ValueError(f"stride must be 8 or 16, got {stride}")
         self.num_sizes = num_sizes
         self.num_aspect_ratios = num_aspect_ratios
@@ -127,7 +128,7 @@ def load_backbone_weights(network: MmpNet, source: str) -> None:
     backbone = {
         name.removeprefix("features."): tensor
         for name, tensor in state.items()
-        if name.startswith("features.") and not name.startswith("features.18.")
+        if name.startswith("features.") and not name.startswith(f"features.{BACKBONE_BLOCKS}.")
     }
     try:
         network.features.load_state_dict(backbone, strict=True)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from mmpnet.contract.errors import OutputError
 from mmpnet.runtime.coco_metrics import COCO_NUMBERS
 from mmpnet.runtime.evaluate import Evaluation
+from mmpnet.runtime.paths import replacing
 from mmpnet.train.checkpoint import Checkpoint, Provenance, save_checkpoint
 from mmpnet.train.config import ModelConfig, TrainConfig
 from mmpnet.train.state import TrainingState
@@ -63,7 +64,8 @@ class TrainingReport:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             content = {"train": msgspec.to_builtins(self._config), "model": msgspec.to_builtins(self._model)}
-            _replace(self.folder / CONFIG, json.dumps(content, indent=2) + "\n")
+            with replacing(self.folder / CONFIG) as partial:
+                partial.write_text(json.dumps(content, indent=2) + "\n")
             rows = self._rows()
             self._write_rows([row for row in rows if int(row["epoch"]) <= first_epoch])
         except OSError as error:
@@ -134,7 +136,7 @@ class TrainingReport:
         }
         self._write_rows([*self._rows(), {name: "" if value is None else str(value) for name, value in row.items()}])
         self.save_last(state)
-        self._console.print(self._epoch_line(result, seconds, is_best=is_best), highlight=False)
+        self._console.print(self._epoch_line(result, seconds, is_best=is_best))
 
     def _epoch_line(self, result: EpochResult, seconds: float, *, is_best: bool) -> str:
         line = (
@@ -164,19 +166,13 @@ class TrainingReport:
         if not path.exists():
             return []
         with path.open(newline="") as file:
-            return list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != _COLUMNS:
+                raise OutputError(f"{path}: was changed by another program; move it away, a new one will be started")
+            return list(reader)
 
     def _write_rows(self, rows: list[dict[str, str]]) -> None:
-        path = self.folder / RESULTS
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("w", newline="") as file:
+        with replacing(self.folder / RESULTS) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=_COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
-        partial.replace(path)
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)

@@ -9,9 +9,10 @@ import msgspec
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.runtime.command import people
 from mmpnet.runtime.dataset import Dataset, read_coco, resolve_split
-from mmpnet.runtime.paths import is_folder
+from mmpnet.runtime.evaluate import require_measurable
+from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.train.checkpoint import Provenance, load_checkpoint
-from mmpnet.train.config import TrainConfig
+from mmpnet.train.config import ModelConfig, TrainConfig
 from mmpnet.train.loop import TrainingRun
 from mmpnet.train.report import BEST, LAST, TrainingReport
 from mmpnet.train.state import start_state
@@ -24,12 +25,14 @@ def start_run(config: TrainConfig, folder: Path) -> None:
     """
     train, val = _read_data(config)
     model = config.model(train.class_names)
+    _check_measurable(val, model)
     state = start_state(config, model)
     report = TrainingReport(folder, config, model, _provenance(config, train, val), people())
     run = TrainingRun(config, model, train, val, report)
     report.start(first_epoch=0)
+    report.save_last(state)  # from here on the run can be resumed
     run.execute(state)
-    people().print(f"done: {folder / BEST}; next: mmp-export {folder / BEST}", highlight=False)
+    people().print(f"done: {folder / BEST}; next: mmp-export {folder / BEST}")
 
 
 def resume_run(path: Path, *, device: str | None = None, workers: int | None = None) -> None:
@@ -53,14 +56,15 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
     for now, then in ((train, checkpoint.provenance.train_sha256), (val, checkpoint.provenance.val_sha256)):
         if now is not None and now.sha256 != then:
             raise TrainingError(f"{now.path}: has changed since this run started; restore it, or start a new run")
+    _check_measurable(val, checkpoint.model)
     state = start_state(msgspec.structs.replace(config, weights="none"), checkpoint.model)
     state.restore(checkpoint.progress, checkpoint.ema)
     report = TrainingReport(path.parent, config, checkpoint.model, _provenance(config, train, val), people())
     run = TrainingRun(config, checkpoint.model, train, val, report)
     report.start(first_epoch=state.epoch)
-    people().print(f"going on in epoch {state.epoch + 1} after {state.batch} batches", highlight=False)
+    people().print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
     run.execute(state)
-    people().print(f"done: {path.parent / BEST}; next: mmp-export {path.parent / BEST}", highlight=False)
+    people().print(f"done: {path.parent / BEST}; next: mmp-export {path.parent / BEST}")
 
 
 def new_folder(project: Path, name: str | None) -> Path:
@@ -74,7 +78,7 @@ def new_folder(project: Path, name: str | None) -> Path:
             number += 1
         return folder
     folder = project / name
-    if folder.exists():
+    if is_folder(folder) or is_file(folder):
         raise OutputError(f"{folder}: exists; choose another --name, or go on with it: mmp-train --resume {folder}")
     return folder
 
@@ -93,11 +97,16 @@ def _read_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
     people().print(
         f"{train.name}: {len(train.pictures)} pictures, {train.num_boxes} boxes, {empty} pictures without any; "
         + (f"{val.name}: {len(val.pictures)} pictures" if val is not None else "no validation set: best is last"),
-        highlight=False,
     )
     if not train.num_boxes:
         raise TrainingError(f"{train.path}: has no boxes to learn from")
     return train, val
+
+
+def _check_measurable(val: Dataset | None, model: ModelConfig) -> None:
+    """Find out now, not after the first epochs, whether the validation set can be evaluated."""
+    if val is not None:
+        require_measurable(val, model.class_names)
 
 
 def _provenance(config: TrainConfig, train: Dataset, val: Dataset | None) -> Provenance:
@@ -116,12 +125,17 @@ def _provenance(config: TrainConfig, train: Dataset, val: Dataset | None) -> Pro
 
 
 def _git_commit() -> str | None:
-    """The commit of this source tree; None for an installed wheel."""
+    """The commit of this source tree; None for an installed wheel, or without git."""
     here = Path(__file__).parent
-    answer = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    root = _git(here, "rev-parse", "--show-toplevel")
+    if root is None or not here.is_relative_to(Path(root) / "train"):
+        return None  # a wheel inside somebody's own repository has that repository's commit
+    return _git(here, "describe", "--always", "--dirty", "--abbrev=12")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
     return answer.stdout.strip() or None if answer.returncode == 0 else None

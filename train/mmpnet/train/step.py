@@ -26,7 +26,7 @@ def step(
     dimension 1 and labels, such as nn.CrossEntropyLoss with any reduction; with neg_ratio it sees only the anchors that
     get_random_sampling_mask picks. Box offsets, where the model predicts them, are left alone.
 
-    Raises: TrainingError if the loss is not finite; the weights are then untouched.
+    Raises: TrainingError if the loss is not finite; no weight has then moved.
     """
     output = model(img_batch)
     logits = output[:, : getattr(model, "num_classes", output.shape[1])]
@@ -40,7 +40,7 @@ def step(
 def update(optimizer: torch.optim.Optimizer, loss: Tensor, *, max_grad_norm: float | None = None) -> float:
     """Descend one step along the gradient of a scalar loss and return its value.
 
-    Raises: TrainingError if the loss, or the gradient to be clipped, is not finite; the weights are then untouched.
+    Raises: TrainingError if the loss, or the gradient to be clipped, is not finite; no weight has then moved.
     """
     value = float(loss.detach())
     if not math.isfinite(value):

@@ -19,7 +19,7 @@ BEST_CANDIDATES = 27
 
 @dataclass(frozen=True, slots=True)
 class LabelGrid:
-    """What a batch should become: labels (B, S, R, rows, cols) int64 class indices, 0 = background, and the box
+    """What a batch should become: labels (B, S, R, rows, cols) class indices, 0 = background, and the box
     boxes_xyxy (P, 4) of each of its P positives in the order of `labels.nonzero()`, in input px."""
 
     labels: Tensor
@@ -27,7 +27,7 @@ class LabelGrid:
 
     def to(self, device: torch.device) -> "LabelGrid":
         return LabelGrid(
-            labels=self.labels.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True).long(),
             boxes_xyxy=self.boxes_xyxy.to(device, non_blocking=True),
         )
 

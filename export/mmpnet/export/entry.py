@@ -1,0 +1,8 @@
+"""The command mmp-export, as installed."""
+
+from mmpnet.runtime.command import launch
+
+
+def export() -> None:
+    """mmp-export."""
+    launch("mmpnet.export.cli", extra="train")
