@@ -220,9 +220,7 @@ PERSON_ID = MODEL_NAMES.index("person")
 @pytest.mark.parametrize(
     ("labels", "found", "expected"),
     [
-        ([], [], 1.0),
         ([LABEL], [], 0.0),
-        ([], [(AWAY, 0.9)], 0.0),
         ([LABEL, OTHER], [(ON_LABEL, 0.9), (AWAY, 0.8)], 1 / 3),
         ([LABEL], [(ON_LABEL, 0.9), (ON_LABEL, 0.8)], 1 / 2),
         ([LABEL], [(ON_LABEL, 0.9), (AWAY, 0.49)], 1.0),
@@ -235,9 +233,7 @@ PERSON_ID = MODEL_NAMES.index("person")
         ([LABEL, OTHER], [(ON_OTHER, 0.6), (ON_LABEL, 0.7), (HALF, 0.8)], 2 / 3),
     ],
     ids=[
-        "nothing found where nothing is",
         "a miss",
-        "a false positive",
         "one of each",
         "a label is found once only",
         "a low score does not count",

@@ -60,8 +60,8 @@ def test_every_frame_is_detected_in_order(folder: Path, detector: Detector, make
         np.testing.assert_array_equal(result.detections.score, expected.score)
     assert summary.frames == 5
     assert summary.detections == sum(len(result.detections) for result in sink.results) > 0
-    assert [frame.source for frame, _ in summary.last] == [str(folder / "0.png"), str(folder / "1.png")]
-    assert summary.times == [result.times for result in sink.results]
+    assert [source for source, _ in summary.pictures] == [str(folder / "0.png"), str(folder / "1.png")]
+    assert list(summary.times) == [result.times for result in sink.results]
     assert summary.median_ms()["infer"] == np.median([result.times.infer_ms for result in sink.results])
     assert list(summary.median_ms()) == ["preprocess", "infer", "postprocess", "frame age"]
     assert sink.closed == 1

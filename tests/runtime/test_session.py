@@ -19,13 +19,19 @@ class FakeSession:
     asked: list[list[str]]
     options: list[onnxruntime.SessionOptions]
 
-    def __init__(self, _: str, options: onnxruntime.SessionOptions, *, providers: list[str]) -> None:
+    def __init__(
+        self, _: str, options: onnxruntime.SessionOptions, *, providers: list[str], enable_fallback: int = 1
+    ) -> None:
+        assert enable_fallback == 0, "ONNX Runtime would go on with the CPU by itself"
         self.asked.append(providers)
         self.options.append(options)
         self._providers = [name for name in providers if name in self.starting]
 
     def get_providers(self) -> list[str]:
         return self._providers
+
+    def disable_fallback(self) -> None:
+        """As onnxruntime has it, for what happens in mid-run."""
 
 
 @pytest.fixture

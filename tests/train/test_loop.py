@@ -86,6 +86,7 @@ DIE_AFTER_SAVES = """
 import os, signal, sys
 from pathlib import Path
 import msgspec
+import torch
 from mmpnet.train import report
 from mmpnet.train.config import TrainConfig
 from mmpnet.train.runs import start_run
@@ -100,6 +101,7 @@ def save_then_die(path, checkpoint):
         os.kill(os.getpid(), signal.SIGKILL)
 
 report.save_checkpoint = save_then_die
+torch.set_num_threads(1)  # as this test's own process, for sums in the same order
 start_run(msgspec.json.decode(sys.argv[1], type=TrainConfig), Path(sys.argv[2]))
 """
 
