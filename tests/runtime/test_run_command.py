@@ -11,10 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.runtime.cli import app, main
+from mmpnet.runtime.command import checked_thresholds
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.pictures import read_picture, write_picture
 
@@ -295,3 +297,10 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(tiny_onnx: Path, dat
     assert "Traceback" not in done.stderr
     assert "Broken pipe" not in done.stderr
     assert " in 1 frames" in done.stderr
+
+
+def test_a_threshold_that_is_no_number_is_a_bad_argument() -> None:
+    """Older typers let NaN through their ranges."""
+    for conf, iou in ((float("nan"), 0.5), (0.5, float("nan"))):
+        with pytest.raises(typer.BadParameter, match="must be in"):
+            checked_thresholds(conf, iou, 10)

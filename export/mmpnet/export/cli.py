@@ -10,7 +10,7 @@ from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.export.describe import ExportOptions
 from mmpnet.export.graph import DEFAULT_OPSET, Batch
 from mmpnet.export.writer import export_file
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people, show_version
+from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, parse_size_hw, people, show_version
 
 DEFAULTS = Thresholds()
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
@@ -50,7 +50,7 @@ def export(
             input_hw=None if imgsz is None else parse_size_hw(imgsz),
             batch=_parse_batch(batch),
             opset=opset,
-            thresholds=Thresholds(conf=conf, iou=iou, max_det=max_det),
+            thresholds=checked_thresholds(conf, iou, max_det),
             weights_licence=weights_licence,
             data_licence=data_licence,
         )

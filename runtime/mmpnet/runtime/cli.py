@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from mmpnet.contract.detections import Thresholds
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people, show_version
+from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, people, show_version
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.pipeline import Summary, run
 from mmpnet.runtime.session import Provider
@@ -53,10 +53,10 @@ def detect(
 
 
 def _overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:
-    return Thresholds(
-        conf=thresholds.conf if conf is None else conf,
-        iou=thresholds.iou if iou is None else iou,
-        max_det=thresholds.max_det if max_det is None else max_det,
+    return checked_thresholds(
+        thresholds.conf if conf is None else conf,
+        thresholds.iou if iou is None else iou,
+        thresholds.max_det if max_det is None else max_det,
     )
 
 

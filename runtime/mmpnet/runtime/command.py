@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError
 
 INTERRUPTED = 130
@@ -70,6 +71,17 @@ def parse_size_hw(text: str) -> tuple[int, int]:
     if len(parts) not in (1, 2) or not all(part.isdecimal() and 0 < int(part) < 10_000 for part in parts):
         raise typer.BadParameter(f"{text!r}: expected N or HEIGHTxWIDTH in px, such as 320 or 192x320")
     return int(parts[0]), int(parts[-1])
+
+
+def checked_thresholds(conf: float, iou: float, max_det: int) -> Thresholds:
+    """Thresholds from the command line.
+
+    Raises: typer.BadParameter where they are none, such as NaN, which older typers let through their ranges.
+    """
+    try:
+        return Thresholds(conf=conf, iou=iou, max_det=max_det)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _print_error(message: str) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MissingExtraError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people, show_version
+from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, people, show_version
 from mmpnet.runtime.dataset import Picture, read_coco, resolve_split
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate
@@ -38,7 +38,7 @@ def val(
 ) -> None:
     """Measure COCO AP and the exercise's quasi IoU on labelled pictures."""
     with exit_on_error():
-        thresholds = Thresholds(conf=conf, iou=iou, max_det=max_det)
+        thresholds = checked_thresholds(conf, iou, max_det)
         suffix = model.suffix.lower()
         if suffix not in (".pth", ".onnx"):
             raise typer.BadParameter(f"{model}: expected a checkpoint .pth or an exported .onnx")
