@@ -109,7 +109,7 @@ class MmpNet(nn.Module):
 def enter_training_mode(network: MmpNet, *, freeze: int) -> None:
     """Training mode for all but the first `freeze` backbone blocks, whose weights and batch norms stay as they are.
 
-    Those blocks see the largest maps: on a CPU, freezing four of them doubles the speed of training.
+    Those blocks see the largest maps, so freezing a few of them saves much of a step (benchmarks/training.py).
     """
     network.train()
     frozen = network.features[:freeze]
