@@ -1,7 +1,8 @@
 """How many pictures a second one training step takes in, on synthetic batches, with and without frozen backbone blocks.
 
 A sample is one whole step (normalise, forward, loss, backward, AdamW, weight average) on the same batch; the settings
-take turns, so that a noisy machine troubles them alike. Needs mmpnet[train]. Table on stderr; with --json, JSON on stdout.
+take turns, so that a noisy machine troubles them alike. Needs mmpnet[train]. Prints a table on stderr and, with --json,
+one JSON document on stdout.
 """
 
 import json
