@@ -304,3 +304,18 @@ def test_a_threshold_that_is_no_number_is_a_bad_argument() -> None:
     for conf, iou in ((float("nan"), 0.5), (0.5, float("nan"))):
         with pytest.raises(typer.BadParameter, match="must be in"):
             checked_thresholds(conf, iou, 10)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_no_source_is_ever_overwritten(tmp_path: Path, tiny_onnx: Path, later: bool) -> None:
+    """Neither the frame's own file, nor one that is still to be read."""
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        write_picture(tmp_path / folder / "a.png", np.full((40, 40, 3), 99, np.uint8))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    source = str(tmp_path / "*" / "a.png") if later else str(tmp_path / "x" / "a.png")
+    out = str(tmp_path / "y") if later else source
+    result = CliRunner().invoke(app, [str(tiny_onnx), "--source", source, "--save", out, "--no-show"])
+    assert result.exit_code == 1
+    assert "is itself a source" in result.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.anchors import AnchorSpec
-from mmpnet.contract.arrays import FloatArray
+from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.train.targets import BEST_CANDIDATES, NEAREST_CELLS, assign_adaptively, assign_by_iou
 
@@ -27,6 +27,10 @@ def test_iou_rule_agrees_with_a_loop(seed: int) -> None:
     for box in sorted(range(5), key=lambda b: iou[:, b].max()):
         expected[int(iou[:, box].argmax())] = box
     assert assign_by_iou(boxes, anchors).tolist() == expected
+
+
+def adaptively(boxes: FloatArray) -> IntArray:
+    return assign_adaptively(boxes, ANCHORS.boxes_xyxy(INPUT_HW), grid_shape=ANCHORS.grid_shape(INPUT_HW))
 
 
 def reference_adaptive(boxes: FloatArray) -> list[int]:
@@ -59,20 +63,20 @@ def reference_adaptive(boxes: FloatArray) -> list[int]:
 @pytest.mark.parametrize("seed", range(10))
 def test_adaptive_rule_agrees_with_a_loop(seed: int) -> None:
     boxes = random_boxes(seed, 4)
-    assert assign_adaptively(boxes, ANCHORS, INPUT_HW).tolist() == reference_adaptive(boxes)
+    assert adaptively(boxes).tolist() == reference_adaptive(boxes)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_box_has_an_anchor_unless_a_better_match_takes_it(seed: int) -> None:
     for box in random_boxes(seed, 8):
         one = box[None]
-        assert (assign_adaptively(one, ANCHORS, INPUT_HW) == 0).any()
+        assert (adaptively(one) == 0).any()
         assert (assign_by_iou(one, ANCHORS.boxes_xyxy(INPUT_HW)) == 0).any()
 
 
 def test_a_box_smaller_than_a_cell_still_has_its_best_anchor() -> None:
     speck = np.array([[33.0, 33.0, 35.0, 35.0]], np.float32)
-    matched = assign_adaptively(speck, ANCHORS, INPUT_HW)
+    matched = adaptively(speck)
     iou = pairwise_iou(ANCHORS.boxes_xyxy(INPUT_HW), speck)[:, 0]
     assert matched.max() == 0
     assert iou[matched == 0].max() == iou.max()
@@ -80,5 +84,5 @@ def test_a_box_smaller_than_a_cell_still_has_its_best_anchor() -> None:
 
 def test_no_boxes_means_all_background() -> None:
     none = np.zeros((0, 4), np.float32)
-    assert (assign_adaptively(none, ANCHORS, INPUT_HW) == -1).all()
+    assert (adaptively(none) == -1).all()
     assert (assign_by_iou(none, ANCHORS.boxes_xyxy(INPUT_HW)) == -1).all()

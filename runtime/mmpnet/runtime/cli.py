@@ -68,7 +68,7 @@ def _sinks(
     if ndjson is not None:
         sinks.append(NdjsonSink(ndjson, detector.class_names))
     if save is not None:
-        saved = SaveSink(save, many_files=frames.many_files)
+        saved = SaveSink(save, many_files=frames.many_files, sources=frames.paths)
         sinks.append(saved)
     if show:
         reason = why_no_window()

@@ -15,7 +15,6 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
 from mmpnet.runtime.detector import StageTimes
-from mmpnet.runtime.paths import is_file
 from mmpnet.runtime.pictures import PICTURE_SUFFIXES, write_picture
 from mmpnet.runtime.sources import Frame
 from mmpnet.runtime.video import VIDEO_CODECS, VideoFile
@@ -87,9 +86,10 @@ class SaveSink:
 
     wants_picture = True
 
-    def __init__(self, out: Path, *, many_files: bool) -> None:
+    def __init__(self, out: Path, *, many_files: bool, sources: Sequence[Path] = ()) -> None:
         self._out = out
         self._many_files = many_files
+        self._sources = frozenset(source.resolve() for source in sources)
         self._video: VideoFile | None = None
         self._video_source = ""
         self._taken: set[Path] = set()
@@ -128,7 +128,7 @@ class SaveSink:
         except OSError as error:
             raise OutputError(f"--save {self._out}: {folder} is not a folder ({error.strerror})") from error
         if not self._many_files:
-            return _not_the_source(self._out, frame)
+            return self._not_a_source(self._out)
         name = Path(frame.source)
         suffix = name.suffix if name.suffix.lower() in known else default
         path, number = folder / f"{name.stem}{suffix}", 1
@@ -136,7 +136,12 @@ class SaveSink:
             number += 1
             path = folder / f"{name.stem}-{number}{suffix}"
         self._taken.add(path)
-        return _not_the_source(path, frame)
+        return self._not_a_source(path)
+
+    def _not_a_source(self, path: Path) -> Path:
+        if path.resolve() in self._sources:
+            raise OutputError(f"--save {path}: is itself a source; choose another name or folder")
+        return path
 
 
 class WindowSink:
@@ -200,12 +205,6 @@ def result_as_dict(result: Result, class_names: Sequence[str]) -> dict[str, Any]
             "postprocess": round(result.times.postprocess_ms, 3),
         },
     }
-
-
-def _not_the_source(path: Path, frame: Frame) -> Path:
-    if is_file(path) and is_file(Path(frame.source)) and path.samefile(frame.source):
-        raise OutputError(f"--save {path}: is the source itself; choose another name or folder")
-    return path
 
 
 def _hw(frame_bgr: UInt8Array) -> tuple[int, int]:

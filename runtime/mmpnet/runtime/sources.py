@@ -54,6 +54,10 @@ class Source(Protocol):
     def many_files(self) -> bool:
         """Whether results belong to several files."""
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files the frames come from; none for a camera."""
+
     def __iter__(self) -> Iterator[Frame]:
         """The frames, read as they are asked for."""
 
@@ -81,6 +85,7 @@ class CameraSource:
     index: int
     live: bool = True
     many_files: bool = False
+    paths: tuple[Path, ...] = ()
 
     def __iter__(self) -> Iterator[Frame]:
         capture = cv2.VideoCapture(self.index)

@@ -56,7 +56,8 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
         self, pictures: Sequence[Picture], anchors: AnchorSpec, letterbox: Letterbox, assignment: Assignment
     ) -> None:
         self._pictures = pictures
-        self._anchors = anchors
+        self._anchors_xyxy = anchors.boxes_xyxy(letterbox.input_hw)
+        self._grid_shape = anchors.grid_shape(letterbox.input_hw)
         self._letterbox = letterbox
         self._assignment = assignment
 
@@ -79,18 +80,16 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
         positive = matched >= 0
         labels = np.zeros(len(matched), np.int16)  # a fourth of int64, on its way from the worker
         labels[positive] = sample.class_ids[matched[positive]]
-        shape = self._anchors.grid_shape(self._letterbox.input_hw)
         return _Labelled(
             image_bgr=torch.from_numpy(sample.image_bgr),
-            labels=torch.from_numpy(labels).view(shape),
+            labels=torch.from_numpy(labels).view(self._grid_shape),
             boxes_xyxy=torch.from_numpy(sample.boxes_xyxy[matched[positive]].reshape(-1, 4)),
         )
 
     def _assign(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.int64]:
-        input_hw = self._letterbox.input_hw
         if self._assignment == "iou":
-            return assign_by_iou(boxes_xyxy, self._anchors.boxes_xyxy(input_hw))
-        return assign_adaptively(boxes_xyxy, self._anchors, input_hw)
+            return assign_by_iou(boxes_xyxy, self._anchors_xyxy)
+        return assign_adaptively(boxes_xyxy, self._anchors_xyxy, grid_shape=self._grid_shape)
 
 
 def collate(items: "list[_Labelled | DatasetError]") -> Batch | DatasetError:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.boxes import pairwise_iou
 
@@ -42,22 +41,22 @@ def assign_by_iou(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, *, threshold
     return matched
 
 
-def assign_adaptively(boxes_xyxy: FloatArray, anchors: AnchorSpec, input_hw: tuple[int, int]) -> IntArray:
+def assign_adaptively(
+    boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, *, grid_shape: tuple[int, int, int, int]
+) -> IntArray:
     """Adaptive threshold per box, after ATSS (Zhang et al. 2020): of each size and ratio the nearest cells, of these
     the best by IoU, of these the ones above mean + deviation whose centre lies in the box; and the best one always."""
-    rows, cols = anchors.grid_hw(input_hw)
-    all_anchors = anchors.boxes_xyxy(input_hw)
-    matched = np.full(len(all_anchors), -1, np.int64)
+    matched = np.full(len(anchors_xyxy), -1, np.int64)
     if not len(boxes_xyxy):
         return matched
-    candidates = _nearest_anchors(boxes_xyxy, anchors, (rows, cols))  # (M, Q)
-    iou = _paired_iou(boxes_xyxy, all_anchors[candidates])  # (M, Q)
+    candidates = _nearest_anchors(boxes_xyxy, anchors_xyxy, grid_shape)  # (M, Q)
+    iou = _paired_iou(boxes_xyxy, anchors_xyxy[candidates])  # (M, Q)
     keep = min(BEST_CANDIDATES, candidates.shape[1])
     ranked = np.argsort(-iou, axis=1, kind="stable")[:, :keep]
     candidates = np.take_along_axis(candidates, ranked, axis=1)  # (M, keep), best first
     iou = np.take_along_axis(iou, ranked, axis=1)
     threshold = iou.mean(axis=1) + iou.std(axis=1)
-    center = (all_anchors[candidates, :2] + all_anchors[candidates, 2:]) / 2  # (M, keep, 2)
+    center = (anchors_xyxy[candidates, :2] + anchors_xyxy[candidates, 2:]) / 2  # (M, keep, 2)
     inside = ((center > boxes_xyxy[:, None, :2]) & (center < boxes_xyxy[:, None, 2:])).all(axis=2)
     positive = inside & (iou >= threshold[:, None])
     # Written in ascending order of IoU, so that an anchor two boxes want ends with the one it fits better.
@@ -73,17 +72,19 @@ def _guarantee_best(matched: IntArray, best_anchor: IntArray, best_iou: FloatArr
     matched[best_anchor[order]] = order
 
 
-def _nearest_anchors(boxes_xyxy: FloatArray, anchors: AnchorSpec, grid_hw: tuple[int, int]) -> IntArray:
-    """Flat indices (M, S * R * cells) of the anchors at the cells nearest to each box's centre."""
-    rows, cols = grid_hw
-    center = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2 / anchors.stride - 0.5  # (M, 2), in cells
-    dx = (np.arange(cols)[None, :] - center[:, 0, None]) ** 2
-    dy = (np.arange(rows)[None, :] - center[:, 1, None]) ** 2
-    distance = (dy[:, :, None] + dx[:, None, :]).reshape(len(boxes_xyxy), -1)  # (M, rows * cols)
-    count = min(NEAREST_CELLS, rows * cols)
-    cells = np.argpartition(distance, count - 1, axis=1)[:, :count]  # (M, count)
-    kinds = np.arange(anchors.num_sizes * anchors.num_aspect_ratios) * rows * cols
-    nearest: IntArray = (kinds[None, :, None] + cells[:, None, :]).reshape(len(boxes_xyxy), -1)
+def _nearest_anchors(
+    boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, grid_shape: tuple[int, int, int, int]
+) -> IntArray:
+    """Flat indices (M, S * R * nearest) of the anchors at the cells nearest to each box's centre."""
+    kinds, cells = grid_shape[0] * grid_shape[1], grid_shape[2] * grid_shape[3]
+    of_one_kind = anchors_xyxy[:cells]  # every kind stands on the same cells
+    cell_center = (of_one_kind[:, :2] + of_one_kind[:, 2:]) / 2
+    center = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    distance = ((center[:, None] - cell_center) ** 2).sum(axis=2)  # (M, cells)
+    count = min(NEAREST_CELLS, cells)
+    near = np.argpartition(distance, count - 1, axis=1)[:, :count]  # (M, count)
+    first_of_kind = np.arange(kinds) * cells
+    nearest: IntArray = (first_of_kind[None, :, None] + near[:, None, :]).reshape(len(boxes_xyxy), -1)
     return nearest
 
 
