@@ -9,7 +9,7 @@ from mmpnet.contract.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 from mmpnet.train.model import MmpNet
 
 TOP_K = 400
-"""Candidates per picture that leave the network. Crowds lose a little by it: with 1,000 the shipped model has AR100 0.499
+"""Candidates per picture that leave the network. Crowds lose a little: with 1,000 the shipped model has AR100 0.499
 instead of 0.481, and 0.001 more AP, on its validation set."""
 
 
