@@ -47,6 +47,7 @@ def test_boxes_class_ids_areas_crowd_and_tags_are_read(write: Write) -> None:
     assert picture.class_ids.tolist() == [1, 2]
     assert picture.areas_px2.tolist() == [120.0, 99.5], "the stated area where there is one, else width x height"
     assert picture.crowd.tolist() == [False, True]
+    assert picture.scores.tolist() == [1.0, 1.0]
     assert picture.tags == ("street", "cam 2")
     assert picture.image_hw == (30, 40)
     np.testing.assert_array_equal(picture.read(), np.full((30, 40, 3), 90, np.uint8))
@@ -221,3 +222,15 @@ def test_an_absent_split_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(DatasetError, match="no such file") as caught:
         resolve_split(tmp_path / name, "val")
     assert str(expected) in str(caught.value)
+
+
+def test_scores_of_boxes_that_a_detector_drew_are_kept(write: Write) -> None:
+    picture = read_coco(write(annotations=[{**PERSON, "score": 0.625}, PERSON])).pictures[0]
+    assert picture.scores.tolist() == [0.625, 1.0]
+    assert picture.scores.dtype == np.float32
+
+
+@pytest.mark.parametrize("score", [0, -0.5, 1.5, math.nan, math.inf])
+def test_a_score_that_is_no_confidence_is_named(write: Write, score: float) -> None:
+    with pytest.raises(DatasetError, match=r"annotations\[0\].*score"):
+        read_coco(write(annotations=[{**PERSON, "score": score}]))

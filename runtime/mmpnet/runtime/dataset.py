@@ -30,6 +30,8 @@ class Picture:
     class_ids: IntArray
     areas_px2: FloatArray
     crowd: BoolArray
+    scores: FloatArray
+    """How sure whoever drew the box was, in (0, 1]: 1 for a person, its score for a detector that labelled pictures."""
     tags: tuple[str, ...] = ()
     """`group` and `source` of the entry, where it has them."""
 
@@ -85,6 +87,7 @@ class _Annotation(msgspec.Struct, frozen=True):
     bbox: list[float]
     iscrowd: int = 0
     area: float | None = None
+    score: float = 1.0
 
 
 class _CocoFile(msgspec.Struct, frozen=True):
@@ -140,6 +143,10 @@ def read_coco(path: Path) -> Dataset:
         if annotation.area is not None and not 0 <= annotation.area < math.inf:
             raise DatasetError(
                 f"{where} ({image.file_name}): area {annotation.area} is not an area; correct or remove it"
+            )
+        if not 0 < annotation.score <= 1:
+            raise DatasetError(
+                f"{where} ({image.file_name}): score {annotation.score} is not in (0, 1]; correct or remove it"
             )
         boxes[image.id].append((annotation, _checked_xyxy(annotation.bbox, image, where)))
     folder = path.parent / "images"
@@ -228,5 +235,6 @@ def _picture(
         class_ids=np.array([class_ids[annotation.category_id] for annotation, _ in boxes], np.int64),
         areas_px2=np.array(areas, np.float32),
         crowd=np.array([annotation.iscrowd != 0 for annotation, _ in boxes], np.bool_),
+        scores=np.array([annotation.score for annotation, _ in boxes], np.float32),
         tags=tuple(tag for tag in (image.group, image.source) if tag),
     )
