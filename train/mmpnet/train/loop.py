@@ -8,20 +8,23 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 import torch
+from torch import Tensor
 
 from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.runtime.dataset import Dataset
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
+from mmpnet.train.augment import AUGMENTATIONS
+from mmpnet.train.cache import StoredPictures
 from mmpnet.train.candidates import InputNormalisation
 from mmpnet.train.config import ModelConfig, TrainConfig
 from mmpnet.train.detector import torch_detector
 from mmpnet.train.device import has_fast_bfloat16, resolve_device
-from mmpnet.train.loader import Batch, TrainingPictures, training_loader
+from mmpnet.train.loader import Batch, Recipe, TrainingPictures, training_loader
 from mmpnet.train.losses import DetectionLoss
 from mmpnet.train.model import enter_training_mode
 from mmpnet.train.optim import set_learning_rate
 from mmpnet.train.report import EpochResult, TrainingReport
-from mmpnet.train.sampling import EpochSampler, generator, picture_weights
+from mmpnet.train.sampling import EpochPlan, EpochSampler, generator, input_sizes, picture_weights
 from mmpnet.train.state import TrainingState
 from mmpnet.train.step import update
 
@@ -81,6 +84,7 @@ class TrainingRun:
         config: TrainConfig,
         model: ModelConfig,
         train: Dataset,
+        stored: StoredPictures,
         val: Dataset | None,
         report: TrainingReport,
     ) -> None:
@@ -89,11 +93,13 @@ class TrainingRun:
         self._val = val
         self._report = report
         self._device = resolve_device(config.device)
-        self._pictures = TrainingPictures(train.pictures, model.anchors, model.letterbox, config.assignment)
+        recipe = Recipe(model.anchors, model.pad_value, config.assignment, AUGMENTATIONS[config.augmentation])
+        self._pictures = TrainingPictures(train.pictures, stored, recipe)
+        self._input_sizes = input_sizes(config.imgsz, config.multi_scale)
         self._weights = picture_weights(train.pictures, config.group_weights)
-        self._loss = DetectionLoss(negatives=config.negatives, neg_ratio=config.neg_ratio, box_weight=config.box_weight)
+        self._loss = DetectionLoss(config.negatives, config.neg_ratio, config.box_loss, config.box_weight)
         self._normalise = InputNormalisation().to(self._device)
-        self._anchors = torch.from_numpy(model.anchors.boxes_xyxy(model.input_hw)).to(self._device)
+        self._anchors: dict[tuple[int, int], Tensor] = {}
         self._autocast = config.amp and has_fast_bfloat16(self._device)
 
     def execute(self, state: TrainingState) -> None:
@@ -112,8 +118,11 @@ class TrainingRun:
 
     def _sampler(self, state: TrainingState) -> EpochSampler:
         config = self._config
+        # The last epochs show pictures as they come from a camera.
+        mosaic = config.mosaic if state.epoch < config.mosaic_until * config.epochs else 0.0
+        plan = EpochPlan(self._input_sizes, mosaic)
         return EpochSampler(
-            self._weights, batch_size=config.batch, seed=config.seed, epoch=state.epoch, skip=state.batch
+            self._weights, plan, batch_size=config.batch, seed=config.seed, epoch=state.epoch, skip=state.batch
         )
 
     def _train_epoch(self, state: TrainingState, stop: StopRequest) -> None:
@@ -147,13 +156,19 @@ class TrainingRun:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._autocast):
             output = state.network(images)
         draw = torch.Generator().manual_seed(int(generator(config.seed, 1, step).integers(2**62)))
-        parts = self._loss(output, batch.target.to(self._device), self._anchors, generator=draw)
+        noise = torch.rand(len(output), output[0, 0].numel(), generator=draw)
+        parts = self._loss(output, batch.target.to(self._device), self._anchors_of(batch.input_hw), noise=noise)
         total = update(state.optimizer, parts.total, max_grad_norm=config.max_grad_norm)
         box = float(parts.box.detach())
         state.average.update(state.network, step=step)
         state.batch += 1
         state.loss_sums = (state.loss_sums[0] + total - box, state.loss_sums[1] + box)
         self._report.batch_done(state, rate, images=len(batch.images_bgr))
+
+    def _anchors_of(self, input_hw: tuple[int, int]) -> Tensor:
+        if input_hw not in self._anchors:
+            self._anchors[input_hw] = torch.from_numpy(self._model.anchors.boxes_xyxy(input_hw)).to(self._device)
+        return self._anchors[input_hw]
 
     def _finish_epoch(self, state: TrainingState, stop: StopRequest) -> None:
         last = state.epoch + 1 == self._config.epochs
