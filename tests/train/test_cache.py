@@ -22,6 +22,7 @@ def dataset(dataset_folder: Path) -> Dataset:
 def test_cached_pixels_and_boxes_are_those_of_the_files(dataset: Dataset, tmp_path: Path, longest_px: int) -> None:
     stored = StoredPictures(dataset.pictures, longest_px)
     cached = CachedPictures(dataset.pictures, longest_px, tmp_path / "pictures.cache")
+    cached.fill()
     assert (tmp_path / "pictures.cache").stat().st_size == stored.num_bytes() == cached.num_bytes()
     for index in range(len(dataset.pictures)):
         pixels, boxes = stored.read(index)
@@ -42,6 +43,7 @@ def test_long_pictures_are_shrunk_with_their_boxes(dataset: Dataset) -> None:
 
 def test_another_process_maps_the_file_instead_of_copying_it(dataset: Dataset, tmp_path: Path) -> None:
     cached = CachedPictures(dataset.pictures, 640, tmp_path / "pictures.cache")
+    cached.fill()
     cached.read(0)
     sent = pickle.dumps(cached)
     assert len(sent) < cached.num_bytes() / 4
@@ -50,6 +52,7 @@ def test_another_process_maps_the_file_instead_of_copying_it(dataset: Dataset, t
 
 def test_the_file_goes_with_the_cache(dataset: Dataset, tmp_path: Path) -> None:
     cached = CachedPictures(dataset.pictures, 640, tmp_path / "pictures.cache")
+    cached.fill()
     cached.read(0)
     cached.close()
     assert list(tmp_path.iterdir()) == []
@@ -60,7 +63,7 @@ def test_a_bad_picture_is_named_and_leaves_no_file(make_coco, tmp_path: Path) ->
     pictures = read_coco(path).pictures
     cv2.imwrite(str(pictures[2].path), np.zeros((5, 5, 3), np.uint8))
     with pytest.raises(DatasetError, match=pictures[2].path.name):
-        CachedPictures(pictures, 640, tmp_path / "pictures.cache")
+        CachedPictures(pictures, 640, tmp_path / "pictures.cache").fill()
     assert not (tmp_path / "pictures.cache").exists()
 
 
@@ -68,7 +71,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(dataset: Dataset, tmp_path: 
     full = tmp_path / "pictures.cache"
     full.symlink_to("/dev/full")
     with pytest.raises(TrainingError, match=r"decoded pictures cannot be written.*--cache off"):
-        CachedPictures(dataset.pictures, 640, full)
+        CachedPictures(dataset.pictures, 640, full).fill()
     assert not full.is_symlink()
 
 

@@ -67,29 +67,29 @@ class StoredPictures:
 class CachedPictures(StoredPictures):
     """The same, decoded once into a file that every loader process maps; the file goes with `close`."""
 
-    def __init__(
-        self,
-        pictures: Sequence[Picture],
-        longest_px: int,
-        file: Path,
-        *,
-        progress: Callable[[Iterator[UInt8Array]], Iterable[UInt8Array]] = iter,
-    ) -> None:
-        """Raises: DatasetError for the first bad picture, TrainingError if the file cannot be written."""
+    def __init__(self, pictures: Sequence[Picture], longest_px: int, file: Path) -> None:
         super().__init__(pictures, longest_px)
         self._file = file
+        self._filled_here = False
         sizes = [int(np.prod(self.shape(index))) for index in range(len(self))]
         self._starts = [0, *itertools.accumulate(sizes)]
         self._map: np.memmap[Any, np.dtype[np.uint8]] | None = None
+
+    def fill(self, *, progress: Callable[[Iterator[UInt8Array]], Iterable[UInt8Array]] = iter) -> None:
+        """Decode every picture into the file; of several processes on a machine, one does.
+
+        Raises: DatasetError for the first bad picture, TrainingError if the file cannot be written.
+        """
         try:
-            with file.open("wb") as out:
+            with self._file.open("wb") as out:
                 for pixels in progress(self._decoded()):
                     out.write(np.ascontiguousarray(pixels).data)
+            self._filled_here = True
         except BaseException as error:
-            remove(file)
+            remove(self._file)
             if isinstance(error, OSError):
                 raise TrainingError(
-                    f"{file}: decoded pictures cannot be written ({error.strerror}); free "
+                    f"{self._file}: decoded pictures cannot be written ({error.strerror}); free "
                     f"{self._starts[-1] / 1e9:.1f} GB, or give --cache off"
                 ) from error
             raise
@@ -109,7 +109,8 @@ class CachedPictures(StoredPictures):
 
     def close(self) -> None:
         self._map = None
-        remove(self._file)
+        if self._filled_here:
+            remove(self._file)
 
 
 def fits(needed_bytes: int, folder: Path) -> bool:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+from rich.console import Console
 from rich.progress import track
 
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
@@ -18,6 +19,7 @@ from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.train.cache import CachedPictures, StoredPictures, fits
 from mmpnet.train.checkpoint import Provenance, load_checkpoint, sha256_of
 from mmpnet.train.config import ModelConfig, TrainConfig
+from mmpnet.train.distributed import World, device_name, joined_world
 from mmpnet.train.loop import TrainingRun
 from mmpnet.train.pseudo_labels import (
     ask_teacher,
@@ -30,27 +32,31 @@ from mmpnet.train.report import BEST, LAST, TrainingReport
 from mmpnet.train.state import TrainingState, start_state
 from mmpnet.train.teacher import open_teacher
 
-TEACHER, PICTURES = "teacher.json", "pictures.cache"
+TEACHER = "teacher.json"
 
 
-def start_run(config: TrainConfig, folder: Path) -> None:
-    """Train from the first epoch.
+def start_run(config: TrainConfig, project: Path, name: str | None = None) -> None:
+    """Train from the first epoch, in PROJECT/NAME; under torchrun, as one of several processes.
 
     Raises: an MmpnetError child for bad data, weights, device, teacher or folder, before the first step.
     """
-    train, val = read_data(config)
-    model = config.model(train.class_names)
-    _check_measurable(val, model)
-    teacher = None if config.teacher is None else open_teacher(Path(config.teacher), model.class_names)
-    state = start_state(config, model)
-    report = TrainingReport(folder, config, model, _provenance(config, train, val), people())
-    report.start(first_epoch=0)
-    if teacher is not None and config.teacher is not None:
-        shown = partial(track, description="asking the teacher", console=people())
-        labels = ask_teacher(teacher, sha256_of(Path(config.teacher)), train.pictures, progress=shown)
-        save_teacher_labels(folder / TEACHER, labels)
-    report.save_last(state)  # from here on the run can be resumed
-    _execute(config, model, train, val, report, state)
+    with joined_world() as world:
+        folder = world.from_first(new_folder(project, name) if world.is_first else project)
+        config = msgspec.structs.replace(config, device=device_name(config.device, world))
+        train, val = read_data(config, _console(world))
+        model = config.model(train.class_names)
+        _check_measurable(val, model)
+        teacher = None if config.teacher is None else open_teacher(Path(config.teacher), model.class_names)
+        state = start_state(config, model)
+        report = _report(folder, config, model, train, val, world)
+        report.start(first_epoch=0)
+        if teacher is not None and config.teacher is not None and world.is_first:
+            shown = partial(track, description="asking the teacher", console=people())
+            labels = ask_teacher(teacher, sha256_of(Path(config.teacher)), train.pictures, progress=shown)
+            save_teacher_labels(folder / TEACHER, labels)
+        report.save_last(state)  # from here on the run can be resumed
+        world.wait()
+        _execute(config, train, val, report, state, world)
 
 
 def resume_run(path: Path, *, device: str | None = None, workers: int | None = None) -> None:
@@ -63,61 +69,84 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
     if checkpoint.progress is None:
         raise CheckpointError(f"{path}: holds weights to deploy, not a run; --resume takes a run folder or its {LAST}")
     config = checkpoint.train
-    config = msgspec.structs.replace(
-        config,
-        device=config.device if device is None else device,
-        workers=config.workers if workers is None else workers,
-    )
     if checkpoint.progress.epoch >= config.epochs:
         raise TrainingError(f"{path}: all {config.epochs} epochs are done; next: mmp-export {path.parent / BEST}")
-    train, val = read_data(config)
-    for now, then in ((train, checkpoint.provenance.train_sha256), (val, checkpoint.provenance.val_sha256)):
-        if now is not None and now.sha256 != then:
-            raise TrainingError(f"{now.path}: has changed since this run started; restore it, or start a new run")
-    _check_measurable(val, checkpoint.model)
-    state = start_state(msgspec.structs.replace(config, weights="none"), checkpoint.model)
-    state.restore(checkpoint.progress, checkpoint.ema)
-    report = TrainingReport(path.parent, config, checkpoint.model, _provenance(config, train, val), people())
-    report.start(first_epoch=state.epoch)
-    people().print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
-    _execute(config, checkpoint.model, train, val, report, state)
+    with joined_world() as world:
+        config = msgspec.structs.replace(
+            config,
+            device=device_name(config.device if device is None else device, world),
+            workers=config.workers if workers is None else workers,
+        )
+        train, val = read_data(config, _console(world))
+        for now, then in ((train, checkpoint.provenance.train_sha256), (val, checkpoint.provenance.val_sha256)):
+            if now is not None and now.sha256 != then:
+                raise TrainingError(f"{now.path}: has changed since this run started; restore it, or start a new run")
+        _check_measurable(val, checkpoint.model)
+        state = start_state(msgspec.structs.replace(config, weights="none"), checkpoint.model)
+        state.restore(checkpoint.progress, checkpoint.ema)
+        report = _report(path.parent, config, checkpoint.model, train, val, world)
+        report.start(first_epoch=state.epoch)
+        _console(world).print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
+        world.wait()
+        _execute(config, train, val, report, state, world)
+
+
+def _console(world: World) -> Console:
+    """Where to talk to people: one process does."""
+    return people() if world.is_first else Console(quiet=True)
+
+
+def _report(
+    folder: Path, config: TrainConfig, model: ModelConfig, train: Dataset, val: Dataset | None, world: World
+) -> TrainingReport:
+    # What one of several processes was given as its GPU is no setting of the run.
+    plain = config if world.is_alone else msgspec.structs.replace(config, device="auto")
+    provenance = _provenance(config, train, val)
+    return TrainingReport(folder, plain, model, provenance, _console(world), writes=world.is_first)
 
 
 def _execute(
     config: TrainConfig,
-    model: ModelConfig,
     train: Dataset,
     val: Dataset | None,
     report: TrainingReport,
     state: TrainingState,
+    world: World,
 ) -> None:
     if config.teacher is not None:
         labels = load_teacher_labels(report.folder / TEACHER, train.pictures)
         pictures = with_teacher_boxes(train.pictures, labels, least_score=config.teacher_least_score)
         added = sum(len(picture.boxes_xyxy) for picture in pictures) - train.num_boxes
-        people().print(f"the teacher adds {added} boxes of score {config.teacher_least_score} and more")
+        _console(world).print(f"the teacher adds {added} boxes of score {config.teacher_least_score} and more")
         train = replace(train, pictures=pictures)
     if not train.num_boxes:
         raise TrainingError(f"{train.path}: has no boxes to learn from")
-    stored = _stored(config, train, report.folder)
+    stored = _stored(config, train, report.folder, world)
     try:
-        TrainingRun(config, model, train, stored, val, report).execute(state)
+        TrainingRun(config, config.model(train.class_names), train, stored, val, report, world).execute(state)
     finally:
         stored.close()
-    people().print(f"done: {report.folder / BEST}; next: mmp-export {report.folder / BEST}")
+    _console(world).print(f"done: {report.folder / BEST}; next: mmp-export {report.folder / BEST}")
 
 
-def _stored(config: TrainConfig, train: Dataset, folder: Path) -> StoredPictures:
-    """Where the pictures' pixels come from: the disk, or decoded once."""
-    plain = StoredPictures(train.pictures, 2 * max(config.imgsz))
-    needed = plain.num_bytes()
+def _stored(config: TrainConfig, train: Dataset, folder: Path, world: World) -> StoredPictures:
+    """Where the pictures' pixels come from: the disk, or a file on each machine, decoded once."""
+    longest_px = 2 * max(config.imgsz)
+    plain = StoredPictures(train.pictures, longest_px)
     if config.cache == "off":
         return plain
-    if config.cache == "auto" and not fits(needed, folder):
-        people().print(f"decoded pictures would take {needed / 1e9:.1f} GB: they are decoded in every epoch instead")
+    needed = plain.num_bytes()
+    if config.cache == "auto" and not world.from_first(fits(needed, folder)):
+        _console(world).print(
+            f"decoded pictures would take {needed / 1e9:.1f} GB: they are decoded every epoch instead"
+        )
         return plain
-    shown = partial(track, description="decoding pictures", total=len(train.pictures), console=people())
-    return CachedPictures(train.pictures, 2 * max(config.imgsz), folder / PICTURES, progress=shown)
+    cached = CachedPictures(train.pictures, longest_px, folder / f"pictures-{world.machine}.cache")
+    if world.local_rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        cached.fill(progress=partial(track, description="decoding", total=len(cached), console=_console(world)))
+    world.wait()
+    return cached
 
 
 def new_folder(project: Path, name: str | None) -> Path:
@@ -143,7 +172,7 @@ def validation_path(data: Path, val: Path | None) -> str | None:
     return str(resolve_split(data, "val").resolve()) if is_folder(data) else None
 
 
-def read_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
+def read_data(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | None]:
     """The pictures to learn from, those without labels last, and those to watch.
 
     Raises: DatasetError for bad data, TrainingError for a folder without pictures or pictures without boxes.
@@ -151,7 +180,7 @@ def read_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
     train = mix([read_coco(resolve_split(Path(path), "train")) for path in config.data])
     val = None if config.val is None else read_coco(Path(config.val))
     empty = sum(1 for picture in train.pictures if not len(picture.boxes_xyxy))
-    people().print(
+    console.print(
         f"{train.name}: {len(train.pictures)} pictures, {train.num_boxes} boxes, {empty} pictures without any; "
         + (f"{val.name}: {len(val.pictures)} pictures" if val is not None else "no validation set: best is last"),
     )
@@ -159,7 +188,7 @@ def read_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
         raise TrainingError(f"{train.path}: has no boxes to learn from")
     for folder in config.unlabelled:
         pictures = unlabelled_pictures(Path(folder))
-        people().print(f"{folder}: {len(pictures)} pictures without labels")
+        console.print(f"{folder}: {len(pictures)} pictures without labels")
         train = replace(train, pictures=(*train.pictures, *pictures))
     return train, val
 
