@@ -99,9 +99,7 @@ def negative_mining(
         course = Course(labelled_pictures(train.pictures), val, train.class_names, batch, seed, where)
         document = report(trainees, settings, epochs)
         for epoch in range(epochs):
-            for trainee in trainees:
-                if len(trainee.curve) > epoch:
-                    continue
+            for trainee in (t for t in trainees if len(t.curve) == epoch):
                 trainee.curve.append(train_epoch(trainee, course, epoch))
                 save(run / f"{trainee.variant}.pth", trainee, settings)
                 document = record(results / "negative_mining.json", report(trainees, settings, epochs))
@@ -232,10 +230,8 @@ def _limited(dataset: Dataset, limit: int | None) -> Dataset:
 
 def _line(trainee: Trainee, epochs: int) -> str:
     last = trainee.curve[-1]
-    return (
-        f"{trainee.variant} epoch {last['epoch']}/{epochs}  loss {last['loss']:.4f}  "
-        f"quasi IoU {last['quasi_iou']:.5f}  {last['train_s']:.0f} + {last['evaluate_s']:.0f} s"
-    )
+    measured = f"loss {last['loss']:.4f}  quasi IoU {last['quasi_iou']:.5f}"
+    return f"{trainee.variant} epoch {last['epoch']}/{epochs}  {measured}  {last['train_s'] + last['evaluate_s']:.0f} s"
 
 
 def _draw(path: Path, trainees: list[Trainee]) -> None:

@@ -172,6 +172,21 @@ def test_resumed_epochs_are_those_of_an_unbroken_run(dataset_folder: Path, tmp_p
     assert [point["loss"] for point in one["curve"]] == [point["loss"] for point in other["curve"]]
 
 
+def test_all_variants_see_the_same_order_and_each_epoch_another(
+    dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    right = anchor_logits.LabelledPictures.batches
+
+    def watched(self: anchor_logits.LabelledPictures, *, batch: int, seed: int, epoch: int) -> object:
+        asked.append((seed, epoch))
+        return right(self, batch=batch, seed=seed, epoch=epoch)
+
+    monkeypatch.setattr(anchor_logits.LabelledPictures, "batches", watched)
+    assert run(dataset_folder, tmp_path, "--epochs", "2", "--variants", "random,none", "--seed", "9")[0] == 0
+    assert asked == [(9, 0), (9, 0), (9, 1), (9, 1)]
+
+
 def test_other_settings_and_foreign_files_are_not_resumed(dataset_folder: Path, tmp_path: Path) -> None:
     arguments = ["--epochs", "1", "--variants", "none"]
     assert run(dataset_folder, tmp_path, *arguments)[0] == 0
