@@ -12,7 +12,7 @@ from mmpnet.train.cache import Caching
 from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX, TrainConfig
 from mmpnet.train.loader import Assignment
 from mmpnet.train.losses import BoxLoss, Negatives
-from mmpnet.train.runs import resume_run, start_run, validation_path
+from mmpnet.train.runs import new_folder, resume_run, start_run, validation_path
 
 MAX_WORKERS = 8
 _RESUMABLE_FLAGS = frozenset({"resume", "device", "workers"})
@@ -168,7 +168,7 @@ def train(
             config.validate()
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-        start_run(config, project, name)
+        start_run(config, new_folder(project, name))
 
 
 def main() -> None:

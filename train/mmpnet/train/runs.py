@@ -19,7 +19,7 @@ from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.train.cache import CachedPictures, StoredPictures, fits
 from mmpnet.train.checkpoint import Provenance, load_checkpoint, sha256_of
 from mmpnet.train.config import ModelConfig, TrainConfig
-from mmpnet.train.distributed import World, device_name, joined_world
+from mmpnet.train.distributed import World, device_name, is_first_process, joined_world
 from mmpnet.train.loop import TrainingRun
 from mmpnet.train.pseudo_labels import (
     ask_teacher,
@@ -35,13 +35,13 @@ from mmpnet.train.teacher import open_teacher
 TEACHER = "teacher.json"
 
 
-def start_run(config: TrainConfig, project: Path, name: str | None = None) -> None:
-    """Train from the first epoch, in PROJECT/NAME; under torchrun, as one of several processes.
+def start_run(config: TrainConfig, folder: Path) -> None:
+    """Train from the first epoch; under torchrun, as one of several processes, in the first one's folder.
 
     Raises: an MmpnetError child for bad data, weights, device, teacher or folder, before the first step.
     """
     with joined_world() as world:
-        folder = world.from_first(new_folder(project, name) if world.is_first else project)
+        folder = world.from_first(folder)
         config = msgspec.structs.replace(config, device=device_name(config.device, world))
         train, val = read_data(config, _console(world))
         model = config.model(train.class_names)
@@ -152,8 +152,12 @@ def _stored(config: TrainConfig, train: Dataset, folder: Path, world: World) -> 
 def new_folder(project: Path, name: str | None) -> Path:
     """PROJECT/NAME, which must not hold a run yet; without a name the first free of train, train2, ...
 
+    Of several processes the first one chooses; what the others get here is not used.
+
     Raises: OutputError if the named folder exists.
     """
+    if not is_first_process():
+        return project
     if name is None:
         number = 1
         while (folder := project / f"train{number if number > 1 else ''}").exists():
