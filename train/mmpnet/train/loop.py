@@ -127,8 +127,7 @@ class TrainingRun:
             return network
         sync_batch_norms(network)
         where = None if self._device.type == "cpu" else [self._device.index]
-        # The synced batch norms keep the buffers equal.
-        return nn.parallel.DistributedDataParallel(network, device_ids=where, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(network, device_ids=where)
 
     def _sampler(self, state: TrainingState) -> EpochSampler:
         config = self._config
