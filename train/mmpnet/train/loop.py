@@ -150,7 +150,7 @@ class TrainingRun:
         loader = training_loader(
             self._pictures, sampler, workers=self._config.workers, pin_memory=self._device.type == "cuda"
         )
-        enter_training_mode(state.network, freeze=self._config.freeze)
+        enter_training_mode(state.network, freeze=self._config.freeze, freeze_norms=self._config.freeze_norms)
         saved_at = time.monotonic()
         for batch in loader if len(sampler) else ():
             if isinstance(batch, DatasetError):
