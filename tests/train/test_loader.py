@@ -11,7 +11,8 @@ from torchvision.transforms import v2
 
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.preprocess import Letterbox
-from mmpnet.runtime.dataset import Dataset, read_coco
+from mmpnet.runtime.datasets.coco import read_coco
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.train import augment as augment_module
 from mmpnet.train.augment import augment
 from mmpnet.train.config import ModelConfig

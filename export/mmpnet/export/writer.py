@@ -12,7 +12,7 @@ from mmpnet.contract.preprocess import Letterbox
 from mmpnet.export.describe import ExportOptions, describe
 from mmpnet.export.graph import export_graph
 from mmpnet.export.verify import compare, synthetic_pictures
-from mmpnet.runtime.dataset import read_coco
+from mmpnet.runtime.datasets.recognise import open_dataset
 from mmpnet.runtime.paths import replacing
 from mmpnet.runtime.session import open_session
 from mmpnet.train.candidates import CandidateNet
@@ -52,7 +52,7 @@ def _validation_pictures(checkpoint: Checkpoint, letterbox: Letterbox) -> list[U
     if checkpoint.train.val is None:
         return []
     try:
-        pictures = read_coco(Path(checkpoint.train.val)).pictures[:REAL_PICTURES]
+        pictures = open_dataset(Path(checkpoint.train.val), "val").pictures[:REAL_PICTURES]
         return [letterbox.apply(picture.read())[0] for picture in pictures]
     except DatasetError:
         # A checkpoint may be exported where its data is not; the summary counts the pictures that were compared.

@@ -51,8 +51,10 @@ app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exce
 @app.command()
 def train(
     context: typer.Context,
-    data: Annotated[Path | None, typer.Option(help="COCO JSON, or a folder with train.json and val.json.")] = None,
-    val: Annotated[Path | None, typer.Option(help="COCO JSON to watch; default: val.json of the folder.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder or file: COCO JSON, YOLO, VOC, ... as in the README.")
+    ] = None,
+    val: Annotated[Path | None, typer.Option(help="Data to watch; default: the val split of --data, if any.")] = None,
     weights: Annotated[
         str, typer.Option(help="Backbone: `imagenet` (torchvision's download), a state dict FILE, or `none`.")
     ] = "imagenet",
@@ -104,7 +106,9 @@ def train(
             resume_run(resume, device=device, workers=workers)
             return
         if data is None:
-            raise typer.BadParameter("give --data (a COCO JSON or a folder), or --resume with a run folder")
+            raise typer.BadParameter(
+                "give --data (a folder or file of labelled pictures), or --resume with a run folder"
+            )
         config = TrainConfig(
             data=str(data.resolve()),
             val=validation_path(data, val),

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.preprocess import Letterbox
-from mmpnet.runtime.dataset import Picture
+from mmpnet.runtime.datasets.types import Picture
 from mmpnet.train.augment import augment
 from mmpnet.train.sampling import EpochSampler, SampleKey
 from mmpnet.train.targets import LabelGrid, assign_adaptively, assign_by_iou

@@ -10,7 +10,7 @@ from types import FrameType
 import torch
 
 from mmpnet.contract.errors import DatasetError, TrainingError
-from mmpnet.runtime.dataset import Dataset
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
 from mmpnet.train.candidates import InputNormalisation
 from mmpnet.train.config import ModelConfig, TrainConfig

@@ -8,7 +8,8 @@ import msgspec
 
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.runtime.command import people
-from mmpnet.runtime.dataset import Dataset, read_coco, resolve_split
+from mmpnet.runtime.datasets.recognise import has_split, open_dataset
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.evaluate import require_measurable
 from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.train.checkpoint import Provenance, load_checkpoint
@@ -84,15 +85,15 @@ def new_folder(project: Path, name: str | None) -> Path:
 
 
 def validation_path(data: Path, val: Path | None) -> str | None:
-    """The annotation file to watch: the one given, else val.json where the data is a folder, else none."""
+    """The data to watch: those given, else the data set's own val split, else none."""
     if val is not None:
-        return str(resolve_split(val, "val").resolve())
-    return str(resolve_split(data, "val").resolve()) if is_folder(data) else None
+        return str(val.resolve())
+    return str(data.resolve()) if has_split(data, "val") else None
 
 
 def _read_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
-    train = read_coco(resolve_split(Path(config.data), "train"))
-    val = None if config.val is None else read_coco(Path(config.val))
+    train = open_dataset(Path(config.data), "train")
+    val = None if config.val is None else open_dataset(Path(config.val), "val")
     empty = sum(1 for picture in train.pictures if not len(picture.boxes_xyxy))
     people().print(
         f"{train.name}: {len(train.pictures)} pictures, {train.num_boxes} boxes, {empty} pictures without any; "
