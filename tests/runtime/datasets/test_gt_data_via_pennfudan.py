@@ -79,8 +79,8 @@ def test_regions_of_both_versions_become_tight_boxes(write_via: Write, version: 
     assert open_dataset(dataset.path / "via_region_data.json", "val").num_boxes == 2
 
 
-def test_the_class_of_a_region_is_its_one_attribute(write_via: Write) -> None:
-    dataset = open_dataset(write_via([region(TRIANGLE, kind="red"), region(RECT, kind="blue")]), "train")
+def test_the_class_of_a_region_is_its_only_attribute_or_the_one_called_so(write_via: Write) -> None:
+    dataset = open_dataset(write_via([region(TRIANGLE, kind="red"), region(RECT, Name="blue", colour=3)]), "train")
     assert dataset.class_names == ("background", "blue", "red")
     assert dataset.pictures[0].class_ids.tolist() == [2, 1]
 
@@ -97,9 +97,11 @@ def test_the_class_of_a_region_is_its_one_attribute(write_via: Write) -> None:
         (region({**RECT, "width": 0}, kind="red"), "no area"),
         (region({**RECT, "width": "3"}, kind="red"), r"\$\.shape_attributes\.width"),
         (region(RECT), "has the attributes {}"),
-        (region(RECT, kind=""), "expected one text"),
-        (region(RECT, kind="red", size="big"), "expected one text"),
-        (region(RECT, kind={"red": True}), "expected one text"),
+        (region(RECT, kind=""), "expected its class as a text"),
+        (region(RECT, kind="red", size="big"), "expected its class as a text"),
+        (region(RECT, label="red", name="big"), "expected its class as a text"),
+        (region(RECT, label=7), "expected its class as a text"),
+        (region(RECT, kind={"red": True}), "expected its class as a text"),
         ({"region_attributes": {}}, "`shape_attributes`"),
         (7, "Expected `object`"),
     ],

@@ -25,6 +25,8 @@ from mmpnet.runtime.picture_size import picture_size_hw
 LAYOUT = "via_region_data.json (or another via_*.json) beside the pictures"
 CLASS_NAME = "object"
 """The class of regions in a file in which none has an attribute."""
+CLASS_ATTRIBUTES = ("class", "label", "name", "category")
+"""Where a region has several attributes, the one of these names is its class."""
 _PROJECT_ENTRIES = "_via_img_metadata"
 
 
@@ -71,7 +73,8 @@ def splits(path: Path) -> tuple[Split, ...]:
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     """A split's folder, or the file. Of polygons, polylines and rectangles the tight box is taken, corners being
-    points, not pixels. The class is the region's one attribute; `object` where no region of the file has any.
+    points, not pixels. The class is the region's only attribute, or the one called so (CLASS_ATTRIBUTES); `object`
+    where no region of the file has any.
 
     Raises: DatasetError if the file, an entry or a picture is missing or malformed.
     """
@@ -151,16 +154,19 @@ def _label(raw: Any, image_hw: tuple[int, int], where: str, has_classes: bool) -
         region = msgspec.convert(raw, _Region)
     except msgspec.ValidationError as error:
         raise DatasetError(f"{where}: {error}; correct or remove it") from error
-    name = CLASS_NAME
-    if has_classes:
-        texts = [value for value in region.region_attributes.values() if isinstance(value, str) and value.strip()]
-        if len(texts) != 1 or len(region.region_attributes) != 1:
-            raise DatasetError(
-                f"{where}: has the attributes {region.region_attributes}; expected one text, its class, "
-                "because other regions of the file have attributes"
-            )
-        name = texts[0].strip()
+    name = _class_name(region.region_attributes, where) if has_classes else CLASS_NAME
     return Label(_box(region.shape_attributes, image_hw, where), name)
+
+
+def _class_name(attributes: dict[str, Any], where: str) -> str:
+    named = [key for key in attributes if len(attributes) == 1 or key.lower() in CLASS_ATTRIBUTES]
+    value = attributes[named[0]] if len(named) == 1 else None
+    if not isinstance(value, str) or not value.strip():
+        raise DatasetError(
+            f"{where}: has the attributes {attributes}; expected its class as a text, in its only attribute or in one "
+            f"called {', '.join(CLASS_ATTRIBUTES)}, because regions of the file have attributes"
+        )
+    return value.strip()
 
 
 def _box(shape: _Shape, image_hw: tuple[int, int], where: str) -> XYXY:
