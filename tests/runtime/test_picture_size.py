@@ -1,5 +1,6 @@
 """The size in a picture's header is the size that OpenCV decodes, EXIF turns included."""
 
+import zlib
 from pathlib import Path
 
 import cv2
@@ -53,6 +54,27 @@ def test_progressive_jpegs_fill_bytes_and_other_segments_are_understood(tmp_path
     content = encoded(".jpg", flags=(cv2.IMWRITE_JPEG_PROGRESSIVE, 1))
     path.write_bytes(with_segment(with_segment(content, 0xFE, b"\xff\xc0\0\x11\x08" * 9), 0xE2, b"", fill=3))
     assert picture_size_hw(path) == read_picture(path).shape[:2] == (23, 57)
+
+
+def test_a_huffman_table_before_the_frame_is_no_frame(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    content = encoded(".jpg")
+    start = content.index(b"\xff\xc4") + 4
+    table = content[start : start - 2 + int.from_bytes(content[start - 2 : start], "big")]
+    path.write_bytes(with_segment(content, 0xC4, table))
+    assert picture_size_hw(path) == read_picture(path).shape[:2] == (23, 57)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_pngs_with_an_orientation_have_the_size_that_opencv_gives_them(tmp_path: Path, orientation: int) -> None:
+    """Which OpenCV versions turn them differs, so the decoder is asked."""
+    path = tmp_path / "a.png"
+    content = encoded(".png")
+    body = b"eXIf" + exif(orientation, "big").removeprefix(b"Exif\0\0")
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    header_end = 8 + 25  # signature and IHDR
+    path.write_bytes(content[:header_end] + chunk + content[header_end:])
+    assert picture_size_hw(path) == read_picture(path).shape[:2]
 
 
 def test_jpeg_and_png_are_not_decoded_for_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
