@@ -9,7 +9,7 @@ import numpy as np
 
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MissingExtraError
-from mmpnet.runtime.dataset import Dataset
+from mmpnet.runtime.datasets.types import Dataset
 
 COCO_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 

@@ -11,7 +11,7 @@ from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import DatasetError
 from mmpnet.runtime.coco_metrics import accumulated, best_f1, coco_results, require_pycocotools, twelve_numbers
-from mmpnet.runtime.dataset import Dataset, Picture
+from mmpnet.runtime.datasets.types import Dataset, Picture
 
 EVALUATION_THRESHOLDS = Thresholds(conf=0.001, iou=0.5, max_det=100)
 EVALUATION_PROTOCOL = (
