@@ -20,6 +20,7 @@ from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
 from mmpnet.train.candidates import InputNormalisation
 from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX
 from mmpnet.train.device import has_fast_bfloat16, resolve_device
+from mmpnet.train.loader import Batch
 from mmpnet.train.losses import DetectionLoss
 from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.optim import WeightAverage
@@ -50,15 +51,22 @@ class Bench:
         labels = torch.zeros((batch, *anchors.grid_shape((side_px, side_px))), dtype=torch.long)
         labels.flatten(1)[:, torch.randperm(labels[0].numel())[:POSITIVES_PER_PICTURE]] = 1
         positive = labels.flatten(1).nonzero()[:, 1]
-        self._target = LabelGrid(labels=labels.to(device), boxes_xyxy=self._anchors[positive.to(device)])
+        self._target = LabelGrid(
+            labels=labels.to(device),
+            boxes_xyxy=self._anchors[positive.to(device)],
+            scores=torch.ones(len(positive), device=device),
+        )
 
-    def step_s(self) -> float:
-        """Seconds of one step."""
+    def step_s(self, loaded: Batch | None = None) -> float:
+        """Seconds of one step, on the fixed batch or on one that was loaded."""
         started = time.perf_counter()
-        images = self._normalise(self._images).contiguous(memory_format=torch.channels_last)
+        pixels, target = self._images, self._target
+        if loaded is not None:
+            pixels, target = loaded.images_bgr.to(self._device), loaded.target.to(self._device)
+        images = self._normalise(pixels).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(self._device)):
             output = self._network(images)
-        update(self._optimizer, DetectionLoss()(output, self._target, self._anchors).total, max_grad_norm=10.0)
+        update(self._optimizer, DetectionLoss()(output, target, self._anchors).total, max_grad_norm=10.0)
         self._average.update(self._network, step=1000)
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)

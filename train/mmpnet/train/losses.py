@@ -62,12 +62,12 @@ class DetectionLoss:
         normaliser: what both sums are divided by; default: the sum of the positives' confidences, at least 1.
         noise: (B, A) in [0, 1), which decides the negatives of `random`; default: drawn here.
         """
-        output = output.float()
-        logits, offsets = output[:, :-4], output[:, -4:]
+        # One copy to class after class: what follows would go through a channels-last output with long strides.
+        logits, offsets = output[:, :-4].float().contiguous(), output[:, -4:]
         if normaliser is None:
             normaliser = target.scores.sum().clamp(min=1)
         at = positive_anchors(target.labels)
-        offsets = offsets.flatten(2).transpose(1, 2)[at]  # (P, 4)
+        offsets = offsets.flatten(2).transpose(1, 2)[at].float()  # (P, 4)
         anchors = anchors_xyxy[at[1]]
         boxes = decode_offsets(offsets, anchors)
         box = box_loss(self.box, boxes, offsets, target.boxes_xyxy, anchors) * target.scores
@@ -99,30 +99,26 @@ def positive_anchors(labels: Tensor) -> tuple[Tensor, Tensor]:
 def soft_cross_entropy(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
     """Cross-entropy of each anchor where a positive should give its class the probability wanted (P,) and background
     the rest: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
-    hard = functional.cross_entropy(logits, labels, reduction="none")
-    background = functional.cross_entropy(logits, torch.zeros_like(labels), reduction="none")
-    share = _probability_wanted(labels, wanted)
-    return torch.where(labels > 0, share * hard + (1 - share) * background, hard)
+    of_background, of_class, at = _log_probabilities(logits, labels)
+    return _with_positives(-of_background, at, -(wanted * of_class + (1 - wanted) * of_background[at]))
 
 
 def focal_loss(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
     """Softmax focal loss (Lin et al. 2017) of each anchor, for a label of confidence w as if w of it were positive:
     logits (B, K, ...), labels (B, ...), wanted (P,) -> (B, ...)."""
-    share = _probability_wanted(labels, wanted)
-    as_labelled = _modulated(functional.cross_entropy(logits, labels, reduction="none"))
-    as_background = _modulated(functional.cross_entropy(logits, torch.zeros_like(labels), reduction="none"))
-    as_positive = FOCAL_ALPHA * share * as_labelled + (1 - FOCAL_ALPHA) * (1 - share) * as_background
-    return torch.where(labels > 0, as_positive, (1 - FOCAL_ALPHA) * as_labelled)
+    of_background, of_class, at = _log_probabilities(logits, labels)
+    as_background = (1 - FOCAL_ALPHA) * _focused(of_background)
+    as_class = FOCAL_ALPHA * _focused(of_class)
+    return _with_positives(as_background, at, wanted * as_class + (1 - wanted) * as_background[at])
 
 
 def quality_focal_loss(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
     """Quality focal loss (Li et al. 2020, equation 3) with softmax: cross-entropy with the probability wanted (P,),
     weighted by the squared distance to it: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
-    probability = 1 - logits.softmax(dim=1)[:, 0]  # of anything but background
-    of_class = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
-    share = _probability_wanted(labels, wanted)
-    distance = torch.where(labels > 0, share - of_class, probability)
-    return distance.detach().abs() ** FOCAL_GAMMA * soft_cross_entropy(logits, labels, wanted)
+    of_background, of_class, at = _log_probabilities(logits, labels)
+    negative = (1 - of_background.detach().exp()) ** FOCAL_GAMMA * -of_background
+    distance = (wanted - of_class.detach().exp()).abs() ** FOCAL_GAMMA
+    return _with_positives(negative, at, -distance * (wanted * of_class + (1 - wanted) * of_background[at]))
 
 
 def box_loss(kind: BoxLoss, boxes: Tensor, offsets: Tensor, targets_xyxy: Tensor, anchors_xyxy: Tensor) -> Tensor:
@@ -138,14 +134,20 @@ def box_loss(kind: BoxLoss, boxes: Tensor, offsets: Tensor, targets_xyxy: Tensor
     return functional.smooth_l1_loss(offsets, wanted, reduction="none").sum(dim=1)
 
 
-def _modulated(cross_entropy: Tensor) -> Tensor:
-    return (1 - (-cross_entropy).exp()) ** FOCAL_GAMMA * cross_entropy
+def _log_probabilities(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Log probability of background everywhere (B, ...), of its class at each positive (P,), and where these are."""
+    log_p = logits.log_softmax(dim=1)
+    picture, *place = at = (labels > 0).nonzero(as_tuple=True)
+    return log_p[:, 0], log_p[(picture, labels[at], *place)], at
 
 
-def _probability_wanted(labels: Tensor, wanted: Tensor) -> Tensor:
-    share = torch.ones(labels.shape, dtype=wanted.dtype, device=labels.device)
-    share[labels > 0] = wanted
-    return share
+def _with_positives(of_negatives: Tensor, at: tuple[Tensor, ...], of_positives: Tensor) -> Tensor:
+    """The positives' values (P,) put at their places among the negatives' (B, ...)."""
+    return of_negatives.index_put(at, of_positives)
+
+
+def _focused(log_p: Tensor) -> Tensor:
+    return (1 - log_p.exp()) ** FOCAL_GAMMA * -log_p
 
 
 def _paired_iou(a: Tensor, b: Tensor) -> Tensor:
