@@ -92,7 +92,7 @@ def train(
     warmup_steps: Annotated[int, typer.Option(min=0, help="Steps of linear warm-up.")] = 100,
     ema_decay: Annotated[float, typer.Option(help="Decay of the averaged weights that are saved.")] = 0.998,
     max_grad_norm: Annotated[float, typer.Option(help="Longer gradients are shortened to this.")] = 10.0,
-    negatives: Annotated[Negatives, typer.Option(help="How background anchors enter the loss.")] = "focal",
+    negatives: Annotated[Negatives, typer.Option(help="How background anchors enter the loss.")] = "quality",
     neg_ratio: Annotated[float, typer.Option(min=0, help="Negatives per positive, for hard and random.")] = 3.0,
     assignment: Annotated[Assignment, typer.Option(help="Which anchors learn a box.")] = "adaptive",
     box_loss: Annotated[BoxLoss, typer.Option(help="How far a box is from its label.")] = "giou",

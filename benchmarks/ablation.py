@@ -1,0 +1,162 @@
+"""What each part of the training recipe is worth: the same short run again and again, one setting changed at a time.
+
+Every run is an mmp-train in PROJECT/NAME; a finished one is not repeated and an interrupted one is gone on with, so
+that the command can be stopped and given again. Writes the results as JSON and, from it, the table in docs/ABLATION.md.
+"""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmpnet.contract.errors import TrainingError
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
+from mmpnet.runtime.paths import replacing
+
+RESULTS = Path(__file__).parent / "results" / "ablation.json"
+PAGE = Path(__file__).parents[1] / "docs" / "ABLATION.md"
+app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One change against the default recipe, as flags of mmp-train, in words."""
+
+    name: str
+    what: str
+    flags: tuple[str, ...] = ()
+    teacher: bool = True
+    pseudo: bool = True
+
+
+SETTINGS = (
+    Setting("default", "adaptive assignment, quality focal loss, GIoU, teacher, teacher-labelled pictures, mosaic"),
+    Setting("seed", "another seed", ("--seed", "1")),
+    Setting("focal", "focal loss", ("--negatives", "focal")),
+    Setting("hard", "3:1 hard negative mining", ("--negatives", "hard")),
+    Setting("random", "3:1 random negatives", ("--negatives", "random")),
+    Setting("iou", "assignment by IoU 0.5", ("--assignment", "iou")),
+    Setting(
+        "iou-hard", "the exercise's: assignment by IoU, hard mining", ("--assignment", "iou", "--negatives", "hard")
+    ),
+    Setting("ciou", "complete IoU box loss", ("--box-loss", "ciou")),
+    Setting("smooth-l1", "smooth L1 box loss", ("--box-loss", "smooth-l1")),
+    Setting("no-mosaic", "no mosaics", ("--mosaic", "0")),
+    Setting("multi-scale", "input sizes vary by 25 %", ("--multi-scale", "0.25")),
+    Setting("no-teacher", "no teacher on the labelled pictures", teacher=False),
+    Setting("no-pseudo", "no teacher-labelled pictures", pseudo=False),
+    Setting("labels-only", "neither teacher nor teacher-labelled pictures", teacher=False, pseudo=False),
+    Setting("auto-anchors", "anchors suggested by the data", ("--anchors", "auto")),
+    Setting("no-average", "weights as they are, not averaged", ("--ema-decay", "0")),
+    Setting("freeze-norms", "batch-norm statistics of the backbone kept", ("--freeze-norms",)),
+)
+
+
+@app.command()
+def ablation(
+    data: Annotated[Path, typer.Option(help="Labelled pictures with a val split.")],
+    pseudo: Annotated[Path, typer.Option(help="Pictures that a detector labelled.")],
+    teacher: Annotated[Path, typer.Option(help="ONNX teacher.")],
+    weights: Annotated[Path, typer.Option(help="mobilenet_v2 state dict.")],
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    imgsz: Annotated[int, typer.Option(min=32)] = 224,
+    freeze: Annotated[int, typer.Option(min=0)] = 4,
+    project: Annotated[Path, typer.Option(help="Where the runs lie.")] = Path("runs/ablation"),
+    only: Annotated[list[str] | None, typer.Option(help="This setting; may be repeated.")] = None,
+    results: Annotated[Path, typer.Option()] = RESULTS,
+    page: Annotated[Path, typer.Option()] = PAGE,
+) -> None:
+    """Train every setting for a few epochs and write the table."""
+    with exit_on_error():
+        unknown = set(only or ()) - {setting.name for setting in SETTINGS}
+        if unknown:
+            raise typer.BadParameter(f"--only {sorted(unknown)[0]}: known are {' '.join(s.name for s in SETTINGS)}")
+        common = ["--weights", str(weights), "--epochs", str(epochs), "--imgsz", str(imgsz), "--freeze", str(freeze)]
+        common += ["--eval-every", str(epochs), "--workers", "1", "--project", str(project)]
+        for setting in SETTINGS:
+            if only and setting.name not in only:
+                continue
+            sources = ["--data", str(data), *(["--data", str(pseudo)] if setting.pseudo else [])]
+            asked = [*sources, *(["--teacher", str(teacher)] if setting.teacher else []), *common, *setting.flags]
+            people().print(f"{setting.name}: {setting.what}")
+            _train(project / setting.name, asked)
+        rows = {s.name: _result(project / s.name, epochs) for s in SETTINGS}
+        measured = {name: row for name, row in rows.items() if row is not None}
+        facts = {"epochs": epochs, "imgsz": imgsz, "freeze": freeze, "settings": measured}
+        with replacing(results) as partial:
+            partial.write_text(json.dumps(facts, indent=2) + "\n")
+        with replacing(page) as partial:
+            partial.write_text(page_text(facts))
+
+
+def _train(folder: Path, flags: Sequence[str]) -> None:
+    """Start, go on with, or leave a run as it is.
+
+    Raises: TrainingError if it ends badly.
+    """
+    command = [sys.executable, "-c", "from mmpnet.train.entry import train; train()"]
+    if (folder / "last.pth").exists():
+        if _epochs_done(folder) >= int(flags[flags.index("--epochs") + 1]):
+            return
+        flags = ["--resume", str(folder)]
+    else:
+        flags = [*flags, "--name", folder.name]
+    code = subprocess.run([*command, *flags], check=False).returncode
+    if code:
+        raise TrainingError(f"{folder.name}: mmp-train ended with exit code {code}; give the same command again")
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    path = folder / "results.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _epochs_done(folder: Path) -> int:
+    return len(_rows(folder))
+
+
+def _result(folder: Path, epochs: int) -> dict[str, float] | None:
+    """The last epoch's accuracy; None for a run that has not come that far."""
+    rows = _rows(folder)
+    if len(rows) < epochs:
+        return None
+    return {name: round(float(rows[-1][name] or 0), 4) for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")}
+
+
+def page_text(facts: dict) -> str:  # type: ignore[type-arg]
+    """docs/ABLATION.md, made from the results."""
+    rows, base = facts["settings"], facts["settings"].get("default")
+    epochs, imgsz, freeze = facts["epochs"], facts["imgsz"], facts["freeze"]
+    lines = [
+        "# What each part of the recipe is worth",
+        "",
+        "    python benchmarks/ablation.py --data DATA --pseudo PSEUDO --teacher TEACHER.onnx --weights WEIGHTS.pth "
+        f"--epochs {epochs} --imgsz {imgsz} --freeze {freeze}",
+        "",
+        f"Short runs of {epochs} epochs at {imgsz} px with {freeze} frozen backbone blocks, measured on the validation "
+        "split after the last epoch. One setting changes at a time. The row with another seed shows how much is chance.",
+        "",
+        "| setting | AP | AP50 | AP75 | APs | AP against default |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for setting in SETTINGS:
+        row = rows.get(setting.name)
+        if row is None:
+            continue
+        against = "" if base is None or setting.name == "default" else f"{row['AP'] - base['AP']:+.3f}"
+        numbers = " | ".join(f"{row[name]:.3f}" for name in ("AP", "AP50", "AP75", "APs"))
+        lines.append(f"| {setting.what} | {numbers} | {against} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    app()
