@@ -142,8 +142,8 @@ def page_text(facts: dict) -> str:  # type: ignore[type-arg]
         "    python benchmarks/ablation.py --data DATA --pseudo PSEUDO --teacher TEACHER.onnx --weights WEIGHTS.pth "
         f"--epochs {epochs} --imgsz {imgsz} --freeze {freeze}",
         "",
-        f"Short runs of {epochs} epochs at {imgsz} px with {freeze} frozen backbone blocks, measured on the validation "
-        "split after the last epoch. One setting changes at a time. The row with another seed shows how much is chance.",
+        f"Short runs of {epochs} epochs at {imgsz} px with {freeze} frozen backbone blocks, measured on the val "
+        "split after the last epoch. One setting changes at a time; the row with another seed shows what is chance.",
         "",
         "| setting | AP | AP50 | AP75 | APs | AP against default |",
         "| --- | --- | --- | --- | --- | --- |",
