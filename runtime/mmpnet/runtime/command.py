@@ -17,7 +17,7 @@ from mmpnet.contract.errors import MmpnetError
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
-OPTIONAL_PACKAGES = frozenset({"torch", "torchvision", "onnx", "onnxruntime", "pycocotools"})
+OPTIONAL_PACKAGES = frozenset({"torch", "torchvision", "onnx", "onnxruntime", "pycocotools", "matplotlib", "jinja2"})
 
 
 def launch(module: str, *, extra: str) -> None:

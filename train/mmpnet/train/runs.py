@@ -15,6 +15,7 @@ from mmpnet.train.checkpoint import Provenance, load_checkpoint
 from mmpnet.train.config import ModelConfig, TrainConfig
 from mmpnet.train.loop import TrainingRun
 from mmpnet.train.report import BEST, LAST, TrainingReport
+from mmpnet.train.run_report import write_run_report
 from mmpnet.train.state import start_state
 
 
@@ -33,6 +34,7 @@ def start_run(config: TrainConfig, folder: Path) -> None:
     report.save_last(state)  # from here on the run can be resumed
     run.execute(state)
     people().print(f"done: {folder / BEST}; next: mmp-export {folder / BEST}")
+    write_run_report(folder, val, device=config.device)
 
 
 def resume_run(path: Path, *, device: str | None = None, workers: int | None = None) -> None:
@@ -65,6 +67,7 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
     people().print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
     run.execute(state)
     people().print(f"done: {path.parent / BEST}; next: mmp-export {path.parent / BEST}")
+    write_run_report(path.parent, val, device=config.device)
 
 
 def new_folder(project: Path, name: str | None) -> Path:
