@@ -99,7 +99,7 @@ def tiny_model_config() -> ModelConfig:
 def tiny_train_config(dataset_folder: Path, tiny_model_config: ModelConfig) -> TrainConfig:
     """A run of 2 epochs on the synthetic data set, float32 on the CPU, no workers."""
     return TrainConfig(
-        data=str(dataset_folder),
+        data=(str(dataset_folder),),
         val=str(dataset_folder / "val.json"),
         weights="none",
         epochs=2,
@@ -114,6 +114,7 @@ def tiny_train_config(dataset_folder: Path, tiny_model_config: ModelConfig) -> T
         negatives="focal",
         neg_ratio=3.0,
         assignment="adaptive",
+        box_loss="giou",
         box_weight=2.0,
         sizes_px=tiny_model_config.sizes_px,
         aspect_ratios=tiny_model_config.aspect_ratios,
@@ -121,6 +122,14 @@ def tiny_train_config(dataset_folder: Path, tiny_model_config: ModelConfig) -> T
         channels=tiny_model_config.channels,
         width_mult=tiny_model_config.width_mult,
         freeze=0,
+        augmentation="full",
+        mosaic=0.5,
+        mosaic_until=0.5,
+        multi_scale=0.0,
+        cache="off",
+        teacher=None,
+        teacher_least_score=0.1,
+        unlabelled=(),
         group_weights=(),
         eval_every=1,
         seed=3,

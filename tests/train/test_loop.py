@@ -145,7 +145,7 @@ def test_a_damaged_picture_ends_the_run_with_its_own_line(
     path = make_coco(tmp_path / "data" / "train.json", count=4, seed=5)
     damaged = tmp_path / "data" / "images" / "train_002.png"
     damaged.write_bytes(damaged.read_bytes()[:500])
-    config = msgspec.structs.replace(tiny_train_config, data=str(path), val=None, workers=workers)
+    config = msgspec.structs.replace(tiny_train_config, data=(str(path),), val=None, workers=workers)
     with pytest.raises(DatasetError, match=r"train_002\.png: the picture is cut short") as caught:
         start_run(config, tmp_path / "run")
     assert "\n" not in str(caught.value)
@@ -216,7 +216,7 @@ def test_changed_data_cannot_be_resumed(
     tiny_train_config: TrainConfig, tmp_path: Path, make_coco: Callable[..., Path]
 ) -> None:
     make_coco(tmp_path / "data" / "train.json", count=8, seed=5)
-    config = msgspec.structs.replace(tiny_train_config, data=str(tmp_path / "data"), val=None)
+    config = msgspec.structs.replace(tiny_train_config, data=(str(tmp_path / "data"),), val=None)
     with pytest.MonkeyPatch.context() as monkeypatch:
         stop_after(monkeypatch, 1)
         with pytest.raises(InterruptedRunError):

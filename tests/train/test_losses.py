@@ -8,9 +8,19 @@ import torch
 
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.boxes import decode_offsets as decode_numpy
-from mmpnet.contract.boxes import encode_offsets
+from mmpnet.contract.boxes import encode_offsets, pairwise_iou
 from mmpnet.train.candidates import decode_offsets
-from mmpnet.train.losses import FOCAL_ALPHA, DetectionLoss, Negatives, focal_loss
+from mmpnet.train.candidates import encode_offsets as encode_torch
+from mmpnet.train.losses import (
+    FOCAL_ALPHA,
+    BoxLoss,
+    DetectionLoss,
+    Negatives,
+    box_loss,
+    focal_loss,
+    quality_focal_loss,
+    soft_cross_entropy,
+)
 from mmpnet.train.targets import LabelGrid
 
 ANCHORS = AnchorSpec(sizes_px=(16.0, 32.0), aspect_ratios=(1.0,), stride=8)
@@ -30,8 +40,69 @@ def test_focal_loss_is_its_formula() -> None:
     for row, label in ((0, 0), (0, 1), (1, 0), (1, 1)):
         p = math.exp(logits[row, label]) / sum(math.exp(v) for v in logits[row].tolist())
         alpha = FOCAL_ALPHA if label else 1 - FOCAL_ALPHA
-        actual = focal_loss(logits[row][None], torch.tensor([label]))
+        actual = focal_loss(logits[row][None], torch.tensor([label]), torch.ones(label))
         assert float(actual) == pytest.approx(-alpha * (1 - p) ** 2 * math.log(p), rel=1e-5)
+
+
+def log_probabilities(logits: list[float]) -> list[float]:
+    total = math.log(sum(math.exp(value) for value in logits))
+    return [value - total for value in logits]
+
+
+@pytest.mark.parametrize("wanted", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_soft_and_quality_losses_are_their_formulas(label: int, wanted: float) -> None:
+    values = [0.4, -1.0, 2.0]
+    log_p = log_probabilities(values)
+    if label:
+        cross_entropy = -(wanted * log_p[label] + (1 - wanted) * log_p[0])
+        distance = wanted - math.exp(log_p[label])
+    else:
+        cross_entropy, distance = -log_p[0], 1 - math.exp(log_p[0])
+    arguments = torch.tensor([values]), torch.tensor([label]), torch.full((1 if label else 0,), wanted)
+    assert float(soft_cross_entropy(*arguments)) == pytest.approx(cross_entropy, rel=1e-5)
+    assert float(quality_focal_loss(*arguments)) == pytest.approx(distance**2 * cross_entropy, rel=1e-5)
+
+
+def test_a_half_sure_label_pulls_the_score_to_one_half() -> None:
+    """The loss is least where the score equals the confidence: certainty is not learned from doubt."""
+    for loss in (soft_cross_entropy, quality_focal_loss):
+        costs = []
+        for score in np.linspace(0.05, 0.95, 19):
+            logits = torch.tensor([[0.0, math.log(score / (1 - score))]])
+            costs.append(float(loss(logits, torch.tensor([1]), torch.tensor([0.5]))))
+        assert int(np.argmin(costs)) == 9
+
+
+def test_torch_encode_is_the_contracts_encode() -> None:
+    random = np.random.default_rng(0)
+    anchors = np.tile(ANCHORS.boxes_xyxy(INPUT_HW), (20, 1))[:300]
+    corner = random.uniform(-20, 20, (300, 2))
+    boxes = np.concatenate([corner, corner + random.uniform(1, 60, (300, 2))], axis=1).astype(np.float32)
+    ours = encode_torch(torch.from_numpy(boxes), torch.from_numpy(anchors)).numpy()
+    np.testing.assert_allclose(ours, encode_offsets(boxes, anchors), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["giou", "ciou", "smooth-l1"])
+def test_box_losses_vanish_on_the_label_and_grow_away_from_it(kind: BoxLoss) -> None:
+    anchors = torch.tensor([[0.0, 0, 20, 40]]).repeat(4, 1)
+    label = torch.tensor([[4.0, 2, 22, 38]]).repeat(4, 1)
+    boxes = label + torch.tensor([[0.0], [2], [6], [14]])
+    costs = box_loss(kind, boxes, encode_torch(boxes, anchors), label, anchors)
+    assert float(costs[0]) == pytest.approx(0, abs=1e-5)
+    assert (costs.diff() > 0).all()
+
+
+def test_giou_and_ciou_are_their_formulas() -> None:
+    a, b = torch.tensor([[0.0, 0, 10, 20]]), torch.tensor([[4.0, 5, 16, 21]])
+    iou = float(pairwise_iou(a.numpy(), b.numpy())[0, 0])
+    union, hull = 10 * 20 + 12 * 16 - 6 * 15, 16 * 21
+    anchors = offsets = torch.zeros(1, 4)
+    assert float(box_loss("giou", a, offsets, b, anchors)) == pytest.approx(1 - iou + (hull - union) / hull, rel=1e-4)
+    distance = ((5 - 10) ** 2 + (10 - 13) ** 2) / (16**2 + 21**2)
+    shape = 4 / math.pi**2 * (math.atan(12 / 16) - math.atan(10 / 20)) ** 2
+    expected = 1 - iou + distance + shape * shape / (1 - iou + shape)
+    assert float(box_loss("ciou", a, offsets, b, anchors)) == pytest.approx(expected, rel=1e-3)
 
 
 def make_target() -> tuple[LabelGrid, torch.Tensor]:
@@ -47,10 +118,10 @@ def make_target() -> tuple[LabelGrid, torch.Tensor]:
         output[b, :2, s, r, row, col] = torch.tensor([-20.0, 20.0])
         offsets = encode_offsets(box[None].numpy(), anchors[s, r, row, col][None])
         output[b, 2:, s, r, row, col] = torch.from_numpy(offsets[0])
-    return LabelGrid(labels=labels, boxes_xyxy=boxes), output
+    return LabelGrid(labels=labels, boxes_xyxy=boxes, scores=torch.ones(3)), output
 
 
-@pytest.mark.parametrize("negatives", ["focal", "hard", "random"])
+@pytest.mark.parametrize("negatives", ["focal", "quality", "hard", "random"])
 def test_a_perfect_answer_costs_nothing_and_a_wrong_one_does(negatives: Negatives) -> None:
     target, output = make_target()
     anchors = torch.from_numpy(ANCHORS.boxes_xyxy(INPUT_HW))
@@ -64,10 +135,11 @@ def test_a_perfect_answer_costs_nothing_and_a_wrong_one_does(negatives: Negative
     assert float(loss(shifted, target, anchors).box) > 0.1
 
 
-@pytest.mark.parametrize("negatives", ["focal", "hard", "random"])
+@pytest.mark.parametrize("negatives", ["focal", "quality", "hard", "random"])
 def test_a_batch_without_people_trains_without_nan(negatives: Negatives) -> None:
     output = torch.randn(2, 6, 2, 1, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    target = LabelGrid(labels=torch.zeros(2, 2, 1, 4, 4, dtype=torch.long), boxes_xyxy=torch.zeros(0, 4))
+    labels = torch.zeros(2, 2, 1, 4, 4, dtype=torch.long)
+    target = LabelGrid(labels=labels, boxes_xyxy=torch.zeros(0, 4), scores=torch.zeros(0))
     parts = DetectionLoss(negatives=negatives)(output, target, torch.from_numpy(ANCHORS.boxes_xyxy(INPUT_HW)))
     parts.total.backward()  # type: ignore[no-untyped-call]
     assert math.isfinite(float(parts.total.detach()))
@@ -84,3 +156,23 @@ def test_mining_lets_only_the_chosen_anchors_speak() -> None:
     parts = DetectionLoss(negatives="hard", neg_ratio=3.0)(output, target, anchors)
     positives, negatives = 3, 9
     assert float(parts.classification) == pytest.approx((positives + negatives) * math.log(2) / positives, rel=1e-5)
+
+
+def test_quality_asks_a_score_no_better_than_the_box() -> None:
+    """Boxes that miss their labels should be said with less certainty than boxes that fit."""
+    target, output = make_target()
+    anchors = torch.from_numpy(ANCHORS.boxes_xyxy(INPUT_HW))
+    loss = DetectionLoss(negatives="quality")
+    assert float(loss(output, target, anchors).classification) == pytest.approx(0, abs=1e-4)
+    output[:, 2] += 8
+    assert float(loss(output, target, anchors).classification) > 0.5, "sure of boxes that are off"
+
+
+def test_a_doubtful_label_weighs_its_confidence_in_the_box_loss() -> None:
+    target, output = make_target()
+    output[:, 2] += 3
+    anchors = torch.from_numpy(ANCHORS.boxes_xyxy(INPUT_HW))
+    one = torch.ones(())
+    sure = DetectionLoss()(output, target, anchors, normaliser=one)
+    doubtful = LabelGrid(labels=target.labels, boxes_xyxy=target.boxes_xyxy, scores=torch.full((3,), 0.25))
+    assert float(DetectionLoss()(output, doubtful, anchors, normaliser=one).box) == pytest.approx(float(sure.box) / 4)

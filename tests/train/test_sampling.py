@@ -8,11 +8,13 @@ import pytest
 
 from mmpnet.contract.errors import TrainingError
 from mmpnet.runtime.dataset import read_coco
-from mmpnet.train.sampling import EpochSampler, SampleKey, picture_weights
+from mmpnet.train.sampling import EpochPlan, EpochSampler, SampleKey, input_sizes, picture_weights
+
+PLAN = EpochPlan(input_sizes=((64, 64),))
 
 
 def epoch_keys(weights: list[float], *, seed: int = 0, epoch: int = 0, batch: int = 4) -> list[SampleKey]:
-    sampler = EpochSampler(np.array(weights), batch_size=batch, seed=seed, epoch=epoch)
+    sampler = EpochSampler(np.array(weights), PLAN, batch_size=batch, seed=seed, epoch=epoch)
     return [key for keys in sampler for key in keys]
 
 
@@ -37,15 +39,15 @@ def test_order_and_augmentation_differ_by_epoch_and_seed_and_repeat() -> None:
 
 
 def test_skipping_leaves_the_rest_of_the_epoch_as_it_was() -> None:
-    whole = list(EpochSampler(np.ones(14), batch_size=4, seed=0, epoch=3))
-    rest = EpochSampler(np.ones(14), batch_size=4, seed=0, epoch=3, skip=2)
+    whole = list(EpochSampler(np.ones(14), PLAN, batch_size=4, seed=0, epoch=3))
+    rest = EpochSampler(np.ones(14), PLAN, batch_size=4, seed=0, epoch=3, skip=2)
     assert list(rest) == whole[2:]
     assert len(rest) == 1
     assert [len(batch) for batch in whole] == [4, 4, 4]
 
 
 def test_fewer_pictures_than_a_batch_are_one_small_batch() -> None:
-    assert [len(batch) for batch in EpochSampler(np.ones(3), batch_size=8, seed=0, epoch=0)] == [3]
+    assert [len(batch) for batch in EpochSampler(np.ones(3), PLAN, batch_size=8, seed=0, epoch=0)] == [3]
 
 
 def test_group_weights_multiply_and_average_one(dataset_folder: Path) -> None:
@@ -65,3 +67,41 @@ def test_impossible_group_weights_are_refused(dataset_folder: Path, weight: floa
 def test_a_pattern_that_matches_nothing_names_what_there_is(dataset_folder: Path) -> None:
     with pytest.raises(TrainingError, match="street, synthetic, yard"):
         picture_weights(read_coco(dataset_folder / "train.json").pictures, [("coco", 2.0)])
+
+
+def test_the_planned_share_of_samples_are_mosaics_of_four() -> None:
+    weights = np.array([1.0] * 900 + [9.0] * 100)
+    sampler = EpochSampler(weights, EpochPlan(((64, 64),), mosaic=0.3), batch_size=10, seed=0, epoch=0)
+    keys = [key for batch in sampler for key in batch]
+    partners = [partner for key in keys for partner in key.partners]
+    assert {len(key.partners) for key in keys} == {0, 3}
+    assert 0.25 < sum(bool(key.partners) for key in keys) / len(keys) < 0.35
+    assert 0.43 < np.mean([partner >= 900 for partner in partners]) < 0.57, "partners are drawn by weight too"
+
+
+def test_a_batch_has_one_input_size_and_all_sizes_come_up() -> None:
+    plan = EpochPlan(input_sizes((320, 320), 0.2))
+    batches = list(EpochSampler(np.ones(400), plan, batch_size=4, seed=0, epoch=0))
+    assert all(len({key.input_hw for key in batch}) == 1 for batch in batches)
+    assert {batch[0].input_hw for batch in batches} == {(s, s) for s in (256, 288, 320, 352, 384)}
+
+
+def test_input_sizes_keep_the_shape_and_the_size_itself() -> None:
+    assert input_sizes((200, 320), 0.0) == ((200, 320),)
+    sizes = input_sizes((192, 320), 0.2)
+    assert sizes[0] == (192, 320)
+    assert all(h % 32 == 0 and w % 32 == 0 for h, w in sizes)
+    assert set(sizes) == {(192, 320), (160, 256), (224, 384)}
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_processes_of_a_run_share_its_batches(world: int) -> None:
+    plan = EpochPlan(((64, 64),), mosaic=0.5)
+    whole = list(EpochSampler(np.ones(26), plan, batch_size=6, seed=0, epoch=1))
+    shares = [
+        list(EpochSampler(np.ones(26), plan, batch_size=6, seed=0, epoch=1, rank=rank, world=world))
+        for rank in range(world)
+    ]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert sorted(key.seed for part in parts for key in part) == sorted(key.seed for key in batch)
+        assert {len(part) for part in parts} == {6 // world}

@@ -1,4 +1,4 @@
-"""The command mmp-run, as installed."""
+"""The commands mmp-run and mmp-info, as installed."""
 
 from mmpnet.runtime.command import launch
 
@@ -6,3 +6,8 @@ from mmpnet.runtime.command import launch
 def run() -> None:
     """mmp-run."""
     launch("mmpnet.runtime.cli", extra="cpu")
+
+
+def info() -> None:
+    """mmp-info."""
+    launch("mmpnet.runtime.info_cli", extra="cpu")

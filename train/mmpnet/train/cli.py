@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, show_version
+from mmpnet.train.augment import AugmentationName
+from mmpnet.train.cache import Caching
 from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX, TrainConfig
 from mmpnet.train.loader import Assignment
-from mmpnet.train.losses import Negatives
-from mmpnet.train.runs import new_folder, resume_run, start_run, validation_path
+from mmpnet.train.losses import BoxLoss, Negatives
+from mmpnet.train.runs import resume_run, start_run, validation_path
 
 MAX_WORKERS = 8
 _RESUMABLE_FLAGS = frozenset({"resume", "device", "workers"})
@@ -51,7 +53,10 @@ app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exce
 @app.command()
 def train(
     context: typer.Context,
-    data: Annotated[Path | None, typer.Option(help="COCO JSON, or a folder with train.json and val.json.")] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Labelled pictures: COCO JSON, or a folder with train.json and val.json; may be repeated."),
+    ] = None,
     val: Annotated[Path | None, typer.Option(help="COCO JSON to watch; default: val.json of the folder.")] = None,
     weights: Annotated[
         str, typer.Option(help="Backbone: `imagenet` (torchvision's download), a state dict FILE, or `none`.")
@@ -68,13 +73,28 @@ def train(
     negatives: Annotated[Negatives, typer.Option(help="How background anchors enter the loss.")] = "focal",
     neg_ratio: Annotated[float, typer.Option(min=0, help="Negatives per positive, for hard and random.")] = 3.0,
     assignment: Annotated[Assignment, typer.Option(help="Which anchors learn a box.")] = "adaptive",
-    box_weight: Annotated[float, typer.Option(min=0, help="Weight of the GIoU box loss.")] = 2.0,
+    box_loss: Annotated[BoxLoss, typer.Option(help="How far a box is from its label.")] = "giou",
+    box_weight: Annotated[float, typer.Option(min=0, help="Weight of the box loss.")] = 2.0,
     sizes: Annotated[str, typer.Option(help="Anchor sizes sqrt(w*h) in input px.")] = _joined(DEFAULT_SIZES_PX),
     ratios: Annotated[str, typer.Option(help="Anchor aspect ratios h/w.")] = _joined(DEFAULT_ASPECT_RATIOS),
     stride: Annotated[int, typer.Option(help="Stride of the label grid: 8 or 16.")] = 8,
     channels: Annotated[int, typer.Option(min=1, help="Channels of the top-down path.")] = 96,
     width_mult: Annotated[float, typer.Option(help="Width of the backbone.")] = 1.0,
     freeze: Annotated[int, typer.Option(min=0, help="First backbone blocks (of 18) kept as loaded.")] = 0,
+    augmentation: Annotated[
+        AugmentationName, typer.Option(help="How freely pictures are changed; `light` never mirrors them.")
+    ] = "full",
+    mosaic: Annotated[float, typer.Option(help="Share of samples made of four pictures.")] = 0.5,
+    mosaic_until: Annotated[float, typer.Option(help="Share of the epochs that have mosaics, the first ones.")] = 0.85,
+    multi_scale: Annotated[float, typer.Option(help="Input sizes vary by this share, from batch to batch.")] = 0.0,
+    cache: Annotated[Caching, typer.Option(help="Decode pictures once; `auto`: where they fit into memory.")] = "auto",
+    teacher: Annotated[
+        Path | None, typer.Option(help="A detector as ONNX whose finds are learned beside the labels.")
+    ] = None,
+    teacher_least_score: Annotated[float, typer.Option(help="Finds of the teacher below this are left out.")] = 0.1,
+    unlabelled: Annotated[
+        list[Path] | None, typer.Option(help="Folder of pictures for the teacher alone; may be repeated.")
+    ] = None,
     group_weight: Annotated[
         list[str] | None,
         typer.Option(help="PATTERN=WEIGHT: draw pictures of a matching group or source more or less often."),
@@ -103,11 +123,11 @@ def train(
             _refuse_other_flags(context)
             resume_run(resume, device=device, workers=workers)
             return
-        if data is None:
+        if not data:
             raise typer.BadParameter("give --data (a COCO JSON or a folder), or --resume with a run folder")
         config = TrainConfig(
-            data=str(data.resolve()),
-            val=validation_path(data, val),
+            data=tuple(str(path.resolve()) for path in data),
+            val=validation_path(data[0], val),
             weights=weights if weights in ("imagenet", "none") else str(Path(weights).resolve()),
             epochs=epochs,
             batch=batch,
@@ -121,6 +141,7 @@ def train(
             negatives=negatives,
             neg_ratio=neg_ratio,
             assignment=assignment,
+            box_loss=box_loss,
             box_weight=box_weight,
             sizes_px=_numbers(sizes, "--sizes"),
             aspect_ratios=_numbers(ratios, "--ratios"),
@@ -128,6 +149,14 @@ def train(
             channels=channels,
             width_mult=width_mult,
             freeze=freeze,
+            augmentation=augmentation,
+            mosaic=mosaic,
+            mosaic_until=mosaic_until,
+            multi_scale=multi_scale,
+            cache=cache,
+            teacher=None if teacher is None else str(teacher.resolve()),
+            teacher_least_score=teacher_least_score,
+            unlabelled=tuple(str(folder.resolve()) for folder in unlabelled or ()),
             group_weights=tuple(_group_weight(text) for text in group_weight or ()),
             eval_every=eval_every,
             seed=seed,
@@ -139,7 +168,7 @@ def train(
             config.validate()
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-        start_run(config, new_folder(project, name))
+        start_run(config, project, name)
 
 
 def main() -> None:

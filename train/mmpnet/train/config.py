@@ -9,12 +9,17 @@ import msgspec
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.errors import CheckpointError
 from mmpnet.contract.preprocess import PAD_VALUE, Letterbox
+from mmpnet.train.augment import AugmentationName
+from mmpnet.train.cache import Caching
 from mmpnet.train.loader import Assignment
-from mmpnet.train.losses import Negatives
+from mmpnet.train.losses import BoxLoss, Negatives
 from mmpnet.train.model import BACKBONE_BLOCKS, STRIDES, MmpNet
+from mmpnet.train.pseudo_labels import LEAST_SCORE
 
 DEFAULT_SIZES_PX = (16.0, 32.0, 64.0, 128.0, 224.0)
 DEFAULT_ASPECT_RATIOS = (0.8, 1.7, 3.2)
+
+MAX_MULTI_SCALE = 0.5
 
 _T = TypeVar("_T")
 
@@ -56,7 +61,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One run's settings. Learning rates are those after warm-up; both fall to zero along a cosine."""
 
-    data: str
+    data: tuple[str, ...]
     val: str | None
     weights: str
     epochs: int
@@ -71,6 +76,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     negatives: Negatives
     neg_ratio: float
     assignment: Assignment
+    box_loss: BoxLoss
     box_weight: float
     sizes_px: tuple[float, ...]
     aspect_ratios: tuple[float, ...]
@@ -78,6 +84,14 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: int
     width_mult: float
     freeze: int
+    augmentation: AugmentationName
+    mosaic: float
+    mosaic_until: float
+    multi_scale: float
+    cache: Caching
+    teacher: str | None
+    teacher_least_score: float
+    unlabelled: tuple[str, ...]
     group_weights: tuple[tuple[str, float], ...]
     eval_every: int
     seed: int
@@ -113,6 +127,16 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("weight-decay, warmup-steps, neg-ratio, box-weight, workers and seed must not be negative")
         if self.seed >= 2**63:
             raise ValueError(f"seed must be below 2^63, got {self.seed}")
+        shares = {"mosaic": self.mosaic, "mosaic-until": self.mosaic_until, "multi-scale": self.multi_scale}
+        for name, share in shares.items():
+            if not 0 <= share <= 1 or (name == "multi-scale" and share > MAX_MULTI_SCALE):
+                raise ValueError(
+                    f"{name} must be in [0, {MAX_MULTI_SCALE if name == 'multi-scale' else 1}], got {share}"
+                )
+        if not LEAST_SCORE <= self.teacher_least_score <= 1:
+            raise ValueError(f"teacher-least-score must be in [{LEAST_SCORE}, 1], got {self.teacher_least_score}")
+        if self.unlabelled and self.teacher is None:
+            raise ValueError("unlabelled pictures need a teacher; give --teacher FILE.onnx")
         if self.batch * math.prod(-(-side // 32) for side in self.imgsz) < 2:
             raise ValueError("batch norm needs more than one value: raise batch or imgsz")
         anchors = AnchorSpec(sizes_px=self.sizes_px, aspect_ratios=self.aspect_ratios, stride=self.stride)

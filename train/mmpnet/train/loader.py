@@ -9,17 +9,18 @@ from typing import Literal, TypeAlias
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.preprocess import Letterbox
 from mmpnet.runtime.dataset import Picture
-from mmpnet.train.augment import augment
-from mmpnet.train.sampling import EpochSampler, SampleKey
+from mmpnet.train.augment import Augmentation, Sample, augment, mosaic
+from mmpnet.train.cache import StoredPictures
+from mmpnet.train.sampling import EpochSampler, SampleKey, generator
 from mmpnet.train.targets import LabelGrid, assign_adaptively, assign_by_iou
 
 Assignment: TypeAlias = Literal["adaptive", "iou"]
@@ -32,10 +33,13 @@ class Batch:
     images_bgr: Tensor
     target: LabelGrid
 
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        return self.images_bgr.shape[1], self.images_bgr.shape[2]
+
     def pin_memory(self) -> "Batch":
         """Called by the loader where a CUDA device will read the batch."""
-        target = LabelGrid(labels=self.target.labels.pin_memory(), boxes_xyxy=self.target.boxes_xyxy.pin_memory())
-        return Batch(images_bgr=self.images_bgr.pin_memory(), target=target)
+        return Batch(images_bgr=self.images_bgr.pin_memory(), target=self.target.pin_memory())
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,17 @@ class _Labelled:
     image_bgr: Tensor
     labels: Tensor  # (S, R, rows, cols)
     boxes_xyxy: Tensor  # (P, 4)
+    scores: Tensor  # (P,)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a labelled picture becomes a sample: its view and the anchors that learn its boxes."""
+
+    anchors: AnchorSpec
+    pad_value: int
+    assignment: Assignment
+    augmentation: Augmentation
 
 
 class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
@@ -52,14 +67,11 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
     arrive wrapped in the worker's traceback.
     """
 
-    def __init__(
-        self, pictures: Sequence[Picture], anchors: AnchorSpec, letterbox: Letterbox, assignment: Assignment
-    ) -> None:
+    def __init__(self, pictures: Sequence[Picture], stored: StoredPictures, recipe: Recipe) -> None:
         self._pictures = pictures
-        self._anchors_xyxy = anchors.boxes_xyxy(letterbox.input_hw)
-        self._grid_shape = anchors.grid_shape(letterbox.input_hw)
-        self._letterbox = letterbox
-        self._assignment = assignment
+        self._stored = stored
+        self._recipe = recipe
+        self._anchors: dict[tuple[int, int], FloatArray] = {}
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -70,26 +82,42 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
         except DatasetError as error:
             return error
 
+    def view(self, key: SampleKey) -> Sample:
+        """The augmented picture, before its label grid."""
+        random = generator(key.seed)
+        letterbox = Letterbox(input_hw=key.input_hw, pad_value=self._recipe.pad_value)
+        if key.partners:
+            samples = [self._sample(index) for index in (key.index, *key.partners)]
+            return mosaic(samples, letterbox, self._recipe.augmentation, random)
+        return augment(self._sample(key.index), letterbox, self._recipe.augmentation, random)
+
+    def _sample(self, index: int) -> Sample:
+        picture = self._pictures[index]
+        pixels, boxes_xyxy = self._stored.read(index)
+        solid = ~picture.crowd
+        return Sample(pixels, boxes_xyxy[solid], picture.class_ids[solid], picture.scores[solid])
+
     def _labelled(self, key: SampleKey) -> _Labelled:
-        picture = self._pictures[key.index]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key.seed)
-            solid = ~picture.crowd
-            sample = augment(picture.read(), picture.boxes_xyxy[solid], picture.class_ids[solid], self._letterbox)
-        matched = self._assign(sample.boxes_xyxy)
+        sample = self.view(key)
+        matched = self._assign(sample.boxes_xyxy, key.input_hw)
         positive = matched >= 0
+        owner = matched[positive]
         labels = np.zeros(len(matched), np.int16)  # a fourth of int64, on its way from the worker
-        labels[positive] = sample.class_ids[matched[positive]]
+        labels[positive] = sample.class_ids[owner]
         return _Labelled(
             image_bgr=torch.from_numpy(sample.image_bgr),
-            labels=torch.from_numpy(labels).view(self._grid_shape),
-            boxes_xyxy=torch.from_numpy(sample.boxes_xyxy[matched[positive]].reshape(-1, 4)),
+            labels=torch.from_numpy(labels).view(self._recipe.anchors.grid_shape(key.input_hw)),
+            boxes_xyxy=torch.from_numpy(sample.boxes_xyxy[owner].reshape(-1, 4)),
+            scores=torch.from_numpy(sample.scores[owner]),
         )
 
-    def _assign(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.int64]:
-        if self._assignment == "iou":
-            return assign_by_iou(boxes_xyxy, self._anchors_xyxy)
-        return assign_adaptively(boxes_xyxy, self._anchors_xyxy, grid_shape=self._grid_shape)
+    def _assign(self, boxes_xyxy: FloatArray, input_hw: tuple[int, int]) -> IntArray:
+        anchors = self._recipe.anchors
+        if input_hw not in self._anchors:
+            self._anchors[input_hw] = anchors.boxes_xyxy(input_hw)
+        if self._recipe.assignment == "iou":
+            return assign_by_iou(boxes_xyxy, self._anchors[input_hw])
+        return assign_adaptively(boxes_xyxy, self._anchors[input_hw], grid_shape=anchors.grid_shape(input_hw))
 
 
 def collate(items: "list[_Labelled | DatasetError]") -> Batch | DatasetError:
@@ -104,6 +132,7 @@ def collate(items: "list[_Labelled | DatasetError]") -> Batch | DatasetError:
         target=LabelGrid(
             labels=torch.stack([sample.labels for sample in samples]),
             boxes_xyxy=torch.cat([sample.boxes_xyxy for sample in samples]),
+            scores=torch.cat([sample.scores for sample in samples]),
         ),
     )
 

@@ -8,22 +8,26 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 import torch
+from torch import Tensor, nn
 
 from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.runtime.dataset import Dataset
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
+from mmpnet.train.augment import AUGMENTATIONS
+from mmpnet.train.cache import StoredPictures
 from mmpnet.train.candidates import InputNormalisation
 from mmpnet.train.config import ModelConfig, TrainConfig
 from mmpnet.train.detector import torch_detector
 from mmpnet.train.device import has_fast_bfloat16, resolve_device
-from mmpnet.train.loader import Batch, TrainingPictures, training_loader
+from mmpnet.train.distributed import World, require_shareable, sync_batch_norms
+from mmpnet.train.loader import Batch, Recipe, TrainingPictures, training_loader
 from mmpnet.train.losses import DetectionLoss
-from mmpnet.train.model import enter_training_mode
+from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.optim import set_learning_rate
 from mmpnet.train.report import EpochResult, TrainingReport
-from mmpnet.train.sampling import EpochSampler, generator, picture_weights
+from mmpnet.train.sampling import EpochPlan, EpochSampler, generator, input_sizes, picture_weights
 from mmpnet.train.state import TrainingState
-from mmpnet.train.step import update
+from mmpnet.train.step import require_finite, update
 
 AUTOSAVE_S = 300.0
 
@@ -81,23 +85,29 @@ class TrainingRun:
         config: TrainConfig,
         model: ModelConfig,
         train: Dataset,
+        stored: StoredPictures,
         val: Dataset | None,
         report: TrainingReport,
+        world: World | None = None,
     ) -> None:
+        self._world = world or World()
+        require_shareable(config.batch, len(train.pictures), self._world)
         self._config = config
         self._model = model
         self._val = val
         self._report = report
         self._device = resolve_device(config.device)
-        self._pictures = TrainingPictures(train.pictures, model.anchors, model.letterbox, config.assignment)
+        recipe = Recipe(model.anchors, model.pad_value, config.assignment, AUGMENTATIONS[config.augmentation])
+        self._pictures = TrainingPictures(train.pictures, stored, recipe)
+        self._input_sizes = input_sizes(config.imgsz, config.multi_scale)
         self._weights = picture_weights(train.pictures, config.group_weights)
-        self._loss = DetectionLoss(negatives=config.negatives, neg_ratio=config.neg_ratio, box_weight=config.box_weight)
+        self._loss = DetectionLoss(config.negatives, config.neg_ratio, config.box_loss, config.box_weight)
         self._normalise = InputNormalisation().to(self._device)
-        self._anchors = torch.from_numpy(model.anchors.boxes_xyxy(model.input_hw)).to(self._device)
+        self._anchors: dict[tuple[int, int], Tensor] = {}
         self._autocast = config.amp and has_fast_bfloat16(self._device)
 
     def execute(self, state: TrainingState) -> None:
-        """Train from the state's epoch and batch to the last epoch's end.
+        """Train from the state's epoch and batch to the last epoch's end, together with the world's other processes.
 
         Raises: InterruptedRunError after a signal, TrainingError on a non-finite loss; last.pth is then as saved.
         """
@@ -106,17 +116,37 @@ class TrainingRun:
             stop_on_signal() as stop,
             self._report.live(self._sampler(state).batches_per_epoch, state),
         ):
+            forward = self._forward(state.network)
             while state.epoch < self._config.epochs:
-                self._train_epoch(state, stop)
+                self._train_epoch(state, forward, stop)
                 self._finish_epoch(state, stop)
+
+    def _forward(self, network: MmpNet) -> nn.Module:
+        """The network, or what shares its gradients with the other processes."""
+        if self._world.is_alone:
+            return network
+        sync_batch_norms(network)
+        where = None if self._device.type == "cpu" else [self._device.index]
+        # The synced batch norms keep the buffers equal.
+        return nn.parallel.DistributedDataParallel(network, device_ids=where, broadcast_buffers=False)
 
     def _sampler(self, state: TrainingState) -> EpochSampler:
         config = self._config
+        # The last epochs show pictures as they come from a camera.
+        mosaic = config.mosaic if state.epoch < config.mosaic_until * config.epochs else 0.0
+        plan = EpochPlan(self._input_sizes, mosaic)
         return EpochSampler(
-            self._weights, batch_size=config.batch, seed=config.seed, epoch=state.epoch, skip=state.batch
+            self._weights,
+            plan,
+            batch_size=config.batch,
+            seed=config.seed,
+            epoch=state.epoch,
+            skip=state.batch,
+            rank=self._world.rank,
+            world=self._world.size,
         )
 
-    def _train_epoch(self, state: TrainingState, stop: StopRequest) -> None:
+    def _train_epoch(self, state: TrainingState, forward: nn.Module, stop: StopRequest) -> None:
         sampler = self._sampler(state)
         loader = training_loader(
             self._pictures, sampler, workers=self._config.workers, pin_memory=self._device.type == "cuda"
@@ -126,15 +156,16 @@ class TrainingRun:
         for batch in loader if len(sampler) else ():
             if isinstance(batch, DatasetError):
                 raise batch
-            self._step(state, batch, sampler.batches_per_epoch)
+            self._step(state, forward, batch, sampler.batches_per_epoch)
+            stop.asked = self._world.any(stop.asked)
             if stop.asked or time.monotonic() - saved_at > AUTOSAVE_S:
                 self._report.save_last(state)
                 saved_at = time.monotonic()
             self._stop_if_asked(state, stop)
         self._report.save_last(state)
 
-    def _step(self, state: TrainingState, batch: Batch, batches_per_epoch: int) -> None:
-        config = self._config
+    def _step(self, state: TrainingState, forward: nn.Module, batch: Batch, batches_per_epoch: int) -> None:
+        config, world = self._config, self._world
         step = state.epoch * batches_per_epoch + state.batch
         rate = set_learning_rate(
             state.optimizer,
@@ -145,21 +176,42 @@ class TrainingRun:
         images = self._normalise(batch.images_bgr.to(self._device, non_blocking=True))
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._autocast):
-            output = state.network(images)
-        draw = torch.Generator().manual_seed(int(generator(config.seed, 1, step).integers(2**62)))
-        parts = self._loss(output, batch.target.to(self._device), self._anchors, generator=draw)
-        total = update(state.optimizer, parts.total, max_grad_norm=config.max_grad_norm)
-        box = float(parts.box.detach())
+            output = forward(images)
+        target = batch.target.to(self._device)
+        parts = self._loss(
+            output,
+            target,
+            self._anchors_of(batch.input_hw),
+            # Gradients are averaged over the processes, so each divides by its share of the whole batch's positives.
+            normaliser=world.total(target.scores.sum()).clamp(min=1) / world.size,
+            noise=self._noise(output, step),
+        )
+        classification, box = (world.total(torch.stack([parts.classification, parts.box])) / world.size).tolist()
+        require_finite(classification + box)
+        update(state.optimizer, parts.total, max_grad_norm=config.max_grad_norm)
         state.average.update(state.network, step=step)
         state.batch += 1
-        state.loss_sums = (state.loss_sums[0] + total - box, state.loss_sums[1] + box)
-        self._report.batch_done(state, rate, images=len(batch.images_bgr))
+        state.loss_sums = (state.loss_sums[0] + classification, state.loss_sums[1] + box)
+        self._report.batch_done(state, rate, images=len(batch.images_bgr) * world.size)
+
+    def _noise(self, output: Tensor, step: int) -> Tensor | None:
+        """Which negatives `random` draws: this process's rows of what one process would draw for the whole batch."""
+        if self._config.negatives != "random":
+            return None
+        draw = torch.Generator().manual_seed(int(generator(self._config.seed, 1, step).integers(2**62)))
+        noise = torch.rand(len(output) * self._world.size, output[0, 0].numel(), generator=draw)
+        return noise[self._world.rank :: self._world.size]
+
+    def _anchors_of(self, input_hw: tuple[int, int]) -> Tensor:
+        if input_hw not in self._anchors:
+            self._anchors[input_hw] = torch.from_numpy(self._model.anchors.boxes_xyxy(input_hw)).to(self._device)
+        return self._anchors[input_hw]
 
     def _finish_epoch(self, state: TrainingState, stop: StopRequest) -> None:
         last = state.epoch + 1 == self._config.epochs
         evaluation = None
         if self._val is not None and (last or (state.epoch + 1) % self._config.eval_every == 0):
-            evaluation = self._evaluate(self._val, state, stop)
+            evaluation = self._evaluated_by_first(self._val, state, stop)
         score = state.best if evaluation is None else evaluation.ap()
         is_best = self._val is None or score > state.best
         state.best = max(state.best, score)
@@ -167,6 +219,22 @@ class TrainingRun:
         result = EpochResult(state.epoch + 1, losses[0], losses[1], evaluation)
         state.epoch, state.batch, state.loss_sums = state.epoch + 1, 0, (0.0, 0.0)
         self._report.epoch_done(state, result, is_best=is_best)
+
+    def _evaluated_by_first(self, val: Dataset, state: TrainingState, stop: StopRequest) -> Evaluation:
+        """Evaluate in the first process; the others wait, and stop if it was stopped."""
+        evaluation, stopped = None, None
+        if self._world.is_first:
+            try:
+                evaluation = self._evaluate(val, state, stop)
+            except InterruptedRunError as error:
+                stopped = error
+        stop.asked = self._world.any(stopped is not None)
+        if stopped is not None:
+            raise stopped
+        self._stop_if_asked(state, stop)
+        evaluation = self._world.from_first(evaluation)
+        assert evaluation is not None
+        return evaluation
 
     def _evaluate(self, val: Dataset, state: TrainingState, stop: StopRequest) -> Evaluation:
         detect = torch_detector(

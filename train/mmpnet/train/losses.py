@@ -1,4 +1,8 @@
-"""What the label grid is trained on: class logits and box offsets, both averaged over the positives."""
+"""What the label grid is trained on: class logits and box offsets, both averaged over the positives.
+
+A label's confidence (1 for a box that a person drew, its score for one that a teacher drew) is the probability that
+the logits should give, and the weight of the box.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -6,13 +10,14 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import generalized_box_iou_loss
+from torchvision.ops import complete_box_iou_loss, generalized_box_iou_loss
 
-from mmpnet.train.candidates import decode_offsets
+from mmpnet.train.candidates import decode_offsets, encode_offsets
 from mmpnet.train.mining import get_random_sampling_mask, hard_negatives
 from mmpnet.train.targets import LabelGrid
 
-Negatives: TypeAlias = Literal["focal", "hard", "random"]
+Negatives: TypeAlias = Literal["focal", "quality", "hard", "random"]
+BoxLoss: TypeAlias = Literal["giou", "ciou", "smooth-l1"]
 
 FOCAL_ALPHA = 0.25
 FOCAL_GAMMA = 2.0
@@ -32,13 +37,15 @@ class LossParts:
 
 @dataclass(frozen=True, slots=True)
 class DetectionLoss:
-    """How background anchors enter the classification loss, and how heavy the GIoU box loss is.
+    """How background anchors enter the classification loss, and which box loss, how heavy.
 
-    negatives: `focal` (all of them, softly), `hard` or `random` (neg_ratio per positive, cross-entropy).
+    negatives: `focal` (all of them, softly), `quality` (so too, and positives should say how well their box fits),
+    `hard` or `random` (neg_ratio per positive, cross-entropy).
     """
 
     negatives: Negatives = "focal"
     neg_ratio: float = 3.0
+    box: BoxLoss = "giou"
     box_weight: float = 2.0
 
     def __call__(
@@ -47,41 +54,102 @@ class DetectionLoss:
         target: LabelGrid,
         anchors_xyxy: Tensor,
         *,
-        generator: torch.Generator | None = None,
+        normaliser: Tensor | None = None,
+        noise: Tensor | None = None,
     ) -> LossParts:
-        """Loss of MmpNet's output (B, C, S, R, rows, cols) on anchors (A, 4) in input px."""
+        """Loss of MmpNet's output (B, C, S, R, rows, cols) on anchors (A, 4) in input px.
+
+        normaliser: what both sums are divided by; default: the sum of the positives' confidences, at least 1.
+        noise: (B, A) in [0, 1), which decides the negatives of `random`; default: drawn here.
+        """
         output = output.float()
         logits, offsets = output[:, :-4], output[:, -4:]
-        positive = target.labels > 0
-        count = positive.sum().clamp(min=1)
+        if normaliser is None:
+            normaliser = target.scores.sum().clamp(min=1)
+        at = positive_anchors(target.labels)
+        offsets = offsets.flatten(2).transpose(1, 2)[at]  # (P, 4)
+        anchors = anchors_xyxy[at[1]]
+        boxes = decode_offsets(offsets, anchors)
+        box = box_loss(self.box, boxes, offsets, target.boxes_xyxy, anchors) * target.scores
+        wanted = target.scores
+        if self.negatives == "quality":
+            wanted = wanted * _paired_iou(boxes.detach(), target.boxes_xyxy)
         return LossParts(
-            classification=self._classification(logits, target.labels, generator) / count,
-            box=self.box_weight * box_loss(offsets, target, anchors_xyxy) / count,
+            classification=self._classification(logits, target.labels, wanted, noise).sum() / normaliser,
+            box=self.box_weight * box.sum() / normaliser,
         )
 
-    def _classification(self, logits: Tensor, labels: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _classification(self, logits: Tensor, labels: Tensor, wanted: Tensor, noise: Tensor | None) -> Tensor:
         if self.negatives == "focal":
-            return focal_loss(logits, labels).sum()
-        cross_entropy = functional.cross_entropy(logits, labels, reduction="none")
+            return focal_loss(logits, labels, wanted)
+        if self.negatives == "quality":
+            return quality_focal_loss(logits, labels, wanted)
+        loss = soft_cross_entropy(logits, labels, wanted)
         if self.negatives == "hard":
-            mask = hard_negatives(cross_entropy, labels, self.neg_ratio)
-        else:
-            mask = get_random_sampling_mask(labels, self.neg_ratio, generator=generator)
-        return (cross_entropy * mask).sum()
+            return loss * hard_negatives(loss, labels, self.neg_ratio)
+        return loss * get_random_sampling_mask(labels, self.neg_ratio, noise=noise)
 
 
-def focal_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Softmax focal loss (Lin et al. 2017) of each anchor: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
-    log_p = -functional.cross_entropy(logits, labels, reduction="none")
-    alpha = torch.where(labels > 0, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
-    return -alpha * (1 - log_p.exp()) ** FOCAL_GAMMA * log_p
+def positive_anchors(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Picture and flat anchor index of each positive, (P,) each, in the order of `labels.nonzero()`."""
+    picture, anchor = (labels.flatten(1) > 0).nonzero(as_tuple=True)
+    return picture, anchor
 
 
-def box_loss(offsets: Tensor, target: LabelGrid, anchors_xyxy: Tensor) -> Tensor:
-    """Sum over the positives of the GIoU loss (Rezatofighi et al. 2019): offsets (B, 4, S, R, rows, cols)."""
-    picture, *grid = target.labels.nonzero(as_tuple=True)
-    of_positives = offsets[picture, :, grid[0], grid[1], grid[2], grid[3]]  # (P, 4)
-    flat = (target.labels > 0).flatten(1).nonzero()[:, 1]  # (P,), same order
-    boxes = decode_offsets(of_positives, anchors_xyxy[flat])
-    loss: Tensor = generalized_box_iou_loss(boxes, target.boxes_xyxy, reduction="sum")
-    return loss
+def soft_cross_entropy(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
+    """Cross-entropy of each anchor where a positive should give its class the probability wanted (P,) and background
+    the rest: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
+    hard = functional.cross_entropy(logits, labels, reduction="none")
+    background = functional.cross_entropy(logits, torch.zeros_like(labels), reduction="none")
+    share = _probability_wanted(labels, wanted)
+    return torch.where(labels > 0, share * hard + (1 - share) * background, hard)
+
+
+def focal_loss(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
+    """Softmax focal loss (Lin et al. 2017) of each anchor, for a label of confidence w as if w of it were positive:
+    logits (B, K, ...), labels (B, ...), wanted (P,) -> (B, ...)."""
+    share = _probability_wanted(labels, wanted)
+    as_labelled = _modulated(functional.cross_entropy(logits, labels, reduction="none"))
+    as_background = _modulated(functional.cross_entropy(logits, torch.zeros_like(labels), reduction="none"))
+    as_positive = FOCAL_ALPHA * share * as_labelled + (1 - FOCAL_ALPHA) * (1 - share) * as_background
+    return torch.where(labels > 0, as_positive, (1 - FOCAL_ALPHA) * as_labelled)
+
+
+def quality_focal_loss(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
+    """Quality focal loss (Li et al. 2020, equation 3) with softmax: cross-entropy with the probability wanted (P,),
+    weighted by the squared distance to it: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
+    probability = 1 - logits.softmax(dim=1)[:, 0]  # of anything but background
+    of_class = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
+    share = _probability_wanted(labels, wanted)
+    distance = torch.where(labels > 0, share - of_class, probability)
+    return distance.detach().abs() ** FOCAL_GAMMA * soft_cross_entropy(logits, labels, wanted)
+
+
+def box_loss(kind: BoxLoss, boxes: Tensor, offsets: Tensor, targets_xyxy: Tensor, anchors_xyxy: Tensor) -> Tensor:
+    """Loss of each positive's box, (P, 4) each -> (P,): GIoU (Rezatofighi et al. 2019), complete IoU (Zheng et al.
+    2020), or smooth L1 of the offsets (Girshick 2015)."""
+    if kind == "giou":
+        giou: Tensor = generalized_box_iou_loss(boxes, targets_xyxy)
+        return giou
+    if kind == "ciou":
+        ciou: Tensor = complete_box_iou_loss(boxes, targets_xyxy)
+        return ciou
+    wanted = encode_offsets(targets_xyxy, anchors_xyxy)
+    return functional.smooth_l1_loss(offsets, wanted, reduction="none").sum(dim=1)
+
+
+def _modulated(cross_entropy: Tensor) -> Tensor:
+    return (1 - (-cross_entropy).exp()) ** FOCAL_GAMMA * cross_entropy
+
+
+def _probability_wanted(labels: Tensor, wanted: Tensor) -> Tensor:
+    share = torch.ones(labels.shape, dtype=wanted.dtype, device=labels.device)
+    share[labels > 0] = wanted
+    return share
+
+
+def _paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of each box in a (P, 4) with the one beside it in b (P, 4) -> (P,)."""
+    overlap = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
+    areas = (a[:, 2:] - a[:, :2]).prod(dim=1) + (b[:, 2:] - b[:, :2]).prod(dim=1)
+    return overlap / (areas - overlap).clamp(min=1e-6)

@@ -13,16 +13,20 @@ def get_random_sampling_mask(
     *,
     min_negatives: int = MIN_NEGATIVES,
     generator: torch.Generator | None = None,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """All positives and, drawn at random for each picture, neg_ratio negatives per positive (MMP exercise 5.3).
 
     labels: (B, ...) class indices, 0 = background -> 0/1 in the same shape and dtype. A picture without positives gets
-    min_negatives negatives; no picture gets more than it has.
+    min_negatives negatives; no picture gets more than it has. noise: (B, A) numbers that decide the draw, instead of
+    the generator.
 
     Raises: ValueError if neg_ratio or min_negatives is negative, or labels has no batch dimension.
     """
     positive = _positives(labels)
-    noise = torch.rand(positive.shape, generator=generator).to(labels.device)
+    if noise is None:
+        noise = torch.rand(positive.shape, generator=generator)
+    noise = noise.to(labels.device)
     mask = _costliest(noise, positive, neg_ratio, min_negatives) | positive
     return mask.view(labels.shape).to(labels.dtype)
 

@@ -35,7 +35,7 @@ class EpochResult:
 
 
 class TrainingReport:
-    """Writes one run's folder and shows its progress on a console."""
+    """Writes one run's folder, where this process is the one to do so, and shows its progress on a console."""
 
     def __init__(
         self,
@@ -44,8 +44,11 @@ class TrainingReport:
         model: ModelConfig,
         provenance: Provenance,
         console: Console,
+        *,
+        writes: bool = True,
     ) -> None:
         self.folder = folder
+        self._writes = writes
         self._config = config
         self._model = model
         self._provenance = provenance
@@ -61,6 +64,8 @@ class TrainingReport:
 
         Raises: OutputError if the folder cannot be written.
         """
+        if not self._writes:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             content = {"train": msgspec.to_builtins(self._config), "model": msgspec.to_builtins(self._model)}
@@ -118,11 +123,12 @@ class TrainingReport:
 
     def save_last(self, state: TrainingState) -> None:
         """Write last.pth: weights to deploy and everything needed to go on."""
-        save_checkpoint(self.folder / LAST, self._checkpoint(state, None, resumable=True))
+        if self._writes:
+            save_checkpoint(self.folder / LAST, self._checkpoint(state, None, resumable=True))
 
     def epoch_done(self, state: TrainingState, result: EpochResult, *, is_best: bool) -> None:
         """Record a finished epoch: best.pth first, then results.csv, then last.pth, which moves the run on."""
-        if is_best:
+        if is_best and self._writes:
             save_checkpoint(self.folder / BEST, self._checkpoint(state, result.evaluation, resumable=False))
         seconds = time.monotonic() - self._epoch_started
         self._epoch_started = self._batch_done_at = time.monotonic()
@@ -134,7 +140,10 @@ class TrainingReport:
             "seconds": f"{seconds:.1f}",
             **{name: accuracy.get(name) for name in (*COCO_NUMBERS, "quasi_iou")},
         }
-        self._write_rows([*self._rows(), {name: "" if value is None else str(value) for name, value in row.items()}])
+        if self._writes:
+            self._write_rows(
+                [*self._rows(), {name: "" if value is None else str(value) for name, value in row.items()}]
+            )
         self.save_last(state)
         self._console.print(self._epoch_line(result, seconds, is_best=is_best))
 

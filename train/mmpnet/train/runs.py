@@ -1,40 +1,63 @@
 """Start a run, or go on with one: read the data, check everything, then train."""
 
+import hashlib
 import subprocess
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+from rich.console import Console
+from rich.progress import track
 
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.runtime.command import people
 from mmpnet.runtime.dataset import Dataset, read_coco, resolve_split
 from mmpnet.runtime.evaluate import require_measurable
 from mmpnet.runtime.paths import is_file, is_folder
-from mmpnet.train.checkpoint import Provenance, load_checkpoint
+from mmpnet.train.cache import CachedPictures, StoredPictures, fits
+from mmpnet.train.checkpoint import Provenance, load_checkpoint, sha256_of
 from mmpnet.train.config import ModelConfig, TrainConfig
+from mmpnet.train.distributed import World, device_name, joined_world
 from mmpnet.train.loop import TrainingRun
+from mmpnet.train.pseudo_labels import (
+    ask_teacher,
+    load_teacher_labels,
+    save_teacher_labels,
+    unlabelled_pictures,
+    with_teacher_boxes,
+)
 from mmpnet.train.report import BEST, LAST, TrainingReport
 from mmpnet.train.run_report import write_run_report
-from mmpnet.train.state import start_state
+from mmpnet.train.state import TrainingState, start_state
+from mmpnet.train.teacher import open_teacher
+
+TEACHER = "teacher.json"
 
 
-def start_run(config: TrainConfig, folder: Path) -> None:
-    """Train from the first epoch.
+def start_run(config: TrainConfig, project: Path, name: str | None = None) -> None:
+    """Train from the first epoch, in PROJECT/NAME; under torchrun, as one of several processes.
 
-    Raises: an MmpnetError child for bad data, weights, device or folder, before the first step.
+    Raises: an MmpnetError child for bad data, weights, device, teacher or folder, before the first step.
     """
-    train, val = _read_data(config)
-    model = config.model(train.class_names)
-    _check_measurable(val, model)
-    state = start_state(config, model)
-    report = TrainingReport(folder, config, model, _provenance(config, train, val), people())
-    run = TrainingRun(config, model, train, val, report)
-    report.start(first_epoch=0)
-    report.save_last(state)  # from here on the run can be resumed
-    run.execute(state)
-    people().print(f"done: {folder / BEST}; next: mmp-export {folder / BEST}")
-    write_run_report(folder, val, device=config.device)
+    with joined_world() as world:
+        folder = world.from_first(new_folder(project, name) if world.is_first else project)
+        config = msgspec.structs.replace(config, device=device_name(config.device, world))
+        train, val = read_data(config, _console(world))
+        model = config.model(train.class_names)
+        _check_measurable(val, model)
+        teacher = None if config.teacher is None else open_teacher(Path(config.teacher), model.class_names)
+        state = start_state(config, model)
+        report = _report(folder, config, model, train, val, world)
+        report.start(first_epoch=0)
+        if teacher is not None and config.teacher is not None and world.is_first:
+            shown = partial(track, description="asking the teacher", console=people())
+            labels = ask_teacher(teacher, sha256_of(Path(config.teacher)), train.pictures, progress=shown)
+            save_teacher_labels(folder / TEACHER, labels)
+        report.save_last(state)  # from here on the run can be resumed
+        world.wait()
+        _execute(config, train, val, report, state, world)
 
 
 def resume_run(path: Path, *, device: str | None = None, workers: int | None = None) -> None:
@@ -47,27 +70,86 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
     if checkpoint.progress is None:
         raise CheckpointError(f"{path}: holds weights to deploy, not a run; --resume takes a run folder or its {LAST}")
     config = checkpoint.train
-    config = msgspec.structs.replace(
-        config,
-        device=config.device if device is None else device,
-        workers=config.workers if workers is None else workers,
-    )
     if checkpoint.progress.epoch >= config.epochs:
         raise TrainingError(f"{path}: all {config.epochs} epochs are done; next: mmp-export {path.parent / BEST}")
-    train, val = _read_data(config)
-    for now, then in ((train, checkpoint.provenance.train_sha256), (val, checkpoint.provenance.val_sha256)):
-        if now is not None and now.sha256 != then:
-            raise TrainingError(f"{now.path}: has changed since this run started; restore it, or start a new run")
-    _check_measurable(val, checkpoint.model)
-    state = start_state(msgspec.structs.replace(config, weights="none"), checkpoint.model)
-    state.restore(checkpoint.progress, checkpoint.ema)
-    report = TrainingReport(path.parent, config, checkpoint.model, _provenance(config, train, val), people())
-    run = TrainingRun(config, checkpoint.model, train, val, report)
-    report.start(first_epoch=state.epoch)
-    people().print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
-    run.execute(state)
-    people().print(f"done: {path.parent / BEST}; next: mmp-export {path.parent / BEST}")
-    write_run_report(path.parent, val, device=config.device)
+    with joined_world() as world:
+        config = msgspec.structs.replace(
+            config,
+            device=device_name(config.device if device is None else device, world),
+            workers=config.workers if workers is None else workers,
+        )
+        train, val = read_data(config, _console(world))
+        for now, then in ((train, checkpoint.provenance.train_sha256), (val, checkpoint.provenance.val_sha256)):
+            if now is not None and now.sha256 != then:
+                raise TrainingError(f"{now.path}: has changed since this run started; restore it, or start a new run")
+        _check_measurable(val, checkpoint.model)
+        state = start_state(msgspec.structs.replace(config, weights="none"), checkpoint.model)
+        state.restore(checkpoint.progress, checkpoint.ema)
+        report = _report(path.parent, config, checkpoint.model, train, val, world)
+        report.start(first_epoch=state.epoch)
+        _console(world).print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
+        world.wait()
+        _execute(config, train, val, report, state, world)
+
+
+def _console(world: World) -> Console:
+    """Where to talk to people: one process does."""
+    return people() if world.is_first else Console(quiet=True)
+
+
+def _report(
+    folder: Path, config: TrainConfig, model: ModelConfig, train: Dataset, val: Dataset | None, world: World
+) -> TrainingReport:
+    # What one of several processes was given as its GPU is no setting of the run.
+    plain = config if world.is_alone else msgspec.structs.replace(config, device="auto")
+    provenance = _provenance(config, train, val)
+    return TrainingReport(folder, plain, model, provenance, _console(world), writes=world.is_first)
+
+
+def _execute(
+    config: TrainConfig,
+    train: Dataset,
+    val: Dataset | None,
+    report: TrainingReport,
+    state: TrainingState,
+    world: World,
+) -> None:
+    if config.teacher is not None:
+        labels = load_teacher_labels(report.folder / TEACHER, train.pictures)
+        pictures = with_teacher_boxes(train.pictures, labels, least_score=config.teacher_least_score)
+        added = sum(len(picture.boxes_xyxy) for picture in pictures) - train.num_boxes
+        _console(world).print(f"the teacher adds {added} boxes of score {config.teacher_least_score} and more")
+        train = replace(train, pictures=pictures)
+    if not train.num_boxes:
+        raise TrainingError(f"{train.path}: has no boxes to learn from")
+    stored = _stored(config, train, report.folder, world)
+    try:
+        TrainingRun(config, config.model(train.class_names), train, stored, val, report, world).execute(state)
+    finally:
+        stored.close()
+    _console(world).print(f"done: {report.folder / BEST}; next: mmp-export {report.folder / BEST}")
+    if world.is_first:
+        write_run_report(report.folder, val, device=config.device)
+
+
+def _stored(config: TrainConfig, train: Dataset, folder: Path, world: World) -> StoredPictures:
+    """Where the pictures' pixels come from: the disk, or a file on each machine, decoded once."""
+    longest_px = 2 * max(config.imgsz)
+    plain = StoredPictures(train.pictures, longest_px)
+    if config.cache == "off":
+        return plain
+    needed = plain.num_bytes()
+    if config.cache == "auto" and not world.from_first(fits(needed, folder)):
+        _console(world).print(
+            f"decoded pictures would take {needed / 1e9:.1f} GB: they are decoded every epoch instead"
+        )
+        return plain
+    cached = CachedPictures(train.pictures, longest_px, folder / f"pictures-{world.machine}.cache")
+    if world.local_rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        cached.fill(progress=partial(track, description="decoding", total=len(cached), console=_console(world)))
+    world.wait()
+    return cached
 
 
 def new_folder(project: Path, name: str | None) -> Path:
@@ -93,17 +175,36 @@ def validation_path(data: Path, val: Path | None) -> str | None:
     return str(resolve_split(data, "val").resolve()) if is_folder(data) else None
 
 
-def _read_data(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
-    train = read_coco(resolve_split(Path(config.data), "train"))
+def read_data(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | None]:
+    """The pictures to learn from, those without labels last, and those to watch.
+
+    Raises: DatasetError for bad data, TrainingError for a folder without pictures or pictures without boxes.
+    """
+    train = mix([read_coco(resolve_split(Path(path), "train")) for path in config.data])
     val = None if config.val is None else read_coco(Path(config.val))
     empty = sum(1 for picture in train.pictures if not len(picture.boxes_xyxy))
-    people().print(
+    console.print(
         f"{train.name}: {len(train.pictures)} pictures, {train.num_boxes} boxes, {empty} pictures without any; "
         + (f"{val.name}: {len(val.pictures)} pictures" if val is not None else "no validation set: best is last"),
     )
-    if not train.num_boxes:
+    if not train.num_boxes and config.teacher is None:
         raise TrainingError(f"{train.path}: has no boxes to learn from")
+    for folder in config.unlabelled:
+        pictures = unlabelled_pictures(Path(folder))
+        console.print(f"{folder}: {len(pictures)} pictures without labels")
+        train = replace(train, pictures=(*train.pictures, *pictures))
     return train, val
+
+
+def mix(datasets: list[Dataset]) -> Dataset:
+    first = datasets[0]
+    if len(datasets) == 1:
+        return first
+    return replace(
+        first,
+        pictures=tuple(picture for dataset in datasets for picture in dataset.pictures),
+        sha256=hashlib.sha256("".join(dataset.sha256 for dataset in datasets).encode()).hexdigest(),
+    )
 
 
 def _check_measurable(val: Dataset | None, model: ModelConfig) -> None:

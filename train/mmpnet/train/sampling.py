@@ -15,10 +15,30 @@ from mmpnet.runtime.dataset import Picture
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """One draw: the picture's index, and the seed of its augmentation."""
+    """One draw: the picture's index, the three it shares a mosaic with if it does, the input size, and the seed of
+    everything else."""
 
     index: int
     seed: int
+    input_hw: tuple[int, int]
+    partners: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EpochPlan:
+    """What varies from sample to sample in an epoch: the share of mosaics, and the input sizes drawn for each batch."""
+
+    input_sizes: tuple[tuple[int, int], ...]
+    mosaic: float = 0.0
+
+
+def input_sizes(input_hw: tuple[int, int], spread: float) -> tuple[tuple[int, int], ...]:
+    """The input size, and for a spread above 0 its neighbours between 1 - spread and 1 + spread of it, 32 px apart."""
+    shorter = min(input_hw)
+    steps = int(spread * shorter / 32)
+    factors = [1 + step * 32 / shorter for step in range(-steps, steps + 1)]
+    around = [tuple(max(round(side * factor / 32), 1) * 32 for side in input_hw) for factor in factors if factor != 1]
+    return (input_hw, *((height, width) for height, width in around))
 
 
 def generator(*key: int) -> Generator:
@@ -49,15 +69,28 @@ class EpochSampler(Sampler[list[SampleKey]]):
     """Batches of one epoch: as many draws as there are pictures, each picture within one of its weight's share.
 
     `skip` leaves out the batches that an interrupted run has already seen. The last, smaller batch is dropped unless it
-    is the only one.
+    is the only one. Of `world` processes, each with its `rank`, every one gets its share of the same batches.
     """
 
-    def __init__(self, weights: NDArray[np.float64], *, batch_size: int, seed: int, epoch: int, skip: int = 0) -> None:
+    def __init__(
+        self,
+        weights: NDArray[np.float64],
+        plan: EpochPlan,
+        *,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        skip: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
         self._weights = weights
+        self._plan = plan
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = epoch
         self._skip = skip
+        self._rank, self._world = rank, world
 
     @property
     def batches_per_epoch(self) -> int:
@@ -67,13 +100,31 @@ class EpochSampler(Sampler[list[SampleKey]]):
         return self.batches_per_epoch - self._skip
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        count = len(self._weights)
+        for batch in self._batches()[self._skip : self.batches_per_epoch]:
+            yield batch[self._rank :: self._world]
+
+    def _batches(self) -> list[list[SampleKey]]:
+        count, size = len(self._weights), self._batch_size
         random = generator(self._seed, self._epoch)
         # Systematic resampling: less chance than independent draws, every picture is seen about as often as meant.
-        edges = np.cumsum(self._weights) / self._weights.sum()
-        order = np.searchsorted(edges, (np.arange(count) + random.random()) / count, side="right").clip(max=count - 1)
+        order = self._drawn((np.arange(count) + random.random()) / count)
         random.shuffle(order)
         seeds = random.integers(2**62, size=count)
-        keys = [SampleKey(int(index), int(seed)) for index, seed in zip(order, seeds, strict=True)]
-        for batch in range(self._skip, self.batches_per_epoch):
-            yield keys[batch * self._batch_size : (batch + 1) * self._batch_size]
+        in_mosaic = random.random(count) < self._plan.mosaic
+        partners = self._drawn(random.random((count, 3)))
+        sizes = random.integers(len(self._plan.input_sizes), size=-(-count // size))
+        keys = [
+            SampleKey(
+                index=int(order[draw]),
+                seed=int(seeds[draw]),
+                input_hw=self._plan.input_sizes[sizes[draw // size]],
+                partners=tuple(partners[draw].tolist()) if in_mosaic[draw] else (),
+            )
+            for draw in range(count)
+        ]
+        return [keys[start : start + size] for start in range(0, count, size)]
+
+    def _drawn(self, quantiles: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Picture indices at quantiles in [0, 1) of the summed weights, same shape."""
+        edges = np.cumsum(self._weights) / self._weights.sum()
+        return np.searchsorted(edges, quantiles, side="right").clip(max=len(self._weights) - 1)

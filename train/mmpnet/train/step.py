@@ -43,8 +43,7 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor, *, max_grad_norm: flo
     Raises: TrainingError if the loss, or the gradient to be clipped, is not finite; no weight has then moved.
     """
     value = float(loss.detach())
-    if not math.isfinite(value):
-        raise TrainingError(f"the loss is {value}, training stopped; lower --lr, or look for damaged boxes or pictures")
+    require_finite(value)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if max_grad_norm is not None:
@@ -54,3 +53,9 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor, *, max_grad_norm: flo
             raise TrainingError(f"the gradient is {norm} at a loss of {value:.4g}, training stopped; lower --lr")
     optimizer.step()
     return value
+
+
+def require_finite(loss: float) -> None:
+    """Raises: TrainingError if the loss is not finite."""
+    if not math.isfinite(loss):
+        raise TrainingError(f"the loss is {loss}, training stopped; lower --lr, or look for damaged boxes or pictures")

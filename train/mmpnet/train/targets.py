@@ -18,17 +18,29 @@ BEST_CANDIDATES = 27
 
 @dataclass(frozen=True, slots=True)
 class LabelGrid:
-    """What a batch should become: labels (B, S, R, rows, cols) class indices, 0 = background, and the box
-    boxes_xyxy (P, 4) of each of its P positives in the order of `labels.nonzero()`, in input px."""
+    """What a batch should become: labels (B, S, R, rows, cols) class indices, 0 = background; for each of its P
+    positives, in the order of `labels.nonzero()`, the box boxes_xyxy (P, 4) in input px and the confidence scores (P,)
+    of its label."""
 
     labels: Tensor
     boxes_xyxy: Tensor
+    scores: Tensor
+
+    @property
+    def positive(self) -> Tensor:
+        """(B, S, R, rows, cols) bool."""
+        return self.labels > 0
 
     def to(self, device: torch.device) -> "LabelGrid":
         return LabelGrid(
             labels=self.labels.to(device, non_blocking=True).long(),
             boxes_xyxy=self.boxes_xyxy.to(device, non_blocking=True),
+            scores=self.scores.to(device, non_blocking=True),
         )
+
+    def pin_memory(self) -> "LabelGrid":
+        """Called by the loader where a CUDA device will read the batch."""
+        return LabelGrid(self.labels.pin_memory(), self.boxes_xyxy.pin_memory(), self.scores.pin_memory())
 
 
 def assign_by_iou(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, *, threshold: float = 0.5) -> IntArray:

@@ -1,0 +1,116 @@
+"""The exercise's network and pictures: 224 px, a 28x28 label grid, class logits only, everything kept in memory."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+
+from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.detections import Detections, Thresholds, select_detections
+from mmpnet.contract.preprocess import Letterbox
+from mmpnet.runtime.command import people
+from mmpnet.runtime.dataset import Picture
+from mmpnet.runtime.evaluate import QUASI_IOU_CONF, Detect
+from mmpnet.train.candidates import InputNormalisation
+from mmpnet.train.device import has_fast_bfloat16
+from mmpnet.train.model import MmpNet
+from mmpnet.train.sampling import generator
+from mmpnet.train.targets import assign_by_iou
+
+INPUT_HW = (224, 224)
+ANCHORS = AnchorSpec(sizes_px=(16.0, 32.0, 64.0, 128.0, 192.0), aspect_ratios=(0.8, 1.7, 3.2), stride=8)
+MAX_BOXES = 1000
+"""Best anchors of a picture that reach NMS, whose work grows with their square."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPictures:
+    """Letterboxed images_bgr (N, H, W, 3) uint8 and their label grids (N, S, R, rows, cols) int8, in memory."""
+
+    images_bgr: Tensor
+    labels: Tensor
+
+    def batches(self, *, batch: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch's batches in seeded order, each picture mirrored half of the time; the odd rest is left out."""
+        count = len(self.images_bgr)
+        random = generator(seed, epoch)
+        order = torch.from_numpy(random.permutation(count))
+        mirrored = torch.from_numpy(random.random(count) < 0.5)
+        for start in range(0, max(count - batch, 0) + 1, batch):
+            picked = order[start : start + batch]
+            yield mirror(self.images_bgr[picked], self.labels[picked], mirrored[picked])
+
+    def batches_per_epoch(self, batch: int) -> int:
+        return max(len(self.images_bgr) // batch, 1)
+
+
+def mirror(images_bgr: Tensor, labels: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures and grids with the marked ones (B,) flipped left to right: the anchors are symmetric, so is the grid."""
+    images = torch.where(mirrored.view(-1, 1, 1, 1), images_bgr.flip(2), images_bgr)
+    grids = torch.where(mirrored.view(-1, 1, 1, 1, 1), labels.flip(-1), labels)
+    return images, grids
+
+
+def labelled_pictures(pictures: Sequence[Picture]) -> LabelledPictures:
+    """Decode, letterbox and label by IoU, once.
+
+    Raises: DatasetError for a picture that cannot be read.
+    """
+    letterbox = Letterbox(input_hw=INPUT_HW)
+    anchors_xyxy = ANCHORS.boxes_xyxy(INPUT_HW)
+    images = np.empty((len(pictures), *INPUT_HW, 3), np.uint8)
+    labels = np.zeros((len(pictures), len(anchors_xyxy)), np.int8)
+    for row, picture in enumerate(track(pictures, description="reading", console=people())):
+        _, placement = letterbox.apply(picture.read(), out=images[row])
+        solid = ~picture.crowd
+        matched = assign_by_iou(placement.to_input(picture.boxes_xyxy[solid]), anchors_xyxy)
+        positive = matched >= 0
+        labels[row, positive] = picture.class_ids[solid][matched[positive]]
+    grids = labels.reshape(len(pictures), *ANCHORS.grid_shape(INPUT_HW))
+    return LabelledPictures(images_bgr=torch.from_numpy(images), labels=torch.from_numpy(grids))
+
+
+class AutocastNet(nn.Module):
+    """A network whose forward pass runs in bfloat16 where the device computes it in hardware; logits are float32."""
+
+    def __init__(self, network: MmpNet, device: torch.device) -> None:
+        super().__init__()
+        self.network = network
+        self.num_classes = network.num_classes
+        self._device_type = device.type
+        self._autocast = has_fast_bfloat16(device)
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(self._device_type, dtype=torch.bfloat16, enabled=self._autocast):
+            output: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
+        return output.float()
+
+
+def anchor_detector(network: MmpNet, device: torch.device) -> Detect:
+    """The anchors themselves as boxes: those with a foreground score of 0.5 or more, after NMS."""
+    letterbox = Letterbox(input_hw=INPUT_HW)
+    anchors_xyxy = ANCHORS.boxes_xyxy(INPUT_HW)
+    normalise = InputNormalisation().to(device)
+    thresholds = Thresholds(conf=QUASI_IOU_CONF, max_det=MAX_BOXES)
+    network.eval()
+
+    def detect(frame_bgr: UInt8Array) -> Detections:
+        pixels, placement = letterbox.apply(frame_bgr)
+        with torch.inference_mode():
+            logits = network(normalise(torch.from_numpy(pixels)[None].to(device))).float().flatten(2)[0]  # (C, A)
+            scores, class_ids = logits.softmax(dim=0)[1:].max(dim=0)  # (A,)
+            best, picked = scores.topk(min(MAX_BOXES, len(scores)))
+        rows = picked.cpu().numpy()
+        return select_detections(
+            anchors_xyxy[rows],
+            best.cpu().numpy(),
+            class_ids.cpu().numpy()[rows] + 1,
+            placement=placement,
+            thresholds=thresholds,
+        )
+
+    return detect

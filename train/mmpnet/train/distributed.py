@@ -1,0 +1,158 @@
+"""Several processes training one network, as torchrun starts them: who this one is, and what all of them must agree on.
+
+Each process takes its share of every batch. Losses are divided by the whole batch's positives, gradients are averaged,
+batch norms see the whole batch: the weights move as if one process had seen it all.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.nn import functional as collective
+
+from mmpnet.contract.errors import TrainingError
+
+TIMEOUT = timedelta(hours=6)
+"""Longer than the first process may take to evaluate while the others wait."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among all of a run: `rank` of `size`, and its place on its machine."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    machine: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes files, evaluates and talks to people."""
+        return self.rank == 0
+
+    @property
+    def is_alone(self) -> bool:
+        return self.size == 1
+
+    def total(self, value: Tensor) -> Tensor:
+        """Sum over all processes, without gradient."""
+        if self.is_alone:
+            return value
+        summed = value.detach().clone()
+        torch.distributed.all_reduce(summed)
+        return summed
+
+    def any(self, value: bool) -> bool:
+        """Whether it holds in any process."""
+        return value if self.is_alone else bool(self.total(torch.tensor([float(value)])).item())
+
+    def from_first(self, value: _T) -> _T:
+        """The first process's value, in all."""
+        if self.is_alone:
+            return value
+        box = [value]
+        torch.distributed.broadcast_object_list(box)
+        return box[0]
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if not self.is_alone:
+            torch.distributed.barrier()
+
+
+@contextmanager
+def joined_world() -> Iterator[World]:
+    """The world that torchrun's environment describes, left at the end; outside torchrun, a world of one.
+
+    Raises: TrainingError if the processes do not find each other.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 or "RANK" not in os.environ:
+        yield World()
+        return
+    world = World(
+        rank=int(os.environ["RANK"]),
+        size=size,
+        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+        machine=int(os.environ.get("GROUP_RANK", "0")),
+    )
+    try:
+        # Both, because flags and seeds are agreed on by CPU tensors while gradients are on the GPUs.
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        torch.distributed.init_process_group(backend, timeout=TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise TrainingError(
+            f"process {world.rank} of {size} found no other ({reason}); start it with torchrun"
+        ) from error
+    try:
+        yield world
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def device_name(asked: str, world: World) -> str:
+    """Under torchrun each process takes the GPU of its place on the machine, where GPUs are asked for or found."""
+    if not world.is_alone and (asked == "cuda" or (asked == "auto" and torch.cuda.is_available())):
+        return f"cuda:{world.local_rank}"
+    return asked
+
+
+class SyncedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the pictures of all processes, on any device (Peng et al. 2018); torch's own needs GPUs."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        values = input.float()
+        count = torch.tensor([values.numel() / values.shape[1]], device=values.device)
+        sums = torch.cat([values.sum(dim=(0, 2, 3)), count])
+        sums = _summed(sums)
+        mean, total = sums[:-1] / sums[-1], sums[-1].detach()
+        # Two passes, as one process computes it: E[x^2] - E[x]^2 loses digits where the mean is large.
+        centered = values - mean[:, None, None]
+        variance = _summed((centered**2).sum(dim=(0, 2, 3))) / total
+        with torch.no_grad():
+            momentum = self.momentum or 0.0
+            self.running_mean.lerp_(mean.detach(), momentum)
+            self.running_var.lerp_(variance.detach() * total / (total - 1), momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        normalised = centered * scale[:, None, None] + self.bias[:, None, None]
+        return normalised.to(input.dtype)
+
+
+def _summed(value: Tensor) -> Tensor:
+    """Sum over all processes, with gradient."""
+    return cast(Tensor, collective.all_reduce(value))  # type: ignore[no-untyped-call]
+
+
+def sync_batch_norms(network: nn.Module) -> None:
+    """Give every batch norm the whole batch's statistics; parameters and their names stay."""
+    for module in network.modules():
+        for name, child in list(module.named_children()):
+            if type(child) is nn.BatchNorm2d:
+                synced = SyncedBatchNorm2d(child.num_features, eps=child.eps, momentum=child.momentum)
+                synced.train(child.training)
+                synced._parameters.update(child._parameters)
+                synced._buffers.update(child._buffers)
+                setattr(module, name, synced)
+
+
+def require_shareable(batch: int, pictures: int, world: World) -> None:
+    """Raises: TrainingError if the batch, or the data set, cannot be shared evenly by all processes."""
+    if batch % world.size or (pictures < batch and pictures % world.size):
+        found = f"batch {batch}" if batch % world.size else f"a data set of {pictures} pictures"
+        raise TrainingError(
+            f"{found} cannot be shared evenly by {world.size} processes; change --batch or their number"
+        )
