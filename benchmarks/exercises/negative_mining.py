@@ -29,9 +29,10 @@ from mmpnet.runtime.paths import is_file, replacing
 from mmpnet.train.candidates import InputNormalisation
 from mmpnet.train.device import resolve_device
 from mmpnet.train.mining import hard_negatives
-from mmpnet.train.model import MmpNet, enter_training_mode, load_backbone_weights
+from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.sampling import generator
 from mmpnet.train.step import step, update
+from mmpnet.train.weights import load_weights
 
 VARIANTS = ("random", "hard", "none")
 NEG_RATIO = 2.0
@@ -118,7 +119,7 @@ def start_trainee(variant: str, num_classes: int, weights: str, device: torch.de
     network = MmpNet(
         ANCHORS.num_sizes, ANCHORS.num_aspect_ratios, num_classes=num_classes, box_regression=False, stride=8
     )
-    load_backbone_weights(network, weights)
+    load_weights(network, weights)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     return Trainee(variant, network, optimizer, [])

@@ -1,18 +1,15 @@
 """MmpNet's shapes, the order of its channels, and its backbone weights."""
 
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torchvision.models import mobilenet_v2
 
 from mmpnet.contract.anchors import AnchorSpec
-from mmpnet.contract.errors import CheckpointError
 from mmpnet.train.candidates import CandidateNet
-from mmpnet.train.model import MmpNet, enter_training_mode, load_backbone_weights
+from mmpnet.train.model import MmpNet, enter_training_mode
 
 
 @pytest.mark.parametrize(("stride", "rows", "cols"), [(8, 8, 12), (16, 4, 6)])
@@ -68,37 +65,6 @@ def test_impossible_shapes_are_refused(arguments: tuple[int, int], options: dict
         MmpNet(*arguments, **options)  # type: ignore[arg-type]
 
 
-def test_weights_file_fills_the_backbone(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    state = mobilenet_v2(weights=None).state_dict()
-    torch.save(state, tmp_path / "mobilenet.pth")
-    network = MmpNet(1, 1)
-    load_backbone_weights(network, str(tmp_path / "mobilenet.pth"))
-    for name, tensor in network.features.state_dict().items():
-        torch.testing.assert_close(tensor, state["features." + name])
-
-
-def test_bad_weights_are_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "text.pth").write_text("not a checkpoint")
-    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
-    torch.save([1, 2], tmp_path / "list.pth")
-    for source in ("absent.pth", "text.pth", "other.pth", "list.pth"):
-        with pytest.raises(CheckpointError, match=source) as caught:
-            load_backbone_weights(MmpNet(1, 1), str(tmp_path / source))
-        assert "\n" not in str(caught.value)
-
-
-def test_failed_download_names_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-
-    def offline(*_: object, **__: object) -> None:
-        raise OSError("no network")
-
-    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
-    with pytest.raises(CheckpointError, match="--weights FILE"):
-        load_backbone_weights(MmpNet(1, 1), "imagenet")
-
-
 def test_frozen_blocks_keep_weights_and_statistics() -> None:
     torch.manual_seed(0)
     network = MmpNet(1, 1, width_mult=0.25, channels=8)
@@ -111,6 +77,21 @@ def test_frozen_blocks_keep_weights_and_statistics() -> None:
     for name, tensor in network.features[:4].state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
     assert not torch.equal(network.features[5].state_dict()["conv.0.1.running_mean"], moving)
+
+
+def test_frozen_norms_keep_the_backbones_statistics_but_not_its_weights() -> None:
+    torch.manual_seed(0)
+    network = MmpNet(1, 1, width_mult=0.25, channels=8)
+    enter_training_mode(network, freeze=0, freeze_norms=True)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    network(torch.randn(2, 3, 64, 64)).square().sum().backward()
+    optimizer.step()
+    after = network.state_dict()
+    for name, tensor in after.items():
+        if "running" in name:
+            assert torch.equal(tensor, before[name]) == name.startswith("features."), name
+    assert not torch.equal(after["features.0.0.weight"], before["features.0.0.weight"])
 
 
 class _Probe(nn.Module):

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,7 +12,7 @@ from mmpnet.train.cache import Caching
 from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX, TrainConfig
 from mmpnet.train.loader import Assignment
 from mmpnet.train.losses import BoxLoss, Negatives
-from mmpnet.train.runs import resume_run, start_run, validation_path
+from mmpnet.train.runs import new_folder, resume_run, start_run, validation_path
 
 MAX_WORKERS = 8
 _RESUMABLE_FLAGS = frozenset({"resume", "device", "workers"})
@@ -59,7 +59,8 @@ def train(
     ] = None,
     val: Annotated[Path | None, typer.Option(help="COCO JSON to watch; default: val.json of the folder.")] = None,
     weights: Annotated[
-        str, typer.Option(help="Backbone: `imagenet` (torchvision's download), a state dict FILE, or `none`.")
+        str,
+        typer.Option(help="`imagenet` (torchvision's download), a mobilenet_v2 FILE, a checkpoint of ours, or `none`."),
     ] = "imagenet",
     epochs: Annotated[int, typer.Option(min=1)] = 60,
     batch: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 32,
@@ -75,12 +76,19 @@ def train(
     assignment: Annotated[Assignment, typer.Option(help="Which anchors learn a box.")] = "adaptive",
     box_loss: Annotated[BoxLoss, typer.Option(help="How far a box is from its label.")] = "giou",
     box_weight: Annotated[float, typer.Option(min=0, help="Weight of the box loss.")] = 2.0,
+    anchors: Annotated[
+        Literal["given", "auto"],
+        typer.Option(help="`auto`: as many sizes and ratios as are given, but those that suit the boxes."),
+    ] = "given",
     sizes: Annotated[str, typer.Option(help="Anchor sizes sqrt(w*h) in input px.")] = _joined(DEFAULT_SIZES_PX),
     ratios: Annotated[str, typer.Option(help="Anchor aspect ratios h/w.")] = _joined(DEFAULT_ASPECT_RATIOS),
     stride: Annotated[int, typer.Option(help="Stride of the label grid: 8 or 16.")] = 8,
     channels: Annotated[int, typer.Option(min=1, help="Channels of the top-down path.")] = 96,
     width_mult: Annotated[float, typer.Option(help="Width of the backbone.")] = 1.0,
     freeze: Annotated[int, typer.Option(min=0, help="First backbone blocks (of 18) kept as loaded.")] = 0,
+    freeze_norms: Annotated[
+        bool, typer.Option("--freeze-norms", help="Keep the backbone's batch-norm statistics: for small batches.")
+    ] = False,
     augmentation: Annotated[
         AugmentationName, typer.Option(help="How freely pictures are changed; `light` never mirrors them.")
     ] = "full",
@@ -143,12 +151,14 @@ def train(
             assignment=assignment,
             box_loss=box_loss,
             box_weight=box_weight,
+            anchors=anchors,
             sizes_px=_numbers(sizes, "--sizes"),
             aspect_ratios=_numbers(ratios, "--ratios"),
             stride=stride,
             channels=channels,
             width_mult=width_mult,
             freeze=freeze,
+            freeze_norms=freeze_norms,
             augmentation=augmentation,
             mosaic=mosaic,
             mosaic_until=mosaic_until,
@@ -168,7 +178,7 @@ def train(
             config.validate()
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-        start_run(config, project, name)
+        start_run(config, new_folder(project, name))
 
 
 def main() -> None:

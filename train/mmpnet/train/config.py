@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -78,12 +78,14 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     assignment: Assignment
     box_loss: BoxLoss
     box_weight: float
+    anchors: Literal["given", "auto"]
     sizes_px: tuple[float, ...]
     aspect_ratios: tuple[float, ...]
     stride: int
     channels: int
     width_mult: float
     freeze: int
+    freeze_norms: bool
     augmentation: AugmentationName
     mosaic: float
     mosaic_until: float
@@ -119,9 +121,9 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"ema-decay must be in [0, 1), got {self.ema_decay}")
         if not 0 <= self.freeze <= BACKBONE_BLOCKS:
             raise ValueError(f"freeze must be between 0 and {BACKBONE_BLOCKS} backbone blocks, got {self.freeze}")
-        if self.freeze and self.weights == "none":
+        if (self.freeze or self.freeze_norms) and self.weights == "none":
             raise ValueError(
-                "freeze keeps backbone weights as loaded, but weights is none; give --weights or --freeze 0"
+                "freeze and freeze-norms keep the backbone as loaded, but weights is none; give --weights, or neither"
             )
         if min(self.weight_decay, self.warmup_steps, self.neg_ratio, self.box_weight, self.workers, self.seed) < 0:
             raise ValueError("weight-decay, warmup-steps, neg-ratio, box-weight, workers and seed must not be negative")

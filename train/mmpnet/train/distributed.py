@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn import functional as collective
 
 from mmpnet.contract.errors import TrainingError
 
@@ -45,9 +44,7 @@ class World:
         """Sum over all processes, without gradient."""
         if self.is_alone:
             return value
-        summed = value.detach().clone()
-        torch.distributed.all_reduce(summed)
-        return summed
+        return _all_summed(value)
 
     def any(self, value: bool) -> bool:
         """Whether it holds in any process."""
@@ -98,6 +95,11 @@ def joined_world() -> Iterator[World]:
         torch.distributed.destroy_process_group()
 
 
+def is_first_process() -> bool:
+    """Whether torchrun, if it started this process, started it as the first; known before they have met."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def device_name(asked: str, world: World) -> str:
     """Under torchrun each process takes the GPU of its place on the machine, where GPUs are asked for or found."""
     if not world.is_alone and (asked == "cuda" or (asked == "auto" and torch.cuda.is_available())):
@@ -132,9 +134,28 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         return normalised.to(input.dtype)
 
 
+class _Summed(torch.autograd.Function):
+    """Sum over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        del ctx
+        return _all_summed(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        del ctx
+        return _all_summed(gradient)
+
+
+def _all_summed(value: Tensor) -> Tensor:
+    summed = value.detach().clone()
+    torch.distributed.all_reduce(summed)
+    return summed
+
+
 def _summed(value: Tensor) -> Tensor:
-    """Sum over all processes, with gradient."""
-    return cast(Tensor, collective.all_reduce(value))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Summed.apply(value))
 
 
 def sync_batch_norms(network: nn.Module) -> None:

@@ -127,8 +127,7 @@ class TrainingRun:
             return network
         sync_batch_norms(network)
         where = None if self._device.type == "cpu" else [self._device.index]
-        # The synced batch norms keep the buffers equal.
-        return nn.parallel.DistributedDataParallel(network, device_ids=where, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(network, device_ids=where)
 
     def _sampler(self, state: TrainingState) -> EpochSampler:
         config = self._config
@@ -151,7 +150,7 @@ class TrainingRun:
         loader = training_loader(
             self._pictures, sampler, workers=self._config.workers, pin_memory=self._device.type == "cuda"
         )
-        enter_training_mode(state.network, freeze=self._config.freeze)
+        enter_training_mode(state.network, freeze=self._config.freeze, freeze_norms=self._config.freeze_norms)
         saved_at = time.monotonic()
         for batch in loader if len(sampler) else ():
             if isinstance(batch, DatasetError):

@@ -1,15 +1,11 @@
 """MmpNet: MobileNetV2 features, a light top-down path, and one label grid of class logits and box offsets."""
 
-from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
-
-from mmpnet.contract.errors import CheckpointError
-from mmpnet.runtime.paths import is_file
+from torchvision.models import mobilenet_v2
 
 BACKGROUND_BIAS = 3.0
 """Starts every anchor at 5 % foreground, so that 24,000 background anchors do not flood the first steps."""
@@ -106,64 +102,20 @@ class MmpNet(nn.Module):
         self.predict.bias.data.copy_(bias.flatten())
 
 
-def enter_training_mode(network: MmpNet, *, freeze: int) -> None:
+def enter_training_mode(network: MmpNet, *, freeze: int, freeze_norms: bool = False) -> None:
     """Training mode for all but the first `freeze` backbone blocks, whose weights and batch norms stay as they are.
 
     Those blocks see the largest maps, so freezing a few of them saves much of a step (benchmarks/training.py).
+    freeze_norms keeps the statistics of the whole backbone: those of a small batch would be worse.
     """
     network.train()
+    if freeze_norms:
+        for module in network.features.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
     frozen = network.features[:freeze]
     frozen.eval()
     frozen.requires_grad_(requires_grad=False)
-
-
-def load_backbone_weights(network: MmpNet, source: str) -> None:
-    """Fill the backbone from `none`, `imagenet` (torchvision's own download) or a mobilenet_v2 state dict file.
-
-    Raises: CheckpointError if the file is missing, unreadable or of another network, or the download fails.
-    """
-    if source == "none":
-        return
-    state = _downloaded_imagenet_state() if source == "imagenet" else _state_from_file(Path(source))
-    backbone = {
-        name.removeprefix("features."): tensor
-        for name, tensor in state.items()
-        if name.startswith("features.") and not name.startswith(f"features.{BACKBONE_BLOCKS}.")
-    }
-    try:
-        network.features.load_state_dict(backbone, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{source}: not a torchvision mobilenet_v2 state dict of this width "
-            f"({_first_line(error)}); expected keys like features.0.0.weight"
-        ) from error
-
-
-def _state_from_file(path: Path) -> dict[str, Tensor]:
-    if not is_file(path):
-        raise CheckpointError(f"{path}: no such weights file; give a mobilenet_v2 state dict, `imagenet` or `none`")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path}: torch cannot read it as a state dict ({_first_line(error)})") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(state).__name__}")
-    return cast(dict[str, Tensor], state)
-
-
-def _downloaded_imagenet_state() -> dict[str, Tensor]:
-    try:
-        state = MobileNet_V2_Weights.IMAGENET1K_V2.get_state_dict(progress=True)
-    except (OSError, RuntimeError) as error:  # no network, or a file that does not match its hash
-        raise CheckpointError(
-            f"torchvision could not download its ImageNet weights ({_first_line(error)}); "
-            "give --weights FILE with a mobilenet_v2 state dict, or --weights none"
-        ) from error
-    return cast(dict[str, Tensor], dict(state))
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
 
 
 def _lateral(in_channels: int, channels: int) -> nn.Sequential:

@@ -11,15 +11,17 @@ import msgspec
 from rich.console import Console
 from rich.progress import track
 
+from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.runtime.command import people
 from mmpnet.runtime.dataset import Dataset, read_coco, resolve_split
 from mmpnet.runtime.evaluate import require_measurable
 from mmpnet.runtime.paths import is_file, is_folder
+from mmpnet.train.anchor_report import coverage, coverage_table, input_boxes, suggested_anchors
 from mmpnet.train.cache import CachedPictures, StoredPictures, fits
 from mmpnet.train.checkpoint import Provenance, load_checkpoint, sha256_of
 from mmpnet.train.config import ModelConfig, TrainConfig
-from mmpnet.train.distributed import World, device_name, joined_world
+from mmpnet.train.distributed import World, device_name, is_first_process, joined_world
 from mmpnet.train.loop import TrainingRun
 from mmpnet.train.pseudo_labels import (
     ask_teacher,
@@ -36,19 +38,20 @@ from mmpnet.train.teacher import open_teacher
 TEACHER = "teacher.json"
 
 
-def start_run(config: TrainConfig, project: Path, name: str | None = None) -> None:
-    """Train from the first epoch, in PROJECT/NAME; under torchrun, as one of several processes.
+def start_run(config: TrainConfig, folder: Path) -> None:
+    """Train from the first epoch; under torchrun, as one of several processes, in the first one's folder.
 
     Raises: an MmpnetError child for bad data, weights, device, teacher or folder, before the first step.
     """
     with joined_world() as world:
-        folder = world.from_first(new_folder(project, name) if world.is_first else project)
+        folder = world.from_first(folder)
         config = msgspec.structs.replace(config, device=device_name(config.device, world))
         train, val = read_data(config, _console(world))
+        config = _with_anchors(config, train, _console(world))
         model = config.model(train.class_names)
         _check_measurable(val, model)
         teacher = None if config.teacher is None else open_teacher(Path(config.teacher), model.class_names)
-        state = start_state(config, model)
+        state = start_state(config, model, say=_console(world).print)
         report = _report(folder, config, model, train, val, world)
         report.start(first_epoch=0)
         if teacher is not None and config.teacher is not None and world.is_first:
@@ -90,6 +93,20 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
         _console(world).print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
         world.wait()
         _execute(config, train, val, report, state, world)
+
+
+def _with_anchors(config: TrainConfig, train: Dataset, console: Console) -> TrainConfig:
+    """The anchors to learn with, those the data suggest where that was asked for; people see how well they cover it."""
+    boxes = input_boxes(train.pictures, config.model(train.class_names).letterbox)
+    given = AnchorSpec(config.sizes_px, config.aspect_ratios, config.stride)
+    chosen = given
+    if config.anchors == "auto":
+        chosen = suggested_anchors(
+            boxes, num_sizes=given.num_sizes, num_aspect_ratios=given.num_aspect_ratios, stride=given.stride
+        )
+        console.print(f"anchors from the data: sizes {chosen.sizes_px} px, aspect ratios {chosen.aspect_ratios}")
+    console.print(coverage_table("anchors on these boxes", coverage(boxes, chosen, config.imgsz)))
+    return msgspec.structs.replace(config, sizes_px=chosen.sizes_px, aspect_ratios=chosen.aspect_ratios)
 
 
 def _console(world: World) -> Console:
@@ -155,8 +172,12 @@ def _stored(config: TrainConfig, train: Dataset, folder: Path, world: World) -> 
 def new_folder(project: Path, name: str | None) -> Path:
     """PROJECT/NAME, which must not hold a run yet; without a name the first free of train, train2, ...
 
+    Of several processes the first one chooses; what the others get here is not used.
+
     Raises: OutputError if the named folder exists.
     """
+    if not is_first_process():
+        return project
     if name is None:
         number = 1
         while (folder := project / f"train{number if number > 1 else ''}").exists():

@@ -1,5 +1,6 @@
 """All that changes while training, and how it starts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,8 +9,9 @@ from torch import Tensor
 from mmpnet.train.checkpoint import Progress
 from mmpnet.train.config import ModelConfig, TrainConfig
 from mmpnet.train.device import resolve_device
-from mmpnet.train.model import MmpNet, enter_training_mode, load_backbone_weights
+from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.optim import WeightAverage, build_optimizer
+from mmpnet.train.weights import load_weights
 
 
 @dataclass(slots=True)
@@ -42,17 +44,17 @@ class TrainingState:
         self.loss_sums = progress.loss_sums
 
 
-def start_state(config: TrainConfig, model: ModelConfig) -> TrainingState:
-    """A seeded network with its backbone weights, on the run's device.
+def start_state(config: TrainConfig, model: ModelConfig, *, say: Callable[[str], object] = str) -> TrainingState:
+    """A seeded network with the weights it starts from, on the run's device; `say` hears which.
 
     Raises: CheckpointError for bad weights, DeviceError for an absent device.
     """
     device = resolve_device(config.device)
     torch.manual_seed(config.seed)
     network = model.build()
-    load_backbone_weights(network, config.weights)
+    say(load_weights(network, config.weights))
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    enter_training_mode(network, freeze=config.freeze)
+    enter_training_mode(network, freeze=config.freeze, freeze_norms=config.freeze_norms)
     return TrainingState(
         network=network,
         average=WeightAverage(network, config.ema_decay),

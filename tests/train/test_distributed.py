@@ -1,0 +1,136 @@
+"""Two processes with half a batch each learn what one learns with the whole batch."""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from torch import nn
+
+from mmpnet.contract.errors import TrainingError
+from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.train.config import TrainConfig
+from mmpnet.train.distributed import SyncedBatchNorm2d, World, device_name, require_shareable, sync_batch_norms
+from mmpnet.train.losses import Negatives
+from mmpnet.train.runs import start_run
+
+RUN = """
+import sys, msgspec, torch
+from pathlib import Path
+from mmpnet.train.config import TrainConfig
+from mmpnet.train.runs import start_run, resume_run
+torch.set_num_threads(1)
+if sys.argv[1] == "resume":
+    resume_run(Path(sys.argv[2]))
+else:
+    start_run(msgspec.json.decode(sys.argv[1], type=TrainConfig), Path(sys.argv[2]))
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def two_processes(*arguments: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """What torchrun does, without its rendezvous: the environment of two processes on this machine."""
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", RUN, *arguments],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def outputs(processes: list[subprocess.Popen[str]]) -> list[str]:
+    return [process.communicate(timeout=300)[0] for process in processes]
+
+
+def losses(folder: Path) -> list[tuple[float, float]]:
+    with (folder / "results.csv").open(newline="") as file:
+        return [(float(row["classification_loss"]), float(row["box_loss"])) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("negatives", ["quality", "random"])
+def test_the_loss_curve_is_that_of_one_process(
+    tiny_train_config: TrainConfig, tmp_path: Path, negatives: Negatives
+) -> None:
+    config = msgspec.structs.replace(tiny_train_config, negatives=negatives, epochs=3, eval_every=3, cache="on")
+    start_run(config, tmp_path / "one")
+    with two_processes(msgspec.json.encode(config).decode(), str(tmp_path / "two")) as processes:
+        said = outputs(processes)
+        assert [process.returncode for process in processes] == [0, 0], said
+    assert "epoch 3/3" in said[0]
+    assert said[1] == "", "one process talks"
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert one[0][0] > one[-1][0], "there is something to compare: it learns"
+    for alone, together in zip(one, two, strict=True):
+        # Sums in another order: a few millionths per step, which training then amplifies.
+        assert together == pytest.approx(alone, rel=1e-2)
+    assert two[0] == pytest.approx(one[0], rel=1e-3)
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == sorted(p.name for p in (tmp_path / "two").iterdir())
+
+
+def test_both_stop_when_one_is_asked_and_go_on_together(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(tiny_train_config, epochs=300, eval_every=300, val=None)
+    with two_processes(msgspec.json.encode(config).decode(), str(tmp_path / "run")) as processes:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "run" / "results.csv").exists() or not losses(tmp_path / "run"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        processes[1].send_signal(signal.SIGTERM)
+        said = outputs(processes)
+        assert all(process.returncode != 0 for process in processes)
+    assert all("InterruptedRunError" in text for text in said), said
+    progress = load_checkpoint(tmp_path / "run" / "last.pth").progress
+    assert progress is not None
+    assert 0 < progress.epoch < 300
+
+
+def test_synced_batch_norm_alone_is_batch_norm() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4)))
+    names = [name for name, _ in plain.state_dict().items()]
+    sync_batch_norms(plain)
+    assert isinstance(plain[1], SyncedBatchNorm2d)
+    assert [name for name, _ in plain.state_dict().items()] == names
+    plain.eval()
+    assert plain(torch.randn(2, 3, 8, 8)).shape == (2, 4, 6, 6)
+
+
+def test_a_batch_that_cannot_be_shared_is_one_line() -> None:
+    with pytest.raises(TrainingError, match="batch 6 cannot be shared evenly by 4 processes"):
+        require_shareable(6, 100, World(size=4))
+    with pytest.raises(TrainingError, match="data set of 7 pictures"):
+        require_shareable(8, 7, World(size=2))
+    require_shareable(8, 100, World(size=2))
+
+
+def test_each_process_takes_the_gpu_of_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_name("auto", World(rank=5, size=8, local_rank=1, machine=1)) == "cuda:1"
+    assert device_name("cuda", World(rank=5, size=8, local_rank=1, machine=1)) == "cuda:1"
+    assert device_name("cpu", World(rank=5, size=8, local_rank=1, machine=1)) == "cpu"
+    assert device_name("auto", World()) == "auto"

@@ -1,0 +1,95 @@
+"""Weights to start from: an ImageNet backbone, or a whole network that mmp-train has trained before."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torchvision.models import MobileNet_V2_Weights
+
+from mmpnet.contract.errors import CheckpointError
+from mmpnet.runtime.paths import is_file
+from mmpnet.train.checkpoint import FORMAT
+from mmpnet.train.model import BACKBONE_BLOCKS, MmpNet
+
+
+def load_weights(network: MmpNet, source: str) -> str:
+    """Fill the network from `none`, `imagenet` (torchvision's own download), a mobilenet_v2 state dict file, or a
+    checkpoint of mmp-train; says what was loaded.
+
+    From a checkpoint everything is taken, but for a last layer that predicts other classes or anchors.
+
+    Raises: CheckpointError if the file is missing, unreadable or of another network, or the download fails.
+    """
+    if source == "none":
+        return "all weights start at random"
+    if source == "imagenet":
+        return _fill_backbone(network, _downloaded_imagenet_state(), source)
+    content = _content(Path(source))
+    if content.get("format") == FORMAT:
+        return _fill_network(network, content.get("ema"), source)
+    return _fill_backbone(network, content, source)
+
+
+def _fill_backbone(network: MmpNet, state: dict[str, Any], source: str) -> str:
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{source}: holds other things than tensors; expected a mobilenet_v2 state dict")
+    backbone = {
+        name.removeprefix("features."): tensor
+        for name, tensor in state.items()
+        if name.startswith("features.") and not name.startswith(f"features.{BACKBONE_BLOCKS}.")
+    }
+    try:
+        network.features.load_state_dict(backbone, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{source}: not a torchvision mobilenet_v2 state dict of this width "
+            f"({_first_line(error)}); expected keys like features.0.0.weight"
+        ) from error
+    return f"backbone from {source}; the rest starts at random"
+
+
+def _fill_network(network: MmpNet, state: Any, source: str) -> str:
+    own = network.state_dict()
+    if not isinstance(state, dict) or state.keys() != own.keys():
+        raise CheckpointError(
+            f"{source}: a checkpoint of another architecture; give the same --stride as it was trained"
+        )
+    other = [name for name, tensor in state.items() if tensor.shape != own[name].shape]
+    if any(not name.startswith("predict.") for name in other):
+        name = next(name for name in other if not name.startswith("predict."))
+        raise CheckpointError(
+            f"{source}: a checkpoint of another architecture ({name} is {tuple(state[name].shape)}, here "
+            f"{tuple(own[name].shape)}); give the --channels and --width-mult it was trained with"
+        )
+    network.load_state_dict({**state, **{name: own[name] for name in other}})
+    return f"weights from {source}" + ("; the last layer starts at random: other classes or anchors" if other else "")
+
+
+def _content(path: Path) -> dict[str, Any]:
+    if not is_file(path):
+        raise CheckpointError(
+            f"{path}: no such weights file; give a mobilenet_v2 state dict, a checkpoint, `imagenet` or `none`"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path}: torch cannot read it as weights ({_first_line(error)})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(content).__name__}")
+    return cast(dict[str, Any], content)
+
+
+def _downloaded_imagenet_state() -> dict[str, Tensor]:
+    try:
+        state = MobileNet_V2_Weights.IMAGENET1K_V2.get_state_dict(progress=True)
+    except (OSError, RuntimeError) as error:  # no network, or a file that does not match its hash
+        raise CheckpointError(
+            f"torchvision could not download its ImageNet weights ({_first_line(error)}); "
+            "give --weights FILE with a mobilenet_v2 state dict, or --weights none"
+        ) from error
+    return cast(dict[str, Tensor], dict(state))
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
