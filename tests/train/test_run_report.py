@@ -20,7 +20,7 @@ from mmpnet.train.subject import checkpoint_subject
 def run(tiny_train_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of 2 epochs. Read only."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    start_run(tiny_train_config, folder.parent, folder.name)
+    start_run(tiny_train_config, folder)
     return folder
 
 
@@ -36,7 +36,7 @@ def test_a_run_ends_with_a_report_of_its_best_checkpoint(run: Path) -> None:
 
 
 def test_without_a_validation_set_the_report_holds_the_losses(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    start_run(msgspec.structs.replace(tiny_train_config, val=None, epochs=1), tmp_path, "run")
+    start_run(msgspec.structs.replace(tiny_train_config, val=None, epochs=1), tmp_path / "run")
     html = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "no validation set" in html
     assert "loss over epochs" in html
@@ -51,7 +51,7 @@ def test_a_report_that_fails_says_that_the_run_is_complete(
 
     monkeypatch.setattr("mmpnet.train.run_report.write_report", full)
     with pytest.raises(OutputError, match=r"the run is complete, .*best\.pth is written.*No space left") as caught:
-        start_run(tiny_train_config, tmp_path, "run")
+        start_run(tiny_train_config, tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert load_checkpoint(tmp_path / "run" / "best.pth").provenance.epochs_done >= 1
     assert load_checkpoint(tmp_path / "run" / "last.pth").provenance.epochs_done == tiny_train_config.epochs
