@@ -100,7 +100,8 @@ def tiny_train_config(dataset_folder: Path, tiny_model_config: ModelConfig) -> T
     """A run of 2 epochs on the synthetic data set, float32 on the CPU, no workers."""
     return TrainConfig(
         data=(str(dataset_folder),),
-        val=str(dataset_folder / "val.json"),
+        val=(str(dataset_folder / "val.json"),),
+        classes=(),
         weights="none",
         epochs=2,
         batch=4,

@@ -13,7 +13,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections, Thresholds, select_detections
 from mmpnet.contract.preprocess import Letterbox
 from mmpnet.runtime.command import people
-from mmpnet.runtime.dataset import Picture
+from mmpnet.runtime.datasets.types import Picture
 from mmpnet.runtime.evaluate import QUASI_IOU_CONF, Detect
 from mmpnet.train.candidates import InputNormalisation
 from mmpnet.train.device import has_fast_bfloat16

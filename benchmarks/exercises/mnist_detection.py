@@ -21,7 +21,7 @@ from mnist_pictures import write_split
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.dataset import read_coco
+from mmpnet.runtime.datasets.coco import read_coco
 from mmpnet.runtime.draw import draw_detections
 from mmpnet.runtime.paths import is_file
 from mmpnet.runtime.pictures import write_picture

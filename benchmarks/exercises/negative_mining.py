@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from mmpnet.contract.errors import CheckpointError, TrainingError
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.dataset import Dataset, read_coco, resolve_split
+from mmpnet.runtime.datasets.recognise import open_dataset
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.evaluate import evaluate
 from mmpnet.runtime.paths import is_file, replacing
 from mmpnet.train.candidates import InputNormalisation
@@ -84,7 +85,7 @@ def negative_mining(
     with exit_on_error():
         chosen = _checked_variants(variants)
         where = resolve_device(device)
-        train, val = (_limited(read_coco(resolve_split(data, split)), limit) for split in ("train", "val"))
+        train, val = (_limited(open_dataset(data, split), limit) for split in ("train", "val"))
         settings = {
             "train_sha256": train.sha256,
             "train_images": len(train.pictures),

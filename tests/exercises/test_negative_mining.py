@@ -14,7 +14,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from mmpnet.contract.boxes import pairwise_iou
-from mmpnet.runtime.dataset import read_coco
+from mmpnet.runtime.datasets.coco import read_coco
 from mmpnet.train.mining import get_random_sampling_mask, hard_negatives
 from mmpnet.train.model import MmpNet
 from mmpnet.train.targets import assign_by_iou

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mmpnet.contract.detections import Thresholds
-from mmpnet.runtime.dataset import read_coco
+from mmpnet.runtime.datasets.coco import read_coco
 from mmpnet.runtime.detector import Detector
 from mmpnet.train.checkpoint import load_checkpoint
 from mmpnet.train.detector import torch_detector

@@ -20,7 +20,8 @@ from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DatasetError, MissingExtraError
 from mmpnet.runtime.coco_metrics import COCO_NUMBERS
-from mmpnet.runtime.dataset import Dataset, read_coco
+from mmpnet.runtime.datasets.coco import read_coco
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.evaluate import evaluate, quasi_iou
 
 CATEGORY_IDS = {"person": 90, "dog": 3}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mmpnet.contract.detections import Detections
 from mmpnet.runtime.coco_metrics import accumulated, coco_results, twelve_numbers
 from mmpnet.runtime.curves import RECALL_GRID, precision_recall, voc07_ap, voc_ap
-from mmpnet.runtime.dataset import Dataset, Picture
+from mmpnet.runtime.datasets.types import Dataset, Picture
 from mmpnet.runtime.matching import NO_LABEL, Ranking, match_coco, match_voc, rankings
 
 CLASSES = ("background", "person", "dog")
@@ -121,7 +121,7 @@ def test_voc_is_what_its_rules_say(scene: list[tuple[list[Label], list[Answer]]]
 def test_coco_matching_is_that_of_pycocotools(scene: list[tuple[list[Label], list[Answer]]]) -> None:
     pictures = [picture_of(labelled) for labelled, _ in scene]
     found = [detections_of(answered) for _, answered in scene]
-    dataset = Dataset(Path("nowhere.json"), CLASSES, tuple(pictures), "")
+    dataset = Dataset(Path("nowhere.json"), "nowhere", CLASSES, tuple(pictures), "")
     results = [entry for image_id, one in enumerate(found, start=1) for entry in coco_results(image_id, one)]
     with contextlib.redirect_stdout(io.StringIO()):
         expected = twelve_numbers(accumulated(dataset, [1, 2], results))

@@ -10,7 +10,7 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
-from mmpnet.runtime.dataset import Dataset, Picture
+from mmpnet.runtime.datasets.types import Dataset, Picture
 from mmpnet.runtime.evaluate import Evaluation, evaluate
 from mmpnet.runtime.mistakes import PER_PICTURE, find_mistakes
 from mmpnet.runtime.report_input import Measured
@@ -41,7 +41,7 @@ def dataset_of(folder: Path, labelled: list[Boxes], *, class_id: int = 1) -> Dat
         pictures.append(
             Picture(path, IMAGE_HW, xyxy, ids, areas, np.zeros(len(boxes), np.bool_), np.ones(len(boxes), np.float32))
         )
-    return Dataset(folder / "val.json", NAMES, tuple(pictures), "f" * 64)
+    return Dataset(folder / "val.json", "grey", NAMES, tuple(pictures), "f" * 64)
 
 
 def evaluation_of(dataset: Dataset, found: list[list[tuple[tuple[float, float, float, float], float]]]) -> Evaluation:

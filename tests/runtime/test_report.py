@@ -12,7 +12,8 @@ import pytest
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MissingExtraError, OutputError
 from mmpnet.runtime.curves import mean_confidence_curve, precision_recall
-from mmpnet.runtime.dataset import Dataset, Picture, read_coco
+from mmpnet.runtime.datasets.coco import read_coco
+from mmpnet.runtime.datasets.types import Dataset, Picture
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.evaluate import evaluate
 from mmpnet.runtime.extras import require_packages
@@ -158,7 +159,7 @@ def test_several_classes_have_a_table(dataset_folder: Path) -> None:
         Picture(p.path, p.image_hw, p.boxes_xyxy, p.class_ids + (index % 2), p.areas_px2, p.crowd, p.scores)
         for index, p in enumerate(plain.pictures)
     )
-    dataset = Dataset(plain.path, ("background", "person", "dog", "cat"), pictures, plain.sha256)
+    dataset = Dataset(plain.path, plain.name, ("background", "person", "dog", "cat"), pictures, plain.sha256)
     answers = {picture.read().tobytes(): picture for picture in pictures}
 
     def detect(frame_bgr: np.ndarray) -> Detections:  # type: ignore[type-arg]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import DatasetError, TrainingError
-from mmpnet.runtime.dataset import Dataset, read_coco
+from mmpnet.runtime.datasets.coco import read_coco
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.train import cache as cache_module
 from mmpnet.train.cache import CachedPictures, StoredPictures, fits
 

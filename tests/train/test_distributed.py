@@ -94,7 +94,7 @@ def test_the_loss_curve_is_that_of_one_process(
 
 
 def test_both_stop_when_one_is_asked_and_go_on_together(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    config = msgspec.structs.replace(tiny_train_config, epochs=300, eval_every=300, val=None)
+    config = msgspec.structs.replace(tiny_train_config, epochs=300, eval_every=300, val=())
     with two_processes(msgspec.json.encode(config).decode(), str(tmp_path / "run")) as processes:
         deadline = time.monotonic() + 100
         while not (tmp_path / "run" / "results.csv").exists() or not losses(tmp_path / "run"):

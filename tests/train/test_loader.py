@@ -9,7 +9,8 @@ import torch
 
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.preprocess import Letterbox
-from mmpnet.runtime.dataset import Dataset, read_coco
+from mmpnet.runtime.datasets.coco import read_coco
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.train.augment import AUGMENTATIONS, AugmentationName
 from mmpnet.train.cache import StoredPictures
 from mmpnet.train.config import ModelConfig

@@ -145,7 +145,7 @@ def test_a_damaged_picture_ends_the_run_with_its_own_line(
     path = make_coco(tmp_path / "data" / "train.json", count=4, seed=5)
     damaged = tmp_path / "data" / "images" / "train_002.png"
     damaged.write_bytes(damaged.read_bytes()[:500])
-    config = msgspec.structs.replace(tiny_train_config, data=(str(path),), val=None, workers=workers)
+    config = msgspec.structs.replace(tiny_train_config, data=(str(path),), val=(), workers=workers)
     with pytest.raises(DatasetError, match=r"train_002\.png: the picture is cut short") as caught:
         start_run(config, tmp_path / "run")
     assert "\n" not in str(caught.value)
@@ -157,11 +157,11 @@ def test_a_validation_set_that_cannot_be_measured_is_found_before_the_first_step
     path = make_coco(tmp_path / "val" / "val.json", count=4, seed=5)
     path.write_text(path.read_text().replace('"person"', '"dog"'))
     with pytest.raises(DatasetError, match="at least one must be shared"):
-        start_run(msgspec.structs.replace(tiny_train_config, val=str(path)), tmp_path / "run")
+        start_run(msgspec.structs.replace(tiny_train_config, val=(str(path),)), tmp_path / "run")
     content = json.loads(make_coco(path, count=4, seed=5).read_text())
     path.write_text(json.dumps({**content, "annotations": []}))
     with pytest.raises(DatasetError, match="nothing to measure"):
-        start_run(msgspec.structs.replace(tiny_train_config, val=str(path)), tmp_path / "run")
+        start_run(msgspec.structs.replace(tiny_train_config, val=(str(path),)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -193,7 +193,7 @@ def test_it_learns_to_find_bright_rectangles(tiny_train_config: TrainConfig, tmp
 
 
 def test_without_a_validation_set_the_last_is_the_best(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    start_run(msgspec.structs.replace(tiny_train_config, val=None), tmp_path / "run")
+    start_run(msgspec.structs.replace(tiny_train_config, val=()), tmp_path / "run")
     last, best = (load_checkpoint(tmp_path / "run" / name) for name in ("last.pth", "best.pth"))
     assert all(torch.equal(tensor, best.ema[name]) for name, tensor in last.ema.items())
 
@@ -216,7 +216,7 @@ def test_changed_data_cannot_be_resumed(
     tiny_train_config: TrainConfig, tmp_path: Path, make_coco: Callable[..., Path]
 ) -> None:
     make_coco(tmp_path / "data" / "train.json", count=8, seed=5)
-    config = msgspec.structs.replace(tiny_train_config, data=(str(tmp_path / "data"),), val=None)
+    config = msgspec.structs.replace(tiny_train_config, data=(str(tmp_path / "data"),), val=())
     with pytest.MonkeyPatch.context() as monkeypatch:
         stop_after(monkeypatch, 1)
         with pytest.raises(InterruptedRunError):

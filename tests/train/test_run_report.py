@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import OutputError
-from mmpnet.runtime.dataset import read_coco
+from mmpnet.runtime.datasets.coco import read_coco
 from mmpnet.train.checkpoint import load_checkpoint
 from mmpnet.train.config import TrainConfig
 from mmpnet.train.run_report import read_history, write_run_report
@@ -36,7 +36,7 @@ def test_a_run_ends_with_a_report_of_its_best_checkpoint(run: Path) -> None:
 
 
 def test_without_a_validation_set_the_report_holds_the_losses(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    start_run(msgspec.structs.replace(tiny_train_config, val=None, epochs=1), tmp_path / "run")
+    start_run(msgspec.structs.replace(tiny_train_config, val=(), epochs=1), tmp_path / "run")
     html = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "no validation set" in html
     assert "loss over epochs" in html
@@ -73,11 +73,13 @@ def test_epochs_that_were_not_measured_are_gaps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "epoch,box_loss\n1,much\n", "a,b\n1,2\n"])
-def test_a_table_that_is_none_is_one_line_of_the_report(run: Path, tmp_path: Path, content: str | None) -> None:
+def test_a_table_that_is_none_is_one_line_of_the_report(
+    run: Path, dataset_folder: Path, tmp_path: Path, content: str | None
+) -> None:
     (tmp_path / "best.pth").write_bytes((run / "best.pth").read_bytes())
     if content is not None:
         (tmp_path / "results.csv").write_text(content)
-    val = read_coco(Path(load_checkpoint(run / "best.pth").train.val or ""))
+    val = read_coco(dataset_folder / "val.json")
     with pytest.raises(OutputError, match=r"results\.csv: is not the table of a run's epochs"):
         write_run_report(tmp_path, val, device="cpu")
     assert not (tmp_path / "report.html").exists()

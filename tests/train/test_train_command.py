@@ -197,3 +197,72 @@ def test_val_refuses_what_is_no_model(dataset_folder: Path, model: str, code: in
     assert found == code
     assert message in stderr
     assert "Traceback" not in stderr
+
+
+def write_yolo(folder: Path, coco: Path) -> Path:
+    """The synthetic COCO data again, as YOLO with the classes `dog` (no box) and `people`."""
+    content = json.loads(coco.read_text())
+    (folder / "labels").mkdir(parents=True)
+    (folder / "images").symlink_to(coco.parent / "images")
+    for image in content["images"]:
+        rows = []
+        for annotation in content["annotations"]:
+            if annotation["image_id"] == image["id"]:
+                x, y, w, h = annotation["bbox"]
+                wide, high = image["width"], image["height"]
+                rows.append(f"1 {(x + w / 2) / wide} {(y + h / 2) / high} {w / wide} {h / high}\n")
+        (folder / "labels" / image["file_name"]).with_suffix(".txt").write_text("".join(rows))
+    (folder / "list.txt").write_text("".join(f"images/{image['file_name']}\n" for image in content["images"]))
+    (folder / "data.yaml").write_text("train: list.txt\nval: list.txt\nnames: [dog, people]\n")
+    return folder
+
+
+def test_val_reads_other_formats_mixes_them_and_renames_classes(
+    dataset_folder: Path, tmp_path: Path, tiny_onnx: Path
+) -> None:
+    yolo = write_yolo(tmp_path / "yolo", dataset_folder / "val.json")
+
+    def measure(*arguments: str) -> dict[str, float]:
+        code, stdout, stderr = run(val_app, str(tiny_onnx), *arguments, "--threads", "1", "--json")
+        assert code == 0, stderr
+        numbers: dict[str, float] = json.loads(stdout)
+        return numbers
+
+    expected = measure("--data", str(dataset_folder))
+    assert measure("--data", str(yolo), "--classes", "person=people") == pytest.approx(expected)
+    assert measure("--data", str(dataset_folder), "--split", "train")["n_images"] == 16
+    both = measure("--data", str(yolo), "--data", str(dataset_folder), "--classes", "person=person,people")
+    assert both["n_images"] == 2 * expected["n_images"]
+    assert both["n_boxes"] == 2 * expected["n_boxes"]
+    assert both["AP50"] == pytest.approx(expected["AP50"], abs=0.02), "the same pictures twice"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--classes", "cat"], 1, "has no class 'cat'; it has person"),
+        (["--classes", "person=person,person"], 2, "is there twice"),
+        (["--split", "test"], 1, "has no test"),
+        (["--split", "training"], 2, "--split"),
+        (["--data", "absent"], 1, "absent: no such file or folder"),
+    ],
+)
+def test_val_refuses_data_it_cannot_choose(
+    dataset_folder: Path, tiny_onnx: Path, arguments: list[str], code: int, message: str
+) -> None:
+    found, _, stderr = run(val_app, str(tiny_onnx), "--data", str(dataset_folder), *arguments)
+    assert found == code
+    assert message in (error_line(stderr) if code == 1 else stderr)
+    assert "Traceback" not in stderr
+
+
+def test_training_watches_the_val_split_that_the_data_set_has(dataset_folder: Path, tmp_path: Path) -> None:
+    yolo = write_yolo(tmp_path / "yolo", dataset_folder / "train.json")
+    arguments = ["--data", str(yolo), *COMMON, "--epochs", "1", "--project", str(tmp_path)]
+    code, _, stderr = run(train_app, *arguments, "--name", "split")
+    assert code == 0, stderr
+    assert "yolo/train: 16 pictures" in stderr
+    assert "yolo/val: 16 pictures" in stderr
+    code, _, stderr = run(train_app, "--data", str(dataset_folder / "train.json"), *arguments[2:], "--name", "file")
+    assert code == 0, stderr
+    assert "no validation set" in stderr

@@ -12,7 +12,7 @@ from mmpnet.contract.preprocess import Letterbox
 from mmpnet.export.describe import ExportOptions, describe
 from mmpnet.export.graph import export_graph
 from mmpnet.export.verify import compare, synthetic_pictures
-from mmpnet.runtime.dataset import read_coco
+from mmpnet.runtime.datasets.recognise import open_dataset
 from mmpnet.runtime.paths import replacing
 from mmpnet.runtime.session import open_session
 from mmpnet.train.candidates import CandidateNet
@@ -49,10 +49,10 @@ def export_file(checkpoint_path: Path, out: Path, options: ExportOptions) -> Mod
 
 def _validation_pictures(checkpoint: Checkpoint, letterbox: Letterbox) -> list[UInt8Array]:
     """The first pictures of the run's validation set, where it is still there."""
-    if checkpoint.train.val is None:
+    if not checkpoint.train.val:
         return []
     try:
-        pictures = read_coco(Path(checkpoint.train.val)).pictures[:REAL_PICTURES]
+        pictures = open_dataset(Path(checkpoint.train.val[0]), "val").pictures[:REAL_PICTURES]
         return [letterbox.apply(picture.read())[0] for picture in pictures]
     except DatasetError:
         # A checkpoint may be exported where its data is not; the summary counts the pictures that were compared.

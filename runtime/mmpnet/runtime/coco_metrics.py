@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 from mmpnet.contract.detections import Detections
-from mmpnet.runtime.dataset import Dataset
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.extras import require_packages
 
 COCO_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import NoReturn
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError
+from mmpnet.runtime.datasets.classes import parse_classes
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -82,6 +83,18 @@ def checked_thresholds(conf: float, iou: float, max_det: int) -> Thresholds:
         return Thresholds(conf=conf, iou=iou, max_det=max_det)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def checked_classes(classes: Sequence[str] | None) -> tuple[str, ...]:
+    """`--classes` as `select_classes` takes them; empty where none are given.
+
+    Raises: typer.BadParameter where they are none, such as one that is there twice.
+    """
+    try:
+        parse_classes(classes or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return tuple(classes or ())
 
 
 def _print_error(message: str) -> None:

@@ -10,7 +10,7 @@ from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import DatasetError
 from mmpnet.runtime.coco_metrics import accumulated, coco_results, require_pycocotools, twelve_numbers
 from mmpnet.runtime.curves import mean_ap, mean_confidence_curve, voc07_ap, voc_ap
-from mmpnet.runtime.dataset import Dataset, Picture
+from mmpnet.runtime.datasets.types import Dataset, Picture
 from mmpnet.runtime.matching import Ranking, match_coco, match_voc, rankings
 
 EVALUATION_THRESHOLDS = Thresholds(conf=0.001, iou=0.5, max_det=100)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray
 from mmpnet.contract.boxes import EPSILON_PX2, area, pairwise_iou, pairwise_overlap
 from mmpnet.contract.detections import Detections
-from mmpnet.runtime.dataset import Picture
+from mmpnet.runtime.datasets.types import Picture
 
 NO_LABEL = -1
 

@@ -10,7 +10,7 @@ import numpy as np
 from mmpnet.contract.arrays import FloatArray
 from mmpnet.contract.boxes import area, pairwise_iou
 from mmpnet.contract.detections import Detections
-from mmpnet.runtime.dataset import Dataset, Picture
+from mmpnet.runtime.datasets.types import Dataset, Picture
 from mmpnet.runtime.evaluate import MATCH_IOU, Evaluation
 from mmpnet.runtime.matching import Matches, match_coco
 

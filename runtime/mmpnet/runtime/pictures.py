@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MmpnetError, OutputError, SourceError
@@ -22,6 +24,24 @@ def read_picture(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8
 
     Raises: `error` if the file is missing, not a picture, or cut short (OpenCV would fill the rest with grey).
     """
+    return np.asarray(_decoded(path, cv2.IMREAD_COLOR, error), np.uint8)
+
+
+def read_mask(path: Path, *, error: type[MmpnetError] = SourceError) -> NDArray[np.int64]:
+    """What each pixel belongs to (H, W), 0 = nothing: the values of a grey picture, the colours of another as numbers.
+
+    Raises: `error` as `read_picture`, and if the picture has other than one or three channels of bytes.
+    """
+    values = _decoded(path, cv2.IMREAD_UNCHANGED, error)
+    if values.dtype != np.uint8 or (values.ndim == 3 and values.shape[2] != 3):
+        raise error(f"{path}: is {values.dtype} of shape {values.shape}; expected a mask of 8 bits, grey or of colours")
+    if values.ndim == 2:
+        return values.astype(np.int64)
+    numbers: NDArray[np.int64] = values.astype(np.int64) @ np.array([1, 1 << 8, 1 << 16])
+    return numbers
+
+
+def _decoded(path: Path, flags: int, error: type[MmpnetError]) -> NDArray[Any]:
     try:
         content = path.read_bytes()
     except OSError as reason:
@@ -29,12 +49,12 @@ def read_picture(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8
     if is_truncated(content):
         raise error(f"{path}: the picture is cut short after {len(content)} bytes; copy or download it again")
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error as reason:  # such as more pixels than OpenCV takes
         raise error(f"{path}: OpenCV refuses the picture ({' '.join(str(reason).split())[:160]})") from reason
     if pixels is None:
         raise error(f"{path}: is not a picture that OpenCV can read ({len(content)} bytes); expected JPEG, PNG, ...")
-    return np.asarray(pixels, np.uint8)
+    return pixels
 
 
 def write_picture(path: Path, frame_bgr: UInt8Array) -> None:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.runtime.curves import Curve
-from mmpnet.runtime.dataset import Dataset
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.evaluate import Evaluation
 
 Facts: TypeAlias = tuple[tuple[str, str], ...]

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.detections import Detections
-from mmpnet.runtime.dataset import Dataset, Picture
+from mmpnet.runtime.datasets.types import Dataset, Picture
 from mmpnet.runtime.draw import Colour, draw_box, draw_label
 from mmpnet.runtime.evaluate import Evaluation
 from mmpnet.runtime.mistakes import Kind, Mistake, Mistakes

@@ -11,7 +11,7 @@ from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.errors import TrainingError
 from mmpnet.contract.preprocess import Letterbox
-from mmpnet.runtime.dataset import Picture
+from mmpnet.runtime.datasets.types import Picture
 
 RECALL_IOU = 0.5
 OBJECT_SIZES = (("small", 0.0, 32.0), ("medium", 32.0, 96.0), ("large", 96.0, float("inf")))

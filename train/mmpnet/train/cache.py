@@ -13,7 +13,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.errors import TrainingError
-from mmpnet.runtime.dataset import Picture
+from mmpnet.runtime.datasets.types import Picture
 from mmpnet.runtime.paths import remove
 
 Caching: TypeAlias = Literal["auto", "on", "off"]

@@ -1,18 +1,22 @@
 """mmp-train: learn to find people (or anything with boxes) from labelled pictures."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, show_version
+from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.runtime.command import HELP_NAMES, checked_classes, exit_on_error, parse_size_hw, show_version
 from mmpnet.train.augment import AugmentationName
 from mmpnet.train.cache import Caching
 from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX, TrainConfig
+from mmpnet.train.data_check import check
 from mmpnet.train.loader import Assignment
 from mmpnet.train.losses import BoxLoss, Negatives
-from mmpnet.train.runs import new_folder, resume_run, start_run, validation_path
+from mmpnet.train.runs import new_folder, resume_run, start_run, validation_paths
 
 MAX_WORKERS = 8
 _RESUMABLE_FLAGS = frozenset({"resume", "device", "workers"})
@@ -37,6 +41,14 @@ def _group_weight(text: str) -> tuple[str, float]:
         raise typer.BadParameter(f"--group-weight {text!r}: expected PATTERN=WEIGHT, such as coco=1.5") from None
 
 
+@contextmanager
+def _as_bad_parameter() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def _refuse_other_flags(context: typer.Context) -> None:
     sources = {name: context.get_parameter_source(name) for name in context.params if name not in _RESUMABLE_FLAGS}
     given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
@@ -55,9 +67,18 @@ def train(
     context: typer.Context,
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Labelled pictures: COCO JSON, or a folder with train.json and val.json; may be repeated."),
+        typer.Option(help="Folder or file: COCO JSON, YOLO, VOC, ... as in the README; may be repeated to mix."),
     ] = None,
-    val: Annotated[Path | None, typer.Option(help="COCO JSON to watch; default: val.json of the folder.")] = None,
+    val: Annotated[
+        list[Path] | None,
+        typer.Option(help="Data to watch, may be repeated; default: the val splits of --data, if any."),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(help="Learn only NAME; or NAME=OLD,OLDER: those classes as one. May be repeated."),
+    ] = None,
+    only_check: Annotated[bool, typer.Option("--check", help="Look at every file of the data; train nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --check: one JSON document on stdout.")] = False,
     weights: Annotated[
         str,
         typer.Option(help="`imagenet` (torchvision's download), a mobilenet_v2 FILE, a checkpoint of ours, or `none`."),
@@ -132,14 +153,28 @@ def train(
             resume_run(resume, device=device, workers=workers)
             return
         if not data:
-            raise typer.BadParameter("give --data (a COCO JSON or a folder), or --resume with a run folder")
+            raise typer.BadParameter(
+                "give --data (a folder or file of labelled pictures), or --resume with a run folder"
+            )
+        wanted = checked_classes(classes)
+        size_hw = parse_size_hw(imgsz)
+        sizes_px, aspect_ratios = _numbers(sizes, "--sizes"), _numbers(ratios, "--ratios")
+        if only_check:
+            watched = [Path(path) for path in validation_paths(data, val or ())]
+            with _as_bad_parameter():
+                anchor_spec = AnchorSpec(sizes_px, aspect_ratios, stride)
+                anchor_spec.grid_hw(size_hw)
+            if not check(data, watched, wanted, anchor_spec, size_hw, as_json=as_json):
+                raise typer.Exit(1)
+            return
         config = TrainConfig(
             data=tuple(str(path.resolve()) for path in data),
-            val=validation_path(data[0], val),
+            val=validation_paths(data, val or ()),
+            classes=wanted,
             weights=weights if weights in ("imagenet", "none") else str(Path(weights).resolve()),
             epochs=epochs,
             batch=batch,
-            imgsz=parse_size_hw(imgsz),
+            imgsz=size_hw,
             lr=lr,
             backbone_lr=backbone_lr,
             weight_decay=weight_decay,
@@ -152,8 +187,8 @@ def train(
             box_loss=box_loss,
             box_weight=box_weight,
             anchors=anchors,
-            sizes_px=_numbers(sizes, "--sizes"),
-            aspect_ratios=_numbers(ratios, "--ratios"),
+            sizes_px=sizes_px,
+            aspect_ratios=aspect_ratios,
             stride=stride,
             channels=channels,
             width_mult=width_mult,
@@ -174,10 +209,8 @@ def train(
             amp=amp,
             workers=min(os.cpu_count() or 1, MAX_WORKERS) if workers is None else workers,
         )
-        try:
+        with _as_bad_parameter():
             config.validate()
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
         start_run(config, new_folder(project, name))
 
 

@@ -62,7 +62,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One run's settings. Learning rates are those after warm-up; both fall to zero along a cosine."""
 
     data: tuple[str, ...]
-    val: str | None
+    val: tuple[str, ...]
+    classes: tuple[str, ...]
     weights: str
     epochs: int
     batch: int

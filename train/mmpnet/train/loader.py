@@ -17,7 +17,7 @@ from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.preprocess import Letterbox
-from mmpnet.runtime.dataset import Picture
+from mmpnet.runtime.datasets.types import Picture
 from mmpnet.train.augment import Augmentation, Sample, augment, mosaic
 from mmpnet.train.cache import StoredPictures
 from mmpnet.train.sampling import EpochSampler, SampleKey, generator

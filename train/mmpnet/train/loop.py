@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmpnet.contract.errors import DatasetError, TrainingError
-from mmpnet.runtime.dataset import Dataset
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
 from mmpnet.train.augment import AUGMENTATIONS
 from mmpnet.train.cache import StoredPictures

@@ -11,7 +11,7 @@ import numpy as np
 from mmpnet.contract.boxes import area, pairwise_iou
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DatasetError, TrainingError
-from mmpnet.runtime.dataset import Picture
+from mmpnet.runtime.datasets.types import Picture
 from mmpnet.runtime.paths import is_file, is_folder, replacing
 from mmpnet.runtime.pictures import PICTURE_SUFFIXES, read_picture
 from mmpnet.train.teacher import Detect

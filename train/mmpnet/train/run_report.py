@@ -10,7 +10,7 @@ from rich.progress import track
 from mmpnet.contract.errors import MmpnetError, OutputError
 from mmpnet.runtime.command import people
 from mmpnet.runtime.curves import Curve
-from mmpnet.runtime.dataset import Dataset, Picture
+from mmpnet.runtime.datasets.types import Dataset, Picture
 from mmpnet.runtime.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
 from mmpnet.runtime.report_input import History, Line, Measured
 from mmpnet.runtime.report_page import write_report

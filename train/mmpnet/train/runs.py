@@ -1,7 +1,7 @@
 """Start a run, or go on with one: read the data, check everything, then train."""
 
-import hashlib
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -14,7 +14,10 @@ from rich.progress import track
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.runtime.command import people
-from mmpnet.runtime.dataset import Dataset, read_coco, resolve_split
+from mmpnet.runtime.datasets.check import read_data, show_scan
+from mmpnet.runtime.datasets.recognise import has_split
+from mmpnet.runtime.datasets.scan import scan
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.evaluate import require_measurable
 from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.train.anchor_report import coverage, coverage_table, input_boxes, suggested_anchors
@@ -46,7 +49,7 @@ def start_run(config: TrainConfig, folder: Path) -> None:
     with joined_world() as world:
         folder = world.from_first(folder)
         config = msgspec.structs.replace(config, device=device_name(config.device, world))
-        train, val = read_data(config, _console(world))
+        train, val = _read_all(config, _console(world))
         config = _with_anchors(config, train, _console(world))
         model = config.model(train.class_names)
         _check_measurable(val, model)
@@ -81,10 +84,10 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
             device=device_name(config.device if device is None else device, world),
             workers=config.workers if workers is None else workers,
         )
-        train, val = read_data(config, _console(world))
+        train, val = _read_all(config, _console(world))
         for now, then in ((train, checkpoint.provenance.train_sha256), (val, checkpoint.provenance.val_sha256)):
             if now is not None and now.sha256 != then:
-                raise TrainingError(f"{now.path}: has changed since this run started; restore it, or start a new run")
+                raise TrainingError(f"{now.name}: has changed since this run started; restore it, or start a new run")
         _check_measurable(val, checkpoint.model)
         state = start_state(msgspec.structs.replace(config, weights="none"), checkpoint.model)
         state.restore(checkpoint.progress, checkpoint.ema)
@@ -138,7 +141,7 @@ def _execute(
         _console(world).print(f"the teacher adds {added} boxes of score {config.teacher_least_score} and more")
         train = replace(train, pictures=pictures)
     if not train.num_boxes:
-        raise TrainingError(f"{train.path}: has no boxes to learn from")
+        raise TrainingError(f"{train.name}: has no boxes to learn from")
     stored = _stored(config, train, report.folder, world)
     try:
         TrainingRun(config, config.model(train.class_names), train, stored, val, report, world).execute(state)
@@ -189,43 +192,32 @@ def new_folder(project: Path, name: str | None) -> Path:
     return folder
 
 
-def validation_path(data: Path, val: Path | None) -> str | None:
-    """The annotation file to watch: the one given, else val.json where the data is a folder, else none."""
-    if val is not None:
-        return str(resolve_split(val, "val").resolve())
-    return str(resolve_split(data, "val").resolve()) if is_folder(data) else None
+def validation_paths(data: Sequence[Path], val: Sequence[Path]) -> tuple[str, ...]:
+    """The data to watch: those given, else those of the training data that have a val split of their own."""
+    chosen = val or [path for path in data if has_split(path, "val")]
+    return tuple(str(path.resolve()) for path in chosen)
 
 
-def read_data(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | None]:
+def _read_all(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | None]:
     """The pictures to learn from, those without labels last, and those to watch.
 
     Raises: DatasetError for bad data, TrainingError for a folder without pictures or pictures without boxes.
     """
-    train = mix([read_coco(resolve_split(Path(path), "train")) for path in config.data])
-    val = None if config.val is None else read_coco(Path(config.val))
-    empty = sum(1 for picture in train.pictures if not len(picture.boxes_xyxy))
-    console.print(
-        f"{train.name}: {len(train.pictures)} pictures, {train.num_boxes} boxes, {empty} pictures without any; "
-        + (f"{val.name}: {len(val.pictures)} pictures" if val is not None else "no validation set: best is last"),
-    )
+    train = read_data([Path(path) for path in config.data], "train", config.classes)
+    watched = [Path(path) for path in config.val]
+    val = read_data(watched, "val", config.classes, allow_absent=True) if watched else None
+    show_scan(console, scan(train, input_hw=config.imgsz))
+    if val is None:
+        console.print("no validation set: best.pth will be the last")
+    else:
+        console.print(f"to watch: {val.name}, {len(val.pictures)} pictures, {val.num_boxes} boxes")
     if not train.num_boxes and config.teacher is None:
-        raise TrainingError(f"{train.path}: has no boxes to learn from")
+        raise TrainingError(f"{train.name}: has no boxes to learn from")
     for folder in config.unlabelled:
         pictures = unlabelled_pictures(Path(folder))
         console.print(f"{folder}: {len(pictures)} pictures without labels")
         train = replace(train, pictures=(*train.pictures, *pictures))
     return train, val
-
-
-def mix(datasets: list[Dataset]) -> Dataset:
-    first = datasets[0]
-    if len(datasets) == 1:
-        return first
-    return replace(
-        first,
-        pictures=tuple(picture for dataset in datasets for picture in dataset.pictures),
-        sha256=hashlib.sha256("".join(dataset.sha256 for dataset in datasets).encode()).hexdigest(),
-    )
 
 
 def _check_measurable(val: Dataset | None, model: ModelConfig) -> None:

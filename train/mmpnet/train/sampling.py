@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from mmpnet.contract.errors import TrainingError
-from mmpnet.runtime.dataset import Picture
+from mmpnet.runtime.datasets.types import Picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from rich.table import Table
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MissingExtraError
-from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, people, show_version
-from mmpnet.runtime.dataset import Picture, read_coco, resolve_split
+from mmpnet.runtime.command import HELP_NAMES, checked_classes, checked_thresholds, exit_on_error, people, show_version
+from mmpnet.runtime.datasets.check import read_data
+from mmpnet.runtime.datasets.types import Picture, Split
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate, protocol
 from mmpnet.runtime.extras import require_report_packages
@@ -31,7 +32,13 @@ REPORT_SUFFIXES = (".html", ".htm")
 @app.command()
 def val(
     model: Annotated[Path, typer.Argument(help="A checkpoint (.pth) or an exported file (.onnx).")],
-    data: Annotated[Path, typer.Option(help="COCO JSON, or a folder with val.json.")],
+    data: Annotated[
+        list[Path], typer.Option(help="Folder or file: COCO JSON, YOLO, VOC, ... as in the README. Several are mixed.")
+    ],
+    split: Annotated[Split, typer.Option(help="Which split of a folder.")] = "val",
+    classes: Annotated[
+        list[str] | None, typer.Option(help="Only NAME; or NAME=OLD,OLDER: those classes as one. May be repeated.")
+    ] = None,
     conf: Annotated[float, typer.Option(min=0, max=1)] = EVALUATION_THRESHOLDS.conf,
     iou: Annotated[float, typer.Option(min=0, max=1, help="NMS threshold.")] = EVALUATION_THRESHOLDS.iou,
     max_det: Annotated[int, typer.Option(min=1)] = EVALUATION_THRESHOLDS.max_det,
@@ -54,7 +61,7 @@ def val(
         if suffix not in (".pth", ".onnx"):
             raise typer.BadParameter(f"{model}: expected a checkpoint .pth or an exported .onnx")
         _check_outputs(sheet, report)
-        dataset = read_coco(resolve_split(data, "val"))
+        dataset = read_data(data, split, checked_classes(classes))
         if suffix == ".onnx":
             detector = Detector(model, thresholds=thresholds, provider=provider, threads=threads)
             detect: Detect = detector

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime.dataset import read_coco, resolve_split
+from mmpnet.runtime.datasets.coco import read_coco
+from mmpnet.runtime.datasets.faults import Faults
+from mmpnet.runtime.datasets.recognise import open_dataset
 
 CATEGORIES = [{"id": 90, "name": "person"}, {"id": 3, "name": "dog"}]
 IMAGE = {"id": 11, "file_name": "a.png", "width": 40, "height": 30}
@@ -146,11 +148,11 @@ def test_an_impossible_area_is_named_by_file_and_entry(write: Write, area: float
         ({"images": None}, "`images`"),
         ({"categories": None}, "`categories`"),
         ({"images": {"11": IMAGE}}, r"\$\.images"),
-        ({"images": [{"id": 11, "width": 40, "height": 30}]}, r"`file_name`.*\$\.images\[0\]"),
-        ({"images": [{**IMAGE, "height": "30"}]}, r"\$\.images\[0\]\.height"),
-        ({"categories": [{"id": "person"}]}, r"\$\.categories\[0\]"),
-        ({"annotations": [PERSON, {"image_id": 11, "category_id": 90}]}, r"`bbox`.*\$\.annotations\[1\]"),
-        ({"annotations": [{**PERSON, "iscrowd": "no"}]}, r"\$\.annotations\[0\]\.iscrowd"),
+        ({"images": [{"id": 11, "width": 40, "height": 30}]}, r"images\[0\]: .*`file_name`"),
+        ({"images": [{**IMAGE, "height": "30"}]}, r"images\[0\]: .*\$\.height"),
+        ({"categories": [{"id": "person"}]}, r"categories\[0\]: .*"),
+        ({"annotations": [PERSON, {"image_id": 11, "category_id": 90}]}, r"annotations\[1\]: .*`bbox`"),
+        ({"annotations": [{**PERSON, "iscrowd": "no"}]}, r"annotations\[0\]: .*\$\.iscrowd"),
     ],
 )
 def test_a_bad_entry_is_named_by_file_and_entry(write: Write, changes: dict[str, object], fault: str) -> None:
@@ -211,17 +213,66 @@ def test_a_picture_cut_short_is_refused(write: Write, tmp_path: Path, suffix: st
     assert str(path) in str(caught.value)
 
 
-def test_a_split_is_the_file_itself_or_lies_in_the_folder(dataset_folder: Path) -> None:
-    assert resolve_split(dataset_folder, "val") == dataset_folder / "val.json"
-    assert resolve_split(dataset_folder / "train.json", "val") == dataset_folder / "train.json"
+def test_a_split_lies_in_the_folder_and_a_file_is_any_split(dataset_folder: Path) -> None:
+    assert open_dataset(dataset_folder, "val").path == dataset_folder / "val.json"
+    assert open_dataset(dataset_folder / "train.json", "val").path == dataset_folder / "train.json"
 
 
-@pytest.mark.parametrize("name", ["gone", "gone.json", ""])
-def test_an_absent_split_is_named(tmp_path: Path, name: str) -> None:
-    expected = tmp_path / name if name else tmp_path / "val.json"
-    with pytest.raises(DatasetError, match="no such file") as caught:
-        resolve_split(tmp_path / name, "val")
-    assert str(expected) in str(caught.value)
+def test_pictures_of_the_layout_that_coco_itself_has_are_found(write: Write, tmp_path: Path) -> None:
+    source = write()
+    for pictures in ("val2017", "images/val2017"):
+        folder = tmp_path / pictures.replace("/", "-")
+        (folder / "annotations").mkdir(parents=True)
+        (folder / pictures).mkdir(parents=True)
+        (folder / "annotations" / "instances_val2017.json").write_bytes(source.read_bytes())
+        (folder / pictures / "a.png").write_bytes((tmp_path / "images" / "a.png").read_bytes())
+        dataset = open_dataset(folder, "val")
+        assert dataset.pictures[0].path == folder / pictures / "a.png"
+        assert dataset.name == "annotations/instances_val2017.json"
+        assert open_dataset(folder / "annotations" / "instances_val2017.json", "train").num_boxes == 1
+
+
+def test_a_file_beside_the_pictures_of_each_split_is_found(write: Write, tmp_path: Path) -> None:
+    source = write()
+    folder = tmp_path / "export" / "valid"
+    folder.mkdir(parents=True)
+    (folder / "_annotations.coco.json").write_bytes(source.read_bytes())
+    (folder / "a.png").write_bytes((tmp_path / "images" / "a.png").read_bytes())
+    assert open_dataset(folder.parent, "val").pictures[0].path == folder / "a.png"
+    assert open_dataset(folder, "train").pictures[0].path == folder / "a.png"
+
+
+def test_two_files_for_one_split_are_named(write: Write, tmp_path: Path) -> None:
+    content = write().read_bytes()
+    (tmp_path / "annotations").mkdir()
+    for name in ("instances_val2014.json", "instances_val2017.json"):
+        (tmp_path / "annotations" / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=r"instances_val2014\.json and annotations/instances_val2017\.json"):
+        open_dataset(tmp_path, "val")
+
+
+def test_every_fault_is_collected_where_that_is_asked_for(write: Write) -> None:
+    path = write(
+        images=[IMAGE, {**IMAGE, "id": 12, "file_name": "gone.png"}, {**IMAGE, "id": 11}, {"id": 13}],
+        annotations=[
+            {**PERSON, "bbox": [0, 0, 0, 1]},
+            PERSON,
+            {**PERSON, "category_id": 4},
+            {**PERSON, "image_id": 99},
+            {**PERSON, "score": 2},
+            {"image_id": 11},
+        ],
+    )
+    faults = Faults(collect=True)
+    dataset = read_coco(path, faults)
+    assert [picture.boxes_xyxy.tolist() for picture in dataset.pictures] == [[[4, 5, 14, 17]]]
+    named = ["images[2]", "images[3]", *(f"annotations[{i}]" for i in (0, 2, 3, 4, 5)), "gone.png"]
+    assert len(faults.found) == len(named)
+    for name, fault in zip(named, faults.found, strict=True):
+        assert fault.startswith(f"{path}: ")
+        assert name in fault
+    with pytest.raises(DatasetError, match=r"images\[2\]"):
+        read_coco(path)
 
 
 def test_scores_of_boxes_that_a_detector_drew_are_kept(write: Write) -> None:

@@ -1,0 +1,47 @@
+"""mmp-train --check: everything that can be said about the data before a single step is trained."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.preprocess import Letterbox
+from mmpnet.runtime.command import people
+from mmpnet.runtime.datasets.check import check_data, read_data, show_scan
+from mmpnet.runtime.datasets.faults import Faults
+from mmpnet.runtime.datasets.scan import shared_pictures
+from mmpnet.train.anchor_report import coverage, coverage_table, input_boxes
+
+
+def check(
+    data: Sequence[Path],
+    val: Sequence[Path],
+    classes: Sequence[str],
+    anchors: AnchorSpec,
+    input_hw: tuple[int, int],
+    *,
+    as_json: bool,
+) -> bool:
+    """Scan training and validation data, every file of them, and the anchors on them; whether there is no fault.
+
+    Raises: DatasetError for faults that leave nothing to look at, ValueError if input size and stride do not fit.
+    """
+    scans = {"train": check_data(data, "train", classes, input_hw=input_hw)}
+    if val:
+        scans["val"] = check_data(val, "val", classes, input_hw=input_hw, allow_absent=True)
+    for found in scans.values():
+        show_scan(people(), found)
+    # What the scan has just listed is left out here.
+    train = read_data(data, "train", classes, faults=Faults(collect=True))
+    rows = coverage(input_boxes(train.pictures, Letterbox(input_hw)), anchors, input_hw)
+    people().print(coverage_table("anchors on these boxes", rows))
+    copies = shared_pictures(scans["train"], scans["val"]) if val else ()
+    for copy in copies:
+        people().print(f"warning: {copy}")
+    if as_json:
+        document = {name: found.as_dict() for name, found in scans.items()}
+        report = {"anchors": [asdict(row) for row in rows], "shared_pictures": list(copies)}
+        sys.stdout.write(json.dumps({**document, **report}) + "\n")
+    return all(found.ok for found in scans.values())
