@@ -36,4 +36,5 @@ def test_wheel_holds_every_module_of_every_room_and_nothing_else(tmp_path: Path,
     }
     assert in_wheel == in_tree
     assert "mmpnet/runtime/models/person-320.onnx" in names
+    assert "mmpnet/runtime/templates/report.html.j2" in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"mmpnet"}

@@ -171,6 +171,7 @@ def test_run_folder_holds_what_is_needed(tiny_train_config: TrainConfig, tmp_pat
         "best.pth",
         "config.json",
         "last.pth",
+        "report.html",
         "results.csv",
     ]
     settings = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -139,6 +139,55 @@ def test_bad_files_and_devices_exit_with_1(
     assert message in error_line(stderr)
 
 
+@pytest.mark.parametrize("suffix", ["pth", "onnx"])
+def test_val_writes_a_sheet_and_a_report_and_still_its_json(
+    dataset_folder: Path, tmp_path: Path, tiny_checkpoint: Path, tiny_onnx: Path, suffix: str
+) -> None:
+    model = {"pth": tiny_checkpoint, "onnx": tiny_onnx}[suffix]
+    outputs = ["--sheet", str(tmp_path / "m.png"), "--report", str(tmp_path / "r.html")]
+    code, stdout, stderr = run(val_app, str(model), "--data", str(dataset_folder), "--json", *outputs)
+    assert code == 0, stderr
+    numbers = json.loads(stdout)
+    assert 0 <= numbers["voc07_AP50"] <= 1
+    assert 0 <= numbers["voc_AP50"] <= 1
+    assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert f"{numbers['voc07_AP50']:.3f}" in html
+    assert model.name in html
+    assert "Training" not in html
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("--sheet", "sheet.txt", "ends in .txt; expected .bmp"),
+        ("--sheet", "absent/sheet.png", "there is no folder"),
+        ("--report", "report.pdf", "ends in .pdf; expected .htm"),
+        ("--report", "absent/report.html", "there is no folder"),
+    ],
+)
+def test_val_says_where_nothing_can_be_written_before_it_looks_at_pictures(
+    tmp_path: Path, tiny_onnx: Path, option: str, name: str, message: str
+) -> None:
+    code, _, stderr = run(val_app, str(tiny_onnx), "--data", "absent", option, str(tmp_path / name))
+    assert code == 1
+    assert message in error_line(stderr)
+
+
+def test_only_a_report_needs_matplotlib(dataset_folder: Path, tmp_path: Path, tiny_onnx: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['matplotlib'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", "from mmpnet.train.entry import val; val()", str(tiny_onnx)]
+    command += ["--data", str(dataset_folder), "--json", "--threads", "1"]
+    plain = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert plain.returncode == 0, plain.stderr
+    assert "voc07_AP50" in json.loads(plain.stdout)
+    command += ["--report", str(tmp_path / "r.html")]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 1
+    assert "a report needs matplotlib: pip install 'mmpnet[eval]'" in error_line(result.stderr)
+
+
 @pytest.mark.parametrize(
     ("model", "code", "message"),
     [("absent.pth", 1, "absent.pth"), ("absent.onnx", 1, "absent.onnx"), ("a.txt", 2, ".onnx")],

@@ -22,13 +22,19 @@ def area(boxes_xyxy: FloatArray) -> FloatArray:
     return product
 
 
-def pairwise_iou(a: FloatArray, b: FloatArray) -> FloatArray:
-    """IoU of every box in a (N, 4) with every box in b (M, 4), xyxy -> (N, M); 0 where both are empty."""
+def pairwise_overlap(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Area in px^2 that every box in a (N, 4) shares with every box in b (M, 4), xyxy -> (N, M)."""
     left = np.maximum(a[:, None, 0], b[:, 0])
     top = np.maximum(a[:, None, 1], b[:, 1])
     right = np.minimum(a[:, None, 2], b[:, 2])
     bottom = np.minimum(a[:, None, 3], b[:, 3])
-    overlap = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)  # (N, M)
+    overlap: FloatArray = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
+    return overlap
+
+
+def pairwise_iou(a: FloatArray, b: FloatArray) -> FloatArray:
+    """IoU of every box in a (N, 4) with every box in b (M, 4), xyxy -> (N, M); 0 where both are empty."""
+    overlap = pairwise_overlap(a, b)  # (N, M)
     union = area(a)[:, None] + area(b) - overlap
     iou: FloatArray = np.minimum(overlap / np.maximum(union, EPSILON_PX2), 1)
     return iou

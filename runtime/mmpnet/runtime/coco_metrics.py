@@ -1,45 +1,37 @@
 """pycocotools at work on our types."""
 
 import contextlib
-import importlib.util
 import io
 from typing import Any
 
-import numpy as np
-
 from mmpnet.contract.detections import Detections
-from mmpnet.contract.errors import MissingExtraError
 from mmpnet.runtime.datasets.types import Dataset
+from mmpnet.runtime.extras import require_packages
 
 COCO_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 def require_pycocotools() -> None:
     """Raises: MissingExtraError without pycocotools, before any picture has been looked at."""
-    if importlib.util.find_spec("pycocotools") is None:
-        raise MissingExtraError("evaluation needs pycocotools: pip install 'mmpnet[eval]'")
+    require_packages("pycocotools", wanted_for="evaluation")
 
 
-def coco_results(image_id: int, detections: Detections, to_category: dict[int, int]) -> list[dict[str, Any]]:
-    """One picture's detections as pycocotools wants them."""
-    results = []
-    for xyxy, score, class_id in zip(
-        detections.xyxy.tolist(), detections.score.tolist(), detections.class_id.tolist(), strict=True
-    ):
-        if class_id in to_category:
-            x1, y1, x2, y2 = xyxy
-            results.append(
-                {
-                    "image_id": image_id,
-                    "category_id": to_category[class_id],
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
-                    "iscrowd": 0,
-                    "id": 0,
-                    "score": score,
-                }
-            )
-    return results
+def coco_results(image_id: int, detections: Detections) -> list[dict[str, Any]]:
+    """One picture's detections, of the data set's classes, as pycocotools wants them."""
+    return [
+        {
+            "image_id": image_id,
+            "category_id": class_id,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
+            "iscrowd": 0,
+            "id": 0,
+            "score": score,
+        }
+        for (x1, y1, x2, y2), score, class_id in zip(
+            detections.xyxy.tolist(), detections.score.tolist(), detections.class_id.tolist(), strict=True
+        )
+    ]
 
 
 def accumulated(dataset: Dataset, categories: list[int], found: list[dict[str, Any]]) -> Any:
@@ -85,20 +77,6 @@ def twelve_numbers(evaluator: Any) -> dict[str, float | None]:
     """The summary's numbers by name; None where pycocotools says -1, there is nothing to measure."""
     values = [None if value < 0 else float(value) for value in evaluator.stats]
     return dict(zip(COCO_NUMBERS, values, strict=True))
-
-
-def best_f1(evaluator: Any) -> tuple[float, float]:
-    """Best F1 on the precision-recall curve at IoU 0.5, mean over classes, and its score threshold; or zeros."""
-    curve = (0, slice(None), slice(None), 0, -1)  # IoU 0.5, every recall and class, all sizes, most detections
-    precision, scores = evaluator.eval["precision"][curve], evaluator.eval["scores"][curve]  # (recalls, classes)
-    labelled = precision.max(axis=0) >= 0  # pycocotools says -1 all along for a class without labels
-    if not labelled.any():
-        return 0.0, 0.0
-    precision, scores = precision[:, labelled], scores[:, labelled]
-    recall = evaluator.params.recThrs[:, None]
-    f1 = np.where(precision > 0, 2 * precision * recall / np.maximum(precision + recall, 1e-9), 0).mean(axis=1)
-    best = int(f1.argmax())
-    return float(f1[best]), float(np.maximum(scores[best], 0).mean())
 
 
 def _coco_index(index: Any, dataset: Dataset, annotations: list[dict[str, Any]]) -> Any:

@@ -18,7 +18,7 @@ from mmpnet.runtime.datasets.classes import parse_classes
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
-OPTIONAL_PACKAGES = frozenset({"torch", "torchvision", "onnx", "onnxruntime", "pycocotools"})
+OPTIONAL_PACKAGES = frozenset({"torch", "torchvision", "onnx", "onnxruntime", "pycocotools", "matplotlib", "jinja2"})
 
 
 def launch(module: str, *, extra: str) -> None:

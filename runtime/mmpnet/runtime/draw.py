@@ -1,13 +1,16 @@
 """Boxes, names and scores painted onto a frame."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import cv2
+import numpy as np
 
-from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.detections import Detections
 
-BOX_BGR = (80, 220, 60)
+Colour: TypeAlias = tuple[int, int, int]
+BOX_BGR: Colour = (80, 220, 60)
 TEXT_BGR = (20, 20, 20)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -17,28 +20,37 @@ def draw_detections(frame_bgr: UInt8Array, detections: Detections, class_names: 
     unit = max(min(frame_bgr.shape[:2]) / 480, 0.6)
     thickness = max(round(2 * unit), 1)
     for xyxy, score, class_id in zip(
-        detections.xyxy.tolist(), detections.score.tolist(), detections.class_id.tolist(), strict=True
+        detections.xyxy, detections.score.tolist(), detections.class_id.tolist(), strict=True
     ):
-        x1, y1, x2, y2 = (round(value) for value in xyxy)
-        cv2.rectangle(frame_bgr, (x1, y1), (x2, y2), BOX_BGR, thickness, cv2.LINE_AA)
-        _label(frame_bgr, f"{class_names[class_id]} {score:.2f}", (x1, y1), unit)
+        draw_box(frame_bgr, xyxy, bgr=BOX_BGR, thickness=thickness)
+        draw_label(frame_bgr, f"{class_names[class_id]} {score:.2f}", xyxy, bgr=BOX_BGR, unit=unit)
+
+
+def draw_box(frame_bgr: UInt8Array, xyxy: FloatArray, *, bgr: Colour, thickness: int) -> None:
+    """Paint one box (4,), in px of the frame (H, W, 3), in place."""
+    x1, y1, x2, y2 = (round(value) for value in xyxy.tolist())
+    cv2.rectangle(frame_bgr, (x1, y1), (x2, y2), bgr, thickness, cv2.LINE_AA)
 
 
 def draw_status(frame_bgr: UInt8Array, text: str) -> None:
     """Paint a line such as the frame rate into the top-left corner, in place."""
     unit = max(min(frame_bgr.shape[:2]) / 480, 0.6)
-    _label(frame_bgr, text, (0, 0), unit)
+    draw_label(frame_bgr, text, np.zeros(4, np.float32), bgr=BOX_BGR, unit=unit)
 
 
-def _label(frame_bgr: UInt8Array, text: str, corner_xy: tuple[int, int], unit: float) -> None:
-    """Text on a filled plate above the corner, or below it where there is no room above."""
+def draw_label(frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, bgr: Colour, unit: float) -> None:
+    """Paint text on a filled plate above a box's top-left corner, or below it where there is no room above, in place.
+
+    A `unit` of 1 gives letters some 11 px high.
+    """
+    corner_xy = (round(float(xyxy[0])), round(float(xyxy[1])))
     scale, thickness = 0.5 * unit, max(round(unit), 1)
     (width, height), baseline = cv2.getTextSize(text, _FONT, scale, thickness)
     margin = round(3 * unit)
     tall = height + baseline + margin
     x = min(max(corner_xy[0], 0), max(frame_bgr.shape[1] - width - 2 * margin, 0))
     y = corner_xy[1] - tall if corner_xy[1] >= tall else corner_xy[1]
-    cv2.rectangle(frame_bgr, (x, y), (x + width + 2 * margin, y + tall), BOX_BGR, cv2.FILLED)
+    cv2.rectangle(frame_bgr, (x, y), (x + width + 2 * margin, y + tall), bgr, cv2.FILLED)
     cv2.putText(
         frame_bgr,
         text,

@@ -1,7 +1,7 @@
 """Questions about paths that a user typed, and files that appear whole or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +21,17 @@ def is_folder(path: Path) -> bool:
 def partial_path(path: Path) -> Path:
     """Where a file is written before it takes its name; the suffix stays, for writers that go by it."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+def check_output(path: Path, suffixes: Collection[str]) -> None:
+    """Find out before the work whether its result has a place.
+
+    Raises: OutputError if the suffix is another or the folder is missing.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise OutputError(f"{path}: ends in {path.suffix or 'nothing'}; expected {' '.join(sorted(suffixes))}")
+    if not is_folder(path.parent):
+        raise OutputError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def remove(path: Path) -> None:

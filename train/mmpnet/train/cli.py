@@ -146,7 +146,7 @@ def train(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Train MmpNet on labelled pictures; leaves last.pth, best.pth, results.csv and config.json in the run folder."""
+    """Train MmpNet on labelled pictures; leaves last.pth, best.pth, results.csv, config.json and report.html."""
     with exit_on_error():
         if resume is not None:
             _refuse_other_flags(context)

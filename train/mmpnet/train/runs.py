@@ -34,6 +34,7 @@ from mmpnet.train.pseudo_labels import (
     with_teacher_boxes,
 )
 from mmpnet.train.report import BEST, LAST, TrainingReport
+from mmpnet.train.run_report import write_run_report
 from mmpnet.train.state import TrainingState, start_state
 from mmpnet.train.teacher import open_teacher
 
@@ -147,6 +148,8 @@ def _execute(
     finally:
         stored.close()
     _console(world).print(f"done: {report.folder / BEST}; next: mmp-export {report.folder / BEST}")
+    if world.is_first:
+        write_run_report(report.folder, val, device=config.device)
 
 
 def _stored(config: TrainConfig, train: Dataset, folder: Path, world: World) -> StoredPictures:

@@ -16,10 +16,17 @@ from mmpnet.runtime.command import HELP_NAMES, checked_classes, checked_threshol
 from mmpnet.runtime.datasets.check import read_data
 from mmpnet.runtime.datasets.types import Picture, Split
 from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate
+from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate, protocol
+from mmpnet.runtime.extras import require_report_packages
+from mmpnet.runtime.mistakes import find_mistakes
+from mmpnet.runtime.paths import check_output
+from mmpnet.runtime.pictures import PICTURE_SUFFIXES
+from mmpnet.runtime.report_input import Measured, Subject, exported_subject
 from mmpnet.runtime.session import Provider
+from mmpnet.runtime.sheet import write_sheet
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+REPORT_SUFFIXES = (".html", ".htm")
 
 
 @app.command()
@@ -38,37 +45,68 @@ def val(
     device: Annotated[str, typer.Option(help="For .pth: auto, cpu, cuda or cuda:N.")] = "auto",
     provider: Annotated[Provider, typer.Option(help="For .onnx.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, max=1024, help="For .onnx: 0 is ONNX Runtime's choice.")] = 0,
+    sheet: Annotated[Path | None, typer.Option(help="Picture of the worst mistakes, such as mistakes.png.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="One HTML file with numbers, curves, samples and mistakes, such as report.html.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Measure COCO AP and the exercise's quasi IoU on labelled pictures."""
+    """Measure accuracy on labelled pictures: COCO's and VOC's AP, best F1, quasi IoU; show the mistakes."""
     with exit_on_error():
         thresholds = checked_thresholds(conf, iou, max_det)
         suffix = model.suffix.lower()
         if suffix not in (".pth", ".onnx"):
             raise typer.BadParameter(f"{model}: expected a checkpoint .pth or an exported .onnx")
+        _check_outputs(sheet, report)
         dataset = read_data(data, split, checked_classes(classes))
         if suffix == ".onnx":
             detector = Detector(model, thresholds=thresholds, provider=provider, threads=threads)
             detect: Detect = detector
             class_names: Sequence[str] = detector.class_names
+            subject = exported_subject(model, detector.metadata)
         else:
-            detect, class_names = _checkpoint_detector(model, thresholds, device)
+            detect, class_names, subject = _checkpoint_detector(model, thresholds, device)
         result = evaluate(detect, dataset, class_names, progress=_shown)
         if as_json:
             sys.stdout.write(json.dumps(result.as_dict()) + "\n")
         else:
             people().print(_table(model, dataset.name, result))
+        _write_outputs(sheet, report, subject, Measured(dataset, result, protocol(thresholds)))
 
 
-def _checkpoint_detector(path: Path, thresholds: Thresholds, device: str) -> tuple[Detect, Sequence[str]]:
+def _check_outputs(sheet: Path | None, report: Path | None) -> None:
+    """What cannot be written is said before the pictures are looked at."""
+    if sheet is not None:
+        check_output(sheet, PICTURE_SUFFIXES)
+    if report is not None:
+        check_output(report, REPORT_SUFFIXES)
+        require_report_packages()
+
+
+def _write_outputs(sheet: Path | None, report: Path | None, subject: Subject, measured: Measured) -> None:
+    if sheet is not None:
+        evaluation = measured.evaluation
+        mistakes = find_mistakes(measured.dataset, evaluation, conf=evaluation.best_f1_conf)
+        write_sheet(sheet, mistakes, measured.dataset, evaluation)
+        people().print(f"saved {sheet}")
+    if report is not None:
+        # matplotlib takes its time to load, and only a report needs it.
+        from mmpnet.runtime.report_page import write_report
+
+        write_report(report, subject, measured=measured, history=None)
+        people().print(f"saved {report}")
+
+
+def _checkpoint_detector(path: Path, thresholds: Thresholds, device: str) -> tuple[Detect, Sequence[str], Subject]:
     try:
         # Only a checkpoint needs torch: an exported file is evaluated on the device that runs it.
         from mmpnet.train.checkpoint import load_checkpoint
         from mmpnet.train.detector import torch_detector
         from mmpnet.train.device import resolve_device
+        from mmpnet.train.subject import checkpoint_subject
     except ImportError as error:
         raise MissingExtraError(
             f"{path}: a checkpoint needs torch (missing: {error.name}); pip install 'mmpnet[train]', "
@@ -77,7 +115,8 @@ def _checkpoint_detector(path: Path, thresholds: Thresholds, device: str) -> tup
     where = resolve_device(device)
     checkpoint = load_checkpoint(path)
     network = checkpoint.network().to(where)
-    return torch_detector(network, checkpoint.model, thresholds=thresholds, device=where), checkpoint.model.class_names
+    detect = torch_detector(network, checkpoint.model, thresholds=thresholds, device=where)
+    return detect, checkpoint.model.class_names, checkpoint_subject(path, checkpoint)
 
 
 def _shown(pictures: Sequence[Picture]) -> Iterator[Picture]:
@@ -90,7 +129,10 @@ def _table(model: Path, dataset: str, result: Evaluation) -> Table:
     table.add_column("value", justify="right")
     for name, value in result.coco.items():
         table.add_row(name, "-" if value is None else f"{value:.4f}")
+    for name, precision in (("VOC07 AP50", result.voc07_ap50), ("VOC AP50", result.voc_ap50)):
+        table.add_row(name, "-" if precision is None else f"{precision:.4f}")
     table.add_row("quasi IoU", f"{result.quasi_iou:.4f}")
+    table.add_row(f"best F1, from score {result.best_f1_conf:.4f} on", f"{result.best_f1:.4f}")
     return table
 
 

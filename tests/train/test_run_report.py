@@ -1,0 +1,92 @@
+"""Every run leaves a report.html; that it cannot be made does not lose the run."""
+
+import csv
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from mmpnet.contract.errors import OutputError
+from mmpnet.runtime.datasets.coco import read_coco
+from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.train.config import TrainConfig
+from mmpnet.train.run_report import read_history, write_run_report
+from mmpnet.train.runs import start_run
+from mmpnet.train.subject import checkpoint_subject
+
+
+@pytest.fixture(scope="module")
+def run(tiny_train_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 2 epochs. Read only."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    start_run(tiny_train_config, folder)
+    return folder
+
+
+def test_a_run_ends_with_a_report_of_its_best_checkpoint(run: Path) -> None:
+    html = (run / "report.html").read_text(encoding="utf-8")
+    best = load_checkpoint(run / "best.pth")
+    assert best.provenance.evaluation is not None
+    assert f"AP {best.provenance.evaluation['AP']:.3f} and" in html
+    assert best.provenance.train_sha256 in html
+    assert "loss over epochs" in html
+    assert "accuracy over epochs" in html
+    assert "ema_decay" in html, "the settings are there"
+
+
+def test_without_a_validation_set_the_report_holds_the_losses(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    start_run(msgspec.structs.replace(tiny_train_config, val=(), epochs=1), tmp_path / "run")
+    html = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "no validation set" in html
+    assert "loss over epochs" in html
+    assert "accuracy over epochs" not in html
+
+
+def test_a_report_that_fails_says_that_the_run_is_complete(
+    tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("report.html: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("mmpnet.train.run_report.write_report", full)
+    with pytest.raises(OutputError, match=r"the run is complete, .*best\.pth is written.*No space left") as caught:
+        start_run(tiny_train_config, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert load_checkpoint(tmp_path / "run" / "best.pth").provenance.epochs_done >= 1
+    assert load_checkpoint(tmp_path / "run" / "last.pth").provenance.epochs_done == tiny_train_config.epochs
+
+
+def test_the_history_is_that_of_results_csv(run: Path) -> None:
+    rows = list(csv.DictReader((run / "results.csv").open()))
+    history = read_history(run / "results.csv")
+    assert [line.name for line in history.losses] == ["classification", "box"]
+    assert [line.name for line in history.accuracies] == ["AP", "AP50"]
+    np.testing.assert_array_equal(history.losses[1].y, [float(row["box_loss"]) for row in rows])
+    np.testing.assert_array_equal(history.losses[1].x, [1, 2])
+
+
+def test_epochs_that_were_not_measured_are_gaps(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text("epoch,box_loss,AP\n1,0.5,\n2,0.4,0.1\n")
+    history = read_history(tmp_path / "results.csv")
+    np.testing.assert_array_equal(history.accuracies[0].y, [np.nan, 0.1])
+
+
+@pytest.mark.parametrize("content", [None, "", "epoch,box_loss\n1,much\n", "a,b\n1,2\n"])
+def test_a_table_that_is_none_is_one_line_of_the_report(
+    run: Path, dataset_folder: Path, tmp_path: Path, content: str | None
+) -> None:
+    (tmp_path / "best.pth").write_bytes((run / "best.pth").read_bytes())
+    if content is not None:
+        (tmp_path / "results.csv").write_text(content)
+    val = read_coco(dataset_folder / "val.json")
+    with pytest.raises(OutputError, match=r"results\.csv: is not the table of a run's epochs"):
+        write_run_report(tmp_path, val, device="cpu")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_checkpoint_says_where_it_comes_from(run: Path) -> None:
+    subject = checkpoint_subject(run / "best.pth", load_checkpoint(run / "best.pth"))
+    assert subject.title == "run/best.pth"
+    assert "16 pictures" in dict(subject.facts)["trained on"]
+    assert dict(subject.settings)["batch"] == "4"
