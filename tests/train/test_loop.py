@@ -18,10 +18,11 @@ from mmpnet.contract.errors import CheckpointError, DatasetError, OutputError, T
 from mmpnet.train import loop
 from mmpnet.train.checkpoint import load_checkpoint
 from mmpnet.train.config import TrainConfig
-from mmpnet.train.loop import InterruptedRunError, TrainingRun
+from mmpnet.train.loop import TrainingRun
 from mmpnet.train.losses import Negatives
 from mmpnet.train.runs import new_folder, resume_run, start_run
 from mmpnet.train.state import TrainingState
+from mmpnet.train.stopping import InterruptedRunError
 
 
 def assert_same_run(one: Path, other: Path) -> None:

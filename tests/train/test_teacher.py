@@ -16,7 +16,7 @@ from mmpnet.runtime.datasets.coco import read_coco
 from mmpnet.runtime.datasets.types import Picture
 from mmpnet.train.checkpoint import load_checkpoint
 from mmpnet.train.config import TrainConfig
-from mmpnet.train.loop import InterruptedRunError, StopRequest, TrainingRun
+from mmpnet.train.loop import TrainingRun
 from mmpnet.train.pseudo_labels import (
     LEAST_SCORE,
     SAME_OBJECT_IOU,
@@ -28,6 +28,7 @@ from mmpnet.train.pseudo_labels import (
 )
 from mmpnet.train.runs import resume_run, start_run
 from mmpnet.train.state import TrainingState
+from mmpnet.train.stopping import InterruptedRunError, StopRequest
 from mmpnet.train.teacher import open_teacher
 
 CLASSES = ("background", "dog", "person")

@@ -32,6 +32,7 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epochs_done: int
     seed: int
     evaluation: dict[str, float | int | None] | None = None
+    teacher_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX, TrainCo
 from mmpnet.train.data_check import check
 from mmpnet.train.loader import Assignment
 from mmpnet.train.losses import BoxLoss, Negatives
-from mmpnet.train.runs import new_folder, resume_run, start_run, validation_paths
+from mmpnet.train.runs import new_folder, resume_run, start_run
+from mmpnet.train.training_data import validation_paths
 
 MAX_WORKERS = 8
 _RESUMABLE_FLAGS = frozenset({"resume", "device", "workers"})

@@ -1,11 +1,8 @@
 """The training run: epochs of batches, evaluation, checkpoints; stopped anywhere, it resumes to the same result."""
 
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import FrameType
 
 import torch
 from torch import Tensor, nn
@@ -28,38 +25,9 @@ from mmpnet.train.report import EpochResult, TrainingReport
 from mmpnet.train.sampling import EpochPlan, EpochSampler, generator, input_sizes, picture_weights
 from mmpnet.train.state import TrainingState
 from mmpnet.train.step import require_finite, update
+from mmpnet.train.stopping import InterruptedRunError, StopRequest, stop_on_signal
 
 AUTOSAVE_S = 300.0
-
-
-class InterruptedRunError(KeyboardInterrupt):
-    """The user or the system asked to stop; everything needed to go on has been saved. Its text says how."""
-
-
-@dataclass(slots=True)
-class StopRequest:
-    """Set by SIGINT or SIGTERM; a run ends at the next step, a second SIGINT ends it at once."""
-
-    asked: bool = field(default=False)
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a request, so that no optimiser step is torn in two."""
-    request = StopRequest()
-
-    def ask(signum: int, frame: FrameType | None) -> None:
-        del frame
-        if request.asked and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        request.asked = True
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield request
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
