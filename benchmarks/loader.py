@@ -28,7 +28,7 @@ from mmpnet.runtime.datasets.recognise import open_dataset
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.train.augment import AUGMENTATIONS
 from mmpnet.train.cache import CachedPictures, StoredPictures
-from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX
+from mmpnet.train.config import RECIPE
 from mmpnet.train.device import resolve_device
 from mmpnet.train.loader import Batch, Recipe, TrainingPictures, training_loader
 from mmpnet.train.sampling import EpochPlan, EpochSampler
@@ -39,7 +39,7 @@ app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exce
 
 def endless(dataset: Dataset, stored: StoredPictures, *, batch: int, side_px: int, workers: int) -> Iterator[Batch]:
     """Batches, epoch after epoch."""
-    anchors = AnchorSpec(sizes_px=DEFAULT_SIZES_PX, aspect_ratios=DEFAULT_ASPECT_RATIOS, stride=STRIDE)
+    anchors = AnchorSpec(sizes_px=RECIPE.sizes_px, aspect_ratios=RECIPE.aspect_ratios, stride=STRIDE)
     pictures = TrainingPictures(dataset.pictures, stored, Recipe(anchors, PAD_VALUE, "adaptive", AUGMENTATIONS["full"]))
     plan = EpochPlan(input_sizes=((side_px, side_px),), mosaic=0.5)
     for epoch in itertools.count():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.ops.misc import Conv2dNormActivation
 
-from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX
+from mmpnet.train.config import RECIPE
 from mmpnet.train.model import MmpNet
 
 FRONT_BLOCKS = 5
@@ -35,7 +35,7 @@ class Candidate:
 
 
 def _network(**options: int | float) -> MmpNet:
-    return MmpNet(len(DEFAULT_SIZES_PX), len(DEFAULT_ASPECT_RATIOS), **options)  # type: ignore[arg-type]
+    return MmpNet(len(RECIPE.sizes_px), len(RECIPE.aspect_ratios), **options)  # type: ignore[arg-type]
 
 
 def with_front(network: MmpNet, front: Front, *, early_stride: bool = False) -> MmpNet:

@@ -18,7 +18,7 @@ from rich.table import Table
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
 from mmpnet.train.candidates import InputNormalisation
-from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX
+from mmpnet.train.config import RECIPE
 from mmpnet.train.device import has_fast_bfloat16, resolve_device
 from mmpnet.train.loader import Batch
 from mmpnet.train.losses import DetectionLoss
@@ -37,7 +37,7 @@ class Bench:
 
     def __init__(self, *, freeze: int, batch: int, side_px: int, device: torch.device) -> None:
         torch.manual_seed(0)
-        anchors = AnchorSpec(sizes_px=DEFAULT_SIZES_PX, aspect_ratios=DEFAULT_ASPECT_RATIOS, stride=STRIDE)
+        anchors = AnchorSpec(sizes_px=RECIPE.sizes_px, aspect_ratios=RECIPE.aspect_ratios, stride=STRIDE)
         self._device = device
         self._network = MmpNet(anchors.num_sizes, anchors.num_aspect_ratios).to(
             device=device, memory_format=torch.channels_last

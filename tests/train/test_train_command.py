@@ -262,7 +262,7 @@ def test_training_watches_the_val_split_that_the_data_set_has(dataset_folder: Pa
     code, _, stderr = run(train_app, *arguments, "--name", "split")
     assert code == 0, stderr
     assert "yolo/train: 16 pictures" in stderr
-    assert "yolo/val: 16 pictures" in stderr
+    assert "to watch: yolo/val, 16 pictures" in stderr
     code, _, stderr = run(train_app, "--data", str(dataset_folder / "train.json"), *arguments[2:], "--name", "file")
     assert code == 0, stderr
     assert "no validation set" in stderr

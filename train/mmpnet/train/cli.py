@@ -12,7 +12,7 @@ from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.runtime.command import HELP_NAMES, checked_classes, exit_on_error, parse_size_hw, show_version
 from mmpnet.train.augment import AugmentationName
 from mmpnet.train.cache import Caching
-from mmpnet.train.config import DEFAULT_ASPECT_RATIOS, DEFAULT_SIZES_PX, TrainConfig
+from mmpnet.train.config import RECIPE, TrainConfig
 from mmpnet.train.data_check import check
 from mmpnet.train.loader import Assignment
 from mmpnet.train.losses import BoxLoss, Negatives
@@ -83,45 +83,57 @@ def train(
     weights: Annotated[
         str,
         typer.Option(help="`imagenet` (torchvision's download), a mobilenet_v2 FILE, a checkpoint of ours, or `none`."),
-    ] = "imagenet",
-    epochs: Annotated[int, typer.Option(min=1)] = 60,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 32,
+    ] = RECIPE.weights,
+    epochs: Annotated[int, typer.Option(min=1)] = RECIPE.epochs,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = RECIPE.batch,
     imgsz: Annotated[str, typer.Option(help="Input size in px: N or HEIGHTxWIDTH.")] = "320",
-    lr: Annotated[float, typer.Option(help="Learning rate of the head.")] = 1.5e-3,
-    backbone_lr: Annotated[float, typer.Option(help="Learning rate of the backbone.")] = 4e-4,
-    weight_decay: Annotated[float, typer.Option(help="Of convolution kernels.")] = 0.02,
-    warmup_steps: Annotated[int, typer.Option(min=0, help="Steps of linear warm-up.")] = 100,
-    ema_decay: Annotated[float, typer.Option(help="Decay of the averaged weights that are saved.")] = 0.998,
-    max_grad_norm: Annotated[float, typer.Option(help="Longer gradients are shortened to this.")] = 10.0,
-    negatives: Annotated[Negatives, typer.Option(help="How background anchors enter the loss.")] = "quality",
-    neg_ratio: Annotated[float, typer.Option(min=0, help="Negatives per positive, for hard and random.")] = 3.0,
-    assignment: Annotated[Assignment, typer.Option(help="Which anchors learn a box.")] = "adaptive",
-    box_loss: Annotated[BoxLoss, typer.Option(help="How far a box is from its label.")] = "giou",
-    box_weight: Annotated[float, typer.Option(min=0, help="Weight of the box loss.")] = 2.0,
+    lr: Annotated[float, typer.Option(help="Learning rate of the head.")] = RECIPE.lr,
+    backbone_lr: Annotated[float, typer.Option(help="Learning rate of the backbone.")] = RECIPE.backbone_lr,
+    weight_decay: Annotated[float, typer.Option(help="Of convolution kernels.")] = RECIPE.weight_decay,
+    warmup_steps: Annotated[int, typer.Option(min=0, help="Steps of linear warm-up.")] = RECIPE.warmup_steps,
+    ema_decay: Annotated[float, typer.Option(help="Decay of the averaged weights that are saved.")] = RECIPE.ema_decay,
+    max_grad_norm: Annotated[
+        float, typer.Option(help="Longer gradients are shortened to this.")
+    ] = RECIPE.max_grad_norm,
+    negatives: Annotated[Negatives, typer.Option(help="How background anchors enter the loss.")] = RECIPE.negatives,
+    neg_ratio: Annotated[
+        float, typer.Option(min=0, help="Negatives per positive, for hard and random.")
+    ] = RECIPE.neg_ratio,
+    assignment: Annotated[Assignment, typer.Option(help="Which anchors learn a box.")] = RECIPE.assignment,
+    box_loss: Annotated[BoxLoss, typer.Option(help="How far a box is from its label.")] = RECIPE.box_loss,
+    box_weight: Annotated[float, typer.Option(min=0, help="Weight of the box loss.")] = RECIPE.box_weight,
     anchors: Annotated[
         Literal["given", "auto"],
         typer.Option(help="`auto`: as many sizes and ratios as are given, but those that suit the boxes."),
-    ] = "given",
-    sizes: Annotated[str, typer.Option(help="Anchor sizes sqrt(w*h) in input px.")] = _joined(DEFAULT_SIZES_PX),
-    ratios: Annotated[str, typer.Option(help="Anchor aspect ratios h/w.")] = _joined(DEFAULT_ASPECT_RATIOS),
-    stride: Annotated[int, typer.Option(help="Stride of the label grid: 8 or 16.")] = 8,
-    channels: Annotated[int, typer.Option(min=1, help="Channels of the top-down path.")] = 96,
-    width_mult: Annotated[float, typer.Option(help="Width of the backbone.")] = 1.0,
-    freeze: Annotated[int, typer.Option(min=0, help="First backbone blocks (of 18) kept as loaded.")] = 0,
+    ] = RECIPE.anchors,
+    sizes: Annotated[str, typer.Option(help="Anchor sizes sqrt(w*h) in input px.")] = _joined(RECIPE.sizes_px),
+    ratios: Annotated[str, typer.Option(help="Anchor aspect ratios h/w.")] = _joined(RECIPE.aspect_ratios),
+    stride: Annotated[int, typer.Option(help="Stride of the label grid: 8 or 16.")] = RECIPE.stride,
+    channels: Annotated[int, typer.Option(min=1, help="Channels of the top-down path.")] = RECIPE.channels,
+    width_mult: Annotated[float, typer.Option(help="Width of the backbone.")] = RECIPE.width_mult,
+    freeze: Annotated[int, typer.Option(min=0, help="First backbone blocks (of 18) kept as loaded.")] = RECIPE.freeze,
     freeze_norms: Annotated[
         bool, typer.Option("--freeze-norms", help="Keep the backbone's batch-norm statistics: for small batches.")
     ] = False,
     augmentation: Annotated[
         AugmentationName, typer.Option(help="How freely pictures are changed; `light` never mirrors them.")
-    ] = "full",
-    mosaic: Annotated[float, typer.Option(help="Share of samples made of four pictures.")] = 0.5,
-    mosaic_until: Annotated[float, typer.Option(help="Share of the epochs that have mosaics, the first ones.")] = 0.85,
-    multi_scale: Annotated[float, typer.Option(help="Input sizes vary by this share, from batch to batch.")] = 0.0,
-    cache: Annotated[Caching, typer.Option(help="Decode pictures once; `auto`: where they fit into memory.")] = "auto",
+    ] = RECIPE.augmentation,
+    mosaic: Annotated[float, typer.Option(help="Share of samples made of four pictures.")] = RECIPE.mosaic,
+    mosaic_until: Annotated[
+        float, typer.Option(help="Share of the epochs that have mosaics, the first ones.")
+    ] = RECIPE.mosaic_until,
+    multi_scale: Annotated[
+        float, typer.Option(help="Input sizes vary by this share, from batch to batch.")
+    ] = RECIPE.multi_scale,
+    cache: Annotated[
+        Caching, typer.Option(help="Decode pictures once; `auto`: where they fit into memory.")
+    ] = RECIPE.cache,
     teacher: Annotated[
         Path | None, typer.Option(help="A detector as ONNX whose finds are learned beside the labels.")
     ] = None,
-    teacher_least_score: Annotated[float, typer.Option(help="Finds of the teacher below this are left out.")] = 0.1,
+    teacher_least_score: Annotated[
+        float, typer.Option(help="Finds of the teacher below this are left out.")
+    ] = RECIPE.teacher_least_score,
     unlabelled: Annotated[
         list[Path] | None, typer.Option(help="Folder of pictures for the teacher alone; may be repeated.")
     ] = None,
@@ -129,12 +141,12 @@ def train(
         list[str] | None,
         typer.Option(help="PATTERN=WEIGHT: draw pictures of a matching group or source more or less often."),
     ] = None,
-    eval_every: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = 1,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    eval_every: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = RECIPE.eval_every,
+    seed: Annotated[int, typer.Option(min=0)] = RECIPE.seed,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N; default: auto, and for --resume as before.")
     ] = None,
-    amp: Annotated[bool, typer.Option(help="bfloat16 autocast where the device computes it in hardware.")] = True,
+    amp: Annotated[bool, typer.Option(help="bfloat16 autocast where the device computes it in hardware.")] = RECIPE.amp,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Loader processes; default: one per core, at most 8.")
     ] = None,

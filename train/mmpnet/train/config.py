@@ -16,9 +16,6 @@ from mmpnet.train.losses import BoxLoss, Negatives
 from mmpnet.train.model import BACKBONE_BLOCKS, STRIDES, MmpNet
 from mmpnet.train.pseudo_labels import LEAST_SCORE
 
-DEFAULT_SIZES_PX = (16.0, 32.0, 64.0, 128.0, 224.0)
-DEFAULT_ASPECT_RATIOS = (0.8, 1.7, 3.2)
-
 MAX_MULTI_SCALE = 0.5
 
 _T = TypeVar("_T")
@@ -58,49 +55,50 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One run's settings. Learning rates are those after warm-up; both fall to zero along a cosine."""
+class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One run's settings; the defaults are the recipe. Learning rates are those after warm-up; both fall to zero along
+    a cosine."""
 
     data: tuple[str, ...]
-    val: tuple[str, ...]
-    classes: tuple[str, ...]
-    weights: str
-    epochs: int
-    batch: int
-    imgsz: tuple[int, int]
-    lr: float
-    backbone_lr: float
-    weight_decay: float
-    warmup_steps: int
-    ema_decay: float
-    max_grad_norm: float
-    negatives: Negatives
-    neg_ratio: float
-    assignment: Assignment
-    box_loss: BoxLoss
-    box_weight: float
-    anchors: Literal["given", "auto"]
-    sizes_px: tuple[float, ...]
-    aspect_ratios: tuple[float, ...]
-    stride: int
-    channels: int
-    width_mult: float
-    freeze: int
-    freeze_norms: bool
-    augmentation: AugmentationName
-    mosaic: float
-    mosaic_until: float
-    multi_scale: float
-    cache: Caching
-    teacher: str | None
-    teacher_least_score: float
-    unlabelled: tuple[str, ...]
-    group_weights: tuple[tuple[str, float], ...]
-    eval_every: int
-    seed: int
-    device: str
-    amp: bool
-    workers: int
+    val: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    weights: str = "imagenet"
+    epochs: int = 60
+    batch: int = 32
+    imgsz: tuple[int, int] = (320, 320)
+    lr: float = 1.5e-3
+    backbone_lr: float = 4e-4
+    weight_decay: float = 0.02
+    warmup_steps: int = 100
+    ema_decay: float = 0.998
+    max_grad_norm: float = 10.0
+    negatives: Negatives = "quality"
+    neg_ratio: float = 3.0
+    assignment: Assignment = "adaptive"
+    box_loss: BoxLoss = "giou"
+    box_weight: float = 2.0
+    anchors: Literal["given", "auto"] = "given"
+    sizes_px: tuple[float, ...] = (16.0, 32.0, 64.0, 128.0, 224.0)
+    aspect_ratios: tuple[float, ...] = (0.8, 1.7, 3.2)
+    stride: int = 8
+    channels: int = 96
+    width_mult: float = 1.0
+    freeze: int = 0
+    freeze_norms: bool = False
+    augmentation: AugmentationName = "full"
+    mosaic: float = 0.5
+    mosaic_until: float = 0.85
+    multi_scale: float = 0.0
+    cache: Caching = "auto"
+    teacher: str | None = None
+    teacher_least_score: float = 0.1
+    unlabelled: tuple[str, ...] = ()
+    group_weights: tuple[tuple[str, float], ...] = ()
+    eval_every: int = 1
+    seed: int = 0
+    device: str = "auto"
+    amp: bool = True
+    workers: int = 1
 
     def validate(self) -> None:
         """Raises: ValueError naming the first setting that is out of range."""
@@ -167,3 +165,7 @@ def from_plain(value: Any, kind: type[_T], *, path: Path) -> _T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise CheckpointError(f"{path}: {kind.__name__} does not fit this version of mmpnet: {error}") from error
+
+
+RECIPE = TrainConfig(data=())
+"""The default settings, for whoever needs one of them without a run."""

@@ -49,7 +49,9 @@ def read_all(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | 
     watched = [Path(path) for path in config.val]
     val = read_data(watched, "val", config.classes, allow_absent=True) if watched else None
     show_scan(console, scan(train, input_hw=config.imgsz))
-    watching = "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.pictures)}"
+    watching = (
+        "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.pictures)} pictures"
+    )
     console.print(f"{train.name}: {len(train.pictures)} pictures, {train.num_boxes} boxes; {watching}")
     if not train.num_boxes and config.teacher is None:
         raise TrainingError(f"{train.name}: has no boxes to learn from")
