@@ -62,7 +62,7 @@ def test_one_command_draws_trains_and_measures(mnist_folder: Path, tmp_path: Pat
     (arguments,) = commands.trained
     assert arguments[:2] == ["--data", str(tmp_path / "data" / "train.json")]
     checkpoint = load_checkpoint(tmp_path / "run" / "best.pth")
-    assert checkpoint.train.val is None  # the test pictures choose nothing
+    assert checkpoint.train.val == ()  # the test pictures choose nothing
     assert checkpoint.model.class_names == ("background", *"0123456789")
 
 
