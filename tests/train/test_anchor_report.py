@@ -71,10 +71,24 @@ def test_suggested_anchors_cover_better_than_unsuitable_ones() -> None:
     assert better > worse + 0.2
 
 
-@pytest.mark.parametrize("boxes", [[], [np.array([[0, 0, 8, 8]], np.float32)] * 5])
+@pytest.mark.parametrize("boxes", [[], [np.array([[0, 0, 8, 8]], np.float32)] * 5, [random_boxes(0, 1)]])
 def test_too_few_different_boxes_are_one_line(boxes: list[FloatArray]) -> None:
     with pytest.raises(TrainingError, match=r"too few or too alike .* --sizes and --ratios"):
         suggested_anchors(boxes, num_sizes=2, num_aspect_ratios=2, stride=8)
+
+
+def test_fewer_boxes_than_anchors_are_one_line_however_different_they_are() -> None:
+    with pytest.raises(TrainingError, match="3 boxes are too few"):
+        suggested_anchors([random_boxes(0, 3)], num_sizes=4, num_aspect_ratios=2, stride=8)
+    assert suggested_anchors([random_boxes(0, 4)], num_sizes=4, num_aspect_ratios=2, stride=8).num_sizes == 4
+
+
+def test_boxes_as_thin_as_a_hair_still_suggest_anchors() -> None:
+    boxes = [np.array([[0, 0, 0.01 * k, 30 + 9 * k] for k in range(1, 9)], np.float32)]
+    spec = suggested_anchors(boxes, num_sizes=2, num_aspect_ratios=2, stride=8)
+    tall = suggested_anchors([b[:, [1, 0, 3, 2]] for b in boxes], num_sizes=2, num_aspect_ratios=2, stride=8)
+    assert min(spec.sizes_px) > 0
+    assert min(tall.aspect_ratios) > 0
 
 
 def test_the_table_has_a_row_for_every_size_even_without_boxes() -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from mmpnet.train.config import TrainConfig
 from mmpnet.train.distributed import SyncedBatchNorm2d, World, device_name, require_shareable, sync_batch_norms
 from mmpnet.train.losses import Negatives
 from mmpnet.train.runs import start_run
+from mmpnet.train.stopping import InterruptedRunError
 
 RUN = """
 import sys, msgspec, torch
@@ -35,6 +36,20 @@ else:
     start_run(msgspec.json.decode(sys.argv[1], type=TrainConfig), Path(sys.argv[2]))
 """
 
+RUN_TO_EXIT_CODE = """
+import sys, msgspec, torch, typer
+from pathlib import Path
+from mmpnet.runtime.command import exit_on_error
+from mmpnet.train.config import TrainConfig
+from mmpnet.train.runs import start_run
+torch.set_num_threads(1)
+try:
+    with exit_on_error():
+        start_run(msgspec.json.decode(sys.argv[1], type=TrainConfig), Path(sys.argv[2]))
+except typer.Exit as end:
+    sys.exit(end.exit_code)
+"""
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -43,12 +58,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def two_processes(*arguments: str) -> Iterator[list[subprocess.Popen[str]]]:
+def two_processes(*arguments: str, script: str = RUN) -> Iterator[list[subprocess.Popen[str]]]:
     """What torchrun does, without its rendezvous: the environment of two processes on this machine."""
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", RUN, *arguments],
+            [sys.executable, "-c", script, *arguments],
             env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -85,7 +100,7 @@ def test_the_loss_curve_is_that_of_one_process(
     assert "epoch 3/3" in said[0]
     assert said[1] == "", "one process talks"
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
-    assert one[0][0] > one[-1][0], "there is something to compare: it learns"
+    assert sum(one[0]) > sum(one[-1]), "there is something to compare: it learns"
     for alone, together in zip(one, two, strict=True):
         # Sums in another order: a few millionths per step, which training then amplifies.
         assert together == pytest.approx(alone, rel=1e-2)
@@ -104,9 +119,50 @@ def test_both_stop_when_one_is_asked_and_go_on_together(tiny_train_config: Train
         said = outputs(processes)
         assert all(process.returncode != 0 for process in processes)
     assert all("InterruptedRunError" in text for text in said), said
+    checkpoint = load_checkpoint(tmp_path / "run" / "last.pth")
+    assert checkpoint.progress is not None
+    assert 0 < checkpoint.progress.epoch < 300
+    assert checkpoint.train.device == "cpu", "as asked"
+
+
+def test_where_one_process_fails_the_others_end_with_a_line_too(
+    tiny_train_config: TrainConfig, tmp_path: Path, make_coco: Callable[..., Path]
+) -> None:
+    """Of the two pictures each process reads one, and one of them is damaged."""
+    path = make_coco(tmp_path / "data" / "train.json", count=2, seed=5)
+    damaged = tmp_path / "data" / "images" / "train_002.png"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    config = msgspec.structs.replace(tiny_train_config, data=(str(path),), val=(), mosaic=0.0, batch=2)
+    settings = msgspec.json.encode(config).decode()
+    with two_processes(settings, str(tmp_path / "run"), script=RUN_TO_EXIT_CODE) as processes:
+        said = outputs(processes)
+        assert [process.returncode for process in processes] == [1, 1], said
+    assert "Traceback" not in "".join(said)
+    assert sum("train_002.png: the picture is cut short" in text for text in said) == 1
+    assert sum("stopped, because another one did" in text for text in said) == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_signal_while_processes_agree_is_for_the_next_step(
+    tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """Python runs handlers when a collective call returns: after the value it was given is out of date."""
+    asked = 0
+
+    def agree(_: World, value: bool) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == (4 if late else 1):  # the fourth is the last of an epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return value
+
+    monkeypatch.setattr(World, "any", agree)
+    config = msgspec.structs.replace(tiny_train_config, val=())
+    with pytest.raises(InterruptedRunError):
+        start_run(config, tmp_path / "run")
     progress = load_checkpoint(tmp_path / "run" / "last.pth").progress
     assert progress is not None
-    assert 0 < progress.epoch < 300
+    assert (progress.epoch, progress.batch) == ((1, 1) if late else (0, 2))
 
 
 def test_synced_batch_norm_alone_is_batch_norm() -> None:

@@ -139,6 +139,35 @@ def test_resuming_keeps_to_the_result_with_workers_frozen_blocks_and_autosaves(
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("batches", [3, 5])
+def test_resuming_keeps_to_the_result_with_mosaics_several_sizes_and_a_cache(
+    tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    config = msgspec.structs.replace(
+        tiny_train_config, negatives="quality", mosaic=0.6, mosaic_until=1.0, multi_scale=0.5, cache="on", workers=1
+    )
+    seen: list[tuple[int, int]] = []
+    anchors_of: Callable[..., torch.Tensor] = TrainingRun._anchors_of
+
+    def noted(run: TrainingRun, input_hw: tuple[int, int]) -> torch.Tensor:
+        seen.append(input_hw)
+        return anchors_of(run, input_hw)
+
+    monkeypatch.setattr(TrainingRun, "_anchors_of", noted)
+    start_run(config, tmp_path / "whole")
+    sizes_of_whole, seen[:] = list(seen), []
+    assert set(sizes_of_whole) == {(32, 32), (64, 64), (96, 96)}
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, batches)
+        with pytest.raises(InterruptedRunError):
+            start_run(config, tmp_path / "parts")
+    assert sorted(p.name for p in (tmp_path / "parts").glob("*.cache")) == []
+    resume_run(tmp_path / "parts")
+    assert seen == sizes_of_whole
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert sorted(p.name for p in (tmp_path / "parts").glob("*.cache")) == []
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_picture_ends_the_run_with_its_own_line(
     tiny_train_config: TrainConfig, tmp_path: Path, make_coco: Callable[..., Path], workers: int

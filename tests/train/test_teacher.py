@@ -1,5 +1,6 @@
 """Detectors that teach: opened strictly, read rightly, asked once, and their doubts kept."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -166,13 +167,14 @@ def test_pictures_without_labels_are_found_below_their_folder(dataset_folder: Pa
 
 
 def test_a_run_with_a_teacher_resumes_without_it(
-    tiny_train_config: TrainConfig, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_train_config: TrainConfig, make_coco: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = np.zeros((CELLS, 85), np.float32)
     output[64 + 5, :6] = [0.5, 0.5, 0.3, 0.8, 0.9, 0.9]
     teacher = write_yolox(tmp_path / "yolox.onnx", output)
+    make_coco(tmp_path / "more" / "more.json", count=3, seed=9)
     config = msgspec.structs.replace(
-        tiny_train_config, teacher=str(teacher), unlabelled=(str(dataset_folder / "images"),), eval_every=2
+        tiny_train_config, teacher=str(teacher), unlabelled=(str(tmp_path / "more"),), eval_every=2
     )
     start_run(config, tmp_path / "whole")
     evaluate = TrainingRun._finish_epoch
@@ -187,5 +189,8 @@ def test_a_run_with_a_teacher_resumes_without_it(
     monkeypatch.undo()
     teacher.unlink()
     resume_run(tmp_path / "parts")
-    one, other = (load_checkpoint(tmp_path / name / "last.pth").ema for name in ("whole", "parts"))
-    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    one, other = (load_checkpoint(tmp_path / name / "last.pth") for name in ("whole", "parts"))
+    assert all(torch.equal(tensor, other.ema[name]) for name, tensor in one.ema.items())
+    assert one.provenance.train_images == 16 + 3
+    assert one.provenance.teacher_sha256 is not None
+    assert other.provenance.teacher_sha256 == one.provenance.teacher_sha256, "of the one that taught"

@@ -87,6 +87,15 @@ def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) 
         (["--data", "D", "--weights", "none", "--freeze", "3"], "freeze"),
         (["--data", "D", "--negatives", "some"], "focal"),
         (["--data", "D", "--epoch", "3"], "--epochs"),
+        (["--data", "D", "--mosaic", "2"], "mosaic must be in [0, 1], got 2"),
+        (["--data", "D", "--mosaic", "nan"], "mosaic must be in"),
+        (["--data", "D", "--multi-scale", "0.6"], "multi-scale must be in"),
+        (["--data", "D", "--multi-scale", "0.25", "--imgsz", "64"], "multi-scale 0.25 of 64 px is less"),
+        (["--data", "D", "--multi-scale", "0.5", "--imgsz", "64", "--batch", "1"], "more than one value"),
+        (["--data", "D", "--unlabelled", "D"], "give --teacher"),
+        (["--data", "D", "--teacher-least-score", "0"], "teacher-least-score must be in"),
+        (["--data", "D", "--json"], "--json goes with --check"),
+        (["--resume", "D", "--check", "--group-weight", "a=2"], "--check, --group-weight: a resumed run"),
     ],
 )
 def test_bad_arguments_exit_with_2(dataset_folder: Path, arguments: list[str], message: str) -> None:
@@ -122,6 +131,9 @@ def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--data", "absent"], "absent"),
+        (["--data", "D", "--data", "D"], "is given twice"),
+        (["--data", "D", "--weights", "none", "--classes", "dog"], "has no class 'dog'"),
+        (["--data", "D", "--weights", "none", "--teacher", "D/train.json"], "cannot open the teacher"),
         (["--data", "D", "--weights", "absent.pth"], "absent.pth"),
         (["--data", "D", "--weights", "none", "--device", "cuda:999"], "cuda:999"),
         (["--data", "D", "--weights", "none", "--device", "gpu"], "gpu"),
@@ -132,11 +144,12 @@ def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
 def test_bad_files_and_devices_exit_with_1(
     dataset_folder: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    given = [str(dataset_folder) if a == "D" else a for a in arguments]
-    project = [] if "--resume" in given else ["--project", str(tmp_path)]
+    given = [re.sub(r"^D(?=$|/)", str(dataset_folder), a) for a in arguments]
+    project = [] if "--resume" in given else ["--project", str(tmp_path / "runs")]
     code, _, stderr = run(train_app, *given, *project)
     assert code == 1
     assert message in error_line(stderr)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("suffix", ["pth", "onnx"])

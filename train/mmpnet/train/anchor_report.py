@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.table import Table
 
 from mmpnet.contract.anchors import AnchorSpec
@@ -87,16 +88,34 @@ def suggested_anchors(
     """
     wh = np.concatenate([np.zeros((0, 2)), *(of_picture[:, 2:] - of_picture[:, :2] for of_picture in boxes)])
     wh = wh[(wh > 0).all(axis=1)]
-    sizes = _k_means(np.log(wh.prod(axis=1)) / 2, num_sizes)
-    ratios = _k_means(np.log(wh[:, 1] / wh[:, 0]), num_aspect_ratios)
-    sizes_px = tuple(round(float(value), 1) for value in np.exp(sizes))
-    aspect_ratios = tuple(round(float(value), 2) for value in np.exp(ratios))
-    if len(set(sizes_px)) < num_sizes or len(set(aspect_ratios)) < num_aspect_ratios:
+    log_sizes, log_ratios = np.log(wh.prod(axis=1)) / 2, np.log(wh[:, 1] / wh[:, 0])
+    centers = _k_means(log_sizes, num_sizes), _k_means(log_ratios, num_aspect_ratios)
+    sizes_px, aspect_ratios = (tuple(float(f"{value:.3g}") for value in np.exp(logs)) for logs in centers)
+    # Both are counted: centres without a box of their own stay apart from each other.
+    different = min(_distinct(log_sizes) - num_sizes, _distinct(log_ratios) - num_aspect_ratios)
+    if different < 0 or len(set(sizes_px)) < num_sizes or len(set(aspect_ratios)) < num_aspect_ratios:
         raise TrainingError(
             f"{len(wh)} boxes are too few or too alike for {num_sizes} sizes and {num_aspect_ratios} aspect ratios; "
             "give --sizes and --ratios instead of --anchors auto"
         )
     return AnchorSpec(sizes_px=sizes_px, aspect_ratios=aspect_ratios, stride=stride)
+
+
+def suited_anchors(given: AnchorSpec, boxes: Sequence[FloatArray], console: Console) -> AnchorSpec:
+    """As many sizes and aspect ratios as are given, but those that the boxes suggest, which people are told.
+
+    Raises: TrainingError as `suggested_anchors`.
+    """
+    chosen = suggested_anchors(
+        boxes, num_sizes=given.num_sizes, num_aspect_ratios=given.num_aspect_ratios, stride=given.stride
+    )
+    console.print(f"anchors from the data: sizes {chosen.sizes_px} px, aspect ratios {chosen.aspect_ratios}")
+    return chosen
+
+
+def _distinct(logs: NDArray[np.float64]) -> int:
+    """How many values there are, those within a thousandth of each other as one."""
+    return len(np.unique(logs.round(3)))
 
 
 def _k_means(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:

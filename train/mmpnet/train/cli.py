@@ -51,10 +51,11 @@ def _as_bad_parameter() -> Iterator[None]:
 
 
 def _refuse_other_flags(context: typer.Context) -> None:
-    sources = {name: context.get_parameter_source(name) for name in context.params if name not in _RESUMABLE_FLAGS}
-    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    flag_of = {param.name: param.opts[0] for param in context.command.params if param.name not in _RESUMABLE_FLAGS}
+    sources = {flag: context.get_parameter_source(name) for name, flag in flag_of.items() if name is not None}
+    given = [flag for flag, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if given:
-        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        flags = ", ".join(given)
         raise typer.BadParameter(
             f"{flags}: a resumed run keeps its settings; only --device and --workers go with --resume"
         )
@@ -169,6 +170,8 @@ def train(
             raise typer.BadParameter(
                 "give --data (a folder or file of labelled pictures), or --resume with a run folder"
             )
+        if as_json and not only_check:
+            raise typer.BadParameter("--json goes with --check; a run's numbers are in its results.csv")
         wanted = checked_classes(classes)
         size_hw = parse_size_hw(imgsz)
         sizes_px, aspect_ratios = _numbers(sizes, "--sizes"), _numbers(ratios, "--ratios")
@@ -177,7 +180,8 @@ def train(
             with _as_bad_parameter():
                 anchor_spec = AnchorSpec(sizes_px, aspect_ratios, stride)
                 anchor_spec.grid_hw(size_hw)
-            if not check(data, watched, wanted, anchor_spec, size_hw, as_json=as_json):
+            suggest = anchors == "auto"
+            if not check(data, watched, wanted, anchor_spec, size_hw, suggest=suggest, as_json=as_json):
                 raise typer.Exit(1)
             return
         config = TrainConfig(

@@ -15,6 +15,7 @@ from mmpnet.train.loader import Assignment
 from mmpnet.train.losses import BoxLoss, Negatives
 from mmpnet.train.model import BACKBONE_BLOCKS, STRIDES, MmpNet
 from mmpnet.train.pseudo_labels import LEAST_SCORE
+from mmpnet.train.sampling import SCALE_STEP_PX, input_sizes
 
 MAX_MULTI_SCALE = 0.5
 
@@ -138,10 +139,23 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError(f"teacher-least-score must be in [{LEAST_SCORE}, 1], got {self.teacher_least_score}")
         if self.unlabelled and self.teacher is None:
             raise ValueError("unlabelled pictures need a teacher; give --teacher FILE.onnx")
-        if self.batch * math.prod(-(-side // 32) for side in self.imgsz) < 2:
-            raise ValueError("batch norm needs more than one value: raise batch or imgsz")
+        if self.multi_scale and len(self.input_sizes()) == 1:
+            raise ValueError(
+                f"multi-scale {self.multi_scale} of {min(self.imgsz)} px is less than the {SCALE_STEP_PX} px between "
+                "two input sizes; raise it, or leave it out"
+            )
+        if not self.can_normalise(self.batch):
+            raise ValueError("batch norm needs more than one value: raise batch or imgsz, or lower multi-scale")
         anchors = AnchorSpec(sizes_px=self.sizes_px, aspect_ratios=self.aspect_ratios, stride=self.stride)
         anchors.grid_hw(self.imgsz)
+
+    def input_sizes(self) -> tuple[tuple[int, int], ...]:
+        """The (height, width) in px that batches may have."""
+        return input_sizes(self.imgsz, self.multi_scale)
+
+    def can_normalise(self, batch: int) -> bool:
+        """Whether so many pictures give a batch norm more than one value at each input size, on the coarsest map."""
+        return all(batch * math.prod(-(-side // 32) for side in size_hw) > 1 for size_hw in self.input_sizes())
 
     def model(self, class_names: tuple[str, ...]) -> ModelConfig:
         """The network this run trains, for a data set's classes."""

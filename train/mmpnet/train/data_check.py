@@ -12,7 +12,7 @@ from mmpnet.runtime.command import people
 from mmpnet.runtime.datasets.check import check_data, read_data, show_scan
 from mmpnet.runtime.datasets.faults import Faults
 from mmpnet.runtime.datasets.scan import shared_pictures
-from mmpnet.train.anchor_report import coverage, coverage_table, input_boxes
+from mmpnet.train.anchor_report import coverage, coverage_table, input_boxes, suited_anchors
 
 
 def check(
@@ -22,11 +22,14 @@ def check(
     anchors: AnchorSpec,
     input_hw: tuple[int, int],
     *,
+    suggest: bool,
     as_json: bool,
 ) -> bool:
-    """Scan training and validation data, every file of them, and the anchors on them; whether there is no fault.
+    """Scan training and validation data, every file of them, and the anchors on them, with `suggest` those that suit
+    the boxes; whether there is no fault.
 
-    Raises: DatasetError for faults that leave nothing to look at, ValueError if input size and stride do not fit.
+    Raises: DatasetError for faults that leave nothing to look at, TrainingError for boxes too few to suggest anchors,
+    ValueError if input size and stride do not fit.
     """
     scans = {"train": check_data(data, "train", classes, input_hw=input_hw)}
     if val:
@@ -35,13 +38,15 @@ def check(
         show_scan(people(), found)
     # What the scan has just listed is left out here.
     train = read_data(data, "train", classes, faults=Faults(collect=True))
-    rows = coverage(input_boxes(train.pictures, Letterbox(input_hw)), anchors, input_hw)
+    boxes = input_boxes(train.pictures, Letterbox(input_hw))
+    anchors = suited_anchors(anchors, boxes, people()) if suggest else anchors
+    rows = coverage(boxes, anchors, input_hw)
     people().print(coverage_table("anchors on these boxes", rows))
     copies = shared_pictures(scans["train"], scans["val"]) if val else ()
     for copy in copies:
         people().print(f"warning: {copy}")
     if as_json:
         document = {name: found.as_dict() for name, found in scans.items()}
-        report = {"anchors": [asdict(row) for row in rows], "shared_pictures": list(copies)}
-        sys.stdout.write(json.dumps({**document, **report}) + "\n")
+        covered = {"anchor_spec": asdict(anchors), "anchors": [asdict(row) for row in rows]}
+        sys.stdout.write(json.dumps({**document, **covered, "shared_pictures": list(copies)}) + "\n")
     return all(found.ok for found in scans.values())

@@ -60,26 +60,20 @@ class World:
 
     def wait(self) -> None:
         """Until all are here."""
-        if not self.is_alone:
-            torch.distributed.barrier()
+        # No barrier: with GPUs it would run on one that it has to guess.
+        self.total(torch.zeros(1))
 
 
 @contextmanager
 def joined_world() -> Iterator[World]:
     """The world that torchrun's environment describes, left at the end; outside torchrun, a world of one.
 
-    Raises: TrainingError if the processes do not find each other.
+    Raises: TrainingError if the processes do not find each other, or one of them is gone before the end.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 or "RANK" not in os.environ:
-        yield World()
+    world = _described_world()
+    if world.is_alone:
+        yield world
         return
-    world = World(
-        rank=int(os.environ["RANK"]),
-        size=size,
-        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
-        machine=int(os.environ.get("GROUP_RANK", "0")),
-    )
     try:
         # Both, because flags and seeds are agreed on by CPU tensors while gradients are on the GPUs.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -87,17 +81,40 @@ def joined_world() -> Iterator[World]:
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise TrainingError(
-            f"process {world.rank} of {size} found no other ({reason}); start it with torchrun"
+            f"process {world.rank} of {world.size} found no other ({reason}); start it with torchrun"
         ) from error
     try:
         yield world
+    except RuntimeError as error:
+        if not _is_of_the_connection(error):
+            raise
+        raise TrainingError(
+            f"process {world.rank} of {world.size} stopped, because another one did; its own message says why"
+        ) from error
     finally:
         torch.distributed.destroy_process_group()
 
 
 def is_first_process() -> bool:
     """Whether torchrun, if it started this process, started it as the first; known before they have met."""
-    return os.environ.get("RANK", "0") == "0"
+    return _described_world().is_first
+
+
+def _described_world() -> World:
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 or "RANK" not in os.environ:
+        return World()
+    return World(
+        rank=int(os.environ["RANK"]),
+        size=size,
+        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+        machine=int(os.environ.get("GROUP_RANK", "0")),
+    )
+
+
+def _is_of_the_connection(error: RuntimeError) -> bool:
+    """Whether it is about the other processes: NCCL's errors have a type, those of gloo only their text."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def device_name(asked: str, world: World) -> str:

@@ -22,7 +22,7 @@ from mmpnet.train.losses import DetectionLoss
 from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.optim import set_learning_rate
 from mmpnet.train.report import EpochResult, TrainingReport
-from mmpnet.train.sampling import EpochPlan, EpochSampler, generator, input_sizes, picture_weights
+from mmpnet.train.sampling import EpochPlan, EpochSampler, generator, picture_weights
 from mmpnet.train.state import TrainingState
 from mmpnet.train.step import require_finite, update
 from mmpnet.train.stopping import InterruptedRunError, StopRequest, stop_on_signal
@@ -38,6 +38,8 @@ def _as_training_errors() -> Iterator[None]:
     except torch.cuda.OutOfMemoryError as error:
         raise TrainingError("the device ran out of memory; lower --batch or --imgsz") from error
     except RuntimeError as error:
+        if "can't allocate memory" in str(error):
+            raise TrainingError("the machine ran out of memory; lower --batch or --imgsz") from error
         if "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
@@ -67,7 +69,7 @@ class TrainingRun:
         self._device = resolve_device(config.device)
         recipe = Recipe(model.anchors, model.pad_value, config.assignment, AUGMENTATIONS[config.augmentation])
         self._pictures = TrainingPictures(train.pictures, stored, recipe)
-        self._input_sizes = input_sizes(config.imgsz, config.multi_scale)
+        self._input_sizes = config.input_sizes()
         self._weights = picture_weights(train.pictures, config.group_weights)
         self._loss = DetectionLoss(config.negatives, config.neg_ratio, config.box_loss, config.box_weight)
         self._normalise = InputNormalisation().to(self._device)
@@ -124,11 +126,13 @@ class TrainingRun:
             if isinstance(batch, DatasetError):
                 raise batch
             self._step(state, forward, batch, sampler.batches_per_epoch)
-            stop.asked = self._world.any(stop.asked)
-            if stop.asked or time.monotonic() - saved_at > AUTOSAVE_S:
+            # All processes act on what they agreed on here; a signal that comes later is for the next step.
+            stopping = self._world.any(stop.asked)
+            if stopping or time.monotonic() - saved_at > AUTOSAVE_S:
                 self._report.save_last(state)
                 saved_at = time.monotonic()
-            self._stop_if_asked(state, stop)
+            if stopping:
+                raise self._interrupted(state)
         self._report.save_last(state)
 
     def _step(self, state: TrainingState, forward: nn.Module, batch: Batch, batches_per_epoch: int) -> None:
@@ -189,16 +193,14 @@ class TrainingRun:
 
     def _evaluated_by_first(self, val: Dataset, state: TrainingState, stop: StopRequest) -> Evaluation:
         """Evaluate in the first process; the others wait, and stop if it was stopped."""
-        evaluation, stopped = None, None
+        evaluation, stopped = None, False
         if self._world.is_first:
             try:
                 evaluation = self._evaluate(val, state, stop)
-            except InterruptedRunError as error:
-                stopped = error
-        stop.asked = self._world.any(stopped is not None)
-        if stopped is not None:
-            raise stopped
-        self._stop_if_asked(state, stop)
+            except InterruptedRunError:
+                stopped = True
+        if self._world.any(stopped):
+            raise self._interrupted(state)
         evaluation = self._world.from_first(evaluation)
         assert evaluation is not None
         return evaluation
@@ -210,14 +212,14 @@ class TrainingRun:
 
         def watched(pictures: tuple[object, ...]) -> Iterator[object]:
             for picture in self._report.evaluation_progress(pictures):
-                self._stop_if_asked(state, stop)
+                if stop.asked:
+                    raise self._interrupted(state)
                 yield picture
 
         return evaluate(detect, val, self._model.class_names, progress=watched)  # type: ignore[arg-type]
 
-    def _stop_if_asked(self, state: TrainingState, stop: StopRequest) -> None:
-        if stop.asked:
-            raise InterruptedRunError(
-                f"stopped in epoch {state.epoch + 1} after {state.batch} batches; go on with: "
-                f"mmp-train --resume {self._report.folder}"
-            )
+    def _interrupted(self, state: TrainingState) -> InterruptedRunError:
+        return InterruptedRunError(
+            f"stopped in epoch {state.epoch + 1} after {state.batch} batches; go on with: "
+            f"mmp-train --resume {self._report.folder}"
+        )

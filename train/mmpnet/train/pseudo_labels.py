@@ -13,7 +13,8 @@ from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.runtime.datasets.types import Picture
 from mmpnet.runtime.paths import is_file, is_folder, replacing
-from mmpnet.runtime.pictures import PICTURE_SUFFIXES, read_picture
+from mmpnet.runtime.picture_size import picture_size_hw
+from mmpnet.runtime.pictures import PICTURE_SUFFIXES
 from mmpnet.train.teacher import Detect
 
 SAME_OBJECT_IOU = 0.45
@@ -91,24 +92,24 @@ def with_teacher_boxes(
 
 
 def unlabelled_pictures(folder: Path) -> tuple[Picture, ...]:
-    """Every picture of a folder and those below it, without boxes, in order of their paths.
+    """Every picture of a folder and those below it, without boxes, in order of their paths; hidden ones are left out.
 
     Raises: TrainingError if there are none, DatasetError for a bad picture.
     """
     if not is_folder(folder):
         raise TrainingError(f"{folder}: no such folder; --unlabelled takes a folder of pictures")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    named = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    paths = sorted(path for path in named if not path.name.startswith("."))
     if not paths:
         raise TrainingError(f"{folder}: holds no pictures; --unlabelled takes a folder of pictures")
     return tuple(_unlabelled(path) for path in paths)
 
 
 def _unlabelled(path: Path) -> Picture:
-    height, width = read_picture(path, error=DatasetError).shape[:2]
     none = np.zeros(0, np.float32)
     return Picture(
         path=path,
-        image_hw=(height, width),
+        image_hw=picture_size_hw(path, error=DatasetError),
         boxes_xyxy=none.reshape(0, 4),
         class_ids=none.astype(np.int64),
         areas_px2=none,

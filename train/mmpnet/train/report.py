@@ -176,9 +176,10 @@ class TrainingReport:
             return []
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != _COLUMNS:
+            rows = list(reader)
+            if tuple(reader.fieldnames or ()) != _COLUMNS or not all(row["epoch"].isdecimal() for row in rows):
                 raise OutputError(f"{path}: was changed by another program; move it away, a new one will be started")
-            return list(reader)
+            return rows
 
     def _write_rows(self, rows: list[dict[str, str]]) -> None:
         with replacing(self.folder / RESULTS) as partial, partial.open("w", newline="") as file:

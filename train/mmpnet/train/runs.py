@@ -10,15 +10,26 @@ from mmpnet.runtime.command import people
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.train.checkpoint import load_checkpoint
-from mmpnet.train.config import ModelConfig, TrainConfig
+from mmpnet.train.config import TrainConfig
 from mmpnet.train.distributed import World, device_name, is_first_process, joined_world
 from mmpnet.train.loop import TrainingRun
 from mmpnet.train.provenance import provenance_of
+from mmpnet.train.pseudo_labels import save_teacher_labels
 from mmpnet.train.report import BEST, LAST, TrainingReport
 from mmpnet.train.run_report import write_run_report
 from mmpnet.train.state import TrainingState, start_state
+from mmpnet.train.stopping import terminable
 from mmpnet.train.teacher import open_teacher
-from mmpnet.train.training_data import check_measurable, let_teach, read_all, stored_pictures, taught, with_anchors
+from mmpnet.train.training_data import (
+    TEACHER,
+    check_measurable,
+    check_trainable,
+    lesson,
+    read_all,
+    stored_pictures,
+    taught,
+    with_anchors,
+)
 
 
 def start_run(config: TrainConfig, folder: Path) -> None:
@@ -27,21 +38,25 @@ def start_run(config: TrainConfig, folder: Path) -> None:
     Raises: an MmpnetError child for bad data, weights, device, teacher or folder, before the first step.
     """
     with joined_world() as world:
+        console = _console(world)
         folder = world.from_first(folder)
-        config = msgspec.structs.replace(config, device=device_name(config.device, world))
-        train, val = read_all(config, _console(world))
-        config = with_anchors(config, train, _console(world))
+        train, val = read_all(config, console)
+        config = with_anchors(config, train, console)
         model = config.model(train.class_names)
         check_measurable(val, model)
+        check_trainable(config, train, world)
         teacher = None if config.teacher is None else open_teacher(Path(config.teacher), model.class_names)
-        state = start_state(config, model, say=_console(world).print)
-        report = _report(folder, config, model, train, val, world)
+        state = start_state(_placed(config, world), model, say=console.print)
+        labels = lesson(teacher, config, train) if teacher is not None and world.is_first else None
+        report = TrainingReport(
+            folder, config, model, provenance_of(config, train, val), console, writes=world.is_first
+        )
         report.start(first_epoch=0)
-        if teacher is not None and world.is_first:
-            let_teach(teacher, config, train, folder)
+        if labels is not None:
+            save_teacher_labels(folder / TEACHER, labels)
         report.save_last(state)  # from here on the run can be resumed
         world.wait()
-        _execute(config, train, val, report, state, world)
+        _execute(_placed(config, world), train, val, report, state, world)
 
 
 def resume_run(path: Path, *, device: str | None = None, workers: int | None = None) -> None:
@@ -56,24 +71,30 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
     config = checkpoint.train
     if checkpoint.progress.epoch >= config.epochs:
         raise TrainingError(f"{path}: all {config.epochs} epochs are done; next: mmp-export {path.parent / BEST}")
+    config = msgspec.structs.replace(
+        config,
+        device=config.device if device is None else device,
+        workers=config.workers if workers is None else workers,
+    )
     with joined_world() as world:
-        config = msgspec.structs.replace(
-            config,
-            device=device_name(config.device if device is None else device, world),
-            workers=config.workers if workers is None else workers,
-        )
-        train, val = read_all(config, _console(world))
+        console = _console(world)
+        train, val = read_all(config, console)
         for now, then in ((train, checkpoint.provenance.train_sha256), (val, checkpoint.provenance.val_sha256)):
             if now is not None and now.sha256 != then:
                 raise TrainingError(f"{now.name}: has changed since this run started; restore it, or start a new run")
         check_measurable(val, checkpoint.model)
-        state = start_state(msgspec.structs.replace(config, weights="none"), checkpoint.model)
+        check_trainable(config, train, world)
+        state = start_state(msgspec.structs.replace(_placed(config, world), weights="none"), checkpoint.model)
         state.restore(checkpoint.progress, checkpoint.ema)
-        report = _report(path.parent, config, checkpoint.model, train, val, world)
+        # The teacher was asked when the run started: what lies at its path now need not be it.
+        provenance = msgspec.structs.replace(
+            provenance_of(config, train, val), teacher_sha256=checkpoint.provenance.teacher_sha256
+        )
+        report = TrainingReport(path.parent, config, checkpoint.model, provenance, console, writes=world.is_first)
         report.start(first_epoch=state.epoch)
-        _console(world).print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
+        console.print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
         world.wait()
-        _execute(config, train, val, report, state, world)
+        _execute(_placed(config, world), train, val, report, state, world)
 
 
 def _console(world: World) -> Console:
@@ -81,13 +102,9 @@ def _console(world: World) -> Console:
     return people() if world.is_first else Console(quiet=True)
 
 
-def _report(
-    folder: Path, config: TrainConfig, model: ModelConfig, train: Dataset, val: Dataset | None, world: World
-) -> TrainingReport:
-    # What one of several processes was given as its GPU is no setting of the run.
-    plain = config if world.is_alone else msgspec.structs.replace(config, device="auto")
-    provenance = provenance_of(config, train, val)
-    return TrainingReport(folder, plain, model, provenance, _console(world), writes=world.is_first)
+def _placed(config: TrainConfig, world: World) -> TrainConfig:
+    """The settings with this process's own device, which is no setting of the run."""
+    return msgspec.structs.replace(config, device=device_name(config.device, world))
 
 
 def _execute(
@@ -98,16 +115,12 @@ def _execute(
     state: TrainingState,
     world: World,
 ) -> None:
+    console = _console(world)
     if config.teacher is not None:
-        train = taught(config, train, report.folder, _console(world))
-    if not train.num_boxes:
-        raise TrainingError(f"{train.name}: has no boxes to learn from")
-    stored = stored_pictures(config, train, report.folder, world, _console(world))
-    try:
+        train = taught(config, train, report.folder, console)
+    with terminable(), stored_pictures(config, train, report.folder, world, console) as stored:
         TrainingRun(config, config.model(train.class_names), train, stored, val, report, world).execute(state)
-    finally:
-        stored.close()
-    _console(world).print(f"done: {report.folder / BEST}; next: mmp-export {report.folder / BEST}")
+    console.print(f"done: {report.folder / BEST}; next: mmp-export {report.folder / BEST}")
     if world.is_first:
         write_run_report(report.folder, val, device=config.device)
 

@@ -12,6 +12,9 @@ from torch.utils.data import Sampler
 from mmpnet.contract.errors import TrainingError
 from mmpnet.runtime.datasets.types import Picture
 
+SCALE_STEP_PX = 32
+"""Between two input sizes: the stride of the coarsest map, so that no side of it is padded."""
+
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
@@ -34,10 +37,10 @@ class EpochPlan:
 
 def input_sizes(input_hw: tuple[int, int], spread: float) -> tuple[tuple[int, int], ...]:
     """The input size, and for a spread above 0 its neighbours between 1 - spread and 1 + spread of it, 32 px apart."""
-    shorter = min(input_hw)
-    steps = int(spread * shorter / 32)
-    factors = [1 + step * 32 / shorter for step in range(-steps, steps + 1)]
-    around = [tuple(max(round(side * factor / 32), 1) * 32 for side in input_hw) for factor in factors if factor != 1]
+    shorter, px = min(input_hw), SCALE_STEP_PX
+    steps = int(spread * shorter / px)
+    factors = [1 + step * px / shorter for step in range(-steps, steps + 1)]
+    around = [tuple(max(round(side * factor / px), 1) * px for side in input_hw) for factor in factors if factor != 1]
     return (input_hw, *((height, width) for height, width in around))
 
 

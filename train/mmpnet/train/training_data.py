@@ -1,6 +1,8 @@
 """What a run learns from: pictures of several data sets, a teacher's finds on them, anchors that cover them, pixels."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,18 +19,19 @@ from mmpnet.runtime.datasets.recognise import has_split
 from mmpnet.runtime.datasets.scan import scan
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.evaluate import require_measurable
-from mmpnet.train.anchor_report import coverage, coverage_table, input_boxes, suggested_anchors
+from mmpnet.train.anchor_report import coverage, coverage_table, input_boxes, suited_anchors
 from mmpnet.train.cache import CachedPictures, StoredPictures, fits
 from mmpnet.train.checkpoint import sha256_of
 from mmpnet.train.config import ModelConfig, TrainConfig
-from mmpnet.train.distributed import World
+from mmpnet.train.distributed import World, require_shareable
 from mmpnet.train.pseudo_labels import (
+    TeacherLabels,
     ask_teacher,
     load_teacher_labels,
-    save_teacher_labels,
     unlabelled_pictures,
     with_teacher_boxes,
 )
+from mmpnet.train.sampling import picture_weights
 from mmpnet.train.teacher import Detect
 
 TEACHER = "teacher.json"
@@ -53,13 +56,47 @@ def read_all(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | 
         "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.pictures)} pictures"
     )
     console.print(f"{train.name}: {len(train.pictures)} pictures, {train.num_boxes} boxes; {watching}")
-    if not train.num_boxes and config.teacher is None:
+    if config.teacher is None:
+        require_boxes(train)
+    return _with_unlabelled(train, val, config.unlabelled, console), val
+
+
+def _with_unlabelled(train: Dataset, val: Dataset | None, folders: Sequence[str], console: Console) -> Dataset:
+    """The training pictures and those of the folders that no data set has: to learn from pictures that are watched
+    would make their accuracy a lie."""
+    sets = (train,) if val is None else (train, val)
+    known = {os.path.realpath(picture.path) for one in sets for picture in one.pictures}
+    for folder in folders:
+        found = unlabelled_pictures(Path(folder))
+        new = [picture for picture in found if os.path.realpath(picture.path) not in known]
+        if not new:
+            raise TrainingError(f"{folder}: all {len(found)} pictures are in the data already; give other ones")
+        known.update(os.path.realpath(picture.path) for picture in new)
+        left_out = f", {len(found) - len(new)} left out that are in the data already" if len(new) < len(found) else ""
+        console.print(f"{folder}: {len(new)} pictures without labels{left_out}")
+        train = replace(train, pictures=(*train.pictures, *new))
+    return train
+
+
+def require_boxes(train: Dataset) -> None:
+    """Raises: TrainingError if there is no box to learn from; crowds are none."""
+    if all(picture.crowd.all() for picture in train.pictures):
         raise TrainingError(f"{train.name}: has no boxes to learn from")
-    for folder in config.unlabelled:
-        pictures = unlabelled_pictures(Path(folder))
-        console.print(f"{folder}: {len(pictures)} pictures without labels")
-        train = replace(train, pictures=(*train.pictures, *pictures))
-    return train, val
+
+
+def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
+    """Find out before a folder is made what these pictures do not allow.
+
+    Raises: TrainingError if batches cannot be shared or normalised, or a group weight matches no picture.
+    """
+    require_shareable(config.batch, len(train.pictures), world)
+    picture_weights(train.pictures, config.group_weights)
+    shown = min(config.batch, len(train.pictures))
+    if not config.can_normalise(shown):
+        raise TrainingError(
+            f"{train.name}: {shown} picture at the smallest input size gives batch norm a single value; raise --imgsz, "
+            "or give more pictures"
+        )
 
 
 def with_anchors(config: TrainConfig, train: Dataset, console: Console) -> TrainConfig:
@@ -68,23 +105,22 @@ def with_anchors(config: TrainConfig, train: Dataset, console: Console) -> Train
     given = AnchorSpec(config.sizes_px, config.aspect_ratios, config.stride)
     chosen = given
     if config.anchors == "auto":
-        chosen = suggested_anchors(
-            boxes, num_sizes=given.num_sizes, num_aspect_ratios=given.num_aspect_ratios, stride=given.stride
-        )
-        console.print(f"anchors from the data: sizes {chosen.sizes_px} px, aspect ratios {chosen.aspect_ratios}")
+        chosen = suited_anchors(given, boxes, console)
     console.print(coverage_table("anchors on these boxes", coverage(boxes, chosen, config.imgsz)))
     return msgspec.structs.replace(config, sizes_px=chosen.sizes_px, aspect_ratios=chosen.aspect_ratios)
 
 
-def let_teach(teacher: Detect, config: TrainConfig, train: Dataset, folder: Path) -> None:
-    """Show the pictures to the teacher, and keep what it finds in the run's folder.
+def lesson(teacher: Detect, config: TrainConfig, train: Dataset) -> TeacherLabels:
+    """What the teacher finds on the pictures.
 
-    Raises: DatasetError for a bad picture, OutputError if the folder cannot be written.
+    Raises: DatasetError for a bad picture, TrainingError if there is then still nothing to learn.
     """
     assert config.teacher is not None
     shown = partial(track, description="asking the teacher", console=people())
     labels = ask_teacher(teacher, sha256_of(Path(config.teacher)), train.pictures, progress=shown)
-    save_teacher_labels(folder / TEACHER, labels)
+    pictures = with_teacher_boxes(train.pictures, labels, least_score=config.teacher_least_score)
+    require_boxes(replace(train, pictures=pictures))
+    return labels
 
 
 def taught(config: TrainConfig, train: Dataset, folder: Path, console: Console) -> Dataset:
@@ -99,24 +135,35 @@ def taught(config: TrainConfig, train: Dataset, folder: Path, console: Console) 
     return replace(train, pictures=pictures)
 
 
+@contextmanager
 def stored_pictures(
     config: TrainConfig, train: Dataset, folder: Path, world: World, console: Console
-) -> StoredPictures:
-    """Where the pictures' pixels come from: the disk, or a file on each machine, decoded once."""
+) -> Iterator[StoredPictures]:
+    """Where the pictures' pixels come from: the disk, or a file on each machine, decoded once and removed at the end,
+    however that comes.
+
+    Raises: DatasetError for a bad picture, TrainingError if the file cannot be written.
+    """
     longest_px = 2 * max(config.imgsz)
     plain = StoredPictures(train.pictures, longest_px)
-    if config.cache == "off":
-        return plain
     needed = plain.num_bytes()
-    if config.cache == "auto" and not world.from_first(fits(needed, folder)):
+    # The first process alone has the folder before all others.
+    if config.cache == "auto" and not world.from_first(world.is_first and fits(needed, folder)):
         console.print(f"decoded pictures would take {needed / 1e9:.1f} GB: they are decoded every epoch instead")
-        return plain
+        yield plain
+        return
+    if config.cache == "off":
+        yield plain
+        return
     cached = CachedPictures(train.pictures, longest_px, folder / f"pictures-{world.machine}.cache")
-    if world.local_rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        cached.fill(progress=partial(track, description="decoding", total=len(cached), console=console))
-    world.wait()
-    return cached
+    try:
+        if world.local_rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            cached.fill(progress=partial(track, description="decoding", total=len(cached), console=console))
+        world.wait()
+        yield cached
+    finally:
+        cached.close()
 
 
 def check_measurable(val: Dataset | None, model: ModelConfig) -> None:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mmpnet.contract.errors import DatasetError
 from mmpnet.runtime.command import people
 from mmpnet.runtime.datasets.classes import select_classes
 from mmpnet.runtime.datasets.faults import STRICT, Faults
@@ -28,8 +29,13 @@ def read_data(
 ) -> Dataset:
     """What `--data A --data B --classes person` means: the splits mixed, then the classes chosen; all without classes.
 
-    Raises: DatasetError, MissingExtraError as `open_dataset`; ValueError, DatasetError as `select_classes`.
+    Raises: DatasetError, MissingExtraError as `open_dataset`; ValueError, DatasetError as `select_classes`;
+    DatasetError for a path that is there twice.
     """
+    resolved = [path.resolve() for path in paths]
+    for index, path in enumerate(paths):
+        if resolved[index] in resolved[:index]:
+            raise DatasetError(f"{path}: is given twice; give it once")
     dataset = mix([open_dataset(path, split, faults) for path in paths])
     return select_classes(dataset, classes, allow_absent=allow_absent) if classes else dataset
 
