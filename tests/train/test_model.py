@@ -79,6 +79,20 @@ def test_frozen_blocks_keep_weights_and_statistics() -> None:
     assert not torch.equal(network.features[5].state_dict()["conv.0.1.running_mean"], moving)
 
 
+def test_separate_towers_keep_logits_and_offsets_apart() -> None:
+    torch.manual_seed(0)
+    network = MmpNet(2, 3, num_classes=3, width_mult=0.25, channels=8, separate_towers=True).eval()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        before = network(images)
+        assert before.shape == (1, 3 + 4, 2, 3, 8, 8)
+        assert network.box_tower is not None
+        network.box_tower[0].weight.normal_()
+        after = network(images)
+    assert torch.equal(before[:, :3], after[:, :3])
+    assert not torch.equal(before[:, 3:], after[:, 3:])
+
+
 def test_frozen_norms_keep_the_backbones_statistics_but_not_its_weights() -> None:
     torch.manual_seed(0)
     network = MmpNet(1, 1, width_mult=0.25, channels=8)

@@ -63,6 +63,15 @@ def test_other_classes_start_with_a_fresh_last_layer(tiny_checkpoint: Path) -> N
     assert "last layer starts at random" in said
 
 
+def test_separate_towers_start_by_saying_what_the_one_tower_said(tiny_checkpoint: Path) -> None:
+    one = load_checkpoint(tiny_checkpoint).network()
+    two = MmpNet(2, 2, channels=16, width_mult=0.25, separate_towers=True).eval()
+    load_weights(two, str(tiny_checkpoint))
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(two(images), one(images))
+
+
 @pytest.mark.parametrize("options", [{"channels": 24}, {"width_mult": 0.5, "channels": 16}, {"stride": 16}])
 def test_a_checkpoint_of_another_architecture_is_one_line(tiny_checkpoint: Path, options: dict[str, float]) -> None:
     network = MmpNet(2, 2, **{"channels": 16, "width_mult": 0.25, **options})  # type: ignore[arg-type]

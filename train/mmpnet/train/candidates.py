@@ -41,7 +41,7 @@ class CandidateNet(nn.Module):
 
     def __init__(self, network: MmpNet, anchors: AnchorSpec, input_hw: tuple[int, int], *, top_k: int = TOP_K) -> None:
         super().__init__()
-        if network.predict.out_channels // (network.num_sizes * network.num_aspect_ratios) != network.num_classes + 4:
+        if not network.box_regression:
             raise ValueError("a network trained without box regression gives no boxes")
         self.normalise = InputNormalisation()
         self.network = network

@@ -112,6 +112,9 @@ def train(
     stride: Annotated[int, typer.Option(help="Stride of the label grid: 8 or 16.")] = RECIPE.stride,
     channels: Annotated[int, typer.Option(min=1, help="Channels of the top-down path.")] = RECIPE.channels,
     width_mult: Annotated[float, typer.Option(help="Width of the backbone.")] = RECIPE.width_mult,
+    separate_towers: Annotated[
+        bool, typer.Option("--separate-towers", help="Class logits and box offsets get a tower each.")
+    ] = RECIPE.separate_towers,
     freeze: Annotated[int, typer.Option(min=0, help="First backbone blocks (of 18) kept as loaded.")] = RECIPE.freeze,
     freeze_norms: Annotated[
         bool, typer.Option("--freeze-norms", help="Keep the backbone's batch-norm statistics: for small batches.")
@@ -209,6 +212,7 @@ def train(
             stride=stride,
             channels=channels,
             width_mult=width_mult,
+            separate_towers=separate_towers,
             freeze=freeze,
             freeze_norms=freeze_norms,
             augmentation=augmentation,

@@ -34,6 +34,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: int = 96
     width_mult: float = 1.0
     box_regression: bool = True
+    separate_towers: bool = False
 
     @property
     def anchors(self) -> AnchorSpec:
@@ -53,6 +54,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             stride=self.stride,
             channels=self.channels,
             width_mult=self.width_mult,
+            separate_towers=self.separate_towers,
         )
 
 
@@ -84,6 +86,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     stride: int = 8
     channels: int = 96
     width_mult: float = 1.0
+    separate_towers: bool = False
     freeze: int = 0
     freeze_norms: bool = False
     augmentation: AugmentationName = "full"
@@ -167,6 +170,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             input_hw=self.imgsz,
             channels=self.channels,
             width_mult=self.width_mult,
+            separate_towers=self.separate_towers,
         )
 
 

@@ -21,6 +21,7 @@ class MmpNet(nn.Module):
     Input (B, 3, H, W): RGB, normalised with ImageNet's mean and deviation; H and W multiples of the stride.
     Output (B, C, num_sizes, num_aspect_ratios, rows, cols): C is num_classes logits (class 0 = background), then,
     unless `box_regression` is off, four offsets in the order of `mmpnet.contract.boxes`.
+    separate_towers gives class logits and offsets a last layer pair of their own (Ge et al. 2021, section 2.1).
     MobileNetV2: Sandler et al. 2018; the top-down path: Lin et al. 2017.
 
     Raises: ValueError if a count is not positive or the stride is neither 8 nor 16.
@@ -36,6 +37,7 @@ class MmpNet(nn.Module):
         stride: int = 8,
         channels: int = 96,
         width_mult: float = 1.0,
+        separate_towers: bool = False,
     ) -> None:
         super().__init__()
         if min(num_sizes, num_aspect_ratios, channels) < 1 or num_classes < 2:
@@ -48,6 +50,7 @@ class MmpNet(nn.Module):
         self.num_sizes = num_sizes
         self.num_aspect_ratios = num_aspect_ratios
         self.num_classes = num_classes
+        self.box_regression = box_regression
         self.stride = stride
         # The last 1x1 convolution, to 1280 channels, serves classification only.
         self.features = cast(nn.Sequential, mobilenet_v2(weights=None, width_mult=width_mult).features)[
@@ -58,9 +61,16 @@ class MmpNet(nn.Module):
         self.lateral = nn.ModuleList(_lateral(self._width(tap), channels) for tap in taps)
         self.smooth = nn.ModuleList(_depthwise_separable(channels) for _ in taps)
         self.tower = _depthwise_separable(channels)
-        per_anchor = num_classes + (4 if box_regression else 0)
-        self.predict = nn.Conv2d(channels, per_anchor * num_sizes * num_aspect_ratios, kernel_size=1)
-        self._init_head(per_anchor)
+        kinds = num_sizes * num_aspect_ratios
+        of_boxes = 4 * kinds if box_regression else 0
+        self.box_tower: nn.Sequential | None = None
+        self.predict_offsets: nn.Conv2d | None = None
+        if separate_towers and box_regression:
+            self.box_tower = _depthwise_separable(channels)
+            self.predict_offsets = nn.Conv2d(channels, of_boxes, kernel_size=1)
+            of_boxes = 0
+        self.predict = nn.Conv2d(channels, num_classes * kinds + of_boxes, kernel_size=1)
+        self._init_head()
 
     def forward(self, images: Tensor) -> Tensor:
         pyramid = []
@@ -71,6 +81,8 @@ class MmpNet(nn.Module):
                 pyramid.append(features)
         grid = self._top_down(pyramid)
         raw: Tensor = self.predict(self.tower(grid))  # (B, C * S * R, rows, cols)
+        if self.box_tower is not None and self.predict_offsets is not None:
+            raw = torch.cat([raw, self.predict_offsets(self.box_tower(grid))], dim=1)
         batch, _, rows, cols = raw.shape
         return raw.view(batch, -1, self.num_sizes, self.num_aspect_ratios, rows, cols)
 
@@ -90,16 +102,17 @@ class MmpNet(nn.Module):
         projection_norm = [m for m in self.features[tap].modules() if isinstance(m, nn.BatchNorm2d)][-1]
         return projection_norm.num_features
 
-    def _init_head(self, per_anchor: int) -> None:
-        for module in (self.lateral, self.smooth, self.tower):
-            for layer in module.modules():
+    def _init_head(self) -> None:
+        for module in (self.lateral, self.smooth, self.tower, self.box_tower):
+            for layer in module.modules() if module is not None else ():
                 if isinstance(layer, nn.Conv2d):
                     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.normal_(self.predict.weight, std=0.01)
-        bias = torch.zeros(per_anchor, self.num_sizes * self.num_aspect_ratios)
-        bias[0] = BACKGROUND_BIAS
+        for predict in (self.predict, self.predict_offsets):
+            if predict is not None and predict.bias is not None:
+                nn.init.normal_(predict.weight, std=0.01)
+                nn.init.zeros_(predict.bias)
         assert self.predict.bias is not None
-        self.predict.bias.data.copy_(bias.flatten())
+        self.predict.bias.data[: self.num_sizes * self.num_aspect_ratios] = BACKGROUND_BIAS
 
 
 def enter_training_mode(network: MmpNet, *, freeze: int, freeze_norms: bool = False) -> None:

@@ -51,19 +51,31 @@ def _fill_backbone(network: MmpNet, state: dict[str, Any], source: str) -> str:
 
 def _fill_network(network: MmpNet, state: Any, source: str) -> str:
     own = network.state_dict()
+    if isinstance(state, dict) and network.box_tower is not None and "predict_offsets.weight" not in state:
+        state = _with_separate_towers(state, network)
     if not isinstance(state, dict) or state.keys() != own.keys():
         raise CheckpointError(
             f"{source}: a checkpoint of another architecture; give the same --stride as it was trained"
         )
     other = [name for name, tensor in state.items() if tensor.shape != own[name].shape]
-    if any(not name.startswith("predict.") for name in other):
-        name = next(name for name in other if not name.startswith("predict."))
+    if any(not name.startswith("predict") for name in other):
+        name = next(name for name in other if not name.startswith("predict"))
         raise CheckpointError(
             f"{source}: a checkpoint of another architecture ({name} is {tuple(state[name].shape)}, here "
             f"{tuple(own[name].shape)}); give the --channels and --width-mult it was trained with"
         )
     network.load_state_dict({**state, **{name: own[name] for name in other}})
     return f"weights from {source}" + ("; the last layer starts at random: other classes or anchors" if other else "")
+
+
+def _with_separate_towers(state: dict[str, Tensor], network: MmpNet) -> dict[str, Tensor]:
+    """The state of a network with one tower as that of one with two that say the same."""
+    of_logits = network.predict.out_channels
+    split = {name.replace("tower.", "box_tower.", 1): t for name, t in state.items() if name.startswith("tower.")}
+    for part in ("weight", "bias"):
+        whole = state[f"predict.{part}"]
+        split |= {f"predict.{part}": whole[:of_logits], f"predict_offsets.{part}": whole[of_logits:]}
+    return {**state, **split}
 
 
 def _content(path: Path) -> dict[str, Any]:
