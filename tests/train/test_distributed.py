@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from mmpnet.contract.errors import TrainingError
+from mmpnet.train import distributed
 from mmpnet.train.checkpoint import load_checkpoint
 from mmpnet.train.config import TrainConfig
 from mmpnet.train.distributed import SyncedBatchNorm2d, World, device_name, require_shareable, sync_batch_norms
@@ -165,7 +166,7 @@ def test_a_signal_while_processes_agree_is_for_the_next_step(
     assert (progress.epoch, progress.batch) == ((1, 1) if late else (0, 2))
 
 
-def test_synced_batch_norm_alone_is_batch_norm() -> None:
+def test_syncing_keeps_every_name() -> None:
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4)))
     names = [name for name, _ in plain.state_dict().items()]
@@ -174,6 +175,30 @@ def test_synced_batch_norm_alone_is_batch_norm() -> None:
     assert [name for name, _ in plain.state_dict().items()] == names
     plain.eval()
     assert plain(torch.randn(2, 3, 8, 8)).shape == (2, 4, 6, 6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_synced_batch_norm_is_batch_norm_over_the_batches_of_all(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that all see the same have sums that are `size` times their own."""
+    monkeypatch.setattr(distributed, "_all_summed", lambda value: value.detach() * size)
+    torch.manual_seed(0)
+    share = torch.randn(2, 4, 5, 6) * 3 + 100
+    weights = torch.randn_like(share)
+    synced, plain = nn.Sequential(nn.BatchNorm2d(4)), nn.BatchNorm2d(4)
+    nn.init.uniform_(plain.weight)
+    synced[0].load_state_dict(plain.state_dict())
+    sync_batch_norms(synced)
+    mine, whole = share.clone().requires_grad_(), share.repeat(size, 1, 1, 1).requires_grad_()
+    said, expected = synced(mine), plain(whole)
+    (said * weights).sum().backward()
+    (expected * weights.repeat(size, 1, 1, 1)).sum().backward()
+    torch.testing.assert_close(said, expected[:2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mine.grad, whole.grad[:2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(synced[0].running_mean, plain.running_mean)
+    torch.testing.assert_close(synced[0].running_var, plain.running_var)
+    torch.testing.assert_close(synced[0].weight.grad * size, plain.weight.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(synced[0].bias.grad * size, plain.bias.grad, rtol=1e-4, atol=1e-4)
+    assert synced[0].num_batches_tracked == 1
 
 
 def test_a_batch_that_cannot_be_shared_is_one_line() -> None:
