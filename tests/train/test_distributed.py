@@ -109,7 +109,7 @@ def test_the_loss_curve_is_that_of_one_process(
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == sorted(p.name for p in (tmp_path / "two").iterdir())
 
 
-def test_both_stop_when_one_is_asked_and_go_on_together(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+def test_both_stop_when_one_is_asked(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
     config = msgspec.structs.replace(tiny_train_config, epochs=300, eval_every=300, val=())
     with two_processes(msgspec.json.encode(config).decode(), str(tmp_path / "run")) as processes:
         deadline = time.monotonic() + 100
@@ -124,6 +124,24 @@ def test_both_stop_when_one_is_asked_and_go_on_together(tiny_train_config: Train
     assert checkpoint.progress is not None
     assert 0 < checkpoint.progress.epoch < 300
     assert checkpoint.train.device == "cpu", "as asked"
+
+
+def test_a_run_that_one_process_began_is_finished_by_two(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(tiny_train_config, mosaic=0.5, mosaic_until=1.0, multi_scale=0.5, cache="on")
+    start_run(config, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(World, "any", lambda _, value: value or os.kill(os.getpid(), signal.SIGTERM) is not None)
+        with pytest.raises(InterruptedRunError):
+            start_run(config, tmp_path / "parts")
+    with two_processes("resume", str(tmp_path / "parts")) as processes:
+        said = outputs(processes)
+        assert [process.returncode for process in processes] == [0, 0], said
+    assert "going on in epoch 1 after 2 batches" in said[0]
+    for alone, together in zip(losses(tmp_path / "whole"), losses(tmp_path / "parts"), strict=True):
+        assert together == pytest.approx(alone, rel=1e-2)
+    assert sorted(p.name for p in (tmp_path / "parts").iterdir()) == sorted(
+        p.name for p in (tmp_path / "whole").iterdir()
+    )
 
 
 def test_where_one_process_fails_the_others_end_with_a_line_too(
