@@ -22,7 +22,7 @@ from mmpnet.contract.errors import DatasetError, MissingExtraError
 from mmpnet.runtime.coco_metrics import COCO_NUMBERS
 from mmpnet.runtime.datasets.coco import read_coco
 from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.evaluate import evaluate, quasi_iou
+from mmpnet.runtime.evaluate import evaluate, quasi_iou, require_measurable
 
 CATEGORY_IDS = {"person": 90, "dog": 3}
 MODEL_NAMES = ("background", "dog", "person")
@@ -167,6 +167,13 @@ def labels_as_detections(dataset: Dataset) -> Callable[[UInt8Array], Detections]
         return Detections(picture.boxes_xyxy, np.ones(len(picture.class_ids), np.float32), picture.class_ids)
 
     return detect
+
+
+def test_crowds_alone_are_nothing_to_measure_against(tmp_path: Path) -> None:
+    crowd = {"category_id": 3, "bbox": [10, 10, 50, 50], "area": 2500, "iscrowd": 1}
+    path = write_labels(tmp_path / "scene", [[crowd], []], category_ids={"person": 3})
+    with pytest.raises(DatasetError, match="nothing to measure"):
+        require_measurable(read_coco(path), ("background", "person"))
 
 
 def test_a_perfect_detector_scores_one(dataset_folder: Path) -> None:

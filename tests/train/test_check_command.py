@@ -62,6 +62,22 @@ def test_a_fault_of_the_validation_data_counts_too(tmp_path: Path, make_coco: Ma
     assert "val_002.png" in json.loads(stdout)["val"]["faults"][0]
 
 
+@pytest.mark.parametrize("crowds", [False, True])
+def test_no_boxes_are_a_fault_but_with_a_teacher(tmp_path: Path, make_coco: MakeCoco, crowds: bool) -> None:
+    for name in ("train", "val"):
+        path = make_coco(tmp_path / f"{name}.json", count=4, seed=3)
+        content = json.loads(path.read_text())
+        annotations = [{**one, "iscrowd": 1} for one in content["annotations"]] if crowds else []
+        path.write_text(json.dumps({**content, "annotations": annotations}))
+    code, stdout, _ = check("--data", str(tmp_path), "--json")
+    document = json.loads(stdout)
+    assert code == 1
+    assert "no boxes to learn from" in document["train"]["faults"][0]
+    assert "no boxes to measure against" in document["val"]["faults"][0]
+    code, _, stderr = check("--data", str(tmp_path / "train.json"), "--teacher", "teacher.onnx")
+    assert code == 0, stderr
+
+
 def test_pictures_to_learn_from_and_to_watch_are_a_warning(dataset_folder: Path) -> None:
     path = str(dataset_folder / "train.json")
     code, stdout, stderr = check("--data", path, "--val", path, "--json")

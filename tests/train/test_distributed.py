@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from mmpnet.contract.errors import TrainingError
+from mmpnet.train import distributed
 from mmpnet.train.checkpoint import load_checkpoint
 from mmpnet.train.config import TrainConfig
 from mmpnet.train.distributed import SyncedBatchNorm2d, World, device_name, require_shareable, sync_batch_norms
@@ -108,7 +109,7 @@ def test_the_loss_curve_is_that_of_one_process(
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == sorted(p.name for p in (tmp_path / "two").iterdir())
 
 
-def test_both_stop_when_one_is_asked_and_go_on_together(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+def test_both_stop_when_one_is_asked(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
     config = msgspec.structs.replace(tiny_train_config, epochs=300, eval_every=300, val=())
     with two_processes(msgspec.json.encode(config).decode(), str(tmp_path / "run")) as processes:
         deadline = time.monotonic() + 100
@@ -123,6 +124,24 @@ def test_both_stop_when_one_is_asked_and_go_on_together(tiny_train_config: Train
     assert checkpoint.progress is not None
     assert 0 < checkpoint.progress.epoch < 300
     assert checkpoint.train.device == "cpu", "as asked"
+
+
+def test_a_run_that_one_process_began_is_finished_by_two(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(tiny_train_config, mosaic=0.5, mosaic_until=1.0, multi_scale=0.5, cache="on")
+    start_run(config, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(World, "any", lambda _, value: value or os.kill(os.getpid(), signal.SIGTERM) is not None)
+        with pytest.raises(InterruptedRunError):
+            start_run(config, tmp_path / "parts")
+    with two_processes("resume", str(tmp_path / "parts")) as processes:
+        said = outputs(processes)
+        assert [process.returncode for process in processes] == [0, 0], said
+    assert "going on in epoch 1 after 2 batches" in said[0]
+    for alone, together in zip(losses(tmp_path / "whole"), losses(tmp_path / "parts"), strict=True):
+        assert together == pytest.approx(alone, rel=1e-2)
+    assert sorted(p.name for p in (tmp_path / "parts").iterdir()) == sorted(
+        p.name for p in (tmp_path / "whole").iterdir()
+    )
 
 
 def test_where_one_process_fails_the_others_end_with_a_line_too(
@@ -165,7 +184,7 @@ def test_a_signal_while_processes_agree_is_for_the_next_step(
     assert (progress.epoch, progress.batch) == ((1, 1) if late else (0, 2))
 
 
-def test_synced_batch_norm_alone_is_batch_norm() -> None:
+def test_syncing_keeps_every_name() -> None:
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4)))
     names = [name for name, _ in plain.state_dict().items()]
@@ -174,6 +193,30 @@ def test_synced_batch_norm_alone_is_batch_norm() -> None:
     assert [name for name, _ in plain.state_dict().items()] == names
     plain.eval()
     assert plain(torch.randn(2, 3, 8, 8)).shape == (2, 4, 6, 6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_synced_batch_norm_is_batch_norm_over_the_batches_of_all(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that all see the same have sums that are `size` times their own."""
+    monkeypatch.setattr(distributed, "_all_summed", lambda value: value.detach() * size)
+    torch.manual_seed(0)
+    share = torch.randn(2, 4, 5, 6) * 3 + 100
+    weights = torch.randn_like(share)
+    synced, plain = nn.Sequential(nn.BatchNorm2d(4)), nn.BatchNorm2d(4)
+    nn.init.uniform_(plain.weight)
+    synced[0].load_state_dict(plain.state_dict())
+    sync_batch_norms(synced)
+    mine, whole = share.clone().requires_grad_(), share.repeat(size, 1, 1, 1).requires_grad_()
+    said, expected = synced(mine), plain(whole)
+    (said * weights).sum().backward()
+    (expected * weights.repeat(size, 1, 1, 1)).sum().backward()
+    torch.testing.assert_close(said, expected[:2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mine.grad, whole.grad[:2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(synced[0].running_mean, plain.running_mean)
+    torch.testing.assert_close(synced[0].running_var, plain.running_var)
+    torch.testing.assert_close(synced[0].weight.grad * size, plain.weight.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(synced[0].bias.grad * size, plain.bias.grad, rtol=1e-4, atol=1e-4)
+    assert synced[0].num_batches_tracked == 1
 
 
 def test_a_batch_that_cannot_be_shared_is_one_line() -> None:

@@ -64,6 +64,13 @@ def test_impossible_group_weights_are_refused(dataset_folder: Path, weight: floa
         picture_weights(read_coco(dataset_folder / "train.json").pictures, [("street", weight)])
 
 
+@pytest.mark.parametrize("weight", [1e308, 1e-308])
+def test_group_weights_that_no_number_holds_are_refused(dataset_folder: Path, weight: float) -> None:
+    pictures = read_coco(dataset_folder / "train.json").pictures
+    with pytest.raises(TrainingError, match="too far apart"):
+        picture_weights(pictures, [("street", weight), ("s*", weight)])
+
+
 def test_a_pattern_that_matches_nothing_names_what_there_is(dataset_folder: Path) -> None:
     with pytest.raises(TrainingError, match="street, synthetic, yard"):
         picture_weights(read_coco(dataset_folder / "train.json").pictures, [("coco", 2.0)])

@@ -137,9 +137,10 @@ def require_measurable(dataset: Dataset, class_names: Sequence[str]) -> dict[int
             f"{dataset.path}: has classes {list(dataset.class_names[1:])}, the model {list(class_names[1:])}; "
             "at least one must be shared"
         )
-    if not any(np.isin(picture.class_ids, list(to_category.values())).any() for picture in dataset.pictures):
+    wanted = list(to_category.values())
+    if not any(np.isin(picture.class_ids[~picture.crowd], wanted).any() for picture in dataset.pictures):
         raise DatasetError(
-            f"{dataset.path}: has no box of {list(class_names[1:])}; there is nothing to measure against"
+            f"{dataset.path}: has no box of {list(class_names[1:])} but crowds; there is nothing to measure against"
         )
     return to_category
 

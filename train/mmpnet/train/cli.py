@@ -184,7 +184,16 @@ def train(
                 anchor_spec = AnchorSpec(sizes_px, aspect_ratios, stride)
                 anchor_spec.grid_hw(size_hw)
             suggest = anchors == "auto"
-            if not check(data, watched, wanted, anchor_spec, size_hw, suggest=suggest, as_json=as_json):
+            if not check(
+                data,
+                watched,
+                wanted,
+                anchor_spec,
+                size_hw,
+                suggest=suggest,
+                needs_boxes=teacher is None,
+                as_json=as_json,
+            ):
                 raise typer.Exit(1)
             return
         config = TrainConfig(

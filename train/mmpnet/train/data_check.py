@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from mmpnet.contract.anchors import AnchorSpec
@@ -11,7 +11,7 @@ from mmpnet.contract.preprocess import Letterbox
 from mmpnet.runtime.command import people
 from mmpnet.runtime.datasets.check import check_data, read_data, show_scan
 from mmpnet.runtime.datasets.faults import Faults
-from mmpnet.runtime.datasets.scan import shared_pictures
+from mmpnet.runtime.datasets.scan import Scan, shared_pictures
 from mmpnet.train.anchor_report import coverage, coverage_table, input_boxes, suited_anchors
 
 
@@ -23,17 +23,20 @@ def check(
     input_hw: tuple[int, int],
     *,
     suggest: bool,
+    needs_boxes: bool,
     as_json: bool,
 ) -> bool:
     """Scan training and validation data, every file of them, and the anchors on them, with `suggest` those that suit
-    the boxes; whether there is no fault.
+    the boxes; whether there is no fault. Without a teacher, training `needs_boxes`.
 
     Raises: DatasetError for faults that leave nothing to look at, TrainingError for boxes too few to suggest anchors,
     ValueError if input size and stride do not fit.
     """
-    scans = {"train": check_data(data, "train", classes, input_hw=input_hw)}
+    found = check_data(data, "train", classes, input_hw=input_hw)
+    scans: dict[str, Scan] = {"train": _with_boxes(found, "to learn from") if needs_boxes else found}
     if val:
-        scans["val"] = check_data(val, "val", classes, input_hw=input_hw, allow_absent=True)
+        found = check_data(val, "val", classes, input_hw=input_hw, allow_absent=True)
+        scans["val"] = _with_boxes(found, "to measure against")
     for found in scans.values():
         show_scan(people(), found)
     # What the scan has just listed is left out here.
@@ -50,3 +53,10 @@ def check(
         covered = {"anchor_spec": asdict(anchors), "anchors": [asdict(row) for row in rows]}
         sys.stdout.write(json.dumps({**document, **covered, "shared_pictures": list(copies)}) + "\n")
     return all(found.ok for found in scans.values())
+
+
+def _with_boxes(found: Scan, purpose: str) -> Scan:
+    """The scan, with a fault where no picture has a box."""
+    if any(found.boxes_per_class.values()):
+        return found
+    return replace(found, faults=(*found.faults, f"{found.name}: has no boxes {purpose}"))

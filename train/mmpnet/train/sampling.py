@@ -63,8 +63,12 @@ def picture_weights(pictures: Sequence[Picture], group_weights: Sequence[tuple[s
             known = sorted({tag for picture in pictures for tag in picture.tags})
             shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "") if known else "none"
             raise TrainingError(f"group weight {pattern!r} matches no picture; groups and sources here: {shown}")
-        weights[matches] *= weight
-    scaled: NDArray[np.float64] = weights / weights.mean()
+        with np.errstate(over="ignore"):
+            weights[matches] *= weight
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled: NDArray[np.float64] = weights / weights.mean()
+    if not (scaled > 0).all():
+        raise TrainingError(f"group weights {list(group_weights)} are too far apart; expected numbers around 1")
     return scaled
 
 
