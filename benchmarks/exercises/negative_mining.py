@@ -50,6 +50,7 @@ class Trainee:
 
     variant: str
     network: MmpNet
+    forward: nn.Module
     optimizer: torch.optim.SGD
     curve: list[dict[str, float]]
 
@@ -78,6 +79,7 @@ def negative_mining(
     device: Annotated[str, typer.Option()] = "auto",
     run: Annotated[Path, typer.Option(help="Folder for the checkpoints.")] = Path("runs/exercises/negative_mining"),
     results: Annotated[Path, typer.Option(help="Folder for the plot and the JSON.")] = RESULTS,
+    compiled: Annotated[bool, typer.Option("--compile", help="Fuse the network's step with torch.compile.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch in --run.")] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
@@ -95,7 +97,10 @@ def negative_mining(
             "batch": batch,
             "seed": seed,
         }
-        trainees = [start_trainee(variant, len(train.class_names), weights, where, seed) for variant in chosen]
+        trainees = [
+            start_trainee(variant, len(train.class_names), weights, where, seed, compiled=compiled)
+            for variant in chosen
+        ]
         for trainee in trainees:
             _enter_run(run / f"{trainee.variant}.pth", trainee, settings, resume=resume)
         course = Course(labelled_pictures(train.pictures), val, train.class_names, batch, seed, where)
@@ -111,7 +116,9 @@ def negative_mining(
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
-def start_trainee(variant: str, num_classes: int, weights: str, device: torch.device, seed: int) -> Trainee:
+def start_trainee(
+    variant: str, num_classes: int, weights: str, device: torch.device, seed: int, *, compiled: bool = False
+) -> Trainee:
     """A seeded network of the exercise's shape with its backbone weights, and plain SGD over all of it.
 
     Raises: CheckpointError for bad weights.
@@ -123,14 +130,14 @@ def start_trainee(variant: str, num_classes: int, weights: str, device: torch.de
     load_weights(network, weights)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    return Trainee(variant, network, optimizer, [])
+    forward = AutocastNet(network, device)
+    return Trainee(variant, network, torch.compile(forward) if compiled else forward, optimizer, [])
 
 
 def train_epoch(trainee: Trainee, course: Course, epoch: int) -> dict[str, float]:
     """One epoch and its evaluation: the entry of the curve."""
     started = time.monotonic()
     enter_training_mode(trainee.network, freeze=0)
-    network = AutocastNet(trainee.network, course.device)
     normalise = InputNormalisation().to(course.device)
     batches = course.train.batches(batch=course.batch, seed=course.seed, epoch=epoch)
     losses = []
@@ -139,7 +146,7 @@ def train_epoch(trainee: Trainee, course: Course, epoch: int) -> dict[str, float
     for number, (images_bgr, labels) in enumerate(bar):
         draw = torch.Generator().manual_seed(int(generator(course.seed, 1, epoch, number).integers(2**62)))
         images = normalise(images_bgr.to(course.device))
-        losses.append(one_step(trainee, network, images, labels.to(course.device).long(), draw))
+        losses.append(one_step(trainee, images, labels.to(course.device).long(), draw))
     trained = time.monotonic()
     found = evaluate(anchor_detector(trainee.network, course.device), course.val, course.class_names)
     return {
@@ -151,14 +158,16 @@ def train_epoch(trainee: Trainee, course: Course, epoch: int) -> dict[str, float
     }
 
 
-def one_step(trainee: Trainee, network: nn.Module, images: Tensor, labels: Tensor, draw: torch.Generator) -> float:
+def one_step(trainee: Trainee, images: Tensor, labels: Tensor, draw: torch.Generator) -> float:
     """One update on a batch with the variant's negatives; its loss."""
     if trainee.variant == "hard":
-        cross_entropy = functional.cross_entropy(network(images), labels, reduction="none")
+        cross_entropy = functional.cross_entropy(trainee.forward(images), labels, reduction="none")
         picked = hard_negatives(cross_entropy, labels, NEG_RATIO).bool()
         return update(trainee.optimizer, cross_entropy[picked].mean())
     neg_ratio = NEG_RATIO if trainee.variant == "random" else None
-    return step(network, nn.CrossEntropyLoss(), trainee.optimizer, images, labels, neg_ratio=neg_ratio, generator=draw)
+    return step(
+        trainee.forward, nn.CrossEntropyLoss(), trainee.optimizer, images, labels, neg_ratio=neg_ratio, generator=draw
+    )
 
 
 def save(path: Path, trainee: Trainee, settings: dict[str, Any]) -> None:

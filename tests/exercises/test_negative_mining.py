@@ -115,8 +115,8 @@ def test_each_variant_learns_from_its_own_anchors(variant: str) -> None:
     labels = (torch.rand(2, 1, 3, 8, 8) < 0.06).long()
     network = _Linear(torch.randn(2, 2, 1, 3, 8, 8))
     before = network.logits.detach().clone()
-    trainee = Trainee(variant, network, torch.optim.SGD(network.parameters(), 1.0), [])  # type: ignore[arg-type]
-    loss = one_step(trainee, network, torch.zeros(2, 3, 8, 8), labels, torch.Generator().manual_seed(7))
+    trainee = Trainee(variant, network, network, torch.optim.SGD(network.parameters(), 1.0), [])  # type: ignore[arg-type]
+    loss = one_step(trainee, torch.zeros(2, 3, 8, 8), labels, torch.Generator().manual_seed(7))
     moved = ((network.logits.detach() - before) != 0).any(dim=1)
     cross_entropy = nn.functional.cross_entropy(before, labels, reduction="none")
     expected = {

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from torch._dynamo.exc import TorchDynamoException
 from torchvision.models import MobileNetV2
 
 from mmpnet.contract.errors import CheckpointError, DatasetError, OutputError, TrainingError
@@ -274,3 +275,32 @@ def test_a_step_moves_the_average_less_than_the_weights(tiny_train_config: Train
     state.average.update(state.network, step=1000)
     moved = (state.average.network.predict.weight - start).mean()
     assert float(moved) == pytest.approx(0.1, rel=1e-4)
+
+
+def test_compile_fuses_the_training_step_only(
+    tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+
+    def keep(network: torch.nn.Module, **_: object) -> torch.nn.Module:
+        compiled.append(network)
+        return network
+
+    monkeypatch.setattr(torch, "compile", keep)
+    start_run(tiny_train_config, tmp_path / "plain")
+    assert not compiled
+    start_run(msgspec.structs.replace(tiny_train_config, compile=True), tmp_path / "fused")
+    assert len(compiled) == 1
+    assert_same_run(tmp_path / "plain", tmp_path / "fused")
+
+
+def test_a_machine_that_cannot_compile_is_one_line(
+    tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise TorchDynamoException("no working C++ compiler\nsecond line")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(TrainingError, match="--compile") as caught:
+        start_run(msgspec.structs.replace(tiny_train_config, compile=True), tmp_path / "run")
+    assert "\n" not in str(caught.value)

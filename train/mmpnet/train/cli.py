@@ -83,7 +83,10 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="With --check: one JSON document on stdout.")] = False,
     weights: Annotated[
         str,
-        typer.Option(help="`imagenet` (torchvision's download), a mobilenet_v2 FILE, a checkpoint of ours, or `none`."),
+        typer.Option(
+            help="`imagenet` (torchvision's download), `default` (the model that ships), a mobilenet_v2 FILE, a "
+            "checkpoint or ONNX file of ours, or `none`."
+        ),
     ] = RECIPE.weights,
     epochs: Annotated[int, typer.Option(min=1)] = RECIPE.epochs,
     batch: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = RECIPE.batch,
@@ -151,6 +154,9 @@ def train(
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N; default: auto, and for --resume as before.")
     ] = None,
     amp: Annotated[bool, typer.Option(help="bfloat16 autocast where the device computes it in hardware.")] = RECIPE.amp,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Fuse the step with torch.compile: a minute first, then faster steps.")
+    ] = RECIPE.compile,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Loader processes; default: one per core, at most 8.")
     ] = None,
@@ -200,7 +206,7 @@ def train(
             data=tuple(str(path.resolve()) for path in data),
             val=validation_paths(data, val or ()),
             classes=wanted,
-            weights=weights if weights in ("imagenet", "none") else str(Path(weights).resolve()),
+            weights=weights if weights in ("imagenet", "default", "none") else str(Path(weights).resolve()),
             epochs=epochs,
             batch=batch,
             imgsz=size_hw,
@@ -237,6 +243,7 @@ def train(
             seed=seed,
             device=device or "auto",
             amp=amp,
+            compile=compiled,
             workers=min(os.cpu_count() or 1, MAX_WORKERS) if workers is None else workers,
         )
         with _as_bad_parameter():

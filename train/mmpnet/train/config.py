@@ -102,6 +102,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     seed: int = 0
     device: str = "auto"
     amp: bool = True
+    compile: bool = False
     workers: int = 1
 
     def validate(self) -> None:

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
 from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.runtime.datasets.types import Dataset
@@ -37,6 +39,11 @@ def _as_training_errors() -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise TrainingError("the device ran out of memory; lower --batch or --imgsz") from error
+    except TorchDynamoException as error:
+        reason = " ".join(str(error).split())[:160]
+        raise TrainingError(
+            f"torch.compile failed ({reason}); it needs a C++ compiler; or leave out --compile"
+        ) from error
     except RuntimeError as error:
         if "can't allocate memory" in str(error):
             raise TrainingError("the machine ran out of memory; lower --batch or --imgsz") from error
@@ -92,12 +99,14 @@ class TrainingRun:
                 self._finish_epoch(state, stop)
 
     def _forward(self, network: MmpNet) -> nn.Module:
-        """The network, or what shares its gradients with the other processes."""
-        if self._world.is_alone:
-            return network
-        sync_batch_norms(network)
-        where = None if self._device.type == "cpu" else [self._device.index]
-        return nn.parallel.DistributedDataParallel(network, device_ids=where)
+        """The network, or what shares its gradients with the other processes; fused if that was asked for."""
+        forward: nn.Module = network
+        if not self._world.is_alone:
+            sync_batch_norms(network)
+            where = None if self._device.type == "cpu" else [self._device.index]
+            forward = nn.parallel.DistributedDataParallel(network, device_ids=where)
+        # Each input size gets code of its own: sizes as variables cost more than they save.
+        return cast(nn.Module, torch.compile(forward, dynamic=False)) if self._config.compile else forward
 
     def _sampler(self, state: TrainingState) -> EpochSampler:
         config = self._config

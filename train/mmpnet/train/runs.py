@@ -46,7 +46,7 @@ def start_run(config: TrainConfig, folder: Path) -> None:
         check_measurable(val, model)
         check_trainable(config, train, world)
         teacher = None if config.teacher is None else open_teacher(Path(config.teacher), model.class_names)
-        state = start_state(_placed(config, world), model, say=console.print)
+        state = start_state(_placed(config, world), model, train.pictures, say=console.print)
         labels = lesson(teacher, config, train) if teacher is not None and world.is_first else None
         report = TrainingReport(
             folder, config, model, provenance_of(config, train, val), console, writes=world.is_first

@@ -1,11 +1,14 @@
 """All that changes while training, and how it starts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mmpnet.runtime.datasets.types import Picture
+from mmpnet.train.candidates import InputNormalisation
 from mmpnet.train.checkpoint import Progress
 from mmpnet.train.config import ModelConfig, TrainConfig
 from mmpnet.train.device import resolve_device
@@ -44,15 +47,28 @@ class TrainingState:
         self.loss_sums = progress.loss_sums
 
 
-def start_state(config: TrainConfig, model: ModelConfig, *, say: Callable[[str], object] = str) -> TrainingState:
+NORM_PICTURES = 128
+"""How many pictures open the batch norms of an exported network again, in batches of 16."""
+_NORM_BATCH = 16
+
+
+def start_state(
+    config: TrainConfig,
+    model: ModelConfig,
+    pictures: Sequence[Picture] = (),
+    *,
+    say: Callable[[str], object] = str,
+) -> TrainingState:
     """A seeded network with the weights it starts from, on the run's device; `say` hears which.
+
+    pictures: what it will learn from; weights of an ONNX file need some.
 
     Raises: CheckpointError for bad weights, DeviceError for an absent device.
     """
     device = resolve_device(config.device)
     torch.manual_seed(config.seed)
     network = model.build()
-    say(load_weights(network, config.weights))
+    say(load_weights(network, config.weights, pictures=_norm_batches(model, pictures)))
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     enter_training_mode(network, freeze=config.freeze, freeze_norms=config.freeze_norms)
     return TrainingState(
@@ -60,3 +76,12 @@ def start_state(config: TrainConfig, model: ModelConfig, *, say: Callable[[str],
         average=WeightAverage(network, config.ema_decay),
         optimizer=build_optimizer(network, config),
     )
+
+
+def _norm_batches(model: ModelConfig, pictures: Sequence[Picture]) -> Iterator[Tensor]:
+    """Pictures from all over the data set as the network will be shown them, (16, 3, H, W), read when asked for."""
+    chosen = [pictures[i] for i in range(0, len(pictures), max(len(pictures) // NORM_PICTURES, 1))][:NORM_PICTURES]
+    normalise = InputNormalisation()
+    for start in range(0, len(chosen), _NORM_BATCH):
+        pixels = [model.letterbox.apply(picture.read())[0] for picture in chosen[start : start + _NORM_BATCH]]
+        yield normalise(torch.from_numpy(np.stack(pixels)))

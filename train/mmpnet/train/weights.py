@@ -1,5 +1,6 @@
 """Weights to start from: an ImageNet backbone, or a whole network that mmp-train has trained before."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,16 +9,19 @@ from torch import Tensor
 from torchvision.models import MobileNet_V2_Weights
 
 from mmpnet.contract.errors import CheckpointError
+from mmpnet.runtime.detector import default_model_path
 from mmpnet.runtime.paths import is_file
 from mmpnet.train.checkpoint import FORMAT
 from mmpnet.train.model import BACKBONE_BLOCKS, MmpNet
+from mmpnet.train.onnx_weights import read_onnx_weights, reopen_norms
 
 
-def load_weights(network: MmpNet, source: str) -> str:
-    """Fill the network from `none`, `imagenet` (torchvision's own download), a mobilenet_v2 state dict file, or a
-    checkpoint of mmp-train; says what was loaded.
+def load_weights(network: MmpNet, source: str, *, pictures: Iterable[Tensor] = ()) -> str:
+    """Fill the network from `none`, `imagenet` (torchvision's own download), a mobilenet_v2 state dict file, a
+    checkpoint of mmp-train, an ONNX file of mmp-export, or `default`, the one that ships; says what was loaded.
 
-    From a checkpoint everything is taken, but for a last layer that predicts other classes or anchors.
+    From a network of ours everything is taken, but for a last layer that predicts other classes or anchors. An ONNX
+    file holds no statistics for its batch norms: they are taken from `pictures`, batches (B, 3, H, W), normalised.
 
     Raises: CheckpointError if the file is missing, unreadable or of another network, or the download fails.
     """
@@ -25,7 +29,12 @@ def load_weights(network: MmpNet, source: str) -> str:
         return "all weights start at random"
     if source == "imagenet":
         return _fill_backbone(network, _downloaded_imagenet_state(), source)
-    content = _content(Path(source))
+    path = default_model_path() if source == "default" else Path(source)
+    if path.suffix.lower() == ".onnx":
+        said = _fill_network(network, read_onnx_weights(path, network), path.name)
+        reopen_norms(network, pictures)
+        return said
+    content = _content(path)
     if content.get("format") == FORMAT:
         return _fill_network(network, content.get("ema"), source)
     return _fill_backbone(network, content, source)
@@ -81,7 +90,8 @@ def _with_separate_towers(state: dict[str, Tensor], network: MmpNet) -> dict[str
 def _content(path: Path) -> dict[str, Any]:
     if not is_file(path):
         raise CheckpointError(
-            f"{path}: no such weights file; give a mobilenet_v2 state dict, a checkpoint, `imagenet` or `none`"
+            f"{path}: no such weights file; give a mobilenet_v2 state dict, a checkpoint or ONNX file of ours, "
+            "`default`, `imagenet` or `none`"
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

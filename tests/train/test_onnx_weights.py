@@ -1,0 +1,127 @@
+"""An exported file can be trained further: it computes what it computed, and its batch norms are open again."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from mmpnet.contract.errors import CheckpointError
+from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.train.config import ModelConfig
+from mmpnet.train.model import MmpNet
+from mmpnet.train.onnx_weights import reopen_norms
+from mmpnet.train.weights import load_weights
+
+
+def some_images(count: int = 6, side: int = 64, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def lively(network: MmpNet) -> MmpNet:
+    """Batch norms as training leaves them: none is the identity."""
+    draw = torch.Generator().manual_seed(3)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.copy_(torch.randn(module.num_features, generator=draw))
+            module.running_var.copy_(torch.rand(module.num_features, generator=draw) + 0.3)
+            module.weight.data.copy_(torch.randn(module.num_features, generator=draw))
+            module.bias.data.copy_(torch.randn(module.num_features, generator=draw))
+    return network.eval()
+
+
+def test_reopened_norms_compute_the_same_and_know_their_statistics() -> None:
+    torch.manual_seed(0)
+    network = lively(MmpNet(2, 2, channels=16, width_mult=0.25))
+    images = some_images()
+    with torch.inference_mode():
+        before = network(images)
+        reopen_norms(network, images.split(2))
+        after = network(images)
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3 * float(before.abs().max()))
+    # In training mode a norm uses the batch's own statistics, which these are.
+    network.train()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.0
+        trained = network(images)
+    torch.testing.assert_close(trained, before, rtol=1e-2, atol=1e-2 * float(before.abs().max()))
+
+
+def test_reopening_without_pictures_changes_nothing() -> None:
+    network = lively(MmpNet(1, 1, channels=8, width_mult=0.25))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    reopen_norms(network, ())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_an_exported_file_says_what_its_checkpoint_said(
+    tiny_checkpoint: Path, tiny_onnx: Path, tiny_model_config: ModelConfig
+) -> None:
+    network = tiny_model_config.build()
+    said = load_weights(network, str(tiny_onnx), pictures=some_images().split(3))
+    images = some_images(seed=1)
+    with torch.inference_mode():
+        expected = load_checkpoint(tiny_checkpoint).network()(images)
+        torch.testing.assert_close(network.eval()(images), expected, rtol=1e-3, atol=1e-3)
+    assert "random" not in said
+    assert tiny_onnx.name in said
+
+
+def test_separate_towers_start_from_a_file_with_one(tiny_checkpoint: Path, tiny_onnx: Path) -> None:
+    two = MmpNet(2, 2, channels=16, width_mult=0.25, separate_towers=True).eval()
+    load_weights(two, str(tiny_onnx), pictures=some_images().split(3))
+    images = some_images(seed=1)
+    with torch.inference_mode():
+        expected = load_checkpoint(tiny_checkpoint).network()(images)
+        torch.testing.assert_close(two(images), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_other_classes_keep_all_but_the_last_layer(tiny_onnx: Path) -> None:
+    network = MmpNet(2, 2, num_classes=5, channels=16, width_mult=0.25)
+    fresh = network.predict.weight.clone()
+    assert "last layer starts at random" in load_weights(network, str(tiny_onnx))
+    assert torch.equal(network.predict.weight, fresh)
+
+
+def test_the_model_that_ships_can_be_trained_further() -> None:
+    network = MmpNet(5, 3)
+    said = load_weights(network, "default", pictures=[some_images(2, 96)])
+    assert said.startswith("weights from person-")
+
+
+@pytest.mark.parametrize(
+    "options", [{"channels": 24}, {"width_mult": 0.5, "channels": 16}, {"stride": 16, "channels": 16}]
+)
+def test_a_file_of_another_architecture_is_one_line(tiny_onnx: Path, options: dict[str, float]) -> None:
+    network = MmpNet(2, 2, **{"width_mult": 0.25, **options})  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="another architecture") as caught:
+        load_weights(network, str(tiny_onnx))
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_files_are_one_clear_line(tmp_path: Path, tiny_onnx: Path) -> None:
+    (tmp_path / "text.onnx").write_text("not a model")
+    foreign = onnx.load(tiny_onnx)
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    half = onnx.load(tiny_onnx)
+    for tensor in half.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.ndim == 4:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array.astype("float16"), tensor.name))
+    onnx.save(half, tmp_path / "half.onnx")
+    for source, reason in (
+        ("absent.onnx", "no such"),
+        ("text.onnx", "cannot read"),
+        ("foreign.onnx", "mmp-export"),
+        ("half.onnx", "float32"),
+    ):
+        with pytest.raises(CheckpointError, match=source) as caught:
+            load_weights(MmpNet(2, 2), str(tmp_path / source))
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,163 @@
+"""Weights out of a file of mmp-export, so that what is deployed can be trained further.
+
+Export folds every batch norm into the convolution before it. Opened again, the pair computes the same in evaluation
+mode; for training, the norm also needs the statistics of what reaches it, which pictures give: see `reopen_norms`.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from mmpnet.contract.errors import CheckpointError, ContractError
+from mmpnet.contract.metadata import metadata_from_properties
+from mmpnet.runtime.paths import is_file
+from mmpnet.train.model import MmpNet
+
+BOX_TOWER_CONVOLUTIONS = 3
+SMALLEST_DEVIATION = 1e-3
+"""A channel that varies less than this is dead: dividing by its deviation would blow its weights up."""
+
+
+def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
+    """The file's weights under the names that `network` has for them.
+
+    The file's convolutions, in graph order, are those of the network in the order it calls them; a file without
+    separate towers gives a network with them all but the second tower.
+
+    Raises: CheckpointError if the file is missing, not float32 of mmp-export, or of another architecture.
+    """
+    convolutions = _convolutions(path)
+    names = _names_in_call_order(network)
+    fitting = {len(names)} if network.box_tower is None else {len(names), len(names) - BOX_TOWER_CONVOLUTIONS}
+    if len(convolutions) not in fitting:
+        raise CheckpointError(
+            f"{path}: a file of another architecture ({len(convolutions)} convolutions, this network has "
+            f"{len(names)}); give the same --stride and --separate-towers as it was trained with"
+        )
+    state: dict[str, Tensor] = {}
+    for (conv, norm), (weight, bias) in zip(names, convolutions, strict=False):
+        state[f"{conv}.weight"] = weight
+        if norm is None:
+            state[f"{conv}.bias"] = bias
+            continue
+        eps = network.get_submodule(norm).eps
+        assert isinstance(eps, float)
+        state |= {
+            f"{norm}.weight": torch.ones_like(bias),
+            f"{norm}.bias": bias,
+            f"{norm}.running_mean": torch.zeros_like(bias),
+            f"{norm}.running_var": torch.full_like(bias, 1 - eps),
+            f"{norm}.num_batches_tracked": torch.tensor(0),
+        }
+    return state
+
+
+@torch.no_grad()
+def reopen_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Give every batch norm the statistics that the pictures (B, 3, H, W) have there; the network computes the same.
+
+    Each convolution is scaled so that its output deviates by one, and the norm takes up scale and shift: learning
+    rates then mean what they mean for a network that was never folded.
+    """
+    pairs = [(conv, norm) for conv, norm in _names_in_call_order(network) if norm is not None]
+    moments = {norm: _Moments() for _, norm in pairs}
+    handles = [network.get_submodule(norm).register_forward_pre_hook(moments[norm].add) for _, norm in pairs]
+    was_training = network.training
+    network.eval()
+    for images in batches:
+        network(images)
+    for handle in handles:
+        handle.remove()
+    network.train(was_training)
+    for conv, norm in pairs:
+        if moments[norm].count:
+            _rescale(network.get_submodule(conv), network.get_submodule(norm), *moments[norm].mean_and_deviation())
+
+
+class _Moments:
+    """Running sums of what reaches a batch norm, by channel."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum = self._squares = torch.zeros(1, dtype=torch.float64)
+
+    def add(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values = inputs[0].double()  # (B, C, H, W)
+        self.count += values.numel() // values.shape[1]
+        self._sum = self._sum + values.sum(dim=(0, 2, 3))
+        self._squares = self._squares + values.square().sum(dim=(0, 2, 3))
+
+    def mean_and_deviation(self) -> tuple[Tensor, Tensor]:
+        mean = self._sum / self.count
+        deviation = (self._squares / self.count - mean.square()).clamp(min=0).sqrt()
+        return mean, torch.where(deviation < SMALLEST_DEVIATION, 1.0, deviation)
+
+
+def _rescale(conv: nn.Module, norm: nn.Module, mean: Tensor, deviation: Tensor) -> None:
+    """Weights / deviation, and a norm whose running mean and variance are then right; together they do the same."""
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+    norm.bias.copy_(norm.bias + gain * (mean - norm.running_mean))
+    norm.weight.copy_(gain * deviation * (1 + norm.eps) ** 0.5)
+    norm.running_mean.copy_(mean / deviation)
+    norm.running_var.fill_(1)
+    conv.weight.copy_(conv.weight / deviation.view(-1, 1, 1, 1))
+
+
+def _names_in_call_order(network: nn.Module) -> list[tuple[str, str | None]]:
+    """Each convolution with the batch norm right after it, as the network calls them."""
+    called: list[tuple[str, str | None]] = []
+
+    def note(name: str) -> "torch.utils.hooks.RemovableHandle":
+        def hook(module: nn.Module, *_: object) -> None:
+            if isinstance(module, nn.Conv2d):
+                called.append((name, None))
+            else:
+                called[-1] = (called[-1][0], name)
+
+        return network.get_submodule(name).register_forward_hook(hook)
+
+    kinds = (nn.Conv2d, nn.BatchNorm2d)
+    handles = [note(name) for name, module in network.named_modules() if isinstance(module, kinds)]
+    was_training = network.training
+    network.eval()
+    parameter = next(network.parameters())
+    with torch.inference_mode():
+        network(torch.zeros(1, 3, 64, 64, device=parameter.device))
+    for handle in handles:
+        handle.remove()
+    network.train(was_training)
+    return called
+
+
+def _convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of each convolution, in graph order."""
+    if not is_file(path):
+        raise CheckpointError(f"{path}: no such weights file; expected one of mmp-export")
+    try:
+        model = onnx.load(path)
+    except Exception as error:
+        raise CheckpointError(f"{path}: onnx cannot read it ({' '.join(str(error).split())[:120]})") from error
+    try:
+        metadata_from_properties({p.key: p.value for p in model.metadata_props}, source=str(path))
+    except ContractError as error:
+        raise CheckpointError(str(error)) from error
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        if node.op_type != "Conv":
+            continue
+        if len(node.input) != 3 or not all(name in tensors for name in node.input[1:]):
+            raise CheckpointError(f"{path}: {node.name} has no plain weights; only float32 exports can be trained on")
+        weight, bias = (torch.from_numpy(numpy_helper.to_array(tensors[name]).copy()) for name in node.input[1:])
+        if weight.dtype != torch.float32:
+            raise CheckpointError(f"{path}: {node.name} holds {weight.dtype}; only float32 exports can be trained on")
+        found.append((weight, bias))
+    return found
