@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mmpnet.runtime.datasets.coco import read_coco
 from mmpnet.train.cli import app as train_app
 from mmpnet.train.val_cli import app as val_app
 
@@ -79,6 +81,7 @@ def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) 
         (["--data", "D", "--lr", "nan"], "lr must be above 0"),
         (["--data", "D", "--stride", "4"], "stride must be 8 or 16"),
         (["--data", "D", "--width-mult", "inf"], "width-mult"),
+        (["--data", "D", "--channels", "99999999"], "channels must be in"),
         (["--data", "D", "--neg-ratio", "inf"], "finite"),
         (["--data", "D", "--weight-decay", "nan"], "finite"),
         (["--data", "D", "--seed", "99999999999999999999"], "seed"),
@@ -279,3 +282,19 @@ def test_training_watches_the_val_split_that_the_data_set_has(dataset_folder: Pa
     code, _, stderr = run(train_app, "--data", str(dataset_folder / "train.json"), *arguments[2:], "--name", "file")
     assert code == 0, stderr
     assert "no validation set" in stderr
+
+
+def test_training_watches_a_folder_without_splits_that_it_is_told_to(
+    dataset_folder: Path, tmp_path: Path, make_coco: Callable[..., Path]
+) -> None:
+    pictures = read_coco(make_coco(tmp_path / "coco.json", count=3, seed=5)).pictures
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    for picture in pictures:
+        shutil.copy(picture.path, watched)
+        rows = "\n".join(" ".join(str(int(v)) for v in box) for box in picture.boxes_xyxy)
+        (watched / f"{picture.path.stem}.gt_data.txt").write_text(rows)
+    arguments = ["--data", str(dataset_folder), "--val", str(watched), "--check", "--json"]
+    code, stdout, stderr = run(train_app, *arguments)
+    assert code == 0, stderr
+    assert json.loads(stdout)["val"]["n_pictures"] == 3

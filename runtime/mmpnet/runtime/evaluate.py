@@ -46,6 +46,7 @@ class Evaluation:
     """COCO's twelve numbers by name, None where a size range has no boxes; VOC's two, means over classes; the quasi
     IoU; and the score threshold with the best F1 (mean over classes, IoU 0.5), a first choice for `--conf`.
 
+    n_boxes: those to find; crowds and what is difficult are left out.
     found: each picture's detections, with the data set's class ids, for whatever else one wants to know of them.
     """
 
@@ -116,7 +117,7 @@ def _measured(dataset: Dataset, found: tuple[Detections, ...], categories: list[
         best_f1=best_f1,
         best_f1_conf=best_f1_conf,
         n_images=len(dataset.pictures),
-        n_boxes=dataset.num_boxes,
+        n_boxes=sum(one.n_boxes for one in ranked),
         found=found,
     )
 

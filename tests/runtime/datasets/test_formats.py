@@ -77,6 +77,11 @@ def test_each_format_is_recognised_and_has_no_validation_of_its_own(
     assert str(caught.value).startswith(f"{path}: ")
     whole = name not in ("COCO JSON", "YOLO")
     assert ("no splits, all of it is train" in str(caught.value)) == whole
+    if whole:
+        assert len(open_dataset(path, "val", undivided=True).pictures) == len(open_dataset(path, "train").pictures)
+    else:
+        with pytest.raises(DatasetError, match="has no val"):
+            open_dataset(path, "val", undivided=True)
 
 
 @pytest.mark.parametrize("name", ["Pascal VOC beside", "gt_data", "VIA"])

@@ -18,6 +18,8 @@ from mmpnet.train.pseudo_labels import LEAST_SCORE
 from mmpnet.train.sampling import SCALE_STEP_PX, input_sizes
 
 MAX_MULTI_SCALE = 0.5
+MAX_CHANNELS = 2048
+"""Far more than pays; a slip of the keyboard should not ask the machine for terabytes."""
 
 _T = TypeVar("_T")
 
@@ -117,6 +119,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
                 raise ValueError(f"{name} must be above 0, got {number}")
         if not all(map(math.isfinite, (self.weight_decay, self.neg_ratio, self.box_weight))):
             raise ValueError("weight-decay, neg-ratio and box-weight must be finite")
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise ValueError(f"channels must be in [1, {MAX_CHANNELS}], got {self.channels}")
         if not 0.1 <= self.width_mult <= 4:
             raise ValueError(f"width-mult must be in [0.1, 4], got {self.width_mult}")
         if self.stride not in STRIDES:

@@ -35,7 +35,7 @@ def check(
     found = check_data(data, "train", classes, input_hw=input_hw)
     scans: dict[str, Scan] = {"train": _with_boxes(found, "to learn from") if needs_boxes else found}
     if val:
-        found = check_data(val, "val", classes, input_hw=input_hw, allow_absent=True)
+        found = check_data(val, "val", classes, input_hw=input_hw, allow_absent=True, undivided=True)
         scans["val"] = _with_boxes(found, "to measure against")
     for found in scans.values():
         show_scan(people(), found)

@@ -74,6 +74,8 @@ def joined_world() -> Iterator[World]:
     if world.is_alone:
         yield world
         return
+    if world.local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(world.local_rank)  # what asks for "cuda" alone then gets this process's own
     try:
         # Both, because flags and seeds are agreed on by CPU tensors while gradients are on the GPUs.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

@@ -50,7 +50,7 @@ def read_all(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | 
     """
     train = read_data([Path(path) for path in config.data], "train", config.classes)
     watched = [Path(path) for path in config.val]
-    val = read_data(watched, "val", config.classes, allow_absent=True) if watched else None
+    val = read_data(watched, "val", config.classes, allow_absent=True, undivided=True) if watched else None
     show_scan(console, scan(train, input_hw=config.imgsz))
     watching = (
         "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.pictures)} pictures"

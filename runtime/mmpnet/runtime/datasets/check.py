@@ -25,9 +25,12 @@ def read_data(
     classes: Sequence[str] = (),
     *,
     allow_absent: bool = False,
+    undivided: bool = False,
     faults: Faults = STRICT,
 ) -> Dataset:
     """What `--data A --data B --classes person` means: the splits mixed, then the classes chosen; all without classes.
+
+    undivided: a folder without splits may be any split.
 
     Raises: DatasetError, MissingExtraError as `open_dataset`; ValueError, DatasetError as `select_classes`;
     DatasetError for a path that is there twice.
@@ -36,7 +39,7 @@ def read_data(
     for index, path in enumerate(paths):
         if resolved[index] in resolved[:index]:
             raise DatasetError(f"{path}: is given twice; give it once")
-    dataset = mix([open_dataset(path, split, faults) for path in paths])
+    dataset = mix([open_dataset(path, split, faults, undivided=undivided) for path in paths])
     return select_classes(dataset, classes, allow_absent=allow_absent) if classes else dataset
 
 
@@ -47,13 +50,14 @@ def check_data(
     *,
     input_hw: tuple[int, int] = (320, 320),
     allow_absent: bool = False,
+    undivided: bool = False,
 ) -> Scan:
     """Read labels and decode every picture with a progress bar; `ok` of the result says whether to exit with 0.
 
     Raises: as `read_data`, for faults that leave nothing to look at, such as a folder in no known format.
     """
     faults = Faults(collect=True)
-    dataset = read_data(paths, split, classes, allow_absent=allow_absent, faults=faults)
+    dataset = read_data(paths, split, classes, allow_absent=allow_absent, undivided=undivided, faults=faults)
 
     def shown(pictures: Sequence[Picture]) -> Iterator[Picture]:
         return iter(track(pictures, description=f"checking {dataset.name}", console=people()))

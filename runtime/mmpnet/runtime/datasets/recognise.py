@@ -51,8 +51,9 @@ def recognise(path: Path) -> Format:
     return found[0][0]
 
 
-def open_dataset(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
-    """Read a split of a folder, or a file as it stands. A folder without splits is `train`, and what its name says.
+def open_dataset(path: Path, split: Split, faults: Faults = STRICT, *, undivided: bool = False) -> Dataset:
+    """Read a split of a folder, or a file as it stands. A folder without splits is `train`, and what its name says;
+    undivided: it is whatever is asked for.
 
     Raises: DatasetError if the format or the split is not there, or an entry is bad; MissingExtraError.
     """
@@ -62,7 +63,8 @@ def open_dataset(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         return kind.read(path, split, faults)
     if available and split not in available:
         raise DatasetError(f"{path}: has no {split}; this {kind.name} data has {', '.join(available)}")
-    if not available and split != "train" and path.resolve().name not in SPLIT_FOLDERS[split]:
+    is_named_so = split == "train" or path.resolve().name in SPLIT_FOLDERS[split]
+    if not available and not is_named_so and not undivided:
         raise DatasetError(
             f"{path}: has no {split}; this {kind.name} data has no splits, all of it is train; "
             f"split it, or give a folder or file for {split}"
