@@ -1,5 +1,6 @@
 """Batches for training: augmented, letterboxed pictures and the label grid each should become."""
 
+import os
 import random
 import signal
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from mmpnet.train.augment import Augmentation, Sample, augment, mosaic
 from mmpnet.train.cache import StoredPictures
 from mmpnet.train.sampling import EpochSampler, SampleKey, generator
 from mmpnet.train.targets import LabelGrid, assign_adaptively, assign_by_iou
+
+LOADER_NICENESS = 19
 
 Assignment: TypeAlias = Literal["adaptive", "iou"]
 
@@ -161,4 +164,7 @@ def _start_worker(worker_id: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    if hasattr(os, "nice"):
+        # Batches wait in a queue, while the step's threads all wait for the one whose core a loader has taken.
+        os.nice(LOADER_NICENESS)
     del worker_id
