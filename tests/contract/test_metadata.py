@@ -14,18 +14,26 @@ from mmpnet.contract.errors import ContractError
 from mmpnet.contract.metadata import (
     METADATA_KEY,
     AnchorDescription,
-    EvaluationRecord,
     InputDescription,
-    Licences,
-    MinimumRuntime,
     ModelMetadata,
     OutputDescription,
-    ParityRecord,
-    TrainingRecord,
     metadata_from_properties,
     metadata_to_properties,
 )
 from mmpnet.contract.preprocess import Letterbox
+from mmpnet.contract.records import (
+    Accuracy,
+    AccuracyRecord,
+    EvaluationRecord,
+    ExpectedDetection,
+    LatencyRecord,
+    Licences,
+    MinimumRuntime,
+    ProofRecord,
+    QuantizationRecord,
+    SelfTestRecord,
+    TrainingRecord,
+)
 
 ANCHORS = AnchorSpec(sizes_px=(16.0, 40.0), aspect_ratios=(1.0, 2.5), stride=8)
 METADATA = ModelMetadata(
@@ -44,8 +52,9 @@ METADATA = ModelMetadata(
     default_max_det=30,
     training=TrainingRecord("train.json", "cd" * 32, 16, 2, 3, None, "0.1.0"),
     licences=Licences(code="Apache-2.0", weights="unknown", data="unknown"),
-    minimum_runtime=MinimumRuntime(opset=13, ir_version=8),
+    minimum_runtime=MinimumRuntime(opset=13, ir_version=8, onnxruntime="1.10"),
 )
+ACCURACY = AccuracyRecord("COCO", "val.json", "ef" * 32, 6, Accuracy(0.32, 0.64), Accuracy(0.32, 0.63))
 Edit = Callable[[dict[str, Any]], object]
 
 
@@ -75,7 +84,22 @@ def test_metadata_come_back_as_they_were_written(batch: int | Literal["dynamic"]
         metadata = msgspec.structs.replace(
             metadata,
             evaluation=EvaluationRecord("COCO", "val.json", "ef" * 32, 6, 0.123456789, None),
-            parity=ParityRecord(4, 1.5e-7, 3e-5, "2.4.0", "1.18.0"),
+            proof=ProofRecord(4, 2e-6, 1.5e-7, 3e-5, "2.4.0", "1.18.0", "1.16.0", None, "mmp-export a.pth", ACCURACY),
+            self_test=SelfTestRecord(3, (64, 96), 0.2, (ExpectedDetection((1, 2, 3, 4.5), 0.4, 1),), 0.01, 0.95),
+            precision="int8",
+            quantization=QuantizationRecord(
+                "uint8",
+                "int8",
+                True,
+                "minmax",
+                "train.json",
+                "cd" * 32,
+                9,
+                ("/predict",),
+                "kept",
+                LatencyRecord(4.5, 9.5, 1, "some CPU"),
+                ACCURACY,
+            ),
         )
     properties = metadata_to_properties(metadata)
     assert all(isinstance(value, str) for value in properties.values())
@@ -130,15 +154,15 @@ def test_text_that_is_not_our_json_is_refused(text: str) -> None:
     assert "metadata is not ours" in refusal({METADATA_KEY: text})
 
 
-@pytest.mark.parametrize("text", ["\ud800", '{"schema_version": 1, "x": ' + "[" * 20_000], ids=["surrogate", "nested"])
+@pytest.mark.parametrize("text", ["\ud800", '{"schema_version": 2, "x": ' + "[" * 20_000], ids=["surrogate", "nested"])
 def test_text_that_the_json_reader_chokes_on_is_refused_too(text: str) -> None:
     assert "metadata" in refusal({METADATA_KEY: text})
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, -1])
+@pytest.mark.parametrize("version", [0, 1, 3, 99, -1])
 def test_another_schema_is_refused_even_where_its_fields_are_unknown(version: int) -> None:
     message = refusal(edited(lambda fields: fields.update(schema_version=version, invented_later=[1])))
-    assert f"metadata schema {version}, this version reads 1" in message
+    assert f"metadata schema {version}, this version reads 2" in message
 
 
 @pytest.mark.parametrize("version", ["1", None, 1.5, True])
@@ -200,9 +224,10 @@ def test_a_missing_field_is_refused(section: str | None, field: str) -> None:
         ("$.input.batch", lambda fields: fields["input"].update(batch=0)),
         ("$.input.batch", lambda fields: fields["input"].update(batch="any")),
         ("$.input.pad_value", lambda fields: fields["input"].update(pad_value=256)),
-        ("$.input.dtype", lambda fields: fields["input"].update(dtype="float32")),
-        ("$.input.layout", lambda fields: fields["input"].update(layout="NCHW")),
-        ("$.input.channel_order", lambda fields: fields["input"].update(channel_order="RGB")),
+        ("$.input.dtype", lambda fields: fields["input"].update(dtype="float64")),
+        ("$.input.layout", lambda fields: fields["input"].update(layout="CHWN")),
+        ("$.input.channel_order", lambda fields: fields["input"].update(channel_order="GRB")),
+        ("$.head", lambda fields: fields.update(head="mask")),
         ("$.anchors.stride", lambda fields: fields["anchors"].update(stride=8.5)),
         ("$.anchors.order", lambda fields: fields["anchors"].update(order="ratio, size, row, col")),
         ("$.outputs[0].box_format", lambda fields: fields["outputs"][0].update(box_format="xywh")),
@@ -248,7 +273,50 @@ def test_an_input_size_off_the_stride_is_refused(size_hw: tuple[int, int]) -> No
     ids=["one missing", "one twice", "one twice instead of another", "none"],
 )
 def test_outputs_other_than_boxes_scores_and_class_ids_are_refused(edit: Edit) -> None:
-    assert "outputs must be boxes, scores and class_ids" in refusal(edited(edit))
+    assert "outputs of head boxes must be boxes, scores, class_ids" in refusal(edited(edit))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": "float32"},
+        {"layout": "NCHW"},
+        {"channel_order": "RGB"},
+        {"white": 1},
+        {"dtype": "float32", "layout": "NCHW", "white": 1},
+        {"mean_rgb": [0.5, 0.5, 0.5]},
+        {"std_rgb": [1.0, 1.0, 1.0]},
+    ],
+)
+def test_an_input_that_no_export_has_is_refused(change: dict[str, object]) -> None:
+    assert "is none of uint8-nhwc, float-nchw" in refusal(edited(lambda fields: fields["input"].update(change)))
+
+
+def test_both_kinds_of_input_are_read() -> None:
+    for kind, shape in (("uint8-nhwc", ("batch", 64, 96, 3)), ("float-nchw", ("batch", 3, 64, 96))):
+        described = InputDescription.of(kind, name="x", size_hw=(64, 96), batch="dynamic", pad_value=114)  # type: ignore[arg-type]
+        metadata = msgspec.structs.replace(METADATA, input=described)
+        read = metadata_from_properties(metadata_to_properties(metadata), source="street.onnx")
+        assert read.input.kind == kind
+        assert read.input.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("message", "change"),
+    [
+        ("lacks an nms entry", {"head": "nms", "outputs": []}),
+        ("has no use for an nms entry", {"nms": {"conf": "a", "iou": "b", "max_det": "c", "overridable": True}}),
+        ("quantization do not go together", {"precision": "int8"}),
+    ],
+)
+def test_parts_that_contradict_each_other_are_refused(message: str, change: dict[str, object]) -> None:
+    if change.get("head") == "nms":
+        outputs = [
+            OutputDescription("d", "detections", (1, 9, 6), "float32"),
+            OutputDescription("n", "num_dets", (1,), "int64"),
+        ]
+        change = {**change, "outputs": msgspec.to_builtins(outputs)}
+    assert message in refusal(edited(lambda fields: fields.update(change)))
 
 
 def test_outputs_may_stand_in_any_order() -> None:

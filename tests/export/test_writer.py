@@ -1,6 +1,7 @@
 """The exported file: self-describing, in one piece, and the network's own numbers."""
 
 import ast
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mmpnet.contract.metadata import metadata_from_properties
 from mmpnet.export import verify, writer
 from mmpnet.export.cli import app
 from mmpnet.export.describe import ExportOptions
+from mmpnet.export.graph import export_graph
 from mmpnet.export.verify import Parity, compare, synthetic_pictures
 from mmpnet.export.writer import export_file
 from mmpnet.runtime.detector import Detector
@@ -44,8 +46,8 @@ def test_metadata_says_where_the_file_comes_from(tiny_onnx: Path, tiny_checkpoin
     assert metadata.class_names == ("background", "person")
     assert metadata.evaluation is not None
     assert metadata.evaluation.AP50 == 0.2
-    assert metadata.parity is not None
-    assert metadata.parity.n_images >= 4
+    assert metadata.proof is not None
+    assert metadata.proof.n_images >= 4
     assert ast.literal_eval(properties["names"]) == {0: "background", 1: "person"}
     described = {output.name: output.shape for output in metadata.outputs}
     assert {o.name: tuple(o.shape) for o in session.get_outputs()} == described
@@ -105,11 +107,14 @@ def test_a_graph_that_says_something_else_is_not_kept(
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
-@pytest.mark.parametrize(("score", "box"), [(1e-3, 0.0), (0.0, 1.0), (float("nan"), 0.0), (0.0, float("nan"))])
-def test_parity_above_tolerance_or_unknown_is_refused(score: float, box: float) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"grid": 0.1}, {"score": 1e-3}, {"box": 1.0}, {"grid": float("nan")}, {"score": float("nan")}]
+)
+def test_parity_above_tolerance_or_unknown_is_refused(wrong: dict[str, float]) -> None:
+    right = {"grid": 1e-5, "score": 1e-6, "box": 1e-3}
+    Parity(3, *right.values()).check()
     with pytest.raises(ExportError):
-        Parity(3, score, box).check()
-    Parity(3, 1e-6, 1e-3).check()
+        Parity(3, *(right | wrong).values()).check()
 
 
 class _Scrambled:
@@ -121,7 +126,7 @@ class _Scrambled:
         self._runs = 0
 
     def run(self, names: list[str], feed: dict[str, object]) -> list[object]:
-        boxes, scores, class_ids = self._session.run(names, feed)
+        grid, boxes, scores, class_ids = self._session.run(names, feed)
         self._runs += 1
         if self._fault == "nan in the first picture" and self._runs == 1:
             boxes[0, 3, 2] = np.nan
@@ -129,19 +134,20 @@ class _Scrambled:
             boxes = np.roll(boxes, 40, axis=1)
         elif self._fault == "wrong class":
             class_ids = class_ids + 1
-        return [boxes, scores, class_ids]
+        elif self._fault == "another grid":
+            grid = grid + 0.1
+        return [grid, boxes, scores, class_ids]
 
 
-@pytest.mark.parametrize("fault", ["nan in the first picture", "boxes of other anchors", "wrong class"])
+@pytest.mark.parametrize("fault", ["nan in the first picture", "boxes of other anchors", "wrong class", "another grid"])
 def test_comparison_sees_what_a_mean_would_hide(
-    tiny_checkpoint: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     checkpoint = load_checkpoint(tiny_checkpoint)
     candidates = CandidateNet(checkpoint.network(), checkpoint.model.anchors, (64, 64)).eval()
     monkeypatch.setattr(verify, "_open", lambda content: _Scrambled(content, fault))
-    parity = compare(
-        candidates, tiny_onnx.read_bytes(), synthetic_pictures(checkpoint.model.letterbox, count=3), batch=1
-    )
+    full = export_graph(candidates, batch=1, opset=13).SerializeToString()
+    parity = compare(candidates, full, synthetic_pictures(checkpoint.model.letterbox, count=3), batch=1)
     with pytest.raises(ExportError, match="not kept"):
         parity.check()
 
@@ -153,12 +159,12 @@ def test_accuracy_measured_at_another_size_is_not_claimed(
     assert export_file(tiny_checkpoint, tmp_path / "b.onnx", resized(export_options, (48, 96))).evaluation is None
 
 
-def test_comparison_covers_every_picture_of_an_uneven_batch(tiny_checkpoint: Path, tiny_onnx: Path) -> None:
+def test_comparison_covers_every_picture_of_an_uneven_batch(tiny_checkpoint: Path) -> None:
     checkpoint = load_checkpoint(tiny_checkpoint)
     candidates = CandidateNet(checkpoint.network(), checkpoint.model.anchors, (64, 64)).eval()
     pictures = synthetic_pictures(checkpoint.model.letterbox, count=5)
     assert len({picture.tobytes() for picture in pictures}) == 5
-    parity = compare(candidates, tiny_onnx.read_bytes(), pictures, batch=1)
+    parity = compare(candidates, export_graph(candidates, batch=1, opset=13).SerializeToString(), pictures, batch=1)
     assert parity.n_images == 5
     assert parity.max_score_difference < 1e-5
 
@@ -186,7 +192,7 @@ def test_networks_without_boxes_and_sizes_off_the_grid_are_refused(
 
 
 def resized(options: ExportOptions, input_hw: tuple[int, int]) -> ExportOptions:
-    return ExportOptions(input_hw, options.batch, options.opset, options.thresholds)
+    return dataclasses.replace(options, input_hw=input_hw)
 
 
 def test_command_ends_with_a_summary_and_the_next_commands(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """mmp-export: a checkpoint becomes one ONNX file that says what it is."""
 
+import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mmpnet.contract.detections import Thresholds
-from mmpnet.contract.metadata import ModelMetadata
+from mmpnet.contract.metadata import Head, InputKind, ModelMetadata
 from mmpnet.export.describe import ExportOptions
 from mmpnet.export.graph import DEFAULT_OPSET, Batch
 from mmpnet.export.writer import export_file
 from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, parse_size_hw, people, show_version
+from mmpnet.runtime.datasets.check import read_data
 
 DEFAULTS = Thresholds()
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
@@ -30,6 +34,20 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Default: beside the checkpoint, .onnx.")] = None,
     imgsz: Annotated[str | None, typer.Option(help="N or HEIGHTxWIDTH in px; default: the size of training.")] = None,
     batch: Annotated[str, typer.Option(help="Pictures per run: a number, or dynamic.")] = "1",
+    head: Annotated[
+        Head, typer.Option(help="grid: bare label grid; boxes: decoded candidates; nms: final detections.")
+    ] = "boxes",
+    nms: Annotated[bool | None, typer.Option("--nms/--no-nms", help="The same as --head nms, or --head boxes.")] = None,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="With --nms: thresholds that nobody can override at run time.")
+    ] = False,
+    input_kind: Annotated[
+        InputKind, typer.Option("--input", help="uint8-nhwc: pixels as they are, BGR; float-nchw: RGB in [0, 1].")
+    ] = "uint8-nhwc",
+    verify: Annotated[
+        list[Path] | None,
+        typer.Option(help="Labelled pictures on which file and checkpoint must be equally accurate; may be repeated."),
+    ] = None,
     opset: Annotated[int, typer.Option(min=11, max=20, help="ONNX operator set.")] = DEFAULT_OPSET,
     conf: Annotated[
         float, typer.Option(min=0, max=1, help="Default score threshold, stored in the file.")
@@ -46,36 +64,66 @@ def export(
 ) -> None:
     """Export a checkpoint to one ONNX file, and keep it only if ONNX Runtime gives torch's numbers."""
     with exit_on_error():
+        if nms is not None and head not in ("boxes", "nms" if nms else "boxes"):
+            raise typer.BadParameter(f"--head {head} and --{'' if nms else 'no-'}nms: give one of them")
+        chosen: Head = "nms" if nms else head
+        if frozen and chosen != "nms":
+            raise typer.BadParameter("--frozen goes with --nms: no other head has thresholds in the graph")
+        count = _parse_batch(batch)
+        if verify and count not in (1, "dynamic"):
+            raise typer.BadParameter(
+                f"--verify with --batch {batch}: a file for several pictures at once is not measured"
+            )
         options = ExportOptions(
             input_hw=None if imgsz is None else parse_size_hw(imgsz),
-            batch=_parse_batch(batch),
+            batch=count,
             opset=opset,
             thresholds=checked_thresholds(conf, iou, max_det),
             weights_licence=weights_licence,
             data_licence=data_licence,
+            head=chosen,
+            input_kind=input_kind,
+            frozen=frozen,
+            command=_command(sys.argv),
         )
         if not model.name:
             raise typer.BadParameter(f"{model}: expected last.pth or best.pth from mmp-train")
         target = model.with_suffix(".onnx") if out is None else out
         if target.suffix.lower() != ".onnx":
             raise typer.BadParameter(f"-o {target}: expected a file name that ends in .onnx")
-        metadata = export_file(model, target, options)
+        dataset = read_data(verify, "val", undivided=True) if verify else None
+        metadata = export_file(model, target, options, verify=dataset)
         _summarise(target, metadata)
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """What was typed, with files by their names: whoever reads it later has them elsewhere."""
+    words = [word if " " in word else Path(word).name for word in arguments]
+    return shlex.join(words)
 
 
 def _summarise(path: Path, metadata: ModelMetadata) -> None:
     height, width = metadata.input.size_hw
-    parity = metadata.parity
-    assert parity is not None
+    proof, described = metadata.proof, metadata.input
+    assert proof is not None
+    runtime = metadata.minimum_runtime
     lines = [
-        f"{path}  {path.stat().st_size / 1e6:.1f} MB  opset {metadata.minimum_runtime.opset}",
-        f"input   {metadata.input.name}: uint8 BGR, batch {metadata.input.batch}, {height}x{width}, letterboxed",
+        f"{path}  {path.stat().st_size / 1e6:.1f} MB  opset {runtime.opset}, ONNX Runtime {runtime.onnxruntime} and up",
+        f"input   {described.name}: {described.dtype} {described.layout} {described.channel_order}, batch "
+        f"{described.batch}, {height}x{width}, letterboxed",
         "outputs " + ", ".join(f"{o.name} {list(o.shape)}" for o in metadata.outputs),
-        f"torch = ONNX Runtime on {parity.n_images} pictures: scores within {parity.max_score_difference:.1e}, "
-        f"boxes within {parity.max_box_difference_px:.1e} px",
-        f"next:   mmp-run {path} --source PICTURE --save out.jpg",
-        f"        mmp-val {path} --data val.json",
+        f"torch = ONNX Runtime on {proof.n_images} pictures: grid within {proof.max_grid_difference:.1e}, scores "
+        f"within {proof.max_score_difference:.1e}, boxes within {proof.max_box_difference_px:.1e} px",
     ]
+    if proof.accuracy is not None:
+        same = proof.accuracy
+        lines.append(
+            f"on {same.dataset}: AP {same.file.AP:.4f} (torch {same.reference.AP:.4f}), AP50 {same.file.AP50:.4f} "
+            f"(torch {same.reference.AP50:.4f})"
+        )
+    if metadata.self_test is not None:
+        lines.append(f"self-test: {len(metadata.self_test.expected)} boxes in a synthetic frame")
+    lines += [f"next:   mmp-run {path} --source PICTURE --save out.jpg", f"        mmp-val {path} --data val.json"]
     for line in lines:
         people().print(line)
 

@@ -5,23 +5,21 @@ from importlib.metadata import version
 from typing import Literal
 
 import onnx
-import onnxruntime
-import torch
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.metadata import (
     AnchorDescription,
-    EvaluationRecord,
+    Head,
     InputDescription,
-    Licences,
-    MinimumRuntime,
+    InputKind,
     ModelMetadata,
+    NmsDescription,
     OutputDescription,
-    ParityRecord,
-    TrainingRecord,
 )
-from mmpnet.export.graph import INPUT_NAME, OUTPUT_NAMES, Batch
-from mmpnet.export.verify import Parity
+from mmpnet.contract.records import EvaluationRecord, Licences, MinimumRuntime, ProofRecord, TrainingRecord
+from mmpnet.export.graph import INPUT_NAME, Batch
+from mmpnet.export.heads import CONF, IOU, MAX_DET
+from mmpnet.export.oldest_runtime import oldest_runtime
 from mmpnet.runtime.evaluate import EVALUATION_PROTOCOL
 from mmpnet.train.candidates import CandidateNet
 from mmpnet.train.checkpoint import Checkpoint, Provenance
@@ -31,7 +29,8 @@ CODE_LICENCE = "Apache-2.0"
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What the caller may choose; input_hw None is the size of training."""
+    """What the caller may choose; input_hw None is the size of training. `frozen` is about the thresholds of an NMS in
+    the graph; `command` is what the file records of how it was made."""
 
     input_hw: tuple[int, int] | None
     batch: Batch
@@ -39,6 +38,10 @@ class ExportOptions:
     thresholds: Thresholds
     weights_licence: str = "not stated"
     data_licence: str = "not stated"
+    head: Head = "boxes"
+    input_kind: InputKind = "uint8-nhwc"
+    frozen: bool = False
+    command: str = "mmpnet.export.writer.export_file"
 
 
 def describe(
@@ -46,21 +49,22 @@ def describe(
     candidates: CandidateNet,
     model: onnx.ModelProto,
     options: ExportOptions,
-    parity: Parity,
+    proof: ProofRecord,
 ) -> ModelMetadata:
-    """Metadata of a verified graph; the checkpoint's own hash is filled in by the caller, who knows its file."""
+    """Metadata of a compared graph; the checkpoint's own hash is filled in by the caller, who knows its file."""
     thresholds = options.thresholds
     return ModelMetadata(
         producer_version=version("mmpnet"),
         checkpoint_sha256="",
-        input=InputDescription(
+        input=InputDescription.of(
+            options.input_kind,
             name=INPUT_NAME,
             size_hw=candidates.input_hw,
             batch=options.batch,
             pad_value=checkpoint.model.pad_value,
         ),
         anchors=AnchorDescription.of(candidates.anchors),
-        outputs=_outputs(options.batch, candidates.top_k),
+        outputs=_outputs(candidates, options),
         class_names=checkpoint.model.class_names,
         default_conf=thresholds.conf,
         default_iou=thresholds.iou,
@@ -68,32 +72,47 @@ def describe(
         training=_training(checkpoint.provenance),
         # What was measured at another input size says nothing about this file.
         evaluation=_evaluation(checkpoint.provenance) if candidates.input_hw == checkpoint.model.input_hw else None,
-        parity=ParityRecord(
-            n_images=parity.n_images,
-            max_score_difference=parity.max_score_difference,
-            max_box_difference_px=parity.max_box_difference_px,
-            torch_version=str(torch.__version__),
-            onnxruntime_version=onnxruntime.__version__,
-        ),
+        proof=proof,
         licences=Licences(code=CODE_LICENCE, weights=options.weights_licence, data=options.data_licence),
-        minimum_runtime=MinimumRuntime(opset=options.opset, ir_version=model.ir_version),
+        minimum_runtime=MinimumRuntime(
+            opset=options.opset, ir_version=model.ir_version, onnxruntime=oldest_runtime(model)
+        ),
+        head=options.head,
+        nms=NmsDescription(CONF, IOU, MAX_DET, overridable=not options.frozen) if options.head == "nms" else None,
     )
 
 
-def _outputs(batch: int | Literal["dynamic"], top_k: int) -> tuple[OutputDescription, ...]:
-    rows: int | str = "batch" if batch == "dynamic" else batch
-    boxes, scores, class_ids = OUTPUT_NAMES
+def _outputs(candidates: CandidateNet, options: ExportOptions) -> tuple[OutputDescription, ...]:
+    rows: int | Literal["batch"] = "batch" if options.batch == "dynamic" else options.batch
+    top_k = candidates.top_k
+    if options.head == "grid":
+        channels = candidates.network.num_classes + 4
+        shape = (rows, channels, *candidates.anchors.grid_shape(candidates.input_hw))
+        return (OutputDescription(name="grid", meaning="grid", shape=shape, dtype="float32"),)
+    if options.head == "nms":
+        most = min(options.thresholds.max_det, top_k) if options.frozen else MAX_DET
+        return (
+            OutputDescription(
+                name="detections",
+                meaning="detections",
+                shape=(rows, most, 6),
+                dtype="float32",
+                box_format="xyxy",
+                unit="input px",
+            ),
+            OutputDescription(name="num_dets", meaning="num_dets", shape=(rows,), dtype="int64"),
+        )
     return (
         OutputDescription(
-            name=boxes,
+            name="boxes",
             meaning="boxes",
             shape=(rows, top_k, 4),
             dtype="float32",
             box_format="xyxy",
             unit="input px",
         ),
-        OutputDescription(name=scores, meaning="scores", shape=(rows, top_k), dtype="float32"),
-        OutputDescription(name=class_ids, meaning="class_ids", shape=(rows, top_k), dtype="int64"),
+        OutputDescription(name="scores", meaning="scores", shape=(rows, top_k), dtype="float32"),
+        OutputDescription(name="class_ids", meaning="class_ids", shape=(rows, top_k), dtype="int64"),
     )
 
 

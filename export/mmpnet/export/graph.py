@@ -1,49 +1,60 @@
-"""A checkpoint's network as ONNX bytes: one graph from letterboxed uint8 to decoded candidates."""
+"""A checkpoint's network as an ONNX graph: from letterboxed pixels to the label grid and its best boxes."""
 
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import onnx
+import onnxruntime
 import torch
+from torch import Tensor, nn
 
 from mmpnet.contract.errors import ExportError
+from mmpnet.contract.metadata import InputKind
 from mmpnet.train.candidates import CandidateNet
+from mmpnet.train.folding import Shift, with_folded_input
 
 Batch: TypeAlias = int | Literal["dynamic"]
 
 INPUT_NAME = "images"
-OUTPUT_NAMES = ("boxes", "scores", "class_ids")
+GRID_NAME = "grid"
+CANDIDATE_NAMES = ("boxes", "scores", "class_ids")
 DEFAULT_OPSET = 13
-"""The lowest that has every operator of the graph, so that old runtimes open the file."""
+"""The lowest that has every operator of the graph and its int8 version, so that old runtimes open the file."""
 
 
-def export_graph(candidates: CandidateNet, *, batch: Batch, opset: int) -> onnx.ModelProto:
-    """Trace to ONNX and check it strictly; a dynamic batch is the free dimension `batch`.
+def export_graph(
+    candidates: CandidateNet, *, batch: Batch, opset: int, kind: InputKind = "uint8-nhwc"
+) -> onnx.ModelProto:
+    """Trace to ONNX with the outputs grid, boxes, scores and class_ids; a dynamic batch is the free dimension `batch`.
+
+    Normalisation and batch norms are folded into the convolutions; with a fixed batch no shape is computed at run time.
 
     Raises: ExportError if torch cannot export at this opset or the result is not valid ONNX.
     """
-    example = torch.zeros((2 if batch == "dynamic" else batch, *candidates.input_hw, 3), dtype=torch.uint8)
-    names = (INPUT_NAME, *OUTPUT_NAMES)
+    names = (INPUT_NAME, GRID_NAME, *CANDIDATE_NAMES)
     file = io.BytesIO()
     try:
         with _quiet(), torch.inference_mode():
             # The TorchScript exporter: it keeps the opset that was asked for and one file, see docs/adr/0005.
             torch.onnx.export(
-                candidates.eval(),
-                (example,),
+                _WithGrid(candidates, kind).eval(),
+                (_example(kind, batch, candidates.input_hw),),
                 file,  # type: ignore[arg-type]
                 input_names=[INPUT_NAME],
-                output_names=list(OUTPUT_NAMES),
+                output_names=[GRID_NAME, *CANDIDATE_NAMES],
                 dynamic_axes={name: {0: "batch"} for name in names} if batch == "dynamic" else None,
                 opset_version=opset,
                 dynamo=False,
             )
         model = onnx.load_model_from_string(file.getvalue())
-        _name_output_shapes(model, batch, candidates.top_k)
+        _name_output_shapes(model, candidates, batch)
+        model = fold_constants(model)
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
@@ -51,14 +62,67 @@ def export_graph(candidates: CandidateNet, *, batch: Batch, opset: int) -> onnx.
     return model
 
 
-def _name_output_shapes(model: onnx.ModelProto, batch: Batch, top_k: int) -> None:
+class _WithGrid(nn.Module):
+    """CandidateNet with its normalisation folded into its first convolution, and its grid as an output of its own."""
+
+    def __init__(self, candidates: CandidateNet, kind: InputKind) -> None:
+        super().__init__()
+        self.shift = Shift(kind)
+        self.candidates = CandidateNet(
+            with_folded_input(candidates.network, kind),
+            candidates.anchors,
+            candidates.input_hw,
+            top_k=candidates.top_k,
+            normalise=nn.Identity(),
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        grid = self.candidates.network(self.shift(images))
+        return grid, *self.candidates.select(grid)
+
+
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """What can be computed before run time, by ONNX Runtime's basic rules, which leave standard operators only."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        folded = onnx.load(path)
+    used = {node.domain for node in folded.graph.node}
+    imports = [entry for entry in folded.opset_import if entry.domain in used]
+    del folded.opset_import[:]
+    folded.opset_import.extend(imports)
+    folded.ir_version = model.ir_version
+    return folded
+
+
+def _example(kind: InputKind, batch: Batch, input_hw: tuple[int, int]) -> Tensor:
+    count = 2 if batch == "dynamic" else batch
+    if kind == "uint8-nhwc":
+        return torch.zeros((count, *input_hw, 3), dtype=torch.uint8)
+    return torch.zeros((count, 3, *input_hw))
+
+
+def _name_output_shapes(model: onnx.ModelProto, candidates: CandidateNet, batch: Batch) -> None:
     """The tracer gives computed sizes made-up names; state what they are."""
+    network, top_k = candidates.network, candidates.top_k
+    channels = network.num_classes + 4
+    shapes = {
+        GRID_NAME: (channels, *candidates.anchors.grid_shape(candidates.input_hw)),
+        "boxes": (top_k, 4),
+        "scores": (top_k,),
+        "class_ids": (top_k,),
+    }
     for output in model.graph.output:
         dims = output.type.tensor_type.shape.dim
         if batch == "dynamic":
             dims[0].dim_param = "batch"
-        dims[1].Clear()
-        dims[1].dim_value = top_k
+        for dim, size in zip(list(dims)[1:], shapes[output.name], strict=True):
+            dim.Clear()
+            dim.dim_value = size
 
 
 @contextmanager

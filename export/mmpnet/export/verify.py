@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
+from mmpnet.contract.metadata import InputKind
 from mmpnet.contract.preprocess import Letterbox
-from mmpnet.export.graph import INPUT_NAME, OUTPUT_NAMES
+from mmpnet.export.graph import CANDIDATE_NAMES, GRID_NAME, INPUT_NAME
 from mmpnet.train.candidates import CandidateNet
 
+MAX_GRID_DIFFERENCE = 1e-2
+"""Of raw logits and offsets, which span about 20."""
 MAX_SCORE_DIFFERENCE = 1e-4
 MAX_BOX_DIFFERENCE_PX = 0.05
 
@@ -25,41 +28,62 @@ class Parity:
     """Largest differences between torch and ONNX Runtime over n_images letterboxed pictures."""
 
     n_images: int
+    max_grid_difference: float
     max_score_difference: float
     max_box_difference_px: float
 
     def check(self) -> None:
         """Raises: ExportError if a difference is above its tolerance."""
         within = (
-            self.max_score_difference <= MAX_SCORE_DIFFERENCE and self.max_box_difference_px <= MAX_BOX_DIFFERENCE_PX
+            self.max_grid_difference <= MAX_GRID_DIFFERENCE
+            and self.max_score_difference <= MAX_SCORE_DIFFERENCE
+            and self.max_box_difference_px <= MAX_BOX_DIFFERENCE_PX
         )
         if not within:  # also where a difference is NaN
             raise ExportError(
-                f"torch and ONNX Runtime differ by {self.max_score_difference:.2g} in score and "
-                f"{self.max_box_difference_px:.2g} px in boxes, tolerated are {MAX_SCORE_DIFFERENCE:g} and "
-                f"{MAX_BOX_DIFFERENCE_PX:g}; the file was not kept. Try another --opset or version of torch"
+                f"torch and ONNX Runtime differ by {self.max_grid_difference:.2g} in the grid, "
+                f"{self.max_score_difference:.2g} in score and {self.max_box_difference_px:.2g} px in boxes, tolerated "
+                f"are {MAX_GRID_DIFFERENCE:g}, {MAX_SCORE_DIFFERENCE:g} and {MAX_BOX_DIFFERENCE_PX:g}; the file was "
+                "not kept. Try another --opset or version of torch"
             )
 
 
-def compare(candidates: CandidateNet, model_bytes: bytes, pictures: Sequence[UInt8Array], *, batch: int) -> Parity:
-    """Run letterboxed pictures (H, W, 3) through torch and ONNX Runtime, `batch` at a time, on the CPU.
+def compare(
+    candidates: CandidateNet,
+    model_bytes: bytes,
+    pictures: Sequence[UInt8Array],
+    *,
+    batch: int,
+    kind: InputKind = "uint8-nhwc",
+) -> Parity:
+    """Run letterboxed pictures (H, W, 3) through torch and the full graph in ONNX Runtime, `batch` at a time, on CPU.
+
+    Every candidate's box is compared, not only those that NMS keeps.
 
     Raises: ExportError if ONNX Runtime cannot load the model.
     """
     session = _open(model_bytes)
     # Candidates of nearly equal score may swap ranks, so torch gives twice as many to find each one's partner in.
     wide = CandidateNet(candidates.network, candidates.anchors, candidates.input_hw, top_k=2 * candidates.top_k).eval()
-    differences: list[tuple[float, float]] = []
+    differences: list[tuple[float, float, float]] = []
     for start in range(0, len(pictures), batch):
         chunk = list(pictures[start : start + batch])
         images = np.stack(chunk + [chunk[-1]] * (batch - len(chunk)))
         with torch.inference_mode():
-            expected = [tensor.numpy() for tensor in wide(torch.from_numpy(images))]
-        found = session.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
+            raw = wide.network(wide.normalise(torch.from_numpy(images)))
+            expected = [tensor.numpy() for tensor in wide.select(raw)]
+        grid, *found = session.run([GRID_NAME, *CANDIDATE_NAMES], {INPUT_NAME: as_input(images, kind)})
         for row in range(len(chunk)):
-            differences.append(_largest_differences([o[row] for o in found], [o[row] for o in expected]))
-    score_difference, box_difference = np.max(np.array(differences), axis=0)
-    return Parity(len(pictures), float(score_difference), float(box_difference))
+            score, box = _largest_differences([o[row] for o in found], [o[row] for o in expected])
+            differences.append((float(np.abs(grid[row] - raw[row].numpy()).max()), score, box))
+    return Parity(len(pictures), *(float(worst) for worst in np.max(np.array(differences), axis=0)))
+
+
+def as_input(images_bgr: UInt8Array, kind: InputKind) -> NDArray[Any]:
+    """Letterboxed pictures (B, H, W, 3) as a graph with this kind of input takes them."""
+    if kind == "uint8-nhwc":
+        return images_bgr
+    return np.ascontiguousarray(images_bgr[..., ::-1].transpose(0, 3, 1, 2)).astype(np.float32) / 255
 
 
 def synthetic_pictures(letterbox: Letterbox, *, count: int, seed: int = 0) -> list[UInt8Array]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmpnet.contract.arrays import FloatArray, IntArray
-from mmpnet.contract.boxes import nms
+from mmpnet.contract.boxes import decode_offsets, nms
 from mmpnet.contract.preprocess import Placement
 
 
@@ -51,6 +51,24 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.score)
+
+
+def candidates_from_grid(
+    grid: FloatArray, anchors_xyxy: FloatArray, *, num_classes: int, top_k: int
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """The best anchors of one picture's raw grid (C, S, R, rows, cols), as a graph with the head `boxes` picks them.
+
+    anchors_xyxy (A, 4) in the grid's order. Returns boxes (K, 4) in input px, scores (K,) best first, class ids (K,).
+    """
+    raw = grid.reshape(len(grid), -1).astype(np.float32, copy=False)  # (C, A)
+    logits = raw[:num_classes]
+    exponentials = np.exp(logits - logits.max(axis=0))
+    foreground = exponentials[1:] / exponentials.sum(axis=0)
+    best = foreground.max(axis=0)
+    likely = np.argpartition(-best, top_k - 1)[:top_k] if top_k < len(best) else np.arange(len(best))
+    picked = likely[np.argsort(-best[likely], kind="stable")]
+    boxes = decode_offsets(raw[num_classes:, picked].T, anchors_xyxy[picked])
+    return boxes, best[picked], foreground[:, picked].argmax(axis=0) + 1
 
 
 def select_detections(

@@ -13,6 +13,10 @@ class CheckpointError(MmpnetError):
     """A training checkpoint cannot be read or does not belong to this version."""
 
 
+class SelfTestError(MmpnetError):
+    """A model file does not give here what it gave where it was exported."""
+
+
 class DatasetError(MmpnetError):
     """A data set is unreadable, or one of its entries is."""
 

@@ -1,6 +1,6 @@
 """What a model file says of itself: one JSON value under one key of the ONNX metadata, read strictly."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -9,34 +9,84 @@ from mmpnet.contract.boxes import CENTER_VARIANCE, SIZE_VARIANCE
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, Letterbox
+from mmpnet.contract.records import (
+    EvaluationRecord,
+    Licences,
+    MinimumRuntime,
+    ProofRecord,
+    QuantizationRecord,
+    SelfTestRecord,
+    Strict,
+    TrainingRecord,
+)
 
 METADATA_KEY = "mmpnet"
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+InputKind: TypeAlias = Literal["uint8-nhwc", "float-nchw"]
+"""Letterboxed pixels as they are, BGR; or the classic tensor, RGB in [0, 1]."""
+Head: TypeAlias = Literal["grid", "boxes", "nms"]
+"""What the graph ends in: the bare anchor grid, decoded candidates, or final detections."""
+Meaning: TypeAlias = Literal["grid", "boxes", "scores", "class_ids", "detections", "num_dets"]
+Precision: TypeAlias = Literal["float32", "float16", "int8"]
+
+HEAD_OUTPUTS: dict[Head, tuple[Meaning, ...]] = {
+    "grid": ("grid",),
+    "boxes": ("boxes", "scores", "class_ids"),
+    "nms": ("detections", "num_dets"),
+}
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Unknown keys are refused: a file from a newer schema must not be half understood."""
-
-
-class InputDescription(_Strict, frozen=True):
+class InputDescription(Strict, frozen=True):
     """The one input: letterboxed pixels. The graph normalises them itself, with mean and std of values in [0, 1]."""
 
     name: str
     size_hw: tuple[PositiveInt, PositiveInt]
     batch: PositiveInt | Literal["dynamic"]
     pad_value: Annotated[int, msgspec.Meta(ge=0, le=255)]
-    dtype: Literal["uint8"] = "uint8"
-    layout: Literal["NHWC"] = "NHWC"
-    channel_order: Literal["BGR"] = "BGR"
+    dtype: Literal["uint8", "float32"] = "uint8"
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
+    channel_order: Literal["BGR", "RGB"] = "BGR"
+    white: Literal[255, 1] = 255
     resize: Literal["letterbox-centred"] = "letterbox-centred"
     interpolation: Literal["linear"] = "linear"
     mean_rgb: tuple[float, float, float] = IMAGENET_MEAN_RGB
     std_rgb: tuple[float, float, float] = IMAGENET_STD_RGB
 
+    @classmethod
+    def of(
+        cls, kind: InputKind, *, name: str, size_hw: tuple[int, int], batch: int | Literal["dynamic"], pad_value: int
+    ) -> "InputDescription":
+        if kind == "uint8-nhwc":
+            return cls(name=name, size_hw=size_hw, batch=batch, pad_value=pad_value)
+        return cls(
+            name=name,
+            size_hw=size_hw,
+            batch=batch,
+            pad_value=pad_value,
+            dtype="float32",
+            layout="NCHW",
+            channel_order="RGB",
+            white=1,
+        )
 
-class AnchorDescription(_Strict, frozen=True):
+    @property
+    def kind(self) -> InputKind:
+        return "uint8-nhwc" if self.dtype == "uint8" else "float-nchw"
+
+    @property
+    def type(self) -> str:
+        """ONNX Runtime's word for the tensor."""
+        return "tensor(uint8)" if self.dtype == "uint8" else "tensor(float)"
+
+    @property
+    def shape(self) -> tuple[int | str, ...]:
+        batch = "batch" if self.batch == "dynamic" else self.batch
+        return (batch, *self.size_hw, 3) if self.layout == "NHWC" else (batch, 3, *self.size_hw)
+
+
+class AnchorDescription(Strict, frozen=True):
     """The AnchorSpec with its fingerprint, the order of the flat index and the variances of the offsets."""
 
     sizes_px: tuple[float, ...]
@@ -64,69 +114,35 @@ class AnchorDescription(_Strict, frozen=True):
         return anchors
 
 
-class OutputDescription(_Strict, frozen=True):
-    """One output by meaning; `boxes` are xyxy in px of the letterboxed input, rows stand best score first."""
+class OutputDescription(Strict, frozen=True):
+    """One output by meaning; `boxes` are xyxy in px of the letterboxed input, rows stand best score first.
+
+    `grid` is (B, C, sizes, ratios, rows, cols): logits, then offsets. `detections` are (B, rows, 6): xyxy, score, class
+    id; rows from `num_dets` (B,) on are zeros.
+    """
 
     name: str
-    meaning: Literal["boxes", "scores", "class_ids"]
+    meaning: Meaning
     shape: tuple[int | str, ...]
     dtype: Literal["float32", "int64"]
     box_format: Literal["xyxy"] | None = None
     unit: Literal["input px"] | None = None
 
 
-class TrainingRecord(_Strict, frozen=True):
-    """Where the weights come from."""
+class NmsDescription(Strict, frozen=True):
+    """NMS inside the graph, class by class; overridable thresholds may be fed to the inputs of these names."""
 
-    train_name: str
-    train_sha256: str
-    train_images: int
-    epochs: int
-    seed: int
-    git_commit: str | None
-    mmpnet_version: str
+    conf: str
+    iou: str
+    max_det: str
+    overridable: bool
 
 
-class EvaluationRecord(_Strict, frozen=True):
-    """How accurate the weights were when the checkpoint was written."""
-
-    protocol: str
-    dataset: str
-    dataset_sha256: str
-    n_images: int
-    AP: float | None
-    AP50: float | None
-
-
-class ParityRecord(_Strict, frozen=True):
-    """Largest differences between torch and ONNX Runtime, over the pictures compared after writing."""
-
-    n_images: int
-    max_score_difference: float
-    max_box_difference_px: float
-    torch_version: str
-    onnxruntime_version: str
-
-
-class Licences(_Strict, frozen=True):
-    """Terms of the parts; `data` is whatever the exporter was told."""
-
-    code: str
-    weights: str
-    data: str
-
-
-class MinimumRuntime(_Strict, frozen=True):
-    """What a runtime must understand to open the file."""
-
-    opset: int
-    ir_version: int
-
-
-class ModelMetadata(_Strict, frozen=True):
+class ModelMetadata(Strict, frozen=True):
     """Everything a caller needs to use the model, and to know where it comes from.
 
-    nms is null: the graph gives candidates, the caller applies `defaults` with mmpnet.contract.boxes.nms.
+    nms is null where the graph gives a grid or candidates: the caller applies the defaults with
+    mmpnet.contract.boxes.nms.
     """
 
     producer_version: str
@@ -141,13 +157,16 @@ class ModelMetadata(_Strict, frozen=True):
     training: TrainingRecord
     licences: Licences
     minimum_runtime: MinimumRuntime
+    head: Head = "boxes"
+    precision: Precision = "float32"
     evaluation: EvaluationRecord | None = None
-    parity: ParityRecord | None = None
-    nms: None = None
-    self_test: None = None
+    proof: ProofRecord | None = None
+    nms: NmsDescription | None = None
+    self_test: SelfTestRecord | None = None
+    quantization: QuantizationRecord | None = None
     producer: Literal["mmpnet"] = "mmpnet"
     task: Literal["detect"] = "detect"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
 
     @property
     def letterbox(self) -> Letterbox:
@@ -157,8 +176,8 @@ class ModelMetadata(_Strict, frozen=True):
     def thresholds(self) -> Thresholds:
         return Thresholds(conf=self.default_conf, iou=self.default_iou, max_det=self.default_max_det)
 
-    def output_name(self, meaning: Literal["boxes", "scores", "class_ids"]) -> str:
-        """Name of the output with this meaning; metadata_from_json has checked that there is exactly one."""
+    def output_name(self, meaning: Meaning) -> str:
+        """Name of the output with this meaning; reading has checked that there is exactly one of each of the head's."""
         return next(output.name for output in self.outputs if output.meaning == meaning)
 
 
@@ -217,9 +236,26 @@ def _one_line(error: Exception) -> str:
 
 
 def _check_consistent(metadata: ModelMetadata) -> None:
+    described = metadata.input
+    if described != InputDescription.of(
+        described.kind,
+        name=described.name,
+        size_hw=described.size_hw,
+        batch=described.batch,
+        pad_value=described.pad_value,
+    ):
+        raise ValueError(
+            f"input {described.dtype} {described.layout} {described.channel_order} up to {described.white} with mean "
+            f"{described.mean_rgb} and std {described.std_rgb} is none of {', '.join(get_args(InputKind))}"
+        )
     meanings = sorted(output.meaning for output in metadata.outputs)
-    if meanings != ["boxes", "class_ids", "scores"]:
-        raise ValueError(f"outputs must be boxes, scores and class_ids, found {', '.join(meanings)}")
+    expected = HEAD_OUTPUTS[metadata.head]
+    if meanings != sorted(expected):
+        raise ValueError(f"outputs of head {metadata.head} must be {', '.join(expected)}, found {', '.join(meanings)}")
+    if (metadata.nms is not None) != (metadata.head == "nms"):
+        raise ValueError(f"head {metadata.head} {'lacks' if metadata.nms is None else 'has no use for'} an nms entry")
+    if (metadata.quantization is not None) != (metadata.precision == "int8"):
+        raise ValueError(f"precision {metadata.precision} and quantization do not go together")
     if len(metadata.class_names) < 2:
         raise ValueError(f"class_names must be background and at least one class, found {metadata.class_names}")
     metadata.anchors.spec().grid_hw(metadata.input.size_hw)

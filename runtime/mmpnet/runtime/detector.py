@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.detections import Detections, Thresholds, select_detections
+from mmpnet.contract.arrays import FloatArray, UInt8Array
+from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.metadata import ModelMetadata, metadata_from_properties
+from mmpnet.runtime.heads import head_reader, output_names, threshold_feed
 from mmpnet.runtime.session import Provider, open_session, provider_in_use
 
 DEFAULT_MODEL = "person-320.onnx"
@@ -48,12 +49,27 @@ class Detector:
         properties = self._session.get_modelmeta().custom_metadata_map
         self.metadata: ModelMetadata = metadata_from_properties(properties, source=str(self.path))
         self._check_signature()
-        self.thresholds = thresholds or self.metadata.thresholds
         self.class_names = self.metadata.class_names
         self._letterbox = self.metadata.letterbox
         self._pixels = np.zeros((1, *self.metadata.input.size_hw, 3), np.uint8)
-        self._feed = {self.metadata.input.name: self._pixels}
-        self._fetch = [self.metadata.output_name(meaning) for meaning in ("boxes", "scores", "class_ids")]
+        self._planes: FloatArray | None = None
+        if self.metadata.input.kind == "float-nchw":
+            self._planes = np.zeros((1, 3, *self.metadata.input.size_hw), np.float32)
+        self._images = self._pixels if self._planes is None else self._planes
+        self._fetch = output_names(self.metadata)
+        self.thresholds = thresholds or self.metadata.thresholds
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What is applied to every frame. Setting it raises ContractError where others are frozen into the graph."""
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, thresholds: Thresholds) -> None:
+        fed = threshold_feed(self.metadata, thresholds, source=str(self.path))
+        self._feed = {self.metadata.input.name: self._images, **fed}
+        self._read = head_reader(self.metadata, thresholds)
+        self._thresholds = thresholds
 
     def __call__(self, frame_bgr: UInt8Array) -> Detections:
         """Objects in one frame (H, W, 3) uint8 BGR."""
@@ -63,12 +79,12 @@ class Detector:
         """Objects in one frame, and what each stage took."""
         started = time.perf_counter()
         _, placement = self._letterbox.apply(frame_bgr, out=self._pixels[0])
+        if self._planes is not None:
+            np.multiply(self._pixels[0, :, :, ::-1].transpose(2, 0, 1), np.float32(1 / 255), out=self._planes[0])
         prepared = time.perf_counter()
-        boxes, scores, class_ids = self._session.run(self._fetch, self._feed)
+        outputs = self._session.run(self._fetch, self._feed)
         inferred = time.perf_counter()
-        detections = select_detections(
-            boxes[0], scores[0], class_ids[0], placement=placement, thresholds=self.thresholds
-        )
+        detections = self._read(outputs, placement)
         done = time.perf_counter()
         times = StageTimes(
             preprocess_ms=(prepared - started) * 1e3,
@@ -85,11 +101,12 @@ class Detector:
         """The graph must be what its metadata says, or every number after it would be wrong in silence."""
         described = self.metadata.input
         inputs = self._session.get_inputs()
-        if [i.name for i in inputs] != [described.name] or inputs[0].type != "tensor(uint8)":
+        if [(i.name, i.type) for i in inputs] != [(described.name, described.type)]:
             found = ", ".join(f"{i.name} {i.type}" for i in inputs)
-            raise ContractError(f"{self.path}: inputs are {found}, its metadata says {described.name} uint8")
-        batch = "batch" if described.batch == "dynamic" else described.batch
-        expected = {described.name: [batch, *described.size_hw, 3]}
+            raise ContractError(
+                f"{self.path}: inputs are {found}, its metadata says {described.name} {described.dtype}"
+            )
+        expected = {described.name: list(described.shape)}
         expected |= {output.name: list(output.shape) for output in self.metadata.outputs}
         actual = {value.name: list(value.shape) for value in (*inputs, *self._session.get_outputs())}
         for name, shape in expected.items():

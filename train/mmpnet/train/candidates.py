@@ -39,30 +39,48 @@ class CandidateNet(nn.Module):
     Raises: ValueError if the input size does not fit the stride or the network has no box regression.
     """
 
-    def __init__(self, network: MmpNet, anchors: AnchorSpec, input_hw: tuple[int, int], *, top_k: int = TOP_K) -> None:
+    def __init__(
+        self,
+        network: MmpNet,
+        anchors: AnchorSpec,
+        input_hw: tuple[int, int],
+        *,
+        top_k: int = TOP_K,
+        normalise: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         if not network.box_regression:
             raise ValueError("a network trained without box regression gives no boxes")
-        self.normalise = InputNormalisation()
+        self.normalise = InputNormalisation() if normalise is None else normalise
         self.network = network
         self.anchors = anchors
         self.input_hw = input_hw
-        boxes = torch.from_numpy(anchors.boxes_xyxy(input_hw)).t().contiguous()  # (4, A)
+        boxes = torch.from_numpy(anchors.boxes_xyxy(input_hw))  # (A, 4)
         self.register_buffer("anchors_xyxy", boxes, persistent=False)
         self.anchors_xyxy: Tensor
-        self.top_k = min(top_k, boxes.shape[1])
+        self.top_k = min(top_k, len(boxes))
 
     def forward(self, images_bgr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        output = self.network(self.normalise(images_bgr)).float().flatten(2)  # (B, C, A)
-        probabilities = output[:, : self.network.num_classes].softmax(dim=1)
-        best, class_ids = probabilities[:, 1:].max(dim=1)  # (B, A)
-        scores, picked = best.topk(self.top_k, dim=1)  # (B, K)
-        class_ids = class_ids.gather(1, picked) + 1
+        return self.select(self.network(self.normalise(images_bgr)))
+
+    def select(self, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The network's output (B, C, S, R, rows, cols) -> its best boxes, their scores and class ids."""
+        output = grid.float().flatten(2)  # (B, C, A)
+        scores, picked, class_ids = self._best(output[:, : self.network.num_classes])
         rows = picked[:, None, :].expand(-1, 4, -1)  # (B, 4, K)
-        offsets = output[:, self.network.num_classes :].gather(2, rows)
-        anchors = self.anchors_xyxy[:, picked].transpose(0, 1)  # (B, 4, K)
-        boxes = decode_offsets(offsets.transpose(1, 2), anchors.transpose(1, 2))
+        offsets = output[:, self.network.num_classes :].gather(2, rows).transpose(1, 2)
+        boxes = decode_offsets(offsets, self.anchors_xyxy[picked])
         return boxes, scores, class_ids
+
+    def _best(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, anchor indices and class ids of the K best anchors (B, K), from logits (B, num_classes, A)."""
+        if self.network.num_classes == 2:
+            # The softmax of two logits is the sigmoid of their difference: only K of them need an exponential.
+            margin, picked = (logits[:, 1] - logits[:, 0]).topk(self.top_k, dim=1)
+            return margin.sigmoid(), picked, torch.ones_like(picked)
+        best, class_ids = logits.softmax(dim=1)[:, 1:].max(dim=1)  # (B, A)
+        scores, picked = best.topk(self.top_k, dim=1)
+        return scores, picked, class_ids.gather(1, picked) + 1
 
 
 def decode_offsets(offsets: Tensor, anchors_xyxy: Tensor) -> Tensor:

@@ -63,6 +63,10 @@ class Checkpoint:
         network.load_state_dict(self.ema)
         return network.eval()
 
+    def model_at(self, input_hw: tuple[int, int]) -> ModelConfig:
+        """The same network for pictures of another size."""
+        return msgspec.structs.replace(self.model, input_hw=input_hw)
+
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write beside, then rename: a reader never sees half a file.

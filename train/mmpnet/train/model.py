@@ -93,7 +93,9 @@ class MmpNet(nn.Module):
         ):
             merged = lateral(features)
             if grid is not None:
-                merged = merged + functional.interpolate(grid, size=merged.shape[-2:], mode="nearest")
+                # Plain numbers, so that an exported graph has no shape arithmetic here.
+                size_hw = (int(merged.shape[-2]), int(merged.shape[-1]))
+                merged = merged + functional.interpolate(grid, size=size_hw, mode="nearest")
             grid = smooth(merged)
         assert grid is not None
         return grid

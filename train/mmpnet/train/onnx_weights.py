@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmpnet.contract.errors import CheckpointError, ContractError
 from mmpnet.contract.metadata import metadata_from_properties
 from mmpnet.runtime.paths import is_file
+from mmpnet.train.folding import unfolded_kernel
 from mmpnet.train.model import MmpNet
 
 BOX_TOWER_CONVOLUTIONS = 3
@@ -146,7 +147,7 @@ def _convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
     except Exception as error:
         raise CheckpointError(f"{path}: onnx cannot read it ({' '.join(str(error).split())[:120]})") from error
     try:
-        metadata_from_properties({p.key: p.value for p in model.metadata_props}, source=str(path))
+        metadata = metadata_from_properties({p.key: p.value for p in model.metadata_props}, source=str(path))
     except ContractError as error:
         raise CheckpointError(str(error)) from error
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -160,4 +161,8 @@ def _convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
         if weight.dtype != torch.float32:
             raise CheckpointError(f"{path}: {node.name} holds {weight.dtype}; only float32 exports can be trained on")
         found.append((weight, bias))
+    if not found:
+        raise CheckpointError(f"{path}: has no convolutions to train on")
+    kernel, bias = found[0]
+    found[0] = (unfolded_kernel(kernel, metadata.input.kind), bias)
     return found

@@ -14,7 +14,7 @@ def provenance_of(config: TrainConfig, train: Dataset, val: Dataset | None) -> P
     """What a run's checkpoints say of its data and code; epochs and accuracy are added as they come."""
     return Provenance(
         mmpnet_version=version("mmpnet"),
-        git_commit=_git_commit(),
+        git_commit=git_commit(),
         train_name=train.name,
         train_sha256=train.sha256,
         train_images=len(train.pictures),
@@ -33,7 +33,7 @@ def _teacher_sha256(config: TrainConfig) -> str | None:
     return sha256_of(path) if path is not None and is_file(path) else None
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of this source tree; None for an installed wheel, or without git."""
     here = Path(__file__).parent
     root = _git(here, "rev-parse", "--show-toplevel")

@@ -1,0 +1,133 @@
+"""What an exported graph ends in: the bare grid, decoded candidates, or detections after NMS."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, compose, helper, numpy_helper, parser
+
+from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.metadata import HEAD_OUTPUTS, Head
+from mmpnet.export.graph import CANDIDATE_NAMES, Batch, fold_constants
+
+CONF, IOU, MAX_DET = "conf", "iou", "max_det"
+THRESHOLD_NAMES = (CONF, IOU, MAX_DET)
+
+# Scores are in [0, 1]: -1 marks what is out, whatever the threshold.
+_NMS = """
+<ir_version: 7, opset_import: ["": {opset}]>
+nms (float[b, k, 4] boxes, float[b, k] scores, int64[b, k] class_ids, float[1] conf, float[1] iou, int64[1] max_det)
+    => (float[b, m, 6] detections, int64[b] num_dets)
+<int64[1, {num_foreground}, 1] classes = {{{classes}}}, int64[1] most = {{{candidates}}}, int64[1] first = {{0}},
+    int64[1] one = {{1}}, int64[1] last = {{2}}, int64[2] picture_and_box = {{0, 2}}, int64[3] four = {{1, 1, 4}},
+    float out = {{-1.0}}, float[1] between = {{-0.5}}, float zero = {{0.0}}, float kept = {{1.0}}>
+{{
+    unsure = Less (scores, conf)
+    sure_scores = Where (unsure, out, scores)
+    sure_rows = Unsqueeze (sure_scores, one)
+    class_rows = Unsqueeze (class_ids, one)
+    of_class = Equal (class_rows, classes)
+    by_class = Where (of_class, sure_rows, out)
+    found = NonMaxSuppression (boxes, by_class, max_det, iou, between)
+    where_found = Gather <axis = 1> (found, picture_and_box)
+    count = Shape (found)
+    rows_found = Gather <axis = 0> (count, first)
+    updates = Expand (kept, rows_found)
+    nowhere = Mul (scores, zero)
+    is_kept = ScatterND (nowhere, where_found, updates)
+    suppressed = Less (is_kept, kept)
+    final_scores = Where (suppressed, out, scores)
+    rows = Min (max_det, most)
+    best, picked = TopK (final_scores, rows)
+    is_row = Greater (best, between)
+    best_column = Unsqueeze (best, last)
+    is_row_column = Unsqueeze (is_row, last)
+    picked_column = Unsqueeze (picked, last)
+    picked_classes = GatherElements <axis = 1> (class_ids, picked)
+    float_classes = Cast <to = 1> (picked_classes)
+    class_column = Unsqueeze (float_classes, last)
+    box_index = Expand (picked_column, four)
+    picked_boxes = GatherElements <axis = 1> (boxes, box_index)
+    columns = Concat <axis = 2> (picked_boxes, best_column, class_column)
+    detections = Where (is_row_column, columns, zero)
+    counted = Cast <to = 7> (is_row)
+    num_dets = ReduceSum <keepdims = 0> (counted, one)
+}}
+"""
+
+
+def with_head(
+    model: onnx.ModelProto, head: Head, *, batch: Batch, num_classes: int, thresholds: Thresholds, frozen: bool
+) -> onnx.ModelProto:
+    """The full graph cut down to one head; `nms` adds NMS, class by class, as mmpnet.contract.boxes.nms does it.
+
+    The thresholds become initialisers that a caller may override by feeding inputs of their names, unless frozen.
+    """
+    full = onnx.ModelProto()
+    full.CopyFrom(model)
+    if head == "nms":
+        full = _with_nms(full, batch=batch, num_classes=num_classes, thresholds=thresholds, frozen=frozen)
+    kept = [output for output in full.graph.output if output.name in HEAD_OUTPUTS[head]]
+    del full.graph.output[:]
+    full.graph.output.extend(kept)
+    cut = _pruned(fold_constants(full))
+    onnx.checker.check_model(cut, full_check=True)
+    return cut
+
+
+def _with_nms(
+    model: onnx.ModelProto, *, batch: Batch, num_classes: int, thresholds: Thresholds, frozen: bool
+) -> onnx.ModelProto:
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    shapes = {output.name: output.type.tensor_type.shape.dim for output in model.graph.output}
+    candidates = shapes["scores"][1].dim_value
+    classes = range(1, num_classes)
+    text = _NMS.format(
+        opset=opset, num_foreground=len(classes), classes=", ".join(map(str, classes)), candidates=candidates
+    )
+    nms = parser.parse_model(text)
+    nms.ir_version = model.ir_version
+    merged = compose.merge_models(
+        model,
+        compose.add_prefix(nms, "nms/", rename_inputs=False, rename_outputs=False),
+        io_map=[(name, name) for name in CANDIDATE_NAMES],
+    )
+    values: dict[str, NDArray[Any]] = {
+        CONF: np.array([thresholds.conf], np.float32),
+        IOU: np.array([thresholds.iou], np.float32),
+        MAX_DET: np.array([thresholds.max_det], np.int64),
+    }
+    merged.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
+    inputs = [value for value in merged.graph.input if value.name not in THRESHOLD_NAMES]
+    del merged.graph.input[:]
+    merged.graph.input.extend(inputs)
+    if not frozen:
+        types = {CONF: TensorProto.FLOAT, IOU: TensorProto.FLOAT, MAX_DET: TensorProto.INT64}
+        merged.graph.input.extend(helper.make_tensor_value_info(name, types[name], [1]) for name in THRESHOLD_NAMES)
+    rows = min(thresholds.max_det, candidates) if frozen else MAX_DET
+    _state_shape(merged, "detections", ("batch" if batch == "dynamic" else batch, rows, 6))
+    _state_shape(merged, "num_dets", ("batch" if batch == "dynamic" else batch,))
+    return merged
+
+
+def _pruned(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the nodes and initialisers that no output needs."""
+    graph = model.graph
+    needed = {output.name for output in graph.output}
+    nodes = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(node.input)
+    initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
+    shapes = [value for value in graph.value_info if value.name in needed]
+    for field, kept in (("node", nodes[::-1]), ("initializer", initializers), ("value_info", shapes)):
+        graph.ClearField(field)
+        getattr(graph, field).extend(kept)
+    return model
+
+
+def _state_shape(model: onnx.ModelProto, name: str, shape: tuple[int | str, ...]) -> None:
+    output = next(value for value in model.graph.output if value.name == name)
+    output.CopyFrom(helper.make_tensor_value_info(name, output.type.tensor_type.elem_type, shape))

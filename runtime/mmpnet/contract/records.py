@@ -1,0 +1,129 @@
+"""What a model file records of how it came to be and how well it does: parts of its metadata."""
+
+from typing import Literal
+
+import msgspec
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Unknown keys are refused: a file from a newer schema must not be half understood."""
+
+
+class TrainingRecord(Strict, frozen=True):
+    """Where the weights come from."""
+
+    train_name: str
+    train_sha256: str
+    train_images: int
+    epochs: int
+    seed: int
+    git_commit: str | None
+    mmpnet_version: str
+
+
+class EvaluationRecord(Strict, frozen=True):
+    """How accurate the weights were when the checkpoint was written."""
+
+    protocol: str
+    dataset: str
+    dataset_sha256: str
+    n_images: int
+    AP: float | None
+    AP50: float | None
+
+
+class Accuracy(Strict, frozen=True):
+    """COCO's two main numbers."""
+
+    AP: float
+    AP50: float
+
+
+class AccuracyRecord(Strict, frozen=True):
+    """The same pictures through this file and through what it was made from: torch, or the float32 file."""
+
+    protocol: str
+    dataset: str
+    dataset_sha256: str
+    n_images: int
+    reference: Accuracy
+    file: Accuracy
+
+
+class ProofRecord(Strict, frozen=True):
+    """How far this file and the checkpoint in torch are apart, and with what that was measured.
+
+    The differences are the largest over n_images pictures: of the grid's raw numbers, of the scores and of the boxes
+    after NMS. accuracy is null where the file was exported without --verify.
+    """
+
+    n_images: int
+    max_grid_difference: float
+    max_score_difference: float
+    max_box_difference_px: float
+    torch_version: str
+    onnxruntime_version: str
+    onnx_version: str
+    git_commit: str | None
+    command: str
+    accuracy: AccuracyRecord | None = None
+
+
+class ExpectedDetection(Strict, frozen=True):
+    """One detection of the self-test's frame: xyxy in frame px."""
+
+    xyxy: tuple[float, float, float, float]
+    score: float
+    class_id: int
+
+
+class SelfTestRecord(Strict, frozen=True):
+    """A frame that a seed makes, and what the file must find in it on every device, within the tolerances."""
+
+    seed: int
+    frame_hw: tuple[int, int]
+    conf: float
+    expected: tuple[ExpectedDetection, ...]
+    max_score_difference: float
+    min_iou: float
+
+
+class LatencyRecord(Strict, frozen=True):
+    """Medians of one inference in turns with the other file, in ms, and on what."""
+
+    int8_ms: float
+    float_ms: float
+    threads: int
+    cpu: str
+
+
+class QuantizationRecord(Strict, frozen=True):
+    """How a file became int8, what that cost in accuracy and what it gave in speed."""
+
+    activations: Literal["uint8", "int8"]
+    weights: Literal["int8"]
+    per_channel: bool
+    calibrator: str
+    dataset: str
+    dataset_sha256: str
+    n_images: int
+    float_layers: tuple[str, ...]
+    verdict: str
+    latency: LatencyRecord
+    accuracy: AccuracyRecord
+
+
+class Licences(Strict, frozen=True):
+    """Terms of the parts; `data` is whatever the exporter was told."""
+
+    code: str
+    weights: str
+    data: str
+
+
+class MinimumRuntime(Strict, frozen=True):
+    """What a runtime must understand to open the file; onnxruntime is the oldest release that does."""
+
+    opset: int
+    ir_version: int
+    onnxruntime: str
