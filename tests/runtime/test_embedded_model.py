@@ -35,7 +35,8 @@ def test_it_says_what_it_is(detector: Detector) -> None:
     metadata = detector.metadata
     assert metadata.class_names == ("background", "person")
     assert metadata.training.git_commit is not None
-    assert metadata.parity is not None
+    assert metadata.proof is not None
+    assert metadata.self_test is not None
     assert metadata.evaluation is not None
     assert metadata.evaluation.n_images > 500
     assert "not stated" not in (metadata.licences.weights, metadata.licences.data)

@@ -55,6 +55,7 @@ def export_graph(
         model = onnx.load_model_from_string(file.getvalue())
         _name_output_shapes(model, candidates, batch)
         model = fold_constants(model)
+        _name_weights(model, candidates.network)
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
@@ -97,6 +98,32 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     folded.opset_import.extend(imports)
     folded.ir_version = model.ir_version
     return folded
+
+
+def _name_weights(model: onnx.ModelProto, network: nn.Module) -> None:
+    """Call each convolution's weights what the network calls them, so that a viewer, or training, finds them."""
+    modules = {name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    new_names: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            module = _module_of(node.name)
+            modules.remove(module)
+            for index, part in ((1, "weight"), (2, "bias")):
+                new_names[node.input[index]] = node.input[index] = f"{module}.{part}"
+    for tensor in model.graph.initializer:
+        tensor.name = new_names.get(tensor.name, tensor.name)
+    assert not modules
+
+
+def _module_of(node_name: str) -> str:
+    """`/candidates/network/features.7/conv/conv.1/conv.1.0/Conv` -> `features.7.conv.1.0`."""
+    scopes = node_name.split("/")[1:-1]
+    parts: list[str] = []
+    for scope in scopes[scopes.index("network") + 1 :]:
+        if parts and scope.startswith(parts[-1] + "."):
+            parts.pop()
+        parts.append(scope)
+    return ".".join(parts)
 
 
 def _example(kind: InputKind, batch: Batch, input_hw: tuple[int, int]) -> Tensor:

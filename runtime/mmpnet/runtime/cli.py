@@ -12,6 +12,7 @@ from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, people, show_version
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.pipeline import Summary, run
+from mmpnet.runtime.self_test import run_self_test
 from mmpnet.runtime.session import Provider
 from mmpnet.runtime.sinks import NdjsonSink, SaveSink, Sink, WindowSink, why_no_window
 from mmpnet.runtime.sources import CameraSource, Source, open_source
@@ -33,23 +34,47 @@ def detect(
     save: Annotated[Path | None, typer.Option(help="Annotated picture or video; a folder for several files.")] = None,
     ndjson: Annotated[str | None, typer.Option("--json", help="NDJSON file, or - for stdout.")] = None,
     show: Annotated[bool, typer.Option(help="Open a window where there is a display.")] = True,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Only check that this device finds what the exporter's machine found.")
+    ] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Find people: boxes in a window, in files, or as NDJSON."""
     with exit_on_error():
+        if self_test:
+            if camera is not None or source is not None:
+                raise typer.BadParameter("--self-test looks at a frame of its own; leave --camera and --source out")
+            _self_test(Detector(model, provider=provider, threads=threads))
+            return
         if (camera is None) == (source is None):
             raise typer.BadParameter("give either --camera INDEX or --source FILE, FOLDER or PATTERN")
         frames: Source = CameraSource(camera) if camera is not None else open_source(source or "")
         detector = Detector(model, provider=provider, threads=threads, spin=not frames.live)
         detector.thresholds = _overridden(detector.thresholds, conf, iou, max_det)
-        detector.warm_up()
+        _check_and_warm_up(detector)
         sinks, saved = _sinks(detector, frames, save=save, ndjson=ndjson, show=show)
         height, width = detector.metadata.input.size_hw
         people().print(f"{detector.path.name} {height}x{width} on {detector.provider}")
         summary = run(frames, detector, sinks, remember=SHOWN_PICTURES)
         _report(summary, detector, saved)
+
+
+def _self_test(detector: Detector) -> None:
+    result = run_self_test(detector)
+    people().print(
+        f"{detector.path.name} on {detector.provider}: self-test passed, {result.n_expected} boxes, scores within "
+        f"{result.max_score_difference:.1e}, IoU from {result.min_iou:.4f}"
+    )
+
+
+def _check_and_warm_up(detector: Detector) -> None:
+    """The first inference is slow on every device: it may as well prove that the others will be right."""
+    if detector.metadata.self_test is None:
+        detector.warm_up()
+    else:
+        run_self_test(detector)
 
 
 def _overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:

@@ -4,7 +4,7 @@ Export folds every batch norm into the convolution before it. Opened again, the 
 mode; for training, the norm also needs the statistics of what reaches it, which pictures give: see `reopen_norms`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -18,29 +18,28 @@ from mmpnet.runtime.paths import is_file
 from mmpnet.train.folding import unfolded_kernel
 from mmpnet.train.model import MmpNet
 
-BOX_TOWER_CONVOLUTIONS = 3
+FIRST_KERNEL = "features.0.0.weight"
 SMALLEST_DEVIATION = 1e-3
 """A channel that varies less than this is dead: dividing by its deviation would blow its weights up."""
 
 
 def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
-    """The file's weights under the names that `network` has for them.
-
-    The file's convolutions, in graph order, are those of the network in the order it calls them; a file without
-    separate towers gives a network with them all but the second tower.
+    """The file's weights, batch norms that do nothing included, under the names that `network` has for them; a file
+    without separate towers gives a network with them all but the second tower.
 
     Raises: CheckpointError if the file is missing, not float32 of mmp-export, or of another architecture.
     """
-    convolutions = _convolutions(path)
-    names = _names_in_call_order(network)
-    fitting = {len(names)} if network.box_tower is None else {len(names), len(names) - BOX_TOWER_CONVOLUTIONS}
-    if len(convolutions) not in fitting:
-        raise CheckpointError(
-            f"{path}: a file of another architecture ({len(convolutions)} convolutions, this network has "
-            f"{len(names)}); give the same --stride and --separate-towers as it was trained with"
-        )
+    weights = _named_weights(path)
     state: dict[str, Tensor] = {}
-    for (conv, norm), (weight, bias) in zip(names, convolutions, strict=False):
+    for conv, norm in _convolutions(network):
+        weight, bias = weights.pop(f"{conv}.weight", None), weights.pop(f"{conv}.bias", None)
+        if weight is None or bias is None:
+            if network.box_tower is not None and conv.startswith(("box_tower", "predict_offsets")):
+                continue
+            raise CheckpointError(
+                f"{path}: a file of another architecture (has no {conv}); give the same --stride and "
+                "--separate-towers as it was trained with"
+            )
         state[f"{conv}.weight"] = weight
         if norm is None:
             state[f"{conv}.bias"] = bias
@@ -54,6 +53,11 @@ def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
             f"{norm}.running_var": torch.full_like(bias, 1 - eps),
             f"{norm}.num_batches_tracked": torch.tensor(0),
         }
+    if weights:
+        raise CheckpointError(
+            f"{path}: a file of another architecture (also has {next(iter(weights))}); give the same --stride and "
+            "--separate-towers as it was trained with"
+        )
     return state
 
 
@@ -64,7 +68,7 @@ def reopen_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
     Each convolution is scaled so that its output deviates by one, and the norm takes up scale and shift: learning
     rates then mean what they mean for a network that was never folded.
     """
-    pairs = [(conv, norm) for conv, norm in _names_in_call_order(network) if norm is not None]
+    pairs = [(conv, norm) for conv, norm in _convolutions(network) if norm is not None]
     moments = {norm: _Moments() for _, norm in pairs}
     handles = [network.get_submodule(norm).register_forward_pre_hook(moments[norm].add) for _, norm in pairs]
     was_training = network.training
@@ -112,34 +116,19 @@ def _rescale(conv: nn.Module, norm: nn.Module, mean: Tensor, deviation: Tensor) 
     conv.weight.copy_(conv.weight / deviation.view(-1, 1, 1, 1))
 
 
-def _names_in_call_order(network: nn.Module) -> list[tuple[str, str | None]]:
-    """Each convolution with the batch norm right after it, as the network calls them."""
-    called: list[tuple[str, str | None]] = []
-
-    def note(name: str) -> "torch.utils.hooks.RemovableHandle":
-        def hook(module: nn.Module, *_: object) -> None:
-            if isinstance(module, nn.Conv2d):
-                called.append((name, None))
-            else:
-                called[-1] = (called[-1][0], name)
-
-        return network.get_submodule(name).register_forward_hook(hook)
-
-    kinds = (nn.Conv2d, nn.BatchNorm2d)
-    handles = [note(name) for name, module in network.named_modules() if isinstance(module, kinds)]
-    was_training = network.training
-    network.eval()
-    parameter = next(network.parameters())
-    with torch.inference_mode():
-        network(torch.zeros(1, 3, 64, 64, device=parameter.device))
-    for handle in handles:
-        handle.remove()
-    network.train(was_training)
-    return called
+def _convolutions(network: nn.Module) -> Iterator[tuple[str, str | None]]:
+    """Each convolution with the batch norm behind it: the next child of the same sequence, as MobileNetV2 and ours have
+    it."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            parent, _, child = name.rpartition(".")
+            follower = f"{parent}.{int(child) + 1}" if child.isdecimal() else ""
+            modules = dict(network.named_modules())
+            yield name, follower if isinstance(modules.get(follower), nn.BatchNorm2d) else None
 
 
-def _convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
-    """Weight and bias of each convolution, in graph order."""
+def _named_weights(path: Path) -> dict[str, Tensor]:
+    """Kernels and biases of the file's convolutions by name, the first kernel without normalisation in it."""
     if not is_file(path):
         raise CheckpointError(f"{path}: no such weights file; expected one of mmp-export")
     try:
@@ -150,19 +139,14 @@ def _convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
         metadata = metadata_from_properties({p.key: p.value for p in model.metadata_props}, source=str(path))
     except ContractError as error:
         raise CheckpointError(str(error)) from error
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    found = []
-    for node in model.graph.node:
-        if node.op_type != "Conv":
-            continue
-        if len(node.input) != 3 or not all(name in tensors for name in node.input[1:]):
-            raise CheckpointError(f"{path}: {node.name} has no plain weights; only float32 exports can be trained on")
-        weight, bias = (torch.from_numpy(numpy_helper.to_array(tensors[name]).copy()) for name in node.input[1:])
-        if weight.dtype != torch.float32:
-            raise CheckpointError(f"{path}: {node.name} holds {weight.dtype}; only float32 exports can be trained on")
-        found.append((weight, bias))
-    if not found:
-        raise CheckpointError(f"{path}: has no convolutions to train on")
-    kernel, bias = found[0]
-    found[0] = (unfolded_kernel(kernel, metadata.input.kind), bias)
-    return found
+    if metadata.precision != "float32":
+        raise CheckpointError(f"{path}: is {metadata.precision}; only float32 exports can be trained on")
+    used = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]}
+    weights = {
+        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
+        for tensor in model.graph.initializer
+        if tensor.name in used
+    }
+    if FIRST_KERNEL in weights:
+        weights[FIRST_KERNEL] = unfolded_kernel(weights[FIRST_KERNEL], metadata.input.kind)
+    return weights

@@ -1,0 +1,268 @@
+"""Three heads of one network: what each gives is what the contract makes of the grid."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mmpnet.contract.boxes import nms
+from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.errors import ContractError, ExportError
+from mmpnet.contract.metadata import Head, InputKind
+from mmpnet.export import accuracy
+from mmpnet.export.cli import app
+from mmpnet.export.describe import ExportOptions
+from mmpnet.export.oldest_runtime import oldest_runtime
+from mmpnet.export.verify import as_input
+from mmpnet.export.writer import export_file
+from mmpnet.runtime.datasets.recognise import open_dataset
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.info import read_model_file
+from mmpnet.train.checkpoint import load_checkpoint
+
+MakeCheckpoint = Callable[..., Path]
+SURE = {"person": 0.55, "several": 0.3}
+"""Scores that some of the random networks' boxes reach."""
+SHAPE_OPERATORS = {"Shape", "ConstantOfShape", "Range", "NonZero", "If", "Loop"}
+
+
+def pictures(count: int, side: int = 64, seed: int = 0) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def several_classes(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: MakeCheckpoint) -> Path:
+    path = tmp_path_factory.mktemp("classes") / "three.pth"
+    return make_checkpoint(path, class_names=("background", "person", "dog", "bicycle"))
+
+
+def expected_rows(session: Any, images: np.ndarray[Any, Any], thresholds: Thresholds) -> list[np.ndarray[Any, Any]]:
+    """For each picture xyxy, score, class id after the contract's NMS of the candidates in the file `boxes`."""
+    rows = []
+    for boxes, scores, class_ids in zip(*session.run(None, {"images": images}), strict=True):
+        sure = scores >= thresholds.conf
+        kept = nms(boxes[sure], scores[sure], thresholds.iou, class_ids=class_ids[sure])[: thresholds.max_det]
+        rows.append(np.column_stack([boxes[sure][kept], scores[sure][kept], class_ids[sure][kept]]))
+    return rows
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("which", ["person", "several"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_nms_in_the_graph_is_the_contracts_for_every_picture_of_a_batch(
+    tiny_checkpoint: Path,
+    several_classes: Path,
+    tmp_path: Path,
+    export_options: ExportOptions,
+    which: str,
+    count: int,
+    frozen: bool,
+) -> None:
+    checkpoint = tiny_checkpoint if which == "person" else several_classes
+    thresholds = Thresholds(conf=SURE[which], iou=0.4, max_det=20)
+    options = dataclasses.replace(export_options, batch="dynamic", thresholds=thresholds)
+    export_file(checkpoint, tmp_path / "boxes.onnx", options)
+    export_file(checkpoint, tmp_path / "nms.onnx", dataclasses.replace(options, head="nms", frozen=frozen))
+    boxes, final = (onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx")) for name in ("boxes", "nms"))
+    images = pictures(count)
+    images[-1] = 0  # pictures of one batch with different numbers of detections
+    expected = expected_rows(boxes, images, thresholds)
+    detections, num_dets = final.run(None, {"images": images})
+    assert detections.shape == (count, 20, 6)
+    assert num_dets.tolist() == [len(rows) for rows in expected]
+    for row, rows in zip(detections, expected, strict=True):
+        np.testing.assert_allclose(row[: len(rows)], rows, rtol=1e-5, atol=1e-4)
+        assert not row[len(rows) :].any()
+    assert max(num_dets) > 3
+
+
+def test_thresholds_can_be_fed_without_another_export(
+    several_classes: Path, tmp_path: Path, export_options: ExportOptions
+) -> None:
+    options = dataclasses.replace(export_options, head="nms", thresholds=Thresholds(0.9, 0.5, 5))
+    export_file(several_classes, tmp_path / "nms.onnx", options)
+    export_file(several_classes, tmp_path / "boxes.onnx", export_options)
+    boxes, final = (onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx")) for name in ("boxes", "nms"))
+    assert [value.name for value in final.get_overridable_initializers()] == ["conf", "iou", "max_det"]
+    images = pictures(1, seed=3)
+    for thresholds in (Thresholds(0.2, 0.3, 7), Thresholds(0.0, 1.0, 300), Thresholds(1.0, 0.5, 3)):
+        feed = {
+            "conf": np.array([thresholds.conf], np.float32),
+            "iou": np.array([thresholds.iou], np.float32),
+            "max_det": np.array([thresholds.max_det], np.int64),
+        }
+        detections, num_dets = final.run(None, {"images": images, **feed})
+        (expected,) = expected_rows(boxes, images, thresholds)
+        assert num_dets[0] == len(expected)
+        np.testing.assert_allclose(detections[0, : num_dets[0]], expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["uint8-nhwc", "float-nchw"])
+@pytest.mark.parametrize("head", ["grid", "boxes", "nms"])
+@pytest.mark.parametrize("which", ["person", "several"])
+def test_the_detector_finds_the_same_with_every_head_and_input(
+    tiny_checkpoint: Path,
+    several_classes: Path,
+    tmp_path: Path,
+    export_options: ExportOptions,
+    which: str,
+    head: Head,
+    kind: InputKind,
+) -> None:
+    checkpoint = tiny_checkpoint if which == "person" else several_classes
+    reference = tmp_path / "reference.onnx"
+    export_file(checkpoint, reference, export_options)
+    path = tmp_path / "model.onnx"
+    export_file(checkpoint, path, dataclasses.replace(export_options, head=head, input_kind=kind))
+    thresholds = Thresholds(conf=SURE[which], iou=0.45, max_det=30)
+    frame = pictures(1, side=90, seed=1)[0, :70]
+    expected = Detector(reference, thresholds=thresholds, provider="cpu")(frame)
+    detector = Detector(path, provider="cpu")
+    detector.thresholds = thresholds
+    assert_same(detector(frame), expected)
+    assert len(expected) > 3
+
+
+def assert_same(found: Detections, expected: Detections) -> None:
+    np.testing.assert_allclose(found.score, expected.score, atol=1e-5)
+    np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=1e-2)
+    np.testing.assert_array_equal(found.class_id, expected.class_id)
+
+
+@pytest.mark.parametrize("kind", ["uint8-nhwc", "float-nchw"])
+def test_the_bare_grid_is_the_networks_output(
+    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, kind: InputKind
+) -> None:
+    options = dataclasses.replace(export_options, batch=2, head="grid", input_kind=kind)
+    export_file(tiny_checkpoint, tmp_path / "grid.onnx", options)
+    session = onnxruntime.InferenceSession(str(tmp_path / "grid.onnx"))
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    images = pictures(2)
+    (grid,) = session.run(None, {"images": as_input(images, kind)})
+    normalised = torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2) / 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.inference_mode():
+        expected = checkpoint.network()((normalised - mean.view(3, 1, 1)) / std.view(3, 1, 1)).numpy()
+    assert grid.shape == (2, 6, 2, 2, 8, 8)
+    np.testing.assert_allclose(grid, expected, atol=1e-4)
+
+
+def test_a_file_for_one_picture_computes_no_shapes_and_keeps_no_dead_nodes(
+    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions
+) -> None:
+    counts = {}
+    for head in ("grid", "boxes"):
+        export_file(tiny_checkpoint, tmp_path / "m.onnx", dataclasses.replace(export_options, head=head))
+        model = onnx.load(tmp_path / "m.onnx")
+        operators = [node.op_type for node in model.graph.node]
+        assert not SHAPE_OPERATORS.intersection(operators)
+        assert "BatchNormalization" not in operators
+        counts[head] = len(operators)
+        used = {name for node in model.graph.node for name in node.input} | {o.name for o in model.graph.output}
+        assert {tensor.name for tensor in model.graph.initializer} <= used
+    assert "TopK" not in [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node][: counts["grid"] - 5]
+    assert counts["grid"] < counts["boxes"]
+
+
+def test_weights_have_the_networks_names(tiny_onnx: Path, tiny_checkpoint: Path) -> None:
+    names = {tensor.name for tensor in onnx.load(tiny_onnx).graph.initializer}
+    modules = dict(load_checkpoint(tiny_checkpoint).network().named_modules())
+    convolutions = [name for name, module in modules.items() if isinstance(module, torch.nn.Conv2d)]
+    assert len(convolutions) > 50
+    assert {f"{name}.{part}" for name in convolutions for part in ("weight", "bias")} <= names
+
+
+def test_frozen_thresholds_are_not_overridden_in_silence(
+    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions
+) -> None:
+    path = tmp_path / "frozen.onnx"
+    metadata = export_file(tiny_checkpoint, path, dataclasses.replace(export_options, head="nms", frozen=True))
+    assert metadata.nms is not None
+    assert not metadata.nms.overridable
+    detector = Detector(path, provider="cpu")
+    assert len(detector(pictures(1)[0])) > 0
+    with pytest.raises(ContractError, match="frozen into it"):
+        Detector(path, thresholds=Thresholds(conf=0.1), provider="cpu")
+    with pytest.raises(ContractError, match="--frozen"):
+        detector.thresholds = Thresholds(conf=0.1)
+
+
+def test_verify_measures_both_and_stamps_the_file(
+    tiny_checkpoint: Path, dataset_folder: Path, tmp_path: Path, export_options: ExportOptions
+) -> None:
+    dataset = open_dataset(dataset_folder, "val")
+    export_file(tiny_checkpoint, tmp_path / "m.onnx", export_options, verify=dataset)
+    metadata = read_model_file(tmp_path / "m.onnx").metadata
+    assert metadata is not None
+    assert metadata.proof is not None
+    record = metadata.proof.accuracy
+    assert record is not None
+    assert (record.dataset, record.dataset_sha256, record.n_images) == (dataset.name, dataset.sha256, 6)
+    assert pytest.approx(record.reference.AP, abs=1e-3) == record.file.AP
+
+
+def test_a_file_that_is_less_accurate_is_not_kept(
+    tiny_checkpoint: Path,
+    dataset_folder: Path,
+    tmp_path: Path,
+    export_options: ExportOptions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(accuracy, "MAX_AP_DIFFERENCE", -1.0)
+    (tmp_path / "m.onnx").write_bytes(b"before")
+    with pytest.raises(ExportError, match="was not kept"):
+        export_file(tiny_checkpoint, tmp_path / "m.onnx", export_options, verify=open_dataset(dataset_folder, "val"))
+    assert (tmp_path / "m.onnx").read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_the_command_exports_every_head_and_records_itself(
+    tiny_checkpoint: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "deep" / "m.onnx"
+    arguments = [str(tiny_checkpoint), "-o", str(out), "--nms", "--verify", str(dataset_folder), "--batch", "dynamic"]
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/mmp-export", *arguments])
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.stderr
+    assert "AP50" in result.stderr
+    metadata = read_model_file(out).metadata
+    assert metadata is not None
+    assert metadata.proof is not None
+    assert metadata.proof.command.startswith(f"mmp-export {tiny_checkpoint.name} -o m.onnx --nms")
+    assert metadata.minimum_runtime.onnxruntime == "1.6"
+    assert metadata.head == "nms"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--frozen"], "--frozen goes with --nms"),
+        (["--head", "grid", "--nms"], "give one of them"),
+        (["--head", "nms", "--no-nms"], "give one of them"),
+        (["--verify", "D", "--batch", "2"], "not measured"),
+        (["--head", "mask"], "grid"),
+        (["--input", "float16"], "float-nchw"),
+    ],
+)
+def test_contradictions_are_named(tiny_checkpoint: Path, arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, [str(tiny_checkpoint), *arguments])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_the_oldest_runtime_is_that_of_the_newer_of_opset_and_ir(tiny_onnx: Path) -> None:
+    model = onnx.load(tiny_onnx)
+    assert oldest_runtime(model) == "1.6"
+    model.ir_version = 8
+    assert oldest_runtime(model) == "1.10"
+    model.opset_import[0].version = 17
+    assert oldest_runtime(model) == "1.12"
+    model.opset_import[0].version = 99
+    assert oldest_runtime(model) == "unknown"

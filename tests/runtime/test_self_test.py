@@ -1,0 +1,113 @@
+"""The self-test: the same frame everywhere, and a device that computes something else is caught."""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import ContractError, SelfTestError
+from mmpnet.contract.metadata import METADATA_KEY
+from mmpnet.contract.records import ExpectedDetection, SelfTestRecord
+from mmpnet.runtime.cli import app
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.self_test import compare, run_self_test, synthetic_frame
+
+RECORD = SelfTestRecord(
+    seed=0,
+    frame_hw=(64, 64),
+    conf=0.2,
+    expected=(ExpectedDetection((10, 10, 30, 50), 0.8, 1), ExpectedDetection((40, 8, 60, 40), 0.21, 1)),
+    max_score_difference=0.02,
+    min_iou=0.9,
+)
+DIGESTS = {0: "3e8936ffdaf11052", 1: "4dacf9ae1b236e1e", 17: "958f64d99f61b6c9"}
+"""Of the frame's bytes, as first written: another version of Python or numpy must not change them."""
+
+
+def found(*rows: tuple[float, ...]) -> Detections:
+    """Rows of x1, y1, x2, y2, score, class id."""
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Detections(xyxy=table[:, :4], score=table[:, 4], class_id=table[:, 5].astype(np.int64))
+
+
+def test_the_frame_is_the_same_bytes_on_every_machine() -> None:
+    digests = {seed: hashlib.sha256(synthetic_frame(seed, (96, 128)).tobytes()).hexdigest()[:16] for seed in (0, 1, 17)}
+    assert digests == DIGESTS
+    assert synthetic_frame(3, (40, 56)).shape == (40, 56, 3)
+
+
+def test_small_differences_pass_and_are_measured() -> None:
+    result = compare(RECORD, found((10, 10, 30, 51, 0.79, 1)))  # the box near the threshold may be missing
+    assert result.n_unmatched == 0
+    assert result.n_expected == 2
+    assert result.max_score_difference == pytest.approx(0.01, abs=1e-6)
+    assert result.min_iou == pytest.approx(40 / 41, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [(10, 10, 30, 50, 0.7, 1)],
+        [(10, 10, 30, 50, 0.8, 2)],
+        [(14, 10, 34, 50, 0.8, 1)],
+        [(10, 10, 30, 50, 0.8, 1), (0, 0, 9, 9, 0.5, 1)],
+    ],
+    ids=["nothing", "score", "class", "place", "one too many"],
+)
+def test_every_kind_of_mismatch_is_counted(rows: list[tuple[float, ...]]) -> None:
+    assert compare(RECORD, found(*rows)).n_unmatched >= 1
+
+
+def test_an_exported_file_passes_where_it_was_exported(tiny_onnx: Path) -> None:
+    detector = Detector(tiny_onnx, provider="cpu")
+    before = detector.thresholds
+    result = run_self_test(detector)
+    assert result.n_expected >= 1
+    assert result.max_score_difference < 1e-5
+    assert detector.thresholds == before
+
+
+def with_changed_weights(source: Path, target: Path) -> Path:
+    model = onnx.load(source)
+    kernel = next(tensor for tensor in model.graph.initializer if tensor.name == "predict.weight")
+    kernel.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(kernel) * 0.7, kernel.name))
+    onnx.save(model, target)
+    return target
+
+
+def without_self_test(source: Path, target: Path) -> Path:
+    model = onnx.load(source)
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = msgspec.json.encode({**msgspec.json.decode(entry.value), "self_test": None}).decode()
+    onnx.save(model, target)
+    return target
+
+
+def test_a_device_that_computes_something_else_is_refused_at_the_start(tiny_onnx: Path, tmp_path: Path) -> None:
+    broken = with_changed_weights(tiny_onnx, tmp_path / "broken.onnx")
+    with pytest.raises(SelfTestError, match="self-test failed on cpu"):
+        run_self_test(Detector(broken, provider="cpu"))
+    for arguments in (["--self-test"], ["--source", str(tmp_path), "--no-show"]):
+        (tmp_path / "picture.png").write_bytes(b"")
+        result = CliRunner().invoke(app, [str(broken), *arguments])
+        assert result.exit_code == 1
+        assert "self-test failed" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_the_command_says_what_it_checked(tiny_onnx: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(tiny_onnx), "--self-test"])
+    assert result.exit_code == 0
+    assert "self-test passed" in result.stderr
+    result = CliRunner().invoke(app, [str(tiny_onnx), "--self-test", "--camera", "0"])
+    assert result.exit_code == 2
+    bare = without_self_test(tiny_onnx, tmp_path / "bare.onnx")
+    with pytest.raises(ContractError, match="has no self-test"):
+        run_self_test(Detector(bare, provider="cpu"))
