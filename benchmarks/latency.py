@@ -22,6 +22,7 @@ from rich.table import Table
 
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people
 from mmpnet.runtime.detector import Detector, default_model_path
+from mmpnet.runtime.machine import cpu_name
 from mmpnet.runtime.pictures import read_picture
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "astronaut.jpg"
@@ -95,12 +96,8 @@ def cold_start_s(path: Path) -> float:
 
 def machine() -> dict[str, str | int | float | None]:
     """What the numbers were measured on."""
-    cpu = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
     return {
-        "cpu": cpu,
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),

@@ -9,12 +9,17 @@ from typing import Annotated
 import typer
 
 from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import Head, InputKind, ModelMetadata
 from mmpnet.export.describe import ExportOptions
 from mmpnet.export.graph import DEFAULT_OPSET, Batch
+from mmpnet.export.int8 import make_int8
+from mmpnet.export.quantize import Activations, Calibrator, QuantizationOptions
 from mmpnet.export.writer import export_file
 from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, parse_size_hw, people, show_version
 from mmpnet.runtime.datasets.check import read_data
+from mmpnet.runtime.datasets.recognise import has_split
+from mmpnet.runtime.datasets.types import Dataset
 
 DEFAULTS = Thresholds()
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
@@ -48,6 +53,16 @@ def export(
         list[Path] | None,
         typer.Option(help="Labelled pictures on which file and checkpoint must be equally accurate; may be repeated."),
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise; kept only if as accurate as float32, and faster here.")
+    ] = False,
+    calib: Annotated[
+        list[Path] | None, typer.Option(help="With --int8: pictures that fix the ranges; may be repeated.")
+    ] = None,
+    activations: Annotated[
+        Activations, typer.Option(help="With --int8: uint8 for x86 with VNNI, int8 for ARM.")
+    ] = "uint8",
+    calibrator: Annotated[Calibrator, typer.Option(help="With --int8: how ranges are chosen.")] = "minmax",
     opset: Annotated[int, typer.Option(min=11, max=20, help="ONNX operator set.")] = DEFAULT_OPSET,
     conf: Annotated[
         float, typer.Option(min=0, max=1, help="Default score threshold, stored in the file.")
@@ -74,6 +89,10 @@ def export(
             raise typer.BadParameter(
                 f"--verify with --batch {batch}: a file for several pictures at once is not measured"
             )
+        if int8 != bool(calib):
+            raise typer.BadParameter("--int8 and --calib PICTURES go together")
+        if int8 and (chosen != "boxes" or input_kind != "uint8-nhwc" or count != 1):
+            raise typer.BadParameter("--int8 needs --head boxes, --input uint8-nhwc and --batch 1")
         options = ExportOptions(
             input_hw=None if imgsz is None else parse_size_hw(imgsz),
             batch=count,
@@ -92,8 +111,27 @@ def export(
         if target.suffix.lower() != ".onnx":
             raise typer.BadParameter(f"-o {target}: expected a file name that ends in .onnx")
         dataset = read_data(verify, "val", undivided=True) if verify else None
+        calibration = read_data(calib, "train", undivided=True) if calib else None
+        judge = dataset if calibration is None else dataset or _judge(calib or ())
         metadata = export_file(model, target, options, verify=dataset)
+        if calibration is not None and judge is not None:
+            wanted = QuantizationOptions(activations=activations, calibrator=calibrator)
+            metadata = make_int8(target, calibration, judge, wanted)
         _summarise(target, metadata)
+        if int8 and metadata.precision != "int8":
+            verdict = "" if metadata.quantization is None else metadata.quantization.verdict
+            raise ExportError(f"{target}: is float32; int8 was not kept: {verdict}")
+
+
+def _judge(calib: Sequence[Path]) -> Dataset:
+    """The val splits of the calibration data, to measure int8 on.
+
+    Raises: ExportError if it has none.
+    """
+    divided = [path for path in calib if has_split(path, "val")]
+    if not divided:
+        raise ExportError(f"{calib[0]}: has no val split to measure int8 on; give labelled pictures with --verify")
+    return read_data(divided, "val")
 
 
 def _command(arguments: Sequence[str]) -> str:
@@ -123,6 +161,13 @@ def _summarise(path: Path, metadata: ModelMetadata) -> None:
         )
     if metadata.self_test is not None:
         lines.append(f"self-test: {len(metadata.self_test.expected)} boxes in a synthetic frame")
+    if metadata.quantization is not None:
+        tried = metadata.quantization
+        lines.append(
+            f"int8: {tried.verdict}; on {tried.accuracy.dataset} AP {tried.accuracy.file.AP:.4f} (float32 "
+            f"{tried.accuracy.reference.AP:.4f}), {tried.latency.int8_ms:.2f} ms (float32 "
+            f"{tried.latency.float_ms:.2f} ms) on one thread, {len(tried.float_layers)} layers in float"
+        )
     lines += [f"next:   mmp-run {path} --source PICTURE --save out.jpg", f"        mmp-val {path} --data val.json"]
     for line in lines:
         people().print(line)

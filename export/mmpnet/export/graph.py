@@ -24,6 +24,8 @@ Batch: TypeAlias = int | Literal["dynamic"]
 INPUT_NAME = "images"
 GRID_NAME = "grid"
 CANDIDATE_NAMES = ("boxes", "scores", "class_ids")
+NETWORK_SCOPE = "/network/"
+"""In the name of every node that is the network's, and not of what decodes its grid."""
 DEFAULT_OPSET = 13
 """The lowest that has every operator of the graph and its int8 version, so that old runtimes open the file."""
 

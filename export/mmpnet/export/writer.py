@@ -88,7 +88,7 @@ def write_model(
     except OSError as error:
         raise OutputError(f"{out}: {out.parent} is not a folder ({error.strerror}); choose another -o") from error
     with replacing(out) as partial:
-        _save(model, metadata, partial)
+        save_model(model, metadata, partial)
         # A fixed batch above one is for callers with their own code: Detector takes one frame at a time.
         if metadata.input.batch in (1, "dynamic"):
             metadata = _with_self_test(metadata, partial, tolerances)
@@ -97,7 +97,7 @@ def write_model(
                 metadata = msgspec.structs.replace(
                     metadata, proof=msgspec.structs.replace(metadata.proof, accuracy=accuracy)
                 )
-            _save(model, metadata, partial)
+            save_model(model, metadata, partial)
             run_self_test(Detector(partial, provider="cpu"))
     return metadata
 
@@ -145,7 +145,8 @@ def _validation_pictures(checkpoint: Checkpoint, letterbox: Letterbox) -> list[U
         return []
 
 
-def _save(model: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
+def save_model(model: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
+    """Write graph and metadata, as they are."""
     model.producer_name = metadata.producer
     model.producer_version = metadata.producer_version
     del model.metadata_props[:]

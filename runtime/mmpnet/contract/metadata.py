@@ -254,7 +254,8 @@ def _check_consistent(metadata: ModelMetadata) -> None:
         raise ValueError(f"outputs of head {metadata.head} must be {', '.join(expected)}, found {', '.join(meanings)}")
     if (metadata.nms is not None) != (metadata.head == "nms"):
         raise ValueError(f"head {metadata.head} {'lacks' if metadata.nms is None else 'has no use for'} an nms entry")
-    if (metadata.quantization is not None) != (metadata.precision == "int8"):
+    kept = metadata.quantization is not None and metadata.quantization.kept
+    if kept != (metadata.precision == "int8"):
         raise ValueError(f"precision {metadata.precision} and quantization do not go together")
     if len(metadata.class_names) < 2:
         raise ValueError(f"class_names must be background and at least one class, found {metadata.class_names}")

@@ -98,8 +98,11 @@ class LatencyRecord(Strict, frozen=True):
 
 
 class QuantizationRecord(Strict, frozen=True):
-    """How a file became int8, what that cost in accuracy and what it gave in speed."""
+    """How int8 was tried: what it cost in accuracy (reference: the float32 file) and gave in speed. kept says whether
+    this file is the int8 one, verdict why."""
 
+    kept: bool
+    verdict: str
     activations: Literal["uint8", "int8"]
     weights: Literal["int8"]
     per_channel: bool
@@ -108,9 +111,8 @@ class QuantizationRecord(Strict, frozen=True):
     dataset_sha256: str
     n_images: int
     float_layers: tuple[str, ...]
-    verdict: str
-    latency: LatencyRecord
     accuracy: AccuracyRecord
+    latency: LatencyRecord
 
 
 class Licences(Strict, frozen=True):

@@ -76,7 +76,7 @@ class CandidateNet(nn.Module):
         """Scores, anchor indices and class ids of the K best anchors (B, K), from logits (B, num_classes, A)."""
         if self.network.num_classes == 2:
             # The softmax of two logits is the sigmoid of their difference: only K of them need an exponential.
-            margin, picked = (logits[:, 1] - logits[:, 0]).topk(self.top_k, dim=1)
+            margin, picked = (logits[:, 1:] - logits[:, :1]).flatten(1).topk(self.top_k, dim=1)
             return margin.sigmoid(), picked, torch.ones_like(picked)
         best, class_ids = logits.softmax(dim=1)[:, 1:].max(dim=1)  # (B, A)
         scores, picked = best.topk(self.top_k, dim=1)
