@@ -8,7 +8,7 @@ RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 # The environment of `make test` can run the demo too; the demo's alone is smaller and has no torch.
 DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
 
-.PHONY: demo test check clean
+.PHONY: demo test check oldest clean
 
 demo: $(DEMO_READY)
 	$(BIN)/mmp-run --source docs/pictures/astronaut.jpg --save out/astronaut.jpg --no-show
@@ -34,5 +34,15 @@ $(VENV)/.test: pyproject.toml constraints.txt
 	$(PIP) -e '.[train,dev]'
 	touch $@
 
+# The shipped model on the oldest libraries that have wheels for Python 3.11.
+oldest: $(VENV)-oldest/.done
+	$(VENV)-oldest/bin/mmp-run --self-test
+	$(VENV)-oldest/bin/mmp-run --source docs/pictures/astronaut.jpg --save out/oldest.jpg --no-show
+
+$(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv --clear $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[cpu]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) out dist
+	rm -rf $(VENV) $(VENV)-oldest out dist

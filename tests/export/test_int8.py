@@ -78,6 +78,7 @@ def test_only_the_network_is_quantised_and_bytes_go_straight_in(
         assert [producers[name].op_type for name in convolution.input] == ["DequantizeLinear"] * 3
     first = producers[convolutions[0].input[0]]
     assert producers[first.input[0]].op_type == "Transpose"
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 13)]
     assert "Cast" not in [node.op_type for node in model.graph.node]
     after = [node for node in model.graph.node if "/network/" not in node.name and "Linear" not in node.op_type]
     for node in after:

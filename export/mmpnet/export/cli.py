@@ -13,6 +13,7 @@ from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import Head, InputKind, ModelMetadata
 from mmpnet.export.describe import ExportOptions
 from mmpnet.export.graph import DEFAULT_OPSET, Batch
+from mmpnet.export.half import make_half
 from mmpnet.export.int8 import make_int8
 from mmpnet.export.quantize import Activations, Calibrator, QuantizationOptions
 from mmpnet.export.writer import export_file
@@ -53,6 +54,7 @@ def export(
         list[Path] | None,
         typer.Option(help="Labelled pictures on which file and checkpoint must be equally accurate; may be repeated."),
     ] = None,
+    half: Annotated[bool, typer.Option("--half", help="float16 weights and activations, for GPUs.")] = False,
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantise; kept only if as accurate as float32, and faster here.")
     ] = False,
@@ -89,6 +91,8 @@ def export(
             raise typer.BadParameter(
                 f"--verify with --batch {batch}: a file for several pictures at once is not measured"
             )
+        if half and int8:
+            raise typer.BadParameter("--half and --int8: give one of them")
         if int8 != bool(calib):
             raise typer.BadParameter("--int8 and --calib PICTURES go together")
         if int8 and (chosen != "boxes" or input_kind != "uint8-nhwc" or count != 1):
@@ -117,6 +121,8 @@ def export(
         if calibration is not None and judge is not None:
             wanted = QuantizationOptions(activations=activations, calibrator=calibrator)
             metadata = make_int8(target, calibration, judge, wanted)
+        if half:
+            metadata = make_half(target)
         _summarise(target, metadata)
         if int8 and metadata.precision != "int8":
             verdict = "" if metadata.quantization is None else metadata.quantization.verdict

@@ -94,12 +94,17 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
         options.optimized_model_filepath = str(path)
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         folded = onnx.load(path)
-    used = {node.domain for node in folded.graph.node}
-    imports = [entry for entry in folded.opset_import if entry.domain in used]
-    del folded.opset_import[:]
-    folded.opset_import.extend(imports)
+    drop_unused_domains(folded)
     folded.ir_version = model.ir_version
     return folded
+
+
+def drop_unused_domains(model: onnx.ModelProto) -> None:
+    """Tools name every operator set they know; an older runtime refuses a file for one that it does not know."""
+    used = {node.domain for node in model.graph.node}
+    imports = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
 
 
 def _name_weights(model: onnx.ModelProto, network: nn.Module) -> None:

@@ -26,7 +26,7 @@ from rich.progress import track
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
-from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE
+from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains
 from mmpnet.runtime.command import people
 
 Activations: TypeAlias = Literal["uint8", "int8"]
@@ -105,7 +105,9 @@ class Quantizer:
             raise ExportError(
                 f"ONNX Runtime cannot quantise the graph: {' '.join(str(error).split())[:200]}"
             ) from error
-        return _without_pixel_arithmetic(onnx.load(target), signed=self._options.activations == "int8")
+        quantized = onnx.load(target)
+        drop_unused_domains(quantized)
+        return _without_pixel_arithmetic(quantized, signed=self._options.activations == "int8")
 
 
 def layer_errors(quantizer: Quantizer, count: int) -> list[tuple[str, float]]:

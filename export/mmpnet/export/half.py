@@ -1,0 +1,81 @@
+"""float16 weights and activations for GPUs; pixels, decoding and NMS stay as they are."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+from onnxruntime.quantization.onnx_model import ONNXModel
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from mmpnet.contract.arrays import FloatArray
+from mmpnet.contract.errors import ExportError
+from mmpnet.contract.metadata import ModelMetadata
+from mmpnet.export.graph import NETWORK_SCOPE
+from mmpnet.export.verify import synthetic_pictures
+from mmpnet.export.writer import save_model, write_model
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS
+from mmpnet.runtime.info import read_model_file
+
+COMPARED_PICTURES = 6
+COMPARED_SCORES = 10
+MAX_SCORE_DIFFERENCE = 0.02
+"""float16 has 11 bits: logits of up to 16 are off by a hundredth, scores by a quarter of that."""
+SELF_TEST_TOLERANCES = (0.03, 0.85)
+
+
+def make_half(path: Path) -> ModelMetadata:
+    """Turn a float32 file of mmp-export into float16 in its place.
+
+    Raises: ExportError if it cannot be converted, or its scores then differ too much; the file is left as it was.
+    """
+    metadata = read_model_file(path).metadata
+    if metadata is None:
+        raise ExportError(f"{path}: is no file of mmp-export")
+    model = onnx.load(path)
+    in_float = [node.name for node in model.graph.node if NETWORK_SCOPE not in node.name]
+    logging.disable(logging.WARNING)  # it remarks on every weight that is rounded to zero
+    try:
+        half = convert_float_to_float16(model, keep_io_types=True, node_block_list=in_float)
+        half.graph.ClearField("value_info")
+        _drop_repeated_casts(half)
+        ONNXModel(half).topological_sort()
+        onnx.checker.check_model(half, full_check=True)
+    except Exception as error:
+        raise ExportError(f"{path}: cannot be made float16 ({' '.join(str(error).split())[:160]})") from error
+    finally:
+        logging.disable(logging.NOTSET)
+    described = msgspec.structs.replace(metadata, precision="float16")
+    with tempfile.TemporaryDirectory() as folder:
+        candidate = Path(folder) / "half.onnx"
+        save_model(half, described, candidate)
+        worst = float(np.abs(_scores(candidate, metadata) - _scores(path, metadata)).max())
+    if not worst <= MAX_SCORE_DIFFERENCE:
+        raise ExportError(
+            f"{path}: is float32; float16 was not kept: scores differ by {worst:.2g}, tolerated is "
+            f"{MAX_SCORE_DIFFERENCE:g}"
+        )
+    return write_model(half, described, path, tolerances=SELF_TEST_TOLERANCES)
+
+
+def _drop_repeated_casts(model: onnx.ModelProto) -> None:
+    """The converter casts a tensor once for each reader, and calls every result the same."""
+    known: set[str] = set()
+    for node in list(model.graph.node):
+        if known.intersection(node.output):
+            model.graph.node.remove(node)
+        known.update(node.output)
+
+
+def _scores(path: Path, metadata: ModelMetadata) -> FloatArray:
+    """The best scores of a few synthetic pictures, best first."""
+    frozen = metadata.nms is not None and not metadata.nms.overridable
+    detector = Detector(path, thresholds=None if frozen else EVALUATION_THRESHOLDS, provider="cpu")
+    rows = np.zeros((COMPARED_PICTURES, COMPARED_SCORES), np.float32)
+    for row, picture in zip(rows, synthetic_pictures(metadata.letterbox, count=COMPARED_PICTURES), strict=True):
+        score = detector(picture).score[:COMPARED_SCORES]
+        row[: len(score)] = score
+    return rows

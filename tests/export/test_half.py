@@ -1,0 +1,54 @@
+"""float16: half the size, nearly the same scores, or not kept."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from mmpnet.export import half
+from mmpnet.export.cli import app
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.info import read_model_file
+from mmpnet.runtime.self_test import run_self_test
+
+
+@pytest.mark.parametrize("head", ["grid", "boxes", "nms"])
+def test_the_network_is_float16_and_the_rest_is_not(tiny_checkpoint: Path, tmp_path: Path, head: str) -> None:
+    plain, small = tmp_path / "plain.onnx", tmp_path / "half.onnx"
+    arguments = [str(tiny_checkpoint), "--head", head, "--conf", "0.3"]
+    assert CliRunner().invoke(app, [*arguments, "-o", str(plain)]).exit_code == 0
+    result = CliRunner().invoke(app, [*arguments, "-o", str(small), "--half"])
+    assert result.exit_code == 0, result.stderr
+    metadata = read_model_file(small).metadata
+    assert metadata is not None
+    assert metadata.precision == "float16"
+    kernels = [tensor for tensor in onnx.load(small).graph.initializer if tensor.name.endswith(".weight")]
+    assert len(kernels) > 50
+    assert {tensor.data_type for tensor in kernels} == {onnx.TensorProto.FLOAT16}
+    assert small.stat().st_size < 0.7 * plain.stat().st_size
+    frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    expected, found = Detector(plain, provider="cpu")(frame), Detector(small, provider="cpu")(frame)
+    np.testing.assert_allclose(found.score[:5], expected.score[:5], atol=0.02)
+    assert len(expected) >= 5
+    run_self_test(Detector(small, provider="cpu"))
+
+
+def test_too_large_a_difference_leaves_float32(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(half, "MAX_SCORE_DIFFERENCE", -1.0)
+    out = tmp_path / "m.onnx"
+    result = CliRunner().invoke(app, [str(tiny_checkpoint), "-o", str(out), "--half"], env={"COLUMNS": "200"})
+    assert result.exit_code == 1
+    assert "float16 was not kept" in result.stderr
+    file = read_model_file(out)
+    assert file.metadata is not None
+    assert file.metadata.precision == "float32"
+
+
+def test_two_precisions_at_once_are_refused(tiny_checkpoint: Path) -> None:
+    result = CliRunner().invoke(app, [str(tiny_checkpoint), "--half", "--int8", "--calib", "x"])
+    assert result.exit_code == 2
+    assert "give one of them" in result.stderr

@@ -1,0 +1,39 @@
+"""OpenVINO opens our files and gives ONNX Runtime's numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import pytest
+
+from mmpnet.contract.preprocess import Letterbox
+from mmpnet.export.int8 import calibration_pictures
+from mmpnet.export.int8_graph import rearrange
+from mmpnet.export.quantize import QuantizationOptions, Quantizer
+from mmpnet.runtime.datasets.recognise import open_dataset
+from mmpnet.runtime.detector import default_model_path
+
+
+def scores_of_both(model: bytes, side: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """OpenVINO's and ONNX Runtime's scores of a random picture, best first."""
+    images = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
+    core = openvino.Core()
+    found = core.compile_model(core.read_model(model, b""), "CPU", {"INFERENCE_NUM_THREADS": 1})({"images": images})
+    (expected,) = onnxruntime.InferenceSession(model).run(["scores"], {"images": images})
+    return np.asarray(found["scores"]), expected
+
+
+def test_the_shipped_file() -> None:
+    found, expected = scores_of_both(default_model_path().read_bytes(), 320)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("rearranged", [False, True])
+def test_an_int8_file(tiny_onnx: Path, dataset_folder: Path, tmp_path: Path, rearranged: bool) -> None:
+    pictures = calibration_pictures(open_dataset(dataset_folder, "train"), Letterbox((64, 64)))
+    model = Quantizer(onnx.load(tiny_onnx), pictures, QuantizationOptions(), tmp_path).quantized()
+    model = rearrange(model) if rearranged else model
+    found, expected = scores_of_both(model.SerializeToString(), 64)
+    assert np.abs(found - expected).mean() < 0.02
