@@ -91,6 +91,8 @@ def export(
             raise typer.BadParameter(
                 f"--verify with --batch {batch}: a file for several pictures at once is not measured"
             )
+        if opset < DEFAULT_OPSET and (chosen == "nms" or int8):
+            raise typer.BadParameter(f"--opset {opset}: --nms and --int8 need operators of {DEFAULT_OPSET} or newer")
         if half and int8:
             raise typer.BadParameter("--half and --int8: give one of them")
         if int8 != bool(calib):
