@@ -21,7 +21,8 @@ import typer
 from rich.table import Table
 
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people
-from mmpnet.runtime.detector import Detector, default_model_path
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.machine import cpu_name
 from mmpnet.runtime.pictures import read_picture
 
@@ -42,7 +43,7 @@ def latency(
 ) -> None:
     """Time the detector on the sample picture, resized to a camera's frame."""
     with exit_on_error():
-        path = default_model_path() if model is None else model
+        path = model_path(model)
         width, height = parse_size_hw(frame_size)
         frame = np.asarray(cv2.resize(read_picture(PICTURE), (width, height)), np.uint8)
         cv2.setNumThreads(threads)

@@ -13,7 +13,7 @@ from mmpnet.export.int8 import calibration_pictures
 from mmpnet.export.int8_graph import rearrange
 from mmpnet.export.quantize import QuantizationOptions, Quantizer
 from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.detector import default_model_path
+from mmpnet.runtime.embedded import model_path
 
 
 def scores_of_both(model: bytes, side: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
@@ -25,9 +25,10 @@ def scores_of_both(model: bytes, side: int) -> tuple[np.ndarray, np.ndarray]:  #
     return np.asarray(found["scores"]), expected
 
 
-def test_the_shipped_file() -> None:
-    found, expected = scores_of_both(default_model_path().read_bytes(), 320)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+@pytest.mark.parametrize(("name", "tolerance"), [("person-320", 1e-4), ("person-320-int8", 0.02)])
+def test_the_shipped_files(name: str, tolerance: float) -> None:
+    found, expected = scores_of_both(model_path(name).read_bytes(), 320)
+    np.testing.assert_allclose(found, expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("rearranged", [False, True])

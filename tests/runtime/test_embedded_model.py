@@ -9,7 +9,9 @@ import pytest
 
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.embedded import EMBEDDED_MODELS, model_path
 from mmpnet.runtime.pictures import read_picture
+from mmpnet.runtime.self_test import run_self_test
 
 ROOT = Path(__file__).parents[2]
 PERSON_XYXY = np.array([[25, 15, 375, 512]], np.float32)
@@ -21,18 +23,23 @@ def detector() -> Detector:
     return Detector(provider="cpu")
 
 
-def test_it_finds_the_astronaut_and_boxes_her_best(detector: Detector) -> None:
-    found = detector(read_picture(ROOT / "docs" / "pictures" / "astronaut.jpg"))
+@pytest.fixture(scope="module", params=EMBEDDED_MODELS)
+def each(request: pytest.FixtureRequest) -> Detector:
+    return Detector(request.param, provider="cpu")
+
+
+def test_it_finds_the_astronaut_and_boxes_her_best(each: Detector) -> None:
+    found = each(read_picture(ROOT / "docs" / "pictures" / "astronaut.jpg"))
     assert len(found) >= 1
     assert float(pairwise_iou(found.xyxy[:1], PERSON_XYXY)[0, 0]) > 0.6
 
 
-def test_it_sees_nobody_in_an_empty_frame(detector: Detector) -> None:
-    assert len(detector(np.full((480, 640, 3), 90, np.uint8))) == 0
+def test_it_sees_nobody_in_an_empty_frame(each: Detector) -> None:
+    assert len(each(np.full((480, 640, 3), 90, np.uint8))) == 0
 
 
-def test_it_says_what_it_is(detector: Detector) -> None:
-    metadata = detector.metadata
+def test_it_says_what_it_is(each: Detector) -> None:
+    metadata = each.metadata
     assert metadata.class_names == ("background", "person")
     assert metadata.training.git_commit is not None
     assert metadata.proof is not None
@@ -57,3 +64,24 @@ def test_the_model_card_says_the_same(detector: Detector) -> None:
     readme = (ROOT / "README.md").read_text()
     assert f"AP50 {numbers['AP50']:.3f}" in readme
     assert f"AP {numbers['AP']:.3f}" in readme
+
+
+def test_the_int8_model_is_the_same_network_and_was_worth_it(detector: Detector) -> None:
+    int8 = Detector("person-320-int8", provider="cpu")
+    assert int8.metadata.checkpoint_sha256 == detector.metadata.checkpoint_sha256
+    record = int8.metadata.quantization
+    assert record is not None
+    assert record.kept
+    assert record.accuracy.file.AP >= 0.99 * record.accuracy.reference.AP
+    assert record.latency.int8_ms < record.latency.float_ms
+    assert int8.path.stat().st_size < 3_000_000
+
+
+def test_they_pass_their_own_test_here(each: Detector) -> None:
+    assert run_self_test(each).n_expected >= 1
+
+
+def test_other_names_are_paths() -> None:
+    assert model_path("person-640") == Path("person-640")
+    assert model_path(Path("a") / "person-320.onnx") == Path("a/person-320.onnx")
+    assert model_path() == model_path("person-320")

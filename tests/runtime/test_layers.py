@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from mmpnet.contract.errors import ContractError
-from mmpnet.runtime.detector import Detector, default_model_path
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.layers import read_layers
 from mmpnet.train.checkpoint import load_checkpoint
 from mmpnet.train.model import MmpNet
@@ -196,7 +197,7 @@ def test_exported_network_agrees_with_torch_layer_for_layer(tiny_onnx: Path, tin
 def test_the_embedded_model_has_the_totals_that_the_documents_state() -> None:
     anchors = Detector(provider="cpu").metadata.anchors
     network = MmpNet(len(anchors.sizes_px), len(anchors.aspect_ratios))
-    layers = read_layers(default_model_path())
+    layers = read_layers(model_path())
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_905_882
     assert sum(layer.parameters for layer in layers) == folded_parameters(network) == 1_889_050
     assert sum(layer.multiply_adds for layer in layers) == torch_multiply_adds(network, (320, 320)) == 633_046_400

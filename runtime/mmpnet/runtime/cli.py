@@ -23,7 +23,9 @@ SHOWN_PICTURES = 8
 
 @app.command()
 def detect(
-    model: Annotated[Path | None, typer.Argument(help="A file from mmp-export; default: the embedded model.")] = None,
+    model: Annotated[
+        Path | None, typer.Argument(help="A file from mmp-export, or person-320-int8; default: the embedded model.")
+    ] = None,
     camera: Annotated[int | None, typer.Option(min=0, max=999, help="OpenCV camera index.")] = None,
     source: Annotated[str | None, typer.Option(help="Picture, video, folder or glob pattern.")] = None,
     conf: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score; default: the model's.")] = None,

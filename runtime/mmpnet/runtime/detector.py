@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,9 @@ from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.metadata import ModelMetadata, metadata_from_properties
+from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.heads import head_reader, output_names, threshold_feed
 from mmpnet.runtime.session import Provider, open_session, provider_in_use
-
-DEFAULT_MODEL = "person-320.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,8 @@ class StageTimes:
 class Detector:
     """Finds objects in BGR frames with a model file that mmp-export wrote.
 
-    Without a path it uses the model that ships with the package. Thresholds default to the file's own.
+    `path` is a file, or the name of a model that ships with the package: person-320, the default, or person-320-int8.
+    Thresholds default to the file's own.
 
     Raises: ContractError for a bad file, DeviceError for a provider that is not honoured.
     """
@@ -43,7 +42,7 @@ class Detector:
         threads: int = 0,
         spin: bool = True,
     ) -> None:
-        self.path = default_model_path() if path is None else Path(path)
+        self.path = model_path(path)
         self._session = open_session(self.path, provider=provider, threads=threads, spin=spin)
         self.provider = provider_in_use(self._session)
         properties = self._session.get_modelmeta().custom_metadata_map
@@ -119,14 +118,3 @@ class Detector:
             raise ContractError(
                 f"{self.path}: has a fixed batch of {described.batch}; export it with --batch 1 or dynamic"
             )
-
-
-def default_model_path() -> Path:
-    """The model inside the installed package.
-
-    Raises: ContractError if the package was built without one.
-    """
-    path = Path(str(files("mmpnet.runtime") / "models" / DEFAULT_MODEL))
-    if not path.is_file():
-        raise ContractError(f"{path}: this build has no embedded model; give mmp-run a MODEL.onnx")
-    return path

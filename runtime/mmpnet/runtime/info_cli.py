@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mmpnet.contract.metadata import METADATA_KEY
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people, show_version
-from mmpnet.runtime.detector import default_model_path
+from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.info import ModelFile, read_model_file, rows
 from mmpnet.runtime.layers import Layer, read_layers
 
@@ -26,7 +26,9 @@ CAPTION = (
 
 @app.command()
 def info(
-    model: Annotated[Path | None, typer.Argument(help="An ONNX file; default: the embedded model.")] = None,
+    model: Annotated[
+        Path | None, typer.Argument(help="An ONNX file, or person-320-int8; default: the embedded model.")
+    ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Shapes, parameters and multiply-adds by layer.")] = False,
     imgsz: Annotated[
         str | None, typer.Option(help="For --layers: N or HEIGHTxWIDTH in px, where the file leaves them free.")
@@ -40,7 +42,7 @@ def info(
     with exit_on_error():
         if imgsz is not None and not layers:
             raise typer.BadParameter("--imgsz goes with --layers")
-        file = read_model_file(default_model_path() if model is None else model)
+        file = read_model_file(model_path(model))
         input_hw = None if imgsz is None else parse_size_hw(imgsz)
         counted = read_layers(file.path, input_hw=input_hw) if layers else None
         if as_json:

@@ -16,6 +16,7 @@ from mmpnet.runtime.command import HELP_NAMES, checked_classes, checked_threshol
 from mmpnet.runtime.datasets.check import read_data
 from mmpnet.runtime.datasets.types import Picture, Split
 from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate, protocol
 from mmpnet.runtime.extras import require_report_packages
 from mmpnet.runtime.mistakes import find_mistakes
@@ -31,7 +32,7 @@ REPORT_SUFFIXES = (".html", ".htm")
 
 @app.command()
 def val(
-    model: Annotated[Path, typer.Argument(help="A checkpoint (.pth) or an exported file (.onnx).")],
+    model: Annotated[Path, typer.Argument(help="A checkpoint .pth, an exported .onnx, or person-320-int8.")],
     data: Annotated[
         list[Path], typer.Option(help="Folder or file: COCO JSON, YOLO, VOC, ... as in the README. Several are mixed.")
     ],
@@ -57,6 +58,7 @@ def val(
     """Measure accuracy on labelled pictures: COCO's and VOC's AP, best F1, quasi IoU; show the mistakes."""
     with exit_on_error():
         thresholds = checked_thresholds(conf, iou, max_det)
+        model = model_path(model)
         suffix = model.suffix.lower()
         if suffix not in (".pth", ".onnx"):
             raise typer.BadParameter(f"{model}: expected a checkpoint .pth or an exported .onnx")

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.models import MobileNet_V2_Weights
 
 from mmpnet.contract.errors import CheckpointError
-from mmpnet.runtime.detector import default_model_path
+from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.paths import is_file
 from mmpnet.train.checkpoint import FORMAT
 from mmpnet.train.model import BACKBONE_BLOCKS, MmpNet
@@ -29,7 +29,7 @@ def load_weights(network: MmpNet, source: str, *, pictures: Iterable[Tensor] = (
         return "all weights start at random"
     if source == "imagenet":
         return _fill_backbone(network, _downloaded_imagenet_state(), source)
-    path = default_model_path() if source == "default" else Path(source)
+    path = model_path() if source == "default" else Path(source)
     if path.suffix.lower() == ".onnx":
         said = _fill_network(network, read_onnx_weights(path, network), path.name)
         reopen_norms(network, pictures)

@@ -1,0 +1,23 @@
+"""The models inside the installed package, by name."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from mmpnet.contract.errors import ContractError
+
+DEFAULT_MODEL = "person-320"
+EMBEDDED_MODELS = (DEFAULT_MODEL, "person-320-int8")
+
+
+def model_path(model: Path | str | None = None) -> Path:
+    """The file that is meant: an embedded model by its name, the default one for None, or a path as it stands.
+
+    Raises: ContractError if the package was built without the embedded model.
+    """
+    name = DEFAULT_MODEL if model is None else str(model)
+    if name not in EMBEDDED_MODELS:
+        return Path(name)
+    path = Path(str(files("mmpnet.runtime") / "models" / f"{name}.onnx"))
+    if not path.is_file():
+        raise ContractError(f"{path}: this build has no embedded model; give mmp-run a MODEL.onnx")
+    return path
