@@ -168,7 +168,7 @@ def test_a_good_int8_file_takes_the_float_files_place(
     assert record.accuracy.reference.AP == 0.5
     assert record.latency.cpu == "a CPU"
     assert metadata.self_test is not None
-    assert metadata.self_test.max_score_difference == 0.1
+    assert metadata.self_test.max_score_difference == 0.05
     run_self_test(Detector(path, provider="cpu"))
     assert path.stat().st_size < 0.7 * float_file.stat().st_size
 

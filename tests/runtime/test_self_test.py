@@ -1,6 +1,7 @@
 """The self-test: the same frame everywhere, and a device that computes something else is caught."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from mmpnet.contract.metadata import METADATA_KEY
 from mmpnet.contract.records import ExpectedDetection, SelfTestRecord
 from mmpnet.runtime.cli import app
 from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.self_test import compare, run_self_test, synthetic_frame
+from mmpnet.runtime.self_test import compare, record_self_test, run_self_test, synthetic_frame
 
 RECORD = SelfTestRecord(
     seed=0,
@@ -111,3 +112,25 @@ def test_the_command_says_what_it_checked(tiny_onnx: Path, tmp_path: Path) -> No
     bare = without_self_test(tiny_onnx, tmp_path / "bare.onnx")
     with pytest.raises(ContractError, match="has no self-test"):
         run_self_test(Detector(bare, provider="cpu"))
+
+
+@pytest.mark.parametrize("best", [0.9, 0.05])
+def test_the_best_box_cannot_go_missing_unseen(best: float) -> None:
+    def detect_at(conf: float) -> Callable[[np.ndarray], Detections]:  # type: ignore[type-arg]
+        return lambda _: found((10, 10, 30, 50, best, 1)) if best >= conf else found()
+
+    record = record_self_test(detect_at, input_hw=(32, 32), conf=None, tolerances=(0.1, 0.9), seeds=2)
+    assert compare(record, found((10, 10, 30, 50, best, 1))).n_unmatched == 0
+    assert compare(record, found()).n_unmatched == 1
+
+
+def test_the_seed_with_the_best_score_is_kept() -> None:
+    scores = {synthetic_frame(seed, (32, 32)).tobytes(): 0.1 * seed for seed in range(5)}
+    scores[synthetic_frame(3, (32, 32)).tobytes()] = 0.9
+
+    def detect_at(conf: float) -> Callable[[np.ndarray], Detections]:  # type: ignore[type-arg]
+        return lambda frame: found((1, 1, 9, 9, scores[frame.tobytes()], 1)) if conf <= 0.9 else found()
+
+    record = record_self_test(detect_at, input_hw=(32, 32), conf=None, tolerances=(0.1, 0.9), seeds=5)
+    assert record.seed == 3
+    assert record.conf == pytest.approx(0.45)
