@@ -101,7 +101,8 @@ def test_the_loss_curve_is_that_of_one_process(
     assert "epoch 3/3" in said[0]
     assert said[1] == "", "one process talks"
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
-    assert sum(one[0]) > sum(one[-1]), "there is something to compare: it learns"
+    # The box loss: of a few random negatives, the classification loss says little.
+    assert one[0][1] > 1.05 * one[-1][1], "there is something to compare: it learns"
     for alone, together in zip(one, two, strict=True):
         # Sums in another order: a few millionths per step, which training then amplifies.
         assert together == pytest.approx(alone, rel=1e-2)
