@@ -48,6 +48,13 @@ def test_too_large_a_difference_leaves_float32(
     assert file.metadata.precision == "float32"
 
 
+def test_a_batch_that_cannot_be_compared_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(tiny_checkpoint), "-o", str(tmp_path / "m.onnx"), "--half", "--batch", "4"])
+    assert result.exit_code == 2
+    assert "--half with --batch 4" in result.stderr
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_two_precisions_at_once_are_refused(tiny_checkpoint: Path) -> None:
     result = CliRunner().invoke(app, [str(tiny_checkpoint), "--half", "--int8", "--calib", "x"])
     assert result.exit_code == 2

@@ -27,6 +27,7 @@ from mmpnet.runtime.datasets.recognise import open_dataset
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.info import read_model_file
+from mmpnet.runtime.machine import cpu_name
 from mmpnet.runtime.self_test import run_self_test
 
 MakeCheckpoint = Callable[..., Path]
@@ -215,14 +216,14 @@ def test_an_int8_file_that_is_not_worth_it_is_not_kept(
     assert file.metadata.quantization is not None
     assert not file.metadata.quantization.kept
     assert reason in json.dumps(file.as_dict())
-    assert len(Detector(file.path, provider="cpu")(np.zeros((64, 64, 3), np.uint8)).score) >= 0
+    assert run_self_test(Detector(file.path, provider="cpu")).n_expected >= 1
 
 
 def test_both_files_are_timed_in_turns(float_file: Path) -> None:
     record = interleaved_latency(float_file, float_file, rounds=5)
     assert record.int8_ms > 0
-    assert record.int8_ms == pytest.approx(record.float_ms, rel=5)
-    assert record.cpu
+    assert record.float_ms > 0
+    assert record.cpu == cpu_name()
 
 
 def test_pictures_without_people_and_no_pictures_are_refused(train: Dataset, float_file: Path, tmp_path: Path) -> None:

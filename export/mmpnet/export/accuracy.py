@@ -24,8 +24,7 @@ def compare_accuracy(checkpoint: Checkpoint, path: Path, metadata: ModelMetadata
 
     Raises: ExportError if they differ, or if the data has nothing to measure against.
     """
-    frozen = metadata.nms is not None and not metadata.nms.overridable
-    thresholds = metadata.thresholds if frozen else EVALUATION_THRESHOLDS
+    thresholds = metadata.thresholds if metadata.frozen else EVALUATION_THRESHOLDS
     model = checkpoint.model_at(metadata.input.size_hw)
     from_torch = torch_detector(checkpoint.network(), model, thresholds=thresholds, device=torch.device("cpu"))
     from_file = Detector(path, thresholds=thresholds, provider="cpu")
@@ -38,7 +37,7 @@ def compare_accuracy(checkpoint: Checkpoint, path: Path, metadata: ModelMetadata
                 f"is {MAX_AP_DIFFERENCE:g}; the file was not kept. Try another --opset or version of torch"
             )
     return AccuracyRecord(
-        protocol=f"COCO at the frozen thresholds {thresholds}" if frozen else EVALUATION_PROTOCOL,
+        protocol=f"COCO at the frozen thresholds {thresholds}" if metadata.frozen else EVALUATION_PROTOCOL,
         dataset=dataset.name,
         dataset_sha256=dataset.sha256,
         n_images=len(dataset.pictures),

@@ -93,6 +93,8 @@ def export(
             )
         if opset < DEFAULT_OPSET and (chosen == "nms" or int8):
             raise typer.BadParameter(f"--opset {opset}: --nms and --int8 need operators of {DEFAULT_OPSET} or newer")
+        if half and count not in (1, "dynamic"):
+            raise typer.BadParameter(f"--half with --batch {batch}: its scores could not be compared with float32's")
         if half and int8:
             raise typer.BadParameter("--half and --int8: give one of them")
         if int8 != bool(calib):

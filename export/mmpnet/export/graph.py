@@ -107,6 +107,14 @@ def drop_unused_domains(model: onnx.ModelProto) -> None:
     model.opset_import.extend(imports)
 
 
+def drop_unused_initializers(model: onnx.ModelProto) -> None:
+    """What no node reads and no output is; older runtimes warn of it, and it takes space."""
+    used = {name for node in model.graph.node for name in node.input} | {o.name for o in model.graph.output}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    model.graph.ClearField("initializer")
+    model.graph.initializer.extend(kept)
+
+
 def _name_weights(model: onnx.ModelProto, network: nn.Module) -> None:
     """Call each convolution's weights what the network calls them, so that a viewer, or training, finds them."""
     modules = {name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}

@@ -72,8 +72,7 @@ def _drop_repeated_casts(model: onnx.ModelProto) -> None:
 
 def _scores(path: Path, metadata: ModelMetadata) -> FloatArray:
     """The best scores of a few synthetic pictures, best first."""
-    frozen = metadata.nms is not None and not metadata.nms.overridable
-    detector = Detector(path, thresholds=None if frozen else EVALUATION_THRESHOLDS, provider="cpu")
+    detector = Detector(path, thresholds=None if metadata.frozen else EVALUATION_THRESHOLDS, provider="cpu")
     rows = np.zeros((COMPARED_PICTURES, COMPARED_SCORES), np.float32)
     for row, picture in zip(rows, synthetic_pictures(metadata.letterbox, count=COMPARED_PICTURES), strict=True):
         score = detector(picture).score[:COMPARED_SCORES]

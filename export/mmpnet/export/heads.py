@@ -9,7 +9,7 @@ from onnx import TensorProto, compose, helper, numpy_helper, parser
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.metadata import HEAD_OUTPUTS, Head
-from mmpnet.export.graph import CANDIDATE_NAMES, Batch, fold_constants
+from mmpnet.export.graph import CANDIDATE_NAMES, Batch, drop_unused_initializers, fold_constants
 
 CONF, IOU, MAX_DET = "conf", "iou", "max_det"
 THRESHOLD_NAMES = (CONF, IOU, MAX_DET)
@@ -120,11 +120,12 @@ def _pruned(model: onnx.ModelProto) -> onnx.ModelProto:
         if needed.intersection(node.output):
             nodes.append(node)
             needed.update(node.input)
-    initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
     shapes = [value for value in graph.value_info if value.name in needed]
-    for field, kept in (("node", nodes[::-1]), ("initializer", initializers), ("value_info", shapes)):
-        graph.ClearField(field)
-        getattr(graph, field).extend(kept)
+    graph.ClearField("node")
+    graph.node.extend(nodes[::-1])
+    graph.ClearField("value_info")
+    graph.value_info.extend(shapes)
+    drop_unused_initializers(model)
     return model
 
 

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from mmpnet.export.graph import NETWORK_SCOPE
+from mmpnet.export.graph import NETWORK_SCOPE, drop_unused_initializers
 
 PIXELS_IN_GROUP = 4
 OUTPUTS_IN_GROUP = 2
@@ -77,10 +77,7 @@ def rearrange(model: onnx.ModelProto) -> onnx.ModelProto:
     _fill_up_last_channels(changed)
     # Shapes of tensors that are gone, or have changed.
     changed.graph.ClearField("value_info")
-    used = {name for node in changed.graph.node for name in node.input} | {o.name for o in changed.graph.output}
-    kept = [tensor for tensor in changed.graph.initializer if tensor.name in used]
-    changed.graph.ClearField("initializer")
-    changed.graph.initializer.extend(kept)
+    drop_unused_initializers(changed)
     return changed
 
 

@@ -26,7 +26,8 @@ from rich.progress import track
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
-from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains
+from mmpnet.contract.preprocess import PAD_VALUE
+from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains, drop_unused_initializers
 from mmpnet.runtime.command import people
 
 Activations: TypeAlias = Literal["uint8", "int8"]
@@ -39,7 +40,7 @@ _METHODS = {
 }
 _QUANTIZED_OPERATORS = ("Conv", "Add", "Resize", "Clip")
 SHIFT_NODE = "/shift/Sub"
-PIXEL_ZERO = 114
+PIXEL_ZERO = PAD_VALUE
 """The byte that int8 convolutions pad with: the letterbox's grey."""
 
 
@@ -175,10 +176,7 @@ def _without_pixel_arithmetic(model: onnx.ModelProto, *, signed: bool) -> onnx.M
                 node.input[index] = cast.input[0]
     for node in (cast, shift, quantize):
         graph.node.remove(node)
-    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    graph.ClearField("initializer")
-    graph.initializer.extend(kept)
+    drop_unused_initializers(model)
     return model
 
 
@@ -187,10 +185,8 @@ def _quiet() -> Iterator[None]:
     """The tool's advice is for those who call it by hand; what goes wrong still raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        level = logging.getLogger().level
         logging.disable(logging.WARNING)
         try:
             yield
         finally:
             logging.disable(logging.NOTSET)
-            logging.getLogger().setLevel(level)

@@ -103,7 +103,6 @@ def write_model(
 
 
 def _with_self_test(metadata: ModelMetadata, path: Path, tolerances: tuple[float, float]) -> ModelMetadata:
-    frozen = metadata.nms is not None and not metadata.nms.overridable
     detector = Detector(path, provider="cpu")
 
     def detect_at(conf: float) -> Detector:
@@ -113,7 +112,7 @@ def _with_self_test(metadata: ModelMetadata, path: Path, tolerances: tuple[float
     record = record_self_test(
         detect_at,
         input_hw=metadata.input.size_hw,
-        conf=metadata.default_conf if frozen else None,
+        conf=metadata.default_conf if metadata.frozen else None,
         tolerances=tolerances,
     )
     return msgspec.structs.replace(metadata, self_test=record)

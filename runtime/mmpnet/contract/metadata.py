@@ -176,6 +176,11 @@ class ModelMetadata(Strict, frozen=True):
     def thresholds(self) -> Thresholds:
         return Thresholds(conf=self.default_conf, iou=self.default_iou, max_det=self.default_max_det)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether NMS is in the graph with thresholds that nobody can override."""
+        return self.nms is not None and not self.nms.overridable
+
     def output_name(self, meaning: Meaning) -> str:
         """Name of the output with this meaning; reading has checked that there is exactly one of each of the head's."""
         return next(output.name for output in self.outputs if output.meaning == meaning)

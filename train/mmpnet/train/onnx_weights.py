@@ -119,11 +119,11 @@ def _rescale(conv: nn.Module, norm: nn.Module, mean: Tensor, deviation: Tensor) 
 def _convolutions(network: nn.Module) -> Iterator[tuple[str, str | None]]:
     """Each convolution with the batch norm behind it: the next child of the same sequence, as MobileNetV2 and ours have
     it."""
-    for name, module in network.named_modules():
+    modules = dict(network.named_modules())
+    for name, module in modules.items():
         if isinstance(module, nn.Conv2d):
             parent, _, child = name.rpartition(".")
             follower = f"{parent}.{int(child) + 1}" if child.isdecimal() else ""
-            modules = dict(network.named_modules())
             yield name, follower if isinstance(modules.get(follower), nn.BatchNorm2d) else None
 
 
