@@ -21,6 +21,7 @@ from mmpnet.train.device import has_fast_bfloat16, resolve_device
 from mmpnet.train.distributed import World, require_shareable, sync_batch_norms
 from mmpnet.train.loader import Batch, Recipe, TrainingPictures, training_loader
 from mmpnet.train.losses import DetectionLoss
+from mmpnet.train.memory import keep_freed_memory
 from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.optim import set_learning_rate
 from mmpnet.train.report import EpochResult, TrainingReport
@@ -82,6 +83,8 @@ class TrainingRun:
         self._normalise = InputNormalisation().to(self._device)
         self._anchors: dict[tuple[int, int], Tensor] = {}
         self._autocast = config.amp and has_fast_bfloat16(self._device)
+        if self._device.type == "cpu":
+            keep_freed_memory()
 
     def execute(self, state: TrainingState) -> None:
         """Train from the state's epoch and batch to the last epoch's end, together with the world's other processes.
