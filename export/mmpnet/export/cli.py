@@ -61,9 +61,7 @@ def export(
     calib: Annotated[
         list[Path] | None, typer.Option(help="With --int8: pictures that fix the ranges; may be repeated.")
     ] = None,
-    activations: Annotated[
-        Activations, typer.Option(help="With --int8: uint8 for x86 with VNNI, int8 for ARM.")
-    ] = "uint8",
+    activations: Annotated[Activations, typer.Option(help="With --int8: uint8 for x86, int8 for ARM.")] = "uint8",
     calibrator: Annotated[Calibrator, typer.Option(help="With --int8: how ranges are chosen.")] = "minmax",
     opset: Annotated[int, typer.Option(min=11, max=20, help="ONNX operator set.")] = DEFAULT_OPSET,
     conf: Annotated[

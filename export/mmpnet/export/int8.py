@@ -36,8 +36,8 @@ LEAST_AP_RATIO = 0.99
 FLOAT_LAYERS_TRIED = (0, 1, 2, 4, 8)
 TIMED_ROUNDS = 40
 SELF_TEST_TOLERANCES = (0.05, 0.8)
-"""Largest difference in score and smallest IoU between devices: integer kernels may round differently, but on a CPU
-that saturates (U8S8 without VNNI) boxes are somewhere else."""
+"""Largest difference in score and smallest IoU between devices: integer kernels may round differently, but not so
+far."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,67 +6,14 @@ tensors, between a QuantizeLinear and the DequantizeLinear after it, so that eve
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
-from mmpnet.export.graph import NETWORK_SCOPE, drop_unused_initializers
+from mmpnet.export.graph import drop_unused_initializers
+from mmpnet.export.graph_editor import GraphEditor
 
 PIXELS_IN_GROUP = 4
 OUTPUTS_IN_GROUP = 2
 CHANNEL_MULTIPLE = 16
-
-
-class _Editor:
-    """Nodes and initialisers of one graph by name; a tensor has one producer and any number of consumers."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.graph = model.graph
-        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-
-    def producer(self, tensor: str) -> onnx.NodeProto | None:
-        """None for an input and an initialiser."""
-        return next((node for node in self.graph.node if tensor in node.output), None)
-
-    def dequantized(self, convolution: onnx.NodeProto) -> tuple[onnx.NodeProto, ...] | None:
-        """Where input, kernel and bias of a quantised convolution come from; None for one that is left in float."""
-        sources = [self.producer(name) for name in convolution.input]
-        found = tuple(node for node in sources if node is not None and node.op_type == "DequantizeLinear")
-        return found if len(found) == len(sources) else None
-
-    def consumers(self, tensor: str) -> list[onnx.NodeProto]:
-        return [node for node in self.graph.node if tensor in node.input]
-
-    def convolutions(self) -> list[onnx.NodeProto]:
-        return [node for node in self.graph.node if node.op_type == "Conv" and NETWORK_SCOPE in node.name]
-
-    def value(self, name: str) -> NDArray[np.generic]:
-        return numpy_helper.to_array(self._tensors[name])
-
-    def set_value(self, name: str, value: NDArray[np.generic]) -> str:
-        tensor = numpy_helper.from_array(np.ascontiguousarray(value), name)
-        if name in self._tensors:
-            self._tensors[name].CopyFrom(tensor)
-        else:
-            self.graph.initializer.append(tensor)
-            self._tensors[name] = self.graph.initializer[-1]
-        return name
-
-    def scales(self, dequantize: onnx.NodeProto) -> tuple[float, int]:
-        """Scale and zero point of a whole tensor."""
-        return float(self.value(dequantize.input[1])), int(self.value(dequantize.input[2]))
-
-    def insert_after(self, node: onnx.NodeProto, *new: onnx.NodeProto) -> None:
-        at = next(index for index, other in enumerate(self.graph.node) if other is node or other.name == node.name) + 1
-        for offset, one in enumerate(new):
-            self.graph.node.insert(at + offset, one)
-
-    def reconnect(self, old: str, new: str, *, but: tuple[str, ...] = ()) -> None:
-        """Who read `old` reads `new`, but for the nodes of these names."""
-        for node in self.graph.node:
-            if node.name not in but:
-                for index, name in enumerate(node.input):
-                    if name == old:
-                        node.input[index] = new
 
 
 def rearrange(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -88,7 +35,7 @@ def _group_pixels(model: onnx.ModelProto) -> None:
     of two neighbouring outputs, whose channels lie side by side as (H/2, W/4, 2 x O): again without moving any, that is
     (H/2, W/2, O). Half of the kernel is zeros, and it is three times as fast: kernels want channels in fours.
     """
-    editor = _Editor(model)
+    editor = GraphEditor(model)
     convolution = editor.convolutions()[0]
     sources = editor.dequantized(convolution)
     transpose = None if sources is None else editor.producer(sources[0].input[0])
@@ -133,7 +80,7 @@ _GROUPED_ATTRIBUTES = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 1,
 
 def _copy_instead_of_resize(model: onnx.ModelProto) -> None:
     """Nearest-neighbour doubling of a quantised map as two concatenations: bytes are copied, none is computed."""
-    editor = _Editor(model)
+    editor = GraphEditor(model)
     shapes = {value.name: value.type.tensor_type.shape.dim for value in model.graph.value_info}
     for resize in [node for node in model.graph.node if node.op_type == "Resize"]:
         dequantize, consumers = editor.producer(resize.input[0]), editor.consumers(resize.output[0])
@@ -172,7 +119,7 @@ def _copy_instead_of_resize(model: onnx.ModelProto) -> None:
 
 def _fill_up_last_channels(model: onnx.ModelProto) -> None:
     """The last convolution with a multiple of 16 outputs, the rest cut off again: twice as fast as with 90."""
-    editor = _Editor(model)
+    editor = GraphEditor(model)
     convolution = editor.convolutions()[-1]
     sources = editor.dequantized(convolution)
     if sources is None:

@@ -27,7 +27,9 @@ from rich.progress import track
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.preprocess import PAD_VALUE
+from mmpnet.export.bias_correction import correct_biases, input_means
 from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains, drop_unused_initializers
+from mmpnet.export.saturation import without_saturation
 from mmpnet.runtime.command import people
 
 Activations: TypeAlias = Literal["uint8", "int8"]
@@ -47,7 +49,7 @@ PIXEL_ZERO = PAD_VALUE
 @dataclass(frozen=True, slots=True)
 class QuantizationOptions:
     """How to quantise. uint8 activations are fastest where the CPU multiplies them with int8 weights in one instruction
-    (VNNI); int8 ones suit ARM."""
+    (VNNI), and right on every CPU (`mmpnet.export.saturation`); int8 ones suit ARM."""
 
     activations: Activations = "uint8"
     calibrator: Calibrator = "minmax"
@@ -73,7 +75,9 @@ class Quantizer:
         onnx.save(_with_bytes_in(model), source)
         with _quiet():
             quant_pre_process(source, self._prepared, skip_symbolic_shape=True)
-        graph = onnx.load(self._prepared).graph
+        prepared = onnx.load(self._prepared)
+        self._means = input_means(prepared, pictures)
+        graph = prepared.graph
         self.layers = tuple(node.name for node in graph.node if node.op_type == "Conv")
         self._quantizable = [
             node.name for node in graph.node if node.op_type in _QUANTIZED_OPERATORS and NETWORK_SCOPE in node.name
@@ -100,7 +104,8 @@ class Quantizer:
                     nodes_to_quantize=[name for name in self._quantizable if name not in left_out],
                     calibrate_method=_METHODS[self._options.calibrator],
                     calibration_cache_path=self._folder / "ranges.json",
-                    extra_options={"TensorQuantOverrides": {self._pixels: [pixel]}},
+                    # One picture at a time: otherwise the histograms' calibrators hold every map of all of them.
+                    extra_options={"TensorQuantOverrides": {self._pixels: [pixel]}, "CalibStridedMinMax": 1},
                 )
         except Exception as error:
             raise ExportError(
@@ -108,6 +113,9 @@ class Quantizer:
             ) from error
         quantized = onnx.load(target)
         drop_unused_domains(quantized)
+        prepared = onnx.load(self._prepared)
+        without_saturation(quantized, prepared)
+        correct_biases(quantized, prepared, self._means)
         return _without_pixel_arithmetic(quantized, signed=self._options.activations == "int8")
 
 
@@ -132,10 +140,17 @@ def _scores(model: onnx.ModelProto, pictures: Sequence[UInt8Array]) -> NDArray[n
 
 
 class _Pictures(CalibrationDataReader):  # type: ignore[misc]
-    """Letterboxed pictures, one at a time."""
+    """Letterboxed pictures, one at a time, of the range that is asked for."""
 
     def __init__(self, pictures: Sequence[UInt8Array]) -> None:
+        self._pictures = pictures
         self._rest = iter(pictures)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._rest = iter(self._pictures[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         picture = next(self._rest, None)

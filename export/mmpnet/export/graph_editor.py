@@ -1,0 +1,66 @@
+"""A quantised graph, looked at and changed by name."""
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from mmpnet.export.graph import NETWORK_SCOPE
+
+
+class GraphEditor:
+    """Nodes and initialisers of one graph by name; a tensor has one producer and any number of consumers."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.graph = model.graph
+        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    def producer(self, tensor: str) -> onnx.NodeProto | None:
+        """None for an input and an initialiser."""
+        return next((node for node in self.graph.node if tensor in node.output), None)
+
+    def dequantized(self, convolution: onnx.NodeProto) -> tuple[onnx.NodeProto, ...] | None:
+        """Where input, kernel and bias of a quantised convolution come from; None for one that is left in float."""
+        sources = [self.producer(name) for name in convolution.input]
+        found = tuple(node for node in sources if node is not None and node.op_type == "DequantizeLinear")
+        return found if len(found) == len(sources) else None
+
+    def consumers(self, tensor: str) -> list[onnx.NodeProto]:
+        return [node for node in self.graph.node if tensor in node.input]
+
+    def convolutions(self) -> list[onnx.NodeProto]:
+        return [node for node in self.graph.node if node.op_type == "Conv" and NETWORK_SCOPE in node.name]
+
+    def value(self, name: str) -> NDArray[np.generic]:
+        return numpy_helper.to_array(self._tensors[name])
+
+    def set_value(self, name: str, value: NDArray[np.generic]) -> str:
+        tensor = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        if name in self._tensors:
+            self._tensors[name].CopyFrom(tensor)
+        else:
+            self.graph.initializer.append(tensor)
+            self._tensors[name] = self.graph.initializer[-1]
+        return name
+
+    def scales(self, dequantize: onnx.NodeProto) -> tuple[float, int]:
+        """Scale and zero point of a whole tensor."""
+        return float(self.value(dequantize.input[1])), int(self.value(dequantize.input[2]))
+
+    def insert_after(self, node: onnx.NodeProto, *new: onnx.NodeProto) -> None:
+        at = next(index for index, other in enumerate(self.graph.node) if other is node or other.name == node.name) + 1
+        for offset, one in enumerate(new):
+            self.graph.node.insert(at + offset, one)
+
+    def reconnect(self, old: str, new: str, *, but: tuple[str, ...] = ()) -> None:
+        """Who read `old` reads `new`, but for the nodes of these names."""
+        for node in self.graph.node:
+            if node.name not in but:
+                for index, name in enumerate(node.input):
+                    if name == old:
+                        node.input[index] = new
+
+
+def is_depthwise(kernel: NDArray[np.generic]) -> bool:
+    """Whether each output sees one channel, by the kernel (O, I, h, w)."""
+    return bool(kernel.shape[1] == 1)

@@ -1,0 +1,186 @@
+"""Int8 kernels whose neighbours cannot saturate 16 bits, and biases that make up for rounding."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from onnx import TensorProto, helper, numpy_helper
+
+from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.preprocess import Letterbox
+from mmpnet.export import quantize
+from mmpnet.export.bias_correction import correct_biases, input_means
+from mmpnet.export.describe import ExportOptions
+from mmpnet.export.graph_editor import GraphEditor, is_depthwise
+from mmpnet.export.int8 import calibration_pictures
+from mmpnet.export.int8_graph import rearrange
+from mmpnet.export.quantize import QuantizationOptions, Quantizer
+from mmpnet.export.saturation import LARGEST_PAIR, largest_pairs, without_saturation
+from mmpnet.export.writer import export_file
+from mmpnet.runtime.datasets.recognise import open_dataset
+from mmpnet.runtime.embedded import model_path
+
+Pictures = list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]
+
+
+@pytest.fixture(scope="module")
+def float_model(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: Callable[..., Path]) -> onnx.ModelProto:
+    folder = tmp_path_factory.mktemp("float")
+    options = ExportOptions((64, 96), 1, 13, thresholds=Thresholds(conf=0.3))
+    export_file(make_checkpoint(folder / "model.pth"), folder / "model.onnx", options)
+    return onnx.load(folder / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def pictures(dataset_folder: Path) -> Pictures:
+    return calibration_pictures(open_dataset(dataset_folder, "train"), Letterbox((64, 96)))
+
+
+def worst_pair(model: onnx.ModelProto) -> float:
+    """Of all kernels that see several channels."""
+    editor = GraphEditor(model)
+    sources = [editor.dequantized(node) for node in editor.convolutions()]
+    kernels = [editor.value(found[1].input[0]) for found in sources if found is not None]
+    assert kernels
+    return max(float(largest_pairs(kernel).max()) for kernel in kernels if not is_depthwise(kernel))
+
+
+@settings(deadline=None)
+@given(arrays(np.int8, st.tuples(*[st.integers(1, 4)] * 4)))
+def test_neighbours_are_channel_after_channel_then_tap_after_tap(
+    kernel: np.ndarray[tuple[int, ...], np.dtype[np.int8]],
+) -> None:
+    for row, found in zip(kernel, largest_pairs(kernel), strict=True):
+        channels, height, width = row.shape
+        numbers = [int(row[c, y, x]) for y in range(height) for x in range(width) for c in range(channels)]
+        pairs = list(zip(numbers, [*numbers[1:], 0], strict=True))
+        positive = [max(a, 0) + max(b, 0) for a, b in pairs]
+        negative = [max(-a, 0) + max(-b, 0) for a, b in pairs]
+        assert found == max(positive + negative)
+
+
+@settings(deadline=None)
+@given(arrays(np.int8, 2, elements=st.integers(-128, 127)), arrays(np.uint8, 2))
+def test_pairs_of_128_fit_into_16_bits(
+    weights: np.ndarray[tuple[int, ...], np.dtype[np.int8]], pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+) -> None:
+    total = int(weights.astype(int) @ pixels.astype(int))
+    if largest_pairs(weights.reshape(1, 2, 1, 1))[0] <= LARGEST_PAIR:
+        assert -(2**15) <= total < 2**15
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_no_kernel_saturates_and_onnx_runtimes_own_would(
+    float_model: onnx.ModelProto, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_channel: bool
+) -> None:
+    quantizer = Quantizer(float_model, pictures, QuantizationOptions(per_channel=per_channel), tmp_path)
+    model = quantizer.quantized()
+    assert worst_pair(model) <= LARGEST_PAIR
+    assert worst_pair(rearrange(model)) <= LARGEST_PAIR
+    monkeypatch.setattr(quantize, "without_saturation", lambda *_: None)
+    assert worst_pair(quantizer.quantized()) > LARGEST_PAIR
+
+
+def test_this_cpu_computes_what_the_graph_says(
+    float_model: onnx.ModelProto, pictures: Pictures, tmp_path: Path
+) -> None:
+    """Integer kernels against the same graph computed in float32, node by node."""
+    model = Quantizer(float_model, pictures, QuantizationOptions(), tmp_path).quantized().SerializeToString()
+    found = []
+    for level in (
+        onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+        onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    ):
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = level
+        session = onnxruntime.InferenceSession(model, options)
+        white = np.full_like(pictures[0], 255)
+        found.append([session.run(["scores"], {"images": picture[None]})[0] for picture in (white, *pictures[:3])])
+    for fast, slow in zip(*found, strict=True):
+        np.testing.assert_allclose(np.sort(fast), np.sort(slow), atol=0.03)
+
+
+@pytest.mark.parametrize("name", ["person-320-int8"])
+def test_the_file_that_ships_cannot_saturate(name: str) -> None:
+    assert worst_pair(onnx.load(model_path(name))) <= LARGEST_PAIR
+
+
+def one_convolution(kernel: np.ndarray, scale: float) -> tuple[onnx.ModelProto, onnx.ModelProto]:  # type: ignore[type-arg]
+    """The float graph of one convolution and its int8 graph, biases 1, over (1, I, 4, 4) images."""
+    outputs, groups = len(kernel), (len(kernel) if is_depthwise(kernel) else 1)
+    shape = [1, len(kernel) if is_depthwise(kernel) else kernel.shape[1], 4, 4]
+    values = {
+        "kernel": kernel.astype(np.float32),
+        "bias": np.ones(outputs, np.float32),
+        "pixel_scale": np.array(0.5, np.float32),
+        "pixel_zero": np.array(0, np.uint8),
+        "codes": np.rint(kernel / scale).astype(np.int8),
+        "scales": np.full(outputs, scale, np.float32),
+        "zeros": np.zeros(outputs, np.int8),
+        "bias_codes": np.rint(np.ones(outputs) / (0.5 * scale)).astype(np.int32),
+        "bias_scales": np.full(outputs, 0.5 * scale, np.float32),
+        "bias_zeros": np.zeros(outputs, np.int32),
+    }
+    tensors = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)
+    result = helper.make_tensor_value_info("output", TensorProto.FLOAT, None)
+    name = "/network/only/Conv"
+    conv = helper.make_node("Conv", ["images", "kernel", "bias"], ["output"], name, group=groups)
+    int8 = [
+        helper.make_node("QuantizeLinear", ["images", "pixel_scale", "pixel_zero"], ["bytes"]),
+        helper.make_node("DequantizeLinear", ["bytes", "pixel_scale", "pixel_zero"], ["pixels"]),
+        helper.make_node("DequantizeLinear", ["codes", "scales", "zeros"], ["weights"], axis=0),
+        helper.make_node("DequantizeLinear", ["bias_codes", "bias_scales", "bias_zeros"], ["biases"], axis=0),
+        helper.make_node("Conv", ["pixels", "weights", "biases"], ["output"], name, group=groups),
+    ]
+    models = [
+        helper.make_model(
+            helper.make_graph(nodes, "one", [image], [result], tensors),
+            opset_imports=[helper.make_opsetid("", 13)],
+            ir_version=7,
+        )
+        for nodes in ([conv], int8)
+    ]
+    return models[0], models[1]
+
+
+def means_of(model: onnx.ModelProto, images: list[np.ndarray]) -> np.ndarray:  # type: ignore[type-arg]
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    outputs = [session.run(None, {"images": image[None]})[0] for image in images]
+    mean: np.ndarray = np.mean(outputs, axis=(0, 1, 3, 4))  # type: ignore[type-arg]
+    return mean
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 1, 1), (4, 1, 3, 3)])
+def test_corrected_biases_give_each_channel_its_mean_back(shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    kernel = random.uniform(0.1, 1.1, shape)
+    prepared, int8 = one_convolution(kernel, scale=0.25)  # coarse, so that rounding moves a lot
+    channels = 4
+    base = random.integers(0, 100, (1, channels, 1, 1)) / 2
+    images = [np.broadcast_to(base + shift, (1, channels, 4, 4)).astype(np.float32)[0] for shift in (0.0, 1.0, 2.0)]
+    expected = means_of(prepared, images)
+    assert np.abs(means_of(int8, images) - expected).max() > 1
+    means = input_means(prepared, images)  # type: ignore[arg-type]
+    np.testing.assert_allclose(means["images"], base[0, :, 0, 0] + 1)
+    correct_biases(int8, prepared, means)
+    np.testing.assert_allclose(means_of(int8, images), expected, atol=0.5 * 0.25 * 0.51)
+
+
+def test_a_kernel_is_made_anew_from_the_float_weights_only_where_it_must() -> None:
+    kernel = np.array([[1.0, 0.9, 0.1, 0.0], [1.0, 0.001, -1.0, 0.0], [-1.0, -1.0, 0.5, 0.25]]).reshape(3, 4, 1, 1)
+    prepared, int8 = one_convolution(kernel, scale=1 / 127)
+    without_saturation(int8, prepared)
+    editor = GraphEditor(int8)
+    scales = editor.value("scales")
+    np.testing.assert_allclose(scales, [1.9 / 128, 1 / 127, 2 / 128], rtol=1e-6)
+    codes = editor.value("codes").reshape(3, 4)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(codes, [[67, 61, 7, 0], [127, 0, -127, 0], [-64, -64, 32, 16]])
+    np.testing.assert_allclose(editor.value("bias_scales"), scales * np.float32(0.5))
+    np.testing.assert_allclose(editor.value("bias_codes") * editor.value("bias_scales"), 1, atol=0.01)  # type: ignore[operator]
