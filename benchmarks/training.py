@@ -22,6 +22,7 @@ from mmpnet.train.config import RECIPE
 from mmpnet.train.device import has_fast_bfloat16, resolve_device
 from mmpnet.train.loader import Batch
 from mmpnet.train.losses import DetectionLoss
+from mmpnet.train.memory import keep_freed_memory
 from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.optim import WeightAverage
 from mmpnet.train.step import update
@@ -84,6 +85,8 @@ def training(
     """Time training steps with 0, 2, 4 and 7 frozen backbone blocks."""
     with exit_on_error():
         where = resolve_device(device)
+        if where.type == "cpu":
+            keep_freed_memory()
         benches = {n: Bench(freeze=n, batch=batch, side_px=side_px, device=where) for n in (0, 2, 4, 7)}
         seconds: dict[int, list[float]] = {freeze: [] for freeze in benches}
         for turn in range(steps + 3):

@@ -15,9 +15,10 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError, SourceError
 from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.display import why_no_window
 from mmpnet.runtime.pictures import read_picture
 from mmpnet.runtime.pipeline import run
-from mmpnet.runtime.sinks import NdjsonSink, Result, SaveSink, WindowSink, why_no_window
+from mmpnet.runtime.sinks import NdjsonSink, Result, SaveSink, WindowSink
 from mmpnet.runtime.sources import open_source
 from mmpnet.runtime.video import VIDEO_CODECS
 

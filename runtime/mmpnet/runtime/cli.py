@@ -11,10 +11,11 @@ from rich.table import Table
 from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, people, show_version
 from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.display import why_no_window
 from mmpnet.runtime.pipeline import Summary, run
 from mmpnet.runtime.self_test import run_self_test
 from mmpnet.runtime.session import Provider
-from mmpnet.runtime.sinks import NdjsonSink, SaveSink, Sink, WindowSink, why_no_window
+from mmpnet.runtime.sinks import NdjsonSink, SaveSink, Sink, WindowSink
 from mmpnet.runtime.sources import CameraSource, Source, open_source
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)

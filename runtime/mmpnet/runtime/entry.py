@@ -1,4 +1,4 @@
-"""The commands mmp-run and mmp-info, as installed."""
+"""The commands mmp-run, mmp-info and mmp-doctor, as installed."""
 
 from mmpnet.runtime.command import launch
 
@@ -11,3 +11,8 @@ def run() -> None:
 def info() -> None:
     """mmp-info."""
     launch("mmpnet.runtime.info_cli", extra="cpu")
+
+
+def doctor() -> None:
+    """mmp-doctor."""
+    launch("mmpnet.runtime.doctor_cli", extra="cpu")

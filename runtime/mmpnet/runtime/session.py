@@ -11,7 +11,7 @@ from mmpnet.runtime.paths import is_file
 
 Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 
-PROVIDER_NAMES: dict[str, str] = {
+PROVIDER_NAMES: dict[Provider, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
@@ -46,7 +46,7 @@ def provider_in_use(session: Any) -> str:
     return next((short for short, name in PROVIDER_NAMES.items() if name == first), str(first))
 
 
-def _start(path: Path, provider: str, *, threads: int, spin: bool) -> Any:
+def _start(path: Path, provider: Provider, *, threads: int, spin: bool) -> Any:
     wanted = PROVIDER_NAMES[provider]
     available = onnxruntime.get_available_providers()
     if wanted not in available:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from mmpnet.runtime.sources import Frame
 from mmpnet.runtime.video import VIDEO_CODECS, VideoFile
 
 WINDOW_TITLE = "mmpnet: q quits"
-WINDOW_PROBE_S = 10.0
 _QUIT_KEYS = frozenset({ord("q"), 27})
 
 
@@ -158,24 +156,6 @@ class WindowSink:
 
     def close(self) -> None:
         cv2.destroyAllWindows()
-
-
-def why_no_window() -> str | None:
-    """Why a window cannot be opened here, or None where it can."""
-    gui = [line for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")]
-    if gui and "NONE" in gui[0]:
-        return "this OpenCV is built without windows"
-    if not sys.platform.startswith("linux"):
-        return None
-    if not os.environ.get("DISPLAY"):
-        return "there is no display"
-    # Qt aborts the whole process when the display does not answer, so a smaller one tries first.
-    attempt = [sys.executable, "-c", "import cv2; cv2.namedWindow('mmpnet'); cv2.destroyAllWindows()"]
-    try:
-        opened = subprocess.run(attempt, capture_output=True, timeout=WINDOW_PROBE_S, check=False).returncode == 0
-    except subprocess.TimeoutExpired:
-        opened = False
-    return None if opened else f"the display {os.environ['DISPLAY']} does not open"
 
 
 def result_as_dict(result: Result, class_names: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,79 @@
+"""The cameras of this machine: what they say they do, and what they really do."""
+
+import os
+import re
+import statistics
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import msgspec
+
+LOOK_S = 1.5
+"""How long a camera is watched."""
+_INDICES_ELSEWHERE = range(4)
+_DEVICES = Path("/dev")
+_BUSY = "does not open; another program may hold it, or it is no capture device"
+
+
+class CameraReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One camera: its mode as it states it, its measured rate, and how long its first frame takes after opening.
+
+    `fault` says why there is none of it.
+    """
+
+    index: int
+    name: str
+    width: int = 0
+    height: int = 0
+    stated_fps: float = 0.0
+    measured_fps: float | None = None
+    first_frame_ms: float | None = None
+    fault: str | None = None
+
+
+def probe_cameras(look_s: float | None = None) -> list[CameraReport]:
+    """Open every camera in turn and watch it for a while."""
+    return [_probe(index, name, LOOK_S if look_s is None else look_s) for index, name in present_cameras()]
+
+
+def present_cameras() -> list[tuple[int, str]]:
+    """OpenCV index and name of each device that may be a camera; elsewhere than on Linux the first few indices."""
+    if not sys.platform.startswith("linux"):
+        return [(index, f"camera {index}") for index in _INDICES_ELSEWHERE]
+    numbered = [(re.fullmatch(r"video(\d+)", device.name), device) for device in _DEVICES.glob("video*")]
+    return sorted((int(match[1]), str(device)) for match, device in numbered if match)
+
+
+def _probe(index: int, name: str, look_s: float) -> CameraReport:
+    if Path(name).exists() and not os.access(name, os.R_OK | os.W_OK):
+        return CameraReport(index=index, name=name, fault="no right to use it; add this user to its group (video)")
+    asked = time.perf_counter()
+    capture = cv2.VideoCapture(index)
+    try:
+        if not capture.isOpened():
+            return CameraReport(index=index, name=name, fault=_BUSY)
+        arrived: list[float] = []
+        while not arrived or arrived[-1] - asked < look_s:
+            delivered, _ = capture.read()
+            if not delivered:
+                break
+            arrived.append(time.perf_counter())
+        width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        stated_fps = capture.get(cv2.CAP_PROP_FPS)
+    finally:
+        capture.release()
+    if not arrived:
+        return CameraReport(index=index, name=name, fault="opens, and gives no frame")
+    gaps = [later - earlier for earlier, later in pairwise(arrived)]
+    return CameraReport(
+        index=index,
+        name=name,
+        width=int(width),
+        height=int(height),
+        stated_fps=stated_fps,
+        measured_fps=round(1 / max(statistics.median(gaps), 1e-6), 1) if gaps else None,
+        first_frame_ms=round((arrived[0] - asked) * 1e3, 1),
+    )
