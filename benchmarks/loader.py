@@ -31,6 +31,7 @@ from mmpnet.train.cache import CachedPictures, StoredPictures
 from mmpnet.train.config import RECIPE
 from mmpnet.train.device import resolve_device
 from mmpnet.train.loader import Batch, Recipe, TrainingPictures, training_loader
+from mmpnet.train.memory import keep_freed_memory
 from mmpnet.train.sampling import EpochPlan, EpochSampler
 
 STEPS_PER_ROUND = 6
@@ -61,6 +62,8 @@ def loader(
     """Images per second: loader alone, step alone, both together."""
     with exit_on_error(), tempfile.TemporaryDirectory() as folder:
         where = resolve_device(device)
+        if where.type == "cpu":
+            keep_freed_memory()
         dataset = open_dataset(data, "train")
         bench = Bench(freeze=freeze, batch=batch, side_px=side_px, device=where)
         cached = CachedPictures(dataset.pictures, 2 * side_px, Path(folder) / "pictures.cache")

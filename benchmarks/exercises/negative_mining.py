@@ -29,6 +29,7 @@ from mmpnet.runtime.evaluate import evaluate
 from mmpnet.runtime.paths import is_file, replacing
 from mmpnet.train.candidates import InputNormalisation
 from mmpnet.train.device import resolve_device
+from mmpnet.train.memory import keep_freed_memory
 from mmpnet.train.mining import hard_negatives
 from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.sampling import generator
@@ -87,6 +88,8 @@ def negative_mining(
     with exit_on_error():
         chosen = _checked_variants(variants)
         where = resolve_device(device)
+        if where.type == "cpu":
+            keep_freed_memory()
         train, val = (_limited(open_dataset(data, split), limit) for split in ("train", "val"))
         settings = {
             "train_sha256": train.sha256,
