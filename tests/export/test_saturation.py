@@ -106,7 +106,7 @@ def test_this_cpu_computes_what_the_graph_says(
         np.testing.assert_allclose(np.sort(fast), np.sort(slow), atol=0.03)
 
 
-@pytest.mark.parametrize("name", ["person-320-int8"])
+@pytest.mark.parametrize("name", ["person-320-int8", "person-224-int8"])
 def test_the_file_that_ships_cannot_saturate(name: str) -> None:
     assert worst_pair(onnx.load(model_path(name))) <= LARGEST_PAIR
 

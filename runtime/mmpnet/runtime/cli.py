@@ -25,7 +25,8 @@ SHOWN_PICTURES = 8
 @app.command()
 def detect(
     model: Annotated[
-        Path | None, typer.Argument(help="A file from mmp-export, or person-320-int8; default: the embedded model.")
+        Path | None,
+        typer.Argument(help="A file from mmp-export, person-320-int8 or person-224-int8; default: person-320."),
     ] = None,
     camera: Annotated[int | None, typer.Option(min=0, max=999, help="OpenCV camera index.")] = None,
     source: Annotated[str | None, typer.Option(help="Picture, video, folder or glob pattern.")] = None,

@@ -27,7 +27,8 @@ class StageTimes:
 class Detector:
     """Finds objects in BGR frames with a model file that mmp-export wrote.
 
-    `path` is a file, or the name of a model that ships with the package: person-320, the default, or person-320-int8.
+    `path` is a file, or the name of a model that ships with the package: person-320, the default, person-320-int8, or
+    person-224-int8 for weak devices.
     Thresholds default to the file's own.
 
     Raises: ContractError for a bad file, DeviceError for a provider that is not honoured.

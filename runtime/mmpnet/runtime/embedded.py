@@ -6,7 +6,7 @@ from pathlib import Path
 from mmpnet.contract.errors import ContractError
 
 DEFAULT_MODEL = "person-320"
-EMBEDDED_MODELS = (DEFAULT_MODEL, "person-320-int8")
+EMBEDDED_MODELS = (DEFAULT_MODEL, "person-320-int8", "person-224-int8")
 
 
 def model_path(model: Path | str | None = None) -> Path:

@@ -27,7 +27,7 @@ CAPTION = (
 @app.command()
 def info(
     model: Annotated[
-        Path | None, typer.Argument(help="An ONNX file, or person-320-int8; default: the embedded model.")
+        Path | None, typer.Argument(help="An ONNX file, person-320-int8 or person-224-int8; default: person-320.")
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Shapes, parameters and multiply-adds by layer.")] = False,
     imgsz: Annotated[

@@ -32,7 +32,9 @@ REPORT_SUFFIXES = (".html", ".htm")
 
 @app.command()
 def val(
-    model: Annotated[Path, typer.Argument(help="A checkpoint .pth, an exported .onnx, or person-320-int8.")],
+    model: Annotated[
+        Path, typer.Argument(help="A checkpoint .pth, an exported .onnx, person-320-int8 or person-224-int8.")
+    ],
     data: Annotated[
         list[Path], typer.Option(help="Folder or file: COCO JSON, YOLO, VOC, ... as in the README. Several are mixed.")
     ],
