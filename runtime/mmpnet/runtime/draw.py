@@ -19,11 +19,11 @@ def draw_detections(frame_bgr: UInt8Array, detections: Detections, class_names: 
     """Paint every detection onto the frame (H, W, 3), in place; line widths follow the frame's size."""
     unit = max(min(frame_bgr.shape[:2]) / 480, 0.6)
     thickness = max(round(2 * unit), 1)
-    for xyxy, score, class_id in zip(
-        detections.xyxy, detections.score.tolist(), detections.class_id.tolist(), strict=True
-    ):
+    # Best last, so that its label lies on top.
+    for row in reversed(range(len(detections))):
+        xyxy, name = detections.xyxy[row], class_names[int(detections.class_id[row])]
         draw_box(frame_bgr, xyxy, bgr=BOX_BGR, thickness=thickness)
-        draw_label(frame_bgr, f"{class_names[class_id]} {score:.2f}", xyxy, bgr=BOX_BGR, unit=unit)
+        draw_label(frame_bgr, f"{name} {float(detections.score[row]):.2f}", xyxy, bgr=BOX_BGR, unit=unit)
 
 
 def draw_box(frame_bgr: UInt8Array, xyxy: FloatArray, *, bgr: Colour, thickness: int) -> None:
