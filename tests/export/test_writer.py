@@ -145,7 +145,7 @@ def test_comparison_sees_what_a_mean_would_hide(
 ) -> None:
     checkpoint = load_checkpoint(tiny_checkpoint)
     candidates = CandidateNet(checkpoint.network(), checkpoint.model.anchors, (64, 64)).eval()
-    monkeypatch.setattr(verify, "_open", lambda content: _Scrambled(content, fault))
+    monkeypatch.setattr(verify, "open_graph", lambda content: _Scrambled(content, fault))
     full = export_graph(candidates, batch=1, opset=13).SerializeToString()
     parity = compare(candidates, full, synthetic_pictures(checkpoint.model.letterbox, count=3), batch=1)
     with pytest.raises(ExportError, match="not kept"):

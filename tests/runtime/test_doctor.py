@@ -225,7 +225,6 @@ def run(*arguments: object) -> tuple[int, str, str]:
 def test_people_get_a_table_and_what_to_do(
     tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, bare_machine: Path
 ) -> None:
-    monkeypatch.setattr(cameras, "LOOK_S", 0.05)
     with_camera(monkeypatch, bare_machine, FakeCamera(frames=2))
     code, stdout, stderr = run(tiny_onnx)
     assert (code, stdout) == (0, "")

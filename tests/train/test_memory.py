@@ -1,9 +1,12 @@
 """Freed memory stays with the process, where the C library can be told so."""
 
+import ctypes
 import subprocess
 import sys
 
 import pytest
+
+from mmpnet.train.memory import keep_freed_memory
 
 PROGRAM = """
 import resource, sys
@@ -32,3 +35,12 @@ def test_a_step_takes_its_memory_from_the_step_before() -> None:
         done = subprocess.run([sys.executable, "-c", PROGRAM, setting], capture_output=True, text=True, check=True)
         faults[setting] = int(done.stdout)
     assert faults["returned"] > 10 * max(faults["kept"], 1)
+
+
+def test_elsewhere_nothing_is_asked_of_the_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_such_library(_name: object) -> None:
+        raise TypeError("as ctypes.CDLL(None) does on Windows")
+
+    monkeypatch.setattr(ctypes, "CDLL", no_such_library)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert not keep_freed_memory()

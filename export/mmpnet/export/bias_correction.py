@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from rich.progress import track
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.export.graph import INPUT_NAME
-from mmpnet.export.graph_editor import GraphEditor, is_depthwise
+from mmpnet.export.graph_editor import GraphEditor, int8_convolutions, is_depthwise
+from mmpnet.export.verify import open_graph
 from mmpnet.runtime.command import people
 
 PICTURES = 64
@@ -24,9 +24,7 @@ def input_means(prepared: onnx.ModelProto, pictures: Sequence[UInt8Array]) -> di
     model.CopyFrom(prepared)
     model.graph.ClearField("output")
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_graph(model.SerializeToString())
     chosen = pictures[:: max(len(pictures) // PICTURES, 1)][:PICTURES]
     sums: dict[str, NDArray[np.float64]] = {}
     for picture in track(chosen, description="mean of each layer", console=people(), transient=True):
@@ -40,13 +38,8 @@ def correct_biases(
 ) -> None:
     """Change the int8 graph's biases in place, so that each channel's mean is the float graph's, borders aside."""
     editor, source = GraphEditor(quantized), GraphEditor(prepared)
-    floats = {convolution.name: convolution for convolution in source.convolutions()}
-    for convolution in editor.convolutions():
-        sources = editor.dequantized(convolution)
-        if sources is None:
-            continue
-        _, kernel, bias = sources
-        pixels_name, kernel_name, bias_name = floats[convolution.name].input
+    for _, kernel, bias, original in int8_convolutions(editor, source):
+        pixels_name, kernel_name, bias_name = original.input
         weights = source.value(kernel_name).astype(np.float64)
         codes, scale = (editor.value(name).astype(np.float64) for name in kernel.input[:2])
         moved = (codes * scale.reshape(-1, 1, 1, 1) - weights).sum(axis=(2, 3))  # (O, I)

@@ -1,5 +1,8 @@
 """A quantised graph, looked at and changed by name."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -59,6 +62,25 @@ class GraphEditor:
                 for index, name in enumerate(node.input):
                     if name == old:
                         node.input[index] = new
+
+
+class Int8Convolution(NamedTuple):
+    """A quantised convolution: where its input, kernel and bias come from, and the float graph's of the same name."""
+
+    pixels: onnx.NodeProto
+    kernel: onnx.NodeProto
+    bias: onnx.NodeProto
+    source: onnx.NodeProto
+
+
+def int8_convolutions(quantized: GraphEditor, prepared: GraphEditor) -> Iterator[Int8Convolution]:
+    """Every convolution that is quantised, beside its original in the float graph."""
+    floats = {convolution.name: convolution for convolution in prepared.convolutions()}
+    for convolution in quantized.convolutions():
+        sources = quantized.dequantized(convolution)
+        if sources is not None:
+            pixels, kernel, bias = sources
+            yield Int8Convolution(pixels, kernel, bias, floats[convolution.name])
 
 
 def is_depthwise(kernel: NDArray[np.generic]) -> bool:

@@ -11,7 +11,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime.quantization import (
@@ -30,6 +29,7 @@ from mmpnet.contract.preprocess import PAD_VALUE
 from mmpnet.export.bias_correction import correct_biases, input_means
 from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains, drop_unused_initializers
 from mmpnet.export.saturation import without_saturation
+from mmpnet.export.verify import open_graph
 from mmpnet.runtime.command import people
 
 Activations: TypeAlias = Literal["uint8", "int8"]
@@ -133,9 +133,7 @@ def layer_errors(quantizer: Quantizer, count: int) -> list[tuple[str, float]]:
 
 def _scores(model: onnx.ModelProto, pictures: Sequence[UInt8Array]) -> NDArray[np.float32]:
     """Candidates' scores of each picture, best first."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_graph(model.SerializeToString())
     return np.stack([session.run(["scores"], {INPUT_NAME: picture[None]})[0][0] for picture in pictures])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mmpnet.export.graph_editor import GraphEditor, is_depthwise
+from mmpnet.export.graph_editor import GraphEditor, int8_convolutions, is_depthwise
 
 LARGEST_PAIR = 128
 """255 * 128 is the largest multiple of 255 that 16 bits hold, either sign."""
@@ -22,13 +22,8 @@ def without_saturation(quantized: onnx.ModelProto, prepared: onnx.ModelProto) ->
     Depthwise kernels keep their weights: they are summed in 32 bits.
     """
     editor, source = GraphEditor(quantized), GraphEditor(prepared)
-    floats = {convolution.name: convolution for convolution in source.convolutions()}
-    for convolution in editor.convolutions():
-        sources = editor.dequantized(convolution)
-        if sources is None:
-            continue
-        pixels, kernel, bias = sources
-        weights = source.value(floats[convolution.name].input[1]).astype(np.float64)
+    for pixels, kernel, bias, original in int8_convolutions(editor, source):
+        weights = source.value(original.input[1]).astype(np.float64)
         if is_depthwise(weights):
             continue
         scale = editor.value(kernel.input[1]).astype(np.float64)
@@ -38,7 +33,7 @@ def without_saturation(quantized: onnx.ModelProto, prepared: onnx.ModelProto) ->
         scale = np.maximum(scale, needed if scale.ndim else needed.max()).astype(np.float32).astype(np.float64)
         codes = np.rint(weights / scale.reshape(-1, 1, 1, 1)).astype(np.int8)
         of_bias = scale * editor.scales(pixels)[0]
-        biases = np.rint(source.value(floats[convolution.name].input[2]).astype(np.float64) / of_bias).astype(np.int32)
+        biases = np.rint(source.value(original.input[2]).astype(np.float64) / of_bias).astype(np.int32)
         for name, value in (
             (kernel.input[0], codes),
             (kernel.input[1], scale.astype(np.float32)),

@@ -62,7 +62,7 @@ def compare(
 
     Raises: ExportError if ONNX Runtime cannot load the model.
     """
-    session = _open(model_bytes)
+    session = open_graph(model_bytes)
     # Candidates of nearly equal score may swap ranks, so torch gives twice as many to find each one's partner in.
     wide = CandidateNet(candidates.network, candidates.anchors, candidates.input_hw, top_k=2 * candidates.top_k).eval()
     differences: list[tuple[float, float, float]] = []
@@ -117,7 +117,11 @@ def _largest_differences(found: Sequence[NDArray[Any]], expected: Sequence[NDArr
     return float(score_difference), float(distance.min(axis=1).max())
 
 
-def _open(model_bytes: bytes) -> Any:
+def open_graph(model_bytes: bytes) -> Any:
+    """A session on the CPU.
+
+    Raises: ExportError if ONNX Runtime cannot load the graph.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:

@@ -34,9 +34,9 @@ class CameraReport(msgspec.Struct, frozen=True, kw_only=True):
     fault: str | None = None
 
 
-def probe_cameras(look_s: float | None = None) -> list[CameraReport]:
+def probe_cameras(look_s: float = LOOK_S) -> list[CameraReport]:
     """Open every camera in turn and watch it for a while."""
-    return [_probe(index, name, LOOK_S if look_s is None else look_s) for index, name in present_cameras()]
+    return [_probe(index, name, look_s) for index, name in present_cameras()]
 
 
 def present_cameras() -> list[tuple[int, str]]:

@@ -1,6 +1,7 @@
 """How the C library handles the memory of a step on the CPU."""
 
 import ctypes
+import sys
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Parameters of glibc's mallopt, as in its malloc.h."""
@@ -15,7 +16,8 @@ def keep_freed_memory() -> bool:
     clears every page of it anew, which costs more than many a layer (benchmarks/allocator.py). The process then holds
     on to its largest use.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    # Windows has no library of the process itself to look in.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is None:
         return False
     return all(mallopt(*setting) for setting in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_TOP_PAD, _GROWTH_BYTES)))
