@@ -8,7 +8,7 @@ RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 # The environment of `make test` can run the demo too; the demo's alone is smaller and has no torch.
 DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
 
-.PHONY: demo test check oldest clean
+.PHONY: demo test check cost oldest clean
 
 demo: $(DEMO_READY)
 	$(BIN)/mmp-run --source docs/pictures/astronaut.jpg --save out/astronaut.jpg --no-show
@@ -28,6 +28,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PIP) -e '.[$(RUNTIME)]'
 	touch $@
 
+# What the runtime costs to install and to start; more than allowed is an error.
+cost: $(DEMO_READY)
+	$(BIN)/python benchmarks/install_size.py
+	$(BIN)/python benchmarks/startup.py --most-s 1
+
 # Cleared first: [train] brings onnxruntime, which must not stand beside the demo's onnxruntime-gpu.
 $(VENV)/.test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
@@ -40,6 +45,7 @@ oldest: $(VENV)-oldest/.done
 	$(VENV)-oldest/bin/mmp-run person-320-int8 --self-test
 	$(VENV)-oldest/bin/mmp-run person-224-int8 --self-test
 	$(VENV)-oldest/bin/mmp-run --source docs/pictures/astronaut.jpg --save out/oldest.jpg --no-show
+	$(VENV)-oldest/bin/python benchmarks/paced.py --seconds 3 --repeats 1
 
 $(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv --clear $(VENV)-oldest

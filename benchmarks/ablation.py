@@ -1,7 +1,8 @@
 """What each part of the training recipe is worth: the same short run again and again, one setting changed at a time.
 
 Every run is an mmp-train in PROJECT/NAME; a finished one is not repeated and an interrupted one is gone on with, so
-that the command can be stopped and given again. Writes the results as JSON and, from it, the table in docs/ABLATION.md.
+that the command can be stopped and given again; numbers in the results file that were made with the same epochs, size
+and freeze are kept where their run is gone. Writes the results as JSON and, from it, the table in docs/ABLATION.md.
 """
 
 import csv
@@ -88,7 +89,8 @@ def ablation(
             _train(project / setting.name, asked)
         rows = {s.name: _result(project / s.name, epochs) for s in SETTINGS}
         measured = {name: row for name, row in rows.items() if row is not None}
-        facts = {"epochs": epochs, "imgsz": imgsz, "freeze": freeze, "settings": measured}
+        recipe = {"epochs": epochs, "imgsz": imgsz, "freeze": freeze}
+        facts = {**recipe, "settings": {**_measured_before(results, recipe), **measured}}
         with replacing(results) as partial:
             partial.write_text(json.dumps(facts, indent=2) + "\n")
         with replacing(page) as partial:
@@ -130,6 +132,15 @@ def _result(folder: Path, epochs: int) -> dict[str, float] | None:
     if len(rows) < epochs:
         return None
     return {name: round(float(rows[-1][name] or 0), 4) for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")}
+
+
+def _measured_before(results: Path, recipe: dict[str, int]) -> dict[str, dict[str, float]]:
+    """What an earlier call measured with the same recipe: its runs may be gone, its numbers hold."""
+    if not results.exists():
+        return {}
+    before = json.loads(results.read_text())
+    kept: dict[str, dict[str, float]] = before["settings"]
+    return kept if all(before[name] == value for name, value in recipe.items()) else {}
 
 
 def page_text(facts: dict) -> str:  # type: ignore[type-arg]

@@ -64,10 +64,12 @@ def latency(
             "threads": threads,
             "runs": runs,
             "stages_ms": {stage: _percentiles(values) for stage, values in samples.items()},
+            "before_and_after_per_infer": _before_and_after(samples),
             "cold_start_s": cold_start_s(path),
             "machine": machine(),
         }
         _show(result["stages_ms"])  # type: ignore[arg-type]
+        people().print(f"preprocess and postprocess: {result['before_and_after_per_infer']:.1%} of the inference")
         people().print(f"cold start {result['cold_start_s']:.2f} s")
         if as_json:
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
@@ -79,6 +81,12 @@ def _percentiles(values: list[float]) -> dict[str, float | None]:
         name: round(float(np.percentile(values, float(name[1:]))), 3) if len(values) >= least else None
         for name, least in MIN_SAMPLES.items()
     }
+
+
+def _before_and_after(samples: dict[str, list[float]]) -> float:
+    """Median time of preprocess and postprocess together, per median inference."""
+    outside = np.add(samples["preprocess"], samples["postprocess"])
+    return round(float(np.median(outside) / np.median(samples["infer"])), 4)
 
 
 def cold_start_s(path: Path) -> float:

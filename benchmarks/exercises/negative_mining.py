@@ -107,13 +107,14 @@ def negative_mining(
         for trainee in trainees:
             _enter_run(run / f"{trainee.variant}.pth", trainee, settings, resume=resume)
         course = Course(labelled_pictures(train.pictures), val, train.class_names, batch, seed, where)
-        document = report(trainees, settings, epochs)
+        kept = _curves_before(results / "negative_mining.json", settings, chosen)
+        document = report(trainees, settings, epochs, kept)
         for epoch in range(epochs):
             for trainee in (t for t in trainees if len(t.curve) == epoch):
                 trainee.curve.append(train_epoch(trainee, course, epoch))
                 save(run / f"{trainee.variant}.pth", trainee, settings)
-                document = record(results / "negative_mining.json", report(trainees, settings, epochs))
-                _draw(results / "negative_mining.png", trainees)
+                document = record(results / "negative_mining.json", report(trainees, settings, epochs, kept))
+                _draw(results / "negative_mining.png", document["curves"])
                 people().print(_line(trainee, epochs))
         if as_json:
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
@@ -212,8 +213,24 @@ def _enter_run(path: Path, trainee: Trainee, settings: dict[str, Any], *, resume
         raise TrainingError(f"{path}: cannot be resumed: {'; '.join(changed)}; choose another --run")
 
 
-def report(trainees: list[Trainee], settings: dict[str, Any], epochs: int) -> dict[str, Any]:
-    """The result as it stands."""
+def _curves_before(path: Path, settings: dict[str, Any], chosen: list[str]) -> dict[str, list[dict[str, float]]]:
+    """Curves of the variants that this call leaves alone, where an earlier one drew them with the same settings."""
+    if not path.exists():
+        return {}
+    before = json.loads(path.read_text())
+    same = before["settings"] == settings
+    return {name: curve for name, curve in before["curves"].items() if same and name not in chosen}
+
+
+def report(
+    trainees: list[Trainee],
+    settings: dict[str, Any],
+    epochs: int,
+    kept: dict[str, list[dict[str, float]]] | None = None,
+) -> dict[str, Any]:
+    """The result as it stands; `kept` are curves that are not this call's."""
+    curves = {**(kept or {}), **{trainee.variant: trainee.curve for trainee in trainees}}
+    curves = {name: curves[name] for name in VARIANTS if name in curves}
     return {
         "exercise": "negative mining",
         "input_hw": list(INPUT_HW),
@@ -223,8 +240,8 @@ def report(trainees: list[Trainee], settings: dict[str, Any], epochs: int) -> di
         "epochs": epochs,
         "settings": settings,
         "published_quasi_iou": PUBLISHED,
-        "quasi_iou": {t.variant: t.curve[-1]["quasi_iou"] if t.curve else None for t in trainees},
-        "curves": {trainee.variant: trainee.curve for trainee in trainees},
+        "quasi_iou": {name: curve[-1]["quasi_iou"] if curve else None for name, curve in curves.items()},
+        "curves": curves,
     }
 
 
@@ -248,11 +265,11 @@ def _line(trainee: Trainee, epochs: int) -> str:
     return f"{trainee.variant} epoch {last['epoch']}/{epochs}  {measured}  {last['train_s'] + last['evaluate_s']:.0f} s"
 
 
-def _draw(path: Path, trainees: list[Trainee]) -> None:
+def _draw(path: Path, curves: dict[str, list[dict[str, float]]]) -> None:
     with plot(path) as axes:
-        for trainee in trainees:
-            epochs = [point["epoch"] for point in trainee.curve]
-            axes.plot(epochs, [point["quasi_iou"] for point in trainee.curve], ".-", label=trainee.variant)
+        for variant, curve in curves.items():
+            epochs = [point["epoch"] for point in curve]
+            axes.plot(epochs, [point["quasi_iou"] for point in curve], ".-", label=variant)
         axes.axhline(PUBLISHED["random"], color="grey", linestyle="--", label="published, random, 50 epochs")
         axes.set_xlabel("epoch")
         axes.set_ylabel("quasi IoU on the validation pictures")

@@ -10,9 +10,10 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError, SourceError
 from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.options import RunOptions
 from mmpnet.runtime.pictures import write_picture
 from mmpnet.runtime.pipeline import run
-from mmpnet.runtime.sinks import Result
+from mmpnet.runtime.sinks import Result, Sink
 from mmpnet.runtime.sources import open_source
 
 MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
@@ -20,7 +21,7 @@ MakeVideo = Callable[..., Path]
 
 
 @dataclass
-class ListSink:
+class ListSink(Sink):
     """Keeps what it is given; asks to stop after `enough` frames, fails at frame `failing`."""
 
     wants_picture: bool = False
@@ -34,7 +35,7 @@ class ListSink:
         if result.index == self.failing:
             raise OutputError("disk full")
         self.results.append(result)
-        self.annotated.append(annotated_bgr)
+        self.annotated.append(None if annotated_bgr is None else annotated_bgr.copy())
         return self.enough is None or len(self.results) < self.enough
 
     def close(self) -> None:
@@ -51,7 +52,7 @@ def folder(tmp_path: Path, make_noise: MakeNoise) -> Path:
 
 def test_every_frame_is_detected_in_order(folder: Path, detector: Detector, make_noise: MakeNoise) -> None:
     sink = ListSink()
-    summary = run(open_source(str(folder)), detector, [sink], remember=2)
+    summary = run(open_source(str(folder)), detector, [sink], RunOptions(remember=2))
     assert [result.index for result in sink.results] == list(range(5))
     for index, result in enumerate(sink.results):
         assert result.frame.source == str(folder / f"{index}.png")
@@ -61,9 +62,11 @@ def test_every_frame_is_detected_in_order(folder: Path, detector: Detector, make
     assert summary.frames == 5
     assert summary.detections == sum(len(result.detections) for result in sink.results) > 0
     assert [source for source, _ in summary.pictures] == [str(folder / "0.png"), str(folder / "1.png")]
-    assert list(summary.times) == [result.times for result in sink.results]
-    assert summary.median_ms()["infer"] == np.median([result.times.infer_ms for result in sink.results])
-    assert list(summary.median_ms()) == ["preprocess", "infer", "postprocess", "frame age"]
+    assert list(summary.times_ms["infer"]) == [result.times.infer_ms for result in sink.results]
+    shown = summary.percentiles()
+    assert shown["infer"]["p50"] == np.median([result.times.infer_ms for result in sink.results])
+    assert shown["infer"]["p99"] is None, "five frames say nothing about the slowest in a hundred"
+    assert list(shown) == ["grab", "preprocess", "infer", "postprocess", "render", "write", "frame age"]
     assert sink.closed == 1
 
 
@@ -91,7 +94,7 @@ def test_a_picture_bears_no_frame_rate_and_a_video_does(
     write_picture(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
     make_video(tmp_path / "b.avi", count=2)
     texts: list[str] = []
-    monkeypatch.setattr("mmpnet.runtime.pipeline.draw_status", lambda _, text: texts.append(text))
+    monkeypatch.setattr("mmpnet.runtime.painting.draw_status", lambda _, text: texts.append(text))
     run(open_source(str(tmp_path)), detector, [ListSink(wants_picture=True)])
     assert [text.endswith(" FPS") for text in texts] == [True, True]
 

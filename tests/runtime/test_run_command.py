@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from mmpnet.runtime.cli import app, main
 from mmpnet.runtime.command import checked_thresholds
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.pictures import read_picture, write_picture
+from mmpnet.runtime.serve.sink import ServeSink
 
 MMP_RUN = (sys.executable, "-c", "from mmpnet.runtime.cli import main; main()")
 
@@ -137,11 +140,24 @@ def test_an_unknown_option_suggests_the_right_one(tiny_onnx: Path, option: str, 
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("options", [[], ["--camera", "0", "--source", "a.png"]])
-def test_neither_or_both_of_camera_and_source_is_a_usage_error(tiny_onnx: Path, options: Sequence[str]) -> None:
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ([], "give --camera INDEX or --source"),
+        (["--source", "a.png", "--blur", "--save-crops", "crops"], "choose one"),
+        (["--camera", "0", "--fourcc", "MJPEG"], "expected four characters"),
+    ],
+)
+def test_options_that_do_not_go_together_are_a_usage_error(tiny_onnx: Path, options: Sequence[str], fault: str) -> None:
     done = mmp_run(tiny_onnx, *options)
     assert done.exit_code == 2
-    assert re.search(r"either --camera INDEX or --source", plain(done.stderr))
+    assert fault in " ".join(plain(done.stderr).replace("│", " ").split())
+
+
+def test_an_age_limit_is_refused_for_files(tiny_onnx: Path, picture: Path) -> None:
+    done = mmp_run(tiny_onnx, "--source", picture, "--max-age-ms", 50)
+    assert done.exit_code == 2
+    assert "is for cameras and streams" in " ".join(plain(done.stderr).replace("│", " ").split())
 
 
 @pytest.mark.parametrize(
@@ -168,16 +184,22 @@ def test_camera_0_is_a_camera(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) 
         def get(self, _: int) -> float:
             return 30.0
 
-        def read(self) -> tuple[bool, UInt8Array]:
+        def grab(self) -> bool:
+            time.sleep(0.2)  # long enough for the frame before to be looked at
             self._left -= 1
-            return self._left >= 0, np.zeros((30, 40, 3), np.uint8)
+            return self._left >= 0
+
+        def retrieve(self) -> tuple[bool, UInt8Array]:
+            return True, np.zeros((30, 40, 3), np.uint8)
 
         def release(self) -> None:
             pass
 
     monkeypatch.setattr(cv2, "VideoCapture", TwoFrames)
-    done = mmp_run(tiny_onnx, "--camera", 0, "--json", "-")
-    assert [line["source"] for line in objects(done.stdout)] == ["camera 0", "camera 0"]
+    done = mmp_run(tiny_onnx, "--camera", 0, "--json", "-", "--no-reconnect")
+    lines = objects(done.stdout)
+    assert [line["source"] for line in lines if "frame" in line] == ["camera 0", "camera 0"]
+    assert [line["event"] for line in lines if "event" in line] == ["connecting", "live", "closed", "summary"]
     assert_one_error_line(done.stderr, done.exit_code, "camera 0: no frame after 2")
 
 
@@ -283,7 +305,7 @@ def test_the_installed_command_leaves_nothing_but_its_own_lines(tmp_path: Path, 
 def test_a_camera_that_is_not_there_leaves_one_error_line(tiny_onnx: Path) -> None:
     done = subprocess.run([*MMP_RUN, str(tiny_onnx), "--camera", "63"], capture_output=True, text=True)
     assert_one_error_line(done.stderr, done.returncode, "camera 63: cannot be opened")
-    assert len(done.stderr.splitlines()) == 3, "the missing window, the model, the error"
+    assert len(done.stderr.splitlines()) == 4, "the missing window, the model, the attempt, the error"
 
 
 def test_a_reader_that_has_seen_enough_ends_the_run_quietly(tiny_onnx: Path, dataset_folder: Path) -> None:
@@ -319,3 +341,64 @@ def test_no_source_is_ever_overwritten(tmp_path: Path, tiny_onnx: Path, later: b
     assert result.exit_code == 1
     assert "is itself a source" in result.stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
+def test_one_dead_stream_stops_no_other_source(tiny_onnx: Path, tmp_path: Path, make_video: MakeVideo) -> None:
+    video, dead = make_video(tmp_path / "in.avi", count=6), "http://127.0.0.1:9/dead.mjpg"
+    done = mmp_run(tiny_onnx, "--source", dead, "--source", video, "--no-reconnect", "--json", "-", "--no-show")
+    lines = objects(done.stdout)
+    assert [line["source"] for line in lines if "frame" in line] == [str(video)] * 6
+    assert [line["event"] for line in lines if line.get("source") == dead] == ["connecting", "closed"]
+    assert_one_error_line(done.stderr, done.exit_code, f"{re.escape(dead)}: cannot be opened")
+    assert "6 frames" in plain(done.stderr), "what was found is summed up all the same"
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--serve", "0.0.0.0:0"], "token"),
+        (["--serve", "nonsense"], "nonsense"),
+        (["--serve", "127.0.0.1:99999"], "99999"),
+        (["--line", "1,2,3"], None),
+        (["--zone", "a=1,2,3,4"], None),
+        (["--track"], "is a picture"),
+    ],
+)
+def test_bad_pages_and_places_are_one_line(
+    tiny_onnx: Path, picture: Path, options: Sequence[str], fault: str | None
+) -> None:
+    done = mmp_run(tiny_onnx, "--source", picture, "--no-show", *options)
+    assert isinstance(done.exception, SystemExit), repr(done.exception)
+    if fault is None:
+        assert done.exit_code == 2
+        assert options[1] in plain(done.stderr)
+    else:
+        assert_one_error_line(done.stderr, done.exit_code, fault)
+
+
+def test_a_line_outside_the_frame_is_one_line(tiny_onnx: Path, tmp_path: Path, make_video: MakeVideo) -> None:
+    video = make_video(tmp_path / "in.avi", count=3)
+    done = mmp_run(tiny_onnx, "--source", video, "--no-show", "--line", "door=0,0,900,900")
+    assert_one_error_line(done.stderr, done.exit_code, "door")
+
+
+def test_a_run_is_served_while_it_lasts(
+    tiny_onnx: Path, tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, object]] = []
+    write = ServeSink.write
+
+    def asking(self: ServeSink, *arguments: object) -> bool:
+        goes_on = write(self, *arguments)  # type: ignore[arg-type]
+        with urllib.request.urlopen(f"{self.url}status?token=secret", timeout=10) as answer:
+            seen.append(json.load(answer))
+        return goes_on
+
+    monkeypatch.setattr(ServeSink, "write", asking)
+    monkeypatch.setenv("MMPNET_TOKEN", "secret")
+    video = make_video(tmp_path / "in.avi", count=3)
+    done = mmp_run(tiny_onnx, "--source", video, "--serve", "127.0.0.1:0", "--no-show")
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r"serving http://127\.0\.0\.1:\d+/", plain(done.stderr))
+    assert len(seen) == 3
+    assert str(video) in json.dumps(seen[-1])

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,11 +17,15 @@ from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError, SourceError
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.display import why_no_window
+from mmpnet.runtime.draw import WARNING_BGR
+from mmpnet.runtime.frames import Event
 from mmpnet.runtime.pictures import read_picture
 from mmpnet.runtime.pipeline import run
-from mmpnet.runtime.sinks import NdjsonSink, Result, SaveSink, WindowSink
+from mmpnet.runtime.save import SaveSink
+from mmpnet.runtime.sinks import NdjsonSink, Result
 from mmpnet.runtime.sources import open_source
 from mmpnet.runtime.video import VIDEO_CODECS
+from mmpnet.runtime.window import WindowSink
 
 NAMES = ("background", "person", "dog")
 
@@ -237,16 +242,16 @@ def test_a_saved_video_has_every_frame_in_order(
     assert next(iter(open_source(str(out)))).fps == pytest.approx(10.0)
 
 
-def test_a_frame_of_another_size_ends_the_video_with_an_error(
+def test_frames_of_another_size_go_on_in_a_further_video(
     tmp_path: Path, make_result: MakeResult, read_video: ReadVideo
 ) -> None:
     sink = SaveSink(tmp_path / "out.avi", many_files=False)
-    sink.write(make_result(grey(0), kind="camera"), grey(0))
-    with pytest.raises(OutputError, match="frame 1 is 32x24 px, the video 64x48"):
-        sink.write(make_result(grey(0, (24, 32)), kind="camera"), grey(0, (24, 32)))
+    for size_hw in ((48, 64), (24, 32), (24, 32), (48, 64)):
+        sink.write(make_result(grey(0, size_hw), kind="camera"), grey(0, size_hw))
     sink.close()
-    assert len(read_video(tmp_path / "out.avi")) == 1
-    assert names_in(tmp_path) == ["out.avi"]
+    assert names_in(tmp_path) == ["out-2.avi", "out-3.avi", "out.avi"]
+    shapes = {name: [frame.shape[:2] for frame in read_video(tmp_path / name)] for name in names_in(tmp_path)}
+    assert shapes == {"out.avi": [(48, 64)], "out-2.avi": [(24, 32)] * 2, "out-3.avi": [(48, 64)]}
 
 
 def test_a_frame_too_small_for_a_video_is_an_output_error(tmp_path: Path, make_result: MakeResult) -> None:
@@ -276,8 +281,7 @@ def test_an_existing_video_survives_until_the_new_one_is_whole(
             partial = tmp_path / "out.partial.avi"
             partial.write_bytes(partial.read_bytes()[:100])
 
-    video = sink._video
-    assert video is not None
+    video = sink._recordings[0].video
     monkeypatch.setattr(video, "_writer", CutWriter(video._writer))
     with pytest.raises(OutputError, match="wrote 1 frames, 0 can be read back"):
         sink.close()
@@ -298,40 +302,91 @@ def test_an_existing_video_survives_a_rename_that_fails(
         raise OSError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "replace", refused)
-    with pytest.raises(OutputError, match=r"out\.avi: cannot be written \(Permission denied\)"):
+    with pytest.raises(OutputError, match=r"out\.avi: cannot be written \(Permission denied\); the video lies in"):
         sink.close()
     assert out.read_bytes() == b"yesterday"
-    assert names_in(tmp_path) == ["out.avi"]
+    assert names_in(tmp_path) == ["out.avi", "out.partial.avi"], "what was recorded is not thrown away"
+
+
+@dataclass
+class FakeWindow:
+    """Stands for OpenCV's windows: `keys` are pressed one after another, then none."""
+
+    keys: list[int]
+    visible: float = 1.0
+    shown: list[tuple[str, UInt8Array]] = field(default_factory=list)
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cv2, "imshow", lambda title, frame: self.shown.append((title, frame.copy())))
+        monkeypatch.setattr(cv2, "waitKey", lambda _: self.keys.pop(0) if self.keys else -1)
+        monkeypatch.setattr(cv2, "getWindowProperty", lambda _title, _property: self.visible)
+        monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
 
 
 @pytest.mark.parametrize(
     ("key", "visible", "goes_on"),
     [(ord("q"), 1, False), (27, 1, False), (ord("x"), 1, True), (-1, 1, True), (-1, 0, False)],
 )
-@pytest.mark.parametrize(("kind", "wait_ms"), [("picture", 0), ("video", 1)])
+@pytest.mark.parametrize("kind", ["picture", "video", "camera"])
 def test_a_window_ends_the_run_by_q_escape_or_its_cross(
-    make_result: MakeResult,
-    monkeypatch: pytest.MonkeyPatch,
-    key: int,
-    visible: int,
-    goes_on: bool,
-    kind: str,
-    wait_ms: int,
+    make_result: MakeResult, monkeypatch: pytest.MonkeyPatch, key: int, visible: int, goes_on: bool, kind: str
 ) -> None:
-    shown: list[UInt8Array] = []
-    waited: list[int] = []
+    window = FakeWindow([key], visible)
+    window.install(monkeypatch)
+    assert WindowSink().write(make_result(grey(0), kind=kind), grey(5)) is goes_on
+    assert [frame.mean() for _, frame in window.shown] == [5]
 
-    def wait_key(delay_ms: int) -> int:
-        waited.append(delay_ms)
-        return key
 
-    monkeypatch.setattr(cv2, "imshow", lambda _title, frame: shown.append(frame))
-    monkeypatch.setattr(cv2, "waitKey", wait_key)
-    monkeypatch.setattr(cv2, "getWindowProperty", lambda _title, _property: visible)
-    frame = grey(5)
-    assert WindowSink().write(make_result(grey(0), kind=kind), frame) is goes_on
-    assert [id(entry) for entry in shown] == [id(frame)]
-    assert waited == [wait_ms], "a picture waits for a key, a video does not"
+def test_a_picture_is_held_until_a_key(make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = FakeWindow([-1, -1, ord("x")])
+    window.install(monkeypatch)
+    sink = WindowSink()
+    sink.write(make_result(grey(0)), grey(5))
+    assert sink.holding
+    assert sink.idle()
+    assert sink.holding
+    assert sink.idle()
+    assert not sink.holding
+
+
+@pytest.mark.parametrize(("kind", "holds"), [("video", True), ("camera", False)])
+def test_space_holds_a_file_and_stills_a_cameras_window(
+    make_result: MakeResult, monkeypatch: pytest.MonkeyPatch, kind: str, holds: bool
+) -> None:
+    window = FakeWindow([ord(" "), -1, -1, ord(" "), -1])
+    window.install(monkeypatch)
+    sink = WindowSink()
+    for value in (1, 2, 3, 4, 5):
+        assert sink.write(make_result(grey(0), kind=kind), grey(value))
+        if value == 1:
+            assert sink.holding is holds
+    assert [frame.mean() for _, frame in window.shown] == [1, 5]
+
+
+def test_s_saves_what_is_seen(tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = FakeWindow([ord("s")])
+    window.install(monkeypatch)
+    sink = WindowSink(snapshots=tmp_path)
+    assert sink.write(make_result(grey(0), kind="camera"), grey(77))
+    (name,) = names_in(tmp_path)
+    assert re.fullmatch(r"mmpnet-\d{8}-\d{6}-\d{3}-0\.png", name)
+    assert (read_picture(tmp_path / name) == 77).all()
+
+
+def test_the_last_picture_of_a_lost_source_does_not_look_like_the_present(
+    make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = FakeWindow([])
+    window.install(monkeypatch)
+    sink = WindowSink()
+    sink.write(make_result(grey(0, (240, 320)), kind="camera", source="camera 0"), grey(50, (240, 320)))
+    sink.event(Event("camera 0", "live", datetime.now(UTC)))
+    assert len(window.shown) == 1
+    sink.event(Event("camera 0", "stale", datetime.now(UTC), "no frame for 5 s"))
+    title, frame = window.shown[-1]
+    assert title.startswith("camera 0")
+    assert (frame[0] == WARNING_BGR).all(), "a red frame stands around it"
+    assert (frame[100:140, 100:200] != 50).any(), "and a word in it"
 
 
 def test_without_a_display_there_is_no_window(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Frames come complete and in order, or with an error that names their source."""
 
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
+from mmpnet.runtime.capture import FALLBACK_FPS, LiveOptions, camera_source
+from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.pictures import write_picture
-from mmpnet.runtime.sources import FALLBACK_FPS, CameraSource, open_source
+from mmpnet.runtime.sources import open_source
 
 MakeVideo = Callable[..., Path]
 MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
@@ -30,9 +33,12 @@ class FakeCamera:
     def get(self, _: int) -> float:
         return self.fps
 
-    def read(self) -> tuple[bool, UInt8Array | None]:
+    def grab(self) -> bool:
         self.count -= 1
-        return (True, np.zeros((6, 8, 3), np.uint8)) if self.count >= 0 else (False, None)
+        return self.count >= 0
+
+    def retrieve(self) -> tuple[bool, UInt8Array]:
+        return True, np.full((6, 8, 3), self.count, np.uint8)
 
     def release(self) -> None:
         self.released = True
@@ -107,7 +113,7 @@ def test_frames_of_a_video_do_not_share_memory(tmp_path: Path, make_video: MakeV
     np.testing.assert_array_equal(frames[0].pixels_bgr, before)
 
 
-@pytest.mark.parametrize("name", ["gone.jpg", "gone", "gone/deep.mp4", "a" * 300 + ".jpg", "rtsp://camera/1"])
+@pytest.mark.parametrize("name", ["gone.jpg", "gone", "gone/deep.mp4", "a" * 300 + ".jpg", "gopher://camera/1"])
 def test_an_absent_path_is_named(tmp_path: Path, name: str) -> None:
     text = name if "://" in name else str(tmp_path / name)
     with pytest.raises(SourceError) as caught:
@@ -152,7 +158,7 @@ def test_a_damaged_picture_ends_a_folder_after_the_good_ones(tmp_path: Path) -> 
 
 def test_a_camera_without_a_device_is_named() -> None:
     with pytest.raises(SourceError, match="camera 63: cannot be opened"):
-        next(iter(CameraSource(63)))
+        next(iter(camera_source(63)))
 
 
 @pytest.mark.parametrize(("stated_fps", "expected_fps"), [(30.0, 30.0), (0.0, FALLBACK_FPS)])
@@ -166,11 +172,86 @@ def test_a_camera_that_stops_is_an_error_and_is_released(
         return opened[-1]
 
     monkeypatch.setattr(cv2, "VideoCapture", open_fake)
-    source = CameraSource(0)
-    frames = iter(source)
+    source = camera_source(0, options=LiveOptions(reconnect=False))
+    frames = source.frames(threading.Event(), lambda _: None)
     seen = [next(frames), next(frames)]
     assert [(frame.source, frame.kind, frame.fps) for frame in seen] == [("camera 0", "camera", expected_fps)] * 2
     with pytest.raises(SourceError, match="camera 0: no frame after 2"):
         next(frames)
     assert (source.live, source.many_files) == (True, False)
     assert [(camera.index, camera.released) for camera in opened] == [(0, True)]
+
+
+def test_every_nth_frame_and_over_again(tmp_path: Path, make_video: MakeVideo, frame_indices: FrameIndices) -> None:
+    path = str(make_video(tmp_path / "walk.avi", count=10, fps=12.0))
+    frames = list(open_source(path, stride=3))
+    assert frame_indices([frame.pixels_bgr for frame in frames]) == [0, 3, 6, 9]
+    assert {frame.fps for frame in frames} == {4.0}, "a saved video of them runs as fast as the source"
+    stop = threading.Event()
+    looped = []
+    for frame in open_source(path, stride=5, loop=True).frames(stop, lambda _: None):
+        looped.append(frame.pixels_bgr)
+        if len(looped) == 5:
+            stop.set()
+    assert frame_indices(looped)[:5] == [0, 5, 0, 5, 0]
+
+
+def avi_that_lies(path: Path, frames: int) -> None:
+    """Set the number of frames that an AVI's headers state, in avih and in the stream's strh."""
+    content = bytearray(path.read_bytes())
+    main, stream = content.index(b"avih") + 8, content.index(b"strh") + 8
+    content[main + 16 : main + 20] = frames.to_bytes(4, "little")
+    content[stream + 32 : stream + 36] = frames.to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("stated", [1, 1_000_000])
+def test_a_header_that_lies_about_the_length_hides_no_frame(
+    tmp_path: Path, make_video: MakeVideo, frame_indices: FrameIndices, stated: int
+) -> None:
+    path = make_video(tmp_path / "walk.avi", count=10)
+    avi_that_lies(path, stated)
+    seen = []
+    error = ""
+    try:
+        for frame in open_source(str(path)):
+            seen.append(frame.pixels_bgr)
+    except SourceError as caught:
+        error = str(caught)
+    assert frame_indices(seen) == list(range(10))
+    assert error == "" or "ended after 10 of" in error, "too many promised may be said, after every frame"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".mp4", ".avi"])
+def test_an_empty_file_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"empty{suffix}"
+    path.touch()
+    with pytest.raises(SourceError) as caught:
+        list(open_source(str(path)))
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.full((30, 40), 90, np.uint8),
+        np.full((30, 40, 4), 90, np.uint8),
+        np.full((30, 40, 3), 90 * 257, np.uint16),
+        np.full((30, 40), 90 * 257, np.uint16),
+        np.full((1, 1, 3), 90, np.uint8),
+        np.full((8000, 8000, 3), 90, np.uint8),
+    ],
+    ids=["grey", "alpha", "16 bits", "grey of 16 bits", "one pixel", "64 million pixels"],
+)
+def test_pictures_of_all_kinds_are_bgr_bytes_that_a_detector_takes(
+    tmp_path: Path, detector: Detector, pixels: UInt8Array
+) -> None:
+    path = tmp_path / "a.png"
+    assert cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    (frame,) = open_source(str(path))
+    assert frame.pixels_bgr.dtype == np.uint8
+    assert frame.pixels_bgr.shape == (*pixels.shape[:2], 3)
+    assert (frame.pixels_bgr[::500, ::500] == 90).all()
+    found = detector(frame.pixels_bgr)
+    assert (found.xyxy >= 0).all()
+    assert (found.xyxy <= np.tile(pixels.shape[1::-1], 2)).all()

@@ -15,6 +15,7 @@ LOOK_S = 1.5
 """How long a camera is watched."""
 _INDICES_ELSEWHERE = range(4)
 _DEVICES = Path("/dev")
+_NO_RIGHT = "no right to use it; add this user to its group (video)"
 _BUSY = "does not open; another program may hold it, or it is no capture device"
 
 
@@ -49,7 +50,7 @@ def present_cameras() -> list[tuple[int, str]]:
 
 def _probe(index: int, name: str, look_s: float) -> CameraReport:
     if Path(name).exists() and not os.access(name, os.R_OK | os.W_OK):
-        return CameraReport(index=index, name=name, fault="no right to use it; add this user to its group (video)")
+        return CameraReport(index=index, name=name, fault=_NO_RIGHT)
     asked = time.perf_counter()
     capture = cv2.VideoCapture(index)
     try:
@@ -77,3 +78,16 @@ def _probe(index: int, name: str, look_s: float) -> CameraReport:
         measured_fps=round(1 / max(statistics.median(gaps), 1e-6), 1) if gaps else None,
         first_frame_ms=round((arrived[0] - asked) * 1e3, 1),
     )
+
+
+def why_no_camera(device: int | str) -> str:
+    """What to say of a camera that does not open."""
+    if not sys.platform.startswith("linux"):
+        return "check that it is connected and that this program may use it"
+    path = Path(f"/dev/video{device}") if isinstance(device, int) else Path(device)
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        return _NO_RIGHT
+    present = [name for _, name in present_cameras()]
+    if not present:
+        return "this machine has no /dev/video* device; connect a camera, or give --source FILE"
+    return f"found {', '.join(present)}; check the index, who else uses it, and your rights on it"

@@ -1,25 +1,38 @@
-"""mmp-run: find people in a camera's or a file's frames."""
+"""mmp-run: find people in cameras', streams' or files' frames."""
 
 import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ParamSpec, TypeVar
 
 import cv2
 import typer
-from rich.table import Table
 
 from mmpnet.contract.detections import Thresholds
+from mmpnet.runtime.capture import STALE_AFTER_S, CameraMode, LiveOptions
 from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, people, show_version
+from mmpnet.runtime.counting_shapes import Line, Zone, parse_line, parse_zone
 from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.display import why_no_window
-from mmpnet.runtime.pipeline import Summary, run
+from mmpnet.runtime.following import follow_with
+from mmpnet.runtime.frames import Frame
+from mmpnet.runtime.options import Follower, RunOptions
+from mmpnet.runtime.outputs import saving, serving, windows
+from mmpnet.runtime.pipeline import run
+from mmpnet.runtime.run_report import ConsoleSink
+from mmpnet.runtime.save import CropSink
 from mmpnet.runtime.self_test import run_self_test
 from mmpnet.runtime.session import Provider
-from mmpnet.runtime.sinks import NdjsonSink, SaveSink, Sink, WindowSink
-from mmpnet.runtime.sources import CameraSource, Source, open_source
+from mmpnet.runtime.signals import stop_wanted
+from mmpnet.runtime.sinks import NdjsonSink, Sink
+from mmpnet.runtime.sources import open_source
+from mmpnet.runtime.tracking import LOW_CONF, Tracker
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+P = ParamSpec("P")
+Value = TypeVar("Value")
 SHOWN_PICTURES = 8
+SOURCES, CAMERAS, OUTPUTS, FOLLOWING, SERVING = "Sources", "Cameras and streams", "Outputs", "Counting", "Web page"
 
 
 @app.command()
@@ -28,16 +41,78 @@ def detect(
         Path | None,
         typer.Argument(help="A file from mmp-export, person-320-int8 or person-224-int8; default: person-320."),
     ] = None,
-    camera: Annotated[int | None, typer.Option(min=0, max=999, help="OpenCV camera index.")] = None,
-    source: Annotated[str | None, typer.Option(help="Picture, video, folder or glob pattern.")] = None,
+    camera: Annotated[
+        list[int] | None, typer.Option(min=0, max=999, help="OpenCV camera index.", rich_help_panel=SOURCES)
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Picture, video, folder, glob pattern, device or stream address; may be repeated.",
+            rich_help_panel=SOURCES,
+        ),
+    ] = None,
+    vid_stride: Annotated[int, typer.Option(min=1, help="Take every n-th frame.", rich_help_panel=SOURCES)] = 1,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Files: begin again, for ever.", rich_help_panel=SOURCES)
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many frames.", rich_help_panel=SOURCES)] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Ask the camera for it.", rich_help_panel=CAMERAS)] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Ask the camera for it.", rich_help_panel=CAMERAS)] = None,
+    fps: Annotated[float | None, typer.Option(min=0.1, help="Ask the camera for it.", rich_help_panel=CAMERAS)] = None,
+    fourcc: Annotated[
+        str | None, typer.Option(help="Ask the camera for this format, such as MJPG.", rich_help_panel=CAMERAS)
+    ] = None,
+    max_age_ms: Annotated[
+        float | None, typer.Option(min=1, help="Drop and count older frames.", rich_help_panel=CAMERAS)
+    ] = None,
+    stale_after: Annotated[
+        float, typer.Option(min=0.1, help="Seconds without a new picture.", rich_help_panel=CAMERAS)
+    ] = STALE_AFTER_S,
+    reconnect: Annotated[
+        bool | None,
+        typer.Option(
+            "--reconnect/--no-reconnect",
+            help="Open a lost source again, for ever; default: once it has worked.",
+            rich_help_panel=CAMERAS,
+        ),
+    ] = None,
     conf: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score; default: the model's.")] = None,
     iou: Annotated[float | None, typer.Option(min=0, max=1, help="NMS threshold; default: the model's.")] = None,
     max_det: Annotated[int | None, typer.Option(min=1, help="Most boxes per frame; default: the model's.")] = None,
     provider: Annotated[Provider, typer.Option(help="auto: CUDA where it starts, else the CPU.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, max=1024, help="Inference threads; 0 is ONNX Runtime's choice.")] = 0,
-    save: Annotated[Path | None, typer.Option(help="Annotated picture or video; a folder for several files.")] = None,
-    ndjson: Annotated[str | None, typer.Option("--json", help="NDJSON file, or - for stdout.")] = None,
-    show: Annotated[bool, typer.Option(help="Open a window where there is a display.")] = True,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Annotated picture or video; a folder for several files.", rich_help_panel=OUTPUTS),
+    ] = None,
+    save_crops: Annotated[
+        Path | None, typer.Option(help="Folder for everything found, cut out.", rich_help_panel=OUTPUTS)
+    ] = None,
+    ndjson: Annotated[
+        str | None, typer.Option("--json", help="NDJSON file, or - for stdout.", rich_help_panel=OUTPUTS)
+    ] = None,
+    show: Annotated[bool, typer.Option(help="Open a window where there is a display.", rich_help_panel=OUTPUTS)] = True,
+    blur: Annotated[
+        bool, typer.Option("--blur", help="No output shows a face that was found.", rich_help_panel=OUTPUTS)
+    ] = False,
+    track: Annotated[
+        bool, typer.Option("--track", help="Number people from frame to frame.", rich_help_panel=FOLLOWING)
+    ] = False,
+    line: Annotated[
+        list[str] | None,
+        typer.Option(help="[NAME=]X1,Y1,X2,Y2, px or %: count who crosses it.", rich_help_panel=FOLLOWING),
+    ] = None,
+    zone: Annotated[
+        list[str] | None,
+        typer.Option(help="[NAME=]X1,Y1,X2,Y2,X3,Y3,...: count who is in it.", rich_help_panel=FOLLOWING),
+    ] = None,
+    serve: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a web page, such as 127.0.0.1:8000.", rich_help_panel=SERVING)
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="MMPNET_TOKEN", help="What readers of the page must know.", rich_help_panel=SERVING),
+    ] = None,
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Only check that this device finds what the exporter's machine found.")
     ] = False,
@@ -45,24 +120,54 @@ def detect(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Find people: boxes in a window, in files, or as NDJSON."""
-    with exit_on_error():
+    """Find people: boxes in windows, in files, on a web page, or as NDJSON."""
+    with exit_on_error(), ExitStack() as stack:
         if self_test:
-            if camera is not None or source is not None:
+            if camera or source:
                 raise typer.BadParameter("--self-test looks at a frame of its own; leave --camera and --source out")
             _self_test(Detector(model, provider=provider, threads=threads))
             return
-        if (camera is None) == (source is None):
-            raise typer.BadParameter("give either --camera INDEX or --source FILE, FOLDER or PATTERN")
-        frames: Source = CameraSource(camera) if camera is not None else open_source(source or "")
-        detector = Detector(model, provider=provider, threads=threads, spin=not frames.live)
+        if blur and save_crops is not None:
+            raise typer.BadParameter("--save-crops cuts people out, --blur hides them; choose one")
+        mode = _checked(lambda: CameraMode(width=width, height=height, fps=fps, fourcc=fourcc))
+        lines = [_checked(parse_line, text, default_name=f"line{n}") for n, text in enumerate(line or (), 1)]
+        zones = [_checked(parse_zone, text, default_name=f"zone{n}") for n, text in enumerate(zone or (), 1)]
+        wanted: list[int | str] = [*(camera or ()), *(source or ())]
+        if not wanted:
+            raise typer.BadParameter("give --camera INDEX or --source FILE, FOLDER, PATTERN or ADDRESS")
+        # Of several sources one that is not there yet must not stop the others.
+        patient = True if reconnect is None and len(wanted) > 1 else reconnect
+        treated = LiveOptions(mode, patient, stale_after)
+        sources = [open_source(text, stride=vid_stride, loop=loop, live=treated) for text in wanted]
+        live = any(frames.live for frames in sources)
+        if max_age_ms is not None and not live:
+            raise typer.BadParameter("--max-age-ms is for cameras and streams; a file's frames wait to be read")
+        detector = Detector(model, provider=provider, threads=threads, spin=not live)
         detector.thresholds = _overridden(detector.thresholds, conf, iou, max_det)
+        served = serving(serve, token, detector, provider, stale_after) if serve is not None else []
+        follower = _follower(detector, lines, zones) if track or lines or zones else None
         _check_and_warm_up(detector)
-        sinks, saved = _sinks(detector, frames, save=save, ndjson=ndjson, show=show)
-        height, width = detector.metadata.input.size_hw
-        people().print(f"{detector.path.name} {height}x{width} on {detector.provider}")
-        summary = run(frames, detector, sinks, remember=SHOWN_PICTURES)
-        _report(summary, detector, saved)
+        sinks: list[Sink] = [ConsoleSink(people(), detector.class_names), *served]
+        if ndjson is not None:
+            sinks.append(NdjsonSink(ndjson, detector.class_names))
+        if save_crops is not None:
+            sinks.append(CropSink(save_crops, detector.class_names))
+        saved = saving(save, sources) if save is not None else None
+        sinks += [] if saved is None else [saved]
+        sinks += windows() if show else []
+        height_px, width_px = detector.metadata.input.size_hw
+        people().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
+        options = RunOptions(
+            remember=SHOWN_PICTURES,
+            limit=limit,
+            max_age_ms=max_age_ms,
+            stale_after_s=stale_after,
+            blur=blur,
+            follower=follower,
+        )
+        run(sources, detector, sinks, options, stop=stack.enter_context(stop_wanted()))
+        for path in saved.written if saved is not None else ():
+            people().print(f"saved {path}")
 
 
 def _self_test(detector: Detector) -> None:
@@ -81,6 +186,22 @@ def _check_and_warm_up(detector: Detector) -> None:
         run_self_test(detector)
 
 
+def _checked(make: Callable[P, Value], *args: P.args, **kwargs: P.kwargs) -> Value:
+    """What `make` makes; its ValueError is the command line's."""
+    try:
+        return make(*args, **kwargs)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _follower(detector: Detector, lines: Sequence[Line], zones: Sequence[Zone]) -> Callable[[Frame], Follower]:
+    """Makes followers. ByteTrack goes on with a track on scores that would begin none, so the detector gives more."""
+    chosen = detector.thresholds
+    Tracker(frame_rate=1.0)  # imports its packages now, which takes a second, or says that they are missing
+    detector.thresholds = Thresholds(conf=min(LOW_CONF, chosen.conf), iou=chosen.iou, max_det=chosen.max_det)
+    return follow_with(conf=chosen.conf, lines=lines, zones=zones)
+
+
 def _overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:
     return checked_thresholds(
         thresholds.conf if conf is None else conf,
@@ -89,48 +210,9 @@ def _overridden(thresholds: Thresholds, conf: float | None, iou: float | None, m
     )
 
 
-def _sinks(
-    detector: Detector, frames: Source, *, save: Path | None, ndjson: str | None, show: bool
-) -> tuple[list[Sink], SaveSink | None]:
-    sinks: list[Sink] = []
-    saved = None
-    if ndjson is not None:
-        sinks.append(NdjsonSink(ndjson, detector.class_names))
-    if save is not None:
-        saved = SaveSink(save, many_files=frames.many_files, sources=frames.paths)
-        sinks.append(saved)
-    if show:
-        reason = why_no_window()
-        if reason is None:
-            sinks.append(WindowSink())
-        else:
-            people().print(f"no window: {reason}")
-    return sinks, saved
-
-
-def _report(summary: Summary, detector: Detector, saved: SaveSink | None) -> None:
-    console = people()
-    if any(len(found) for _, found in summary.pictures):
-        table = Table("picture", "name", "score", "x1", "y1", "x2", "y2")
-        for source, found in summary.pictures:
-            for xyxy, score, class_id in zip(found.xyxy, found.score, found.class_id, strict=True):
-                corners = [f"{value:.0f}" for value in xyxy]
-                table.add_row(Path(source).name, detector.class_names[class_id], f"{score:.2f}", *corners)
-        if summary.frames > len(summary.pictures):
-            table.caption = f"the first {len(summary.pictures)} pictures; --json lists all"
-        console.print(table)
-    stages = Table("stage", "median ms")
-    for name, value in summary.median_ms().items():
-        stages.add_row(name, f"{value:.2f}")
-    console.print(stages)
-    console.print(f"{summary.detections} detections in {summary.frames} frames")
-    for path in saved.written if saved is not None else ():
-        console.print(f"saved {path}")
-
-
 def _silence_opencv() -> None:
     # OpenCV 4 and 5 have this in different places.
-    set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_log_level: Callable[[int], object] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     set_log_level(0)
 
 

@@ -1,87 +1,105 @@
-"""One run: frames from a source through a detector into sinks, every stage timed."""
+"""One run: frames from sources through a detector into sinks, in overlapping stages, every stage timed.
 
+Every source is grabbed in a thread of its own, a second one detects, and the caller's draws and writes: windows need
+the main thread. Between two threads there is room for one frame, so that a slow stage holds the ones before it up: from
+a file nothing is lost, from a live source only frames that nobody had looked at.
+"""
+
+import queue
+import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 
-import numpy as np
-
-from mmpnet.contract.detections import Detections
-from mmpnet.runtime.detector import Detector, StageTimes
-from mmpnet.runtime.draw import draw_detections, draw_status
-from mmpnet.runtime.sinks import Result, Sink
-from mmpnet.runtime.sources import Source
-
-FPS_MEMORY = 0.9
-REMEMBERED_FRAMES = 10_000
-"""Enough for any percentile; a camera runs for months."""
+from mmpnet.runtime.detecting import Detecting
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.exchange import TICK_S, FrameExchange
+from mmpnet.runtime.frames import Event, Source
+from mmpnet.runtime.options import PLAIN, RunOptions
+from mmpnet.runtime.painting import Painter
+from mmpnet.runtime.sinks import Sink
+from mmpnet.runtime.summary import Summary
+from mmpnet.runtime.timing import CpuClock
 
 
-@dataclass(slots=True)
-class Summary:
-    """What a run saw: counts, the first few pictures with their detections, the latest frames' times and ages."""
+def run(
+    sources: Source | Sequence[Source],
+    detector: Detector,
+    sinks: Sequence[Sink],
+    options: RunOptions = PLAIN,
+    *,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Detect in every frame until the sources end, `stop` is set, Ctrl-C, or a sink asks for it; sinks are closed
+    whatever happens.
 
-    frames: int = 0
-    detections: int = 0
-    pictures: list[tuple[str, Detections]] = field(default_factory=list)
-    times: deque[StageTimes] = field(default_factory=lambda: deque(maxlen=REMEMBERED_FRAMES))
-    ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED_FRAMES))
-
-    def median_ms(self) -> dict[str, float]:
-        """Median time of each stage, and of the frame's age when its result was ready."""
-        stages = {
-            "preprocess": [t.preprocess_ms for t in self.times],
-            "infer": [t.infer_ms for t in self.times],
-            "postprocess": [t.postprocess_ms for t in self.times],
-            "frame age": self.ages_ms,
-        }
-        return {name: float(np.median(values)) for name, values in stages.items() if values}
-
-
-def run(source: Source, detector: Detector, sinks: Sequence[Sink], *, remember: int = 0) -> Summary:
-    """Detect in every frame until the source ends, Ctrl-C, or a sink asks to stop; sinks are closed whatever happens.
-
-    `remember` keeps the first so many pictures' detections in the summary, for a table.
-    Raises: SourceError or OutputError, after the sinks have been closed.
+    A source that fails does not stop the others. Raises: SourceError of the first that failed, once all have ended, or
+    OutputError, after the sinks have been closed.
     """
-    summary = Summary()
-    annotate = any(sink.wants_picture for sink in sinks)
-    frames_per_s = 0.0
-    finished_s = time.perf_counter()
+    chosen = list(sources) if isinstance(sources, Sequence) else [sources]
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     with ExitStack() as stack:
         for sink in sinks:
             stack.callback(sink.close)
-        # Ctrl-C is how a run without a window ends: what was found so far is finished and summed up.
-        stack.enter_context(suppress(KeyboardInterrupt))
-        for frame in source:
-            detections, times = detector.timed(frame.pixels_bgr)
-            result = Result(summary.frames, frame, detections, times, frame.age_ms())
-            now_s = time.perf_counter()
-            frames_per_s = _smoothed(frames_per_s, 1 / max(now_s - finished_s, 1e-6))
-            finished_s = now_s
-            _record(summary, result, remember)
-            annotated = None
-            if annotate:
-                annotated = frame.pixels_bgr.copy()
-                draw_detections(annotated, detections, detector.class_names)
-                if frame.kind != "picture":
-                    draw_status(annotated, f"{frames_per_s:.1f} FPS")
-            wanted = [sink.write(result, annotated) for sink in sinks]
-            if not all(wanted):
-                break
+        clock = CpuClock()
+        with (
+            FrameExchange(chosen, events.put, stale_after_s=options.stale_after_s) as exchange,
+            Detecting(exchange, detector, options) as detecting,
+        ):
+            summary = Summary(sources=exchange.counts)
+            for sink in sinks:
+                sink.started(summary)
+            # Ctrl-C is how a run without a window ends: what was found so far is finished and summed up.
+            with suppress(KeyboardInterrupt):
+                _deliver(detecting, events, sinks, summary, options, stop or threading.Event(), detector.class_names)
+        summary.cpu_percent = clock.percent()
+        _tell(events, sinks)
+        for sink in sinks:
+            sink.finished(summary)
+        for error in exchange.errors:
+            raise error
     return summary
 
 
-def _smoothed(previous: float, current: float) -> float:
-    return current if not previous else FPS_MEMORY * previous + (1 - FPS_MEMORY) * current
+def _deliver(
+    detecting: Detecting,
+    events: "queue.SimpleQueue[Event]",
+    sinks: Sequence[Sink],
+    summary: Summary,
+    options: RunOptions,
+    stop: threading.Event,
+    class_names: Sequence[str],
+) -> None:
+    """Hand results and events to the sinks until there are no more of them."""
+    painter = Painter(class_names, options.blur)
+    while not stop.is_set():
+        _tell(events, sinks)
+        if any(sink.holding for sink in sinks):
+            time.sleep(0.005)
+            found = None
+        else:
+            found = detecting.next(TICK_S)
+        if found is None:
+            going_on = [sink.idle() for sink in sinks]
+            if not all(going_on) or detecting.done:
+                return
+            continue
+        began_s = time.perf_counter()
+        result, annotated = painter.paint(found, summary.frames, wanted=any(sink.wants_picture for sink in sinks))
+        painted_s = time.perf_counter()
+        summary.record(result, options.remember)
+        wanted = [sink.write(result, annotated) for sink in sinks]
+        summary.times_ms["render"].append((painted_s - began_s) * 1e3)
+        summary.times_ms["write"].append((time.perf_counter() - painted_s) * 1e3)
+        if found.track_ms:
+            summary.times_ms["track"].append(found.track_ms)
+        if not all(wanted) or summary.frames == options.limit:
+            return
 
 
-def _record(summary: Summary, result: Result, remember: int) -> None:
-    summary.frames += 1
-    summary.detections += len(result.detections)
-    summary.times.append(result.times)
-    summary.ages_ms.append(result.age_ms)
-    if result.frame.kind == "picture" and len(summary.pictures) < remember:
-        summary.pictures.append((result.frame.source, result.detections))
+def _tell(events: "queue.SimpleQueue[Event]", sinks: Sequence[Sink]) -> None:
+    with suppress(queue.Empty):
+        while True:
+            event = events.get_nowait()
+            for sink in sinks:
+                sink.event(event)

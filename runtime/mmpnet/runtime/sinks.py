@@ -1,25 +1,22 @@
-"""Where results go: a window, picture and video files, NDJSON."""
+"""Where results go: what every sink is, and NDJSON."""
 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
-import cv2
-
-from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.arrays import IntArray, UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
 from mmpnet.runtime.detector import StageTimes
-from mmpnet.runtime.pictures import PICTURE_SUFFIXES, write_picture
-from mmpnet.runtime.sources import Frame
-from mmpnet.runtime.video import VIDEO_CODECS, VideoFile
+from mmpnet.runtime.frames import Event, Frame
 
-WINDOW_TITLE = "mmpnet: q quits"
-_QUIT_KEYS = frozenset({ord("q"), 27})
+if TYPE_CHECKING:
+    from mmpnet.runtime.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,161 +28,146 @@ class Result:
     detections: Detections
     times: StageTimes
     age_ms: float
+    """Of the frame, when its result was handed to the sinks."""
+    track_ids: IntArray | None = None
+    """(N,), one per detection, -1 where there is none yet; None in a run that does not track."""
+    counts: Mapping[str, Any] | None = None
+    """People counted by line and zone so far."""
 
 
-class Sink(Protocol):
-    """Takes results one by one; close makes them final."""
+class Sink:
+    """Takes results one by one; close makes them final. All of it happens in the thread that runs the run."""
 
-    wants_picture: bool
-    """Whether `write` needs the annotated frame."""
+    wants_picture = False
+    """Whether `write` needs the annotated frame now."""
+    holding = False
+    """Whether the run waits before its next frame, as a window with a picture does."""
+
+    def started(self, summary: "Summary") -> None:
+        """The run begins; its numbers change from now on, by other threads too."""
 
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
-        """Take one result; False asks the run to end."""
+        """Take one result; False asks the run to end. The annotated frame is painted over after the call."""
+        raise NotImplementedError
+
+    def event(self, event: Event) -> None:
+        """Something happened to a live source."""
+
+    def idle(self) -> bool:
+        """Called where there is no result for a while, and while a sink is holding; False asks the run to end."""
+        return True
+
+    def finished(self, summary: "Summary") -> None:
+        """The run has ended, well or not; nothing changes its numbers any more."""
 
     def close(self) -> None:
         """Finish what was written. Raises: OutputError if it cannot be read back."""
 
 
-class NdjsonSink:
-    """One JSON object per frame, flushed at once; opened with the first, so that an early failure destroys nothing."""
+class NdjsonSink(Sink):
+    """One JSON object per frame, flushed at once; live sources' events and their run's summary have the key `event`.
 
-    wants_picture = False
+    The file is opened with the first frame or, where sources are waited for, once one of them is; a run that fails
+    before that destroys nothing.
+    """
 
     def __init__(self, target: str, class_names: Sequence[str]) -> None:
         self._target = target
         self._class_names = class_names
         self._file: IO[str] | None = None
+        self._waiting: list[dict[str, Any]] = []
+        self._gone = False
 
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
         del annotated_bgr
-        try:
-            if self._file is None:
-                self._file = self._open()
-            self._file.write(json.dumps(result_as_dict(result, self._class_names)) + "\n")
-            self._file.flush()
-        except BrokenPipeError:
-            # The reader has seen enough, as in `mmp-run --json - | head`; Python would complain again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return False
-        except OSError as error:
-            raise OutputError(f"{self._target}: NDJSON cannot be written ({error.strerror})") from error
-        return True
+        return self._append(result_as_dict(result, self._class_names))
 
-    def _open(self) -> IO[str]:
-        return sys.stdout if self._target == "-" else Path(self._target).open("w", encoding="utf-8")
+    def event(self, event: Event) -> None:
+        line = event_as_dict(event)
+        if self._file is None and event.kind != "reconnecting":
+            self._waiting.append(line)
+        else:
+            self._append(line)
+
+    def idle(self) -> bool:
+        return not self._gone
+
+    def finished(self, summary: "Summary") -> None:
+        # Of files there is a line per frame and nothing else, as there always was.
+        if self._file is not None and summary.live:
+            self._append({"event": "summary", **summary.facts()})
 
     def close(self) -> None:
         if self._file is not None and self._file is not sys.stdout:
             self._file.close()
 
+    def _open(self) -> IO[str]:
+        return sys.stdout if self._target == "-" else Path(self._target).open("w", encoding="utf-8")
 
-class SaveSink:
-    """Annotated pictures and videos: one file for a single source, files of the same names in a folder for many."""
-
-    wants_picture = True
-
-    def __init__(self, out: Path, *, many_files: bool, sources: Sequence[Path] = ()) -> None:
-        self._out = out
-        self._many_files = many_files
-        self._sources = frozenset(source.resolve() for source in sources)
-        self._video: VideoFile | None = None
-        self._video_source = ""
-        self._taken: set[Path] = set()
-        self.written: list[Path] = []
-
-    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
-        assert annotated_bgr is not None
-        if result.frame.kind == "picture":
-            path = self._path(result.frame, known=PICTURE_SUFFIXES, default=".jpg")
-            write_picture(path, annotated_bgr)
-            self.written.append(path)
-            return True
-        if self._video is None or self._video_source != result.frame.source:
-            self.close()
-            path = self._path(result.frame, known=frozenset(VIDEO_CODECS), default=".mp4")
-            self._video = VideoFile(path, fps=result.frame.fps, frame_hw=_hw(annotated_bgr))
-            self._video_source = result.frame.source
-        self._video.write(annotated_bgr)
-        return True
-
-    def close(self) -> None:
-        if self._video is not None:
-            video, self._video = self._video, None
-            video.close()
-            self.written.append(video.path)
-
-    def _path(self, frame: Frame, *, known: frozenset[str], default: str) -> Path:
-        if self._many_files and self._out.suffix.lower() in PICTURE_SUFFIXES | frozenset(VIDEO_CODECS):
-            raise OutputError(f"--save {self._out}: several files need a folder, this is the name of one file")
-        if not self._many_files and self._out.suffix.lower() not in known:
-            expected = " ".join(sorted(known))
-            raise OutputError(f"--save {self._out}: {frame.source} is a {frame.kind}; expected one of {expected}")
-        folder = self._out if self._many_files else self._out.parent
+    def _append(self, line: dict[str, Any]) -> bool:
+        if self._gone:
+            return False
+        lines, self._waiting = [*self._waiting, line], []
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if self._file is None:
+                self._file = self._open()
+            for entry in lines:
+                self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        except BrokenPipeError:
+            # The reader has seen enough, as in `mmp-run --json - | head`; Python would complain again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._gone = True
         except OSError as error:
-            raise OutputError(f"--save {self._out}: {folder} is not a folder ({error.strerror})") from error
-        if not self._many_files:
-            return self._not_a_source(self._out)
-        name = Path(frame.source)
-        suffix = name.suffix if name.suffix.lower() in known else default
-        path, number = folder / f"{name.stem}{suffix}", 1
-        while path in self._taken:  # files of one name from several folders
-            number += 1
-            path = folder / f"{name.stem}-{number}{suffix}"
-        self._taken.add(path)
-        return self._not_a_source(path)
-
-    def _not_a_source(self, path: Path) -> Path:
-        if path.resolve() in self._sources:
-            raise OutputError(f"--save {path}: is itself a source; choose another name or folder")
-        return path
+            raise OutputError(f"{self._target}: NDJSON cannot be written ({error.strerror})") from error
+        return not self._gone
 
 
-class WindowSink:
-    """A window; q or Esc ends the run, any key goes on to the next picture."""
-
-    wants_picture = True
-
-    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
-        assert annotated_bgr is not None
-        cv2.imshow(WINDOW_TITLE, annotated_bgr)
-        key = cv2.waitKey(0 if result.frame.kind == "picture" else 1) & 0xFF
-        closed = cv2.getWindowProperty(WINDOW_TITLE, cv2.WND_PROP_VISIBLE) < 1
-        return key not in _QUIT_KEYS and not closed
-
-    def close(self) -> None:
-        cv2.destroyAllWindows()
+def event_as_dict(event: Event) -> dict[str, Any]:
+    """One NDJSON object of something that happened to a source."""
+    line = {"event": event.kind, "source": event.source, "at": _utc(event.at)}
+    if event.reason:
+        line["reason"] = event.reason
+    return line
 
 
 def result_as_dict(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
     """One NDJSON object; coordinates in px of the source frame, times in ms."""
     detections, frame = result.detections, result.frame
-    return {
+    found: list[dict[str, Any]] = [
+        {
+            "xyxy": [round(value, 2) for value in xyxy],
+            "score": round(score, 4),
+            "class_id": class_id,
+            "name": class_names[class_id],
+        }
+        for xyxy, score, class_id in zip(
+            detections.xyxy.tolist(), detections.score.tolist(), detections.class_id.tolist(), strict=True
+        )
+    ]
+    if result.track_ids is not None:
+        for entry, track_id in zip(found, result.track_ids.tolist(), strict=True):
+            entry["track_id"] = track_id if track_id >= 0 else None
+    line = {
         "frame": result.index,
         "source": frame.source,
-        "captured_at": frame.captured_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "captured_at": _utc(frame.captured_at),
         "frame_age_ms": round(result.age_ms, 3),
         "width": frame.pixels_bgr.shape[1],
         "height": frame.pixels_bgr.shape[0],
-        "detections": [
-            {
-                "xyxy": [round(value, 2) for value in xyxy],
-                "score": round(score, 4),
-                "class_id": class_id,
-                "name": class_names[class_id],
-            }
-            for xyxy, score, class_id in zip(
-                detections.xyxy.tolist(), detections.score.tolist(), detections.class_id.tolist(), strict=True
-            )
-        ],
+        "detections": found,
         "timing_ms": {
             "preprocess": round(result.times.preprocess_ms, 3),
             "infer": round(result.times.infer_ms, 3),
             "postprocess": round(result.times.postprocess_ms, 3),
         },
     }
+    if frame.frozen:
+        line["stale"] = True
+    if result.counts is not None:
+        line["counts"] = result.counts
+    return line
 
 
-def _hw(frame_bgr: UInt8Array) -> tuple[int, int]:
-    return frame_bgr.shape[0], frame_bgr.shape[1]
+def _utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

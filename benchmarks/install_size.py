@@ -1,0 +1,58 @@
+"""What `pip install mmpnet[cpu]` downloads: every wheel by size, our own included.
+
+Ends with exit code 1 where the wheels are more than --most-mb together, so that CI notices. Needs pip and an index.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from mmpnet.contract.errors import MmpnetError
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
+
+PROJECT = Path(__file__).parents[1]
+MOST_MB = 132.0
+"""What it is today, rounded up: a dependency that grows is to be noticed."""
+app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+
+
+@app.command()
+def install_size(
+    extra: Annotated[str, typer.Option(help="Extras, with commas.")] = "cpu",
+    most_mb: Annotated[float, typer.Option(min=0, help="More than this is an error.")] = MOST_MB,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Collect the wheels and add them up."""
+    with exit_on_error(), tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "-w", folder]
+        done = subprocess.run(
+            [*command, "-c", str(PROJECT / "constraints.txt"), f"{PROJECT}[{extra}]"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise MmpnetError(f"pip could not collect the wheels ({done.stderr.strip().splitlines()[-1:]})")
+        sizes = {path.name: path.stat().st_size / 1e6 for path in Path(folder).glob("*.whl")}
+        total_mb = sum(sizes.values())
+        table = Table("wheel", "MB")
+        for name, size_mb in sorted(sizes.items(), key=lambda item: -item[1]):
+            table.add_row(name.split("-")[0] + " " + name.split("-")[1], f"{size_mb:.1f}")
+        table.add_section()
+        table.add_row(f"all {len(sizes)}", f"{total_mb:.1f}")
+        people().print(table)
+        if as_json:
+            wheels = {name: round(size_mb, 2) for name, size_mb in sorted(sizes.items())}
+            sys.stdout.write(json.dumps({"extra": extra, "total_mb": round(total_mb, 1), "wheels": wheels}) + "\n")
+        if total_mb > most_mb:
+            raise MmpnetError(f"mmpnet[{extra}] is {total_mb:.1f} MB of wheels; at most {most_mb:g} MB are allowed")
+
+
+if __name__ == "__main__":
+    app()

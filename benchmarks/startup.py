@@ -1,0 +1,76 @@
+"""From a fresh process to the first detection, by part: the interpreter, imports, the session, the first frame.
+
+Each sample is a process of its own; the medians are given. Ends with exit code 1 where the whole takes longer than
+--most-s, so that CI notices. Prints a table on stderr and, with --json, one JSON document on stdout.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from mmpnet.contract.errors import MmpnetError
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
+from mmpnet.runtime.embedded import model_path
+from mmpnet.runtime.machine import cpu_name
+
+CHILD = """
+import json, sys, time
+started = time.time()
+import numpy
+from mmpnet.runtime.detector import Detector
+imported = time.time()
+detector = Detector(sys.argv[1], provider="cpu")
+opened = time.time()
+detector(numpy.zeros((720, 1280, 3), numpy.uint8))
+done = time.time()
+print(json.dumps({"interpreter": started, "imports": imported, "session": opened, "first frame": done}))
+"""
+
+app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+
+
+@app.command()
+def startup(
+    model: Annotated[Path | None, typer.Argument(help="Default: the embedded model.")] = None,
+    repeats: Annotated[int, typer.Option(min=1)] = 7,
+    most_s: Annotated[float | None, typer.Option(min=0, help="Longer than this is an error.")] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Start fresh processes and time their parts."""
+    with exit_on_error():
+        path = model_path(model)
+        samples = [_sample(path) for _ in range(repeats)]
+        medians = {name: statistics.median(sample[name] for sample in samples) for name in samples[0]}
+        table = Table("part", "median s")
+        for name, seconds in medians.items():
+            table.add_row(name, f"{seconds:.3f}")
+        people().print(table)
+        if as_json:
+            rounded = {name: round(seconds, 4) for name, seconds in medians.items()}
+            facts = {"model": path.name, "repeats": repeats, "seconds": rounded, "cpu": cpu_name()}
+            sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+        if most_s is not None and medians["all"] > most_s:
+            raise MmpnetError(
+                f"the first detection comes after {medians['all']:.2f} s; at most {most_s:g} s are allowed"
+            )
+
+
+def _sample(path: Path) -> dict[str, float]:
+    """Seconds of each part of one process, and of all."""
+    began = time.time()
+    done = subprocess.run([sys.executable, "-c", CHILD, str(path)], check=True, stdout=subprocess.PIPE, text=True)
+    parts, before = {}, began
+    for name, at in json.loads(done.stdout).items():
+        parts[name], before = at - before, at
+    return {**parts, "all": before - began}
+
+
+if __name__ == "__main__":
+    app()

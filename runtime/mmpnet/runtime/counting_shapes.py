@@ -1,0 +1,82 @@
+"""Lines and zones of the picture, as the command line names them."""
+
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+
+_COORDINATE = re.compile(r"(\d+(?:\.\d+)?)(%?)", re.ASCII)
+_Shape = TypeVar("_Shape", "Line", "Zone")
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """A place along one side of the frame, in px or in percent of it. Raises: ValueError for more than 100 %."""
+
+    value: float
+    percent: bool = False
+
+    def __post_init__(self) -> None:
+        if self.percent and self.value > 100:
+            raise ValueError(f"found {self.value:g}%, expected 0% to 100%")
+
+    def px(self, side_px: int) -> float:
+        return self.value * side_px / 100 if self.percent else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """From one point x, y to another: who crosses it from its left to its right comes in, the other way is out.
+
+    Left and right are those of a walk from the first point to the second, as seen on the picture: over
+    `0,50%,100%,50%` people come in as they walk down. Raises: ValueError unless there are two points.
+    """
+
+    name: str
+    points: tuple[tuple[Coordinate, Coordinate], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.points) != 2 or len(set(self.points)) != 2:
+            raise ValueError(f"found {len(set(self.points))} different points, expected a line's two: x1,y1,x2,y2")
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A polygon by its corners x, y, one after the other. Raises: ValueError for fewer than three."""
+
+    name: str
+    points: tuple[tuple[Coordinate, Coordinate], ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.points)) < 3:
+            found = len(set(self.points))
+            raise ValueError(f"found {found} different points, expected a zone's three or more: x1,y1,x2,y2,x3,y3")
+
+
+def parse_line(text: str, *, default_name: str) -> Line:
+    """`door=0,50%,100%,50%` as a line; the name and its `=` may be left out. Raises: ValueError with one clear line."""
+    return _parsed(text, Line, default_name)
+
+
+def parse_zone(text: str, *, default_name: str) -> Zone:
+    """`till=10%,10%,60%,10%,60%,90%` as a zone; else as parse_line."""
+    return _parsed(text, Zone, default_name)
+
+
+def _parsed(text: str, shape: type[_Shape], default_name: str) -> _Shape:
+    name, equals, listed = text.rpartition("=")
+    try:
+        if equals and not name.strip():
+            raise ValueError("found no name before '=', expected NAME=x1,y1,... or x1,y1,... alone")
+        values = [_coordinate(part.strip()) for part in listed.split(",")]
+        if len(values) % 2:
+            raise ValueError(f"found {len(values)} numbers, expected pairs: x1,y1,x2,y2,...")
+        return shape(name.strip() or default_name, tuple(zip(values[::2], values[1::2], strict=True)))
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from error
+
+
+def _coordinate(text: str) -> Coordinate:
+    matched = _COORDINATE.fullmatch(text)
+    if matched is None:
+        raise ValueError(f"found {text!r}, expected px such as 320 or percent such as 50%")
+    return Coordinate(float(matched[1]), percent=bool(matched[2]))

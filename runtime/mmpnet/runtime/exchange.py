@@ -1,0 +1,173 @@
+"""Frames on their way from grabbing threads to one reader."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import TracebackType
+
+from mmpnet.runtime.frames import Event, Frame, Source, State
+
+JOIN_S = 2.0
+"""How long a closing exchange waits for a thread that may hang in a driver."""
+TICK_S = 0.2
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """What became of one source's frames: grabbed, replaced by a newer one unread, dropped for their age."""
+
+    source: str
+    live: bool
+    state: State = "connecting"
+    captured: int = 0
+    replaced: int = 0
+    late: int = 0
+    processed: int = 0
+
+    @property
+    def dropped(self) -> int:
+        """Frames that no result came of."""
+        return self.replaced + self.late
+
+
+class FrameExchange:
+    """One thread per source grabs; one reader takes, from each source in turn.
+
+    A live source's frame that was not taken yet makes room for a newer one. A file waits: every frame of it is taken.
+    Events come from the grabbing threads and from the reader's. Use it as a context manager.
+    """
+
+    def __init__(self, sources: Sequence[Source], tell: Callable[[Event], None], *, stale_after_s: float = 5.0) -> None:
+        self.counts = [SourceCounts(source.name, source.live) for source in sources]
+        self.errors: list[BaseException] = []
+        self._tell = tell
+        self._stale_after_s = stale_after_s
+        self._changed = threading.Condition()
+        self._slots: list[Frame | None] = [None] * len(sources)
+        self._heard_s = [time.perf_counter()] * len(sources)
+        self._running = len(sources)
+        self._next = 0
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._grab, args=(stream, source), name=f"grab {source.name}", daemon=True)
+            for stream, source in enumerate(sources)
+        ]
+
+    def __enter__(self) -> "FrameExchange":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        until_s = time.perf_counter() + JOIN_S
+        for thread in self._threads:
+            thread.join(max(until_s - time.perf_counter(), 0.0))
+
+    @property
+    def ended(self) -> bool:
+        """Whether every source has ended and every frame was taken."""
+        with self._changed:
+            return not self._running and not any(slot is not None for slot in self._slots)
+
+    def take(self, timeout_s: float = TICK_S) -> Frame | None:
+        """The next frame, or None where there is none for so long, or no more at all."""
+        until_s = time.perf_counter() + timeout_s
+        with self._changed:
+            while (frame := self._pick()) is None and self._running and not self._stop.is_set():
+                left_s = until_s - time.perf_counter()
+                if left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+            self._changed.notify_all()
+        self._watch()
+        return frame
+
+    def _pick(self) -> Frame | None:
+        for step in range(len(self._slots)):
+            stream = (self._next + step) % len(self._slots)
+            frame, self._slots[stream] = self._slots[stream], None
+            if frame is not None:
+                self._next = stream + 1
+                return frame
+        return None
+
+    def _grab(self, stream: int, source: Source) -> None:
+        try:
+            for frame in source.frames(self._stop, lambda event: self._happened(stream, event)):
+                self._put(stream, replace(frame, stream=stream), every=not source.live)
+                if self._stop.is_set():
+                    break
+        except BaseException as error:  # noqa: BLE001 - the reader's thread raises it
+            self._end(stream, error)
+        else:
+            self._end(stream, None)
+
+    def _put(self, stream: int, frame: Frame, *, every: bool) -> None:
+        counts = self.counts[stream]
+        with self._changed:
+            while every and self._slots[stream] is not None and not self._stop.is_set():
+                self._changed.wait(TICK_S)
+            counts.captured += 1
+            counts.replaced += self._slots[stream] is not None
+            self._slots[stream] = frame
+            self._heard_s[stream] = frame.captured_s
+            self._changed.notify_all()
+        if not counts.live:
+            return
+        if frame.frozen:
+            self._turn(stream, "stale", f"the same picture for {self._stale_after_s:g} s")
+        else:
+            self._turn(stream, "live", "")
+
+    def _end(self, stream: int, error: BaseException | None) -> None:
+        # The error stands before the count goes down, so that a reader that sees the end sees its reason.
+        if error is not None:
+            self.errors.append(error)
+        self._turn(stream, "closed", "" if error is None else str(error))
+        with self._changed:
+            self._running -= 1
+            self._changed.notify_all()
+
+    def _watch(self) -> None:
+        """Live sources that have been silent for too long are stale."""
+        now_s = time.perf_counter()
+        for stream, counts in enumerate(self.counts):
+            silent_s = now_s - self._heard_s[stream]
+            if counts.state == "live" and counts.live and silent_s >= self._stale_after_s:
+                self._turn(stream, "stale", f"no frame for {silent_s:.1f} s")
+
+    def _happened(self, stream: int, event: Event) -> None:
+        if event.kind == "notice":
+            self._tell(event)
+        else:
+            self._turn(stream, event.kind, event.reason, always=True)
+
+    def _turn(self, stream: int, state: State, reason: str, *, always: bool = False) -> None:
+        with self._changed:
+            counts = self.counts[stream]
+            if counts.state == state and not always:
+                return
+            counts.state = state
+        if counts.live:
+            self._tell(Event(counts.source, state, datetime.now(UTC), reason))
+
+
+def newest_frames(source: Source) -> Iterator[Frame]:
+    """A live source's newest frame whenever one is asked for.
+
+    Raises: SourceError as the source does.
+    """
+    with FrameExchange([source], lambda _: None) as exchange:
+        while not exchange.ended:
+            frame = exchange.take()
+            if frame is not None:
+                yield frame
+        for error in exchange.errors:
+            raise error

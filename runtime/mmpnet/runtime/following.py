@@ -1,0 +1,51 @@
+"""People followed from frame to frame, and counted at lines and in zones."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mmpnet.contract.arrays import IntArray, UInt8Array
+from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import SourceError
+from mmpnet.runtime.counting import PeopleCounter
+from mmpnet.runtime.counting_draw import draw_counts
+from mmpnet.runtime.counting_shapes import Line, Zone
+from mmpnet.runtime.frames import Frame
+from mmpnet.runtime.tracking import NO_TRACK, Tracker
+
+
+class Following:
+    """One source's tracker and counter. Takes detections from LOW_CONF up; gives on those from `conf` up, and those
+    below it that continue a track.
+
+    Raises: SourceError for a picture, MissingExtraError without the [track] extra, MmpnetError for a line or zone that
+    does not lie in the frame.
+    """
+
+    def __init__(self, frame: Frame, *, conf: float, lines: Sequence[Line], zones: Sequence[Zone]) -> None:
+        if frame.kind == "picture":
+            raise SourceError(f"{frame.source}: is a picture; following people needs a camera or a video")
+        self._conf = conf
+        self._live = frame.kind == "camera"
+        self._tracker = Tracker(frame_rate=frame.fps, conf=conf)
+        height, width = frame.pixels_bgr.shape[:2]
+        self._counter = PeopleCounter(lines, zones, frame_hw=(height, width)) if lines or zones else None
+
+    def follow(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
+        """What is to be shown of a frame's detections, their track ids (N,), and the counts so far."""
+        ids = self._tracker.update(detections, captured_s=frame.captured_s if self._live else None)
+        kept = (detections.score >= self._conf) | (ids != NO_TRACK)
+        shown, ids = Detections(detections.xyxy[kept], detections.score[kept], detections.class_id[kept]), ids[kept]
+        if self._counter is None:
+            return shown, ids, None
+        self._counter.update(shown, ids)
+        return shown, ids, self._counter.as_dict()
+
+    def draw(self, frame_bgr: UInt8Array) -> None:
+        """Paint lines and zones with their counts, in place."""
+        if self._counter is not None:
+            draw_counts(frame_bgr, self._counter)
+
+
+def follow_with(*, conf: float, lines: Sequence[Line], zones: Sequence[Zone]) -> Callable[[Frame], Following]:
+    """Makes each source's follower from its first frame."""
+    return lambda frame: Following(frame, conf=conf, lines=lines, zones=zones)

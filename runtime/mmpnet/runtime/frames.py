@@ -1,0 +1,95 @@
+"""A frame, and what gives frames."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from mmpnet.contract.arrays import UInt8Array
+
+Kind = Literal["picture", "video", "camera"]
+State: TypeAlias = Literal["connecting", "live", "stale", "reconnecting", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame (H, W, 3) BGR uint8, where it comes from and when it was grabbed."""
+
+    pixels_bgr: UInt8Array
+    source: str
+    kind: Kind
+    fps: float
+    """The rate that the source states, or one to assume; of use for saved videos only."""
+    captured_at: datetime
+    captured_s: float
+    """time.perf_counter() at the grab, for ages that no clock change can spoil."""
+    grab_ms: float = 0.0
+    """Reading and decoding; a camera's wait for its next frame is not in it."""
+    frozen: bool = False
+    """Whether a live source has been giving this very picture for too long."""
+    stream: int = 0
+    """Which source of the run it comes from."""
+
+    def age_ms(self) -> float:
+        """Milliseconds since the grab."""
+        return (time.perf_counter() - self.captured_s) * 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a live source: a new state, or a notice about what it delivers."""
+
+    source: str
+    kind: State | Literal["notice"]
+    at: datetime
+    reason: str = ""
+
+
+Tell: TypeAlias = Callable[[Event], None]
+
+
+class Source(Protocol):
+    """Frames in order; iterating raises SourceError when the source fails rather than ends."""
+
+    @property
+    def name(self) -> str:
+        """What people call it; never a password."""
+
+    @property
+    def live(self) -> bool:
+        """Whether frames come at their own pace."""
+
+    @property
+    def many_files(self) -> bool:
+        """Whether results belong to several files."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files the frames come from; none for a camera."""
+
+    def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
+        """The frames as they come, until `stop` is set; what happens on the way is told."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames for a reader that takes its time: every one of a file, the newest of a live source."""
+
+
+def stamped(
+    pixels_bgr: UInt8Array, *, source: str, kind: Kind, fps: float, started_s: float | None = None, frozen: bool = False
+) -> Frame:
+    """A frame that was grabbed at `started_s` on time.perf_counter(), or, without it, just now."""
+    now_s = time.perf_counter()
+    captured_s = now_s if started_s is None else started_s
+    return Frame(
+        pixels_bgr=pixels_bgr,
+        source=source,
+        kind=kind,
+        fps=fps,
+        captured_at=datetime.now(UTC),
+        captured_s=captured_s,
+        grab_ms=(now_s - captured_s) * 1e3,
+        frozen=frozen,
+    )

@@ -1,0 +1,43 @@
+"""The outputs that mmp-run is asked for, with a word to people where one is not all it seems."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmpnet.runtime.command import people
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.display import why_no_window
+from mmpnet.runtime.frames import Source
+from mmpnet.runtime.save import SaveSink
+from mmpnet.runtime.serve.monitor import ServedModel
+from mmpnet.runtime.serve.sink import ServeSink
+from mmpnet.runtime.session import Provider
+from mmpnet.runtime.sinks import Sink
+from mmpnet.runtime.window import WindowSink
+
+
+def saving(out: Path, sources: Sequence[Source]) -> SaveSink:
+    """Annotated pictures and videos of these sources."""
+    if out.suffix.lower() in (".mp4", ".mov") and any(source.live for source in sources):
+        people().print(f"{out}: cannot be read if this program is killed before its end; .mkv can")
+    many_files = len(sources) > 1 or any(source.many_files for source in sources)
+    return SaveSink(out, many_files=many_files, sources=[path for source in sources for path in source.paths])
+
+
+def windows() -> list[Sink]:
+    """A window per source, where there is a display."""
+    reason = why_no_window()
+    if reason is None:
+        return [WindowSink()]
+    people().print(f"no window: {reason}")
+    return []
+
+
+def serving(address: str, token: str | None, detector: Detector, asked: Provider, stale_after_s: float) -> list[Sink]:
+    """A web page at HOST:PORT, which is listened on at once.
+
+    Raises: OutputError where that cannot be or must not be, MissingExtraError without the [serve] extra.
+    """
+    model = ServedModel(detector.path.stem, detector.class_names, asked, detector.provider)
+    sink = ServeSink(address, model, token=token, stale_after_s=stale_after_s)
+    people().print(f"serving {sink.url}")
+    return [sink]

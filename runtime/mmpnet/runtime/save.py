@@ -1,0 +1,160 @@
+"""Annotated pictures and videos, and crops, as files."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import OutputError
+from mmpnet.runtime.frames import Frame
+from mmpnet.runtime.pictures import PICTURE_SUFFIXES, write_picture
+from mmpnet.runtime.sinks import Result, Sink
+from mmpnet.runtime.video import VIDEO_CODECS, VideoFile
+
+LONGEST_REPEAT_S = 1.0
+"""A gap in a live source is filled with its last frame for so long, so that a video runs at the speed of life."""
+
+
+class SaveSink(Sink):
+    """Annotated pictures and videos: one file for a single source; a folder for many, with files named after them.
+
+    A video of a live source repeats frames where fewer came than its rate. Where frames change their size, a further
+    file begins.
+    """
+
+    wants_picture = True
+
+    def __init__(self, out: Path, *, many_files: bool, sources: Sequence[Path] = ()) -> None:
+        self._out = out
+        self._many_files = many_files
+        self._sources = frozenset(source.resolve() for source in sources)
+        self._recordings: dict[int, _Recording] = {}
+        self._taken: set[Path] = set()
+        self.written: list[Path] = []
+
+    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+        assert annotated_bgr is not None
+        frame = result.frame
+        if frame.kind == "picture":
+            path = self._path(frame, known=PICTURE_SUFFIXES, default=".jpg")
+            write_picture(path, annotated_bgr)
+            self.written.append(path)
+            return True
+        recording = self._recordings.get(frame.stream)
+        if recording is not None and not recording.goes_on_with(frame, annotated_bgr):
+            self._finish(frame.stream)
+            recording = None
+        if recording is None:
+            default = ".mkv" if frame.kind == "camera" else ".mp4"
+            path = self._path(frame, known=frozenset(VIDEO_CODECS), default=default)
+            video = VideoFile(path, fps=frame.fps, frame_hw=_hw(annotated_bgr))
+            recording = self._recordings[frame.stream] = _Recording(video, frame)
+        recording.append(frame, annotated_bgr)
+        return True
+
+    def close(self) -> None:
+        failed: OutputError | None = None
+        for stream in list(self._recordings):
+            try:
+                self._finish(stream)
+            except OutputError as error:  # the other videos are finished all the same
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _finish(self, stream: int) -> None:
+        video = self._recordings.pop(stream).video
+        video.close()
+        self.written.append(video.path)
+
+    def _path(self, frame: Frame, *, known: frozenset[str], default: str) -> Path:
+        if self._many_files and self._out.suffix.lower() in PICTURE_SUFFIXES | frozenset(VIDEO_CODECS):
+            raise OutputError(f"--save {self._out}: several files need a folder, this is the name of one file")
+        if not self._many_files and self._out.suffix.lower() not in known:
+            expected = " ".join(sorted(known))
+            raise OutputError(f"--save {self._out}: {frame.source} is a {frame.kind}; expected one of {expected}")
+        folder = self._out if self._many_files else self._out.parent
+        _make_folder(folder, option=f"--save {self._out}")
+        stem, suffix = (named_after(frame), default) if self._many_files else (self._out.stem, self._out.suffix)
+        if self._many_files and Path(frame.source).suffix.lower() in known and frame.kind != "camera":
+            suffix = Path(frame.source).suffix
+        path, number = folder / f"{stem}{suffix}", 1
+        while path in self._taken:  # files of one name from several folders, and frames of another size
+            number += 1
+            path = folder / f"{stem}-{number}{suffix}"
+        self._taken.add(path)
+        if path.resolve() in self._sources:
+            raise OutputError(f"--save {path}: is itself a source; choose another name or folder")
+        return path
+
+
+class CropSink(Sink):
+    """Every object found, cut out of its frame: FOLDER/SOURCE-FRAME-NUMBER-CLASS.jpg, best first."""
+
+    def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
+        self._folder = folder
+        self._class_names = class_names
+        self.count = 0
+
+    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+        del annotated_bgr
+        frame, found = result.frame, result.detections
+        height, width = frame.pixels_bgr.shape[:2]
+        for row, xyxy in enumerate(found.xyxy):
+            x1, y1 = np.floor(xyxy[:2]).astype(int).clip(0)
+            x2, y2 = np.minimum(np.ceil(xyxy[2:]).astype(int), (width, height))
+            if x2 <= x1 or y2 <= y1:
+                continue
+            if not self.count:
+                _make_folder(self._folder, option=f"--save-crops {self._folder}")
+            name = self._class_names[int(found.class_id[row])]
+            path = self._folder / f"{named_after(frame)}-{result.index:06d}-{row}-{name}.jpg"
+            write_picture(path, frame.pixels_bgr[y1:y2, x1:x2])
+            self.count += 1
+        return True
+
+
+class _Recording:
+    """One video that is being written, and where it stands in time."""
+
+    def __init__(self, video: VideoFile, first: Frame) -> None:
+        self.video = video
+        self._source = first.source
+        self._began_s = first.captured_s
+        self._count = 0
+
+    def goes_on_with(self, frame: Frame, annotated_bgr: UInt8Array) -> bool:
+        return frame.source == self._source and self.video.frame_hw == _hw(annotated_bgr)
+
+    def append(self, frame: Frame, annotated_bgr: UInt8Array) -> None:
+        """Every frame once, and a live one as often as its time on the video's clock wants."""
+        repeats = 1
+        if frame.kind == "camera":
+            due = round((frame.captured_s - self._began_s) * frame.fps) + 1
+            longest = max(int(LONGEST_REPEAT_S * frame.fps), 1)
+            if due - self._count > longest:
+                self._began_s += (due - self._count - longest) / frame.fps
+            repeats = min(max(due - self._count, 1), longest)
+        for _ in range(repeats):
+            self.video.write(annotated_bgr)
+        self._count += repeats
+
+
+def named_after(frame: Frame) -> str:
+    """A file's stem for what comes from this frame's source."""
+    if frame.kind == "camera":
+        return re.sub(r"[^\w.-]+", "-", frame.source).strip("-.") or "camera"
+    return Path(frame.source).stem
+
+
+def _make_folder(folder: Path, *, option: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{option}: {folder} is not a folder ({error.strerror})") from error
+
+
+def _hw(frame_bgr: UInt8Array) -> tuple[int, int]:
+    return frame_bgr.shape[0], frame_bgr.shape[1]

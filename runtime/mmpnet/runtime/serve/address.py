@@ -1,0 +1,70 @@
+"""Where a server listens: HOST:PORT as people write it, and the socket, taken before any work starts."""
+
+import errno
+import ipaddress
+import socket
+from dataclasses import dataclass
+
+from mmpnet.contract.errors import OutputError
+
+SEND_BUFFER_BYTES = 256 * 1024
+"""What the kernel holds for a client: a slow one lags by so many bytes of pictures, not by megabytes."""
+_ADVICE = {
+    errno.EADDRINUSE: "another program listens there; choose another port, or 0 for a free one",
+    errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 is for itself alone, 0.0.0.0 for its networks",
+    errno.EACCES: "not allowed; choose a port from 1024 on",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host, by name or number and without brackets, and a port; port 0 stands for any that is free."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/"
+
+
+def parse_address(text: str) -> Address:
+    """`127.0.0.1:8080`, `[::1]:8080` or `localhost:0` -> where to listen.
+
+    Raises: OutputError for anything else.
+    """
+    host, _, port = text.strip().rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    if not host or (":" in host) != bracketed or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
+        raise OutputError(f"--serve {text}: expected HOST:PORT, such as 127.0.0.1:8080, with a port up to 65535")
+    return Address(host, int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nothing but this very machine can be meant; a name that is looked up could mean any."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(address: Address) -> socket.socket:
+    """A listening socket.
+
+    Raises: OutputError if the port is taken or the address is not this machine's.
+    """
+    # `localhost` without a look-up, which could lead elsewhere.
+    host = "127.0.0.1" if address.host.lower() == "localhost" else address.host
+    try:
+        family = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0][0]
+        both = host == "::" and socket.has_dualstack_ipv6()
+        listening = socket.create_server((host, address.port), family=family, dualstack_ipv6=both)
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, error.strerror or "cannot listen there")
+        raise OutputError(f"--serve {address.host}:{address.port}: {advice}") from error
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    return listening

@@ -1,0 +1,219 @@
+
+"use strict";
+
+const POLL_MS = 1000;
+const LOST_MS = 3000; // without an answer for so long, nothing on the page is the present
+const LEAST_BETWEEN_PICTURES_MS = 70; // a page is for people: the device's cores are for detecting
+const RETRY_MS = 3000;
+
+const token = new URLSearchParams(location.search).get("token");
+const cards = [];
+let status = null;
+let answeredAt = performance.now();
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+function ask(path, parameters = {}) {
+  const query = new URLSearchParams(token === null ? parameters : { ...parameters, token });
+  return fetch(`${path}?${query}`, { signal: AbortSignal.timeout(LOST_MS + POLL_MS), cache: "no-store" });
+}
+
+async function visible() {
+  while (document.hidden) await new Promise((seen) => document.addEventListener("visibilitychange", seen, { once: true }));
+}
+
+async function pollStatus() {
+  for (;;) {
+    await visible();
+    try {
+      const answer = await ask("status");
+      if (!answer.ok) throw new Error(answer.statusText);
+      status = await answer.json();
+      answeredAt = performance.now();
+      // Another run may be at this address now, with other sources.
+      while (cards.length > status.sources.length) cards.pop().remove();
+      while (cards.length < status.sources.length) cards.push(new Card(cards.length));
+      cards.forEach((card, index) => card.update(status.sources[index]));
+    } catch (error) {
+      console.debug(error);
+    }
+    render();
+    await pause(POLL_MS);
+  }
+}
+
+class Card {
+  constructor(index) {
+    this.index = index;
+    this.section = document.getElementById("source").content.firstElementChild.cloneNode(true);
+    this.canvas = this.find("canvas");
+    this.shown = null; // the picture's number, and when its frame was captured on performance.now()
+    this.removed = false;
+    document.getElementById("sources").append(this.section);
+    this.watch();
+  }
+
+  find(selector) {
+    return this.section.querySelector(selector);
+  }
+
+  remove() {
+    this.removed = true;
+    this.section.remove();
+  }
+
+  // One picture at a time, the newest: nothing piles up on the way here that would then be shown late.
+  async watch() {
+    while (!this.removed) {
+      await visible();
+      const began = performance.now();
+      const seen = this.shown === null ? {} : { seen: this.shown.number };
+      try {
+        const answer = await ask("snapshot.jpg", { source: this.index, ...seen });
+        if (!answer.ok) throw new Error(answer.statusText);
+        const age = Number(answer.headers.get("X-Frame-Age-Ms"));
+        const arrived = performance.now();
+        this.draw(await createImageBitmap(await answer.blob()));
+        this.shown = { number: answer.headers.get("X-Picture-Number"), captured: arrived - age };
+      } catch (error) {
+        if (this.source !== undefined && !this.source.up) await pause(RETRY_MS);
+        else await pause(POLL_MS / 2);
+      }
+      await pause(Math.max(LEAST_BETWEEN_PICTURES_MS - (performance.now() - began), 0));
+    }
+  }
+
+  draw(bitmap) {
+    if (this.canvas.width !== bitmap.width) this.canvas.width = bitmap.width;
+    if (this.canvas.height !== bitmap.height) this.canvas.height = bitmap.height;
+    this.canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    bitmap.close();
+  }
+
+  update(source) {
+    this.source = source;
+    this.find("h2").textContent = source.name;
+    this.canvas.setAttribute("aria-label", `Live picture of ${source.name}`);
+    this.find(".people").textContent = source.people;
+    this.find(".fps").textContent = source.process_fps.toFixed(1);
+    this.find(".infer").textContent = duration(source.infer_ms.at(-1));
+    this.find(".frames").textContent =
+      `${source.captured} frames, ${source.processed} processed, ${source.dropped} dropped, ${source.late} of them late` +
+      (source.notice ? `; ${source.notice}` : "");
+    this.countRows(Object.entries(source.counts));
+    plot(this.section, source);
+  }
+
+  countRows(counts) {
+    const rows = counts.map(([name, tally]) => {
+      const row = document.createElement("tr");
+      for (const value of [name, tally.in_count, tally.out_count, tally.count ?? "–"]) {
+        row.append(Object.assign(document.createElement("td"), { textContent: value }));
+      }
+      return row;
+    });
+    this.find("tbody").replaceChildren(...rows);
+    this.find(".counts").hidden = rows.length === 0;
+  }
+
+  // What is wrong with the picture that is seen now: [in one word, in a sentence]; null where it is the present.
+  wrong(now) {
+    const { source, shown } = this;
+    const age = shown === null ? "there is no picture yet" : `this picture is ${duration(now - shown.captured)} old`;
+    if (now - answeredAt > LOST_MS) return ["no connection", age];
+    if (!source.up) return [source.state, source.reason ? `${age}; ${source.reason}` : age];
+    if (source.problem) return ["stopped", `${age}; ${source.problem}`];
+    if (shown === null) return ["waiting", age];
+    if (now - shown.captured > status.stale_after_s * 1000) return ["picture stopped", age];
+    return null;
+  }
+
+  // Of the newest frame that this page has heard of, by a picture or by numbers.
+  age(now) {
+    const { source, shown } = this;
+    const ages = [];
+    if (shown !== null) ages.push(now - shown.captured);
+    if (source.frame_age_ms !== null) ages.push(source.frame_age_ms + now - answeredAt);
+    return ages.length ? Math.min(...ages) : null;
+  }
+
+  render(now) {
+    const wrong = this.wrong(now);
+    this.section.classList.toggle("bad", wrong !== null);
+    this.find(".state").textContent = wrong === null ? this.source.state : wrong[0];
+    this.find(".veil").hidden = wrong === null;
+    this.find(".veil strong").textContent = wrong === null ? "" : wrong[0];
+    this.find(".veil span").textContent = wrong === null ? "" : wrong[1];
+    this.find(".age").textContent = duration(this.age(now));
+  }
+}
+
+function render() {
+  const now = performance.now();
+  const lost = now - answeredAt > LOST_MS;
+  const problems = lost ? ["No connection to the server: what you see is not the present."] : (status?.problems ?? []);
+  const alarm = document.getElementById("alarm");
+  alarm.hidden = problems.length === 0;
+  if (alarm.textContent !== problems.join("\n")) alarm.textContent = problems.join("\n");
+  document.title = problems.length ? "\u26a0 mmpnet" : "mmpnet";
+  if (status !== null) {
+    document.getElementById("facts").textContent =
+      `${status.model} on ${status.provider} \u00b7 running for ${duration(status.running_s * 1000)} \u00b7 ` +
+      `CPU ${status.cpu_percent.toFixed(0)} %` + (status.memory_mb === null ? "" : ` \u00b7 ${status.memory_mb.toFixed(0)} MB`);
+  }
+  for (const card of cards) card.render(now);
+}
+
+function duration(ms) {
+  if (ms === null || ms === undefined) return "\u2013";
+  if (ms < 1000) return `${ms.toFixed(ms > 0 && ms < 10 ? 1 : 0)} ms`;
+  const seconds = ms / 1000;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${seconds.toFixed(0)} s`;
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+// Both latencies over the last three minutes, the newest second at the right.
+const PLOT = { left: 56, top: 8, bottom: 104, height: 124, seconds: 180 };
+
+function plot(section, { age_ms, infer_ms }) {
+  const drawing = section.querySelector("svg");
+  const right = Math.max(drawing.clientWidth, 200) - 4;
+  drawing.setAttribute("viewBox", `0 0 ${right + 4} ${PLOT.height}`);
+  const highest = Math.max(1, ...age_ms, ...infer_ms); // null counts as 0
+  const step = 10 ** Math.floor(Math.log10(highest));
+  const top = step * [1, 2, 5, 10].find((factor) => factor * step >= highest);
+  const x = (secondsAgo) => right - (secondsAgo / PLOT.seconds) * (right - PLOT.left);
+  const y = (ms) => PLOT.bottom - (ms / top) * (PLOT.bottom - PLOT.top);
+  const line = (values) => {
+    let path = "";
+    let pen = "M";
+    values.forEach((value, index) => {
+      if (value !== null) path += `${pen}${x(values.length - 1 - index).toFixed(1)} ${y(value).toFixed(1)}h0`;
+      pen = value === null ? "M" : "L";
+    });
+    return path;
+  };
+  section.querySelector(".age-line").setAttribute("d", line(age_ms));
+  section.querySelector(".infer-line").setAttribute("d", line(infer_ms));
+  const labels = [0, top / 2, top].map((ms) => text(PLOT.left - 8, y(ms) + 4, "end", duration(ms)));
+  const times = [[180, "start", "3 min ago"], [0, "end", "now"]].map(([ago, anchor, said]) => text(x(ago), PLOT.height - 4, anchor, said));
+  const rules = svg("path", { d: [0, top / 2, top].map((ms) => `M${PLOT.left} ${y(ms)}H${right}`).join("") });
+  section.querySelector(".grid").replaceChildren(rules, ...labels, ...times);
+}
+
+function svg(name, attributes) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
+
+function text(x, y, anchor, said) {
+  const element = svg("text", { x, y, "text-anchor": anchor });
+  element.textContent = said;
+  return element;
+}
+
+pollStatus();
+setInterval(render, 250);

@@ -1,0 +1,64 @@
+"""An HTTP server in a thread of its own, which ends when the run does."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from mmpnet.contract.errors import OutputError
+
+MOST_CLIENTS = 64
+GRACE_S = 0.3
+"""How long a stream that is told to end may take until its connection is cut."""
+START_S, STOP_S = 10.0, 2.0
+
+
+class ServerThread:
+    """Serves the app on a listening socket until `close`. Raises: OutputError if it cannot be started."""
+
+    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=MOST_CLIENTS,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        self._thread = threading.Thread(target=self._run, args=(listening,), name="serve", daemon=True)
+        self._thread.start()
+        until_s = time.perf_counter() + START_S
+        while not self._server.started:
+            if not self._thread.is_alive() or time.perf_counter() > until_s:
+                raise OutputError("--serve: the server did not start; see the lines above")
+            time.sleep(0.005)
+
+    def close(self) -> None:
+        """Stop listening, let the answers end, and cut those that do not."""
+        self._server.should_exit = True
+        self._thread.join(STOP_S)
+
+    def _run(self, listening: socket.socket) -> None:
+        with contextlib.suppress(SystemExit):  # uvicorn's way to say that it did not start
+            asyncio.run(self._server.serve([listening]))
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Cut the connections of clients that do not read: they would be waited for."""
+        until_s = time.perf_counter() + GRACE_S
+        while self.server_state.tasks and time.perf_counter() < until_s:
+            await asyncio.sleep(0.01)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await super().shutdown(sockets)

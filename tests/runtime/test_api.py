@@ -1,0 +1,110 @@
+"""The Python API: a detector that may be shared, batches that change nothing, sources by their names."""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mmpnet.runtime
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.errors import ContractError
+from mmpnet.export.describe import ExportOptions, InputKind
+from mmpnet.export.writer import export_file
+from mmpnet.runtime import Detector, open_source
+from mmpnet.runtime.pictures import write_picture
+
+MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
+
+
+def assert_same(found: Detections, expected: Detections, *, within: float = 0.0) -> None:
+    np.testing.assert_allclose(found.xyxy, expected.xyxy, rtol=0, atol=100 * within)
+    np.testing.assert_allclose(found.score, expected.score, rtol=0, atol=within)
+    np.testing.assert_array_equal(found.class_id, expected.class_id)
+
+
+@pytest.mark.parametrize("kind", ["uint8-bgr-nhwc", "float-nchw"])
+def test_threads_may_share_a_detector(
+    tmp_path: Path, tiny_checkpoint: Path, export_options: ExportOptions, make_noise: MakeNoise, kind: InputKind
+) -> None:
+    """Every thread letterboxes into pixels of its own: frames of many sizes at once, each as if it were alone."""
+    export_file(tiny_checkpoint, tmp_path / "m.onnx", dataclasses.replace(export_options, input_kind=kind))
+    detector = Detector(tmp_path / "m.onnx", provider="cpu", threads=1)
+    frames = [make_noise(seed, (40 + 7 * seed, 90 - 5 * seed)) for seed in range(8)]
+    expected = [detector(frame) for frame in frames]
+    assert len({len(found) for found in expected} | {float(found.score[0]) for found in expected}) > 8
+    with ThreadPoolExecutor(4) as pool:
+        for round_ in range(6):
+            for found, alone in zip(pool.map(detector, frames), expected, strict=True):
+                assert_same(found, alone), round_
+
+
+def test_thresholds_may_change_while_others_detect(tiny_onnx: Path, make_noise: MakeNoise) -> None:
+    detector = Detector(tiny_onnx, provider="cpu", threads=1)
+    frame = make_noise(0, (64, 64))
+    wide, narrow = detector.thresholds, Thresholds(conf=0.6, iou=0.5, max_det=3)
+    counts = {len(detector(frame))}
+    detector.thresholds = narrow
+    counts.add(len(detector(frame)))
+    assert len(counts) == 2
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(detector, frame) for _ in range(60)]
+        for turn in range(60):
+            detector.thresholds = wide if turn % 2 else narrow
+        assert {len(future.result()) for future in futures} <= counts
+
+
+@pytest.mark.parametrize("batch", [1, "dynamic"])
+@pytest.mark.parametrize("head", ["grid", "boxes", "nms"])
+@pytest.mark.parametrize("kind", ["uint8-bgr-nhwc", "float-nchw"])
+def test_a_batch_gives_what_each_of_its_frames_gives(
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    export_options: ExportOptions,
+    make_noise: MakeNoise,
+    batch: int | str,
+    head: str,
+    kind: InputKind,
+) -> None:
+    options = dataclasses.replace(export_options, batch=batch, head=head, input_kind=kind)  # type: ignore[arg-type]
+    export_file(tiny_checkpoint, tmp_path / "m.onnx", options)
+    detector = Detector(tmp_path / "m.onnx", provider="cpu", threads=1)
+    frames = [make_noise(seed, (64 + 9 * seed, 64 - 9 * seed)) for seed in range(3)]
+    together = detector.batch(frames)
+    assert [len(found) for found in together] == [len(detector(frame)) for frame in frames]
+    assert sum(len(found) for found in together) > 3
+    for found, frame in zip(together, frames, strict=True):
+        assert_same(found, detector(frame), within=1e-5)
+    assert detector.batch([]) == []
+
+
+def test_a_closed_detector_says_so(tiny_onnx: Path, make_noise: MakeNoise) -> None:
+    with Detector(tiny_onnx, provider="cpu", threads=1) as detector:
+        assert len(detector(make_noise(0, (64, 64)))) > 0
+    with pytest.raises(ContractError, match="this detector has been closed"):
+        detector(make_noise(0, (64, 64)))
+
+
+def test_the_ten_lines_of_the_readme_run(tmp_path: Path, make_noise: MakeNoise) -> None:
+    write_picture(tmp_path / "a.png", make_noise(0, (64, 64)))
+    with Detector() as detector:
+        for frame in open_source(str(tmp_path)):
+            found = detector(frame.pixels_bgr)
+            assert found.xyxy.shape == (len(found), 4)
+
+
+def test_everything_named_is_there_and_nothing_else() -> None:
+    for name in mmpnet.runtime.__all__:
+        assert getattr(mmpnet.runtime, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Detecter'"):
+        _ = mmpnet.runtime.Detecter  # type: ignore[attr-defined]
+
+
+def test_naming_the_package_loads_nothing() -> None:
+    code = "import sys, mmpnet.runtime; sys.exit(bool({'onnxruntime', 'cv2', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

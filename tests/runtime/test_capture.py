@@ -1,0 +1,226 @@
+"""A live source says what it gives, hides no failure, and comes back."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import SourceError
+from mmpnet.runtime.capture import (
+    LONGEST_WAIT_S,
+    CameraMode,
+    FreezeWatch,
+    LiveOptions,
+    LiveSource,
+    as_bgr,
+    without_password,
+)
+from mmpnet.runtime.frames import Event
+from mmpnet.runtime.sources import open_source
+
+MakeCapture = Callable[..., Any]
+
+
+def frame(value: int, size_hw: tuple[int, int] = (12, 16)) -> UInt8Array:
+    return np.full((*size_hw, 3), value, np.uint8)
+
+
+class Waits(threading.Event):
+    """A stop that never comes, and a record of how long it was waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waited.append(timeout or 0.0)
+        return False
+
+
+class Plug:
+    """Connects to one capture after another; the last for ever."""
+
+    def __init__(self, *captures: Any) -> None:
+        self.captures = list(captures)
+        self.used: list[Any] = []
+
+    def __call__(self) -> Any:
+        self.used.append(self.captures[min(len(self.used), len(self.captures) - 1)])
+        return self.used[-1]
+
+
+def collect(source: LiveSource, count: int, stop: threading.Event | None = None) -> tuple[list[int], list[Event]]:
+    """The first `count` frames' values, and what was told meanwhile."""
+    events: list[Event] = []
+    seen: list[int] = []
+    frames = source.frames(stop or threading.Event(), events.append)
+    for taken in frames:
+        seen.append(int(taken.pixels_bgr[0, 0, 0]))
+        if len(seen) == count:
+            break
+    frames.close()  # type: ignore[attr-defined]
+    return seen, events
+
+
+def test_a_lost_source_is_opened_again_and_its_frames_go_on(fake_capture: MakeCapture) -> None:
+    plug = Plug(fake_capture([frame(1), frame(2)]), fake_capture([], opened=False), fake_capture([frame(3)] * 9))
+    stop = Waits()
+    seen, events = collect(LiveSource("camera 0", plug), 4, stop)
+    assert seen == [1, 2, 3, 3]
+    assert [event.kind for event in events] == ["connecting", "reconnecting", "reconnecting"]
+    assert events[1].reason.startswith("camera 0: no frame after 2; check its cable")
+    assert events[1].reason.endswith("trying again in 0.5 s")
+    assert events[2].reason.startswith("camera 0: cannot be opened")
+    assert stop.waited == [0.5, 1.0]
+    assert all(capture.released for capture in plug.used)
+
+
+def test_waiting_doubles_up_to_its_cap_and_begins_anew_after_a_frame(fake_capture: MakeCapture) -> None:
+    dead = [fake_capture([], opened=False) for _ in range(9)]
+    plug = Plug(*dead, fake_capture([frame(1)]), fake_capture([frame(2)]))
+    stop = Waits()
+    seen, _ = collect(LiveSource("rtsp://x", plug, options=LiveOptions(reconnect=True)), 2, stop)
+    assert seen == [1, 2]
+    assert stop.waited == [0.5, 1, 2, 4, 8, 16, LONGEST_WAIT_S, LONGEST_WAIT_S, LONGEST_WAIT_S, 0.5]
+
+
+@pytest.mark.parametrize("reconnect", [None, False])
+def test_a_source_that_never_worked_is_an_error(fake_capture: MakeCapture, reconnect: bool | None) -> None:
+    source = LiveSource("camera 7", Plug(fake_capture([], opened=False)), options=LiveOptions(reconnect=reconnect))
+    with pytest.raises(SourceError, match="camera 7: cannot be opened"):
+        collect(source, 1)
+    opens_only = LiveSource("camera 7", Plug(fake_capture([])), options=LiveOptions(reconnect=reconnect))
+    with pytest.raises(SourceError, match="camera 7: no frame after 0"):
+        collect(opens_only, 1)
+
+
+def test_without_reconnecting_a_lost_source_is_an_error(fake_capture: MakeCapture) -> None:
+    capture = fake_capture([frame(1)])
+    with pytest.raises(SourceError, match="camera 7: no frame after 1"):
+        collect(LiveSource("camera 7", Plug(capture), options=LiveOptions(reconnect=False)), 2)
+    assert capture.released
+
+
+def test_a_stop_ends_the_waiting(fake_capture: MakeCapture) -> None:
+    class StopsAtOnce(Waits):
+        def wait(self, timeout: float | None = None) -> bool:
+            self.set()
+            return super().wait(timeout)
+
+    stop = StopsAtOnce()
+    seen, _ = collect(
+        LiveSource("x", Plug(fake_capture([], opened=False)), options=LiveOptions(reconnect=True)), 1, stop
+    )
+    assert seen == []
+    assert stop.waited == [0.5]
+
+
+def test_a_mode_is_asked_for_format_first_and_what_is_not_given_is_said(fake_capture: MakeCapture) -> None:
+    yuyv = float(cv2.VideoWriter.fourcc(*"YUYV"))
+    capture = fake_capture([frame(0)], modes={cv2.CAP_PROP_FRAME_WIDTH: 640.0, cv2.CAP_PROP_FOURCC: yuyv})
+    mode = CameraMode(width=1280, height=720, fps=30, fourcc="MJPG")
+    _, events = collect(LiveSource("camera 0", Plug(capture), options=LiveOptions(mode)), 1)
+    assert [prop for prop, _ in capture.asked] == [
+        cv2.CAP_PROP_FOURCC,
+        cv2.CAP_PROP_FRAME_WIDTH,
+        cv2.CAP_PROP_FRAME_HEIGHT,
+        cv2.CAP_PROP_FPS,
+    ]
+    notices = [event.reason for event in events if event.kind == "notice"]
+    assert notices == ["camera 0: asked for width 1280, is 640; fourcc MJPG, is YUYV"]
+
+
+def test_a_mode_that_is_given_is_not_spoken_of(fake_capture: MakeCapture) -> None:
+    mode = CameraMode(width=1280, height=720, fps=30, fourcc="MJPG")
+    _, events = collect(LiveSource("camera 0", Plug(fake_capture([frame(0)])), options=LiveOptions(mode)), 1)
+    assert [event.kind for event in events] == ["connecting"]
+    untouched = fake_capture([frame(0)])
+    collect(LiveSource("camera 0", Plug(untouched)), 1)
+    assert untouched.asked == []
+
+
+@pytest.mark.parametrize(("asked_fps", "told"), [(1000.0, True), (20.0, False)])
+def test_a_rate_that_is_promised_and_not_delivered_is_said(
+    fake_capture: MakeCapture, asked_fps: float, told: bool
+) -> None:
+    capture = fake_capture([frame(value) for value in range(40)], period_s=0.004)
+    _, events = collect(LiveSource("camera 0", Plug(capture), options=LiveOptions(CameraMode(fps=asked_fps))), 40)
+    notices = [event.reason for event in events if event.kind == "notice"]
+    assert len(notices) == told
+    assert all("asked for 1000 fps, delivers" in notice for notice in notices)
+
+
+@pytest.mark.parametrize("fourcc", ["MJPEG", "", "MJ", "MJP\n"])
+def test_a_format_that_is_none_is_refused(fourcc: str) -> None:
+    with pytest.raises(ValueError, match="expected four characters"):
+        CameraMode(fourcc=fourcc)
+
+
+def test_a_damaged_frame_is_passed_over(fake_capture: MakeCapture) -> None:
+    empty = np.zeros((0, 0, 3), np.uint8)
+    plug = Plug(fake_capture([frame(1), None, empty, frame(2)]))
+    assert collect(LiveSource("x", plug), 2)[0] == [1, 2]
+
+
+def test_frames_that_are_left_out_are_not_decoded(fake_capture: MakeCapture) -> None:
+    capture = fake_capture([frame(value) for value in range(10)])
+    seen, _ = collect(LiveSource("x", Plug(capture), stride=3), 4)
+    assert seen == [0, 3, 6, 9]
+    assert (capture.grabs, capture.retrieved) == (10, 4)
+
+
+def test_frames_may_change_their_size_and_their_channels(fake_capture: MakeCapture) -> None:
+    grey, deep = np.full((5, 7), 9, np.uint8), np.full((5, 7), 9 << 8, np.uint16)
+    alpha = np.full((5, 7, 4), 9, np.uint8)
+    plug = Plug(fake_capture([frame(9), frame(9, (3, 5)), grey, grey[..., None], deep, alpha]))
+    source = LiveSource("x", plug).frames(threading.Event(), lambda _: None)
+    shapes = [next(source).pixels_bgr for _ in range(6)]
+    assert [image.shape for image in shapes] == [(12, 16, 3), (3, 5, 3), *[(5, 7, 3)] * 4]
+    assert all(image.dtype == np.uint8 and (image == 9).all() for image in shapes)
+    np.testing.assert_array_equal(as_bgr(frame(3)), frame(3))
+
+
+def test_a_picture_that_stays_for_too_long_is_frozen() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    watch = FreezeWatch(after_s=5.0)
+    assert [watch.is_frozen(first.copy(), now) for now in (100.0, 104.9, 105.0, 106.0)] == [False, False, True, True]
+    nearly = first.copy()
+    nearly[33, 41, 1] ^= 1  # a single bit of noise, where a coarse look misses it
+    assert [watch.is_frozen(nearly, now) for now in (106.5, 111.4)] == [False, False]
+    assert watch.is_frozen(nearly, 111.5)
+    assert not watch.is_frozen(nearly[:40], 112.0)
+
+
+def test_a_frozen_stream_marks_its_frames(fake_capture: MakeCapture) -> None:
+    plug = Plug(fake_capture([frame(1)] * 8 + [frame(2)], period_s=0.02))
+    source = LiveSource("x", plug, LiveOptions(stale_after_s=0.07)).frames(threading.Event(), lambda _: None)
+    marks = [next(source).frozen for _ in range(9)]
+    assert marks[:3] == [False] * 3
+    assert marks[7:] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://user:secret@10.0.0.3:554/live?a=b", "rtsp://user:***@10.0.0.3:554/live?a=b"),
+        ("RTSP://u:p@ss@host/x", "RTSP://u:***@host/x"),
+        ("http://10.0.0.3:8080/video", "http://10.0.0.3:8080/video"),
+        ("rtsp://user@host/x", "rtsp://user@host/x"),
+    ],
+)
+def test_no_password_is_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+    assert open_source(url).name == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("0", "camera 0"), (0, "camera 0"), ("12", "camera 12"), ("/dev/video9", "/dev/video9")]
+)
+def test_a_number_or_a_device_is_a_camera(text: str | int, name: str) -> None:
+    source = open_source(text)
+    assert (source.name, source.live, source.many_files, source.paths) == (name, True, False, ())
