@@ -115,3 +115,15 @@ def test_blurred_runs_hand_on_no_raw_pixel(tmp_path: Path) -> None:
     assert (quiet.results[0].frame.pixels_bgr[30:, 40:] == noise[30:, 40:]).all()
     run(open_source(str(tmp_path / "a.png")), Walkers(frame=3), [pictures], RunOptions(blur=True))  # type: ignore[arg-type]
     assert (pictures.painted[0][9:15, 12:18] == noise[9:15, 12:18]).all(axis=2).mean() < 0.1
+
+
+def test_what_is_too_unlikely_to_be_shown_is_hidden_all_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    write_picture(tmp_path / "a.png", noise)
+    pictures = Pictures()
+    options = RunOptions(blur=True, shown_conf=0.4)
+    run(open_source(str(tmp_path / "a.png")), Walkers(frame=5), [pictures], options)  # type: ignore[arg-type]
+    assert pictures.results[0].detections.score.tolist() == [pytest.approx(0.8)]
+    ghost = pictures.painted[0][8:18, 42:48] == noise[8:18, 42:48]
+    assert ghost.all(axis=2).mean() < 0.1

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.boxes import decode_offsets, nms
@@ -51,6 +52,10 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.score)
+
+    def kept(self, rows: NDArray[np.bool_]) -> "Detections":
+        """Those of the rows (N,) that are True."""
+        return Detections(self.xyxy[rows], self.score[rows], self.class_id[rows])
 
 
 def candidates_from_grid(

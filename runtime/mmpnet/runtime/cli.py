@@ -1,7 +1,8 @@
 """mmp-run: find people in cameras', streams' or files' frames."""
 
+import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
@@ -12,11 +13,10 @@ import typer
 from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.capture import STALE_AFTER_S, CameraMode, LiveOptions
 from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, people, show_version
-from mmpnet.runtime.counting_shapes import Line, Zone, parse_line, parse_zone
+from mmpnet.runtime.counting_shapes import parse_line, parse_zone
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.following import follow_with
-from mmpnet.runtime.frames import Frame
-from mmpnet.runtime.options import Follower, RunOptions
+from mmpnet.runtime.options import RunOptions
 from mmpnet.runtime.outputs import saving, serving, windows
 from mmpnet.runtime.pipeline import run
 from mmpnet.runtime.run_report import ConsoleSink
@@ -145,7 +145,14 @@ def detect(
         detector = Detector(model, provider=provider, threads=threads, spin=not live)
         detector.thresholds = _overridden(detector.thresholds, conf, iou, max_det)
         served = serving(serve, token, detector, provider, stale_after) if serve is not None else []
-        follower = _follower(detector, lines, zones) if track or lines or zones else None
+        chosen_conf = detector.thresholds.conf
+        follower = None
+        if track or lines or zones:
+            Tracker(frame_rate=1.0)  # imports its packages now, which takes a second, or says that they are missing
+            follower = follow_with(conf=chosen_conf, lines=lines, zones=zones)
+        if follower is not None or blur:
+            # ByteTrack goes on with a track on scores that would begin none, and hiding errs on the side of hiding.
+            detector.thresholds = dataclasses.replace(detector.thresholds, conf=min(LOW_CONF, chosen_conf))
         _check_and_warm_up(detector)
         sinks: list[Sink] = [ConsoleSink(people(), detector.class_names), *served]
         if ndjson is not None:
@@ -163,6 +170,7 @@ def detect(
             max_age_ms=max_age_ms,
             stale_after_s=stale_after,
             blur=blur,
+            shown_conf=chosen_conf if blur else None,
             follower=follower,
         )
         run(sources, detector, sinks, options, stop=stack.enter_context(stop_wanted()))
@@ -192,14 +200,6 @@ def _checked(make: Callable[P, Value], *args: P.args, **kwargs: P.kwargs) -> Val
         return make(*args, **kwargs)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-
-
-def _follower(detector: Detector, lines: Sequence[Line], zones: Sequence[Zone]) -> Callable[[Frame], Follower]:
-    """Makes followers. ByteTrack goes on with a track on scores that would begin none, so the detector gives more."""
-    chosen = detector.thresholds
-    Tracker(frame_rate=1.0)  # imports its packages now, which takes a second, or says that they are missing
-    detector.thresholds = Thresholds(conf=min(LOW_CONF, chosen.conf), iou=chosen.iou, max_det=chosen.max_det)
-    return follow_with(conf=chosen.conf, lines=lines, zones=zones)
 
 
 def _overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:

@@ -21,6 +21,8 @@ class Found:
 
     frame: Frame
     detections: Detections
+    everything: Detections
+    """What the detector gave, where `detections` leaves out the unlikely."""
     times: StageTimes
     track_ids: IntArray | None = None
     counts: dict[str, Any] | None = None
@@ -83,8 +85,11 @@ class Detecting:
         detections, times = self._detector.timed(frame.pixels_bgr)
         if self._late(frame, counts):
             return None
+        everything, shown_conf = detections, self._options.shown_conf
         if self._options.follower is None:
-            return Found(frame, detections, times)
+            if shown_conf is not None:
+                detections = everything.kept(everything.score >= shown_conf)
+            return Found(frame, detections, everything, times)
         began_s = time.perf_counter()
         followed = frame.source, frame.pixels_bgr.shape
         before, follower = self._followers.get(frame.stream, (None, None))
@@ -93,7 +98,7 @@ class Detecting:
             self._followers[frame.stream] = followed, follower
         detections, ids, people = follower.follow(frame, detections)
         track_ms = (time.perf_counter() - began_s) * 1e3
-        return Found(frame, detections, times, ids, people, follower, track_ms)
+        return Found(frame, detections, everything, times, ids, people, follower, track_ms)
 
     def _late(self, frame: Frame, counts: SourceCounts) -> bool:
         limit = self._options.max_age_ms

@@ -1,4 +1,4 @@
-"""The commands mmp-run, mmp-info and mmp-doctor, as installed."""
+"""The commands mmp-run, mmp-info, mmp-doctor and mmp-bench, as installed."""
 
 from mmpnet.runtime.command import launch
 
@@ -16,3 +16,8 @@ def info() -> None:
 def doctor() -> None:
     """mmp-doctor."""
     launch("mmpnet.runtime.doctor_cli", extra="cpu")
+
+
+def bench() -> None:
+    """mmp-bench."""
+    launch("mmpnet.runtime.bench_cli", extra="cpu")

@@ -34,7 +34,7 @@ class Following:
         """What is to be shown of a frame's detections, their track ids (N,), and the counts so far."""
         ids = self._tracker.update(detections, captured_s=frame.captured_s if self._live else None)
         kept = (detections.score >= self._conf) | (ids != NO_TRACK)
-        shown, ids = Detections(detections.xyxy[kept], detections.score[kept], detections.class_id[kept]), ids[kept]
+        shown, ids = detections.kept(kept), ids[kept]
         if self._counter is None:
             return shown, ids, None
         self._counter.update(shown, ids)

@@ -31,7 +31,9 @@ class RunOptions:
     """Drop a live source's frame, or its result, that is older than this, and count it."""
     stale_after_s: float = 5.0
     blur: bool = False
-    """No sink sees a frame before its people are made unrecognisable."""
+    """No sink sees a frame before everything the detector gave is made unrecognisable."""
+    shown_conf: float | None = None
+    """Hand on detections from this score up only, where the detector gives more than that for `blur`'s sake."""
     follower: Callable[[Frame], Follower] | None = None
     """Makes a source's follower from its first frame; a file, or a size of frames, is a source of its own here."""
 

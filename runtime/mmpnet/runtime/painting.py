@@ -34,7 +34,7 @@ class Painter:
         if wanted or self._blur:
             canvas = self._canvas(frame)
             if self._blur:
-                blur_detections(canvas, found.detections)
+                blur_detections(canvas, found.everything)
                 # The raw pixels end here: whoever takes the result takes these.
                 frame = replace(frame, pixels_bgr=canvas)
         if canvas is not None and wanted:
