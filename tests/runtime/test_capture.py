@@ -207,15 +207,29 @@ def test_a_frozen_stream_marks_its_frames(fake_capture: MakeCapture) -> None:
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("rtsp://user:secret@10.0.0.3:554/live?a=b", "rtsp://user:***@10.0.0.3:554/live?a=b"),
-        ("RTSP://u:p@ss@host/x", "RTSP://u:***@host/x"),
+        ("rtsp://user:secret@10.0.0.3:554/live?a=b", "rtsp://***@10.0.0.3:554/live?a=b"),
+        ("RTSP://u:p@ss@host/x", "RTSP://***@host/x"),
+        ("http://me@home.org:secret@host/x", "http://***@host/x"),
+        ("rtsp://user:pa/sec?r@et@host:554/x", "rtsp://***@host:554/x"),
+        ("rtsp://token@host/x", "rtsp://***@host/x"),
         ("http://10.0.0.3:8080/video", "http://10.0.0.3:8080/video"),
-        ("rtsp://user@host/x", "rtsp://user@host/x"),
+        ("http://10.0.0.3:8080/a@b", "http://10.0.0.3:8080/a@b"),
+        ("http://host/a@b:c", "http://host/a@b:c"),
+        ("http://host/x?user=admin&pwd=secret&n=1", "http://host/x?user=admin&pwd=***&n=1"),
+        ("rtsp://h:554/user=admin&password=secret&channel=1", "rtsp://h:554/user=admin&password=***&channel=1"),
+        ("https://h/x?access_token=abc#part", "https://h/x?access_token=***#part"),
     ],
 )
 def test_no_password_is_shown(url: str, shown: str) -> None:
     assert without_password(url) == shown
-    assert open_source(url).name == shown
+    assert open_source(f" {url}").name == shown
+
+
+@pytest.mark.parametrize("url", ["rtps://user:secret@h/x", "rtsp:/user:secret@h/x", "mms://user:secret@h"])
+def test_an_address_of_an_unknown_kind_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(SourceError, match="an address of an unknown kind; expected rtsp://") as caught:
+        open_source(url)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ def test_a_silent_source_turns_stale_and_live_again() -> None:
     with FrameExchange([source], events.append, stale_after_s=0.15) as exchange:
         while not exchange.ended:
             exchange.take(0.02)
+            exchange.watch()
     assert [event.kind for event in events] == ["live", "stale", "live", "closed"]
     assert events[1].reason.startswith("no frame for 0.")
 

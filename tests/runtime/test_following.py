@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mmpnet.contract.errors import SourceError
 from mmpnet.runtime.counting_shapes import parse_line, parse_zone
 from mmpnet.runtime.detector import StageTimes
 from mmpnet.runtime.following import Following, follow_with
+from mmpnet.runtime.frames import Frame
 from mmpnet.runtime.options import RunOptions
 from mmpnet.runtime.pictures import write_picture
 from mmpnet.runtime.pipeline import run
@@ -127,3 +129,17 @@ def test_what_is_too_unlikely_to_be_shown_is_hidden_all_the_same(tmp_path: Path)
     assert pictures.results[0].detections.score.tolist() == [pytest.approx(0.8)]
     ghost = pictures.painted[0][8:18, 42:48] == noise[8:18, 42:48]
     assert ghost.all(axis=2).mean() < 0.1
+
+
+def test_counts_go_on_through_another_size_of_frames() -> None:
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), "camera 0", "camera", 10.0, datetime.now(UTC), 0.0)
+    following = Following(frame, conf=0.4, lines=[parse_line("door=0,50%,100%,50%", default_name="")], zones=[])
+    walkers = Walkers()
+    counts = None
+    for number in range(18):
+        found, _ = walkers.timed(frame.pixels_bgr)
+        _, _, counts = following.follow(replace(frame, captured_s=number / 10), found)
+    assert counts == {"door": {"in_count": 1, "out_count": 0}}
+    small = replace(frame, pixels_bgr=np.zeros((24, 32, 3), np.uint8), captured_s=2.0)
+    _, _, counts = following.follow(small, Walkers().timed(frame.pixels_bgr)[0])
+    assert counts == {"door": {"in_count": 1, "out_count": 0}}

@@ -16,9 +16,11 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
-from mmpnet.contract.errors import SourceError
+from mmpnet.contract.errors import MmpnetError, SourceError
 from mmpnet.runtime.capture import LiveOptions, LiveSource
+from mmpnet.runtime.counting_shapes import parse_line
 from mmpnet.runtime.detector import Detector, StageTimes
+from mmpnet.runtime.following import follow_with
 from mmpnet.runtime.frames import Event
 from mmpnet.runtime.options import RunOptions
 from mmpnet.runtime.pipeline import run
@@ -290,3 +292,41 @@ def test_a_frozen_cameras_frames_are_marked(fake_capture: MakeCapture, detector:
     assert not marks[0]
     assert marks[-1]
     assert "the same picture for 0.15 s" in [line.get("reason") for line in lines]
+
+
+def test_a_slow_output_hands_on_nothing_that_is_too_old(fake_capture: MakeCapture) -> None:
+    class SlowSink(Clocks):
+        def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+            goes_on = super().write(result, annotated_bgr)
+            time.sleep(0.15)
+            return goes_on
+
+    camera = LiveSource("camera 0", lambda: fake_capture(burn_clock, period_s=0.005))
+    clocks = SlowSink(enough=5)
+    summary = run(camera, SlowDetector(0.005), [clocks], RunOptions(max_age_ms=60))  # type: ignore[arg-type]
+    assert max(clocks.told_ages_ms) <= 65
+    assert summary.sources[0].late >= 4
+
+
+def test_that_every_frame_is_too_old_is_summed_up(fake_capture: MakeCapture, tmp_path: Path) -> None:
+    camera = LiveSource("camera 0", lambda: fake_capture(burn_clock, period_s=0.005))
+    out, stop = tmp_path / "out.ndjson", threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    sinks = [NdjsonSink(str(out), ("background", "person"))]
+    run(camera, SlowDetector(0.03), sinks, RunOptions(max_age_ms=10), stop=stop)  # type: ignore[arg-type]
+    last = json.loads(out.read_text().splitlines()[-1])
+    assert (last["event"], last["frames"]) == ("summary", 0)
+    assert last["sources"][0]["late"] >= 3
+
+
+def test_a_line_outside_a_cameras_new_size_ends_that_camera_alone(fake_capture: MakeCapture) -> None:
+    large, small = np.zeros((64, 64, 3), np.uint8), np.zeros((16, 16, 3), np.uint8)
+    shrinking = LiveSource("shrinks", lambda: fake_capture([large, large, small, small], period_s=0.05))
+    steady = LiveSource("steady", lambda: fake_capture(lambda _: large.copy(), period_s=0.02))
+    clocks = Clocks(enough=30)
+    line = parse_line("door=0,40,64,40", default_name="")
+    options = RunOptions(follower=follow_with(conf=0.4, lines=[line], zones=[]))
+    with pytest.raises(MmpnetError, match="door: the point"):
+        run([shrinking, steady], SlowDetector(0.002), [clocks], options)  # type: ignore[arg-type]
+    assert clocks.sources.count("steady") >= 20
+    assert next(event for event in clocks.events if event.kind == "closed").source == "shrinks"

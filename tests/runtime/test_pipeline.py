@@ -1,5 +1,6 @@
 """One run: every frame reaches every sink, and sinks are closed whatever happens."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.errors import OutputError, SourceError
+from mmpnet.contract.errors import DeviceError, OutputError, SourceError
 from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.frames import Event
 from mmpnet.runtime.options import RunOptions
 from mmpnet.runtime.pictures import write_picture
 from mmpnet.runtime.pipeline import run
 from mmpnet.runtime.sinks import Result, Sink
 from mmpnet.runtime.sources import open_source
+from mmpnet.runtime.summary import Summary
 
 MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
 MakeVideo = Callable[..., Path]
@@ -136,3 +139,51 @@ def test_ctrl_c_ends_the_run_and_what_was_found_is_summed_up(folder: Path, detec
     summary = run(open_source(str(folder)), detector, sinks)
     assert [(len(sink.results), sink.closed) for sink in sinks] == [(3, 1), (2, 1)]
     assert summary.frames == 3
+
+
+def test_what_a_failing_detector_says_is_never_swallowed(folder: Path) -> None:
+    """Whenever it fails: also between the last look at its results and the look whether it still lives."""
+
+    class Failing:
+        class_names = ("background", "person")
+
+        def timed(self, frame_bgr: UInt8Array) -> object:
+            del frame_bgr
+            time.sleep(0.21)  # a little longer than the run waits for a result
+            raise DeviceError("the accelerator is gone")
+
+    class Dawdling(ListSink):
+        def idle(self) -> bool:
+            time.sleep(0.03)
+            return True
+
+    for _ in range(3):
+        with pytest.raises(DeviceError, match="the accelerator is gone"):
+            run(open_source(str(folder)), Failing(), [Dawdling()])  # type: ignore[arg-type]
+
+
+def test_a_sink_that_fails_keeps_no_other_from_the_summary(folder: Path, detector: Detector) -> None:
+    class Told(ListSink):
+        def finished(self, summary: Summary) -> None:
+            self.closed += 10 * summary.frames
+
+    sinks = [ListSink(failing=2), Told()]
+    with pytest.raises(OutputError, match="disk full"):
+        run(open_source(str(folder)), detector, sinks)
+    assert sinks[1].closed == 31, "three frames were summed up, then it was closed"
+
+
+def test_every_source_that_fails_is_told(tmp_path: Path, detector: Detector) -> None:
+    reasons: list[str] = []
+
+    class Told(ListSink):
+        def event(self, event: Event) -> None:
+            reasons.append(f"{event.kind}: {event.reason}")
+
+    paths = [tmp_path / name for name in ("a.png", "b.png")]
+    for path in paths:
+        path.write_text("no picture")
+    with pytest.raises(SourceError):
+        run([open_source(str(path)) for path in paths], detector, [Told()])
+    for path in paths:
+        assert any(reason.startswith(f"closed: {path}: is not a picture") for reason in reasons)

@@ -79,8 +79,10 @@ def test_a_reader_that_leaves_ends_the_run(endless: list[str]) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
-def test_a_full_disk_is_one_line(endless: list[str]) -> None:
-    done = subprocess.run([*endless, "--json", "/dev/full"], capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize("conf", ["0.3", "1"], ids=["long lines", "short lines"])
+def test_a_full_disk_is_one_line(endless: list[str], conf: str) -> None:
+    command = [*endless, "--json", "/dev/full", "--conf", conf]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert errors == ["error: /dev/full: NDJSON cannot be written (No space left on device)"]
@@ -111,3 +113,12 @@ def test_a_limit_ends_the_run(tmp_path: Path, endless: list[str]) -> None:
     command = [*endless, "--limit", "27", "--vid-stride", "3", "--json", str(ndjson)]
     assert subprocess.run(command, timeout=60, check=False, capture_output=True).returncode == 0
     assert len(ndjson.read_text().splitlines()) == 27
+
+
+def test_a_source_is_not_written_over(tmp_path: Path, endless: list[str]) -> None:
+    source = tmp_path / "in.avi"
+    content = source.read_bytes()
+    done = subprocess.run([*endless, "--json", str(source)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "is itself a source" in done.stderr
+    assert source.read_bytes() == content

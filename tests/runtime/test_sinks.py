@@ -18,12 +18,14 @@ from mmpnet.contract.errors import OutputError, SourceError
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.display import why_no_window
 from mmpnet.runtime.draw import WARNING_BGR
+from mmpnet.runtime.exchange import SourceCounts
 from mmpnet.runtime.frames import Event
 from mmpnet.runtime.pictures import read_picture
 from mmpnet.runtime.pipeline import run
 from mmpnet.runtime.save import SaveSink
 from mmpnet.runtime.sinks import NdjsonSink, Result
 from mmpnet.runtime.sources import open_source
+from mmpnet.runtime.summary import Summary
 from mmpnet.runtime.video import VIDEO_CODECS
 from mmpnet.runtime.window import WindowSink
 
@@ -231,7 +233,7 @@ def test_a_saved_video_has_every_frame_in_order(
     sink = SaveSink(out, many_files=False)
     for index in range(11):
         frame = grey(12 * index, size_hw)
-        assert sink.write(make_result(frame, index=index, kind="camera", source="camera 0"), frame)
+        assert sink.write(make_result(frame, index=index, kind="video", source="in.webm"), frame)
         assert not out.exists(), "an unfinished video must not bear the name"
     sink.close()
     assert sink.written == [out]
@@ -247,7 +249,7 @@ def test_frames_of_another_size_go_on_in_a_further_video(
 ) -> None:
     sink = SaveSink(tmp_path / "out.avi", many_files=False)
     for size_hw in ((48, 64), (24, 32), (24, 32), (48, 64)):
-        sink.write(make_result(grey(0, size_hw), kind="camera"), grey(0, size_hw))
+        sink.write(make_result(grey(0, size_hw), kind="video"), grey(0, size_hw))
     sink.close()
     assert names_in(tmp_path) == ["out-2.avi", "out-3.avi", "out.avi"]
     shapes = {name: [frame.shape[:2] for frame in read_video(tmp_path / name)] for name in names_in(tmp_path)}
@@ -323,6 +325,13 @@ class FakeWindow:
         monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
 
 
+def window_sink(source: str = "somewhere/a.png", *, live: bool = False, snapshots: Path = Path()) -> WindowSink:
+    """A window of a run of this one source."""
+    sink = WindowSink(snapshots)
+    sink.started(Summary(sources=[SourceCounts(source, live)]))
+    return sink
+
+
 @pytest.mark.parametrize(
     ("key", "visible", "goes_on"),
     [(ord("q"), 1, False), (27, 1, False), (ord("x"), 1, True), (-1, 1, True), (-1, 0, False)],
@@ -333,14 +342,14 @@ def test_a_window_ends_the_run_by_q_escape_or_its_cross(
 ) -> None:
     window = FakeWindow([key], visible)
     window.install(monkeypatch)
-    assert WindowSink().write(make_result(grey(0), kind=kind), grey(5)) is goes_on
+    assert window_sink().write(make_result(grey(0), kind=kind), grey(5)) is goes_on
     assert [frame.mean() for _, frame in window.shown] == [5]
 
 
 def test_a_picture_is_held_until_a_key(make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
     window = FakeWindow([-1, -1, ord("x")])
     window.install(monkeypatch)
-    sink = WindowSink()
+    sink = window_sink()
     sink.write(make_result(grey(0)), grey(5))
     assert sink.holding
     assert sink.idle()
@@ -355,7 +364,7 @@ def test_space_holds_a_file_and_stills_a_cameras_window(
 ) -> None:
     window = FakeWindow([ord(" "), -1, -1, ord(" "), -1])
     window.install(monkeypatch)
-    sink = WindowSink()
+    sink = window_sink(live=kind == "camera")
     for value in (1, 2, 3, 4, 5):
         assert sink.write(make_result(grey(0), kind=kind), grey(value))
         if value == 1:
@@ -364,13 +373,35 @@ def test_space_holds_a_file_and_stills_a_cameras_window(
 
 
 def test_s_saves_what_is_seen(tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    window = FakeWindow([ord("s")])
+    """While paused as well, when the canvas shows something else already."""
+    window = FakeWindow([ord("s"), ord(" "), -1, ord("s")])
     window.install(monkeypatch)
-    sink = WindowSink(snapshots=tmp_path)
-    assert sink.write(make_result(grey(0), kind="camera"), grey(77))
+    sink = window_sink(live=True, snapshots=tmp_path)
+    canvas = grey(77)
+    assert sink.write(make_result(grey(0), kind="camera"), canvas)
     (name,) = names_in(tmp_path)
     assert re.fullmatch(r"mmpnet-\d{8}-\d{6}-\d{3}-0\.png", name)
     assert (read_picture(tmp_path / name) == 77).all()
+    (tmp_path / name).unlink()
+    for value in (40, 99, 100):
+        canvas[:] = value
+        sink.write(make_result(grey(0), kind="camera"), canvas)
+    (name,) = names_in(tmp_path)
+    assert (read_picture(tmp_path / name) == 40).all()
+    assert [frame.mean() for _, frame in window.shown] == [77, 40]
+
+
+def test_a_folder_of_pictures_has_one_window_and_each_waits_for_its_key(
+    tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in (10, 20, 30):
+        assert cv2.imwrite(str(tmp_path / f"{value}.png"), grey(value))
+    window = FakeWindow([-1, -1, ord("x"), -1, ord("x"), -1, -1, ord("x")])
+    window.install(monkeypatch)
+    assert run(open_source(str(tmp_path)), detector, [WindowSink()]).frames == 3
+    assert window.keys == [], "the last picture waits as well"
+    assert len({title for title, _ in window.shown}) == 1
+    assert len(window.shown) == 3
 
 
 def test_the_last_picture_of_a_lost_source_does_not_look_like_the_present(
@@ -378,7 +409,7 @@ def test_the_last_picture_of_a_lost_source_does_not_look_like_the_present(
 ) -> None:
     window = FakeWindow([])
     window.install(monkeypatch)
-    sink = WindowSink()
+    sink = window_sink("camera 0", live=True)
     sink.write(make_result(grey(0, (240, 320)), kind="camera", source="camera 0"), grey(50, (240, 320)))
     sink.event(Event("camera 0", "live", datetime.now(UTC)))
     assert len(window.shown) == 1

@@ -1,9 +1,11 @@
 """Frames come complete and in order, or with an error that names their source."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
-from mmpnet.runtime.capture import FALLBACK_FPS, LiveOptions, camera_source
+from mmpnet.runtime.capture import FALLBACK_FPS, LiveOptions, LiveSource, camera_source
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.pictures import write_picture
 from mmpnet.runtime.sources import open_source
@@ -255,3 +257,36 @@ def test_pictures_of_all_kinds_are_bgr_bytes_that_a_detector_takes(
     found = detector(frame.pixels_bgr)
     assert (found.xyxy >= 0).all()
     assert (found.xyxy <= np.tile(pixels.shape[1::-1], 2)).all()
+
+
+def test_a_damaged_frame_in_a_video_ends_nothing_and_is_said(
+    tmp_path: Path, make_video: MakeVideo, frame_indices: FrameIndices
+) -> None:
+    path = make_video(tmp_path / "walk.avi", count=20)
+    content = bytearray(path.read_bytes())
+    starts = [at for at in range(content.index(b"movi"), len(content)) if content.startswith(b"00dc", at)][:20]
+    size = int.from_bytes(content[starts[12] + 4 : starts[12] + 8], "little")
+    content[starts[12] + 8 : starts[12] + 8 + size] = bytes(size)
+    path.write_bytes(content)
+    seen: list[UInt8Array] = []
+
+    def watch() -> None:
+        for frame in open_source(str(path)):
+            seen.append(frame.pixels_bgr)
+
+    with pytest.raises(SourceError, match=r"walk\.avi: 1 damaged frames were passed over, 19 read"):
+        watch()
+    assert frame_indices(seen) == [index for index in range(20) if index != 12]
+
+
+def test_the_time_of_capture_is_before_decoding(fake_capture: Callable[..., Any]) -> None:
+    class SlowDecoding(fake_capture):  # type: ignore[misc,valid-type]
+        def retrieve(self) -> tuple[bool, UInt8Array]:
+            time.sleep(0.2)
+            return True, np.zeros((6, 8, 3), np.uint8)
+
+    source = LiveSource("camera 0", lambda: SlowDecoding([np.zeros((6, 8, 3), np.uint8)] * 3))
+    frame = next(source.frames(threading.Event(), lambda _: None))
+    on_the_clock_ms = (datetime.now(UTC) - frame.captured_at).total_seconds() * 1e3
+    assert frame.age_ms() >= 200
+    assert abs(on_the_clock_ms - frame.age_ms()) < 50

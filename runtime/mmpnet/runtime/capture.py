@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
 from mmpnet.runtime.cameras import why_no_camera
 from mmpnet.runtime.exchange import newest_frames
-from mmpnet.runtime.frames import Event, Frame, Tell, stamped
+from mmpnet.runtime.frames import Event, Frame, State, Tell, stamped
 
 FALLBACK_FPS = 25.0
 """For a source that states no frame rate; used only as the rate of a saved video."""
@@ -30,6 +30,9 @@ RATE_FRAMES = 30
 """Frames after which a camera's real rate is known."""
 SLOW = 0.8
 """A camera that delivers less than this share of the rate it was asked for is spoken of."""
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/{1,3}", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"([\w-]*(?:pass|pwd|token|key|secret|auth|sid)[\w-]*=)[^&/#?;\s]*", re.IGNORECASE)
 
 Connect: TypeAlias = Callable[[], Any]
 """Opens a capture as cv2.VideoCapture gives it; it may be one that is not opened."""
@@ -137,7 +140,7 @@ class LiveSource:
         watch = FreezeWatch(self.options.stale_after_s)
         grabbed, began_s = 0, 0.0
         while not stop.is_set():
-            if not _grab(capture):
+            if grab(capture) is None:
                 raise SourceError(
                     f"{self.name}: no frame after {before + grabbed // self.stride}; "
                     "check its cable or network and who else uses it"
@@ -179,7 +182,7 @@ class LiveSource:
             advice = "more light, --fourcc MJPG or a smaller size may help"
             tell(self._event("notice", f"{self.name}: {found}; {advice}"))
 
-    def _event(self, kind: Any, reason: str = "") -> Event:
+    def _event(self, kind: State | Literal["notice"], reason: str = "") -> Event:
         return Event(self.name, kind, datetime.now(UTC), reason)
 
 
@@ -202,9 +205,25 @@ def stream_source(url: str, options: LiveOptions = AS_IT_COMES, *, stride: int =
     )
 
 
-def without_password(url: str) -> str:
-    """The address with its password starred out."""
-    return re.sub(r"^([a-z][a-z0-9+.-]*://[^/@:]*):[^/]*@", r"\1:***@", url, flags=re.IGNORECASE)
+def without_password(address: str) -> str:
+    """The address as people may see it: the login, and values that are called a password, key or token, starred out."""
+    scheme = _SCHEME.match(address)
+    if scheme is not None:
+        host, login, path = _split_host(address[scheme.end() :])
+        address = f"{scheme[0]}{'***@' if login else ''}{host}{path}"
+    return _SECRET_VALUE.sub(r"\1***", address)
+
+
+def _split_host(rest: str) -> tuple[str, bool, str]:
+    """What follows `//` -> host and port, whether a login stood before them, and the path."""
+    end = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
+    host, path = rest[:end], rest[end:]
+    # A slash in a password: what looks like host and port then has no number for a port.
+    if "@" not in host and "@" in path and ":" in host and not host.rpartition(":")[2].isdecimal():
+        host, path = rest.rpartition("@")[0] + "@", rest.rpartition("@")[2]
+        end = min((path.find(mark) for mark in "/?#" if mark in path), default=len(path))
+        host, path = host + path[:end], path[end:]
+    return host.rpartition("@")[2], "@" in host, path
 
 
 def stated_fps(capture: Any) -> float:
@@ -225,15 +244,18 @@ def as_bgr(pixels: Any) -> UInt8Array:
     return np.asarray(image, np.uint8)
 
 
-def _grab(capture: Any) -> bool:
-    """Grab the next frame, past damaged ones: FFmpeg's grab fails at each, and goes on behind it."""
+def grab(capture: Any) -> int | None:
+    """Grab the next frame, past damaged ones: FFmpeg's grab fails at each, and goes on behind it.
+
+    Returns how many were passed over; None where there are no more frames.
+    """
     until_s = time.perf_counter() + DAMAGED_S
-    for _ in range(DAMAGED_IN_A_ROW):
+    for damaged in range(DAMAGED_IN_A_ROW):
         if capture.grab():
-            return True
+            return damaged
         if time.perf_counter() > until_s:
-            return False
-    return False
+            return None
+    return None
 
 
 def _equal(first: UInt8Array, second: UInt8Array) -> bool:

@@ -156,9 +156,12 @@ def detect(
         _check_and_warm_up(detector)
         sinks: list[Sink] = [ConsoleSink(people(), detector.class_names), *served]
         if ndjson is not None:
-            sinks.append(NdjsonSink(ndjson, detector.class_names))
+            paths = [path for frames in sources for path in frames.paths]
+            sinks.append(NdjsonSink(ndjson, detector.class_names, sources=paths))
         if save_crops is not None:
             sinks.append(CropSink(save_crops, detector.class_names))
+        if save is not None and loop and limit is None and any(frames.many_files for frames in sources):
+            raise typer.BadParameter("--loop over several files with --save would write for ever; give --limit")
         saved = saving(save, sources) if save is not None else None
         sinks += [] if saved is None else [saved]
         sinks += windows() if show else []
@@ -173,9 +176,11 @@ def detect(
             shown_conf=chosen_conf if blur else None,
             follower=follower,
         )
-        run(sources, detector, sinks, options, stop=stack.enter_context(stop_wanted()))
-        for path in saved.written if saved is not None else ():
-            people().print(f"saved {path}")
+        try:
+            run(sources, detector, sinks, options, stop=stack.enter_context(stop_wanted()))
+        finally:
+            for path in saved.written if saved is not None else ():
+                people().print(f"saved {path}")
 
 
 def _self_test(detector: Detector) -> None:

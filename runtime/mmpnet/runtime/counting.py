@@ -128,7 +128,7 @@ class PeopleCounter:
                 raise MmpnetError(f"two lines or zones are called {name!r}; give each a name of its own")
         self.lines = [LineCount(line.name, _points_px(line, frame_hw)) for line in lines]
         self.zones = [ZoneCount(zone.name, _points_px(zone, frame_hw), frame_hw) for zone in zones]
-        self._frame_hw = frame_hw
+        self.frame_hw = frame_hw
         self._frames = 0
         self._tracks: dict[int, _Track] = {}
 
@@ -150,6 +150,11 @@ class PeopleCounter:
             self._follow(int(track_ids[row]), feet_xy[row], to_places_px, clear_px=float(clear_px[row]))
         self._forget()
 
+    def go_on_from(self, before: "PeopleCounter") -> None:
+        """Take over the counts of the same lines and zones in frames of another size."""
+        for place, earlier in zip(self._places(), before._places(), strict=True):
+            place.in_count, place.out_count = earlier.in_count, earlier.out_count
+
     def as_dict(self) -> dict[str, dict[str, int]]:
         """The counts so far by the name of the line or zone, as plain JSON."""
         return {place.name: place.as_dict() for place in self._places()}
@@ -159,7 +164,7 @@ class PeopleCounter:
 
     def _feet_xy(self, xyxy: FloatArray) -> Points:
         """Boxes (N, 4) -> (N, 2); feet that the frame cuts off are taken to be half a pixel inside it."""
-        height_px, width_px = self._frame_hw
+        height_px, width_px = self.frame_hw
         feet = np.stack([(xyxy[:, 0] + xyxy[:, 2]) / 2, xyxy[:, 3]], axis=1).astype(np.float64)
         return np.clip(feet, 0.5, (width_px - 0.5, height_px - 0.5))
 

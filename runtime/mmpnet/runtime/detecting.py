@@ -9,8 +9,9 @@ from typing import Any
 
 from mmpnet.contract.arrays import IntArray
 from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.detector import Detector, StageTimes
-from mmpnet.runtime.exchange import TICK_S, FrameExchange, SourceCounts
+from mmpnet.runtime.exchange import TICK_S, FrameExchange
 from mmpnet.runtime.frames import Frame
 from mmpnet.runtime.options import Follower, RunOptions
 
@@ -31,13 +32,13 @@ class Found:
 
 
 class Detecting:
-    """The thread that detects. Its error, if it has one, is raised by `next`."""
+    """The thread that detects. Its error, if it has one, is raised by `next`, or else at the end of the `with`."""
 
     def __init__(self, exchange: FrameExchange, detector: Detector, options: RunOptions) -> None:
         self._exchange = exchange
         self._detector = detector
         self._options = options
-        self._followers: dict[int, tuple[object, Follower]] = {}
+        self._followers: dict[int, tuple[str, Follower]] = {}
         self._out: queue.Queue[Found] = queue.Queue(maxsize=1)
         self._error: BaseException | None = None
         self._stop = threading.Event()
@@ -52,6 +53,8 @@ class Detecting:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        if kind is None and self._error is not None:
+            raise self._error
 
     @property
     def done(self) -> bool:
@@ -79,11 +82,10 @@ class Detecting:
             self._error = error
 
     def _detect(self, frame: Frame) -> Found | None:
-        counts = self._exchange.counts[frame.stream]
-        if self._late(frame, counts):
+        if self.too_late(frame):
             return None
         detections, times = self._detector.timed(frame.pixels_bgr)
-        if self._late(frame, counts):
+        if self.too_late(frame):
             return None
         everything, shown_conf = detections, self._options.shown_conf
         if self._options.follower is None:
@@ -91,17 +93,21 @@ class Detecting:
                 detections = everything.kept(everything.score >= shown_conf)
             return Found(frame, detections, everything, times)
         began_s = time.perf_counter()
-        followed = frame.source, frame.pixels_bgr.shape
-        before, follower = self._followers.get(frame.stream, (None, None))
-        if follower is None or before != followed:
-            follower = self._options.follower(frame)
-            self._followers[frame.stream] = followed, follower
-        detections, ids, people = follower.follow(frame, detections)
+        source, follower = self._followers.get(frame.stream, ("", None))
+        try:
+            if follower is None or source != frame.source:
+                follower = self._options.follower(frame)
+                self._followers[frame.stream] = frame.source, follower
+            detections, ids, people = follower.follow(frame, detections)
+        except MmpnetError as error:  # it is this source's alone
+            self._exchange.drop(frame.stream, error)
+            return None
         track_ms = (time.perf_counter() - began_s) * 1e3
         return Found(frame, detections, everything, times, ids, people, follower, track_ms)
 
-    def _late(self, frame: Frame, counts: SourceCounts) -> bool:
-        limit = self._options.max_age_ms
+    def too_late(self, frame: Frame) -> bool:
+        """Whether a live frame is older than is wanted; if so, it is counted."""
+        limit, counts = self._options.max_age_ms, self._exchange.counts[frame.stream]
         late = limit is not None and counts.live and frame.age_ms() > limit
         counts.late += late
         return late

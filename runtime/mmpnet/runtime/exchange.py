@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
 
+from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.frames import Event, Frame, Source, State
 
 JOIN_S = 2.0
@@ -49,7 +50,9 @@ class FrameExchange:
         self._heard_s = [time.perf_counter()] * len(sources)
         self._running = len(sources)
         self._next = 0
+        self._dropped: dict[int, MmpnetError] = {}
         self._stop = threading.Event()
+        self._stops = [threading.Event() for _ in sources]
         self._threads = [
             threading.Thread(target=self._grab, args=(stream, source), name=f"grab {source.name}", daemon=True)
             for stream, source in enumerate(sources)
@@ -64,6 +67,8 @@ class FrameExchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        for stop in self._stops:
+            stop.set()
         with self._changed:
             self._changed.notify_all()
         until_s = time.perf_counter() + JOIN_S
@@ -86,8 +91,16 @@ class FrameExchange:
                     break
                 self._changed.wait(left_s)
             self._changed.notify_all()
-        self._watch()
         return frame
+
+    def drop(self, stream: int, error: MmpnetError) -> None:
+        """Give a source up for a reason of its own; the others go on."""
+        with self._changed:
+            self._stops[stream].set()
+            self._slots[stream] = None
+            self._dropped[stream] = error
+            self.errors.append(error)
+            self._changed.notify_all()
 
     def _pick(self) -> Frame | None:
         for step in range(len(self._slots)):
@@ -100,9 +113,9 @@ class FrameExchange:
 
     def _grab(self, stream: int, source: Source) -> None:
         try:
-            for frame in source.frames(self._stop, lambda event: self._happened(stream, event)):
+            for frame in source.frames(self._stops[stream], lambda event: self._happened(stream, event)):
                 self._put(stream, replace(frame, stream=stream), every=not source.live)
-                if self._stop.is_set():
+                if self._stops[stream].is_set():
                     break
         except BaseException as error:  # noqa: BLE001 - the reader's thread raises it
             self._end(stream, error)
@@ -112,8 +125,10 @@ class FrameExchange:
     def _put(self, stream: int, frame: Frame, *, every: bool) -> None:
         counts = self.counts[stream]
         with self._changed:
-            while every and self._slots[stream] is not None and not self._stop.is_set():
+            while every and self._slots[stream] is not None and not self._stops[stream].is_set():
                 self._changed.wait(TICK_S)
+            if self._stops[stream].is_set():
+                return
             counts.captured += 1
             counts.replaced += self._slots[stream] is not None
             self._slots[stream] = frame
@@ -121,42 +136,45 @@ class FrameExchange:
             self._changed.notify_all()
         if not counts.live:
             return
-        if frame.frozen:
+        if frame.frozen and counts.state != "stale":
             self._turn(stream, "stale", f"the same picture for {self._stale_after_s:g} s")
-        else:
+        elif not frame.frozen and counts.state != "live":
             self._turn(stream, "live", "")
 
     def _end(self, stream: int, error: BaseException | None) -> None:
         # The error stands before the count goes down, so that a reader that sees the end sees its reason.
         if error is not None:
             self.errors.append(error)
-        self._turn(stream, "closed", "" if error is None else str(error))
+        reason = error or self._dropped.get(stream)
+        self._turn(stream, "closed", "" if reason is None else str(reason))
         with self._changed:
             self._running -= 1
             self._changed.notify_all()
 
-    def _watch(self) -> None:
-        """Live sources that have been silent for too long are stale."""
+    def watch(self) -> None:
+        """Notice live sources that have been silent for too long: they are stale. To be called now and then."""
         now_s = time.perf_counter()
         for stream, counts in enumerate(self.counts):
             silent_s = now_s - self._heard_s[stream]
             if counts.state == "live" and counts.live and silent_s >= self._stale_after_s:
-                self._turn(stream, "stale", f"no frame for {silent_s:.1f} s")
+                self._turn(stream, "stale", f"no frame for {silent_s:.1f} s", only_from="live")
 
     def _happened(self, stream: int, event: Event) -> None:
         if event.kind == "notice":
             self._tell(event)
         else:
-            self._turn(stream, event.kind, event.reason, always=True)
+            self._turn(stream, event.kind, event.reason)
 
-    def _turn(self, stream: int, state: State, reason: str, *, always: bool = False) -> None:
+    def _turn(self, stream: int, state: State, reason: str, *, only_from: State | None = None) -> None:
+        """A new state, and its event; both under the lock, so that events come in the order of the states."""
         with self._changed:
             counts = self.counts[stream]
-            if counts.state == state and not always:
+            if only_from is not None and counts.state != only_from:
                 return
             counts.state = state
-        if counts.live:
-            self._tell(Event(counts.source, state, datetime.now(UTC), reason))
+            # A file has no states on its way; of several sources people want to know which one failed.
+            if counts.live or (state == "closed" and reason and len(self.counts) > 1):
+                self._tell(Event(counts.source, state, datetime.now(UTC), reason))
 
 
 def newest_frames(source: Source) -> Iterator[Frame]:

@@ -27,8 +27,8 @@ class Following:
         self._conf = conf
         self._live = frame.kind == "camera"
         self._tracker = Tracker(frame_rate=frame.fps, conf=conf)
-        height, width = frame.pixels_bgr.shape[:2]
-        self._counter = PeopleCounter(lines, zones, frame_hw=(height, width)) if lines or zones else None
+        self._lines, self._zones = lines, zones
+        self._counter = self._counter_for(frame)
 
     def follow(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
         """What is to be shown of a frame's detections, their track ids (N,), and the counts so far."""
@@ -37,8 +37,17 @@ class Following:
         shown, ids = detections.kept(kept), ids[kept]
         if self._counter is None:
             return shown, ids, None
+        if self._counter.frame_hw != frame.pixels_bgr.shape[:2]:
+            resized = self._counter_for(frame)
+            assert resized is not None
+            resized.go_on_from(self._counter)
+            self._counter = resized
         self._counter.update(shown, ids)
         return shown, ids, self._counter.as_dict()
+
+    def _counter_for(self, frame: Frame) -> PeopleCounter | None:
+        height, width = frame.pixels_bgr.shape[:2]
+        return PeopleCounter(self._lines, self._zones, frame_hw=(height, width)) if self._lines or self._zones else None
 
     def draw(self, frame_bgr: UInt8Array) -> None:
         """Paint lines and zones with their counts, in place."""

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
@@ -88,7 +88,7 @@ def stamped(
         source=source,
         kind=kind,
         fps=fps,
-        captured_at=datetime.now(UTC),
+        captured_at=datetime.now(UTC) - timedelta(seconds=now_s - captured_s),
         captured_s=captured_s,
         grab_ms=(now_s - captured_s) * 1e3,
         frozen=frozen,

@@ -35,7 +35,7 @@ class RunOptions:
     shown_conf: float | None = None
     """Hand on detections from this score up only, where the detector gives more than that for `blur`'s sake."""
     follower: Callable[[Frame], Follower] | None = None
-    """Makes a source's follower from its first frame; a file, or a size of frames, is a source of its own here."""
+    """Makes a source's follower from its first frame; every file has one of its own."""
 
 
 PLAIN = RunOptions()

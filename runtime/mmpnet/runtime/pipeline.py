@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from types import TracebackType
 
-from mmpnet.runtime.detecting import Detecting
+from mmpnet.contract.errors import OutputError
+from mmpnet.runtime.detecting import Detecting, Found
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.exchange import TICK_S, FrameExchange
 from mmpnet.runtime.frames import Event, Source
@@ -20,6 +22,8 @@ from mmpnet.runtime.painting import Painter
 from mmpnet.runtime.sinks import Sink
 from mmpnet.runtime.summary import Summary
 from mmpnet.runtime.timing import CpuClock
+
+HOLDING_S = 0.005
 
 
 def run(
@@ -41,65 +45,92 @@ def run(
     with ExitStack() as stack:
         for sink in sinks:
             stack.callback(sink.close)
-        clock = CpuClock()
-        with (
-            FrameExchange(chosen, events.put, stale_after_s=options.stale_after_s) as exchange,
-            Detecting(exchange, detector, options) as detecting,
-        ):
+        with FrameExchange(chosen, events.put, stale_after_s=options.stale_after_s) as exchange:
             summary = Summary(sources=exchange.counts)
-            for sink in sinks:
-                sink.started(summary)
+            delivery = _Delivery(sinks, events, Painter(detector.class_names, options.blur), summary, options)
+            stack.push(delivery.finish)
             # Ctrl-C is how a run without a window ends: what was found so far is finished and summed up.
-            with suppress(KeyboardInterrupt):
-                _deliver(detecting, events, sinks, summary, options, stop or threading.Event(), detector.class_names)
-        summary.cpu_percent = clock.percent()
-        _tell(events, sinks)
-        for sink in sinks:
-            sink.finished(summary)
+            with Detecting(exchange, detector, options) as detecting, suppress(KeyboardInterrupt):
+                delivery.deliver(exchange, detecting, stop or threading.Event())
         for error in exchange.errors:
             raise error
     return summary
 
 
-def _deliver(
-    detecting: Detecting,
-    events: "queue.SimpleQueue[Event]",
-    sinks: Sequence[Sink],
-    summary: Summary,
-    options: RunOptions,
-    stop: threading.Event,
-    class_names: Sequence[str],
-) -> None:
-    """Hand results and events to the sinks until there are no more of them."""
-    painter = Painter(class_names, options.blur)
-    while not stop.is_set():
-        _tell(events, sinks)
-        if any(sink.holding for sink in sinks):
-            time.sleep(0.005)
-            found = None
-        else:
-            found = detecting.next(TICK_S)
-        if found is None:
-            going_on = [sink.idle() for sink in sinks]
-            if not all(going_on) or detecting.done:
+class _Delivery:
+    """Hands results and events to the sinks."""
+
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        events: "queue.SimpleQueue[Event]",
+        painter: Painter,
+        summary: Summary,
+        options: RunOptions,
+    ) -> None:
+        self._sinks = sinks
+        self._events = events
+        self._painter = painter
+        self._summary = summary
+        self._options = options
+        self._clock = CpuClock()
+
+    def deliver(self, exchange: FrameExchange, detecting: Detecting, stop: threading.Event) -> None:
+        """Until there are no more results, `stop` is set, or a sink asks for the end."""
+        for sink in self._sinks:
+            sink.started(self._summary)
+        while not stop.is_set():
+            exchange.watch()
+            self._tell()
+            holding = any(sink.holding for sink in self._sinks)
+            found = None if holding else detecting.next(TICK_S)
+            if found is None:
+                going_on = [sink.idle() for sink in self._sinks]
+                if not all(going_on) or (detecting.done and not any(sink.holding for sink in self._sinks)):
+                    return
+                if holding:
+                    time.sleep(HOLDING_S)
+            elif not detecting.too_late(found.frame) and not self._hand_on(found):
                 return
-            continue
+
+    def _hand_on(self, found: Found) -> bool:
+        """One result, painted where somebody looks; whether the run goes on."""
+        summary, times_ms = self._summary, self._summary.times_ms
         began_s = time.perf_counter()
-        result, annotated = painter.paint(found, summary.frames, wanted=any(sink.wants_picture for sink in sinks))
+        wanted = any(sink.wants_picture for sink in self._sinks)
+        result, annotated = self._painter.paint(found, summary.frames, wanted=wanted)
         painted_s = time.perf_counter()
-        summary.record(result, options.remember)
-        wanted = [sink.write(result, annotated) for sink in sinks]
-        summary.times_ms["render"].append((painted_s - began_s) * 1e3)
-        summary.times_ms["write"].append((time.perf_counter() - painted_s) * 1e3)
+        summary.record(result, self._options.remember)
+        going_on = [sink.write(result, annotated) for sink in self._sinks]
+        times_ms["render"].append((painted_s - began_s) * 1e3)
+        times_ms["write"].append((time.perf_counter() - painted_s) * 1e3)
         if found.track_ms:
-            summary.times_ms["track"].append(found.track_ms)
-        if not all(wanted) or summary.frames == options.limit:
-            return
+            times_ms["track"].append(found.track_ms)
+        return all(going_on) and summary.frames != self._options.limit
 
+    def finish(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """The last events and the summary, whatever ended the run; a sink that fails here keeps no other from them."""
+        self._summary.cpu_percent = self._clock.percent()
+        failed: OutputError | None = None
+        last: list[Event] = []
+        with suppress(queue.Empty):
+            while True:
+                last.append(self._events.get_nowait())
+        for sink in self._sinks:
+            try:
+                for event in last:
+                    sink.event(event)
+                sink.finished(self._summary)
+            except OutputError as fault:
+                failed = failed or fault
+        if failed is not None and error is None:
+            raise failed
 
-def _tell(events: "queue.SimpleQueue[Event]", sinks: Sequence[Sink]) -> None:
-    with suppress(queue.Empty):
-        while True:
-            event = events.get_nowait()
-            for sink in sinks:
-                sink.event(event)
+    def _tell(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                event = self._events.get_nowait()
+                for sink in self._sinks:
+                    sink.event(event)

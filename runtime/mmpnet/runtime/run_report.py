@@ -38,7 +38,7 @@ class ConsoleSink(Sink):
             self._console.print(f"{at} {event.source} {event.kind}{reason}")
 
     def finished(self, summary: Summary) -> None:
-        if summary.frames:
+        if any(counts.captured for counts in summary.sources):
             print_summary(self._console, summary, self._class_names)
 
 
@@ -49,7 +49,8 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
     stages = Table("stage", "p50 ms", "p90", "p99")
     for name, row in summary.percentiles().items():
         stages.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))
-    console.print(stages)
+    if summary.frames:
+        console.print(stages)
     console.print(
         f"{summary.detections} detections in {summary.frames} frames, CPU at {summary.cpu_percent:.0f} % of one core"
     )

@@ -20,8 +20,8 @@ LONGEST_REPEAT_S = 1.0
 class SaveSink(Sink):
     """Annotated pictures and videos: one file for a single source; a folder for many, with files named after them.
 
-    A video of a live source repeats frames where fewer came than its rate. Where frames change their size, a further
-    file begins.
+    A video of a live source runs at the speed of life: frames are repeated where fewer came than its rate, and left out
+    where more came. Where frames change their size, a further file begins.
     """
 
     wants_picture = True
@@ -124,22 +124,39 @@ class _Recording:
         self._source = first.source
         self._began_s = first.captured_s
         self._count = 0
+        self._before: UInt8Array | None = None
 
     def goes_on_with(self, frame: Frame, annotated_bgr: UInt8Array) -> bool:
         return frame.source == self._source and self.video.frame_hw == _hw(annotated_bgr)
 
     def append(self, frame: Frame, annotated_bgr: UInt8Array) -> None:
-        """Every frame once, and a live one as often as its time on the video's clock wants."""
-        repeats = 1
-        if frame.kind == "camera":
-            due = round((frame.captured_s - self._began_s) * frame.fps) + 1
-            longest = max(int(LONGEST_REPEAT_S * frame.fps), 1)
-            if due - self._count > longest:
-                self._began_s += (due - self._count - longest) / frame.fps
-            repeats = min(max(due - self._count, 1), longest)
-        for _ in range(repeats):
+        """Every frame of a file; of a live source what its time on the video's clock wants.
+
+        There a frame is repeated until the next one's time comes, and one that comes before its time is left out.
+        """
+        if frame.kind != "camera":
             self.video.write(annotated_bgr)
-        self._count += repeats
+            return
+        due = round((frame.captured_s - self._began_s) * frame.fps)
+        longest = max(int(LONGEST_REPEAT_S * frame.fps), 1)
+        if due - self._count > longest:
+            self._began_s += (due - self._count - longest) / frame.fps
+            due = self._count + longest
+        if due < self._count:
+            return
+        while self._before is not None and self._count < due:
+            self._write(self._before)
+        self._write(annotated_bgr)
+        self._keep(annotated_bgr)
+
+    def _write(self, frame_bgr: UInt8Array) -> None:
+        self.video.write(frame_bgr)
+        self._count += 1
+
+    def _keep(self, frame_bgr: UInt8Array) -> None:
+        if self._before is None:
+            self._before = np.empty_like(frame_bgr)
+        np.copyto(self._before, frame_bgr)
 
 
 def named_after(frame: Frame) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -71,7 +72,9 @@ class NdjsonSink(Sink):
     before that destroys nothing.
     """
 
-    def __init__(self, target: str, class_names: Sequence[str]) -> None:
+    def __init__(self, target: str, class_names: Sequence[str], *, sources: Sequence[Path] = ()) -> None:
+        if target != "-" and Path(target).resolve() in {source.resolve() for source in sources}:
+            raise OutputError(f"--json {target}: is itself a source; choose another name")
         self._target = target
         self._class_names = class_names
         self._file: IO[str] | None = None
@@ -94,12 +97,14 @@ class NdjsonSink(Sink):
 
     def finished(self, summary: "Summary") -> None:
         # Of files there is a line per frame and nothing else, as there always was.
-        if self._file is not None and summary.live:
+        if summary.live and (self._file is not None or any(counts.captured for counts in summary.sources)):
             self._append({"event": "summary", **summary.facts()})
 
     def close(self) -> None:
         if self._file is not None and self._file is not sys.stdout:
-            self._file.close()
+            # What could not be written is still in its buffer, and would fail again.
+            with suppress(OSError):
+                self._file.close()
 
     def _open(self) -> IO[str]:
         return sys.stdout if self._target == "-" else Path(self._target).open("w", encoding="utf-8")
@@ -115,9 +120,10 @@ class NdjsonSink(Sink):
                 self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
         except BrokenPipeError:
-            # The reader has seen enough, as in `mmp-run --json - | head`; Python would complain again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader has seen enough, as in `mmp-run --json - | head`.
             self._gone = True
+            if self._target == "-":  # Python would complain again at exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             raise OutputError(f"{self._target}: NDJSON cannot be written ({error.strerror})") from error
         return not self._gone

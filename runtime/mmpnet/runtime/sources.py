@@ -12,14 +12,24 @@ from pathlib import Path
 import cv2
 
 from mmpnet.contract.errors import SourceError
-from mmpnet.runtime.capture import AS_IT_COMES, LiveOptions, as_bgr, camera_source, stated_fps, stream_source
+from mmpnet.runtime.capture import (
+    AS_IT_COMES,
+    LiveOptions,
+    as_bgr,
+    camera_source,
+    grab,
+    stated_fps,
+    stream_source,
+    without_password,
+)
 from mmpnet.runtime.frames import Event, Frame, Source, Tell, stamped
 from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.runtime.pictures import PICTURE_SUFFIXES, read_picture
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"})
-CUT_SHORT = 0.5
+CUT_SHORT = 0.9
 """Containers estimate their number of frames; a video with fewer than this share of it was cut."""
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a drive's letter stands alone
 _STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt)://.+", re.IGNORECASE)
 
 
@@ -65,13 +75,18 @@ def open_source(text: str | int, *, stride: int = 1, loop: bool = False, live: L
     Raises: SourceError if nothing there gives frames. Cameras and streams are opened when their first frame is asked
     for.
     """
-    text = str(text)
+    text = str(text).strip()
     if text.isdecimal() and len(text) < 4:
         return camera_source(int(text), live, stride=stride)
     if _is_device(text):
         return camera_source(text, live, stride=stride)
     if _STREAM.fullmatch(text):
         return stream_source(text, live, stride=stride)
+    if _ADDRESS.match(text):
+        raise SourceError(
+            f"{without_password(text)}: an address of an unknown kind; expected rtsp://, http://, https://, rtmp://, "
+            "udp://, tcp://, rtp:// or srt://"
+        )
     return _open_files(text, stride=stride, loop=loop)
 
 
@@ -108,21 +123,26 @@ def _video_frames(path: Path, stride: int) -> Iterator[Frame]:
         if not capture.isOpened():
             raise SourceError(f"{path}: OpenCV cannot open it as a video ({path.stat().st_size} bytes)")
         fps = stated_fps(capture)
-        count = 0
+        count = damaged = 0
         while True:
             began_s = time.perf_counter()
-            if not capture.grab():
+            passed_over = grab(capture)
+            if passed_over is None:
                 break
+            damaged += passed_over
             count += 1
             if (count - 1) % stride:
                 continue
             delivered, pixels = capture.retrieve()
             if not delivered:
-                raise SourceError(f"{path}: frame {count - 1} cannot be decoded; the file may be damaged")
+                damaged += 1
+                continue
             yield stamped(as_bgr(pixels), source=str(path), kind="video", fps=fps / stride, started_s=began_s)
         if not count:
             raise SourceError(f"{path}: the video has no readable frame; it may be cut short or of an unknown codec")
         stated = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        if damaged:
+            raise SourceError(f"{path}: {damaged} damaged frames were passed over, {count} read; copy the file again")
         if count < CUT_SHORT * stated:
             raise SourceError(f"{path}: ended after {count} of {stated:.0f} frames; the file may be cut short")
     finally:

@@ -16,8 +16,8 @@ VIDEO_CODECS: dict[str, tuple[str, ...]] = {
     ".mkv": ("mp4v", "MJPG"),
     ".mov": ("mp4v", "avc1"),
 }
-READ_BACK = 3_000
-"""A video of no more frames is read back whole: a longer one would keep a stopping run from its end."""
+READ_BACK = 300
+"""A video of no more frames is read back whole; of a longer one so many, or a stopping run would not end."""
 LEAST_FREE_BYTES = 32 << 20
 """OpenCV does not tell when a disk is full, so a video ends before it is."""
 CHECK_EVERY = 30
@@ -26,8 +26,9 @@ CHECK_EVERY = 30
 class VideoFile:
     """A video of one frame size, written beside its place and renamed by `close`.
 
-    Where the program is killed, the file beside, NAME.partial.SUFFIX, is left. An .avi or .mkv can be read up to about
-    a second before; an .mp4 or .mov cannot, as its index comes last. The next video of that name keeps what was left.
+    Where the program is killed, the file beside, NAME.partial.SUFFIX, is left. An .avi or .mkv can be read up to what
+    FFmpeg had written, which goes by bytes: a second of a lively scene, many of a still one, most of all in an .mkv. An
+    .mp4 or .mov cannot, as its index comes last. The next video of that name keeps what was left.
 
     Raises: OutputError if no codec for the suffix opens here.
     """

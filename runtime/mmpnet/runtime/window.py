@@ -10,6 +10,7 @@ from mmpnet.runtime.draw import draw_warning
 from mmpnet.runtime.frames import Event
 from mmpnet.runtime.pictures import write_picture
 from mmpnet.runtime.sinks import Result, Sink
+from mmpnet.runtime.summary import Summary
 
 QUIT_KEYS = frozenset({ord("q"), 27})
 PAUSE_KEY, SNAPSHOT_KEY = ord(" "), ord("s")
@@ -17,41 +18,47 @@ _NO_KEY = 255
 
 
 class WindowSink(Sink):
-    """Windows; q or Esc ends the run, s saves what is seen, space pauses, any key goes on to the next picture.
+    """A window per source; q or Esc ends the run, s saves what is seen, space pauses, any key goes on to the next
+    picture.
 
-    Pausing a live source stills its window only: what is recorded elsewhere goes on. Pausing a file stops the run.
+    Beside a live source nothing is held up: pausing stills the windows only, and pictures follow one another.
     """
 
     wants_picture = True
 
     def __init__(self, snapshots: Path = Path()) -> None:
         self._snapshots = snapshots
-        self._seen: dict[str, UInt8Array] = {}
+        self._names: list[str] = []
+        self._live = False
+        self._seen: dict[int, UInt8Array] = {}
         self._paused = False
-        self._file = False
         self._picture = False
 
     @property
     def holding(self) -> bool:  # type: ignore[override]
-        """Whether a picture waits for its key, or a file is paused."""
-        return self._picture or (self._paused and self._file)
+        """Whether a picture waits for its key, or files are paused."""
+        return (self._picture or self._paused) and not self._live
+
+    def started(self, summary: Summary) -> None:
+        self._names = [counts.source for counts in summary.sources]
+        self._live = summary.live
 
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
         assert annotated_bgr is not None
-        self._file = result.frame.kind != "camera"
         self._picture = result.frame.kind == "picture"
         if not self._paused:
-            # A still picture has to outlive the canvas that the next frame is painted on.
-            self._seen[result.frame.source] = annotated_bgr.copy() if self._picture else annotated_bgr
-            cv2.imshow(_title(result.frame.source), annotated_bgr)
+            self._seen[result.frame.stream] = annotated_bgr
+            cv2.imshow(self._title(result.frame.stream), annotated_bgr)
         return self._keys()
 
     def event(self, event: Event) -> None:
-        seen = self._seen.get(event.source)
-        if seen is not None and event.kind in ("stale", "reconnecting", "closed"):
-            # The last picture stays on the screen: it must not look like the present.
-            draw_warning(seen, event.kind.upper())
-            cv2.imshow(_title(event.source), seen)
+        if event.kind not in ("stale", "reconnecting", "closed"):
+            return
+        for stream, seen in self._seen.items():
+            if self._names[stream] == event.source:
+                # The last picture stays on the screen: it must not look like the present.
+                draw_warning(seen, event.kind.upper())
+                cv2.imshow(self._title(stream), seen)
 
     def idle(self) -> bool:
         return self._keys()
@@ -67,16 +74,17 @@ class WindowSink(Sink):
             self._snapshot()
         elif key == PAUSE_KEY and not self._picture:
             self._paused = not self._paused
+            # What is seen now has to outlive the canvas that the next frame is painted on.
+            self._seen = {stream: seen.copy() for stream, seen in self._seen.items()}
         elif key != _NO_KEY:
             self._picture = False
-        closed = any(cv2.getWindowProperty(_title(source), cv2.WND_PROP_VISIBLE) < 1 for source in self._seen)
+        closed = any(cv2.getWindowProperty(self._title(stream), cv2.WND_PROP_VISIBLE) < 1 for stream in self._seen)
         return key not in QUIT_KEYS and not closed
 
     def _snapshot(self) -> None:
         now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
-        for number, seen in enumerate(self._seen.values()):
-            write_picture(self._snapshots / f"mmpnet-{now}-{number}.png", seen)
+        for stream, seen in self._seen.items():
+            write_picture(self._snapshots / f"mmpnet-{now}-{stream}.png", seen)
 
-
-def _title(source: str) -> str:
-    return f"{source} - mmpnet: q quits, s saves, space pauses"
+    def _title(self, stream: int) -> str:
+        return f"{self._names[stream]} - mmpnet: q quits, s saves, space pauses"

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mmpnet.runtime.serve.address import is_loopback
 
+MOST_CLIENTS = 64
 _EVERYWHERE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 
 
@@ -22,6 +23,7 @@ class Access:
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
         self._token = token
+        self._busy = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -36,9 +38,21 @@ class Access:
                     headers["Cross-Origin-Resource-Policy"] = "same-origin"
             await send(message)
 
-        await (self._refusal(scope) or self._app)(scope, receive, send_with_headers)
+        refusal = self._refusal(scope)
+        self._busy += refusal is None
+        try:
+            await (refusal or self._app)(scope, receive, send_with_headers)
+        finally:
+            self._busy -= refusal is None
 
     def _refusal(self, scope: Scope) -> Response | None:
+        refusal = self._stranger(scope)
+        # Whoever watches over the device is answered, however many look at its pictures.
+        if refusal is None and self._busy >= MOST_CLIENTS and scope["path"] not in ("/healthz", "/metrics"):
+            return PlainTextResponse(f"{MOST_CLIENTS} others are being answered; try again later\n", 503)
+        return refusal
+
+    def _stranger(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         if self._token is None:
             if is_loopback(_host(headers.get("host", ""))):

@@ -63,6 +63,8 @@ def listen(address: Address) -> socket.socket:
         family = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0][0]
         both = host == "::" and socket.has_dualstack_ipv6()
         listening = socket.create_server((host, address.port), family=family, dualstack_ipv6=both)
+    except UnicodeError as error:  # a name that cannot be looked up, such as `a..b`
+        raise OutputError(f"--serve {address.host}:{address.port}: {address.host!r} is no name of a host") from error
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, error.strerror or "cannot listen there")
         raise OutputError(f"--serve {address.host}:{address.port}: {advice}") from error

@@ -11,7 +11,6 @@ from starlette.types import ASGIApp
 
 from mmpnet.contract.errors import OutputError
 
-MOST_CLIENTS = 64
 GRACE_S = 0.3
 """How long a stream that is told to end may take until its connection is cut."""
 START_S, STOP_S = 10.0, 2.0
@@ -31,7 +30,6 @@ class ServerThread:
             log_level="warning",
             access_log=False,
             server_header=False,
-            limit_concurrency=MOST_CLIENTS,
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config)

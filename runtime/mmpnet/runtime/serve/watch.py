@@ -133,6 +133,8 @@ class SourceWatch:
         return self.counts.state
 
     def _problem(self, state: str, now_s: float) -> str:
+        if state == "closed" and not self.counts.live and not self._reason:
+            return ""  # a file that was read to its end
         if state not in ("live", "playing"):
             return f"{state}: {self._reason}" if self._reason else state
         silent_s = now_s - self._result_s
