@@ -113,11 +113,18 @@ def negative_mining(
             for trainee in (t for t in trainees if len(t.curve) == epoch):
                 trainee.curve.append(train_epoch(trainee, course, epoch))
                 save(run / f"{trainee.variant}.pth", trainee, settings)
-                document = record(results / "negative_mining.json", report(trainees, settings, epochs, kept))
-                _draw(results / "negative_mining.png", document["curves"])
+                document = write_results(results, report(trainees, settings, epochs, kept))
                 people().print(_line(trainee, epochs))
+        document = write_results(results, document)
         if as_json:
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def write_results(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """The JSON, with this machine's name, and the plot."""
+    document = record(folder / "negative_mining.json", result)
+    _draw(folder / "negative_mining.png", document["curves"])
+    return document
 
 
 def start_trainee(
