@@ -84,7 +84,10 @@ def ablation(
             if only and setting.name not in only:
                 continue
             sources = ["--data", str(data), *(["--data", str(pseudo)] if setting.pseudo else [])]
-            asked = [*sources, *(["--teacher", str(teacher)] if setting.teacher else []), *common, *setting.flags]
+            # The teacher says the same of the same pictures: it is asked once.
+            remembered = project / "default" / "teacher.json"
+            taught = remembered if setting.pseudo and remembered.exists() else teacher
+            asked = [*sources, *(["--teacher", str(taught)] if setting.teacher else []), *common, *setting.flags]
             people().print(f"{setting.name}: {setting.what}")
             _train(project / setting.name, asked)
         rows = {s.name: _result(project / s.name, epochs) for s in SETTINGS}

@@ -13,7 +13,7 @@ import pytest
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import TrainingError
 from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.train import runs
+from mmpnet.train import training_data
 from mmpnet.train.anchor_report import input_boxes, suggested_anchors
 from mmpnet.train.cache import CachedPictures
 from mmpnet.train.checkpoint import load_checkpoint
@@ -115,7 +115,7 @@ def test_a_teacher_that_does_not_help_leaves_no_folder(
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "annotations": []}))
     (tmp_path / "teacher.onnx").write_bytes(b"")
-    monkeypatch.setattr(runs, "open_teacher", lambda *_: teacher)
+    monkeypatch.setattr(training_data, "open_teacher", lambda *_: teacher)
     config = msgspec.structs.replace(
         tiny_train_config, data=(str(path),), val=(), teacher=str(tmp_path / "teacher.onnx")
     )
@@ -134,7 +134,7 @@ def test_pictures_that_are_learned_from_or_watched_are_not_taught_once_more(
 ) -> None:
     """The folder that holds the pictures of both splits is the first that one thinks of."""
     (tmp_path / "teacher.onnx").write_bytes(b"")
-    monkeypatch.setattr(runs, "open_teacher", lambda *_: silent)
+    monkeypatch.setattr(training_data, "open_teacher", lambda *_: silent)
     known = dataset_folder / "images"
     config = msgspec.structs.replace(tiny_train_config, epochs=1, teacher=str(tmp_path / "teacher.onnx"))
     with pytest.raises(TrainingError, match="all 22 pictures are in the data already"):

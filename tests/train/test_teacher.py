@@ -194,3 +194,25 @@ def test_a_run_with_a_teacher_resumes_without_it(
     assert one.provenance.train_images == 16 + 3
     assert one.provenance.teacher_sha256 is not None
     assert other.provenance.teacher_sha256 == one.provenance.teacher_sha256, "of the one that taught"
+
+
+def test_what_a_teacher_said_teaches_another_run_the_same(
+    tiny_train_config: TrainConfig, make_coco: Callable[..., Path], tmp_path: Path
+) -> None:
+    output = np.zeros((CELLS, 85), np.float32)
+    output[64 + 5, :6] = [0.5, 0.5, 0.3, 0.8, 0.9, 0.9]
+    teacher = write_yolox(tmp_path / "yolox.onnx", output)
+    config = msgspec.structs.replace(tiny_train_config, teacher=str(teacher), epochs=1)
+    start_run(config, tmp_path / "asked")
+    teacher.unlink()
+    remembered = tmp_path / "asked" / "teacher.json"
+    start_run(msgspec.structs.replace(config, teacher=str(remembered)), tmp_path / "remembered")
+    one, other = (load_checkpoint(tmp_path / name / "last.pth") for name in ("asked", "remembered"))
+    assert all(torch.equal(tensor, other.ema[name]) for name, tensor in one.ema.items())
+    assert other.provenance.teacher_sha256 == one.provenance.teacher_sha256 is not None
+    assert (tmp_path / "remembered" / "teacher.json").read_bytes() == remembered.read_bytes()
+    others = make_coco(tmp_path / "b.json", count=3, seed=1)
+    elsewhere = msgspec.structs.replace(config, teacher=str(remembered), data=(str(others),))
+    with pytest.raises(TrainingError, match="labels of other pictures"):
+        start_run(elsewhere, tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere").exists()

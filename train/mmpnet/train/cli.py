@@ -136,7 +136,8 @@ def train(
         Caching, typer.Option(help="Decode pictures once; `auto`: where they fit into memory.")
     ] = RECIPE.cache,
     teacher: Annotated[
-        Path | None, typer.Option(help="A detector as ONNX whose finds are learned beside the labels.")
+        Path | None,
+        typer.Option(help="Detector as ONNX whose finds are learned too; or a run's teacher.json."),
     ] = None,
     teacher_least_score: Annotated[
         float, typer.Option(help="Finds of the teacher below this are left out.")

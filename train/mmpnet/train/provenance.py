@@ -8,6 +8,7 @@ from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.paths import is_file
 from mmpnet.train.checkpoint import Provenance, sha256_of
 from mmpnet.train.config import TrainConfig
+from mmpnet.train.pseudo_labels import read_teacher_labels
 
 
 def provenance_of(config: TrainConfig, train: Dataset, val: Dataset | None) -> Provenance:
@@ -28,9 +29,11 @@ def provenance_of(config: TrainConfig, train: Dataset, val: Dataset | None) -> P
 
 
 def _teacher_sha256(config: TrainConfig) -> str | None:
-    """Hash of the teacher's file; None without a teacher, or where a resumed run no longer has it."""
+    """Hash of the detector that taught; None without a teacher, or where a resumed run no longer has it."""
     path = None if config.teacher is None else Path(config.teacher)
-    return sha256_of(path) if path is not None and is_file(path) else None
+    if path is None or not is_file(path):
+        return None
+    return read_teacher_labels(path).teacher_sha256 if path.suffix == ".json" else sha256_of(path)
 
 
 def git_commit() -> str | None:

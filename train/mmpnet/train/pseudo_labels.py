@@ -68,14 +68,19 @@ def save_teacher_labels(path: Path, labels: TeacherLabels) -> None:
         partial.write_bytes(msgspec.json.encode(labels))
 
 
-def load_teacher_labels(path: Path, pictures: Sequence[Picture]) -> TeacherLabels:
-    """Raises: TrainingError if the file is missing, damaged, or of other pictures."""
+def read_teacher_labels(path: Path) -> TeacherLabels:
+    """Raises: TrainingError if the file is missing or damaged."""
     if not is_file(path):
-        raise TrainingError(f"{path}: the teacher's labels of this run are gone; start a new run")
+        raise TrainingError(f"{path}: a run's teacher labels were expected here and are gone; start a new run")
     try:
-        labels = msgspec.json.decode(path.read_bytes(), type=TeacherLabels)
+        return msgspec.json.decode(path.read_bytes(), type=TeacherLabels)
     except (OSError, msgspec.DecodeError) as error:
         raise TrainingError(f"{path}: the teacher's labels cannot be read ({error}); start a new run") from error
+
+
+def load_teacher_labels(path: Path, pictures: Sequence[Picture]) -> TeacherLabels:
+    """Raises: TrainingError if the file is missing, damaged, or of other pictures."""
+    labels = read_teacher_labels(path)
     if labels.pictures_sha256 != pictures_sha256(pictures) or len(labels.boxes) != len(pictures):
         raise TrainingError(f"{path}: holds a teacher's labels of other pictures; start a new run")
     return labels

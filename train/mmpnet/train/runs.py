@@ -19,15 +19,14 @@ from mmpnet.train.report import BEST, LAST, TrainingReport
 from mmpnet.train.run_report import write_run_report
 from mmpnet.train.state import TrainingState, start_state
 from mmpnet.train.stopping import terminable
-from mmpnet.train.teacher import open_teacher
 from mmpnet.train.training_data import (
     TEACHER,
     check_measurable,
     check_trainable,
-    lesson,
     read_all,
     stored_pictures,
     taught,
+    teaching,
     with_anchors,
 )
 
@@ -45,9 +44,9 @@ def start_run(config: TrainConfig, folder: Path) -> None:
         model = config.model(train.class_names)
         check_measurable(val, model)
         check_trainable(config, train, world)
-        teacher = None if config.teacher is None else open_teacher(Path(config.teacher), model.class_names)
+        teach = None if config.teacher is None else teaching(config, train, model.class_names)
         state = start_state(_placed(config, world), model, train.pictures, say=console.print)
-        labels = lesson(teacher, config, train) if teacher is not None and world.is_first else None
+        labels = teach() if teach is not None and world.is_first else None
         report = TrainingReport(
             folder, config, model, provenance_of(config, train, val), console, writes=world.is_first
         )

@@ -1,7 +1,7 @@
 """What a run learns from: pictures of several data sets, a teacher's finds on them, anchors that cover them, pixels."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,7 @@ from mmpnet.train.pseudo_labels import (
     with_teacher_boxes,
 )
 from mmpnet.train.sampling import picture_weights
-from mmpnet.train.teacher import Detect
+from mmpnet.train.teacher import open_teacher
 
 TEACHER = "teacher.json"
 
@@ -110,14 +110,28 @@ def with_anchors(config: TrainConfig, train: Dataset, console: Console) -> Train
     return msgspec.structs.replace(config, sizes_px=chosen.sizes_px, aspect_ratios=chosen.aspect_ratios)
 
 
-def lesson(teacher: Detect, config: TrainConfig, train: Dataset) -> TeacherLabels:
-    """What the teacher finds on the pictures.
+def teaching(config: TrainConfig, train: Dataset, class_names: Sequence[str]) -> Callable[[], TeacherLabels]:
+    """Opens the teacher, and gives what it will say when it is asked: of a detector what it finds on the pictures, of
+    an earlier run's teacher.json what was found then.
 
-    Raises: DatasetError for a bad picture, TrainingError if there is then still nothing to learn.
+    Raises: TrainingError for a file that cannot teach; later DatasetError for a bad picture, and TrainingError if
+    there is then still nothing to learn.
     """
     assert config.teacher is not None
-    shown = partial(track, description="asking the teacher", console=people())
-    labels = ask_teacher(teacher, sha256_of(Path(config.teacher)), train.pictures, progress=shown)
+    path = Path(config.teacher)
+    if path.suffix == ".json":
+        remembered = load_teacher_labels(path, train.pictures)
+        return lambda: _checked_lesson(remembered, config, train)
+    teacher = open_teacher(path, class_names)
+
+    def ask() -> TeacherLabels:
+        shown = partial(track, description="asking the teacher", console=people())
+        return _checked_lesson(ask_teacher(teacher, sha256_of(path), train.pictures, progress=shown), config, train)
+
+    return ask
+
+
+def _checked_lesson(labels: TeacherLabels, config: TrainConfig, train: Dataset) -> TeacherLabels:
     pictures = with_teacher_boxes(train.pictures, labels, least_score=config.teacher_least_score)
     require_boxes(replace(train, pictures=pictures))
     return labels
