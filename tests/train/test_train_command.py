@@ -136,7 +136,7 @@ def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
         (["--data", "absent"], "absent"),
         (["--data", "D", "--data", "D"], "is given twice"),
         (["--data", "D", "--weights", "none", "--classes", "dog"], "has no class 'dog'"),
-        (["--data", "D", "--weights", "none", "--teacher", "D/train.json"], "cannot open the teacher"),
+        (["--data", "D", "--weights", "none", "--teacher", "D/train.json"], "expected the teacher.json of a run"),
         (["--data", "D", "--weights", "absent.pth"], "absent.pth"),
         (["--data", "D", "--weights", "none", "--device", "cuda:999"], "cuda:999"),
         (["--data", "D", "--weights", "none", "--device", "gpu"], "gpu"),

@@ -75,7 +75,9 @@ def read_teacher_labels(path: Path) -> TeacherLabels:
     try:
         return msgspec.json.decode(path.read_bytes(), type=TeacherLabels)
     except (OSError, msgspec.DecodeError) as error:
-        raise TrainingError(f"{path}: the teacher's labels cannot be read ({error}); start a new run") from error
+        raise TrainingError(
+            f"{path}: the teacher's labels cannot be read ({error}); expected the teacher.json of a run"
+        ) from error
 
 
 def load_teacher_labels(path: Path, pictures: Sequence[Picture]) -> TeacherLabels:
