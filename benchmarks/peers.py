@@ -172,8 +172,8 @@ def _draw(path: Path, rows: dict[str, dict[str, Any]]) -> None:
         axes.annotate(name, (x, y), xytext=(7, 4), textcoords="offset points", fontsize=9)
     axes.set_xlabel("ms per frame on one thread, pixels to boxes (median)")
     axes.set_ylabel("AP50, person")
-    axes.set_xlim(left=0)
-    axes.margins(x=0.25, y=0.15)
+    axes.margins(y=0.15)
+    axes.set_xlim(0, 1.3 * max(row["one thread"]["end_to_end_ms"] for row in rows.values()))
     axes.grid(alpha=0.3)
     with replacing(path) as partial:
         figure.savefig(partial, dpi=130)

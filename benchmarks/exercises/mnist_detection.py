@@ -73,7 +73,7 @@ def mnist_detection(
         result = {
             "exercise": "MNIST detection",
             "published_mAP50": PUBLISHED,
-            "goal_voc07_AP50": GOAL,
+            "goal_mAP50": GOAL,
             **{name: numbers[name] for name in REQUIRED},
             "training": training,
             "train": json.loads(train_json.read_text())["info"],
