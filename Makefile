@@ -45,7 +45,7 @@ oldest: $(VENV)-oldest/.done
 	$(VENV)-oldest/bin/mmp-run person-320-int8 --self-test
 	$(VENV)-oldest/bin/mmp-run person-224-int8 --self-test
 	$(VENV)-oldest/bin/mmp-run --source docs/pictures/astronaut.jpg --save out/oldest.jpg --no-show
-	$(VENV)-oldest/bin/python benchmarks/paced.py --seconds 3 --repeats 1
+	$(VENV)-oldest/bin/python benchmarks/paced.py --seconds 5 --repeats 1
 
 $(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv --clear $(VENV)-oldest

@@ -110,12 +110,9 @@ def paced(
         }
         table = Table("setting", "CPU % of one core", "from", "to", "age p50 ms", "age p90", "frames dropped")
         for name, row in settings.items():
-            table.add_row(
-                name,
-                *(f"{row[key]:.1f}" for key in ("cpu_percent", "cpu_least", "cpu_most")),
-                *(f"{row[key]:.1f}" for key in ("age_p50_ms", "age_p90_ms")),
-                str(row["dropped"]),
-            )
+            numbers = [row[key] for key in ("cpu_percent", "cpu_least", "cpu_most", "age_p50_ms", "age_p90_ms")]
+            shown = ["too few frames" if number is None else f"{number:.1f}" for number in numbers]
+            table.add_row(name, *shown, str(row["dropped"]))
         people().print(table)
         if as_json:
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
@@ -133,14 +130,15 @@ def _one(
         return run(camera, detector, [sink], RunOptions(limit=round(seconds * fps))).facts()
 
 
-def _medians(runs: list[dict[str, Any]]) -> dict[str, float | int]:
+def _medians(runs: list[dict[str, Any]]) -> dict[str, float | int | None]:
     shares = [facts["cpu_percent"] for facts in runs]
+    # A percentile is None where its run had too few frames for it.
+    ages = {rank: [facts["frame_age_ms"][rank] for facts in runs] for rank in ("p50", "p90")}
     return {
         "cpu_percent": statistics.median(shares),
         "cpu_least": min(shares),
         "cpu_most": max(shares),
-        "age_p50_ms": statistics.median(facts["frame_age_ms"]["p50"] for facts in runs),
-        "age_p90_ms": statistics.median(facts["frame_age_ms"]["p90"] for facts in runs),
+        **{f"age_{rank}_ms": None if None in values else statistics.median(values) for rank, values in ages.items()},
         "dropped": sum(facts["sources"][0]["dropped"] for facts in runs),
     }
 
