@@ -157,7 +157,7 @@ def page_text(facts: dict) -> str:  # type: ignore[type-arg]
         f"--epochs {epochs} --imgsz {imgsz} --freeze {freeze}",
         "",
         f"Short runs of {epochs} epochs at {imgsz} px with {freeze} frozen backbone blocks, measured on the val "
-        "split after the last epoch. One setting changes at a time; the row with another seed shows what is chance.",
+        "split after the last epoch. One setting changes at a time; fewer pictures also mean fewer steps.",
         "",
         "| setting | AP | AP50 | AP75 | APs | AP against default |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -169,7 +169,23 @@ def page_text(facts: dict) -> str:  # type: ignore[type-arg]
         against = "" if base is None or setting.name == "default" else f"{row['AP'] - base['AP']:+.3f}"
         numbers = " | ".join(f"{row[name]:.3f}" for name in ("AP", "AP50", "AP75", "APs"))
         lines.append(f"| {setting.what} | {numbers} | {against} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_verdict(rows), ""])
+
+
+def _verdict(rows: dict[str, dict[str, float]]) -> list[str]:
+    """Why the default is what it is, as far as these numbers go."""
+    base = rows.get("default")
+    if base is None:
+        return []
+    chance = abs(rows["seed"]["AP"] - base["AP"]) if "seed" in rows else None
+    better = [setting.what for setting in SETTINGS if setting.name in rows and rows[setting.name]["AP"] > base["AP"]]
+    missing = [setting.what for setting in SETTINGS if setting.name not in rows]
+    lines = [f"The default is the first row: {SETTINGS[0].what}."]
+    lines.append(f"Better here: {'; '.join(better)}." if better else "Nothing that was measured is better.")
+    lines.append(f"Chance moves AP by {chance:.3f}." if chance is not None else "How much is chance was not measured.")
+    if missing:
+        lines.append(f"Not measured yet: {'; '.join(missing)}.")
+    return [" ".join(lines)]
 
 
 if __name__ == "__main__":
