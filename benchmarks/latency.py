@@ -1,14 +1,13 @@
 """How long one frame takes, from raw BGR pixels to final boxes, by stage.
 
 A sample is one call of the detector on one frame in memory: letterbox, inference, threshold, NMS; reading and drawing
-are not in it. Warm-up runs are not counted. Cold start is a fresh process's import, session and first detection.
+are not in it. Warm-up runs are not counted; what a fresh process takes is startup.py's to say.
 Prints a table on stderr and, with --json, one JSON document on stdout.
 """
 
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,12 +22,11 @@ from rich.table import Table
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.embedded import model_path
-from mmpnet.runtime.machine import cpu_name
+from mmpnet.runtime.machine import cpu_name, instruction_sets
 from mmpnet.runtime.pictures import read_picture
+from mmpnet.runtime.timing import percentiles
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "astronaut.jpg"
-MIN_SAMPLES = {"p50": 11, "p90": 64, "p99": 662}
-"""MLPerf's early-stopping minima at 99 % confidence for p90 and p99: below them a percentile is not printed."""
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
@@ -63,24 +61,18 @@ def latency(
             "frame": frame_size,
             "threads": threads,
             "runs": runs,
-            "stages_ms": {stage: _percentiles(values) for stage, values in samples.items()},
+            "stages_ms": {stage: _rounded(percentiles(values)) for stage, values in samples.items()},
             "before_and_after_per_infer": _before_and_after(samples),
-            "cold_start_s": cold_start_s(path),
             "machine": machine(),
         }
         _show(result["stages_ms"])  # type: ignore[arg-type]
         people().print(f"preprocess and postprocess: {result['before_and_after_per_infer']:.1%} of the inference")
-        people().print(f"cold start {result['cold_start_s']:.2f} s")
         if as_json:
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 
-def _percentiles(values: list[float]) -> dict[str, float | None]:
-    """p50, p90, p99 in ms; None where there are too few samples to say."""
-    return {
-        name: round(float(np.percentile(values, float(name[1:]))), 3) if len(values) >= least else None
-        for name, least in MIN_SAMPLES.items()
-    }
+def _rounded(times_ms: dict[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 3) for name, value in times_ms.items()}
 
 
 def _before_and_after(samples: dict[str, list[float]]) -> float:
@@ -89,24 +81,11 @@ def _before_and_after(samples: dict[str, list[float]]) -> float:
     return round(float(np.median(outside) / np.median(samples["infer"])), 4)
 
 
-def cold_start_s(path: Path) -> float:
-    """Median over five fresh processes of import, session and first detection, measured from outside."""
-    script = (
-        "import sys, numpy; from mmpnet.runtime.detector import Detector; "
-        "Detector(sys.argv[1], provider='cpu')(numpy.zeros((720, 1280, 3), numpy.uint8))"
-    )
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", script, str(path)], check=True)
-        seconds.append(time.perf_counter() - started)
-    return round(float(np.median(seconds)), 3)
-
-
-def machine() -> dict[str, str | int | float | None]:
+def machine() -> dict[str, str | int | float | list[str] | None]:
     """What the numbers were measured on."""
     return {
         "cpu": cpu_name(),
+        "instruction_sets": list(instruction_sets()),
         "cores": os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),

@@ -7,8 +7,6 @@ Prints a table on stderr and, with --json, one JSON document on stdout.
 """
 
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,8 +19,8 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
-import onnxruntime
 import typer
+from latency import PICTURE, machine
 from rich.progress import track
 from rich.table import Table
 
@@ -30,13 +28,11 @@ from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, peo
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.frames import Frame, Tell, stamped
-from mmpnet.runtime.machine import cpu_name
 from mmpnet.runtime.options import RunOptions
 from mmpnet.runtime.pictures import read_picture
 from mmpnet.runtime.pipeline import run
 from mmpnet.runtime.sinks import NdjsonSink
 
-PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "astronaut.jpg"
 SETTINGS = {"as mmp-run": False, "spinning": True}
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
@@ -99,14 +95,7 @@ def paced(
             "threads": threads,
             "repeats": repeats,
             "settings": settings,
-            "machine": {
-                "cpu": cpu_name(),
-                "cores": os.cpu_count(),
-                "load_1min": round(os.getloadavg()[0], 2),
-                "python": platform.python_version(),
-                "onnxruntime": onnxruntime.__version__,
-                "opencv": cv2.__version__,
-            },
+            "machine": machine(),
         }
         table = Table("setting", "CPU % of one core", "from", "to", "age p50 ms", "age p90", "frames dropped")
         for name, row in settings.items():

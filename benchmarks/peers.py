@@ -8,8 +8,6 @@ picture. Peers that are not in --peers are named as absent.
 
 import dataclasses
 import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -20,8 +18,8 @@ from typing import Annotated, Any
 import cv2
 import matplotlib
 import numpy as np
-import onnxruntime
 import typer
+from latency import PICTURE, machine
 from peer_decoders import Contestant, open_contestant
 from rich.progress import track
 from rich.table import Table
@@ -32,13 +30,11 @@ from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, peo
 from mmpnet.runtime.datasets.recognise import open_dataset
 from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, evaluate
-from mmpnet.runtime.machine import cpu_name, instruction_sets
 from mmpnet.runtime.paths import replacing
 from mmpnet.runtime.pictures import read_picture
 
 OURS = ("person-320", "person-320-int8", "person-224-int8")
 KNOWN_PEERS = ("yolox_nano_416.onnx", "nanodet_m_320.onnx")
-PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "astronaut.jpg"
 TIMED_THRESHOLDS = Thresholds(conf=0.25, iou=0.5, max_det=100)
 CLASS_NAMES = ("background", "person")
 
@@ -71,15 +67,7 @@ def peers(
             "rounds": rounds,
             "contestants": rows,
             "absent": absent,
-            "machine": {
-                "cpu": cpu_name(),
-                "instruction_sets": list(instruction_sets()),
-                "cores": os.cpu_count(),
-                "load_1min": round(os.getloadavg()[0], 2),
-                "python": platform.python_version(),
-                "onnxruntime": onnxruntime.__version__,
-                "opencv": cv2.__version__,
-            },
+            "machine": machine(),
         }
         _show(rows, absent)
         if picture is not None:

@@ -27,6 +27,7 @@ from mmpnet.runtime.capture import LiveSource
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.exchange import SourceCounts
 from mmpnet.runtime.frames import Event, State
+from mmpnet.runtime.machine import resident_memory_mb
 from mmpnet.runtime.pipeline import run
 from mmpnet.runtime.serve import app, live_pictures, news
 from mmpnet.runtime.serve.bell import Bell
@@ -35,7 +36,6 @@ from mmpnet.runtime.serve.sink import ServeSink
 from mmpnet.runtime.serve.watch import HISTORY_S, SourceWatch
 from mmpnet.runtime.sinks import Result, result_as_dict
 from mmpnet.runtime.summary import Summary
-from mmpnet.runtime.timing import resident_mb
 
 NAMES = ("background", "person", "dog")
 MODEL = ServedModel("person-320", NAMES, "auto", "cpu")
@@ -456,12 +456,12 @@ def test_a_client_that_never_reads_costs_neither_time_nor_memory(
     def write() -> None:
         serving.sink.write(replace(large, index=next(indices)), noisy)
 
-    before_mb = resident_mb() or 0.0
+    before_mb = resident_memory_mb() or 0.0
     # Until all are stuck: nobody asks for pictures or listens any more.
     wait_for(lambda: not serving.sink.wants_picture and not serving.sink._news.listening, meanwhile=write)
     for _ in range(1000):
         write()
-    assert (resident_mb() or 0.0) - before_mb < 60, "of 2.7 GB of frames and 40 MB of results"
+    assert (resident_memory_mb() or 0.0) - before_mb < 60, "of 2.7 GB of frames and 40 MB of results"
     reading = serving.stream("/stream.mjpg")
     reading.readline()
     wait_for(lambda: serving.sink.wants_picture)

@@ -10,9 +10,9 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.capture import LiveSource
 from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.machine import resident_memory_mb
 from mmpnet.runtime.pipeline import run
 from mmpnet.runtime.sinks import NdjsonSink, Result, Sink
-from mmpnet.runtime.timing import resident_mb
 
 FRAMES, SETTLED, GROWTH_MB = 20_000, 4_000, 5.0
 
@@ -30,7 +30,7 @@ class Watching(Sink):
         del result, annotated_bgr
         self.frames += 1
         if self.frames >= SETTLED and self.frames % 1_000 == 0:
-            memory_mb = resident_mb()
+            memory_mb = resident_memory_mb()
             assert memory_mb is not None
             self.memory_mb.append(memory_mb)
         return self.frames < FRAMES

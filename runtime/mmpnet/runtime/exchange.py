@@ -51,7 +51,6 @@ class FrameExchange:
         self._running = len(sources)
         self._next = 0
         self._dropped: dict[int, MmpnetError] = {}
-        self._stop = threading.Event()
         self._stops = [threading.Event() for _ in sources]
         self._threads = [
             threading.Thread(target=self._grab, args=(stream, source), name=f"grab {source.name}", daemon=True)
@@ -66,7 +65,6 @@ class FrameExchange:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
         for stop in self._stops:
             stop.set()
         with self._changed:
@@ -85,7 +83,7 @@ class FrameExchange:
         """The next frame, or None where there is none for so long, or no more at all."""
         until_s = time.perf_counter() + timeout_s
         with self._changed:
-            while (frame := self._pick()) is None and self._running and not self._stop.is_set():
+            while (frame := self._pick()) is None and self._running:
                 left_s = until_s - time.perf_counter()
                 if left_s <= 0:
                     break

@@ -73,13 +73,22 @@ def throttle_count() -> int | None:
 
 def peak_memory_mb() -> float | None:
     """The most memory that this process has held, in MB; None where the system does not tell."""
-    for line in _read(_STATUS).splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
     if sys.platform == "darwin":  # on Linux this number begins with the peak of the process that started this one
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return _own_memory_mb("VmHWM")
+
+
+def resident_memory_mb() -> float | None:
+    """The memory that this process holds now, in MB; None where the system does not tell."""
+    return _own_memory_mb("VmRSS")
+
+
+def _own_memory_mb(field: str) -> float | None:
+    for line in _read(_STATUS).splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024 / 1e6
     return None
 
 

@@ -1,6 +1,5 @@
 """Times as percentiles, and only where there are samples enough for them."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -42,12 +41,3 @@ class CpuClock:
         """CPU time since the start in percent of the time on the wall: 100 is one core, all the time."""
         wall_s, cpu_s = self._began
         return 100 * (time.process_time() - cpu_s) / max(time.perf_counter() - wall_s, 1e-9)
-
-
-def resident_mb() -> float | None:
-    """Memory that this process holds, in MB; None where the system does not tell."""
-    try:
-        with open("/proc/self/statm") as file:  # noqa: PTH123
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except OSError:
-        return None

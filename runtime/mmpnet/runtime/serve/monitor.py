@@ -9,9 +9,9 @@ from importlib.metadata import version
 
 from mmpnet.runtime.exchange import SourceCounts
 from mmpnet.runtime.frames import Event
+from mmpnet.runtime.machine import resident_memory_mb
 from mmpnet.runtime.serve.watch import RATES_OVER_S, SourceStatus, SourceWatch
 from mmpnet.runtime.sinks import Result
-from mmpnet.runtime.timing import resident_mb
 
 PERSON = "person"
 
@@ -111,7 +111,7 @@ class Monitor:
             provider=self.model.provider,
             running_s=round(now_s - self._began_s, 1),
             cpu_percent=round(100 * (time.process_time() - cpu_s) / max(now_s - tick_s, 1e-3), 1),
-            memory_mb=resident_mb(),
+            memory_mb=resident_memory_mb(),
             stale_after_s=self._stale_after_s,
             problems=self._problems(sources),
             sources=sources,
