@@ -1,84 +1,151 @@
-"""How long one frame takes, from raw BGR pixels to final boxes, by stage.
+"""How long one frame takes, from raw BGR pixels in memory to final boxes, and how much of that is the network alone.
 
-A sample is one call of the detector on one frame in memory: letterbox, inference, threshold, NMS; reading and drawing
-are not in it. Warm-up runs are not counted; what a fresh process takes is startup.py's to say.
-Prints a table on stderr and, with --json, one JSON document on stdout.
+A sample is one call of a detector on one frame: letterbox, inference, threshold, NMS; reading and drawing are not in
+it. Models take turns frame by frame, so that what else the machine does falls on all of them; ONNX Runtime's threads do
+not spin, as one model's, waiting, would take another's core. Warm-up runs are not counted; what a fresh process takes
+is startup.py's to say. Prints a table on stderr and, with --json, one JSON document on stdout; --picture needs
+mmpnet[eval].
 """
 
 import json
 import os
 import platform
 import sys
-import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import cv2
+import msgspec
 import numpy as np
 import onnxruntime
 import typer
+from rich.progress import track
 from rich.table import Table
 
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import MmpnetError
+from mmpnet.runtime.bench import STAGES, opencv_threads, sample_frame, stage_reports, stage_times_ms, warm_up
+from mmpnet.runtime.bench_compare import WARM_UP_S
+from mmpnet.runtime.bench_facts import model_facts
+from mmpnet.runtime.bench_statistics import RANKS, Floats, StageReport
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people
 from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.embedded import model_path
-from mmpnet.runtime.machine import cpu_name, instruction_sets
-from mmpnet.runtime.pictures import read_picture
-from mmpnet.runtime.timing import percentiles
+from mmpnet.runtime.embedded import EMBEDDED_MODELS, model_path
+from mmpnet.runtime.extras import require_packages
+from mmpnet.runtime.machine import cpu_name, instruction_sets, usable_cores
+from mmpnet.runtime.paths import check_output, replacing
+from mmpnet.runtime.timing import LEAST_SAMPLES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "astronaut.jpg"
+MEASURED = {"end_to_end": "pixels to boxes", "infer": "network alone"}
+ALL_CORES = 0
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
 
 @app.command()
 def latency(
-    model: Annotated[Path | None, typer.Argument(help="Default: the embedded model.")] = None,
-    threads: Annotated[int, typer.Option(min=0)] = 1,
-    runs: Annotated[int, typer.Option(min=1)] = 700,
+    model: Annotated[
+        list[Path] | None, typer.Argument(help="Names or .onnx files; default: the embedded ones.")
+    ] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(min=0, max=1024, help="May be repeated; 0 is all cores. Default: 1 and 0.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Of each repeat, for each model.")] = 150,
+    repeats: Annotated[int, typer.Option(min=1, help="Their medians' spread says how far to trust them.")] = 5,
     frame_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the frame.")] = "1280x720",
+    picture: Annotated[Path | None, typer.Option(help="Where a picture of it goes (.png).")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Time the detector on the sample picture, resized to a camera's frame."""
+    """Time detectors on the sample picture, resized to a camera's frame."""
     with exit_on_error():
-        path = model_path(model)
-        width, height = parse_size_hw(frame_size)
-        frame = np.asarray(cv2.resize(read_picture(PICTURE), (width, height)), np.uint8)
-        cv2.setNumThreads(threads)
-        detector = Detector(path, provider="cpu", threads=threads)
-        for _ in range(20):
-            detector(frame)
-        samples: dict[str, list[float]] = {"preprocess": [], "infer": [], "postprocess": [], "end to end": []}
-        for _ in range(runs):
-            started = time.perf_counter()
-            _, times = detector.timed(frame)
-            samples["end to end"].append((time.perf_counter() - started) * 1e3)
-            samples["preprocess"].append(times.preprocess_ms)
-            samples["infer"].append(times.infer_ms)
-            samples["postprocess"].append(times.postprocess_ms)
+        check_picture(picture)
+        frame_bgr = camera_frame(frame_size)
+        paths = named_apart(model or EMBEDDED_MODELS)
+        rows = []
+        for count in dict.fromkeys(threads or (1, ALL_CORES)):
+            rows += _measured(paths, frame_bgr, count, frames, repeats)
         result = {
-            "model": path.name,
             "frame": frame_size,
-            "threads": threads,
-            "runs": runs,
-            "stages_ms": {stage: _rounded(percentiles(values)) for stage, values in samples.items()},
-            "before_and_after_per_infer": _before_and_after(samples),
+            "frames": frames,
+            "repeats": repeats,
+            "models": {name: msgspec.to_builtins(model_facts(path)) for name, path in paths.items()},
+            "latencies": rows,
             "machine": machine(),
         }
-        _show(result["stages_ms"])  # type: ignore[arg-type]
-        people().print(f"preprocess and postprocess: {result['before_and_after_per_infer']:.1%} of the inference")
+        _show(rows)
+        if picture is not None:
+            _draw(picture, rows, frame_size)
         if as_json:
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 
-def _rounded(times_ms: dict[str, float | None]) -> dict[str, float | None]:
-    return {name: None if value is None else round(value, 3) for name, value in times_ms.items()}
+def named_apart(models: Sequence[Path | str]) -> dict[str, Path]:
+    """Model files by their names without suffix.
+
+    Raises: MmpnetError if two have one name.
+    """
+    paths = {path.stem: path for path in map(model_path, models)}
+    if len(paths) != len(models):
+        raise MmpnetError(f"models must have different names, got {', '.join(str(model) for model in models)}")
+    return paths
 
 
-def _before_and_after(samples: dict[str, list[float]]) -> float:
-    """Median time of preprocess and postprocess together, per median inference."""
-    outside = np.add(samples["preprocess"], samples["postprocess"])
-    return round(float(np.median(outside) / np.median(samples["infer"])), 4)
+def camera_frame(size: str) -> UInt8Array:
+    """The sample picture as a frame (H, W, 3) BGR of this WIDTHxHEIGHT.
+
+    Raises: typer.BadParameter if it is no size.
+    """
+    try:
+        width_px, height_px = parse_size_hw(size)
+    except typer.BadParameter as error:
+        raise typer.BadParameter(f"{size!r}: expected --frame-size WIDTHxHEIGHT in px, such as 1280x720") from error
+    return sample_frame(PICTURE, (height_px, width_px))
+
+
+def take_turns(contestants: Sequence[tuple[Detector, UInt8Array]], *, frames: int, repeats: int, what: str) -> Floats:
+    """Each detector on its frame, all in turns and in random order: ms (contestants, repeats, frames, len(STAGES))."""
+    random = np.random.default_rng(0)
+    times_ms = np.empty((len(contestants), repeats, frames, len(STAGES)))
+    # Drawn between the repeats alone: a progress bar's thread would be measured along.
+    for repeat in track(range(repeats), what, console=people(), transient=True, auto_refresh=False):
+        for frame in range(frames):
+            for index in random.permutation(len(contestants)):
+                detector, frame_bgr = contestants[index]
+                times_ms[index, repeat, frame] = stage_times_ms(detector, frame_bgr)
+    return times_ms
+
+
+def stage_facts(report: StageReport) -> dict[str, Any]:
+    """A stage's report as plain values, with its verdict on the repeats."""
+    return {**msgspec.to_builtins(report), "noisy": report.noisy}
+
+
+def _measured(
+    paths: dict[str, Path], frame_bgr: UInt8Array, threads: int, frames: int, repeats: int
+) -> list[dict[str, Any]]:
+    """One row per model, all on so many threads."""
+    opencv_threads(threads)
+    with ExitStack() as stack:
+        detectors = [
+            stack.enter_context(Detector(path, provider="cpu", threads=threads, spin=False)) for path in paths.values()
+        ]
+        found = [warm_up(detector, frame_bgr, seconds=WARM_UP_S) for detector in detectors]
+        what = f"timing on {threads_in_words(threads)}"
+        contestants = [(detector, frame_bgr) for detector in detectors]
+        times_ms = take_turns(contestants, frames=frames, repeats=repeats, what=what)
+    rows = []
+    for name, detections, repeats_ms in zip(paths, found, times_ms, strict=True):
+        stages = stage_reports(list(repeats_ms))
+        facts = {key: stage_facts(getattr(stages, key)) for key in MEASURED}
+        rows.append({"model": name, "threads": threads, "detections": detections, **facts})
+    return rows
 
 
 def machine() -> dict[str, str | int | float | list[str] | None]:
@@ -87,6 +154,7 @@ def machine() -> dict[str, str | int | float | list[str] | None]:
         "cpu": cpu_name(),
         "instruction_sets": list(instruction_sets()),
         "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
         "load_1min": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
@@ -94,11 +162,82 @@ def machine() -> dict[str, str | int | float | list[str] | None]:
     }
 
 
-def _show(stages: dict[str, dict[str, float | None]]) -> None:
-    table = Table("stage", "p50 ms", "p90 ms", "p99 ms")
-    for stage, values in stages.items():
-        table.add_row(stage, *("too few samples" if v is None else f"{v:.2f}" for v in values.values()))
+def spread_cell(stage: dict[str, Any]) -> str:
+    """How far a stage's repeats are apart, for a table."""
+    spread = "-" if stage["spread"] is None else f"{stage['spread']:.1%}"
+    return f"{spread} noisy" if stage["noisy"] else spread
+
+
+def _show(rows: Sequence[dict[str, Any]]) -> None:
+    ranks = [f"p{rank}" for rank in RANKS]
+    table = Table("threads", "model", "ms of", *ranks, "spread", box=None, padding=(0, 1, 0, 0))
+    for row in rows:
+        for number, (key, name) in enumerate(MEASURED.items()):
+            first = ("", "") if number else (str(row["threads"] or "all"), row["model"])
+            times = row[key]["percentiles_ms"].values()
+            cells = ["-" if value is None else f"{value:.2f}" for value in times]
+            table.add_row(*first, name, *cells, spread_cell(row[key]))
     people().print(table)
+    samples = rows[0]["infer"]["samples"]
+    few = [f"p{rank} {least}" for rank, least in LEAST_SAMPLES.items() if samples < least]
+    if few:
+        people().print(f"-: {samples} samples are too few; needed for {', '.join(few)}")
+
+
+def check_picture(path: Path | None) -> None:
+    """Raises: OutputError or MissingExtraError, before the work, if --picture cannot be drawn."""
+    if path is not None:
+        check_output(path, (".png",))
+        require_packages("matplotlib", wanted_for="--picture")
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Raises: OutputError if the picture cannot be written."""
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=150)
+
+
+def _draw(path: Path, rows: Sequence[dict[str, Any]], frame_size: str) -> None:
+    # matplotlib takes its time to load, and only a picture needs it.
+    from matplotlib.figure import Figure
+
+    counts = list(dict.fromkeys(row["threads"] for row in rows))
+    models = len(rows) // len(counts)
+    figure = Figure(figsize=(2.2 + 3.4 * len(counts), 1.5 + 0.75 * models), layout="constrained")
+    panels = figure.subplots(1, len(counts), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, count in zip(panels, counts, strict=True):
+        _draw_panel(panel, [row for row in rows if row["threads"] == count])
+        panel.set_title(threads_in_words(count), fontsize=10, loc="left")
+    panels[0].invert_yaxis()
+    panels[0].set_xlim(left=0)
+    figure.supxlabel(f"ms per frame of {frame_size}: bars to the median, lines to p90 (thick) and p99", fontsize=9)
+    bars = panels[0].get_legend_handles_labels()
+    figure.legend(*bars, loc="outside upper right", ncols=len(MEASURED), frameon=False, fontsize=9)
+    save_figure(figure, path)
+
+
+def _draw_panel(panel: "Axes", rows: Sequence[dict[str, Any]]) -> None:
+    from mmpnet.runtime.plots import BLUE, GREY
+
+    for number, ((key, name), colour) in enumerate(zip(MEASURED.items(), (BLUE, GREY), strict=True)):
+        at = np.arange(len(rows)) + 0.4 * number - 0.2
+        for y, row in zip(at, rows, strict=True):
+            times_ms = row[key]["percentiles_ms"]
+            median, p90, p99 = (times_ms[rank] or times_ms["p50"] for rank in ("p50", "p90", "p99"))
+            panel.plot([median, p90], [y, y], color="black", linewidth=2.5, solid_capstyle="butt")
+            panel.plot([median, p99], [y, y], color="black", linewidth=0.8)
+            end = (max(p90, p99), y)
+            panel.annotate(f"{median:.1f}", end, xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
+        panel.barh(at, [row[key]["percentiles_ms"]["p50"] for row in rows], height=0.36, color=colour, label=name)
+    panel.set_yticks(range(len(rows)), [row["model"] for row in rows])
+    panel.tick_params(axis="y", length=0)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.margins(x=0.12)
+
+
+def threads_in_words(threads: int) -> str:
+    """As people say it."""
+    return {ALL_CORES: "all cores", 1: "one thread"}.get(threads, f"{threads} threads")
 
 
 if __name__ == "__main__":

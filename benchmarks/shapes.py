@@ -89,13 +89,18 @@ def sessions(network: MmpNet, side_px: int, folder: Path) -> tuple[onnxruntime.I
 @app.command()
 def shapes(
     rounds: Annotated[int, typer.Option(min=3)] = 40,
+    shape: Annotated[list[str] | None, typer.Option(help="Only this candidate; may be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Time every candidate, round after round."""
     with exit_on_error(), tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
+        known = {candidate.name: candidate for candidate in CANDIDATES}
+        unknown = [name for name in shape or () if name not in known]
+        if unknown:
+            raise typer.BadParameter(f"--shape {unknown[0]!r}: known are {', '.join(known)}")
         rows, running = [], []
-        for candidate in track(CANDIDATES, description="exporting", console=people()):
+        for candidate in track([known[name] for name in shape or known], description="exporting", console=people()):
             network = candidate.build()
             size = {"multiply_adds": multiply_adds(network, candidate.side_px)}
             size["parameters"] = sum(parameter.numel() for parameter in network.parameters())

@@ -55,6 +55,9 @@ def export(
         typer.Option(help="Labelled pictures on which file and checkpoint must be equally accurate; may be repeated."),
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="float16 weights and activations, for GPUs.")] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Store kernels in 16 bits and compute in 32: half the file.")
+    ] = False,
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantise; kept only if as accurate as float32, and faster here.")
     ] = False,
@@ -93,8 +96,8 @@ def export(
             raise typer.BadParameter(f"--opset {opset}: --nms and --int8 need operators of {DEFAULT_OPSET} or newer")
         if half and count not in (1, "dynamic"):
             raise typer.BadParameter(f"--half with --batch {batch}: its scores could not be compared with float32's")
-        if half and int8:
-            raise typer.BadParameter("--half and --int8: give one of them")
+        if half + int8 + compact > 1:
+            raise typer.BadParameter("--half, --int8 and --compact: give one of them")
         if int8 != bool(calib):
             raise typer.BadParameter("--int8 and --calib PICTURES go together")
         if int8 and (chosen != "boxes" or input_kind != "uint8-nhwc" or count != 1):
@@ -109,6 +112,7 @@ def export(
             head=chosen,
             input_kind=input_kind,
             frozen=frozen,
+            compact=compact,
             command=_command(sys.argv),
         )
         if not model.name:

@@ -30,7 +30,7 @@ CODE_LICENCE = "Apache-2.0"
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
     """What the caller may choose; input_hw None is the size of training. `frozen` is about the thresholds of an NMS in
-    the graph; `command` is what the file records of how it was made."""
+    the graph; `compact` stores kernels in 16 bits; `command` is what the file records of how it was made."""
 
     input_hw: tuple[int, int] | None
     batch: Batch
@@ -41,6 +41,7 @@ class ExportOptions:
     head: Head = "boxes"
     input_kind: InputKind = "uint8-nhwc"
     frozen: bool = False
+    compact: bool = False
     command: str = "mmpnet.export.writer.export_file"
 
 

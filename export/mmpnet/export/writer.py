@@ -14,6 +14,7 @@ from mmpnet.contract.metadata import ModelMetadata, metadata_to_properties
 from mmpnet.contract.preprocess import Letterbox
 from mmpnet.contract.records import ProofRecord
 from mmpnet.export.accuracy import compare_accuracy
+from mmpnet.export.compact import computing_with, round_kernels, store_half
 from mmpnet.export.describe import ExportOptions, describe
 from mmpnet.export.graph import export_graph
 from mmpnet.export.heads import with_head
@@ -51,6 +52,9 @@ def export_file(
     except ValueError as error:
         raise ExportError(f"{checkpoint_path}: {error}; choose another --imgsz, such as 320 or 192x320") from error
     full = export_graph(candidates, batch=options.batch, opset=options.opset, kind=options.input_kind)
+    if options.compact:
+        round_kernels(full)
+        candidates = computing_with(full, candidates, options.input_kind)
     pictures = synthetic_pictures(letterbox, count=SYNTHETIC_PICTURES) + _validation_pictures(checkpoint, letterbox)
     batch = 2 if options.batch == "dynamic" else options.batch
     parity = compare(candidates, full.SerializeToString(), pictures, batch=batch, kind=options.input_kind)
@@ -63,6 +67,8 @@ def export_file(
         thresholds=options.thresholds,
         frozen=options.frozen,
     )
+    if options.compact:
+        store_half(model)
     metadata = msgspec.structs.replace(
         describe(checkpoint, candidates, model, options, _proof(parity, options)),
         checkpoint_sha256=sha256_of(checkpoint_path),

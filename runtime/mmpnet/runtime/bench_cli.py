@@ -1,26 +1,24 @@
-"""mmp-bench: how fast a model is here, which of two is faster, and where its time goes."""
+"""mmp-bench: how fast a model is here, which of two is faster, where its time goes, and what fits a time budget."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from typer.core import TyperGroup
 
 from mmpnet.runtime.bench import Plan, measure, sample_frame
 from mmpnet.runtime.bench_compare import Rules, Side, compare, parse_side
 from mmpnet.runtime.bench_layers import layers_report
+from mmpnet.runtime.bench_options import TOO_SLOW, FrameSize, Json, Picture, Threads, Wanted, frame_hw_of, write_json
 from mmpnet.runtime.bench_show import noise_line, show_comparison, show_layers, show_report
 from mmpnet.runtime.bench_stored import compare_stored
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people, show_version
 from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.extras import require_packages
 from mmpnet.runtime.paths import check_output
+from mmpnet.runtime.search_cli import search_command
 from mmpnet.runtime.session import Provider
 
-TOO_SLOW = 3
-"""Exit code where the ratio may be below --at-least."""
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 PEAK_S = 0.3
 
@@ -45,13 +43,6 @@ app = typer.Typer(
 
 MODEL_HELP = "A file from mmp-export, person-320-int8 or person-224-int8; default: person-320."
 SIDE_HELP = "MODEL or MODEL@threads=2,provider=cuda; or a file that mmp-bench MODEL --json wrote."
-FrameSize = Annotated[
-    str | None, typer.Option(help="WIDTHxHEIGHT of the frame in px; default: 1280x720, or the picture's own.")
-]
-Picture = Annotated[Path | None, typer.Option(help="A picture in the place of the synthetic frame.")]
-Threads = Annotated[int, typer.Option(min=0, max=1024, help="Inference threads; 0 is ONNX Runtime's choice.")]
-Wanted = Annotated[Provider, typer.Option(help="auto: CUDA where it starts, else the CPU.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command()
@@ -73,7 +64,7 @@ def run(
 ) -> None:
     """Time a model from raw BGR frame to final boxes: cold, back to back, and at a camera's pace."""
     with exit_on_error():
-        frame_bgr = sample_frame(picture, _frame_hw(frame_size))
+        frame_bgr = sample_frame(picture, frame_hw_of(frame_size))
         plan = Plan(
             model=model,
             provider=provider,
@@ -87,7 +78,7 @@ def run(
         with people().status("measuring"):
             report = measure(plan, frame_bgr, picture=picture)
         if as_json:
-            _write(report)
+            write_json(report)
         else:
             show_report(people(), report)
         noise = noise_line(report)
@@ -125,11 +116,11 @@ def compare_command(
             comparison = compare_stored(Path(a), Path(b), rules, force=force)
         else:
             first, second = (_side(text, provider, threads) for text in (a, b))
-            frame_bgr = sample_frame(picture, _frame_hw(frame_size))
+            frame_bgr = sample_frame(picture, frame_hw_of(frame_size))
             with people().status("comparing"):
                 comparison = compare(first, second, frame_bgr, rules)
         if as_json:
-            _write(comparison)
+            write_json(comparison)
         else:
             show_comparison(people(), comparison)
     if at_least is not None and comparison.interval[0] < at_least:
@@ -153,7 +144,7 @@ def layers(
         with people().status("measuring"):
             report = layers_report(model_path(model), runs=runs, peak_s=PEAK_S, with_memory=plot is not None)
         if as_json:
-            _write(report)
+            write_json(report)
         else:
             show_layers(people(), report, top=top)
         if plot is not None:
@@ -163,16 +154,6 @@ def layers(
             people().print(f"saved {plot}")
 
 
-def _frame_hw(text: str | None) -> tuple[int, int] | None:
-    """`1280x720` -> (720, 1280)."""
-    if text is None:
-        return None
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) < 10_000 for side in sides):
-        raise typer.BadParameter(f"{text!r}: expected --frame-size WIDTHxHEIGHT in px, such as 1280x720")
-    return int(sides[1]), int(sides[0])
-
-
 def _side(text: str, provider: Provider, threads: int) -> Side:
     try:
         return parse_side(text, provider=provider, threads=threads)
@@ -180,8 +161,7 @@ def _side(text: str, provider: Provider, threads: int) -> Side:
         raise typer.BadParameter(str(error)) from error
 
 
-def _write(report: msgspec.Struct) -> None:
-    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+app.command("search")(search_command)
 
 
 def main() -> None:

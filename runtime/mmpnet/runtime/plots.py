@@ -26,12 +26,12 @@ SIZE_IN = (4.4, 3.0)
 """Small, so that letters are large when a phone shows the plot at its own width."""
 DOTTED_POINTS = 40
 """So many points or fewer are marked, so that one sees where it was measured."""
-_INK = "#010203"
+INK = "#010203"
 """Stands for the page's text colour until the SVG is written."""
 _STYLE: Any = {
     "font.size": 9.0,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
@@ -41,9 +41,9 @@ _STYLE: Any = {
     "grid.linewidth": 0.5,
     "lines.linewidth": 1.5,
     "lines.solid_capstyle": "round",
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.major.size": 0.0,
     "ytick.major.size": 0.0,
     "path.simplify_threshold": 0.3,
@@ -64,10 +64,10 @@ def precision_recall_plot(at50: Sequence[PrecisionRecall], at75: Sequence[Precis
                 recall, precision = _steps(curves[0])
             axes.plot(recall, precision, color=colour)
         _unit_square(axes, "recall", "precision")
-        _key(axes, (("IoU 0.5", BLUE), ("IoU 0.75", ORANGE)))
+        key(axes, (("IoU 0.5", BLUE), ("IoU 0.75", ORANGE)))
 
     what = "Precision over recall at IoU 0.5 and 0.75"
-    return _svg(draw, what if len(at50) == 1 else f"{what}, mean of {len(at50)} classes")
+    return svg(draw, what if len(at50) == 1 else f"{what}, mean of {len(at50)} classes")
 
 
 def confidence_plot(curve: ConfidenceCurve) -> str:
@@ -76,11 +76,11 @@ def confidence_plot(curve: ConfidenceCurve) -> str:
     def draw(axes: Axes) -> None:
         for values, colour in ((curve.precision, ORANGE), (curve.recall, GREEN), (curve.f1, BLUE)):
             axes.plot(curve.conf, values, color=colour, drawstyle="steps-pre")
-        axes.axvline(curve.best()[1], color=_INK, linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.axvline(curve.best()[1], color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
         _unit_square(axes, "score threshold", "at IoU 0.5")
-        _key(axes, (("precision", ORANGE), ("recall", GREEN), ("F1", BLUE)))
+        key(axes, (("precision", ORANGE), ("recall", GREEN), ("F1", BLUE)))
 
-    return _svg(draw, "Precision, recall and F1 against the score threshold")
+    return svg(draw, "Precision, recall and F1 against the score threshold")
 
 
 def size_plot(rows: Sequence[tuple[str, float | None, int]]) -> str:
@@ -98,7 +98,7 @@ def size_plot(rows: Sequence[tuple[str, float | None, int]]) -> str:
         axes.set_xlim(0, max(0.1, 1.25 * max(values)))
         axes.set_xlabel("AP (IoU 0.5 to 0.95)")
 
-    return _svg(draw, "AP by object size")
+    return svg(draw, "AP by object size")
 
 
 def epoch_plot(lines: Sequence[Line], what: str) -> str:
@@ -116,13 +116,13 @@ def epoch_plot(lines: Sequence[Line], what: str) -> str:
         axes.set_ylabel(what)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    return _svg(draw, f"{what} over epochs")
+    return svg(draw, f"{what} over epochs")
 
 
-def _svg(draw: Callable[[Axes], None], what: str) -> str:
+def svg(draw: Callable[[Axes], None], what: str, size_in: tuple[float, float] = SIZE_IN) -> str:
     """Draw on fresh axes; `what` is read out by screen readers."""
     with mpl.rc_context(_STYLE | {"svg.hashsalt": what}):
-        figure = Figure(figsize=SIZE_IN, layout="constrained")
+        figure = Figure(figsize=size_in, layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)
@@ -133,18 +133,18 @@ def _svg(draw: Callable[[Axes], None], what: str) -> str:
     return _inline(written.getvalue(), what)
 
 
-def _inline(svg: str, what: str) -> str:
+def _inline(written: str, what: str) -> str:
     """The <svg> element alone, without addresses of vocabularies and with the page's own ink and letters."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    inline = written[written.index("<svg") :]
+    inline = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", inline, flags=re.DOTALL)
+    inline = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", inline)
+    inline = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", inline)
     # Ids must differ between the plots of one page.
     prefix = re.sub(r"\W+", "-", what.lower())
-    svg = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
+    inline = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{prefix}-", inline)
     size = re.compile(r'\swidth="[^"]*"|\sheight="[^"]*"')
-    start, rest = svg.split(">", 1)
-    return f'{size.sub("", start)} role="img" aria-label="{what}">{rest}'.replace(_INK, "currentColor")
+    start, rest = inline.split(">", 1)
+    return f'{size.sub("", start)} role="img" aria-label="{what}">{rest}'.replace(INK, "currentColor")
 
 
 def _steps(curve: PrecisionRecall) -> tuple[Curve, Curve]:
@@ -165,7 +165,7 @@ def _unit_square(axes: Axes, x: str, y: str) -> None:
     axes.set_ylabel(y)
 
 
-def _key(axes: Axes, names: Sequence[tuple[str, str]]) -> None:
+def key(axes: Axes, names: Sequence[tuple[str, str]]) -> None:
     """The lines' names above the plot, each in its line's colour: curves that cross leave no room beside them."""
     left: Any = axes.transAxes
     at, offset = (0.0, 1.0), (0, 3)

@@ -5,13 +5,9 @@ Imports jinja2 and matplotlib, which only a report needs: import it after `extra
 
 import base64
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 import cv2
-import jinja2
 import markupsafe
 import numpy as np
 
@@ -20,7 +16,7 @@ from mmpnet.runtime.curves import mean_confidence_curve, precision_recall
 from mmpnet.runtime.evaluate import MATCH_IOU, Evaluation
 from mmpnet.runtime.matching import Ranking, match_coco, rankings
 from mmpnet.runtime.mistakes import PER_PICTURE, Mistakes, find_mistakes
-from mmpnet.runtime.paths import replacing
+from mmpnet.runtime.pages import render, write_page
 from mmpnet.runtime.plots import confidence_plot, epoch_plot, precision_recall_plot, size_plot
 from mmpnet.runtime.report_input import Facts, History, Measured, Subject
 from mmpnet.runtime.sheet import (
@@ -69,9 +65,7 @@ def write_report(path: Path, subject: Subject, *, measured: Measured | None, his
 
     Raises: OutputError if the file cannot be written, DatasetError if a picture has become unreadable.
     """
-    page = render_report(subject, measured=measured, history=history)
-    with replacing(path) as partial:
-        partial.write_bytes(page.encode("utf-8", "replace"))  # file names need not be UTF-8
+    write_page(path, render_report(subject, measured=measured, history=history))
 
 
 def render_report(subject: Subject, *, measured: Measured | None, history: History | None) -> str:
@@ -79,13 +73,11 @@ def render_report(subject: Subject, *, measured: Measured | None, history: Histo
 
     Raises: DatasetError if a picture has become unreadable.
     """
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
-        (files("mmpnet.runtime") / "templates" / "report.html.j2").read_text(encoding="utf-8")
-    )
     mistakes = None
     if measured is not None:
         mistakes = find_mistakes(measured.dataset, measured.evaluation, conf=measured.evaluation.best_f1_conf)
-    return template.render(
+    return render(
+        "report.html.j2",
         title=subject.title if measured is None else f"{subject.title} on {measured.dataset.name}",
         summary=_summary(measured),
         facts=(*subject.facts, *_measurement(measured)),
@@ -102,8 +94,6 @@ def render_report(subject: Subject, *, measured: Measured | None, history: Histo
         per_picture=PER_PICTURE,
         labelled=_hex(LABELLED_BGR),
         detected=_hex(DETECTED_BGR),
-        version=version("mmpnet"),
-        made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
 
 

@@ -7,13 +7,14 @@ mode; for training, the norm also needs the statistics of what reaches it, which
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
 from mmpnet.contract.errors import CheckpointError, ContractError
-from mmpnet.contract.metadata import metadata_from_properties
+from mmpnet.contract.metadata import InputKind, metadata_from_properties
 from mmpnet.runtime.paths import is_file
 from mmpnet.train.folding import unfolded_kernel
 from mmpnet.train.model import MmpNet
@@ -29,7 +30,16 @@ def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
 
     Raises: CheckpointError if the file is missing, not float32 of mmp-export, or of another architecture.
     """
-    weights = _named_weights(path)
+    model, kind = _read(path)
+    return network_state(model, network, kind, source=str(path))
+
+
+def network_state(model: onnx.ModelProto, network: MmpNet, kind: InputKind, *, source: str) -> dict[str, Tensor]:
+    """The same of a graph in memory; kind: of its input, `source` names it in messages.
+
+    Raises: CheckpointError if it is of another architecture.
+    """
+    weights = _named_weights(model, kind)
     state: dict[str, Tensor] = {}
     for conv, norm in _convolutions(network):
         weight, bias = weights.pop(f"{conv}.weight", None), weights.pop(f"{conv}.bias", None)
@@ -37,7 +47,7 @@ def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
             if network.box_tower is not None and conv.startswith(("box_tower", "predict_offsets")):
                 continue
             raise CheckpointError(
-                f"{path}: a file of another architecture (has no {conv}); give the same --stride and "
+                f"{source}: a file of another architecture (has no {conv}); give the same --stride and "
                 "--separate-towers as it was trained with"
             )
         state[f"{conv}.weight"] = weight
@@ -55,7 +65,7 @@ def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
         }
     if weights:
         raise CheckpointError(
-            f"{path}: a file of another architecture (also has {next(iter(weights))}); give the same --stride and "
+            f"{source}: a file of another architecture (also has {next(iter(weights))}); give the same --stride and "
             "--separate-towers as it was trained with"
         )
     return state
@@ -127,8 +137,13 @@ def _convolutions(network: nn.Module) -> Iterator[tuple[str, str | None]]:
             yield name, follower if isinstance(modules.get(follower), nn.BatchNorm2d) else None
 
 
-def _named_weights(path: Path) -> dict[str, Tensor]:
-    """Kernels and biases of the file's convolutions by name, the first kernel without normalisation in it."""
+def convolution_inputs(model: onnx.ModelProto) -> list[list[str]]:
+    """Names of each convolution's kernel and bias, as they are stored: a cast in between is looked through."""
+    stored = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}
+    return [[stored.get(name, name) for name in node.input[1:]] for node in model.graph.node if node.op_type == "Conv"]
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, InputKind]:
     if not is_file(path):
         raise CheckpointError(f"{path}: no such weights file; expected one of mmp-export")
     try:
@@ -141,12 +156,17 @@ def _named_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(str(error)) from error
     if metadata.precision != "float32":
         raise CheckpointError(f"{path}: is {metadata.precision}; only float32 exports can be trained on")
-    used = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]}
+    return model, metadata.input.kind
+
+
+def _named_weights(model: onnx.ModelProto, kind: InputKind) -> dict[str, Tensor]:
+    """Kernels and biases of the graph's convolutions by name, float32, the first kernel without normalisation in it."""
+    used = {name for names in convolution_inputs(model) for name in names}
     weights = {
-        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
+        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
         for tensor in model.graph.initializer
         if tensor.name in used
     }
     if FIRST_KERNEL in weights:
-        weights[FIRST_KERNEL] = unfolded_kernel(weights[FIRST_KERNEL], metadata.input.kind)
+        weights[FIRST_KERNEL] = unfolded_kernel(weights[FIRST_KERNEL], kind)
     return weights

@@ -1,0 +1,131 @@
+"""accuracy.py: curves by hand, mmp-val's numbers to the digit, every data set on its own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import accuracy
+import cv2
+import numpy as np
+import pytest
+from latency import PICTURE
+from typer.testing import CliRunner
+
+from mmpnet.contract.detections import Detections
+from mmpnet.runtime.datasets.recognise import open_dataset
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.evaluate import evaluate
+from mmpnet.train import val_cli
+
+MODEL = "person-224-int8"
+
+
+def people_at(folder: Path, *boxes_xywh: list[float]) -> Path:
+    """A COCO file over copies of the sample picture, one for each of the boxes, and one picture without people."""
+    (folder / "images").mkdir(parents=True)
+    pixels = cv2.imread(str(PICTURE))
+    height, width = pixels.shape[:2]
+    shown = [*(pixels for _ in boxes_xywh), np.full_like(pixels, 60)]
+    for number, content in enumerate(shown, start=1):
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), content)
+    images = [{"id": n + 1, "file_name": f"{n + 1}.png", "width": width, "height": height} for n in range(len(shown))]
+    annotations = [
+        {"id": n, "image_id": n, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+        for n, box in enumerate(boxes_xywh, start=1)
+    ]
+    categories = [{"id": 1, "name": "person"}]
+    path = folder / "val.json"
+    path.write_text(json.dumps({"categories": categories, "images": images, "annotations": annotations}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two data sets: one labelled where the larger model sees its person, one in a corner where nobody is."""
+    folder = tmp_path_factory.mktemp("labelled")
+    x1, y1, x2, y2 = (float(value) for value in Detector("person-320", threads=1)(cv2.imread(str(PICTURE))).xyxy[0])
+    right = people_at(folder / "right", [x1, y1, x2 - x1, y2 - y1], [x1, y1, x2 - x1, y2 - y1])
+    return right, people_at(folder / "wrong", [0.0, 0.0, 12.0, 12.0])
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(accuracy.app, [str(a) for a in arguments], env={"COLUMNS": "300"})
+    assert "Traceback" not in result.stderr
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_curve_by_hand_and_its_mean_is_ap50(make_coco: Callable[..., Path], tmp_path: Path) -> None:
+    dataset = open_dataset(make_coco(tmp_path / "val.json", count=2, seed=0), "val")
+    boxes = [picture.boxes_xyxy for picture in dataset.pictures]
+    count = sum(map(len, boxes))
+    # The best box is right, the next one wrong, and the other boxes of the first picture are right again.
+    first = Detections(
+        np.concatenate([boxes[0][:1], np.array([[0, 0, 2, 2]], np.float32), boxes[0][1:]]),
+        np.linspace(0.9, 0.5, len(boxes[0]) + 1).astype(np.float32),
+        np.ones(len(boxes[0]) + 1, np.int64),
+    )
+    nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    found = iter((first, nothing))
+    evaluation = evaluate(lambda _: next(found), dataset, ("background", "person"))
+    curve = accuracy.mean_precision(evaluation, dataset)
+    right = len(boxes[0])
+    assert 1 < right < count
+    expected = [
+        1.0 if percent * count <= 100 * 1 else right / (right + 1) if 100 * right >= percent * count else 0.0
+        for percent in range(101)
+    ]
+    np.testing.assert_allclose(curve, expected)
+    assert curve.mean() == pytest.approx(evaluation.coco["AP50"], abs=1e-6)
+    numbers = accuracy.numbers(evaluation)
+    assert numbers["AP50"] == round(curve.mean(), 4)
+    assert numbers["n_boxes"] == count
+    assert numbers["best_f1_conf"] == pytest.approx(0.5)
+    assert numbers["quasi_iou"] == round(right / (count + 1), 4)
+
+
+def test_a_trial_has_pictures_of_the_whole_set(make_coco: Callable[..., Path], tmp_path: Path) -> None:
+    dataset = open_dataset(make_coco(tmp_path / "val.json", count=10, seed=0), "val")
+    for limit, rows in ((5, [0, 2, 4, 6, 8]), (3, [0, 3, 6]), (1, [0]), (10, list(range(10)))):
+        chosen = accuracy.evenly_spaced(dataset, limit)
+        assert [picture.path for picture in chosen.pictures] == [dataset.pictures[row].path for row in rows]
+    assert accuracy.evenly_spaced(dataset, None) is dataset
+    assert accuracy.evenly_spaced(dataset, 11) is dataset
+
+
+def test_it_says_what_mmp_val_says_of_each_data_set(labelled: tuple[Path, Path], tmp_path: Path) -> None:
+    picture = tmp_path / "curves.png"
+    both = [argument for folder in labelled for argument in ("--data", folder)]
+    code, stdout, stderr = run(MODEL, *both, "--threads", 1, "--picture", picture, "--json")
+    assert code == 0
+    right, wrong = json.loads(stdout)["data"]
+    assert (right["n_images"], wrong["n_images"]) == (3, 2)
+    assert right["models"][MODEL]["AP50"] > 0.9
+    assert wrong["models"][MODEL]["AP50"] == 0
+    assert right["models"][MODEL]["APs"] is None, "no person of the sample picture is small"
+    assert wrong["models"][MODEL]["APs"] == 0
+    for folder, entry in zip(labelled, (right, wrong), strict=True):
+        said = CliRunner().invoke(val_cli.app, [MODEL, "--data", str(folder), "--threads", "1", "--json"])
+        numbers = json.loads(said.stdout)
+        found = entry["models"][MODEL]
+        assert found == {name: None if numbers[name] is None else round(numbers[name], 4) for name in found}
+        assert set(found) >= {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "quasi_iou", "best_f1_conf"}
+    assert stderr.count(MODEL) >= 2
+    drawn = cv2.imread(str(picture))
+    assert drawn is not None
+    assert drawn.std() > 10
+
+
+def test_a_limit_is_said(labelled: tuple[Path, Path]) -> None:
+    code, stdout, _ = run(MODEL, "--data", labelled[0], "--limit", 1, "--threads", 1, "--json")
+    result = json.loads(stdout)
+    assert (code, result["limit"], result["data"][0]["n_images"]) == (0, 1, 1)
+    assert result["data"][0]["models"][MODEL]["n_boxes"] == 1
+
+
+def test_mistakes_are_one_line(labelled: tuple[Path, Path], tmp_path: Path) -> None:
+    code, stdout, stderr = run(MODEL, "--data", tmp_path / "absent")
+    assert (code, stdout) == (1, "")
+    assert "no such file or folder" in stderr
+    code, stdout, stderr = run(MODEL, MODEL, "--data", labelled[0])
+    assert (code, stdout) == (1, "")
+    assert "different names" in stderr

@@ -1,0 +1,134 @@
+"""Every script of benchmarks/ runs, on tiny settings: what it prints with --json is one document of finite numbers."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torchvision.models import mobilenet_v2
+
+ROOT = Path(__file__).parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+SMALL = "person-224-int8"
+FRAME = ("--frame-size", "96x64")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a script may need: folders of their own, pictures, weights, a model."""
+
+    out: Path
+    data: Path
+    weights: Path
+    model: Path
+
+
+Arguments = Callable[[Given], list[object]]
+SCRIPTS: dict[str, Arguments] = {
+    "ablation.py": lambda given: [
+        *("--data", given.data, "--pseudo", given.data / "train.json", "--teacher", given.model),
+        *("--weights", given.weights, "--epochs", 1, "--imgsz", 64, "--only", "labels-only"),
+        *("--project", given.out, "--results", given.out / "ablation.json", "--page", given.out / "page.md"),
+    ],
+    "accuracy.py": lambda given: [SMALL, "--data", given.data, "--picture", given.out / "curves.png"],
+    "allocator.py": lambda _: ["--batch", 2, "--imgsz", 64, "--steps", 1, "--rounds", 1],
+    "export_graph.py": lambda given: ["--data", given.data, "--rounds", 5],
+    "headline.py": lambda _: ["--check"],
+    "latency.py": lambda given: [
+        *(SMALL, *FRAME, "--threads", 1, "--frames", 5, "--repeats", 2, "--picture", given.out / "latency.png"),
+    ],
+    "paced.py": lambda _: [SMALL, *FRAME, "--fps", 30, "--seconds", 1, "--repeats", 1],
+    "peers.py": lambda given: [
+        *("--data", given.data, "--limit", 2, "--rounds", 3, *FRAME, "--picture", given.out / "peers.png"),
+    ],
+    "shape_accuracy.py": lambda given: [
+        *("--data", given.data, "--weights", given.weights, "--shape", "input 224", "--epochs", 1),
+        *("--front-steps", 1),
+    ],
+    "shapes.py": lambda _: ["--rounds", 3, "--shape", "input 224"],
+    "soak.py": lambda given: [SMALL, "--frames", 40, "--picture", given.out / "soak.png"],
+    "stages.py": lambda given: [
+        *(SMALL, "--frame-size", "96x64", "--frame-size", "64x64", "--frames", 5, "--repeats", 2),
+        *("--picture", given.out / "stages.png"),
+    ],
+    "startup.py": lambda _: [SMALL, "--repeats", 1],
+    "training.py": lambda given: [
+        *("--data", given.data, "--batch", 2, "--imgsz", 64, "--rounds", 1, "--seconds", 0, "--device", "cpu"),
+        *("--picture", given.out / "training.png"),
+    ],
+}
+WITHOUT_JSON = ("ablation.py", "headline.py")
+"""They write files instead, or only check."""
+RUN_BY_MAKE = ("install_size.py",)
+"""`make cost`, which CI calls: it needs an index of packages."""
+
+
+def scripts() -> set[str]:
+    return {path.name for path in BENCHMARKS.glob("*.py") if '__name__ == "__main__"' in path.read_text()}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mobilenet_v2 state dict as torchvision has it, with random numbers."""
+    path = tmp_path_factory.mktemp("weights") / "mobilenet_v2.pth"
+    torch.manual_seed(0)
+    torch.save(mobilenet_v2(weights=None).state_dict(), path)
+    return path
+
+
+def run(script: str, arguments: list[object]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        timeout=600,
+    )
+
+
+def refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_it_runs(script: str, tmp_path: Path, dataset_folder: Path, weights: Path, tiny_onnx: Path) -> None:
+    arguments = SCRIPTS[script](Given(tmp_path, dataset_folder, weights, tiny_onnx))
+    with_json = script not in WITHOUT_JSON
+    done = run(script, [*arguments, *(["--json"] if with_json else [])])
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    if with_json:
+        document = json.loads(done.stdout, parse_constant=refuse)
+        assert isinstance(document, dict)
+        assert document
+    else:
+        assert done.stdout == ""
+    pictures = [Path(str(argument)) for argument in arguments if str(argument).endswith(".png")]
+    for picture in pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_ablation_writes_its_table(tmp_path: Path, dataset_folder: Path, weights: Path, tiny_onnx: Path) -> None:
+    given = Given(tmp_path, dataset_folder, weights, tiny_onnx)
+    done = run("ablation.py", SCRIPTS["ablation.py"](given))
+    assert done.returncode == 0, done.stderr
+    settings = json.loads((tmp_path / "ablation.json").read_text())["settings"]
+    assert list(settings) == ["labels-only"]
+    assert "neither teacher nor teacher-labelled pictures" in (tmp_path / "page.md").read_text()
+
+
+def test_no_script_is_forgotten() -> None:
+    assert scripts() == {*SCRIPTS, *RUN_BY_MAKE}
+    assert all(f"benchmarks/{script}" in (ROOT / "Makefile").read_text() for script in RUN_BY_MAKE)
+
+
+def test_the_readme_has_a_paragraph_for_each() -> None:
+    readme = (BENCHMARKS / "README.md").read_text()
+    assert [script for script in scripts() if f"`{script}" not in readme and f"**`{script}" not in readme] == []

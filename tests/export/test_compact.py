@@ -1,0 +1,124 @@
+"""--compact: half the file, and the numbers are those of the network with rounded kernels."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, numpy_helper
+from typer.testing import CliRunner
+
+from mmpnet.contract.errors import ExportError
+from mmpnet.export.cli import app
+from mmpnet.export.compact import round_kernels
+from mmpnet.export.describe import ExportOptions
+from mmpnet.export.verify import MAX_SCORE_DIFFERENCE
+from mmpnet.export.writer import export_file
+from mmpnet.runtime.info import read_model_file
+from mmpnet.runtime.layers import read_layers
+from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.train.onnx_weights import read_onnx_weights
+
+
+@pytest.fixture(scope="module")
+def compact_onnx(
+    tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, export_options: ExportOptions
+) -> Path:
+    """The tiny checkpoint, exported with --compact. Read only."""
+    out = tmp_path_factory.mktemp("compact") / "tiny.onnx"
+    export_file(tiny_checkpoint, out, replace(export_options, compact=True))
+    return out
+
+
+def kernels(path: Path) -> dict[str, onnx.TensorProto]:
+    return {t.name: t for t in onnx.load(path).graph.initializer if t.name.endswith(".weight")}
+
+
+def test_kernels_take_half_the_room_and_keep_their_names(compact_onnx: Path, tiny_onnx: Path) -> None:
+    compact, plain = kernels(compact_onnx), kernels(tiny_onnx)
+    assert compact.keys() == plain.keys()
+    assert {tensor.data_type for tensor in compact.values()} == {TensorProto.FLOAT16}
+    for name, tensor in plain.items():
+        expected = numpy_helper.to_array(tensor).astype(np.float16)
+        np.testing.assert_array_equal(numpy_helper.to_array(compact[name]), expected)
+
+
+def test_the_proof_is_as_strict_as_without(compact_onnx: Path) -> None:
+    metadata = read_model_file(compact_onnx).metadata
+    assert metadata is not None
+    assert metadata.precision == "float32"
+    assert metadata.proof is not None
+    assert metadata.proof.max_score_difference <= MAX_SCORE_DIFFERENCE
+
+
+def test_it_computes_what_rounded_kernels_compute(compact_onnx: Path, tiny_onnx: Path) -> None:
+    """Against the plain file with its kernels rounded by hand: nothing else differs."""
+    rounded = onnx.load(tiny_onnx)
+    for tensor in rounded.graph.initializer:
+        if tensor.name.endswith(".weight"):
+            values = numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    expected, found, plain = (
+        onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"images": images})
+        for model in (rounded.SerializeToString(), compact_onnx.read_bytes(), tiny_onnx.read_bytes())
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any(not np.array_equal(one, other) for one, other in zip(found, plain, strict=True)), "nothing was rounded"
+
+
+def test_casts_are_gone_when_it_runs(compact_onnx: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    optimised = []
+    for path in (compact_onnx, tiny_onnx):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        optimised.append([node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node])
+    assert optimised[0] == optimised[1]
+
+
+def test_parameters_are_counted_as_ever(compact_onnx: Path, tiny_onnx: Path) -> None:
+    of_compact, of_plain = read_layers(compact_onnx), read_layers(tiny_onnx)
+    assert sum(one.parameters for one in of_compact) == sum(one.parameters for one in of_plain)
+    assert sum(one.multiply_adds for one in of_compact) == sum(one.multiply_adds for one in of_plain)
+
+
+def test_it_can_be_trained_on(compact_onnx: Path, tiny_onnx: Path, tiny_checkpoint: Path) -> None:
+    network = load_checkpoint(tiny_checkpoint).network()
+    from_compact, from_plain = (read_onnx_weights(path, network) for path in (compact_onnx, tiny_onnx))
+    assert from_compact.keys() == from_plain.keys()
+    for name, tensor in from_plain.items():
+        np.testing.assert_allclose(from_compact[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["grid", "nms"])
+def test_every_head_has_it(head: str, tmp_path: Path, tiny_checkpoint: Path, export_options: ExportOptions) -> None:
+    out = tmp_path / "tiny.onnx"
+    export_file(tiny_checkpoint, out, replace(export_options, head=head, compact=True))  # type: ignore[arg-type]
+    assert {tensor.data_type for tensor in kernels(out).values()} == {TensorProto.FLOAT16}
+
+
+def test_a_weight_that_float16_has_no_room_for_is_an_error(tiny_onnx: Path) -> None:
+    model = onnx.load(tiny_onnx)
+    tensor = next(t for t in model.graph.initializer if t.name.endswith(".weight"))
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[0] = 7e4
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    with pytest.raises(ExportError, match=r"has a weight of 7e\+04, float16 ends at 65504; export without --compact"):
+        round_kernels(model)
+
+
+@pytest.mark.parametrize("other", ["--half", "--int8"])
+def test_it_goes_with_neither_half_nor_int8(other: str, tiny_checkpoint: Path) -> None:
+    result = CliRunner().invoke(app, [str(tiny_checkpoint), "--compact", other, "--calib", "x"])
+    assert result.exit_code == 2
+    assert "give one of them" in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_the_command_has_the_flag(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(tiny_checkpoint), "-o", str(tmp_path / "small.onnx"), "--compact"])
+    assert result.exit_code == 0, result.stderr
+    assert {t.data_type for t in kernels(tmp_path / "small.onnx").values()} == {TensorProto.FLOAT16}
