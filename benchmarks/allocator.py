@@ -4,11 +4,13 @@ Every measurement is a process of its own, the two settings in turns. CPU only. 
 stderr and, with --json, one JSON document on stdout.
 """
 
+import itertools
 import json
 import multiprocessing
 import resource
 import statistics
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Annotated
 
@@ -17,10 +19,11 @@ import typer
 from latency import machine
 from rich.progress import track
 from rich.table import Table
-from training import Bench
+from training_step import Bench, step_config, synthetic_batch
 
 from mmpnet.contract.errors import DeviceError
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
+from mmpnet.train.config import TrainConfig
 from mmpnet.train.memory import keep_freed_memory
 
 SETTINGS = ("returned", "kept")
@@ -28,12 +31,16 @@ WARM_UP_STEPS = 2
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
 
-def measured(setting: str, *, freeze: int, batch: int, side_px: int, steps: int) -> tuple[list[float], float]:
+def measured(setting: str, config: TrainConfig, *, steps: int) -> tuple[list[float], float]:
     """Seconds of each step, and the most memory this process had, in MB."""
     if setting == "kept" and not keep_freed_memory():
         raise DeviceError("this machine's C library has no mallopt; there is nothing to compare")
-    bench = Bench(freeze=freeze, batch=batch, side_px=side_px, device=torch.device("cpu"))
-    seconds = [bench.step_s() for _ in range(WARM_UP_STEPS + steps)]
+    bench, pictures = Bench(config), synthetic_batch(config)
+    times = [time.perf_counter()]
+    for _ in range(WARM_UP_STEPS + steps):
+        bench.step(pictures)
+        times.append(time.perf_counter())
+    seconds = [end - start for start, end in itertools.pairwise(times)]
     return seconds[WARM_UP_STEPS:], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
@@ -48,13 +55,13 @@ def allocator(
 ) -> None:
     """Time training steps with freed memory returned and kept."""
     with exit_on_error():
+        config = step_config(torch.device("cpu"), batch=batch, side_px=side_px, freeze=freeze)
         seconds: dict[str, list[float]] = {setting: [] for setting in SETTINGS}
         peak_mb: dict[str, float] = {}
         turns = [setting for _ in range(rounds) for setting in SETTINGS]
         for setting in track(turns, description="steps", console=people(), transient=True):
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                ask = pool.submit(measured, setting, freeze=freeze, batch=batch, side_px=side_px, steps=steps)
-                spent, peak = ask.result()
+                spent, peak = pool.submit(measured, setting, config, steps=steps).result()
             seconds[setting] += spent
             peak_mb[setting] = max(peak, peak_mb.get(setting, 0.0))
         speed = {setting: batch / statistics.median(spent) for setting, spent in seconds.items()}

@@ -15,12 +15,12 @@ from typing import Annotated, cast
 
 import torch
 import typer
-from loader import endless
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from shape_candidates import CANDIDATES, FRONT_BLOCKS, Candidate, prune_front
 from torch import Tensor, nn
+from training_batches import endless
 
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
 from mmpnet.runtime.datasets.check import read_data

@@ -1,107 +1,157 @@
-"""How many pictures a second one training step takes in, on synthetic batches, with and without frozen backbone blocks.
+"""How many pictures a second training takes in: the step alone, and with --data the loader alone and both together.
 
-A sample is one whole step (normalise, forward, loss, backward, AdamW, weight average) on the same batch; the settings
-take turns, so that a noisy machine troubles them alike. Needs mmpnet[train]. Prints a table on stderr and, with --json,
-one JSON document on stdout.
+The step is mmp-train's, on batches that are there already; with --data these are real ones, and the loader takes its
+pictures from the decoded cache and from their files. Everything takes turns, so that a noisy machine troubles all
+alike; what is kept of the step's speed beside the loader is told round by round. Needs mmpnet[train]. Prints a table on
+stderr and, with --json, one JSON document on stdout.
 """
 
 import json
-import statistics
+import os
 import sys
-import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from rich.table import Table
+from latency import check_picture, machine
+from training_batches import endless, picture_stores
+from training_show import draw, show
+from training_speeds import WARM_UP_STEPS, Loading, StepSpeed, held_batches, measure_loading, measure_steps
+from training_step import CLASS_NAMES, Bench, exhaustion_as_training_error, step_config, synthetic_batch
+from training_turns import Plan
 
-from mmpnet.contract.anchors import AnchorSpec
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.train.candidates import InputNormalisation
-from mmpnet.train.config import RECIPE
+from mmpnet.contract.errors import DatasetError
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error
+from mmpnet.runtime.datasets.recognise import open_dataset
+from mmpnet.runtime.datasets.types import Dataset
+from mmpnet.runtime.machine import cpu_name
+from mmpnet.train.cli import MAX_WORKERS
+from mmpnet.train.config import TrainConfig
 from mmpnet.train.device import has_fast_bfloat16, resolve_device
-from mmpnet.train.loader import Batch
-from mmpnet.train.losses import DetectionLoss
 from mmpnet.train.memory import keep_freed_memory
-from mmpnet.train.model import MmpNet, enter_training_mode
-from mmpnet.train.optim import WeightAverage
-from mmpnet.train.step import update
-from mmpnet.train.targets import LabelGrid
 
-STRIDE = 8
-POSITIVES_PER_PICTURE = 12
+FREEZES = (0, 2, 4, 7)
+
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
-
-
-class Bench:
-    """A network with its optimiser, ready to step on one fixed batch."""
-
-    def __init__(self, *, freeze: int, batch: int, side_px: int, device: torch.device) -> None:
-        torch.manual_seed(0)
-        anchors = AnchorSpec(sizes_px=RECIPE.sizes_px, aspect_ratios=RECIPE.aspect_ratios, stride=STRIDE)
-        self._device = device
-        self._network = MmpNet(anchors.num_sizes, anchors.num_aspect_ratios).to(
-            device=device, memory_format=torch.channels_last
-        )
-        enter_training_mode(self._network, freeze=freeze)
-        self._optimizer = torch.optim.AdamW([p for p in self._network.parameters() if p.requires_grad], lr=1e-4)
-        self._average = WeightAverage(self._network, 0.998)
-        self._normalise = InputNormalisation().to(device)
-        self._anchors = torch.from_numpy(anchors.boxes_xyxy((side_px, side_px))).to(device)
-        self._images = torch.randint(0, 256, (batch, side_px, side_px, 3), dtype=torch.uint8, device=device)
-        labels = torch.zeros((batch, *anchors.grid_shape((side_px, side_px))), dtype=torch.long)
-        labels.flatten(1)[:, torch.randperm(labels[0].numel())[:POSITIVES_PER_PICTURE]] = 1
-        positive = labels.flatten(1).nonzero()[:, 1]
-        self._target = LabelGrid(
-            labels=labels.to(device),
-            boxes_xyxy=self._anchors[positive.to(device)],
-            scores=torch.ones(len(positive), device=device),
-        )
-
-    def step_s(self, loaded: Batch | None = None) -> float:
-        """Seconds of one step, on the fixed batch or on one that was loaded."""
-        started = time.perf_counter()
-        pixels, target = self._images, self._target
-        if loaded is not None:
-            pixels, target = loaded.images_bgr.to(self._device), loaded.target.to(self._device)
-        images = self._normalise(pixels).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(self._device)):
-            output = self._network(images)
-        update(self._optimizer, DetectionLoss()(output, target, self._anchors).total, max_grad_norm=10.0)
-        self._average.update(self._network, step=1000)
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter() - started
 
 
 @app.command()
 def training(
+    data: Annotated[Path | None, typer.Option(help="Labelled pictures, as for mmp-train: the loader too.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="auto, cpu, cuda or cuda:N; may be repeated. Default: auto.")
+    ] = None,
+    freeze: Annotated[
+        list[int] | None,
+        typer.Option(help="Frozen backbone blocks. Default: 0; without --data 0 2 4 7, and it may be repeated."),
+    ] = None,
     batch: Annotated[int, typer.Option(min=2)] = 32,
     side_px: Annotated[int, typer.Option("--imgsz", min=32)] = 320,
-    steps: Annotated[int, typer.Option(min=3, help="Timed steps of each setting, after three of warm-up.")] = 12,
-    device: Annotated[str, typer.Option()] = "auto",
+    workers: Annotated[int | None, typer.Option(min=0, help="Loader processes; default: as mmp-train.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each kind.")] = 6,
+    seconds: Annotated[float, typer.Option(min=0, help="Of each turn, after its warm-up.")] = 8.0,
+    picture: Annotated[Path | None, typer.Option(help="Where a picture of it goes (.png).")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Time training steps with 0, 2, 4 and 7 frozen backbone blocks."""
-    with exit_on_error():
-        where = resolve_device(device)
-        if where.type == "cpu":
-            keep_freed_memory()
-        benches = {n: Bench(freeze=n, batch=batch, side_px=side_px, device=where) for n in (0, 2, 4, 7)}
-        seconds: dict[int, list[float]] = {freeze: [] for freeze in benches}
-        for turn in range(steps + 3):
-            for freeze, bench in benches.items():
-                spent = bench.step_s()
-                if turn >= 3:
-                    seconds[freeze].append(spent)
-        speed = {freeze: batch / statistics.median(values) for freeze, values in seconds.items()}
-        table = Table("frozen blocks", "images/s", "ratio")
-        for freeze, value in speed.items():
-            table.add_row(str(freeze), f"{value:.1f}", f"{value / speed[0]:.2f}")
-        people().print(table)
+    """Images per second of the step alone; with --data of the loader alone and of both together."""
+    with exit_on_error(), exhaustion_as_training_error():
+        check_picture(picture)
+        blocks = tuple(dict.fromkeys(freeze or (FREEZES if data is None else FREEZES[:1])))
+        if data is not None and len(blocks) > 1:
+            raise typer.BadParameter("--data goes with one --freeze; give one, or leave out --data")
+        devices = _devices(device or ["auto"])
+        configs = [
+            [step_config(where, batch=batch, side_px=side_px, freeze=count) for count in blocks] for where in devices
+        ]
+        plan = Plan(rounds, seconds, min(os.cpu_count() or 1, MAX_WORKERS) if workers is None else workers)
+        dataset = None if data is None else open_dataset(data, "train")
+        rows: list[StepSpeed] | list[Loading]
+        if dataset is None:
+            rows = [row for of_device in configs for row in _steps(of_device, plan)]
+        else:
+            rows = [row for (config,) in configs for row in _loading(config, dataset, plan)]
+        show(rows)
+        if picture is not None:
+            draw(picture, rows)
         if as_json:
-            result = {"device": str(where), "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
-            sys.stdout.write(json.dumps({**result, "batch": batch, "imgsz": side_px, "images_per_s": speed}) + "\n")
+            result = {
+                "machine": machine(),
+                "torch": str(torch.__version__),
+                "devices": [_facts(where) for where in devices],
+                "batch": batch,
+                "imgsz": side_px,
+                "freeze": blocks,
+                **asdict(plan),
+                "data": None if dataset is None else dataset.name,
+                "rows": [asdict(row) for row in rows],
+            }
+            sys.stdout.write(json.dumps(result, indent=2) + "\n")
+
+
+def _devices(names: Sequence[str]) -> list[torch.device]:
+    """Each once, the CPU last: no run on a GPU has memory handled as the CPU's step wants it.
+
+    Raises: DeviceError for the first that is absent.
+    """
+    return sorted(dict.fromkeys(map(resolve_device, names)), key=lambda device: device.type == "cpu")
+
+
+def _facts(device: torch.device) -> dict[str, str | int | bool]:
+    on_gpu = device.type == "cuda"
+    return {
+        "device": str(device),
+        "name": torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
+        "bfloat16": has_fast_bfloat16(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _steps(configs: Sequence[TrainConfig], plan: Plan) -> list[StepSpeed]:
+    """The steps of one device, which differ in what is frozen."""
+    batch = synthetic_batch(configs[0])
+    benches = {}
+    for config in configs:
+        benches[config.freeze] = bench = _bench(config)
+        bench.warm_up([batch] * WARM_UP_STEPS)
+    return measure_steps(benches, batch, plan)
+
+
+def _loading(config: TrainConfig, dataset: Dataset, plan: Plan) -> list[Loading]:
+    """The loader with each store of pictures beside the step of one device.
+
+    Raises: DatasetError for a bad picture, or fewer pictures than a batch.
+    """
+    count = len(dataset.pictures)
+    if count < config.batch:
+        raise DatasetError(f"{dataset.name} has {count} pictures, fewer than a batch; lower --batch {config.batch}")
+    bench = _bench(config, dataset.class_names)
+    side_px = config.imgsz[0]
+    with picture_stores(dataset, side_px) as stores:
+        loaders = {
+            source: partial(
+                endless,
+                dataset,
+                stored,
+                batch=config.batch,
+                side_px=side_px,
+                workers=plan.workers,
+                pin_memory=bench.device.type == "cuda",
+            )
+            for source, stored in stores.items()
+        }
+        held = held_batches(loaders["cache"])
+        bench.warm_up(held)
+        return measure_loading(bench, loaders, held, plan)
+
+
+def _bench(config: TrainConfig, class_names: tuple[str, ...] = CLASS_NAMES) -> Bench:
+    if config.device == "cpu":
+        keep_freed_memory()
+    return Bench(config, class_names)
 
 
 if __name__ == "__main__":

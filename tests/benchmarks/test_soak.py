@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import soak
+import soak_trends
 from latency import camera_frame
 from typer.testing import CliRunner
 
@@ -24,10 +25,12 @@ LEAK_BYTES = 400_000
 QUICK = ("person-224-int8", "--frames", "60", "--samples", "20", "--frame-size", "160x120", "--json")
 
 
-def samples_of(memory_mb: Sequence[float], *, every: int) -> list[soak.Sample]:
+def samples_of(memory_mb: Sequence[float], *, every: int) -> list[soak_trends.Sample]:
     """Samples with this memory, one every so many frames, a second apart."""
     return [
-        soak.Sample((n + 1) * every, float(n + 1), mb, cpu_percent=50.0, latency_ms=10.0, descriptors=9, threads=4)
+        soak_trends.Sample(
+            (n + 1) * every, float(n + 1), mb, cpu_percent=50.0, latency_ms=10.0, descriptors=9, threads=4
+        )
         for n, mb in enumerate(memory_mb)
     ]
 
@@ -48,7 +51,7 @@ def test_the_line_is_the_leak_whatever_the_warm_up_did() -> None:
     """0.5 MB per 1000 frames, of which the first 10,000, with 80 MB of warm-up, do not count."""
     frames = 100 * np.arange(1, 301)
     memory_mb = 200 + frames / 2000 - np.where(frames <= 2000, 80.0, 0.0)
-    line = soak.growth(samples_of(memory_mb.tolist(), every=100))
+    line = soak_trends.growth(samples_of(memory_mb.tolist(), every=100))
     assert line.warm_up_frames == 10_000
     assert line.mb_per_1000_frames == pytest.approx(0.5)
     assert line.rise_mb == pytest.approx(10.0)
@@ -59,7 +62,7 @@ def test_odd_samples_do_not_move_the_line() -> None:
     random = np.random.default_rng(0)
     memory_mb = 200 + 0.02 * np.arange(100) + random.normal(0, 0.02, 100)
     memory_mb[random.choice(np.arange(15, 100), 15, replace=False)] += 60
-    line = soak.growth(samples_of(memory_mb.tolist(), every=10))
+    line = soak_trends.growth(samples_of(memory_mb.tolist(), every=10))
     assert line.warm_up_frames == 100
     assert line.mb_per_1000_frames == pytest.approx(2.0, rel=0.1)
     assert np.polyfit(np.arange(10, 100), memory_mb[10:], 1)[0] != pytest.approx(0.02, rel=0.5), "least squares is off"
@@ -68,21 +71,21 @@ def test_odd_samples_do_not_move_the_line() -> None:
 def test_what_a_run_remembers_is_a_long_runs_warm_up_only() -> None:
     """The record of its latest 10,000 frames grows until it is full."""
     filling = (100 + np.minimum(100 * np.arange(1, 301), 10_000) / 4000).tolist()
-    assert soak.growth(samples_of(filling, every=100)).rise_mb == 0
-    short = soak.growth(samples_of(filling[:100], every=100))
+    assert soak_trends.growth(samples_of(filling, every=100)).rise_mb == 0
+    short = soak_trends.growth(samples_of(filling[:100], every=100))
     assert (short.warm_up_frames, short.mb_per_1000_frames) == (1000, pytest.approx(0.25))
 
 
 def test_too_short_a_run_is_refused() -> None:
     with pytest.raises(MmpnetError, match="2 samples after the warm-up"):
-        soak.growth(samples_of([100.0, 101.0], every=10))
+        soak_trends.growth(samples_of([100.0, 101.0], every=10))
     with pytest.raises(MmpnetError, match="0 samples"):
-        soak.growth([])
+        soak_trends.growth([])
 
 
 def test_tenths_by_hand() -> None:
-    assert soak.tenths([5.0, 7.0, *[100.0] * 17, 1.0]) == (6.0, 50.5)
-    assert soak.tenths([3.0, 4.0]) == (3.0, 4.0)
+    assert soak_trends.tenths([5.0, 7.0, *[100.0] * 17, 1.0]) == (6.0, 50.5)
+    assert soak_trends.tenths([3.0, 4.0]) == (3.0, 4.0)
 
 
 def test_samples_come_at_even_frames_with_the_medians_between_them() -> None:
@@ -108,7 +111,7 @@ def test_a_leak_in_a_real_run_is_its_size() -> None:
     with Detector("person-224-int8", threads=1) as detector:
         facts = soak.live_run(detector, camera_frame("160x120"), Leaking(), watching)
     assert facts["frames"] == 150
-    line = soak.growth(watching.samples)
+    line = soak_trends.growth(watching.samples)
     assert line.mb_per_1000_frames == pytest.approx(LEAK_BYTES / 1e3, rel=0.15)
     assert line.rise_mb == pytest.approx(LEAK_BYTES * 135 / 1e6, rel=0.15)
 

@@ -268,3 +268,20 @@ def test_inputs_that_are_no_pictures_are_refused(
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7), path)
     with pytest.raises(ContractError, match=message):
         profile_kernels(path, runs=1)
+
+
+def test_a_file_that_does_not_run_on_noise_is_one_line(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array([7, -1], np.int64), "shape")],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7), path)
+    with pytest.raises(ContractError, match=r"model\.onnx: does not run on noise \(.+\); try another file"):
+        profile_kernels(path, runs=1)
+    path.write_bytes(b"not ONNX")
+    with pytest.raises(ContractError, match=r"model\.onnx: does not run on noise \(.+\); try another file"):
+        profile_kernels(path, runs=1)

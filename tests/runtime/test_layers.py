@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -201,3 +202,28 @@ def test_the_embedded_model_has_the_totals_that_the_documents_state() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_905_882
     assert sum(layer.parameters for layer in layers) == folded_parameters(network) == 1_889_050
     assert sum(layer.multiply_adds for layer in layers) == torch_multiply_adds(network, (320, 320)) == 633_046_400
+
+
+def test_a_file_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not\nONNX")
+    with pytest.raises(ContractError, match=r"model\.onnx: ONNX Runtime cannot open it without optimisation \(.+\)$"):
+        read_layers(path)
+
+
+@pytest.mark.parametrize("written", ['[{"cat": "Node"}]', '[{"cat": "Node", "name": "conv_kernel_time", "args": {}}]'])
+def test_a_profile_in_another_form_is_one_line(save: Save, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    """As another version of ONNX Runtime may write it: an event without a name, a kernel without shapes."""
+    path = save([helper.make_node("Relu", ["x"], ["y"])], {}, (1, 3, 4, 4))
+    end_profiling = onnxruntime.InferenceSession.end_profiling
+
+    def end_otherwise(session: onnxruntime.InferenceSession) -> str:
+        profile = end_profiling(session)
+        Path(profile).write_text(written)
+        return str(profile)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "end_profiling", end_otherwise)
+    with pytest.raises(
+        ContractError, match=r"the profile of ONNX Runtime .+ cannot be read \(.+missing required field"
+    ):
+        read_layers(path)

@@ -24,9 +24,10 @@ from mmpnet.runtime.bench_statistics import summarise
 from mmpnet.runtime.datasets.coco import read_coco
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.detector import Detector, StageTimes
-from mmpnet.runtime.search import SearchPlan, SearchReport, SettingReport, choose, on_front, require_samples, search
+from mmpnet.runtime.search import SearchPlan, choose, on_front, require_samples, search
 from mmpnet.runtime.search_files import Wanted, collect, derived_sizes, file_name
 from mmpnet.runtime.search_page import write_search_page
+from mmpnet.runtime.search_report import LeftOut, SearchReport, SettingReport
 from mmpnet.runtime.search_show import command_of, verdict
 
 POINTS = st.lists(st.tuples(st.integers(1, 5).map(float), st.integers(0, 5).map(float)), min_size=1, max_size=12)
@@ -198,7 +199,7 @@ def test_two_files_of_one_name_are_refused(two_files: list[Path], dataset: Datas
 
 @dataclass
 class FakeExporter:
-    """Stands for mmp-export's process: what it is asked for is remembered, and the tiny file stands for what it makes."""
+    """Stands for mmp-export's process, remembers what it was asked for, and makes the tiny file."""
 
     made_of: Callable[[Path, Path, Sequence[str]], None]
     calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
@@ -359,13 +360,13 @@ def test_the_page_is_whole_when_nothing_was_chosen_and_some_left_out(
     fake_times: type[FakeDetector], two_files: list[Path], dataset: Dataset, tmp_path: Path
 ) -> None:
     fake_times.seconds.update({("a.onnx", 0): 0.009, ("b.onnx", 0): 0.004})
-    left = (search_module.LeftOut(what="c.onnx", why="of <another> world"),)
+    left = (LeftOut(what="c.onnx", why="of <another> world"),)
     plan = SearchPlan(target_ms=1.0, threads=(0,), repeats=2, frames=1)
     report = search(two_files, plan, dataset, frame(), left_out=left)
     write_search_page(tmp_path / "page.html", report, None)
     page = (tmp_path / "page.html").read_text()
     assert "of &lt;another&gt; world" in page
-    assert "b.onnx with threads unset with 4.00 ms" in page
+    assert "b.onnx with threads unset: p50 4.00 ms" in page
     assert "<pre>" not in page
 
 

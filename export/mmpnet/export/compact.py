@@ -15,11 +15,14 @@ from mmpnet.contract.metadata import InputKind
 from mmpnet.train.candidates import CandidateNet
 from mmpnet.train.onnx_weights import convolution_inputs, network_state
 
+MOST_CHANNELS_LEFT = 3
+"""Kernels over so few channels, the first and the depthwise ones, stay as they are: they are few numbers, and rounding
+them costs more accuracy than rounding all others."""
 _COMPUTED = "{}.float32"
 
 
 def round_kernels(model: onnx.ModelProto) -> None:
-    """Give every convolution's kernel values that 16 bits hold; it stays float32.
+    """Give the kernels that mix channels values that 16 bits hold; they stay float32.
 
     Raises: ExportError if a value is beyond float16's range.
     """
@@ -67,4 +70,10 @@ def store_half(model: onnx.ModelProto) -> None:
 
 
 def _kernels(model: onnx.ModelProto) -> set[str]:
-    return {names[0] for names in convolution_inputs(model)}
+    """Names of the kernels (O, I, h, w) that are stored in 16 bits."""
+    of_convolutions = {names[0] for names in convolution_inputs(model)}
+    return {
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.name in of_convolutions and tensor.dims[1] > MOST_CHANNELS_LEFT
+    }

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import InputKind
+from mmpnet.runtime.bench_attribution import module_name
 from mmpnet.train.candidates import CandidateNet
 from mmpnet.train.folding import Shift, with_folded_input
 
@@ -121,24 +122,13 @@ def _name_weights(model: onnx.ModelProto, network: nn.Module) -> None:
     new_names: dict[str, str] = {}
     for node in model.graph.node:
         if node.op_type == "Conv":
-            module = _module_of(node.name)
+            module = module_name(node.name[node.name.index(NETWORK_SCOPE) :])
             modules.remove(module)
             for index, part in ((1, "weight"), (2, "bias")):
                 new_names[node.input[index]] = node.input[index] = f"{module}.{part}"
     for tensor in model.graph.initializer:
         tensor.name = new_names.get(tensor.name, tensor.name)
     assert not modules
-
-
-def _module_of(node_name: str) -> str:
-    """`/candidates/network/features.7/conv/conv.1/conv.1.0/Conv` -> `features.7.conv.1.0`."""
-    scopes = node_name.split("/")[1:-1]
-    parts: list[str] = []
-    for scope in scopes[scopes.index("network") + 1 :]:
-        if parts and scope.startswith(parts[-1] + "."):
-            parts.pop()
-        parts.append(scope)
-    return ".".join(parts)
 
 
 def _example(kind: InputKind, batch: Batch, input_hw: tuple[int, int]) -> Tensor:

@@ -1,23 +1,21 @@
 """What ONNX Runtime's profiler says of one model's kernels: those that really run, fused and repacked."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from mmpnet.contract.errors import ContractError
-from mmpnet.runtime.layers import Shape
 from mmpnet.runtime.paths import is_file
+from mmpnet.runtime.profiles import KernelRun, Refusals, Shape, record_runs, with_batch_of_one
 
 WARM_UP_RUNS = 5
-_FATAL_ONLY = 4
-_EVENT_SUFFIX = "_kernel_time"
+_REFUSAL = "does not run on noise ({reason}); try another file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +42,6 @@ class Profile:
     run_ms: float
 
 
-class _Arguments(msgspec.Struct, frozen=True):
-    op_name: str
-    input_type_shape: list[dict[str, Shape]]
-    output_type_shape: list[dict[str, Shape]]
-    node_index: int = 0
-    activation_size: int = 0
-    output_size: int = 0
-
-
-class _Event(msgspec.Struct, frozen=True):
-    cat: str
-    name: str
-    dur: int = 0
-    """Microseconds."""
-    args: msgspec.Raw = msgspec.Raw(b"{}")
-
-
 def profile_kernels(path: Path, *, runs: int) -> Profile:
     """So many runs on the CPU with one thread, after WARM_UP_RUNS, on seeded noise.
 
@@ -68,45 +49,22 @@ def profile_kernels(path: Path, *, runs: int) -> Profile:
     """
     if not is_file(path):
         raise ContractError(f"{path}: no such model file; expected an ONNX file")
-    with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _FATAL_ONLY
-        options.intra_op_num_threads = 1
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            feed = {port.name: _noise(path, port) for port in session.get_inputs()}
-            for _ in range(WARM_UP_RUNS + runs):
-                session.run(None, feed)
-            written = Path(session.end_profiling()).read_bytes()
-        except ContractError:
-            raise
-        except Exception as error:
-            raise ContractError(f"{path}: does not run on noise ({_short(error)}); try another file") from error
-    try:
-        return _profile(msgspec.json.decode(written, type=list[_Event]))
-    except msgspec.MsgspecError as error:
-        raise ContractError(
-            f"{path}: the profile of ONNX Runtime {onnxruntime.__version__} cannot be read ({_short(error)}); "
-            "try another version of onnxruntime"
-        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    recording = record_runs(
+        path, options, partial(_noise, path), runs=WARM_UP_RUNS + runs, refusals=Refusals(_REFUSAL, _REFUSAL)
+    )
+    return Profile(
+        kernels=tuple(_kernels(recording.kernel_runs)), run_ms=float(np.median(recording.runs_ms[WARM_UP_RUNS:]))
+    )
 
 
-def _profile(events: Sequence[_Event]) -> Profile:
-    runs_ms = [event.dur / 1e3 for event in events if event.name == "model_run"][WARM_UP_RUNS:]
-    return Profile(kernels=tuple(_kernels(events)), run_ms=float(np.median(runs_ms)))
-
-
-def _kernels(events: Sequence[_Event]) -> Iterator[Kernel]:
-    of_kernel: dict[tuple[str, int], list[tuple[float, _Arguments]]] = {}
-    for event in events:
-        if event.cat == "Node" and event.name.endswith(_EVENT_SUFFIX):
-            arguments = msgspec.json.decode(event.args, type=_Arguments, strict=False)
-            key = event.name.removesuffix(_EVENT_SUFFIX), arguments.node_index
-            of_kernel.setdefault(key, []).append((event.dur / 1e3, arguments))
-    for (name, _), runs in of_kernel.items():
-        arguments = runs[-1][1]
+def _kernels(kernel_runs: Sequence[KernelRun]) -> Iterator[Kernel]:
+    runs_of: dict[tuple[str, int], list[KernelRun]] = {}
+    for run in kernel_runs:
+        runs_of.setdefault((run.name, run.arguments.node_index), []).append(run)
+    for (name, _), runs in runs_of.items():
+        arguments = runs[-1].arguments
         inputs = [kind for typed in arguments.input_type_shape for kind in typed]
         outputs = [shape for typed in arguments.output_type_shape for shape in typed.values()]
         yield Kernel(
@@ -115,13 +73,13 @@ def _kernels(events: Sequence[_Event]) -> Iterator[Kernel]:
             input_type=inputs[0] if inputs else "",
             output_shape=outputs[0] if outputs else (),
             activation_bytes=arguments.activation_size + arguments.output_size,
-            median_ms=float(np.median([ms for ms, _ in runs[WARM_UP_RUNS:]])),
+            median_ms=float(np.median([run.ms for run in runs[WARM_UP_RUNS:]])),
         )
 
 
 def _noise(path: Path, port: Any) -> NDArray[Any]:
     """Seeded pixels for a session's input: a free batch is 1."""
-    shape = [1 if index == 0 and not isinstance(side, int) else side for index, side in enumerate(port.shape)]
+    shape = with_batch_of_one(port.shape)
     if not all(isinstance(side, int) for side in shape):
         raise ContractError(f"{path}: input {port.name} leaves its size free; export it with a fixed --imgsz")
     random = np.random.default_rng(0)
@@ -134,7 +92,3 @@ def _noise(path: Path, port: Any) -> NDArray[Any]:
             return random.random(shape, np.float32).astype(np.float16)
         case _:
             raise ContractError(f"{path}: input {port.name} is a {port.type}; expected a picture, uint8 or float")
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

@@ -13,7 +13,8 @@ from mmpnet.runtime.bench_attribution import Part, attribute
 from mmpnet.runtime.bench_facts import Machine, Versions, machine, versions
 from mmpnet.runtime.bench_kernels import Kernel, Profile, profile_kernels
 from mmpnet.runtime.bench_peak import Kind, Peaks, measure_peaks
-from mmpnet.runtime.layers import Layer, Shape, read_layers
+from mmpnet.runtime.layers import Layer, read_layers
+from mmpnet.runtime.profiles import Shape
 
 _KIND_OF_TYPE: dict[str, Kind] = {"float": "fp32", "uint8": "int8", "int8": "int8"}
 _WIDTH: dict[Kind | None, int] = {"fp32": 4, "int8": 1}

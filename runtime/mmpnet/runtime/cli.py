@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
@@ -13,9 +13,10 @@ import typer
 from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.capture import STALE_AFTER_S, CameraMode, LiveOptions
 from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, people, show_version
-from mmpnet.runtime.counting_shapes import parse_line, parse_zone
+from mmpnet.runtime.counting_shapes import Line, Zone, parse_line, parse_zone
 from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.following import follow_with
+from mmpnet.runtime.following import Following, follow_with
+from mmpnet.runtime.frames import Frame, Source
 from mmpnet.runtime.options import RunOptions
 from mmpnet.runtime.outputs import saving, serving, windows
 from mmpnet.runtime.pipeline import run
@@ -146,25 +147,17 @@ def detect(
         detector.thresholds = _overridden(detector.thresholds, conf, iou, max_det)
         served = serving(serve, token, detector, provider, stale_after) if serve is not None else []
         chosen_conf = detector.thresholds.conf
-        follower = None
-        if track or lines or zones:
-            Tracker(frame_rate=1.0)  # imports its packages now, which takes a second, or says that they are missing
-            follower = follow_with(conf=chosen_conf, lines=lines, zones=zones)
+        follower = _follower(chosen_conf, lines, zones) if track or lines or zones else None
         if follower is not None or blur:
             # ByteTrack goes on with a track on scores that would begin none, and hiding errs on the side of hiding.
             detector.thresholds = dataclasses.replace(detector.thresholds, conf=min(LOW_CONF, chosen_conf))
         _check_and_warm_up(detector)
-        sinks: list[Sink] = [ConsoleSink(people(), detector.class_names), *served]
-        if ndjson is not None:
-            paths = [path for frames in sources for path in frames.paths]
-            sinks.append(NdjsonSink(ndjson, detector.class_names, sources=paths))
-        if save_crops is not None:
-            sinks.append(CropSink(save_crops, detector.class_names))
+        sinks = [ConsoleSink(people(), detector.class_names), *served]
+        sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names)
         if save is not None and loop and limit is None and any(frames.many_files for frames in sources):
             raise typer.BadParameter("--loop over several files with --save would write for ever; give --limit")
         saved = saving(save, sources) if save is not None else None
-        sinks += [] if saved is None else [saved]
-        sinks += windows() if show else []
+        sinks += [*([] if saved is None else [saved]), *(windows() if show else [])]
         height_px, width_px = detector.metadata.input.size_hw
         people().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
         options = RunOptions(
@@ -181,6 +174,23 @@ def detect(
         finally:
             for path in saved.written if saved is not None else ():
                 people().print(f"saved {path}")
+
+
+def _follower(conf: float, lines: Sequence[Line], zones: Sequence[Zone]) -> Callable[[Frame], Following]:
+    Tracker(frame_rate=1.0)  # imports its packages now, which takes a second, or says that they are missing
+    return follow_with(conf=conf, lines=lines, zones=zones)
+
+
+def _data_sinks(
+    ndjson: str | None, save_crops: Path | None, sources: Sequence[Source], class_names: Sequence[str]
+) -> list[Sink]:
+    sinks: list[Sink] = []
+    if ndjson is not None:
+        paths = [path for frames in sources for path in frames.paths]
+        sinks.append(NdjsonSink(ndjson, class_names, sources=paths))
+    if save_crops is not None:
+        sinks.append(CropSink(save_crops, class_names))
+    return sinks
 
 
 def _self_test(detector: Detector) -> None:

@@ -4,23 +4,22 @@ The profiler knows every operator's input and output shapes, initialisers includ
 """
 
 import math
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from mmpnet.contract.errors import ContractError
+from mmpnet.runtime.profiles import KernelRun, Refusals, Shape, record_runs, with_batch_of_one
 
-Shape = tuple[int, ...]
-
-_FATAL_ONLY = 4
-_EVENT_SUFFIX = "_kernel_time"
+_REFUSALS = Refusals(
+    cannot_open="ONNX Runtime cannot open it without optimisation ({reason})",
+    cannot_run="does not run on zeros ({reason}); give its size with --imgsz, or try another file",
+)
 _BYTES = {
     "float": 4,
     "float16": 2,
@@ -75,75 +74,29 @@ class Layer:
         return asdict(self)
 
 
-class _Arguments(msgspec.Struct, frozen=True):
-    op_name: str
-    input_type_shape: list[dict[str, Shape]]
-    output_type_shape: list[dict[str, Shape]]
-    parameter_size: int = 0
-    """Bytes of the inputs that are initialisers."""
-
-
-class _Event(msgspec.Struct, frozen=True):
-    cat: str
-    name: str
-    args: msgspec.Raw = msgspec.Raw(b"{}")
-
-
 def read_layers(path: Path, *, input_hw: tuple[int, int] | None = None) -> list[Layer]:
     """Every operator of the file, unoptimised, in the order of execution; multiply-adds are of a run with batch 1,
     or with the batch that is fixed in the file. `input_hw` fills free heights and widths.
 
     Raises: ContractError if an input's size is free and not given, or ONNX Runtime cannot run the file.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _FATAL_ONLY
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        # A kernel that repacks its weights drops them, and the profile no longer shows their shape.
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise ContractError(
-                f"{path}: ONNX Runtime cannot open it without optimisation ({_short(error)})"
-            ) from error
-        try:
-            session.run(None, {port.name: _zeros(path, port, input_hw) for port in session.get_inputs()})
-        except ContractError:
-            raise
-        except Exception as error:
-            raise ContractError(
-                f"{path}: does not run on zeros ({_short(error)}); give its size with --imgsz, or try another file"
-            ) from error
-        finally:
-            profile = Path(session.end_profiling())
-        return list(_layers(path, profile.read_bytes()))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # A kernel that repacks its weights drops them, and the profile no longer shows their shape.
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    recording = record_runs(path, options, lambda port: _zeros(path, port, input_hw), runs=1, refusals=_REFUSALS)
+    return [_layer(run) for run in recording.kernel_runs]
 
 
-def _layers(path: Path, profile: bytes) -> Iterator[Layer]:
-    try:
-        for event in msgspec.json.decode(profile, type=list[_Event]):
-            if event.cat == "Node" and event.name.endswith(_EVENT_SUFFIX):
-                arguments = msgspec.json.decode(event.args, type=_Arguments, strict=False)
-                yield _layer(event.name.removesuffix(_EVENT_SUFFIX), arguments)
-    except msgspec.MsgspecError as error:
-        raise ContractError(
-            f"{path}: the profile of ONNX Runtime {onnxruntime.__version__} cannot be read ({_short(error)}); "
-            "try another version of onnxruntime"
-        ) from error
-
-
-def _layer(name: str, arguments: _Arguments) -> Layer:
-    op = arguments.op_name
-    inputs = [next(iter(typed.items())) for typed in arguments.input_type_shape if typed]
-    outputs = [next(iter(typed.values())) for typed in arguments.output_type_shape if typed]
+def _layer(run: KernelRun) -> Layer:
+    op = run.arguments.op_name
+    inputs = [next(iter(typed.items())) for typed in run.arguments.input_type_shape if typed]
+    outputs = [next(iter(typed.values())) for typed in run.arguments.output_type_shape if typed]
     return Layer(
-        name=name,
+        name=run.name,
         op=op,
         output_shape=outputs[0] if outputs else (),
-        parameters=_parameters(op, inputs, arguments.parameter_size),
+        parameters=_parameters(op, inputs, run.arguments.parameter_size),
         multiply_adds=_multiply_adds(op, [shape for _, shape in inputs], outputs),
     )
 
@@ -182,9 +135,7 @@ def _zeros(path: Path, port: Any, input_hw: tuple[int, int] | None) -> NDArray[A
     kind = _NUMPY_TYPES.get(port.type)
     if kind is None:
         raise ContractError(f"{path}: input {port.name} is a {port.type}; expected a tensor of numbers")
-    shape = list(port.shape)
-    if shape and not isinstance(shape[0], int):
-        shape[0] = 1
+    shape = with_batch_of_one(port.shape)
     free = [index for index, side in enumerate(shape) if not isinstance(side, int)]
     if free and (len(free) != 2 or input_hw is None):
         sides = ", ".join("free" if side is None else str(side) for side in port.shape)
@@ -193,7 +144,3 @@ def _zeros(path: Path, port: Any, input_hw: tuple[int, int] | None) -> NDArray[A
     for index, side in zip(free, input_hw or (), strict=False):
         shape[index] = side
     return np.zeros(shape, kind)
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

@@ -1,28 +1,26 @@
 """Which setting is the most accurate within a time budget: every file with every number of threads, timed in turns,
 and judged on the same pictures."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeVar
 
-import msgspec
 import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ContractError
-from mmpnet.contract.metadata import Precision
 from mmpnet.runtime.bench import STAGES, opencv_threads, stage_times_ms, warm_up
-from mmpnet.runtime.bench_facts import Conditions, Machine, Versions, conditions, machine, versions
+from mmpnet.runtime.bench_facts import conditions, machine, versions
 from mmpnet.runtime.bench_statistics import Floats, StageReport, summarise
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
 from mmpnet.runtime.info import read_model_file
+from mmpnet.runtime.search_report import FileReport, Judge, LeftOut, Rank, SearchReport, SettingReport
 from mmpnet.runtime.session import Provider
 from mmpnet.runtime.timing import LEAST_SAMPLES
 
-Rank: TypeAlias = Literal["p50", "p90", "p95", "p99"]
 ACCURACIES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 Step = TypeVar("Step")
 
@@ -52,74 +50,6 @@ class SearchPlan:
     seed: int = 0
 
 
-class FileReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One model file: what it is, and its accuracy, None where a size range has no boxes."""
-
-    file: str
-    sha256: str
-    size_bytes: int
-    precision: Precision
-    input_hw: tuple[int, int]
-    accuracy: dict[str, float | None]
-
-
-class SettingReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One file with one number of threads; time_ms: what is held against the target. front: no other setting is as fast
-    and as accurate, and better in one of the two."""
-
-    file: str
-    threads: int
-    end_to_end: StageReport
-    infer_ms: float
-    time_ms: float
-    AP: float
-    within: bool
-    front: bool
-    noisy: bool | None
-
-
-class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was asked for and is not there."""
-
-    what: str
-    why: str
-
-
-class Judge(msgspec.Struct, frozen=True, kw_only=True):
-    """The pictures that accuracy was measured on."""
-
-    name: str
-    sha256: str
-    n_images: int
-    n_boxes: int
-    protocol: str
-
-
-class SearchReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="mmp-bench search"):
-    """All of it, fastest setting first; chosen: its index, None where nothing keeps to the target."""
-
-    schema: int = 1
-    target_ms: float
-    rank: Rank
-    chosen: int | None
-    settings: tuple[SettingReport, ...]
-    files: tuple[FileReport, ...]
-    left_out: tuple[LeftOut, ...]
-    judge: Judge
-    frame_hw: tuple[int, int]
-    provider: str
-    repeats: int
-    frames: int
-    machine: Machine
-    versions: Versions
-    before: Conditions
-    after: Conditions
-
-    def file(self, setting: SettingReport) -> FileReport:
-        """The file of a setting."""
-        return next(file for file in self.files if file.file == setting.file)
-
-
 def search(
     paths: Sequence[Path],
     plan: SearchPlan,
@@ -140,33 +70,15 @@ def search(
         raise ContractError(f"model files must have different names, got {', '.join(names)}; rename one")
     files = [_file_report(path, dataset) for path in progress(paths, "accuracy")]
     before = conditions()
-    settings = [(path, threads) for path in paths for threads in plan.threads]
-    times_ms, provider = _timed(settings, plan, frame_bgr, progress)
+    combinations = [(path, threads) for path in paths for threads in plan.threads]
+    times_ms, provider = _timed(combinations, plan, frame_bgr, progress)
     ap_of = {file.file: file.accuracy["AP"] or 0.0 for file in files}
-    measured = [
-        (path.name, threads, *_times(rows, plan.rank)) for (path, threads), rows in zip(settings, times_ms, strict=True)
-    ]
-    front = on_front([(time_ms, ap_of[name]) for name, _, _, _, time_ms in measured])
-    reports = [
-        SettingReport(
-            file=name,
-            threads=threads,
-            end_to_end=end_to_end,
-            infer_ms=infer_ms,
-            time_ms=time_ms,
-            AP=ap_of[name],
-            within=time_ms <= plan.target_ms,
-            front=there,
-            noisy=end_to_end.noisy,
-        )
-        for (name, threads, end_to_end, infer_ms, time_ms), there in zip(measured, front, strict=True)
-    ]
-    reports.sort(key=lambda one: one.time_ms)
+    settings = _setting_reports(combinations, times_ms, ap_of, plan)
     return SearchReport(
         target_ms=plan.target_ms,
         rank=plan.rank,
-        chosen=choose(reports),
-        settings=tuple(reports),
+        chosen=choose(settings),
+        settings=tuple(settings),
         files=tuple(files),
         left_out=tuple(left_out),
         judge=_judge(dataset),
@@ -232,6 +144,34 @@ def _timed(
             warm_up(detector, frame_bgr, seconds=0)
             times_ms[index].append(np.array([stage_times_ms(detector, frame_bgr) for _ in range(plan.frames)]))
     return times_ms, provider
+
+
+def _setting_reports(
+    combinations: Sequence[tuple[Path, int]],
+    times_ms: Sequence[Sequence[Floats]],
+    ap_of: Mapping[str, float],
+    plan: SearchPlan,
+) -> list[SettingReport]:
+    """Fastest first."""
+    times = [_times(repeats_ms, plan.rank) for repeats_ms in times_ms]
+    front = on_front(
+        [(time_ms, ap_of[path.name]) for (path, _), (_, _, time_ms) in zip(combinations, times, strict=True)]
+    )
+    reports = [
+        SettingReport(
+            file=path.name,
+            threads=threads,
+            end_to_end=end_to_end,
+            infer_ms=infer_ms,
+            time_ms=time_ms,
+            AP=ap_of[path.name],
+            within=time_ms <= plan.target_ms,
+            front=there,
+            noisy=end_to_end.noisy,
+        )
+        for (path, threads), (end_to_end, infer_ms, time_ms), there in zip(combinations, times, front, strict=True)
+    ]
+    return sorted(reports, key=lambda one: one.time_ms)
 
 
 def _times(repeats_ms: Sequence[Floats], rank: Rank) -> tuple[StageReport, float, float]:

@@ -17,9 +17,10 @@ from mmpnet.runtime.datasets.check import read_data
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.extras import require_report_packages
 from mmpnet.runtime.machine import usable_cores
-from mmpnet.runtime.search import Rank, SearchPlan, Step, require_samples, search
+from mmpnet.runtime.search import SearchPlan, Step, require_samples, search
 from mmpnet.runtime.search_files import Exported, collect
 from mmpnet.runtime.search_files import Wanted as WantedFiles
+from mmpnet.runtime.search_report import Rank
 from mmpnet.runtime.search_show import show_search
 
 REPORT_NAME = "report.html"

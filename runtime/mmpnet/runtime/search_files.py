@@ -19,7 +19,7 @@ from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.info import read_model_file
 from mmpnet.runtime.paths import is_file
-from mmpnet.runtime.search import LeftOut
+from mmpnet.runtime.search_report import LeftOut
 
 Exported: TypeAlias = Literal["fp32", "int8"]
 SHARES = (0.9, 0.8, 0.7, 0.6)

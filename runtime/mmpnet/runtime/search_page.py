@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from mmpnet.contract.metadata import Precision
 from mmpnet.runtime.pages import render, write_page
 from mmpnet.runtime.plots import BLUE, GREEN, GREY, INK, ORANGE, key, svg
-from mmpnet.runtime.search import SearchReport, SettingReport
+from mmpnet.runtime.search_report import SearchReport, SettingReport
 from mmpnet.runtime.search_show import COLUMNS, cells, command_of, verdict
 
 _COLOURS: dict[Precision, str] = {"float32": BLUE, "int8": ORANGE, "float16": GREEN}

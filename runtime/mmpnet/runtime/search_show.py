@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmpnet.runtime.embedded import EMBEDDED_MODELS
-from mmpnet.runtime.search import SearchReport, SettingReport
+from mmpnet.runtime.search_report import SearchReport, SettingReport
 
 COLUMNS = ("model", "input px", "precision", "threads", "median ms", "p90", "model alone", "AP", "AP50", "MB", "")
 
@@ -34,8 +34,8 @@ def verdict(report: SearchReport) -> str:
     if report.chosen is None:
         fastest = report.settings[0]
         return (
-            f"nothing keeps within {report.target_ms:g} ms: the fastest is {_named(fastest)} with "
-            f"{fastest.time_ms:.2f} ms, AP {fastest.AP:.3f} on {judge}; try smaller sizes, int8 or more threads"
+            f"nothing keeps within {report.target_ms:g} ms: the fastest is {_named(fastest)}: "
+            f"{report.rank} {fastest.time_ms:.2f} ms, AP {fastest.AP:.3f} on {judge}; try smaller sizes, int8 or more threads"
         )
     chosen = report.settings[report.chosen]
     noisy = "; its repeats disagree, measure again on a quiet machine" if chosen.noisy else ""

@@ -1,0 +1,54 @@
+"""What mmp-train's loader gives, without end: for training.py and shape_accuracy.py."""
+
+import itertools
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.errors import DatasetError
+from mmpnet.contract.preprocess import PAD_VALUE
+from mmpnet.runtime.datasets.types import Dataset
+from mmpnet.train.augment import AUGMENTATIONS
+from mmpnet.train.cache import CachedPictures, StoredPictures
+from mmpnet.train.config import RECIPE
+from mmpnet.train.loader import Batch, Recipe, TrainingPictures, training_loader
+from mmpnet.train.sampling import EpochPlan, EpochSampler
+
+
+def endless(
+    dataset: Dataset, stored: StoredPictures, *, batch: int, side_px: int, workers: int, pin_memory: bool = False
+) -> Generator[Batch, None, None]:
+    """Batches, epoch after epoch, each with loader processes of its own as in a run; closing it ends them.
+
+    Raises: DatasetError for the first bad picture.
+    """
+    anchors = AnchorSpec(sizes_px=RECIPE.sizes_px, aspect_ratios=RECIPE.aspect_ratios, stride=RECIPE.stride)
+    recipe = Recipe(anchors, PAD_VALUE, RECIPE.assignment, AUGMENTATIONS[RECIPE.augmentation])
+    pictures = TrainingPictures(dataset.pictures, stored, recipe)
+    plan = EpochPlan(input_sizes=((side_px, side_px),), mosaic=RECIPE.mosaic)
+    for epoch in itertools.count():
+        sampler = EpochSampler(np.ones(len(pictures)), plan, batch_size=batch, seed=RECIPE.seed, epoch=epoch)
+        for loaded in training_loader(pictures, sampler, workers=workers, pin_memory=pin_memory):
+            if isinstance(loaded, DatasetError):
+                raise loaded
+            assert isinstance(loaded, Batch)
+            yield loaded
+
+
+@contextmanager
+def picture_stores(dataset: Dataset, side_px: int) -> Iterator[dict[str, StoredPictures]]:
+    """Where the pixels come from: `cache`, decoded once into a temporary file, and `files`, decoded every time.
+
+    Raises: DatasetError for a bad picture, TrainingError if the cache cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        cached = CachedPictures(dataset.pictures, 2 * side_px, Path(folder) / "pictures.cache")
+        cached.fill()
+        try:
+            yield {"cache": cached, "files": StoredPictures(dataset.pictures, 2 * side_px)}
+        finally:
+            cached.close()

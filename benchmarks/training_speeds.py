@@ -1,0 +1,123 @@
+"""What training.py measures: a step alone, and a loader alone and beside a step."""
+
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import torch
+from training_step import Bench
+from training_turns import Loader, Plan, Turn, step_alone, take_turns, with_loader
+
+from mmpnet.runtime.machine import usable_cores
+from mmpnet.train.loader import Batch
+
+HELD_BATCHES = 4
+WARM_UP_STEPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpeed:
+    """A step alone: images per second, median of the rounds; ratio: over the first one's of the same round, median."""
+
+    device: str
+    freeze: int
+    images_per_s: float
+    ratio: float
+    peak_gpu_mb: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """A loader beside a step: images per second of each alone and of both together, medians of the rounds.
+
+    kept: together over step alone of the same round, median; and of each round. waiting: share of the time together
+    that the step waited for a batch. cores_allow: what would be kept if they did nothing worse than share the cores.
+    """
+
+    device: str
+    source: str
+    loader_alone: float
+    step_alone: float
+    together: float
+    kept: float
+    kept_rounds: tuple[float, ...]
+    waiting: float
+    cores_allow: float
+    peak_gpu_mb: float | None
+
+
+def held_batches(loader: Loader) -> list[Batch]:
+    """The first few batches, for a step that has nothing to wait for."""
+    with closing(loader()) as batches:
+        return list(itertools.islice(batches, HELD_BATCHES))
+
+
+def measure_steps(benches: Mapping[int, Bench], batch: Batch, plan: Plan) -> list[StepSpeed]:
+    """Each bench, by its frozen blocks, on one batch over and over."""
+    turns = take_turns({str(count): step_alone(bench, [batch], plan) for count, bench in benches.items()}, plan.rounds)
+    first = next(iter(turns.values()))
+    return [
+        StepSpeed(
+            device=str(bench.device),
+            freeze=count,
+            images_per_s=_median_speed(turns[str(count)]),
+            ratio=statistics.median(_ratios(turns[str(count)], first)),
+            peak_gpu_mb=bench.peak_gpu_mb,
+        )
+        for count, bench in benches.items()
+    ]
+
+
+def measure_loading(bench: Bench, loaders: Mapping[str, Loader], held: Sequence[Batch], plan: Plan) -> list[Loading]:
+    """Each loader beside the same step, which alone goes through the held batches over and over."""
+    kinds = {"step": step_alone(bench, held, plan)}
+    for source, loader in loaders.items():
+        kinds[f"{source} alone"] = with_loader(loader, lambda _: None, bench, plan)
+        kinds[f"{source} together"] = with_loader(loader, bench.step, bench, plan)
+    turns = take_turns(kinds, plan.rounds)
+    return [_loading(source, turns, bench, plan) for source in loaders]
+
+
+def cores_allow(step: float, loader: float, *, step_cores: float, loader_cores: float, cores: float) -> float:
+    """The share of a step's images per second that is left beside a loader, if nothing is lost but the cores' time.
+
+    step, loader: images per second alone; step_cores, loader_cores: how many each keeps busy then, 0 for a loader
+    without processes of its own, which the step has to wait for.
+    """
+    if not loader_cores:
+        return 1 / (1 + step / loader)
+    return min(1.0, loader / step, cores / (step_cores + loader_cores * step / loader))
+
+
+def _loading(source: str, turns: Mapping[str, Sequence[Turn]], bench: Bench, plan: Plan) -> Loading:
+    step, alone, together = turns["step"], turns[f"{source} alone"], turns[f"{source} together"]
+    kept, cores = _ratios(together, step), usable_cores()
+    return Loading(
+        device=str(bench.device),
+        source=source,
+        loader_alone=_median_speed(alone),
+        step_alone=_median_speed(step),
+        together=_median_speed(together),
+        kept=statistics.median(kept),
+        kept_rounds=kept,
+        waiting=statistics.median(turn.waiting for turn in together),
+        cores_allow=cores_allow(
+            _median_speed(step),
+            _median_speed(alone),
+            # A GPU's step keeps one core busy, which feeds it.
+            step_cores=min(torch.get_num_threads(), cores) if bench.device.type == "cpu" else 1,
+            loader_cores=min(plan.workers, cores),
+            cores=cores,
+        ),
+        peak_gpu_mb=bench.peak_gpu_mb,
+    )
+
+
+def _median_speed(turns: Sequence[Turn]) -> float:
+    return statistics.median(turn.images_per_s for turn in turns)
+
+
+def _ratios(turns: Sequence[Turn], to: Sequence[Turn]) -> tuple[float, ...]:
+    return tuple(one.images_per_s / other.images_per_s for one, other in zip(turns, to, strict=True))

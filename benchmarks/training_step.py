@@ -1,0 +1,130 @@
+"""mmp-train's step without a run around it: for training.py and allocator.py. tests/benchmarks compares the two."""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+import torch
+import typer
+
+from mmpnet.contract.errors import TrainingError
+from mmpnet.train.candidates import InputNormalisation
+from mmpnet.train.config import TrainConfig
+from mmpnet.train.device import has_fast_bfloat16, resolve_device
+from mmpnet.train.loader import Batch
+from mmpnet.train.losses import DetectionLoss
+from mmpnet.train.optim import set_learning_rate
+from mmpnet.train.state import start_state
+from mmpnet.train.step import require_finite, update
+from mmpnet.train.targets import LabelGrid
+
+CLASS_NAMES = ("background", "person")
+POSITIVES_PER_PICTURE = 12
+SMALL_RATE = 1e-5
+"""Random weights on the same batches for minutes must not run away."""
+_STEPS_PER_RUN = 1_000_000
+
+
+def step_config(device: torch.device, *, batch: int, side_px: int, freeze: int) -> TrainConfig:
+    """The recipe at these sizes.
+
+    Raises: typer.BadParameter naming the first setting that is out of range.
+    """
+    config = TrainConfig(
+        data=(),
+        device=str(device),
+        batch=batch,
+        imgsz=(side_px, side_px),
+        freeze=freeze,
+        lr=SMALL_RATE,
+        backbone_lr=SMALL_RATE,
+    )
+    try:
+        config.validate()
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return config
+
+
+class Bench:
+    """A network with random weights, its optimiser and average, ready to learn from one batch after the other."""
+
+    def __init__(self, config: TrainConfig, class_names: tuple[str, ...] = CLASS_NAMES) -> None:
+        self.device = resolve_device(config.device)
+        self.peak_gpu_mb: float | None = None
+        self._others_mb = torch.cuda.memory_allocated(self.device) / 1e6 if self.device.type == "cuda" else 0.0
+        model = config.model(class_names)
+        self._config = config
+        self.state = start_state(msgspec.structs.replace(config, weights="none"), model)
+        self._loss = DetectionLoss(config.negatives, config.neg_ratio, config.box_loss, config.box_weight)
+        self._normalise = InputNormalisation().to(self.device)
+        self._anchors = torch.from_numpy(model.anchors.boxes_xyxy(config.imgsz)).to(self.device)
+        self._autocast = config.amp and has_fast_bfloat16(self.device)
+
+    def step(self, batch: Batch) -> None:
+        """One update; on a GPU it is on its way when this returns, not yet done.
+
+        Raises: TrainingError if the loss is not finite.
+        """
+        config, state = self._config, self.state
+        set_learning_rate(state.optimizer, step=state.batch, steps=_STEPS_PER_RUN, warmup_steps=config.warmup_steps)
+        images = self._normalise(batch.images_bgr.to(self.device, non_blocking=True))
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
+            output = state.network(images)
+        parts = self._loss(output, batch.target.to(self.device), self._anchors)
+        # A run reads both for its progress bar, which waits for the GPU.
+        classification, box = torch.stack([parts.classification, parts.box]).tolist()
+        require_finite(classification + box)
+        update(state.optimizer, parts.total, max_grad_norm=config.max_grad_norm)
+        state.average.update(state.network, step=state.batch)
+        state.batch += 1
+
+    def finish(self) -> None:
+        """Wait until the device has done what it was asked for."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def warm_up(self, batches: Iterable[Batch]) -> None:
+        """A step on each, which finds out the most GPU memory that this bench needs, all that it holds included."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        for batch in batches:
+            self.step(batch)
+        self.finish()
+        if self.device.type == "cuda":
+            self.peak_gpu_mb = torch.cuda.max_memory_allocated(self.device) / 1e6 - self._others_mb
+
+
+def synthetic_batch(config: TrainConfig) -> Batch:
+    """Seeded noise with the same positives in every picture, where and as the loader leaves its batches."""
+    random = torch.Generator().manual_seed(0)
+    anchors = config.model(CLASS_NAMES).anchors
+    shape = anchors.grid_shape(config.imgsz)
+    labels = torch.zeros((config.batch, math.prod(shape)), dtype=torch.int16)
+    labels[:, torch.randperm(math.prod(shape), generator=random)[:POSITIVES_PER_PICTURE]] = 1
+    positive = labels.nonzero()[:, 1]
+    batch = Batch(
+        images_bgr=torch.randint(0, 256, (config.batch, *config.imgsz, 3), dtype=torch.uint8, generator=random),
+        target=LabelGrid(
+            labels=labels.view(config.batch, *shape),
+            boxes_xyxy=torch.from_numpy(anchors.boxes_xyxy(config.imgsz))[positive],
+            scores=torch.ones(len(positive)),
+        ),
+    )
+    return batch.pin_memory() if config.device.startswith("cuda") else batch
+
+
+@contextmanager
+def exhaustion_as_training_error() -> Iterator[None]:
+    """What torch raises for a machine that is too small, as one line."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrainingError("the device ran out of memory; lower --batch or --imgsz") from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise TrainingError(f"a loader process ended: {reason}; try fewer --workers, or more shared memory") from error
