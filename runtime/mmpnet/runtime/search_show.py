@@ -35,7 +35,8 @@ def verdict(report: SearchReport) -> str:
         fastest = report.settings[0]
         return (
             f"nothing keeps within {report.target_ms:g} ms: the fastest is {_named(fastest)}: "
-            f"{report.rank} {fastest.time_ms:.2f} ms, AP {fastest.AP:.3f} on {judge}; try smaller sizes, int8 or more threads"
+            f"{report.rank} {fastest.time_ms:.2f} ms, AP {fastest.AP:.3f} on {judge}; try smaller sizes, int8 or more "
+            "threads"
         )
     chosen = report.settings[report.chosen]
     noisy = "; its repeats disagree, measure again on a quiet machine" if chosen.noisy else ""
