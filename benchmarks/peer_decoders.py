@@ -1,9 +1,10 @@
 """Other people's detectors behind the interface of ours: a frame in, its people out. For comparison only.
 
 Each decoder is told by the shapes of a file's inputs and outputs. Score threshold, NMS and number of boxes are the
-evaluation's, the same for everybody.
+evaluation's, the same for everybody; a family that needs no NMS gets none.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.boxes import clip, nms
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import MmpnetError
+from mmpnet.contract.preprocess import Letterbox
 from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.paths import is_file
 
 PERSON = 1
 """The class id that every contestant's people get."""
@@ -31,21 +34,39 @@ Only what reaches the score is decoded, as whoever cares for speed would do it.
 """
 NANODET_MEAN_BGR = np.array([103.53, 116.28, 123.675], np.float32)
 NANODET_STD_BGR = np.array([57.375, 57.12, 58.395], np.float32)
+YOLO_PAD_VALUE = 114
+PRECISIONS = {"float32": "fp32", "float16": "fp16", "int8": "int8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How the networks of one kind are fed, (frame (H, W, 3), input (height, width)) -> (1, 3, H, W), and read."""
+
+    name: str
+    pixels: Callable[[UInt8Array, tuple[int, int]], FloatArray]
+    decode: Decode
+    needs_nms: bool = True
 
 
 @dataclass(slots=True)
 class Contestant:
-    """A model ready to be run: its family, its input, and the function from frame to Detections.
+    """A model ready to be run: its file, its family, its input, and the function from frame to Detections.
 
-    `infer_ms` is the network's part of the latest call.
+    `feed` gives what a peer's network is fed for a frame, by input; None for ours. `infer_ms` is the network's part of
+    the latest call.
     """
 
-    name: str
+    path: Path
     family: str
+    precision: str
     input_hw: tuple[int, int]
-    size_bytes: int
     detect: Callable[[UInt8Array], tuple[Detections, float]]
+    feed: Callable[[UInt8Array], dict[str, FloatArray]] | None = None
     infer_ms: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
 
     def __call__(self, frame_bgr: UInt8Array) -> Detections:
         """The people in one frame (H, W, 3)."""
@@ -54,10 +75,12 @@ class Contestant:
 
 
 def open_contestant(path: Path, *, threads: int, thresholds: Thresholds) -> Contestant:
-    """A model of a known family: ours, YOLOX or NanoDet with COCO's 80 classes.
+    """A model of a known family: ours, or YOLOX, NanoDet or Ultralytics' YOLO with COCO's 80 classes.
 
     Raises: MmpnetError if the file is of none of them.
     """
+    if not is_file(path):
+        raise MmpnetError(f"{path}: no such file; expected a contestant's ONNX file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
@@ -67,16 +90,38 @@ def open_contestant(path: Path, *, threads: int, thresholds: Thresholds) -> Cont
         raise MmpnetError(f"{path}: ONNX Runtime cannot open it ({' '.join(str(error).split())[:160]})") from error
     if "mmpnet" in session.get_modelmeta().custom_metadata_map:
         return _ours(path, threads, thresholds)
-    shapes = [tuple(output.shape) for output in session.get_outputs()]
-    height, width = session.get_inputs()[0].shape[2:]
-    cells = [(height // stride) * (width // stride) for stride in STRIDES]
-    if shapes == [(1, sum(cells), 85)]:
-        return _peer(path, "YOLOX", session, yolox_pixels, yolox_decoder((height, width)), thresholds)
-    if shapes == [*((count, 80) for count in cells), *((count, 32) for count in cells)]:
-        return _peer(path, "NanoDet", session, nanodet_pixels, nanodet_decoder((height, width)), thresholds)
-    raise MmpnetError(
-        f"{path}: outputs {shapes}; expected a file of mmp-export, YOLOX's (1, cells, 85) or NanoDet's six"
+    (described, *others), shapes = session.get_inputs(), [tuple(output.shape) for output in session.get_outputs()]
+    input_hw = tuple(described.shape[2:])
+    is_picture = (
+        described.shape[:2] == [1, 3] and len(input_hw) == 2 and all(isinstance(side, int) for side in input_hw)
     )
+    family = family_of(input_hw, shapes) if is_picture and described.type == "tensor(float)" and not others else None
+    if family is None:
+        raise MmpnetError(
+            f"{path}: input {described.shape} {described.type}, outputs {shapes}; expected a file of mmp-export, or "
+            "(1, 3, H, W) float and YOLOX's (1, cells, 85), NanoDet's six, or YOLO's (1, boxes, 6) or (1, 84, cells)"
+        )
+    return _peer(path, family, session, input_hw, thresholds)
+
+
+def family_of(input_hw: tuple[int, int], shapes: Sequence[tuple[Any, ...]]) -> Family | None:
+    """The family whose outputs have these shapes at this input; None for none."""
+    cells = [(input_hw[0] // stride) * (input_hw[1] // stride) for stride in STRIDES]
+    if shapes == [(1, sum(cells), 85)]:
+        return Family("YOLOX", yolox_pixels, yolox_decoder(input_hw))
+    if shapes == [*((count, 80) for count in cells), *((count, 32) for count in cells)]:
+        return Family("NanoDet", nanodet_pixels, nanodet_decoder(input_hw))
+    if shapes == [(1, 84, sum(cells))]:
+        return Family("YOLO", yolo_pixels, yolo_decoder(input_hw))
+    if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][::2] == (1, 6):
+        return Family("YOLO, end to end", yolo_pixels, yolo_end_to_end_decoder(input_hw), needs_nms=False)
+    return None
+
+
+def file_sha256(path: Path) -> str:
+    """Of a file's contents, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _ours(path: Path, threads: int, thresholds: Thresholds) -> Contestant:
@@ -89,32 +134,31 @@ def _ours(path: Path, threads: int, thresholds: Thresholds) -> Contestant:
         ids = np.full(int(kept.sum()), PERSON, np.int64)
         return Detections(found.xyxy[kept], found.score[kept], ids), times.infer_ms
 
-    return Contestant(path.stem, "mmpnet", detector.metadata.input.size_hw, path.stat().st_size, detect)
+    metadata = detector.metadata
+    return Contestant(path, "mmpnet", PRECISIONS[metadata.precision], metadata.input.size_hw, detect)
 
 
-def _peer(
-    path: Path,
-    family: str,
-    session: Any,
-    pixels_of: Callable[[UInt8Array, tuple[int, int]], FloatArray],
-    decode: Decode,
-    thresholds: Thresholds,
-) -> Contestant:
-    described = session.get_inputs()[0]
-    input_hw = (int(described.shape[2]), int(described.shape[3]))
+def _peer(path: Path, family: Family, session: Any, input_hw: tuple[int, int], thresholds: Thresholds) -> Contestant:
+    input_name = session.get_inputs()[0].name
+    # Whatever wrote the file, the names of its operators stand in it as they are: onnx is not needed to find one.
+    precision = "int8" if b"DequantizeLinear" in path.read_bytes() else "fp32"
+
+    def feed(frame_bgr: UInt8Array) -> dict[str, FloatArray]:
+        return {input_name: family.pixels(frame_bgr, input_hw)}
 
     def detect(frame_bgr: UInt8Array) -> tuple[Detections, float]:
         frame_hw = frame_bgr.shape[0], frame_bgr.shape[1]
-        pixels = pixels_of(frame_bgr, input_hw)
+        pixels = feed(frame_bgr)
         began = time.perf_counter()
-        outputs = session.run(None, {described.name: pixels})
+        outputs = session.run(None, pixels)
         infer_ms = (time.perf_counter() - began) * 1e3
-        boxes, scores = decode(outputs, frame_hw, thresholds.conf)
+        boxes, scores = family.decode(outputs, frame_hw, thresholds.conf)
         boxes, scores = clip(boxes.astype(np.float32), frame_hw), scores.astype(np.float32)
-        kept = nms(boxes, scores, thresholds.iou)[: thresholds.max_det]
+        kept = nms(boxes, scores, thresholds.iou) if family.needs_nms else np.argsort(-scores, kind="stable")
+        kept = kept[: thresholds.max_det]
         return Detections(boxes[kept], scores[kept], np.full(len(kept), PERSON, np.int64)), infer_ms
 
-    return Contestant(path.stem, family, input_hw, path.stat().st_size, detect)
+    return Contestant(path, family.name, precision, input_hw, detect, feed)
 
 
 def yolox_pixels(frame_bgr: UInt8Array, input_hw: tuple[int, int]) -> FloatArray:
@@ -168,6 +212,45 @@ def nanodet_decoder(input_hw: tuple[int, int]) -> Decode:
         boxes = np.concatenate([center[likely] - sides[:, :2], center[likely] + sides[:, 2:]], axis=1)
         stretch = np.array([frame_hw[1] / input_hw[1], frame_hw[0] / input_hw[0]] * 2, np.float32)
         return boxes * stretch, scores[likely]
+
+    return decode
+
+
+def yolo_pixels(frame_bgr: UInt8Array, input_hw: tuple[int, int]) -> FloatArray:
+    """(1, 3, H, W) RGB 0..1, letterboxed to the centre, padded with 114."""
+    boxed, _ = Letterbox(input_hw, YOLO_PAD_VALUE).apply(frame_bgr)
+    pixels = np.ascontiguousarray(boxed[..., ::-1].transpose(2, 0, 1)[None], np.float32)
+    pixels *= np.float32(1 / 255)
+    return pixels
+
+
+def yolo_decoder(input_hw: tuple[int, int]) -> Decode:
+    """YOLOv8, YOLO11, YOLO26 before NMS: (1, 4 + 80, cells), a box's centre and sides in px, class scores."""
+    letterbox = Letterbox(input_hw, YOLO_PAD_VALUE)
+
+    def decode(
+        outputs: Sequence[NDArray[Any]], frame_hw: tuple[int, int], conf: float
+    ) -> tuple[FloatArray, FloatArray]:
+        scores = outputs[0][0, 4]
+        likely = np.flatnonzero(scores >= conf)
+        output = outputs[0][0, :4][:, likely].T  # (K, 4)
+        center, half_wh = output[:, :2], output[:, 2:] / 2
+        boxes = np.concatenate([center - half_wh, center + half_wh], axis=1)
+        return letterbox.fit(frame_hw).to_frame(boxes), scores[likely]
+
+    return decode
+
+
+def yolo_end_to_end_decoder(input_hw: tuple[int, int]) -> Decode:
+    """YOLO26, YOLOv10: (1, boxes, 6), xyxy in px of the input, score and class of boxes that need no NMS."""
+    letterbox = Letterbox(input_hw, YOLO_PAD_VALUE)
+
+    def decode(
+        outputs: Sequence[NDArray[Any]], frame_hw: tuple[int, int], conf: float
+    ) -> tuple[FloatArray, FloatArray]:
+        rows = outputs[0][0]
+        rows = rows[(rows[:, 5] == 0) & (rows[:, 4] >= conf)]  # (K, 6)
+        return letterbox.fit(frame_hw).to_frame(rows[:, :4]), rows[:, 4]
 
     return decode
 
