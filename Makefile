@@ -45,6 +45,11 @@ oldest: $(VENV)-oldest/.done
 	$(VENV)-oldest/bin/mmp-run person-320-int8 --self-test
 	$(VENV)-oldest/bin/mmp-run person-224-int8 --self-test
 	$(VENV)-oldest/bin/mmp-run --source docs/pictures/astronaut.jpg --save out/oldest.jpg --no-show
+	$(VENV)-oldest/bin/mmp-doctor --no-cameras
+	$(VENV)-oldest/bin/python -c "import cv2, numpy; \
+		video = cv2.VideoWriter('out/oldest.avi', cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48)); \
+		[video.write(numpy.full((48, 64, 3), 20 * shade, numpy.uint8)) for shade in range(5)]; video.release()"
+	$(VENV)-oldest/bin/mmp-run person-224-int8 --source out/oldest.avi --save out/oldest.mkv --json out/oldest.ndjson --no-show
 	$(VENV)-oldest/bin/python benchmarks/paced.py --seconds 5 --repeats 1
 
 $(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt

@@ -3,7 +3,6 @@
 import sys
 from typing import Annotated
 
-import cv2
 import msgspec
 import typer
 from rich.table import Table
@@ -11,6 +10,7 @@ from rich.table import Table
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people, show_version
 from mmpnet.runtime.doctor import Report, examine
 from mmpnet.runtime.embedded import EMBEDDED_MODELS
+from mmpnet.runtime.opencv_log import silence_opencv
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
@@ -29,7 +29,7 @@ def doctor(
     """Try models, window and cameras on this machine; the exit code is 1 if something does not work."""
     with exit_on_error():
         # What OpenCV has to say about absent cameras is in the report.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        silence_opencv()
         with people().status("looking"):
             report = examine(models or EMBEDDED_MODELS, look_at_cameras=cameras)
         if as_json:
