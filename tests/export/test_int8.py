@@ -22,6 +22,7 @@ from mmpnet.export.describe import ExportOptions
 from mmpnet.export.int8 import calibration_pictures, interleaved_latency, make_int8
 from mmpnet.export.int8_graph import rearrange
 from mmpnet.export.quantize import QuantizationOptions, Quantizer, layer_errors
+from mmpnet.export.reference import Reference, reference_of
 from mmpnet.export.writer import export_file
 from mmpnet.runtime.datasets.recognise import open_dataset
 from mmpnet.runtime.datasets.types import Dataset
@@ -29,6 +30,7 @@ from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.info import read_model_file
 from mmpnet.runtime.machine import cpu_name
 from mmpnet.runtime.self_test import run_self_test
+from mmpnet.train.checkpoint import load_checkpoint
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -41,6 +43,12 @@ def float_file(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: MakeCh
     options = ExportOptions((64, 96), 1, 13, thresholds=Thresholds(conf=0.3))
     export_file(checkpoint, folder / "model.onnx", options)
     return folder / "model.onnx"
+
+
+@pytest.fixture(scope="module")
+def reference(float_file: Path) -> Reference:
+    """What the float file was exported from."""
+    return reference_of(load_checkpoint(float_file.with_suffix(".pth")), Letterbox((64, 96)))
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +162,16 @@ def judged(monkeypatch: pytest.MonkeyPatch, *, ap: Sequence[float], int8_ms: flo
 
 
 def test_a_good_int8_file_takes_the_float_files_place(
-    float_file: Path, train: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    float_file: Path,
+    train: Dataset,
+    val: Dataset,
+    reference: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = copied(float_file, tmp_path)
     judged(monkeypatch, ap=[0.5, 0.496], int8_ms=4.0)
-    make_int8(path, train, val)
+    make_int8(path, train, val, reference)
     metadata = read_model_file(path).metadata
     assert metadata is not None
     record = metadata.quantization
@@ -175,11 +188,16 @@ def test_a_good_int8_file_takes_the_float_files_place(
 
 
 def test_layers_are_left_in_float_until_it_is_accurate(
-    float_file: Path, train: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    float_file: Path,
+    train: Dataset,
+    val: Dataset,
+    reference: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = copied(float_file, tmp_path)
     judged(monkeypatch, ap=[0.5, 0.4, 0.45, 0.499], int8_ms=4.0)
-    metadata = make_int8(path, train, val)
+    metadata = make_int8(path, train, val, reference)
     assert metadata.quantization is not None
     layers = metadata.quantization.float_layers
     assert len(layers) == 2
@@ -224,6 +242,100 @@ def test_both_files_are_timed_in_turns(float_file: Path) -> None:
     assert record.int8_ms > 0
     assert record.float_ms > 0
     assert record.cpu == cpu_name()
+
+
+def test_a_network_that_finds_nothing_is_no_judge(
+    float_file: Path,
+    train: Dataset,
+    val: Dataset,
+    reference: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = copied(float_file, tmp_path)
+    judged(monkeypatch, ap=[0.0007, 0.0007], int8_ms=4.0)
+    with pytest.raises(ExportError, match=r"has AP 0\.0007 on dataset\d+/val.json, too little to judge int8 by"):
+        make_int8(path, train, val, reference)
+    assert path.read_bytes() == float_file.read_bytes()
+
+
+def test_calibration_sees_what_the_runtime_sees(train: Dataset, float_file: Path) -> None:
+    detector = Detector(float_file, provider="cpu")
+    for picture, pixels in zip(train.pictures, pictures_of(train), strict=True):
+        np.testing.assert_array_equal(pixels, detector.metadata.letterbox.apply(picture.read())[0])
+        np.testing.assert_array_equal(fed_by(detector, picture.read()), pixels)
+
+
+def fed_by(detector: Detector, frame_bgr: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What the detector gives its session for a frame."""
+    fed: list[np.ndarray[Any, Any]] = []
+    run_really = detector._run
+
+    def watched(feed: dict[str, np.ndarray[Any, Any]]) -> Any:
+        fed.append(feed["images"][0].copy())
+        return run_really(feed)
+
+    detector._run = watched  # type: ignore[method-assign,assignment]
+    detector(frame_bgr)
+    detector._run = run_really  # type: ignore[method-assign]
+    return fed[0]
+
+
+def test_the_proof_is_about_the_int8_file(
+    float_file: Path,
+    train: Dataset,
+    val: Dataset,
+    reference: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = copied(float_file, tmp_path)
+    judged(monkeypatch, ap=[0.5, 0.5], int8_ms=4.0)
+    make_int8(path, train, val, reference)
+    proofs = [metadata.proof for metadata in (read_model_file(one).metadata for one in (path, float_file)) if metadata]
+    quantised, exact = (proof.after_nms for proof in proofs if proof is not None)
+    assert quantised is not None
+    assert exact is not None
+    assert exact.max_score_difference < 1e-4 < quantised.max_score_difference
+    assert quantised == reference.beside(path, Detector(path, provider="cpu").metadata)
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_the_old_file_stays_when_quantising_is_cut_short(
+    dataset_folder: Path,
+    make_checkpoint: MakeCheckpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: BaseException,
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(int8, "_search", interrupted)
+    out = tmp_path / "model.onnx"
+    out.write_bytes(b"what was there before")
+    arguments = [str(make_checkpoint(tmp_path / "model.pth")), "--int8", "--calib", str(dataset_folder)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == (130 if isinstance(fault, KeyboardInterrupt) else 1)
+    if isinstance(fault, OSError):
+        assert "model.onnx: cannot be written (No space left on device)" in result.stderr
+    assert out.read_bytes() == b"what was there before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.pth"]
+
+
+def test_pictures_without_people_leave_the_old_file(
+    dataset_folder: Path, make_checkpoint: MakeCheckpoint, make_coco: Callable[..., Path], tmp_path: Path
+) -> None:
+    deserted = make_coco(tmp_path / "d" / "train.json", count=4, seed=1)
+    content = json.loads(deserted.read_text())
+    deserted.write_text(json.dumps({**content, "annotations": []}))
+    out = tmp_path / "model.onnx"
+    out.write_bytes(b"what was there before")
+    checkpoint = make_checkpoint(tmp_path / "model.pth")
+    arguments = [str(checkpoint), "--int8", "--calib", str(tmp_path / "d"), "--verify", str(dataset_folder)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == 1
+    assert out.read_bytes() == b"what was there before"
 
 
 def test_pictures_without_people_and_no_pictures_are_refused(train: Dataset, float_file: Path, tmp_path: Path) -> None:

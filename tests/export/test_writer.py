@@ -86,10 +86,41 @@ def test_scores_stand_best_first_and_are_probabilities(tiny_onnx: Path) -> None:
     assert 0 <= scores.min() <= scores.max() <= 1
 
 
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("step", ["export_graph", "with_head", "store_half"])
 def test_a_graph_that_says_something_else_is_not_kept(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    export_options: ExportOptions,
+    monkeypatch: pytest.MonkeyPatch,
+    compact: bool,
+    step: str,
+) -> None:
+    """A wrong bias of the last convolution in the ONNX file, as a step that is broken would write it."""
+    if step == "store_half" and not compact:
+        return
+    right = getattr(writer, step)
+
+    def wrong(*arguments: object, **options: object) -> onnx.ModelProto:
+        model = right(*arguments, **options)
+        model = arguments[0] if model is None else model
+        assert isinstance(model, onnx.ModelProto)
+        bias = next(tensor for tensor in model.graph.initializer if tensor.name == "predict.bias")
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
+        return model
+
+    monkeypatch.setattr(writer, step, wrong)
+    out = tmp_path / "model.onnx"
+    out.write_bytes(b"what was there before")
+    with pytest.raises(ExportError, match="not kept"):
+        export_file(tiny_checkpoint, out, dataclasses.replace(export_options, compact=compact))
+    assert out.read_bytes() == b"what was there before"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_graph_with_a_slightly_wrong_kernel_is_not_kept(
     tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slightly wrong convolution in the ONNX file, as a broken exporter would write it."""
     right = writer.export_graph
 
     def wrong(*arguments: object, **options: object) -> onnx.ModelProto:

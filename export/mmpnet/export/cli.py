@@ -1,26 +1,32 @@
 """mmp-export: a checkpoint becomes one ONNX file that says what it is."""
 
+import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mmpnet.contract.detections import Thresholds
-from mmpnet.contract.errors import ExportError
+from mmpnet.contract.errors import ExportError, MmpnetError
 from mmpnet.contract.metadata import Head, InputKind, ModelMetadata
 from mmpnet.export.describe import ExportOptions
 from mmpnet.export.graph import DEFAULT_OPSET, Batch
 from mmpnet.export.half import make_half
 from mmpnet.export.int8 import make_int8
 from mmpnet.export.quantize import Activations, Calibrator, QuantizationOptions
+from mmpnet.export.reference import reference_of
 from mmpnet.export.writer import export_file
 from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, parse_size_hw, people, show_version
 from mmpnet.runtime.datasets.check import read_data
 from mmpnet.runtime.datasets.recognise import has_split
 from mmpnet.runtime.datasets.types import Dataset
+from mmpnet.runtime.paths import replacing
+from mmpnet.train.candidates import TOP_K
+from mmpnet.train.checkpoint import load_checkpoint
 
 DEFAULTS = Thresholds()
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
@@ -88,6 +94,8 @@ def export(
         if frozen and chosen != "nms":
             raise typer.BadParameter("--frozen goes with --nms: no other head has thresholds in the graph")
         count = _parse_batch(batch)
+        if max_det > TOP_K:
+            raise typer.BadParameter(f"--max-det {max_det}: the graph gives its {TOP_K} best anchors, no more")
         if verify and count not in (1, "dynamic"):
             raise typer.BadParameter(
                 f"--verify with --batch {batch}: a file for several pictures at once is not measured"
@@ -123,16 +131,29 @@ def export(
         dataset = read_data(verify, "val", undivided=True) if verify else None
         calibration = read_data(calib, "train", undivided=True) if calib else None
         judge = dataset if calibration is None else dataset or _judge(calib or ())
-        metadata = export_file(model, target, options, verify=dataset)
-        if calibration is not None and judge is not None:
-            wanted = QuantizationOptions(activations=activations, calibrator=calibrator)
-            metadata = make_int8(target, calibration, judge, wanted)
-        if half:
-            metadata = make_half(target)
+        # Whatever goes wrong on the way, an older file of this name is still there.
+        with _one_rename(target) as partial:
+            metadata = export_file(model, partial, options, verify=dataset)
+            reference = reference_of(load_checkpoint(model), metadata.letterbox)
+            if calibration is not None and judge is not None:
+                wanted = QuantizationOptions(activations=activations, calibrator=calibrator)
+                metadata = make_int8(partial, calibration, judge, reference, wanted)
+            if half:
+                metadata = make_half(partial, reference)
         _summarise(target, metadata)
         if int8 and metadata.precision != "int8":
             verdict = "" if metadata.quantization is None else metadata.quantization.verdict
             raise ExportError(f"{target}: is float32; int8 was not kept: {verdict}")
+
+
+@contextmanager
+def _one_rename(target: Path) -> Iterator[Path]:
+    """Where to write in several steps; errors name the file that the user knows."""
+    with replacing(target) as partial:
+        try:
+            yield partial
+        except MmpnetError as error:
+            raise type(error)(str(error).replace(str(partial), str(target))) from error
 
 
 def _judge(calib: Sequence[Path]) -> Dataset:
@@ -148,8 +169,16 @@ def _judge(calib: Sequence[Path]) -> Dataset:
 
 def _command(arguments: Sequence[str]) -> str:
     """What was typed, with files by their names: whoever reads it later has them elsewhere."""
-    words = [word if " " in word else Path(word).name for word in arguments]
-    return shlex.join(words)
+    return shlex.join(_named(word) for word in arguments)
+
+
+def _named(word: str) -> str:
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if os.path.exists(value):  # noqa: PTH110 - a word may be no path at all
+        value = Path(value).resolve().name
+    elif " " not in value:
+        value = Path(value).name or value
+    return f"{flag}{equals}{value}"
 
 
 def _summarise(path: Path, metadata: ModelMetadata) -> None:
@@ -162,9 +191,16 @@ def _summarise(path: Path, metadata: ModelMetadata) -> None:
         f"input   {described.name}: {described.dtype} {described.layout} {described.channel_order}, batch "
         f"{described.batch}, {height}x{width}, letterboxed",
         "outputs " + ", ".join(f"{o.name} {list(o.shape)}" for o in metadata.outputs),
-        f"torch = ONNX Runtime on {proof.n_images} pictures: grid within {proof.max_grid_difference:.1e}, scores "
+        f"torch = exported graph on {proof.n_images} pictures: grid within {proof.max_grid_difference:.1e}, scores "
         f"within {proof.max_score_difference:.1e}, boxes within {proof.max_box_difference_px:.1e} px",
     ]
+    if proof.after_nms is not None:
+        final = proof.after_nms
+        lines.append(
+            f"this file beside torch, after NMS: {final.n_detections} detections, scores within "
+            f"{final.max_score_difference:.1e}, boxes within {final.max_box_difference_px:.1e} px, {final.n_unmatched} "
+            "without a partner"
+        )
     if proof.accuracy is not None:
         same = proof.accuracy
         lines.append(

@@ -1,19 +1,15 @@
-"""Kernels stored in 16 bits and computed with in 32: half the file, as fast, and no other numbers than the network's.
+"""Kernels stored in 16 bits and computed with in 32: half the file, and nearly the same numbers.
 
-The rounding happens before the file is compared with torch, and torch then computes with the rounded kernels too, so
-that the comparison is as strict as ever; what rounding itself costs shows in the accuracy that --verify measures.
+The graph has been compared with torch before it is rounded; what rounding costs shows in the proof's comparison of the
+written file, which has a bound of its own, and in the accuracy that --verify measures.
 """
-
-import copy
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mmpnet.contract.errors import ExportError
-from mmpnet.contract.metadata import InputKind
-from mmpnet.train.candidates import CandidateNet
-from mmpnet.train.onnx_weights import convolution_inputs, network_state
+from mmpnet.train.onnx_weights import convolution_inputs
 
 MOST_CHANNELS_LEFT = 3
 """Kernels over so few channels, the first and the depthwise ones, stay as they are: they are few numbers, and rounding
@@ -38,13 +34,6 @@ def round_kernels(model: onnx.ModelProto) -> None:
                     "without --compact"
                 )
             tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
-
-
-def computing_with(model: onnx.ModelProto, candidates: CandidateNet, kind: InputKind) -> CandidateNet:
-    """The network in torch with the graph's own weights."""
-    network = copy.deepcopy(candidates.network)
-    network.load_state_dict(network_state(model, network, kind, source="the exported graph"))
-    return CandidateNet(network, candidates.anchors, candidates.input_hw, top_k=candidates.top_k).eval()
 
 
 def store_half(model: onnx.ModelProto) -> None:

@@ -21,6 +21,7 @@ from mmpnet.export.accuracy import measured
 from mmpnet.export.int8_graph import rearrange
 from mmpnet.export.oldest_runtime import oldest_runtime
 from mmpnet.export.quantize import QuantizationOptions, Quantizer, layer_errors
+from mmpnet.export.reference import Reference
 from mmpnet.export.writer import save_model, write_model
 from mmpnet.runtime.command import people
 from mmpnet.runtime.datasets.types import Dataset
@@ -33,6 +34,7 @@ DEFAULTS = QuantizationOptions()
 CALIBRATION_PICTURES = 200
 ERROR_PICTURES = 4
 LEAST_AP_RATIO = 0.99
+LEAST_REFERENCE_AP = 0.01
 FLOAT_LAYERS_TRIED = (0, 1, 2, 4, 8)
 TIMED_ROUNDS = 40
 SELF_TEST_TOLERANCES = (0.05, 0.8)
@@ -60,12 +62,17 @@ class Trial:
 
 
 def make_int8(
-    path: Path, calibration: Dataset, judge: Dataset, options: QuantizationOptions = DEFAULTS
+    path: Path,
+    calibration: Dataset,
+    judge: Dataset,
+    reference: Reference,
+    options: QuantizationOptions = DEFAULTS,
 ) -> ModelMetadata:
     """Turn a float32 file of mmp-export into int8 in its place, or leave it float32 and record in it why.
 
-    calibration: pictures that fix the ranges; judge: labelled pictures on which both versions are measured. Where all
-    int8 costs too much accuracy, the layers with the largest errors are left in float, a few more each time.
+    calibration: pictures that fix the ranges; judge: labelled pictures on which both versions are measured; reference:
+    the checkpoint, which the proof compares the written file with. Where all int8 costs too much accuracy, the layers
+    with the largest errors are left in float, a few more each time.
 
     Raises: ExportError if the file cannot be quantised, or the calibration pictures are none or show nothing.
     """
@@ -92,10 +99,11 @@ def make_int8(
         latency=best.latency,
     )
     if fault is not None:
-        return write_model(onnx.load(path), msgspec.structs.replace(metadata, quantization=record), path)
+        undone = msgspec.structs.replace(metadata, quantization=record)
+        return write_model(onnx.load(path), undone, path, reference=reference, bound=None)
     runtime = msgspec.structs.replace(metadata.minimum_runtime, onnxruntime=oldest_runtime(best.model))
     int8 = msgspec.structs.replace(metadata, precision="int8", quantization=record, minimum_runtime=runtime)
-    return write_model(best.model, int8, path, tolerances=SELF_TEST_TOLERANCES)
+    return write_model(best.model, int8, path, reference=reference, bound=None, tolerances=SELF_TEST_TOLERANCES)
 
 
 def calibration_pictures(dataset: Dataset, letterbox: Letterbox) -> list[UInt8Array]:
@@ -112,8 +120,16 @@ def calibration_pictures(dataset: Dataset, letterbox: Letterbox) -> list[UInt8Ar
 
 
 def _search(quantizer: Quantizer, path: Path, metadata: ModelMetadata, judge: Dataset, folder: Path) -> Trial:
-    """The first version without a fault, or the most accurate one."""
+    """The first version without a fault, or the most accurate one.
+
+    Raises: ExportError if float32 finds so little that nothing can be judged by it.
+    """
     reference = _accuracy(path, judge, "float32")
+    if reference.AP < LEAST_REFERENCE_AP:
+        raise ExportError(
+            f"{path}: has AP {reference.AP:.4f} on {judge.name}, too little to judge int8 by; {LEAST_REFERENCE_AP:g} "
+            "is needed: train it further, or give --verify pictures of what it has learned"
+        )
     trials: list[Trial] = []
     ranking: Sequence[str] = ()
     for count in FLOAT_LAYERS_TRIED:

@@ -8,28 +8,25 @@ import onnx
 import onnxruntime
 import torch
 
-from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.errors import DatasetError, ExportError, OutputError
+from mmpnet.contract.errors import ExportError, OutputError
 from mmpnet.contract.metadata import ModelMetadata, metadata_to_properties
 from mmpnet.contract.preprocess import Letterbox
 from mmpnet.contract.records import ProofRecord
 from mmpnet.export.accuracy import compare_accuracy
-from mmpnet.export.compact import computing_with, round_kernels, store_half
+from mmpnet.export.compact import round_kernels, store_half
 from mmpnet.export.describe import ExportOptions, describe
 from mmpnet.export.graph import export_graph
 from mmpnet.export.heads import with_head
-from mmpnet.export.verify import Parity, compare, synthetic_pictures
-from mmpnet.runtime.datasets.recognise import open_dataset
+from mmpnet.export.reference import EXACT, ROUNDED, Bound, Reference, check, reference_of
+from mmpnet.export.verify import Parity, compare
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.paths import replacing
 from mmpnet.runtime.self_test import record_self_test, run_self_test
 from mmpnet.train.candidates import CandidateNet
-from mmpnet.train.checkpoint import Checkpoint, load_checkpoint, sha256_of
+from mmpnet.train.checkpoint import load_checkpoint, sha256_of
 from mmpnet.train.provenance import git_commit
 
-SYNTHETIC_PICTURES = 4
-REAL_PICTURES = 8
 SELF_TEST_TOLERANCES = (0.01, 0.95)
 """Largest difference in score and smallest IoU between devices: float32 sums in another order move far less."""
 
@@ -52,13 +49,12 @@ def export_file(
     except ValueError as error:
         raise ExportError(f"{checkpoint_path}: {error}; choose another --imgsz, such as 320 or 192x320") from error
     full = export_graph(candidates, batch=options.batch, opset=options.opset, kind=options.input_kind)
+    reference = reference_of(checkpoint, letterbox)
+    batch = 2 if options.batch == "dynamic" else options.batch
+    parity = compare(candidates, full.SerializeToString(), reference.pictures, batch=batch, kind=options.input_kind)
+    parity.check()
     if options.compact:
         round_kernels(full)
-        candidates = computing_with(full, candidates, options.input_kind)
-    pictures = synthetic_pictures(letterbox, count=SYNTHETIC_PICTURES) + _validation_pictures(checkpoint, letterbox)
-    batch = 2 if options.batch == "dynamic" else options.batch
-    parity = compare(candidates, full.SerializeToString(), pictures, batch=batch, kind=options.input_kind)
-    parity.check()
     model = with_head(
         full,
         options.head,
@@ -73,7 +69,8 @@ def export_file(
         describe(checkpoint, candidates, model, options, _proof(parity, options)),
         checkpoint_sha256=sha256_of(checkpoint_path),
     )
-    return write_model(model, metadata, out, checkpoint=checkpoint, verify=verify)
+    bound = ROUNDED if options.compact else EXACT
+    return write_model(model, metadata, out, reference=reference, bound=bound, verify=verify)
 
 
 def write_model(
@@ -81,13 +78,15 @@ def write_model(
     metadata: ModelMetadata,
     out: Path,
     *,
-    checkpoint: Checkpoint | None = None,
+    reference: Reference,
+    bound: Bound | None,
     verify: Dataset | None = None,
     tolerances: tuple[float, float] = SELF_TEST_TOLERANCES,
 ) -> ModelMetadata:
-    """Put metadata, self-test and, with verify, both accuracies into the file, open it as a user would, and keep it.
+    """Put metadata, self-test, the comparison after NMS and, with verify, both accuracies into the file, open it as a
+    user would, and keep it. bound: of that comparison, None where the caller has judged the model itself.
 
-    Raises: ExportError if the accuracies differ, OutputError if it cannot be written.
+    Raises: ExportError if the file does not find what the checkpoint finds, OutputError if it cannot be written.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -98,14 +97,26 @@ def write_model(
         # A fixed batch above one is for callers with their own code: Detector takes one frame at a time.
         if metadata.input.batch in (1, "dynamic"):
             metadata = _with_self_test(metadata, partial, tolerances)
-            if verify is not None and checkpoint is not None and metadata.proof is not None:
-                accuracy = compare_accuracy(checkpoint, partial, metadata, verify)
-                metadata = msgspec.structs.replace(
-                    metadata, proof=msgspec.structs.replace(metadata.proof, accuracy=accuracy)
-                )
+            metadata = _with_proof(metadata, partial, reference, bound, verify)
             save_model(model, metadata, partial)
             run_self_test(Detector(partial, provider="cpu"))
     return metadata
+
+
+def _with_proof(
+    metadata: ModelMetadata, path: Path, reference: Reference, bound: Bound | None, verify: Dataset | None
+) -> ModelMetadata:
+    assert metadata.proof is not None, "export_file begins it"
+    proof = metadata.proof
+    if metadata.head != "grid":
+        after_nms = reference.beside(path, metadata)
+        if bound is not None:
+            check(after_nms, bound)
+        proof = msgspec.structs.replace(proof, after_nms=after_nms)
+    if verify is not None:
+        accuracy = compare_accuracy(reference.checkpoint, path, metadata, verify)
+        proof = msgspec.structs.replace(proof, accuracy=accuracy)
+    return msgspec.structs.replace(metadata, proof=proof)
 
 
 def _with_self_test(metadata: ModelMetadata, path: Path, tolerances: tuple[float, float]) -> ModelMetadata:
@@ -136,18 +147,6 @@ def _proof(parity: Parity, options: ExportOptions) -> ProofRecord:
         git_commit=git_commit(),
         command=options.command,
     )
-
-
-def _validation_pictures(checkpoint: Checkpoint, letterbox: Letterbox) -> list[UInt8Array]:
-    """The first pictures of the run's validation set, where it is still there."""
-    if not checkpoint.train.val:
-        return []
-    try:
-        pictures = open_dataset(Path(checkpoint.train.val[0]), "val", undivided=True).pictures[:REAL_PICTURES]
-        return [letterbox.apply(picture.read())[0] for picture in pictures]
-    except DatasetError:
-        # A checkpoint may be exported where its data is not; the summary counts the pictures that were compared.
-        return []
 
 
 def save_model(model: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:

@@ -264,5 +264,7 @@ def _check_consistent(metadata: ModelMetadata) -> None:
         raise ValueError(f"precision {metadata.precision} and quantization do not go together")
     if len(metadata.class_names) < 2:
         raise ValueError(f"class_names must be background and at least one class, found {metadata.class_names}")
+    if not all(metadata.class_names) or len(set(metadata.class_names)) != len(metadata.class_names):
+        raise ValueError(f"class_names must have a name each, and no name twice, found {metadata.class_names}")
     metadata.anchors.spec().grid_hw(metadata.input.size_hw)
     Thresholds(conf=metadata.default_conf, iou=metadata.default_iou, max_det=metadata.default_max_det)

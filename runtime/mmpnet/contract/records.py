@@ -50,11 +50,26 @@ class AccuracyRecord(Strict, frozen=True):
     file: Accuracy
 
 
+class DetectionsRecord(Strict, frozen=True):
+    """What this very file finds, beside what the checkpoint in torch finds, after NMS.
+
+    Of n_detections of the checkpoint and of the file together, n_unmatched have no partner of their class at IoU 0.5
+    and are surely above the threshold; the others' largest differences are given, boxes in px of the input.
+    """
+
+    n_detections: int
+    n_unmatched: int
+    max_score_difference: float
+    max_box_difference_px: float
+
+
 class ProofRecord(Strict, frozen=True):
     """How far this file and the checkpoint in torch are apart, and with what that was measured.
 
-    The differences are the largest over n_images pictures: of the grid's raw numbers, of the scores and of the boxes
-    after NMS. accuracy is null where the file was exported without --verify.
+    The first differences are the largest over n_images pictures between torch and the graph as it was exported in
+    float32, before anything was rounded or quantised: of the grid's raw numbers, and of the candidates' scores and
+    boxes. after_nms is about the file as it was written; null where it takes a fixed batch of several pictures, and in
+    files of earlier versions. accuracy is null where the file was exported without --verify.
     """
 
     n_images: int
@@ -67,6 +82,7 @@ class ProofRecord(Strict, frozen=True):
     git_commit: str | None
     command: str
     accuracy: AccuracyRecord | None = None
+    after_nms: DetectionsRecord | None = None
 
 
 class ExpectedDetection(Strict, frozen=True):

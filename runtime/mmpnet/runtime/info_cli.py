@@ -64,6 +64,8 @@ def _document(file: ModelFile, layers: Sequence[Layer] | None) -> dict[str, obje
 
 def _show(file: ModelFile) -> None:
     table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")  # a hash that is cut short is none
     for name, value in rows(file):
         table.add_row(name, value)
     people().print(table)

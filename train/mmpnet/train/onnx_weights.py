@@ -31,14 +31,6 @@ def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
     Raises: CheckpointError if the file is missing, not float32 of mmp-export, or of another architecture.
     """
     model, kind = _read(path)
-    return network_state(model, network, kind, source=str(path))
-
-
-def network_state(model: onnx.ModelProto, network: MmpNet, kind: InputKind, *, source: str) -> dict[str, Tensor]:
-    """The same of a graph in memory; kind: of its input, `source` names it in messages.
-
-    Raises: CheckpointError if it is of another architecture.
-    """
     weights = _named_weights(model, kind)
     state: dict[str, Tensor] = {}
     for conv, norm in _convolutions(network):
@@ -47,7 +39,7 @@ def network_state(model: onnx.ModelProto, network: MmpNet, kind: InputKind, *, s
             if network.box_tower is not None and conv.startswith(("box_tower", "predict_offsets")):
                 continue
             raise CheckpointError(
-                f"{source}: a file of another architecture (has no {conv}); give the same --stride and "
+                f"{path}: a file of another architecture (has no {conv}); give the same --stride and "
                 "--separate-towers as it was trained with"
             )
         state[f"{conv}.weight"] = weight
@@ -65,7 +57,7 @@ def network_state(model: onnx.ModelProto, network: MmpNet, kind: InputKind, *, s
         }
     if weights:
         raise CheckpointError(
-            f"{source}: a file of another architecture (also has {next(iter(weights))}); give the same --stride and "
+            f"{path}: a file of another architecture (also has {next(iter(weights))}); give the same --stride and "
             "--separate-towers as it was trained with"
         )
     return state
