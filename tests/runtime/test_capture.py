@@ -1,6 +1,7 @@
 """A live source says what it gives, hides no failure, and comes back."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,16 +11,11 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
-from mmpnet.runtime.capture import (
-    LONGEST_WAIT_S,
-    CameraMode,
-    FreezeWatch,
-    LiveOptions,
-    LiveSource,
-    as_bgr,
-    without_password,
-)
+from mmpnet.runtime.addresses import without_password
+from mmpnet.runtime.capture import LONGEST_WAIT_S, CameraMode, LiveOptions, LiveSource, camera_source, stream_source
 from mmpnet.runtime.frames import Event
+from mmpnet.runtime.freezing import FreezeWatch
+from mmpnet.runtime.grabbing import as_bgr
 from mmpnet.runtime.sources import open_source
 
 MakeCapture = Callable[..., Any]
@@ -79,13 +75,17 @@ def test_a_lost_source_is_opened_again_and_its_frames_go_on(fake_capture: MakeCa
     assert all(capture.released for capture in plug.used)
 
 
-def test_waiting_doubles_up_to_its_cap_and_begins_anew_after_a_frame(fake_capture: MakeCapture) -> None:
+@pytest.mark.parametrize(("steady_s", "last_waits"), [(0.0, [0.5, 0.5]), (60.0, [LONGEST_WAIT_S, LONGEST_WAIT_S])])
+def test_waiting_doubles_up_to_its_cap_and_begins_anew_once_frames_come_for_some_seconds(
+    fake_capture: MakeCapture, monkeypatch: pytest.MonkeyPatch, steady_s: float, last_waits: list[float]
+) -> None:
+    monkeypatch.setattr("mmpnet.runtime.capture.STEADY_S", steady_s)
     dead = [fake_capture([], opened=False) for _ in range(9)]
-    plug = Plug(*dead, fake_capture([frame(1)]), fake_capture([frame(2)]))
+    plug = Plug(*dead, *[fake_capture([frame(value)]) for value in (1, 2, 3)])
     stop = Waits()
-    seen, _ = collect(LiveSource("rtsp://x", plug, options=LiveOptions(reconnect=True)), 2, stop)
-    assert seen == [1, 2]
-    assert stop.waited == [0.5, 1, 2, 4, 8, 16, LONGEST_WAIT_S, LONGEST_WAIT_S, LONGEST_WAIT_S, 0.5]
+    seen, _ = collect(LiveSource("rtsp://x", plug, options=LiveOptions(reconnect=True)), 3, stop)
+    assert seen == [1, 2, 3]
+    assert stop.waited == [0.5, 1, 2, 4, 8, 16, *[LONGEST_WAIT_S] * 3, *last_waits]
 
 
 @pytest.mark.parametrize("reconnect", [None, False])
@@ -160,10 +160,25 @@ def test_a_format_that_is_none_is_refused(fourcc: str) -> None:
         CameraMode(fourcc=fourcc)
 
 
-def test_a_damaged_frame_is_passed_over(fake_capture: MakeCapture) -> None:
+def test_damaged_frames_are_passed_over_counted_and_told_once(fake_capture: MakeCapture) -> None:
+    class Failing(fake_capture):  # type: ignore[misc,valid-type]
+        """As FFmpeg: the grab itself fails at a damaged frame, here before each."""
+
+        failing = True
+
+        def grab(self) -> bool:
+            self.failing = not self.failing
+            return self.failing and super().grab()
+
     empty = np.zeros((0, 0, 3), np.uint8)
-    plug = Plug(fake_capture([frame(1), None, empty, frame(2)]))
-    assert collect(LiveSource("x", plug), 2)[0] == [1, 2]
+    plug = Plug(fake_capture([frame(1), None, empty, frame(2), frame(3), None]), Failing([frame(4)]))
+    events: list[Event] = []
+    frames = LiveSource("x", plug).frames(Waits(), events.append)
+    taken = [next(frames) for _ in range(4)]
+    assert [int(one.pixels_bgr[0, 0, 0]) for one in taken] == [1, 2, 3, 4]
+    assert [one.damaged for one in taken] == [0, 2, 0, 2], "across connections"
+    assert [event.kind for event in events] == ["connecting", "notice", "reconnecting"]
+    assert events[1].reason.startswith("x: sends damaged frames, which are passed over and counted")
 
 
 def test_frames_that_are_left_out_are_not_decoded(fake_capture: MakeCapture) -> None:
@@ -204,6 +219,112 @@ def test_a_frozen_stream_marks_its_frames(fake_capture: MakeCapture) -> None:
     assert marks[7:] == [True, False]
 
 
+def test_a_picture_that_every_connection_gives_again_is_frozen(fake_capture: MakeCapture) -> None:
+    plug = Plug(*[fake_capture([frame(1)], period_s=0.03) for _ in range(6)], fake_capture([frame(2)]))
+    source = LiveSource("x", plug, LiveOptions(stale_after_s=0.07)).frames(Waits(), lambda _: None)
+    marks = [next(source).frozen for _ in range(7)]
+    assert (marks[0], marks[5], marks[6]) == (False, True, False)
+
+
+@pytest.mark.parametrize(("stated", "words"), [(3.0, "a file of 3 frames"), (1.0, "one picture, not a stream")])
+def test_a_file_behind_an_address_ends(fake_capture: MakeCapture, stated: float, words: str) -> None:
+    capture = fake_capture([frame(1), frame(2), frame(3)][: int(stated)], modes={cv2.CAP_PROP_FRAME_COUNT: stated})
+    seen, events = collect(LiveSource("http://x/a", Plug(capture), LiveOptions(reconnect=True), may_end=True), 9)
+    assert len(seen) == stated
+    assert [event.kind for event in events] == ["connecting", "notice"]
+    assert words in events[1].reason
+    assert capture.released
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_address_of_a_picture_ends_after_one_but_may_be_a_stream(fake_capture: MakeCapture, count: int) -> None:
+    source = LiveSource(
+        "http://x/1.jpg", Plug(*[fake_capture([frame(1)] * count) for _ in range(2)]), may_end=True, picture=True
+    )
+    seen, events = collect(source, 3, Waits())
+    assert (len(seen), events[-1].kind) == ((1, "notice") if count == 1 else (3, "reconnecting"))
+
+
+@pytest.mark.parametrize(("stated", "may_end"), [(100.0, True), (0.0, True), (-9.2e18, True), (3.0, False)])
+def test_what_ends_too_soon_or_is_no_file_is_lost(fake_capture: MakeCapture, stated: float, may_end: bool) -> None:
+    capture = fake_capture([frame(1), frame(2), frame(3)], modes={cv2.CAP_PROP_FRAME_COUNT: stated})
+    source = LiveSource("x", Plug(capture), LiveOptions(reconnect=False), may_end=may_end)
+    with pytest.raises(SourceError, match="x: no frame after 3"):
+        collect(source, 9)
+
+
+def test_which_streams_state_the_time_and_which_may_be_files() -> None:
+    urls = ["rtsp://h/x", "RTSPS://h/x", "http://h/x", "https://h/x", "udp://h:1"]
+    sources = [stream_source(url) for url in urls]
+    assert [source.clocked for source in sources] == [True, True, False, False, False]
+    assert [source.may_end for source in sources] == [False, False, True, True, False]
+    pictures = [
+        stream_source(f"http://h/{name}").picture for name in ("a.JPG?t=1.5", "a.png#x", "a.mjpg", "jpg", "?a.jpg")
+    ]
+    assert pictures == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_cameras_driver_is_asked_for_a_short_queue(
+    fake_capture: MakeCapture, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    class Driver(fake_capture):  # type: ignore[misc,valid-type]
+        def set(self, prop: int, value: float) -> bool:
+            super().set(prop, value)
+            return taken
+
+    capture = Driver([frame(1)])
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: capture)
+    seen, events = collect(camera_source(0), 1)
+    assert capture.asked == [(cv2.CAP_PROP_BUFFERSIZE, 2)]
+    assert (seen, [event.kind for event in events]) == ([1], ["connecting"])
+
+
+class Queueing:
+    """Stands for a stream's cv2.VideoCapture: frame i comes at i * `period_s`, waits, and takes `decode_s`."""
+
+    def __init__(self, *, period_s: float, decode_s: float) -> None:
+        self._period_s, self._decode_s, self._count = period_s, decode_s, 0
+        self._began_s = time.perf_counter()
+
+    def came_s(self) -> float:
+        """On time.perf_counter(), the frame that was grabbed last."""
+        return self._began_s + (self._count - 1) * self._period_s
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+    def get(self, prop: int) -> float:
+        return (self._count - 1) * self._period_s * 1e3 if prop == cv2.CAP_PROP_POS_MSEC else 0.0
+
+    def grab(self) -> bool:
+        self._count += 1
+        time.sleep(max(self.came_s() - time.perf_counter(), 0.0) + self._decode_s)
+        return True
+
+    def retrieve(self) -> tuple[bool, UInt8Array]:
+        return True, frame(self._count % 256)
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("decode_s", [0.002, 0.03])
+def test_ages_hold_the_wait_before_a_slow_decoder(decode_s: float) -> None:
+    """At 100 frames a second and 30 ms each, the 25th frame has waited for half a second."""
+    capture = Queueing(period_s=0.01, decode_s=decode_s)
+    source = LiveSource("rtsp://x", Plug(capture), clocked=True).frames(threading.Event(), lambda _: None)
+    ages = [(next(source).age_ms(), (time.perf_counter() - capture.came_s()) * 1e3) for _ in range(25)]
+    told_ms, true_ms = ages[-1]
+    assert true_ms > 400 or decode_s < 0.01
+    assert abs(told_ms - true_ms) < 40 + decode_s * 1e3, "the first frame's decoding is the least delay that is known"
+    stamps = LiveSource("rtsp://x", Plug(Queueing(period_s=0.01, decode_s=decode_s)), clocked=True)
+    frames = stamps.frames(threading.Event(), lambda _: None)
+    first, *_, last = (next(frames) for _ in range(10))
+    assert last.captured_s - first.captured_s == pytest.approx(0.09, abs=0.03), "by the sender's clock"
+    assert last.grab_ms < 30, "a frame's wait is not its decoding"
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -233,8 +354,21 @@ def test_an_address_of_an_unknown_kind_is_refused_without_its_password(url: str)
 
 
 @pytest.mark.parametrize(
-    ("text", "name"), [("0", "camera 0"), (0, "camera 0"), ("12", "camera 12"), ("/dev/video9", "/dev/video9")]
+    ("text", "name"),
+    [
+        ("0", "camera 0"),
+        (0, "camera 0"),
+        ("12", "camera 12"),
+        ("/dev/video9", "/dev/video9"),
+        ("/dev/v4l/by-id/usb-Maker_Camera-video-index0", "/dev/v4l/by-id/usb-Maker_Camera-video-index0"),
+    ],
 )
 def test_a_number_or_a_device_is_a_camera(text: str | int, name: str) -> None:
     source = open_source(text)
     assert (source.name, source.live, source.many_files, source.paths) == (name, True, False, ())
+
+
+@pytest.mark.parametrize("text", ["/dev/shm/mmpnet-no-such.jpg", "/dev/shm/mmpnet-no-such-*.jpg"])
+def test_a_folder_in_memory_is_no_camera(text: str) -> None:
+    with pytest.raises(SourceError, match=r"no such file|the pattern has 0"):
+        open_source(text)

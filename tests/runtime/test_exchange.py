@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,65 @@ def test_a_source_that_fails_stops_no_other_and_its_error_is_kept() -> None:
     assert [str(error) for error in exchange.errors] == ["bad: its cable is cut"]
     closed = {event.source: event.reason for event in events if event.kind == "closed"}
     assert closed == {"bad": "bad: its cable is cut", "good": ""}
+
+
+def test_a_source_that_is_given_up_after_its_end_is_told_at_once_and_once() -> None:
+    events: list[Event] = []
+    with FrameExchange([Numbers("a.jpg", count=1), Numbers("b.avi", count=400)], events.append) as exchange:
+        first = next(frame for frame in iter(exchange.take, None) if frame.source == "a.jpg")
+        while exchange.counts[0].state != "closed":
+            time.sleep(0.005)
+        assert events == [], "a file that was read to its end is nothing to tell"
+        exchange.drop(first.stream, SourceError("a.jpg: is a picture"))
+        assert [(event.source, event.kind, event.reason) for event in events] == [
+            ("a.jpg", "closed", "a.jpg: is a picture")
+        ]
+        assert not exchange.ended, "the other goes on"
+    assert len(events) == 1
+    assert [str(error) for error in exchange.errors] == ["a.jpg: is a picture"]
+
+
+def test_a_live_source_that_is_given_up_stays_closed() -> None:
+    events: list[Event] = []
+    live = Numbers("camera 0", count=10**6, live=True, period_s=0.002)
+    with FrameExchange([live, Numbers(count=10**6)], events.append) as exchange:
+        while exchange.counts[0].state != "live":
+            exchange.take(0.01)
+        exchange.drop(0, SourceError("camera 0: its line lies outside"))
+        while not live.ended:
+            time.sleep(0.005)
+    assert [(event.kind, event.reason) for event in events] == [
+        ("live", ""),
+        ("closed", "camera 0: its line lies outside"),
+    ]
+
+
+def test_damaged_and_skipped_frames_are_counted() -> None:
+    class Numbered(Numbers):
+        def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
+            for number, frame in enumerate(super().frames(stop, tell)):
+                yield replace(frame, damaged=number, skipped=2)
+
+    with FrameExchange([Numbered(count=5, live=True, period_s=0.01)], lambda _: None) as exchange:
+        taken = len(drain(exchange))
+    counts = exchange.counts[0]
+    assert counts.damaged == 0 + 1 + 2 + 3 + 4
+    assert counts.captured == 5 * 3
+    assert counts.dropped == counts.captured - taken
+
+
+def test_late_frames_are_no_silence() -> None:
+    class Late(Numbers):
+        def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
+            for frame in super().frames(stop, tell):
+                yield replace(frame, captured_s=frame.captured_s - 60)
+
+    events: list[Event] = []
+    with FrameExchange([Late(count=20, live=True, period_s=0.01)], events.append) as exchange:
+        while not exchange.ended:
+            exchange.take(0.02)
+            exchange.watch()
+    assert [event.kind for event in events] == ["live", "closed"]
 
 
 def test_a_silent_source_turns_stale_and_live_again() -> None:

@@ -16,7 +16,7 @@ from mmpnet.runtime.counting_shapes import parse_line, parse_zone
 from mmpnet.runtime.detector import StageTimes
 from mmpnet.runtime.following import Following, follow_with
 from mmpnet.runtime.frames import Frame
-from mmpnet.runtime.options import RunOptions
+from mmpnet.runtime.options import Blur, RunOptions
 from mmpnet.runtime.pictures import write_picture
 from mmpnet.runtime.pipeline import run
 from mmpnet.runtime.sinks import NdjsonSink, Result, Sink
@@ -111,11 +111,11 @@ def test_blurred_runs_hand_on_no_raw_pixel(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", noise)
     pictures, quiet = Pictures(), Pictures(wants_picture=False)
     walkers = Walkers(frame=3)
-    run(open_source(str(tmp_path / "a.png")), walkers, [quiet], RunOptions(blur=True))  # type: ignore[arg-type]
+    run(open_source(str(tmp_path / "a.png")), walkers, [quiet], RunOptions(blur=Blur()))  # type: ignore[arg-type]
     inside = quiet.results[0].frame.pixels_bgr[8:16, 11:19]
     assert (inside == noise[8:16, 11:19]).all(axis=2).mean() < 0.1, "without any picture asked for, too"
     assert (quiet.results[0].frame.pixels_bgr[30:, 40:] == noise[30:, 40:]).all()
-    run(open_source(str(tmp_path / "a.png")), Walkers(frame=3), [pictures], RunOptions(blur=True))  # type: ignore[arg-type]
+    run(open_source(str(tmp_path / "a.png")), Walkers(frame=3), [pictures], RunOptions(blur=Blur()))  # type: ignore[arg-type]
     assert (pictures.painted[0][9:15, 12:18] == noise[9:15, 12:18]).all(axis=2).mean() < 0.1
 
 
@@ -124,11 +124,34 @@ def test_what_is_too_unlikely_to_be_shown_is_hidden_all_the_same(tmp_path: Path)
     noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
     write_picture(tmp_path / "a.png", noise)
     pictures = Pictures()
-    options = RunOptions(blur=True, shown_conf=0.4)
+    options = RunOptions(blur=Blur(), shown_conf=0.4)
     run(open_source(str(tmp_path / "a.png")), Walkers(frame=5), [pictures], options)  # type: ignore[arg-type]
     assert pictures.results[0].detections.score.tolist() == [pytest.approx(0.8)]
     ghost = pictures.painted[0][8:18, 42:48] == noise[8:18, 42:48]
     assert ghost.all(axis=2).mean() < 0.1
+
+
+def test_who_is_too_many_to_be_shown_is_hidden_all_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    write_picture(tmp_path / "a.png", noise)
+    pictures = Pictures()
+    options = RunOptions(blur=Blur(most_shown=1), shown_conf=0.1)
+    summary = run(open_source(str(tmp_path / "a.png")), Walkers(frame=5), [pictures], options)  # type: ignore[arg-type]
+    assert pictures.results[0].detections.score.tolist() == [pytest.approx(0.8)]
+    assert summary.detections == 1
+    ghost = pictures.painted[0][8:18, 42:48] == noise[8:18, 42:48]
+    assert ghost.all(axis=2).mean() < 0.1
+
+
+def test_so_many_are_followed_as_are_to_be_shown() -> None:
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), "camera 0", "camera", 10.0, datetime.now(UTC), 0.0)
+    found, _ = Walkers(frame=5).timed(frame.pixels_bgr)
+    for most, scores in ((1, [0.8]), (None, [0.8, 0.15])):
+        following = Following(frame, conf=0.1, lines=[], zones=[], max_det=most)
+        shown, ids, _ = following.follow(frame, found)
+        assert shown.score.tolist() == pytest.approx(scores)
+        assert len(ids) == len(scores)
 
 
 def test_counts_go_on_through_another_size_of_frames() -> None:

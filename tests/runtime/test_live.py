@@ -1,18 +1,21 @@
 """Live runs: ages that are true, faults that are survived."""
 
 import http.server
+import io
 import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
@@ -20,10 +23,15 @@ from mmpnet.contract.errors import MmpnetError, SourceError
 from mmpnet.runtime.capture import LiveOptions, LiveSource
 from mmpnet.runtime.counting_shapes import parse_line
 from mmpnet.runtime.detector import Detector, StageTimes
+from mmpnet.runtime.exchange import SourceCounts
 from mmpnet.runtime.following import follow_with
 from mmpnet.runtime.frames import Event
+from mmpnet.runtime.newest_jpeg import NewestJpeg
+from mmpnet.runtime.opening import open_stream
 from mmpnet.runtime.options import RunOptions
+from mmpnet.runtime.pictures import write_picture
 from mmpnet.runtime.pipeline import run
+from mmpnet.runtime.run_report import print_summary
 from mmpnet.runtime.sinks import NdjsonSink, Result, Sink
 from mmpnet.runtime.sources import open_source
 from mmpnet.runtime.summary import Summary
@@ -255,14 +263,92 @@ def test_a_network_camera_is_unplugged_and_comes_back(mjpeg: MjpegServer, detect
     sinks = [sink, NdjsonSink(str(out), detector.class_names)]
     run(open_source(mjpeg.url), detector, sinks, RunOptions(stale_after_s=30), stop=stop)
     assert sink.after == 15, "frames came again"
-    assert sink.kinds[:3] == ["connecting", "live", "reconnecting"]
-    assert sink.kinds[-2:] == ["live", "closed"], out.read_text()[-3000:]
+    states = [kind for kind in sink.kinds if kind != "notice"]
+    assert states[:3] == ["connecting", "live", "reconnecting"]
+    assert states[-2:] == ["live", "closed"], out.read_text()[-3000:]
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     events = [line["event"] for line in lines if "event" in line]
     assert events == [*sink.kinds, "summary"]
     assert all(line["source"] == mjpeg.url for line in lines if "frame" in line)
     assert [line["frame"] for line in lines if "frame" in line] == list(range(sink.frames))
     assert next(line for line in lines if line.get("event") == "reconnecting")["reason"].endswith("0.5 s")
+    notices = [line["reason"] for line in lines if line.get("event") == "notice"]
+    assert len(notices) == 1
+    assert "sends damaged frames" in notices[0]
+    counts = lines[-1]["sources"][0]
+    assert counts["damaged"] >= 2
+    assert counts["captured"] >= counts["processed"] + counts["dropped"]
+
+
+def test_no_picture_of_a_network_camera_waits_in_a_buffer(mjpeg: MjpegServer) -> None:
+    capture = open_stream(mjpeg.url, clocked=False)
+    assert isinstance(capture, NewestJpeg)
+    assert capture.grab()
+    time.sleep(0.5)
+    capture.grab()
+    asked_s = time.perf_counter()
+    assert capture.skipped() >= 10, "at 50 pictures a second, those of the pause were taken off the stream"
+    assert asked_s - capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3 < 0.2
+    capture.release()
+
+
+@pytest.fixture
+def web_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the address that it is served at."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    handler = partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("name", "words"), [("walk.avi", "a file of 20 frames"), ("1.jpg", "one picture")])
+def test_a_file_on_the_web_is_looked_at_once(
+    web_folder: tuple[Path, str], make_video: Callable[..., Path], name: str, words: str
+) -> None:
+    folder, address = web_folder
+    make_video(folder / "walk.avi", count=20)
+    write_picture(folder / "1.jpg", np.full((48, 64, 3), 90, np.uint8))
+    clocks, stop = Clocks(enough=10**6), threading.Event()
+    too_long = threading.Timer(60, stop.set)
+    too_long.start()
+    source = open_source(f"{address}/{name}", live=LiveOptions(reconnect=True))
+    summary = run(source, SlowDetector(0.0), [clocks], stop=stop)  # type: ignore[arg-type]
+    too_long.cancel()
+    assert not stop.is_set(), "it ends by itself"
+    assert summary.sources[0].captured == (20 if name == "walk.avi" else 1)
+    assert [event.kind for event in clocks.events] == ["connecting", "live", "notice", "closed"]
+    assert words in clocks.events[2].reason
+
+
+def test_damaged_frames_stand_in_the_summary_for_people() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    counts = SourceCounts("camera 0", live=True, captured=9, processed=5, replaced=4, damaged=3)
+    print_summary(console, Summary(sources=[counts]), ("background", "person"))
+    assert isinstance(console.file, io.StringIO)
+    assert "camera 0: 9 frames captured, 5 detected in, 4 dropped, 3 damaged" in console.file.getvalue()
+
+
+def test_a_picture_among_those_to_follow_people_in_is_refused_before_anything_begins(
+    fake_capture: MakeCapture, tmp_path: Path
+) -> None:
+    write_picture(tmp_path / "a.jpg", np.zeros((48, 64, 3), np.uint8))
+    connected = []
+
+    def connect() -> Any:
+        connected.append(1)
+        return fake_capture(burn_clock, period_s=0.01)
+
+    sources = [LiveSource("camera 0", connect), open_source(str(tmp_path / "a.jpg"))]
+    options = RunOptions(follower=follow_with(conf=0.4, lines=[], zones=[]), limit=5)
+    with pytest.raises(SourceError, match=r"a\.jpg: is a picture; following people needs"):
+        run(sources, SlowDetector(0.0), [Clocks(enough=5)], options)  # type: ignore[arg-type]
+    assert connected == []
 
 
 def test_a_camera_that_falls_silent_is_stale_until_it_speaks(fake_capture: MakeCapture, detector: Detector) -> None:

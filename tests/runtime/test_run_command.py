@@ -253,8 +253,21 @@ def test_an_existing_ndjson_file_survives_a_bad_source(tmp_path: Path, tiny_onnx
 def test_results_before_a_damaged_file_are_kept(tmp_path: Path, tiny_onnx: Path, picture: Path) -> None:
     (tmp_path / "z.png").write_bytes(picture.read_bytes()[:60])
     done = mmp_run(tiny_onnx, "--source", tmp_path, "--json", "-")
-    assert [line["source"] for line in objects(done.stdout)] == [str(picture)]
-    assert_one_error_line(done.stderr, done.exit_code, r"z\.png: the picture is cut short")
+    lines = objects(done.stdout)
+    assert [line["source"] for line in lines if "frame" in line] == [str(picture)]
+    [notice] = [line for line in lines if line.get("event") == "notice"]
+    assert "z.png: the picture is cut short" in notice["reason"]
+    assert done.exit_code == 1
+    errors = [line for line in plain(done.stderr).splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "1 of 2 files cannot be read whole" in errors[0]
+
+
+def test_an_interrupt_while_packages_load_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "slow_to_load.py").write_text("raise KeyboardInterrupt\n")
+    code = "from mmpnet.runtime.command import launch; launch('slow_to_load', extra='cpu')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
 
 
 def test_an_interrupt_is_one_line_and_exit_code_130(

@@ -38,7 +38,7 @@ def begun(command: Sequence[str], ndjson: Path, **options: Any) -> "subprocess.P
     return running
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_run_with_finished_files_and_a_summary(
     tmp_path: Path, endless: list[str], read_video: ReadVideo, number: signal.Signals
 ) -> None:

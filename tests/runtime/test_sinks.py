@@ -391,6 +391,23 @@ def test_s_saves_what_is_seen(tmp_path: Path, make_result: MakeResult, monkeypat
     assert [frame.mean() for _, frame in window.shown] == [77, 40]
 
 
+def test_a_snapshot_is_told_and_one_that_fails_ends_nothing(
+    tmp_path: Path,
+    make_result: MakeResult,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    FakeWindow([ord("s")]).install(monkeypatch)
+    assert window_sink(live=True, snapshots=tmp_path).write(make_result(grey(0), kind="camera"), grey(5))
+    (name,) = names_in(tmp_path)
+    assert capsys.readouterr().err == f"saved {tmp_path / name}\n"
+    FakeWindow([ord("s")]).install(monkeypatch)
+    gone = window_sink(live=True, snapshots=tmp_path / "gone")
+    assert gone.write(make_result(grey(0), kind="camera"), grey(5)), "the run goes on"
+    assert re.search(r"gone/mmpnet-.*\.png: cannot be written", capsys.readouterr().err)
+
+
 def test_a_folder_of_pictures_has_one_window_and_each_waits_for_its_key(
     tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
-from mmpnet.runtime.capture import FALLBACK_FPS, LiveOptions, LiveSource, camera_source
+from mmpnet.runtime.capture import LiveOptions, LiveSource, camera_source
 from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.frames import Event
+from mmpnet.runtime.grabbing import FALLBACK_FPS
 from mmpnet.runtime.pictures import write_picture
 from mmpnet.runtime.sources import open_source
 
@@ -34,6 +36,9 @@ class FakeCamera:
 
     def get(self, _: int) -> float:
         return self.fps
+
+    def set(self, _prop: int, _value: float) -> bool:
+        return False
 
     def grab(self) -> bool:
         self.count -= 1
@@ -149,13 +154,46 @@ def test_a_video_without_a_frame_is_refused(tmp_path: Path, make_video: MakeVide
         list(open_source(str(path)))
 
 
-def test_a_damaged_picture_ends_a_folder_after_the_good_ones(tmp_path: Path) -> None:
+def test_a_bad_file_is_named_when_it_is_met_and_the_folder_goes_on(tmp_path: Path, make_video: MakeVideo) -> None:
     write_picture(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
-    frames = iter(open_source(str(tmp_path)))
-    assert next(frames).source.endswith("a.png")
-    with pytest.raises(SourceError, match=r"b\.png"):
-        next(frames)
+    make_video(tmp_path / "c.avi", count=2)
+    (tmp_path / "d.mp4").touch()
+    write_picture(tmp_path / "e.png", np.zeros((8, 8, 3), np.uint8))
+    events: list[Event] = []
+    told_before, seen = [], []
+
+    def look() -> None:
+        for frame in open_source(str(tmp_path)).frames(threading.Event(), events.append):
+            seen.append(Path(frame.source).name)
+            told_before.append(len(events))
+
+    with pytest.raises(SourceError, match=r"2 of 5 files cannot be read whole; the first: .*b\.png: .* cut short"):
+        look()
+    assert seen == ["a.png", "c.avi", "c.avi", "e.png"]
+    assert told_before == [0, 1, 1, 2]
+    assert [(event.source, event.kind) for event in events] == [(str(tmp_path), "notice")] * 2
+    assert "b.png: the picture is cut short" in events[0].reason
+    assert "d.mp4: OpenCV cannot open it" in events[1].reason
+
+
+def test_a_folder_of_bad_files_ends_though_it_is_looped(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(SourceError, match="2 of 2 files"):
+        list(open_source(str(tmp_path), loop=True))
+    write_picture(tmp_path / "c.png", np.zeros((8, 8, 3), np.uint8))
+    events: list[Event] = []
+    frames = open_source(str(tmp_path), loop=True).frames(threading.Event(), events.append)
+    assert {Path(next(frames).source).name for _ in range(5)} == {"c.png"}
+    assert len(events) == 2, "each bad file is named once"
+
+
+def test_a_file_that_is_gone_when_its_turn_comes_is_named(tmp_path: Path, make_video: MakeVideo) -> None:
+    source = open_source(str(make_video(tmp_path / "a.avi", count=1)))
+    (tmp_path / "a.avi").unlink()
+    with pytest.raises(SourceError, match=r"a\.avi: OpenCV cannot open it as a video \(the file is gone\)"):
+        list(source)
 
 
 def test_a_camera_without_a_device_is_named() -> None:

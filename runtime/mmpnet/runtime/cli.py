@@ -1,33 +1,32 @@
 """mmp-run: find people in cameras', streams' or files' frames."""
 
-import dataclasses
-import os
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
-import cv2
 import typer
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.capture import STALE_AFTER_S, CameraMode, LiveOptions
-from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, people, show_version
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people, show_version
 from mmpnet.runtime.counting_shapes import Line, Zone, parse_line, parse_zone
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.following import Following, follow_with
 from mmpnet.runtime.frames import Frame, Source
-from mmpnet.runtime.options import RunOptions
+from mmpnet.runtime.opencv_log import silence_opencv
+from mmpnet.runtime.options import Blur, RunOptions
 from mmpnet.runtime.outputs import saving, serving, windows
 from mmpnet.runtime.pipeline import run
+from mmpnet.runtime.run_checks import check_effects, check_flags, check_outputs, given_flags
+from mmpnet.runtime.run_detector import check_and_warm_up, find_more, overridden, show_self_test
 from mmpnet.runtime.run_report import ConsoleSink
 from mmpnet.runtime.save import CropSink
-from mmpnet.runtime.self_test import run_self_test
 from mmpnet.runtime.session import Provider
 from mmpnet.runtime.signals import stop_wanted
 from mmpnet.runtime.sinks import NdjsonSink, Sink
 from mmpnet.runtime.sources import open_source
-from mmpnet.runtime.tracking import LOW_CONF, Tracker
+from mmpnet.runtime.tracking import Tracker
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 P = ParamSpec("P")
@@ -38,6 +37,7 @@ SOURCES, CAMERAS, OUTPUTS, FOLLOWING, SERVING = "Sources", "Cameras and streams"
 
 @app.command()
 def detect(
+    context: typer.Context,
     model: Annotated[
         Path | None,
         typer.Argument(help="A file from mmp-export, person-320-int8 or person-224-int8; default: person-320."),
@@ -84,7 +84,10 @@ def detect(
     threads: Annotated[int, typer.Option(min=0, max=1024, help="Inference threads; 0 is ONNX Runtime's choice.")] = 0,
     save: Annotated[
         Path | None,
-        typer.Option(help="Annotated picture or video; a folder for several files.", rich_help_panel=OUTPUTS),
+        typer.Option(
+            help="Annotated picture or video; a folder for several files, or one that is there.",
+            rich_help_panel=OUTPUTS,
+        ),
     ] = None,
     save_crops: Annotated[
         Path | None, typer.Option(help="Folder for everything found, cut out.", rich_help_panel=OUTPUTS)
@@ -122,14 +125,12 @@ def detect(
     ] = False,
 ) -> None:
     """Find people: boxes in windows, in files, on a web page, or as NDJSON."""
-    with exit_on_error(), ExitStack() as stack:
+    with exit_on_error():
+        given = given_flags(context)
+        check_flags(given)
         if self_test:
-            if camera or source:
-                raise typer.BadParameter("--self-test looks at a frame of its own; leave --camera and --source out")
-            _self_test(Detector(model, provider=provider, threads=threads))
+            show_self_test(Detector(model, provider=provider, threads=threads))
             return
-        if blur and save_crops is not None:
-            raise typer.BadParameter("--save-crops cuts people out, --blur hides them; choose one")
         mode = _checked(lambda: CameraMode(width=width, height=height, fps=fps, fourcc=fourcc))
         lines = [_checked(parse_line, text, default_name=f"line{n}") for n, text in enumerate(line or (), 1)]
         zones = [_checked(parse_zone, text, default_name=f"zone{n}") for n, text in enumerate(zone or (), 1)]
@@ -140,24 +141,22 @@ def detect(
         patient = True if reconnect is None and len(wanted) > 1 else reconnect
         treated = LiveOptions(mode, patient, stale_after)
         sources = [open_source(text, stride=vid_stride, loop=loop, live=treated) for text in wanted]
-        live = any(frames.live for frames in sources)
-        if max_age_ms is not None and not live:
-            raise typer.BadParameter("--max-age-ms is for cameras and streams; a file's frames wait to be read")
-        detector = Detector(model, provider=provider, threads=threads, spin=not live)
-        detector.thresholds = _overridden(detector.thresholds, conf, iou, max_det)
+        check_effects(given, sources)
+        check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson)
+        spin = not any(frames.live for frames in sources)
+        detector = Detector(model, provider=provider, threads=threads, spin=spin)
+        detector.thresholds = chosen = overridden(detector.thresholds, conf, iou, max_det)
         served = serving(serve, token, detector, provider, stale_after) if serve is not None else []
-        chosen_conf = detector.thresholds.conf
-        follower = _follower(chosen_conf, lines, zones) if track or lines or zones else None
+        follower = _follower(chosen, lines, zones) if track or lines or zones else None
         if follower is not None or blur:
-            # ByteTrack goes on with a track on scores that would begin none, and hiding errs on the side of hiding.
-            detector.thresholds = dataclasses.replace(detector.thresholds, conf=min(LOW_CONF, chosen_conf))
-        _check_and_warm_up(detector)
+            find_more(detector, blur=blur)
+        check_and_warm_up(detector)
+        stop = threading.Event()
         sinks = [ConsoleSink(people(), detector.class_names), *served]
-        sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names)
-        if save is not None and loop and limit is None and any(frames.many_files for frames in sources):
-            raise typer.BadParameter("--loop over several files with --save would write for ever; give --limit")
+        sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
         saved = saving(save, sources) if save is not None else None
-        sinks += [*([] if saved is None else [saved]), *(windows() if show else [])]
+        sinks += [] if saved is None else [saved]
+        sinks += windows(only=len(sinks) == 1) if show else []
         height_px, width_px = detector.metadata.input.size_hw
         people().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
         options = RunOptions(
@@ -165,48 +164,37 @@ def detect(
             limit=limit,
             max_age_ms=max_age_ms,
             stale_after_s=stale_after,
-            blur=blur,
-            shown_conf=chosen_conf if blur else None,
+            blur=Blur(most_shown=chosen.max_det) if blur else None,
+            shown_conf=chosen.conf if blur else None,
             follower=follower,
         )
         try:
-            run(sources, detector, sinks, options, stop=stack.enter_context(stop_wanted()))
+            with stop_wanted(stop):
+                run(sources, detector, sinks, options, stop=stop)
         finally:
             for path in saved.written if saved is not None else ():
                 people().print(f"saved {path}")
 
 
-def _follower(conf: float, lines: Sequence[Line], zones: Sequence[Zone]) -> Callable[[Frame], Following]:
+def _follower(chosen: Thresholds, lines: Sequence[Line], zones: Sequence[Zone]) -> Callable[[Frame], Following]:
     Tracker(frame_rate=1.0)  # imports its packages now, which takes a second, or says that they are missing
-    return follow_with(conf=conf, lines=lines, zones=zones)
+    return follow_with(conf=chosen.conf, max_det=chosen.max_det, lines=lines, zones=zones)
 
 
 def _data_sinks(
-    ndjson: str | None, save_crops: Path | None, sources: Sequence[Source], class_names: Sequence[str]
+    ndjson: str | None,
+    save_crops: Path | None,
+    sources: Sequence[Source],
+    class_names: Sequence[str],
+    stop: threading.Event,
 ) -> list[Sink]:
     sinks: list[Sink] = []
     if ndjson is not None:
         paths = [path for frames in sources for path in frames.paths]
-        sinks.append(NdjsonSink(ndjson, class_names, sources=paths))
+        sinks.append(NdjsonSink(ndjson, class_names, sources=paths, stop=stop))
     if save_crops is not None:
         sinks.append(CropSink(save_crops, class_names))
     return sinks
-
-
-def _self_test(detector: Detector) -> None:
-    result = run_self_test(detector)
-    people().print(
-        f"{detector.path.name} on {detector.provider}: self-test passed, {result.n_expected} boxes, scores within "
-        f"{result.max_score_difference:.1e}, IoU from {result.min_iou:.4f}"
-    )
-
-
-def _check_and_warm_up(detector: Detector) -> None:
-    """The first inference is slow on every device: it may as well prove that the others will be right."""
-    if detector.metadata.self_test is None:
-        detector.warm_up()
-    else:
-        run_self_test(detector)
 
 
 def _checked(make: Callable[P, Value], *args: P.args, **kwargs: P.kwargs) -> Value:
@@ -217,23 +205,7 @@ def _checked(make: Callable[P, Value], *args: P.args, **kwargs: P.kwargs) -> Val
         raise typer.BadParameter(str(error)) from error
 
 
-def _overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:
-    return checked_thresholds(
-        thresholds.conf if conf is None else conf,
-        thresholds.iou if iou is None else iou,
-        thresholds.max_det if max_det is None else max_det,
-    )
-
-
-def _silence_opencv() -> None:
-    # OpenCV 4 and 5 have this in different places.
-    set_log_level: Callable[[int], object] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
-    set_log_level(0)
-
-
 def main() -> None:
     """Entry point of mmp-run."""
-    # OpenCV's own lines would stand beside our one line, and say less.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    _silence_opencv()
+    silence_opencv()
     app()

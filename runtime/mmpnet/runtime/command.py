@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import NoReturn
+from typing import IO, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.text import Text
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.datasets.classes import parse_classes
+from mmpnet.runtime.stderr import Stderr
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -22,9 +23,15 @@ OPTIONAL_PACKAGES = frozenset({"torch", "torchvision", "onnx", "onnxruntime", "p
 
 
 def launch(module: str, *, extra: str) -> None:
-    """Run a command's module; where a package it needs is not installed, say which extra brings it and exit with 1."""
+    """Run a command's module; where a package it needs is not installed, say which extra brings it and exit with 1.
+
+    Loading torch takes seconds: Ctrl-C there is one line too.
+    """
     try:
         command = importlib.import_module(module)
+    except KeyboardInterrupt:
+        people().print("stopped")
+        sys.exit(INTERRUPTED)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in OPTIONAL_PACKAGES:
             raise
@@ -34,8 +41,11 @@ def launch(module: str, *, extra: str) -> None:
 
 
 def people() -> Console:
-    """The console for people's messages: stderr, so that stdout stays data; text is shown as it is."""
-    return Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    """The console for people's messages: stderr, so that stdout stays data; text is shown as it is.
+
+    Once nobody can read it, it is silent.
+    """
+    return Console(file=cast(IO[str], Stderr()), stderr=True, soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager

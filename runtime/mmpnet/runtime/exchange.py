@@ -17,7 +17,10 @@ TICK_S = 0.2
 
 @dataclass(slots=True)
 class SourceCounts:
-    """What became of one source's frames: grabbed, replaced by a newer one unread, dropped for their age."""
+    """What became of one source's frames: grabbed, replaced by a newer one unread, dropped for their age.
+
+    `damaged` frames could not be decoded; they are in no other number.
+    """
 
     source: str
     live: bool
@@ -26,6 +29,7 @@ class SourceCounts:
     replaced: int = 0
     late: int = 0
     processed: int = 0
+    damaged: int = 0
 
     @property
     def dropped(self) -> int:
@@ -50,7 +54,7 @@ class FrameExchange:
         self._heard_s = [time.perf_counter()] * len(sources)
         self._running = len(sources)
         self._next = 0
-        self._dropped: dict[int, MmpnetError] = {}
+        self._dropped: set[int] = set()
         self._stops = [threading.Event() for _ in sources]
         self._threads = [
             threading.Thread(target=self._grab, args=(stream, source), name=f"grab {source.name}", daemon=True)
@@ -96,8 +100,9 @@ class FrameExchange:
         with self._changed:
             self._stops[stream].set()
             self._slots[stream] = None
-            self._dropped[stream] = error
             self.errors.append(error)
+            self._turn(stream, "closed", str(error))
+            self._dropped.add(stream)
             self._changed.notify_all()
 
     def _pick(self) -> Frame | None:
@@ -127,10 +132,11 @@ class FrameExchange:
                 self._changed.wait(TICK_S)
             if self._stops[stream].is_set():
                 return
-            counts.captured += 1
-            counts.replaced += self._slots[stream] is not None
+            counts.captured += 1 + frame.skipped
+            counts.replaced += (self._slots[stream] is not None) + frame.skipped
+            counts.damaged += frame.damaged
             self._slots[stream] = frame
-            self._heard_s[stream] = frame.captured_s
+            self._heard_s[stream] = time.perf_counter()
             self._changed.notify_all()
         if not counts.live:
             return
@@ -143,8 +149,7 @@ class FrameExchange:
         # The error stands before the count goes down, so that a reader that sees the end sees its reason.
         if error is not None:
             self.errors.append(error)
-        reason = error or self._dropped.get(stream)
-        self._turn(stream, "closed", "" if reason is None else str(reason))
+        self._turn(stream, "closed", "" if error is None else str(error))
         with self._changed:
             self._running -= 1
             self._changed.notify_all()
@@ -167,7 +172,8 @@ class FrameExchange:
         """A new state, and its event; both under the lock, so that events come in the order of the states."""
         with self._changed:
             counts = self.counts[stream]
-            if only_from is not None and counts.state != only_from:
+            # One that was given up is closed, and was told to be: what its thread says on its way out is old.
+            if stream in self._dropped or (only_from is not None and counts.state != only_from):
                 return
             counts.state = state
             # A file has no states on its way; of several sources people want to know which one failed.

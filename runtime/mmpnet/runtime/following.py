@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from mmpnet.contract.arrays import IntArray, UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import SourceError
@@ -15,16 +17,25 @@ from mmpnet.runtime.tracking import NO_TRACK, Tracker
 
 class Following:
     """One source's tracker and counter. Takes detections from LOW_CONF up; gives on those from `conf` up, and those
-    below it that continue a track.
+    below it that continue a track. Of each frame's detections the `max_det` best are looked at.
 
     Raises: SourceError for a picture, MissingExtraError without the [track] extra, MmpnetError for a line or zone that
     does not lie in the frame.
     """
 
-    def __init__(self, frame: Frame, *, conf: float, lines: Sequence[Line], zones: Sequence[Zone]) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        *,
+        conf: float,
+        lines: Sequence[Line],
+        zones: Sequence[Zone],
+        max_det: int | None = None,
+    ) -> None:
         if frame.kind == "picture":
             raise SourceError(f"{frame.source}: is a picture; following people needs a camera or a video")
         self._conf = conf
+        self._max_det = max_det
         self._live = frame.kind == "camera"
         self._tracker = Tracker(frame_rate=frame.fps, conf=conf)
         self._lines, self._zones = lines, zones
@@ -32,6 +43,8 @@ class Following:
 
     def follow(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
         """What is to be shown of a frame's detections, their track ids (N,), and the counts so far."""
+        if self._max_det is not None:
+            detections = detections.kept(np.arange(len(detections)) < self._max_det)
         ids = self._tracker.update(detections, captured_s=frame.captured_s if self._live else None)
         kept = (detections.score >= self._conf) | (ids != NO_TRACK)
         shown, ids = detections.kept(kept), ids[kept]
@@ -55,6 +68,8 @@ class Following:
             draw_counts(frame_bgr, self._counter)
 
 
-def follow_with(*, conf: float, lines: Sequence[Line], zones: Sequence[Zone]) -> Callable[[Frame], Following]:
+def follow_with(
+    *, conf: float, lines: Sequence[Line], zones: Sequence[Zone], max_det: int | None = None
+) -> Callable[[Frame], Following]:
     """Makes each source's follower from its first frame."""
-    return lambda frame: Following(frame, conf=conf, lines=lines, zones=zones)
+    return lambda frame: Following(frame, conf=conf, lines=lines, zones=zones, max_det=max_det)

@@ -25,16 +25,21 @@ class Frame:
     """The rate that the source states, or one to assume; of use for saved videos only."""
     captured_at: datetime
     captured_s: float
-    """time.perf_counter() at the grab, for ages that no clock change can spoil."""
+    """time.perf_counter() at the grab, for ages that no clock change can spoil; set back by how long the frame waited
+    before it, where the source lets us know."""
     grab_ms: float = 0.0
     """Reading and decoding; a camera's wait for its next frame is not in it."""
     frozen: bool = False
     """Whether a live source has been giving this very picture for too long."""
     stream: int = 0
     """Which source of the run it comes from."""
+    damaged: int = 0
+    """Of a live source: how many frames before it, since the last good one, could not be decoded."""
+    skipped: int = 0
+    """Of a live source: how many frames before it were not decoded, as newer ones had come."""
 
     def age_ms(self) -> float:
-        """Milliseconds since the grab."""
+        """Milliseconds since the capture."""
         return (time.perf_counter() - self.captured_s) * 1e3
 
 
@@ -78,11 +83,19 @@ class Source(Protocol):
 
 
 def stamped(
-    pixels_bgr: UInt8Array, *, source: str, kind: Kind, fps: float, started_s: float | None = None, frozen: bool = False
+    pixels_bgr: UInt8Array,
+    *,
+    source: str,
+    kind: Kind,
+    fps: float,
+    started_s: float | None = None,
+    delay_s: float = 0.0,
 ) -> Frame:
-    """A frame that was grabbed at `started_s` on time.perf_counter(), or, without it, just now."""
+    """A frame that was grabbed at `started_s` on time.perf_counter() or, without it, just now, after it had waited for
+    `delay_s` somewhere."""
     now_s = time.perf_counter()
-    captured_s = now_s if started_s is None else started_s
+    grabbed_s = now_s if started_s is None else started_s
+    captured_s = grabbed_s - delay_s
     return Frame(
         pixels_bgr=pixels_bgr,
         source=source,
@@ -90,6 +103,5 @@ def stamped(
         fps=fps,
         captured_at=datetime.now(UTC) - timedelta(seconds=now_s - captured_s),
         captured_s=captured_s,
-        grab_ms=(now_s - captured_s) * 1e3,
-        frozen=frozen,
+        grab_ms=(now_s - grabbed_s) * 1e3,
     )

@@ -20,6 +20,14 @@ class Follower(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Blur:
+    """No sink sees a frame before everything the detector gave is made unrecognisable."""
+
+    most_shown: int | None = None
+    """Hand on so many detections of a frame at most, where the detector gives more than that for hiding's sake."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunOptions:
     """All off by default."""
 
@@ -30,8 +38,7 @@ class RunOptions:
     max_age_ms: float | None = None
     """Drop a live source's frame, or its result, that is older than this, and count it."""
     stale_after_s: float = 5.0
-    blur: bool = False
-    """No sink sees a frame before everything the detector gave is made unrecognisable."""
+    blur: Blur | None = None
     shown_conf: float | None = None
     """Hand on detections from this score up only, where the detector gives more than that for `blur`'s sake."""
     follower: Callable[[Frame], Follower] | None = None

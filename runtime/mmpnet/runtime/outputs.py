@@ -7,7 +7,7 @@ from mmpnet.runtime.command import people
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.display import why_no_window
 from mmpnet.runtime.frames import Source
-from mmpnet.runtime.save import SaveSink
+from mmpnet.runtime.save import SaveSink, is_many
 from mmpnet.runtime.serve.monitor import ServedModel
 from mmpnet.runtime.serve.sink import ServeSink
 from mmpnet.runtime.session import Provider
@@ -19,16 +19,16 @@ def saving(out: Path, sources: Sequence[Source]) -> SaveSink:
     """Annotated pictures and videos of these sources."""
     if out.suffix.lower() in (".mp4", ".mov") and any(source.live for source in sources):
         people().print(f"{out}: cannot be read if this program is killed before its end; .mkv can")
-    many_files = len(sources) > 1 or any(source.many_files for source in sources)
-    return SaveSink(out, many_files=many_files, sources=[path for source in sources for path in source.paths])
+    sources_paths = [path for source in sources for path in source.paths]
+    return SaveSink(out, many_files=is_many(out, sources), sources=sources_paths)
 
 
-def windows() -> list[Sink]:
-    """A window per source, where there is a display."""
+def windows(*, only: bool) -> list[Sink]:
+    """A window per source, where there is a display; `only` says that there is no other output."""
     reason = why_no_window()
     if reason is None:
         return [WindowSink()]
-    people().print(f"no window: {reason}")
+    people().print(f"no window: {reason}{'; --save, --json or --serve would show what is found' if only else ''}")
     return []
 
 

@@ -11,6 +11,7 @@ from mmpnet.runtime.blur import blur_detections
 from mmpnet.runtime.detecting import Found
 from mmpnet.runtime.draw import draw_detections, draw_status, draw_warning
 from mmpnet.runtime.frames import Frame
+from mmpnet.runtime.options import Blur
 from mmpnet.runtime.sinks import Result
 
 FPS_MEMORY = 0.9
@@ -19,7 +20,7 @@ FPS_MEMORY = 0.9
 class Painter:
     """Turns what was found into results and, where somebody looks, into pictures, on one canvas per source."""
 
-    def __init__(self, class_names: Sequence[str], blur: bool) -> None:
+    def __init__(self, class_names: Sequence[str], blur: Blur | None) -> None:
         self._class_names = class_names
         self._blur = blur
         self._canvases: dict[int, UInt8Array] = {}
@@ -31,9 +32,11 @@ class Painter:
         frame = found.frame
         rate = self._rate(frame.stream)
         canvas = None
-        if wanted or self._blur:
+        if self._blur is not None:
+            found = _best(found, self._blur.most_shown)
+        if wanted or self._blur is not None:
             canvas = self._canvas(frame)
-            if self._blur:
+            if self._blur is not None:
                 blur_detections(canvas, found.everything)
                 # The raw pixels end here: whoever takes the result takes these.
                 frame = replace(frame, pixels_bgr=canvas)
@@ -72,3 +75,12 @@ class Painter:
         rate = current if previous is None else FPS_MEMORY * previous + (1 - FPS_MEMORY) * current
         self._frames_per_s[stream] = rate
         return rate
+
+
+def _best(found: Found, most: int | None) -> Found:
+    """With so many detections at most; everything that was found stays known."""
+    if most is None or len(found.detections) <= most:
+        return found
+    kept = np.arange(len(found.detections)) < most
+    ids = None if found.track_ids is None else found.track_ids[kept]
+    return replace(found, detections=found.detections.kept(kept), track_ids=ids)

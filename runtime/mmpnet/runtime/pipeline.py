@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
 
-from mmpnet.contract.errors import OutputError
+from mmpnet.contract.errors import OutputError, SourceError
 from mmpnet.runtime.detecting import Detecting, Found
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.exchange import TICK_S, FrameExchange
 from mmpnet.runtime.frames import Event, Source
 from mmpnet.runtime.options import PLAIN, RunOptions
 from mmpnet.runtime.painting import Painter
+from mmpnet.runtime.pictures import PICTURE_SUFFIXES
 from mmpnet.runtime.sinks import Sink
 from mmpnet.runtime.summary import Summary
 from mmpnet.runtime.timing import CpuClock
@@ -38,13 +39,15 @@ def run(
     whatever happens.
 
     A source that fails does not stop the others. Raises: SourceError of the first that failed, once all have ended, or
-    OutputError, after the sinks have been closed.
+    OutputError, after the sinks have been closed; SourceError at once for a picture where people are to be followed.
     """
     chosen = list(sources) if isinstance(sources, Sequence) else [sources]
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     with ExitStack() as stack:
         for sink in sinks:
             stack.callback(sink.close)
+        if options.follower is not None:
+            _refuse_pictures(chosen)
         with FrameExchange(chosen, events.put, stale_after_s=options.stale_after_s) as exchange:
             summary = Summary(sources=exchange.counts)
             delivery = _Delivery(sinks, events, Painter(detector.class_names, options.blur), summary, options)
@@ -55,6 +58,13 @@ def run(
         for error in exchange.errors:
             raise error
     return summary
+
+
+def _refuse_pictures(sources: Sequence[Source]) -> None:
+    """Before anything begins, as far as file names tell. Raises: SourceError for a picture."""
+    for path in (path for source in sources for path in source.paths):
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            raise SourceError(f"{path}: is a picture; following people needs a camera or a video")
 
 
 class _Delivery:

@@ -57,9 +57,10 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
     for counts in summary.sources:
         if counts.live:
             late = f", {counts.late} of them too old" if counts.late else ""
+            damaged = f", {counts.damaged} damaged" if counts.damaged else ""
             console.print(
                 f"{counts.source}: {counts.captured} frames captured, {counts.processed} detected in, "
-                f"{counts.dropped} dropped{late}"
+                f"{counts.dropped} dropped{late}{damaged}"
             )
     for source, counted in summary.counts.items():
         for name, values in counted.items():

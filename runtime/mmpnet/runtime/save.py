@@ -8,7 +8,8 @@ import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
-from mmpnet.runtime.frames import Frame
+from mmpnet.runtime.frames import Frame, Kind, Source
+from mmpnet.runtime.paths import is_folder
 from mmpnet.runtime.pictures import PICTURE_SUFFIXES, write_picture
 from mmpnet.runtime.sinks import Result, Sink
 from mmpnet.runtime.video import VIDEO_CODECS, VideoFile
@@ -70,11 +71,7 @@ class SaveSink(Sink):
         self.written.append(video.path)
 
     def _path(self, frame: Frame, *, known: frozenset[str], default: str) -> Path:
-        if self._many_files and self._out.suffix.lower() in PICTURE_SUFFIXES | frozenset(VIDEO_CODECS):
-            raise OutputError(f"--save {self._out}: several files need a folder, this is the name of one file")
-        if not self._many_files and self._out.suffix.lower() not in known:
-            expected = " ".join(sorted(known))
-            raise OutputError(f"--save {self._out}: {frame.source} is a {frame.kind}; expected one of {expected}")
+        check_name(self._out, many_files=self._many_files, kind=frame.kind, source=frame.source)
         folder = self._out if self._many_files else self._out.parent
         _make_folder(folder, option=f"--save {self._out}")
         stem, suffix = (named_after(frame), default) if self._many_files else (self._out.stem, self._out.suffix)
@@ -157,6 +154,22 @@ class _Recording:
         if self._before is None:
             self._before = np.empty_like(frame_bgr)
         np.copyto(self._before, frame_bgr)
+
+
+def is_many(out: Path, sources: Sequence[Source]) -> bool:
+    """Whether `out` is a folder for what comes of these sources, rather than one file."""
+    return len(sources) > 1 or any(source.many_files for source in sources) or is_folder(out)
+
+
+def check_name(out: Path, *, many_files: bool, kind: Kind, source: str) -> None:
+    """Raises: OutputError if what comes of this source cannot have this name."""
+    known = PICTURE_SUFFIXES if kind == "picture" else frozenset(VIDEO_CODECS)
+    suffix = out.suffix.lower()
+    if many_files and suffix in PICTURE_SUFFIXES | frozenset(VIDEO_CODECS) and not is_folder(out):
+        raise OutputError(f"--save {out}: several files need a folder, this is the name of one file")
+    if not many_files and suffix not in known:
+        expected = " ".join(sorted(known))
+        raise OutputError(f"--save {out}: {source} is a {kind}; expected one of {expected}")
 
 
 def named_after(frame: Frame) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to end, not as a blow."""
+"""Ctrl-C, SIGTERM and SIGHUP as a wish to end, not as a blow."""
 
 import signal
 import threading
@@ -9,12 +9,12 @@ from typing import Any
 
 
 @contextmanager
-def stop_wanted() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; the second of them acts as it would have without this.
+def stop_wanted(stop: threading.Event) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP set `stop`; the second of them acts as it would have without this.
 
-    So a service manager's stop leaves finished files, and a run that hangs can still be stopped by hand.
+    So a service manager's stop and a closed terminal leave finished files, and a run that hangs can still be stopped by
+    hand. What nohup has had ignored stays ignored.
     """
-    stop = threading.Event()
     before: dict[int, Any] = {}
 
     def wish(_number: int, _frame: FrameType | None) -> None:
@@ -27,9 +27,12 @@ def stop_wanted() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
     if threading.current_thread() is threading.main_thread():
+        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, wish)
+        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+            before[hangup] = signal.signal(hangup, wish)
     try:
-        yield stop
+        yield
     finally:
         restore()

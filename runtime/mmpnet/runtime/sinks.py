@@ -3,18 +3,20 @@
 import json
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from mmpnet.contract.arrays import IntArray, UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
+from mmpnet.runtime.command import people
 from mmpnet.runtime.detector import StageTimes
 from mmpnet.runtime.frames import Event, Frame
+from mmpnet.runtime.ndjson_output import LineOutput, check_ndjson, destroys_nothing, open_ndjson
 
 if TYPE_CHECKING:
     from mmpnet.runtime.summary import Summary
@@ -68,16 +70,27 @@ class Sink:
 class NdjsonSink(Sink):
     """One JSON object per frame, flushed at once; live sources' events and their run's summary have the key `event`.
 
-    The file is opened with the first frame or, where sources are waited for, once one of them is; a run that fails
-    before that destroys nothing.
+    A file is opened with the first frame or, where sources are waited for, once one of them is; a run that fails
+    before that destroys nothing. Stdout, pipes and devices are told everything from the first event on. A reader that
+    sleeps is waited for, but once `stop` is set for two seconds only.
+
+    Raises: OutputError if the target is no place to write to, or one of the sources.
     """
 
-    def __init__(self, target: str, class_names: Sequence[str], *, sources: Sequence[Path] = ()) -> None:
-        if target != "-" and Path(target).resolve() in {source.resolve() for source in sources}:
-            raise OutputError(f"--json {target}: is itself a source; choose another name")
+    def __init__(
+        self,
+        target: str,
+        class_names: Sequence[str],
+        *,
+        sources: Sequence[Path] = (),
+        stop: threading.Event | None = None,
+    ) -> None:
+        check_ndjson(target, sources)
         self._target = target
         self._class_names = class_names
-        self._file: IO[str] | None = None
+        self._stop = stop or threading.Event()
+        self._file: LineOutput | None = None
+        self._at_once = destroys_nothing(target)
         self._waiting: list[dict[str, Any]] = []
         self._gone = False
 
@@ -87,7 +100,7 @@ class NdjsonSink(Sink):
 
     def event(self, event: Event) -> None:
         line = event_as_dict(event)
-        if self._file is None and event.kind != "reconnecting":
+        if self._file is None and event.kind != "reconnecting" and not self._at_once:
             self._waiting.append(line)
         else:
             self._append(line)
@@ -97,17 +110,13 @@ class NdjsonSink(Sink):
 
     def finished(self, summary: "Summary") -> None:
         # Of files there is a line per frame and nothing else, as there always was.
-        if summary.live and (self._file is not None or any(counts.captured for counts in summary.sources)):
+        begun = self._at_once or self._file is not None or any(counts.captured for counts in summary.sources)
+        if summary.live and begun:
             self._append({"event": "summary", **summary.facts()})
 
     def close(self) -> None:
-        if self._file is not None and self._file is not sys.stdout:
-            # What could not be written is still in its buffer, and would fail again.
-            with suppress(OSError):
-                self._file.close()
-
-    def _open(self) -> IO[str]:
-        return sys.stdout if self._target == "-" else Path(self._target).open("w", encoding="utf-8")
+        if self._file is not None:
+            self._file.close()
 
     def _append(self, line: dict[str, Any]) -> bool:
         if self._gone:
@@ -115,15 +124,17 @@ class NdjsonSink(Sink):
         lines, self._waiting = [*self._waiting, line], []
         try:
             if self._file is None:
-                self._file = self._open()
+                self._file = open_ndjson(self._target, self._stop)
             for entry in lines:
                 self._file.write(json.dumps(entry) + "\n")
-            self._file.flush()
         except BrokenPipeError:
             # The reader has seen enough, as in `mmp-run --json - | head`.
             self._gone = True
             if self._target == "-":  # Python would complain again at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except TimeoutError as error:
+            self._gone = True
+            people().print(f"--json {self._target}: {error.strerror}; the last lines are lost")
         except OSError as error:
             raise OutputError(f"{self._target}: NDJSON cannot be written ({error.strerror})") from error
         return not self._gone

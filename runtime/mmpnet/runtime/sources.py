@@ -7,28 +7,20 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 
 from mmpnet.contract.errors import SourceError
-from mmpnet.runtime.capture import (
-    AS_IT_COMES,
-    LiveOptions,
-    as_bgr,
-    camera_source,
-    grab,
-    stated_fps,
-    stream_source,
-    without_password,
-)
+from mmpnet.runtime.addresses import without_password
+from mmpnet.runtime.capture import AS_IT_COMES, LiveOptions, camera_source, stream_source
 from mmpnet.runtime.frames import Event, Frame, Source, Tell, stamped
+from mmpnet.runtime.grabbing import CUT_SHORT, as_bgr, grab, stated_fps
 from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.runtime.pictures import PICTURE_SUFFIXES, read_picture
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"})
-CUT_SHORT = 0.9
-"""Containers estimate their number of frames; a video with fewer than this share of it was cut."""
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a drive's letter stands alone
 _STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt)://.+", re.IGNORECASE)
 
@@ -51,20 +43,33 @@ class FileSource:
         return self.frames(threading.Event(), _nobody)
 
     def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
-        """Every frame in order. Raises: SourceError at the first file that cannot be read."""
-        del tell
+        """Every frame in order. A file that cannot be read, or not to its end, is told, and the next one follows.
+
+        Raises: SourceError of the first such file, once all have been looked at.
+        """
+        failed: dict[Path, SourceError] = {}
         while not stop.is_set():
+            count = 0
             for path in self.paths:
                 if stop.is_set():
                     return
-                if path.suffix.lower() in PICTURE_SUFFIXES:
-                    began_s = time.perf_counter()
-                    pixels_bgr = read_picture(path)
-                    yield stamped(pixels_bgr, source=str(path), kind="picture", fps=0.0, started_s=began_s)
-                else:
-                    yield from _video_frames(path, self.stride)
-            if not self.loop:
-                return
+                try:
+                    for frame in _frames_of(path, self.stride):
+                        count += 1
+                        yield frame
+                except SourceError as error:
+                    self._fail(path, error, failed, tell)
+            if not self.loop or not count:
+                break
+        for first in failed.values():
+            raise SourceError(f"{len(failed)} of {len(self.paths)} files cannot be read whole; the first: {first}")
+
+    def _fail(self, path: Path, error: SourceError, failed: dict[Path, SourceError], tell: Tell) -> None:
+        if len(self.paths) == 1:
+            raise error
+        if path not in failed:
+            failed[path] = error
+            tell(Event(self.name, "notice", datetime.now(UTC), str(error)))
 
 
 def open_source(text: str | int, *, stride: int = 1, loop: bool = False, live: LiveOptions = AS_IT_COMES) -> Source:
@@ -117,11 +122,21 @@ def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
     return FileSource(paths, many_files=True, name=text, stride=stride, loop=loop)
 
 
+def _frames_of(path: Path, stride: int) -> Iterator[Frame]:
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        yield from _video_frames(path, stride)
+        return
+    began_s = time.perf_counter()
+    pixels_bgr = read_picture(path)
+    yield stamped(pixels_bgr, source=str(path), kind="picture", fps=0.0, started_s=began_s)
+
+
 def _video_frames(path: Path, stride: int) -> Iterator[Frame]:
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
-            raise SourceError(f"{path}: OpenCV cannot open it as a video ({path.stat().st_size} bytes)")
+            size = f"{path.stat().st_size} bytes" if is_file(path) else "the file is gone"
+            raise SourceError(f"{path}: OpenCV cannot open it as a video ({size})")
         fps = stated_fps(capture)
         count = damaged = 0
         while True:
@@ -153,7 +168,8 @@ def _is_device(text: str) -> bool:
     try:
         return stat.S_ISCHR(Path(text).stat().st_mode)
     except (OSError, ValueError):
-        return text.startswith("/dev/video")  # absent now, which its opening says
+        # Absent now, which its opening says; /dev/shm is a folder as any other.
+        return text.startswith("/dev/") and not text.startswith("/dev/shm/")
 
 
 def _nobody(_: Event) -> None:

@@ -68,6 +68,7 @@ class Summary:
                     "processed": c.processed,
                     "dropped": c.dropped,
                     "late": c.late,
+                    "damaged": c.damaged,
                 }
                 for c in self.sources
             ],

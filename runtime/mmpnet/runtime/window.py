@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 
 from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import OutputError
+from mmpnet.runtime.command import people
 from mmpnet.runtime.draw import draw_warning
 from mmpnet.runtime.frames import Event
 from mmpnet.runtime.pictures import write_picture
@@ -84,7 +86,13 @@ class WindowSink(Sink):
     def _snapshot(self) -> None:
         now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
         for stream, seen in self._seen.items():
-            write_picture(self._snapshots / f"mmpnet-{now}-{stream}.png", seen)
+            path = self._snapshots / f"mmpnet-{now}-{stream}.png"
+            try:
+                write_picture(path, seen)
+            except OutputError as error:  # no reason to end the run
+                people().print(str(error))
+            else:
+                people().print(f"saved {path}")
 
     def _title(self, stream: int) -> str:
         return f"{self._names[stream]} - mmpnet: q quits, s saves, space pauses"

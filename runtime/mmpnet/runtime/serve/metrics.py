@@ -27,6 +27,7 @@ _COUNTERS: Sequence[tuple[str, str, Callable[[SourceStatus], float]]] = (
     ("mmpnet_frames_processed", "Frames that have a result", lambda s: s.processed),
     ("mmpnet_frames_dropped", "Frames without a result: replaced by a newer one, or late", lambda s: s.dropped),
     ("mmpnet_frames_late", "Frames dropped for their age, alone or with their result", lambda s: s.late),
+    ("mmpnet_frames_damaged", "Frames that came and could not be decoded", lambda s: s.damaged),
     ("mmpnet_detections", "Detections in all frames", lambda s: s.detections),
 )
 

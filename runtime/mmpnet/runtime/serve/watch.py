@@ -33,6 +33,7 @@ class SourceStatus:
     processed: int
     dropped: int
     late: int
+    damaged: int
     detections: int
     """In all frames so far."""
     people: int
@@ -118,6 +119,7 @@ class SourceWatch:
             processed=latest.processed,
             dropped=latest.dropped,
             late=counts.late,
+            damaged=counts.damaged,
             detections=self._detections,
             people=self._people,
             frame_age_ms=None if self._captured_s is None else round((now_s - self._captured_s) * 1e3, 1),

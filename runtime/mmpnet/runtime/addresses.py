@@ -1,0 +1,27 @@
+"""Addresses of streams as people may see them."""
+
+import re
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/{1,3}", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"([\w-]*(?:pass|pwd|token|key|secret|auth|sid)[\w-]*=)[^&/#?;\s]*", re.IGNORECASE)
+
+
+def without_password(address: str) -> str:
+    """The address as people may see it: the login, and values that are called a password, key or token, starred out."""
+    scheme = _SCHEME.match(address)
+    if scheme is not None:
+        host, login, path = _split_host(address[scheme.end() :])
+        address = f"{scheme[0]}{'***@' if login else ''}{host}{path}"
+    return _SECRET_VALUE.sub(r"\1***", address)
+
+
+def _split_host(rest: str) -> tuple[str, bool, str]:
+    """What follows `//` -> host and port, whether a login stood before them, and the path."""
+    end = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
+    host, path = rest[:end], rest[end:]
+    # A slash in a password: what looks like host and port then has no number for a port.
+    if "@" not in host and "@" in path and ":" in host and not host.rpartition(":")[2].isdecimal():
+        host, path = rest.rpartition("@")[0] + "@", rest.rpartition("@")[2]
+        end = min((path.find(mark) for mark in "/?#" if mark in path), default=len(path))
+        host, path = host + path[:end], path[end:]
+    return host.rpartition("@")[2], "@" in host, path

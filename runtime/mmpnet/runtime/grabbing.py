@@ -1,0 +1,48 @@
+"""Frames out of anything that behaves as cv2.VideoCapture does."""
+
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mmpnet.contract.arrays import UInt8Array
+
+FALLBACK_FPS = 25.0
+"""For a source that states no frame rate; used only as the rate of a saved video."""
+DAMAGED_IN_A_ROW, DAMAGED_S = 10, 1.0
+"""So many failures at once, or one that takes so long, are no damaged frames but the end."""
+CUT_SHORT = 0.9
+"""Containers estimate their number of frames; a video with fewer than this share of it was cut."""
+
+
+def stated_fps(capture: Any) -> float:
+    """The rate that an open capture states, or one to assume."""
+    fps = float(capture.get(cv2.CAP_PROP_FPS))
+    return fps if 0 < fps < 1000 else FALLBACK_FPS
+
+
+def as_bgr(pixels: Any) -> UInt8Array:
+    """(H, W, 3) BGR uint8 of what a capture gives: a thermal or infrared camera's frames may be grey or of 16 bits."""
+    image = np.asarray(pixels)
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.ndim == 2 or image.shape[2] == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    elif image.shape[2] == 4:
+        image = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
+    return np.asarray(image, np.uint8)
+
+
+def grab(capture: Any) -> int | None:
+    """Grab the next frame, past damaged ones: FFmpeg's grab fails at each, and goes on behind it.
+
+    Returns how many were passed over; None where there are no more frames.
+    """
+    until_s = time.perf_counter() + DAMAGED_S
+    for damaged in range(DAMAGED_IN_A_ROW):
+        if capture.grab():
+            return damaged
+        if time.perf_counter() > until_s:
+            return None
+    return None

@@ -1,0 +1,107 @@
+"""What of mmp-run's command line cannot be, or would have no effect: found before the model is loaded."""
+
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import typer
+
+from mmpnet.contract.errors import OutputError
+from mmpnet.runtime.frames import Kind, Source
+from mmpnet.runtime.ndjson_output import check_ndjson
+from mmpnet.runtime.paths import is_folder
+from mmpnet.runtime.pictures import PICTURE_SUFFIXES
+from mmpnet.runtime.save import check_name, is_many
+
+SELF_TEST_FLAGS = frozenset({"--self-test", "--provider", "--threads"})
+_OWN_MODE = "a file's frames are as they were written"
+_ALWAYS_THERE = "a file is neither stale nor lost"
+LIVE_ONLY = {
+    "--width": _OWN_MODE,
+    "--height": _OWN_MODE,
+    "--fps": _OWN_MODE,
+    "--fourcc": _OWN_MODE,
+    "--max-age-ms": "a file's frames wait to be read",
+    "--stale-after": _ALWAYS_THERE,
+    "--reconnect": _ALWAYS_THERE,
+}
+"""Options that no file knows, and why."""
+
+
+def given_flags(context: typer.Context) -> frozenset[str]:
+    """The options that stand on the command line; those from the environment or by default do not."""
+    sources = {option.opts[0]: context.get_parameter_source(option.name or "") for option in context.command.params}
+    typed = {flag for flag, origin in sources.items() if origin is not None and origin.name == "COMMANDLINE"}
+    return frozenset(flag for flag in typed if flag.startswith("--"))
+
+
+def check_flags(given: Collection[str]) -> None:
+    """Raises: typer.BadParameter for options that do not go together, whatever the sources."""
+    if "--self-test" in given and (others := sorted(set(given) - SELF_TEST_FLAGS)):
+        raise typer.BadParameter(f"--self-test looks at a frame of its own; leave {', '.join(others)} out")
+    if "--blur" in given and "--save-crops" in given:
+        raise typer.BadParameter("--save-crops cuts people out, --blur hides them; choose one")
+    if "--token" in given and "--serve" not in given:
+        raise typer.BadParameter("--token is for readers of the page that --serve makes; add --serve HOST:PORT")
+
+
+def check_effects(given: Collection[str], sources: Sequence[Source]) -> None:
+    """Raises: typer.BadParameter for options that none of these sources knows, and for what would write for ever."""
+    live = [source.live for source in sources]
+    if not any(live):
+        for flag, why in LIVE_ONLY.items():
+            # The page's readers are told of a picture that has stopped, whatever it comes from.
+            if flag in given and not (flag == "--stale-after" and "--serve" in given):
+                raise typer.BadParameter(f"{flag} is for cameras and streams; {why}")
+    if "--loop" in given and all(live):
+        raise typer.BadParameter("--loop is for files; a camera or stream goes on by itself")
+    if "--vid-stride" in given and not any(live) and all(map(_is_picture, _paths(sources))):
+        raise typer.BadParameter("--vid-stride is for videos, cameras and streams; every picture is looked at")
+    if {"--loop", "--save"} <= set(given) and "--limit" not in given:
+        if any(source.many_files for source in sources):
+            raise typer.BadParameter("--loop over several files with --save would write for ever; give --limit")
+        if any(map(_is_picture, _paths(sources))):
+            raise typer.BadParameter("--loop over a picture with --save would write for ever; give --limit")
+
+
+def check_outputs(sources: Sequence[Source], *, save: Path | None, save_crops: Path | None, ndjson: str | None) -> None:
+    """Raises: OutputError for what cannot be written to, typer.BadParameter for one file that is to be two."""
+    if ndjson is not None:
+        check_ndjson(ndjson, _paths(sources))
+    if save is not None:
+        if ndjson not in (None, "-") and save.resolve() == Path(str(ndjson)).resolve():
+            raise typer.BadParameter("--save and --json name the same file; choose another for one of them")
+        _check_save(save, sources)
+    if save_crops is not None:
+        _check_folder(save_crops, option=f"--save-crops {save_crops}")
+
+
+def _check_save(out: Path, sources: Sequence[Source]) -> None:
+    many_files, (first, *_) = is_many(out, sources), sources
+    check_name(out, many_files=many_files, kind=_kind(first), source=first.name)
+    if not many_files and out.resolve() in {path.resolve() for path in first.paths}:
+        raise OutputError(f"--save {out}: is itself a source; choose another name or folder")
+    _check_folder(out if many_files else out.parent, option=f"--save {out}")
+
+
+def _check_folder(folder: Path, *, option: str) -> None:
+    """The run makes folders that are not there yet, so the nearest that is there counts."""
+    nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not is_folder(nearest):
+        raise OutputError(f"{option}: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"{option}: nothing can be written into {nearest}; choose another folder")
+
+
+def _kind(source: Source) -> Kind:
+    if source.live:
+        return "camera"
+    return "picture" if all(map(_is_picture, source.paths)) else "video"
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def _paths(sources: Sequence[Source]) -> list[Path]:
+    return [path for source in sources for path in source.paths]

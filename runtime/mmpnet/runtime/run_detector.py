@@ -1,0 +1,63 @@
+"""The detector of one mmp-run: its thresholds, and the proof that it works here."""
+
+import dataclasses
+
+from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.errors import ContractError
+from mmpnet.runtime.command import checked_thresholds, people
+from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.heads import CANDIDATES
+from mmpnet.runtime.self_test import run_self_test
+from mmpnet.runtime.tracking import LOW_CONF
+
+
+def overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:
+    """The file's thresholds with those of the command line in their place.
+
+    Raises: typer.BadParameter where they are none.
+    """
+    return checked_thresholds(
+        thresholds.conf if conf is None else conf,
+        thresholds.iou if iou is None else iou,
+        thresholds.max_det if max_det is None else max_det,
+    )
+
+
+def find_more(detector: Detector, *, blur: bool) -> None:
+    """Have the detector give more than is to be shown.
+
+    ByteTrack goes on with a track on scores that would begin none. Hiding errs on the side of hiding: the unlikely, and
+    more people than --max-det allows.
+
+    Raises: ContractError if the thresholds are frozen into the graph, and too high.
+    """
+    chosen, nms = detector.thresholds, detector.metadata.nms
+    if nms is not None and not nms.overridable:
+        if chosen.conf > LOW_CONF:
+            raise ContractError(
+                f"{detector.path}: --blur, --track, --line and --zone need what is found from a score of {LOW_CONF:g} "
+                f"up, and conf {chosen.conf:g} is frozen into this file; leave them out, or export it without --frozen"
+            )
+        return
+    detector.thresholds = dataclasses.replace(
+        chosen,
+        conf=min(LOW_CONF, chosen.conf),
+        max_det=max(CANDIDATES, chosen.max_det) if blur else chosen.max_det,
+    )
+
+
+def check_and_warm_up(detector: Detector) -> None:
+    """The first inference is slow on every device: it may as well prove that the others will be right."""
+    if detector.metadata.self_test is None:
+        detector.warm_up()
+    else:
+        run_self_test(detector)
+
+
+def show_self_test(detector: Detector) -> None:
+    """Say how near this device comes to the exporter's. Raises: SelfTestError if it does not."""
+    result = run_self_test(detector)
+    people().print(
+        f"{detector.path.name} on {detector.provider}: self-test passed, {result.n_expected} boxes, scores within "
+        f"{result.max_score_difference:.1e}, IoU from {result.min_iou:.4f}"
+    )

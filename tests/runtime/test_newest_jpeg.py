@@ -1,0 +1,92 @@
+"""Of an MJPEG stream the newest picture is decoded, however long that takes, and none waits unseen."""
+
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.runtime.capture import LiveOptions, LiveSource
+from mmpnet.runtime.newest_jpeg import NewestJpeg
+
+
+class Jpegs:
+    """Stands for cv2.VideoCapture with CAP_PROP_FORMAT -1: JPEG i, as bright as i, comes at i * `period_s`."""
+
+    def __init__(self, count: int = 250, *, period_s: float = 0.005, damaged: frozenset[int] = frozenset()) -> None:
+        self.count, self.period_s, self.damaged = count, period_s, damaged
+        self.grabbed, self.released = 0, False
+        self.began_s = time.perf_counter()
+
+    def came_s(self, number: int) -> float:
+        return self.began_s + number * self.period_s
+
+    def get(self, prop: int) -> float:
+        return {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_WIDTH: 32.0}.get(prop, -1.0)
+
+    def grab(self) -> bool:
+        assert not self.released
+        if self.grabbed == self.count:
+            return False
+        time.sleep(max(self.came_s(self.grabbed) - time.perf_counter(), 0.0))
+        self.grabbed += 1
+        return True
+
+    def retrieve(self) -> tuple[bool, UInt8Array]:
+        content = cv2.imencode(".jpg", np.full((16, 32, 3), self.grabbed - 1, np.uint8))[1]
+        end = len(content) // 2 if self.grabbed - 1 in self.damaged else None
+        return True, np.asarray(content, np.uint8).reshape(1, -1)[:, :end]
+
+    def release(self) -> None:
+        self.released = True
+
+
+def number_of(pixels_bgr: UInt8Array) -> int:
+    return round(float(pixels_bgr.mean()))
+
+
+def test_a_slow_decoder_gets_fresh_pictures_and_says_how_many_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 pictures a second, 30 ms each: in a queue the 20th would be half a second old."""
+    imdecode = cv2.imdecode
+
+    def slow(content: UInt8Array, flags: int) -> object:
+        time.sleep(0.03)
+        return imdecode(content, flags)
+
+    monkeypatch.setattr(cv2, "imdecode", slow)
+    jpegs = Jpegs()
+    frames = LiveSource("x", lambda: NewestJpeg(jpegs), LiveOptions()).frames(threading.Event(), lambda _: None)
+    taken, true_ms, told_ms = [], [], []
+    for _ in range(20):
+        taken.append(next(frames))
+        true_ms.append((time.perf_counter() - jpegs.came_s(number_of(taken[-1].pixels_bgr))) * 1e3)
+        told_ms.append(taken[-1].age_ms())
+    frames.close()  # type: ignore[attr-defined]
+    assert np.median(true_ms) < 60
+    assert np.median(np.abs(np.array(true_ms) - np.array(told_ms))) < 10
+    assert sum(frame.skipped for frame in taken) + len(taken) == pytest.approx(jpegs.grabbed, abs=12)
+    assert jpegs.released
+
+
+def test_a_quick_decoder_gets_every_picture_until_the_end() -> None:
+    capture = NewestJpeg(Jpegs(12, period_s=0.06, damaged=frozenset({5})))
+    seen = []
+    while capture.grab():
+        delivered, pixels = capture.retrieve()
+        seen.append(number_of(pixels) if delivered and pixels is not None else None)
+    assert seen == [0, 1, 2, 3, 4, None, *range(6, 12)], "a damaged one is said, and not shown in grey"
+    assert capture.skipped() == 0
+    assert not capture.grab()
+
+
+def test_it_says_what_the_capture_said() -> None:
+    capture = NewestJpeg(Jpegs())
+    assert capture.isOpened()
+    assert (capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_WIDTH)) == (25.0, 32.0)
+    before_s = time.perf_counter()
+    capture.grab()
+    came_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+    assert before_s - 0.1 < came_s <= time.perf_counter()
+    capture.release()

@@ -1,0 +1,73 @@
+"""Delays by the sender's clock are those that were made, and none where that clock is no good."""
+
+import math
+import random
+
+import pytest
+
+from mmpnet.runtime.stream_delay import StreamDelay
+
+
+def delays(positions_s: list[float], times_s: list[float]) -> list[float]:
+    delay = StreamDelay()
+    return [delay.seconds(at * 1e3, now_s) for at, now_s in zip(positions_s, times_s, strict=True)]
+
+
+def test_a_backlog_that_grows_and_drains_is_told() -> None:
+    sent = [5.0 + index * 0.04 for index in range(101)]
+    waits = [0.02 * min(index, 100 - index) for index in range(101)]
+    told = delays(sent, [1e5 + at + wait for at, wait in zip(sent, waits, strict=True)])
+    assert told == pytest.approx(waits, abs=2e-3), "the two clocks' drift is allowed for"
+
+
+def test_what_had_piled_up_before_the_first_frame_is_known_once_it_drained() -> None:
+    sent = [index * 0.04 for index in range(60)]
+    came = [max(at, 2.0 + index * 0.005) for index, at in enumerate(sent)]
+    told = delays(sent, came)
+    assert max(told) == 0, "no frame comes later than an earlier one did"
+    late = delays([*sent, 2.4], [*came, 2.9])
+    assert late[-1] == pytest.approx(0.5, abs=1e-2)
+
+
+@pytest.mark.parametrize("ppm", [-100, 100])
+def test_clocks_that_part_slowly_are_no_delay(ppm: int) -> None:
+    now = [minute * 60.0 for minute in range(24 * 60)]
+    told = delays([at * (1 + ppm * 1e-6) for at in now], now)
+    assert max(told) < 0.02
+
+
+@pytest.mark.parametrize(
+    "bad_s", [5.04, 3.0, 8.0, math.nan, math.inf, -1.0], ids=["stands", "back", "jumps", "nan", "inf", "below zero"]
+)
+def test_a_bad_clock_is_not_believed_again(bad_s: float) -> None:
+    sent = [5.0, 5.04, bad_s, 5.12, 5.16, 5.2]
+    told = delays(sent, [10.0, 10.2, 10.2, 10.3, 10.9, 11.9])
+    assert told[1] > 0.1
+    assert told[2:] == [0.0] * 4
+
+
+def test_a_clock_may_begin_after_the_first_frames() -> None:
+    told = delays([0.0, 0.0, 0.012, 0.03, 0.061], [8.0, 8.04, 8.1, 8.15, 8.2])
+    assert told == pytest.approx([0, 0, 0, 0.032, 0.051], abs=1e-3)
+
+
+@pytest.mark.parametrize("position_s", [0.0, -1e15, math.nan])
+def test_a_capture_without_a_clock_tells_nothing(position_s: float) -> None:
+    assert delays([position_s] * 5, [1.0, 2.0, 3.0, 4.0, 5.0]) == [0.0] * 5
+
+
+def test_a_clock_that_counts_frames_is_given_up_in_the_end() -> None:
+    told = delays([index * 0.04 for index in range(9000)], [index * 0.08 for index in range(9000)])
+    assert told[-1] == 0.0
+
+
+def test_captures_stay_in_order() -> None:
+    rng = random.Random(0)
+    sent = [index * 0.04 for index in range(500)]
+    now = 0.0
+    times = []
+    for at in sent:
+        now = max(now + 0.001, at + rng.expovariate(20))
+        times.append(now)
+    captured = [now_s - wait for now_s, wait in zip(times, delays(sent, times), strict=True)]
+    assert captured == sorted(captured)
