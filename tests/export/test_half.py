@@ -35,17 +35,17 @@ def test_the_network_is_float16_and_the_rest_is_not(tiny_checkpoint: Path, tmp_p
     run_self_test(Detector(small, provider="cpu"))
 
 
-def test_too_large_a_difference_leaves_float32(
+def test_too_large_a_difference_leaves_the_old_file(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(half, "MAX_SCORE_DIFFERENCE", -1.0)
     out = tmp_path / "m.onnx"
+    out.write_bytes(b"what was there before")
     result = CliRunner().invoke(app, [str(tiny_checkpoint), "-o", str(out), "--half"], env={"COLUMNS": "200"})
     assert result.exit_code == 1
     assert "float16 was not kept" in result.stderr
-    file = read_model_file(out)
-    assert file.metadata is not None
-    assert file.metadata.precision == "float32"
+    assert "m.onnx: float16" in result.stderr, "the file that the user knows"
+    assert out.read_bytes() == b"what was there before"
 
 
 def test_a_batch_that_cannot_be_compared_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
