@@ -1,6 +1,7 @@
 """Checkpoints: tensors and plain values only, so that `torch.load(weights_only=True)` opens them; written beside."""
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,11 +145,18 @@ def _on_cpu(value: Any) -> Any:
     return value
 
 
+def load_tensors(path: Path) -> Any:
+    """What a torch file holds; torch's remarks on files of others would stand beside our one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _load_dict(path: Path) -> dict[str, Any]:
     if not is_file(path):
         raise CheckpointError(f"{path}: no such file; expected last.pth or best.pth from mmp-train")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path)
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(

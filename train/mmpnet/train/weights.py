@@ -4,14 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 from torchvision.models import MobileNet_V2_Weights
 
 from mmpnet.contract.errors import CheckpointError
 from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.paths import is_file
-from mmpnet.train.checkpoint import FORMAT
+from mmpnet.train.checkpoint import FORMAT, load_tensors
 from mmpnet.train.model import BACKBONE_BLOCKS, MmpNet
 from mmpnet.train.onnx_weights import read_onnx_weights, reopen_norms
 
@@ -94,7 +93,7 @@ def _content(path: Path) -> dict[str, Any]:
             "`default`, `imagenet` or `none`"
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path)
     except Exception as error:
         raise CheckpointError(f"{path}: torch cannot read it as weights ({_first_line(error)})") from error
     if not isinstance(content, dict):
