@@ -290,7 +290,7 @@ def test_the_proof_is_about_the_int8_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = copied(float_file, tmp_path)
-    judged(monkeypatch, ap=[0.5, 0.5], int8_ms=4.0)
+    judged(monkeypatch, ap=[0.5, 0.499], int8_ms=4.0)
     make_int8(path, train, val, reference)
     proofs = [metadata.proof for metadata in (read_model_file(one).metadata for one in (path, float_file)) if metadata]
     quantised, exact = (proof.after_nms for proof in proofs if proof is not None)
@@ -298,6 +298,9 @@ def test_the_proof_is_about_the_int8_file(
     assert exact is not None
     assert exact.max_score_difference < 1e-4 < quantised.max_score_difference
     assert quantised == reference.beside(path, Detector(path, provider="cpu").metadata)
+    assert proofs[0] is not None
+    assert proofs[0].accuracy is not None
+    assert (proofs[0].accuracy.reference.AP, proofs[0].accuracy.file.AP) == (0.5, 0.499)
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), OSError(28, "No space left on device")])

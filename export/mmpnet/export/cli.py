@@ -139,7 +139,7 @@ def export(
                 wanted = QuantizationOptions(activations=activations, calibrator=calibrator)
                 metadata = make_int8(partial, calibration, judge, reference, wanted)
             if half:
-                metadata = make_half(partial, reference)
+                metadata = make_half(partial, reference, verify=dataset)
         _summarise(target, metadata)
         if int8 and metadata.precision != "int8":
             verdict = "" if metadata.quantization is None else metadata.quantization.verdict

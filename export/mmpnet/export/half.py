@@ -17,6 +17,7 @@ from mmpnet.export.graph import NETWORK_SCOPE
 from mmpnet.export.reference import Reference
 from mmpnet.export.verify import synthetic_pictures
 from mmpnet.export.writer import save_model, write_model
+from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS
 from mmpnet.runtime.info import read_model_file
@@ -28,9 +29,9 @@ MAX_SCORE_DIFFERENCE = 0.02
 SELF_TEST_TOLERANCES = (0.03, 0.85)
 
 
-def make_half(path: Path, reference: Reference) -> ModelMetadata:
+def make_half(path: Path, reference: Reference, *, verify: Dataset | None = None) -> ModelMetadata:
     """Turn a float32 file of mmp-export into float16 in its place; reference: the checkpoint, which the proof compares
-    the written file with.
+    the written file with; verify: labelled pictures on which its accuracy must be the checkpoint's.
 
     Raises: ExportError if it cannot be converted, or its scores then differ too much; the file is left as it was.
     """
@@ -60,7 +61,9 @@ def make_half(path: Path, reference: Reference) -> ModelMetadata:
             f"{path}: float16 was not kept: scores differ by {worst:.2g}, tolerated is {MAX_SCORE_DIFFERENCE:g}; "
             "nothing was written"
         )
-    return write_model(half, described, path, reference=reference, bound=None, tolerances=SELF_TEST_TOLERANCES)
+    return write_model(
+        half, described, path, reference=reference, bound=None, verify=verify, tolerances=SELF_TEST_TOLERANCES
+    )
 
 
 def _drop_repeated_casts(model: onnx.ModelProto) -> None:

@@ -102,7 +102,11 @@ def make_int8(
         undone = msgspec.structs.replace(metadata, quantization=record)
         return write_model(onnx.load(path), undone, path, reference=reference, bound=None)
     runtime = msgspec.structs.replace(metadata.minimum_runtime, onnxruntime=oldest_runtime(best.model))
-    int8 = msgspec.structs.replace(metadata, precision="int8", quantization=record, minimum_runtime=runtime)
+    # What was measured of the float32 file is not this one's.
+    proof = None if metadata.proof is None else msgspec.structs.replace(metadata.proof, accuracy=best.accuracy)
+    int8 = msgspec.structs.replace(
+        metadata, precision="int8", quantization=record, minimum_runtime=runtime, proof=proof
+    )
     return write_model(best.model, int8, path, reference=reference, bound=None, tolerances=SELF_TEST_TOLERANCES)
 
 

@@ -69,7 +69,8 @@ class ProofRecord(Strict, frozen=True):
     The first differences are the largest over n_images pictures between torch and the graph as it was exported in
     float32, before anything was rounded or quantised: of the grid's raw numbers, and of the candidates' scores and
     boxes. after_nms is about the file as it was written; null where it takes a fixed batch of several pictures, and in
-    files of earlier versions. accuracy is null where the file was exported without --verify.
+    files of earlier versions. accuracy is null where the file was exported without --verify; int8's reference is the
+    float32 file.
     """
 
     n_images: int
