@@ -184,6 +184,10 @@ def test_camera_0_is_a_camera(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) 
         def get(self, _: int) -> float:
             return 30.0
 
+        def set(self, _: int, value: float) -> bool:
+            del value
+            return False
+
         def grab(self) -> bool:
             time.sleep(0.2)  # long enough for the frame before to be looked at
             self._left -= 1
