@@ -51,16 +51,32 @@ def table(result: dict[str, Any], path: Path) -> str:
     for name, row in rows:
         shown = f"**{name}**" if row["family"] == "mmpnet" else name
         speed, size_mb = row["one thread"]["end_to_end_ms"], row["size_bytes"] / 1e6
-        lines.append(f"| {shown} | {speed:.1f} | {row['AP50']:.3f} | {row['AP']:.3f} | {size_mb:.1f} |")
+        accuracies = " | ".join("–" if row[key] is None else f"{row[key]:.3f}" for key in ("AP50", "AP"))
+        lines.append(f"| {shown} | {speed:.1f} | {accuracies} | {size_mb:.1f} |")
     machine = result["machine"]
     where = f"{machine['cpu']} ({', '.join(machine['instruction_sets'])}), ONNX Runtime {machine['onnxruntime']}"
     links = [f"[{name}]({file.relative_to(PROJECT).as_posix()})" for name, file in _files(path).items()]
     said = (
         f"{result['data']['pictures']} pictures, class person. Times: a {result['frame']} frame from pixels to boxes, "
         f"medians of {result['rounds']}, taking turns in one run, on an otherwise idle core of an {where} "
-        f"(`python benchmarks/peers.py --data DATA --peers PEERS`, {', '.join(links)})."
+        f"(`{_command(result['contestants'])}`, {', '.join(links)}).{_remarks(result['contestants'])}"
     )
     return "\n".join([*lines, "", said, ""])
+
+
+def _command(contestants: dict[str, Any]) -> str:
+    """How the result was made."""
+    int8 = " --int8 --calib DATA" if any("made_from" in row for row in contestants.values()) else ""
+    timed = "".join(f" --timed {name}.onnx" for name, row in contestants.items() if "note" in row)
+    return f"python benchmarks/peers.py --data DATA --peers PEERS{int8}{timed}"
+
+
+def _remarks(contestants: dict[str, Any]) -> str:
+    """Sentences on rows that do not speak for themselves."""
+    made = [name for name, row in contestants.items() if "made_from" in row]
+    without = [name for name, row in contestants.items() if row["AP"] is None]
+    said = f" Quantised here, from the float32 files: {', '.join(made)}." if made else ""
+    return said + (f" A dash: accuracy not measured, only time ({', '.join(without)})." if without else "")
 
 
 def _files(path: Path) -> dict[str, Path]:

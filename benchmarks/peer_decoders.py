@@ -26,6 +26,7 @@ from mmpnet.runtime.paths import is_file
 
 PERSON = 1
 """The class id that every contestant's people get."""
+CLASS_NAMES = ("background", "person")
 STRIDES = (8, 16, 32)
 Decode: TypeAlias = Callable[[Sequence[NDArray[Any]], tuple[int, int], float], tuple[FloatArray, FloatArray]]
 """Outputs, the frame's (height, width), least score -> boxes (K, 4) in px of the frame, person scores (K,).
@@ -190,9 +191,11 @@ def yolox_decoder(input_hw: tuple[int, int]) -> Decode:
 
 def nanodet_pixels(frame_bgr: UInt8Array, input_hw: tuple[int, int]) -> FloatArray:
     """(1, 3, H, W) BGR, stretched, with the mean and deviation of its training."""
-    stretched = cv2.resize(frame_bgr, (input_hw[1], input_hw[0])).astype(np.float32)
-    normal = (stretched - NANODET_MEAN_BGR) * (1 / NANODET_STD_BGR)
-    return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
+    stretched = cv2.resize(frame_bgr, (input_hw[1], input_hw[0]))
+    pixels = np.ascontiguousarray(stretched.transpose(2, 0, 1)[None], np.float32)
+    pixels -= NANODET_MEAN_BGR[:, None, None]
+    pixels *= (1 / NANODET_STD_BGR)[:, None, None]
+    return pixels
 
 
 def nanodet_decoder(input_hw: tuple[int, int]) -> Decode:

@@ -2,25 +2,33 @@
 
 Everybody sees the same pictures and is judged by the same evaluator (conf 0.001, NMS 0.5, 100 boxes, class person). A
 latency is one frame in memory from BGR pixels to final boxes, decoding and NMS in numpy included (conf 0.25 there, as a
-user has it); contestants take turns frame by frame, first on one thread, then on all. Writes JSON and the Pareto
-picture. Peers that are not in --peers are named as absent.
+user has it); contestants take turns frame by frame, first on one thread, then on all. With --int8 every float32 peer
+takes part in int8 too (peer_int8.py), which needs mmpnet[train]. Writes JSON and the Pareto picture. Peers that are not
+in --peers are named as absent.
 """
 
 import dataclasses
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
-import matplotlib
+import msgspec
 import numpy as np
 import typer
 from latency import PICTURE, machine
-from peer_decoders import Contestant, open_contestant
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.path import Path as Line
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+from peer_decoders import CLASS_NAMES, Contestant, file_sha256, open_contestant
 from rich.progress import track
 from rich.table import Table
 
@@ -30,15 +38,27 @@ from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, peo
 from mmpnet.runtime.datasets.recognise import open_dataset
 from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, evaluate
+from mmpnet.runtime.info import read_model_file
 from mmpnet.runtime.paths import replacing
 from mmpnet.runtime.pictures import read_picture
 
 OURS = ("person-320", "person-320-int8", "person-224-int8")
 KNOWN_PEERS = ("yolox_nano_416.onnx", "nanodet_m_320.onnx")
 TIMED_THRESHOLDS = Thresholds(conf=0.25, iou=0.5, max_det=100)
-CLASS_NAMES = ("background", "person")
+ACCURACIES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+NO_ACCURACY = "no accuracy: timed with what weights the file has"
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entrant:
+    """A model file; `made_from` is the file that an int8 one was made from here, `quantization` how."""
+
+    path: Path
+    timed_only: bool = False
+    made_from: Path | None = None
+    quantization: Any = None
 
 
 @app.command()
@@ -46,6 +66,10 @@ def peers(
     data: Annotated[Path, typer.Option(help="Labelled pictures with a val split.")],
     folder: Annotated[Path | None, typer.Option("--peers", help="Folder with the peers' ONNX files.")] = None,
     model: Annotated[list[Path] | None, typer.Option(help="A further ONNX file of a known family.")] = None,
+    timed: Annotated[list[Path] | None, typer.Option(help="One of which only the latency is measured.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Let every float32 peer take part in int8 too.")] = False,
+    calib: Annotated[Path | None, typer.Option(help="Labelled pictures for --int8, with a train split.")] = None,
+    int8_folder: Annotated[Path | None, typer.Option(help="Where --int8's files are kept and found again.")] = None,
     rounds: Annotated[int, typer.Option(min=3, help="Frames that each one is timed on.")] = 150,
     frame_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the timed frame.")] = "1280x720",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many pictures: a trial.")] = None,
@@ -53,13 +77,18 @@ def peers(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Measure everybody's AP and latency."""
-    with exit_on_error():
-        paths, absent = _contestants(folder, model or ())
-        width, height = parse_size_hw(frame_size)
+    if int8 != (calib is not None) or (int8_folder is not None and not int8):
+        raise typer.BadParameter("--int8 and --calib go together, and --int8-folder with them")
+    width, height = parse_size_hw(frame_size)
+    made_in = tempfile.TemporaryDirectory() if int8_folder is None else nullcontext(str(int8_folder))
+    with exit_on_error(), made_in as int8_path:
+        entrants, absent = _entrants(folder, model or (), timed or ())
+        if calib is not None:
+            entrants += _in_int8(entrants, calib, Path(int8_path))
         frame = np.asarray(cv2.resize(read_picture(PICTURE), (width, height)), np.uint8)
-        rows = {str(path.stem): _accuracy(path, data, limit) for path in paths}
+        rows = {entrant.path.stem: _row(entrant, data, limit) for entrant in entrants}
         for label, threads in (("one thread", 1), ("all cores", 0)):
-            for name, times in _latencies(paths, frame, threads, rounds).items():
+            for name, times in _latencies([one.path for one in entrants], frame, threads, rounds).items():
                 rows[name][label] = times
         result = {
             "data": {"pictures": next(iter(rows.values()))["n_images"], "split": "val"},
@@ -76,33 +105,67 @@ def peers(
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 
-def _contestants(folder: Path | None, further: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Model files, and the names of the known peers that are not there.
+def _entrants(folder: Path | None, further: Sequence[Path], timed: Sequence[Path]) -> tuple[list[Entrant], list[str]]:
+    """Ours and the others, and the names of the known peers that are not there.
 
-    Raises: MmpnetError if two files have one name.
+    Raises: MmpnetError if two files have one name, with or without -int8.
     """
     found = [] if folder is None else [folder / name for name in KNOWN_PEERS if (folder / name).exists()]
-    paths = [*(model_path(name) for name in OURS), *found, *further]
-    names = [path.stem for path in paths]
+    ours = [model_path(name) for name in OURS]
+    entrants = [*map(Entrant, [*ours, *found, *further]), *(Entrant(path, timed_only=True) for path in timed)]
+    names = [entrant.path.stem for entrant in entrants]
     if len(set(names)) != len(names):
         raise MmpnetError(f"contestants must have different names, got {', '.join(names)}")
-    return paths, [name for name in KNOWN_PEERS if name not in {path.name for path in found}]
+    return entrants, [name for name in KNOWN_PEERS if name not in {path.name for path in found}]
 
 
-def _accuracy(path: Path, data: Path, limit: int | None) -> dict[str, Any]:
+def _in_int8(entrants: Sequence[Entrant], calib: Path, folder: Path) -> list[Entrant]:
+    """The int8 versions of the float32 peers that are more than timed.
+
+    Raises: MmpnetError as `int8_peer`, or if a contestant has an int8 version's name.
+    """
+    from peer_int8 import choose_pictures, int8_peer  # needs mmpnet[train]
+
+    pictures = choose_pictures(open_dataset(calib, "train"))
+    names, made = {entrant.path.stem for entrant in entrants}, []
+    for entrant in entrants:
+        contestant = open_contestant(entrant.path, threads=0, thresholds=EVALUATION_THRESHOLDS)
+        if entrant.timed_only or contestant.family == "mmpnet" or contestant.precision != "fp32":
+            continue
+        if f"{contestant.name}-int8" in names:
+            raise MmpnetError(f"{contestant.name}-int8 is there already; give --int8 or the file, not both")
+        path, quantization = int8_peer(entrant.path, pictures, folder)
+        made.append(Entrant(path, made_from=entrant.path, quantization=quantization))
+    return made
+
+
+def _row(entrant: Entrant, data: Path, limit: int | None) -> dict[str, Any]:
+    """What a contestant is, and its accuracy; null where it is only timed."""
+    contestant = open_contestant(entrant.path, threads=0, thresholds=EVALUATION_THRESHOLDS)
+    row: dict[str, Any] = {
+        "family": contestant.family,
+        "precision": contestant.precision,
+        "sha256": file_sha256(entrant.path)[:12],
+        "input_hw": list(contestant.input_hw),
+        "size_bytes": entrant.path.stat().st_size,
+        "n_images": None,
+        **dict.fromkeys(ACCURACIES),
+    }
+    if entrant.made_from is not None:
+        row["made_from"] = entrant.made_from.stem
+        row["quantization"] = msgspec.to_builtins(entrant.quantization)
+    elif contestant.family == "mmpnet" and contestant.precision == "int8":
+        metadata = read_model_file(entrant.path).metadata
+        row["quantization"] = None if metadata is None else msgspec.to_builtins(metadata.quantization)
+    if entrant.timed_only:
+        return {**row, "note": NO_ACCURACY}
     dataset = open_dataset(data, "val")
     if limit is not None:
         dataset = dataclasses.replace(dataset, pictures=dataset.pictures[:limit])
-    contestant = open_contestant(path, threads=0, thresholds=EVALUATION_THRESHOLDS)
     found = evaluate(contestant, dataset, CLASS_NAMES)
-    accuracy = {name: found.coco[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")}
-    return {
-        "family": contestant.family,
-        "input_hw": list(contestant.input_hw),
-        "size_bytes": contestant.size_bytes,
-        "n_images": found.n_images,
-        **{name: None if value is None else round(value, 4) for name, value in accuracy.items()},
-    }
+    accuracies = {name: found.coco[name] for name in ACCURACIES}
+    rounded = {name: None if value is None else round(value, 4) for name, value in accuracies.items()}
+    return {**row, "n_images": found.n_images, **rounded}
 
 
 def _latencies(paths: Sequence[Path], frame: Any, threads: int, rounds: int) -> dict[str, dict[str, float]]:
@@ -141,31 +204,83 @@ def _show(rows: dict[str, dict[str, Any]], absent: Sequence[str]) -> None:
     for name, row in sorted(rows.items(), key=lambda item: item[1]["one thread"]["end_to_end_ms"]):
         one, every = row["one thread"], row["all cores"]
         numbers = (one["end_to_end_ms"], one["infer_ms"], every["end_to_end_ms"])
-        accuracy = [f"{row[key] or 0:.3f}" for key in ("AP", "AP50")]
+        accuracy = ["–" if row[key] is None else f"{row[key]:.3f}" for key in ("AP", "AP50")]
         table.add_row(name, *accuracy, f"{row['size_bytes'] / 1e6:.1f}", *(f"{value:.1f}" for value in numbers))
     people().print(table)
+    for name, row in rows.items():
+        if "made_from" in row:
+            people().print(f"{name}: {_cost(rows[row['made_from']], row)}")
+        if "note" in row:
+            people().print(f"{name}: {row['note']}")
     for name in absent:
         people().print(f"absent: {name}")
 
 
-def _draw(path: Path, rows: dict[str, dict[str, Any]]) -> None:
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+def _cost(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """What int8 cost a peer in accuracy, and how it was done."""
+    pairs = [(key, before[key] or 0.0, after[key] or 0.0) for key in ("AP", "AP50")]
+    said = ", ".join(f"{key} {old:.3f} -> {new:.3f} ({new - old:+.3f})" for key, old, new in pairs)
+    done = after["quantization"]["chosen"]
+    return f"{said}; {done['calibrator']}, kernels of {done['kernels']}, {len(done['float_tensors'])} tensors in float"
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for name, row in rows.items():
-        ours = row["family"] == "mmpnet"
-        x, y = row["one thread"]["end_to_end_ms"], row["AP50"]
-        axes.plot(x, y, "o" if ours else "s", color="#2a7f3f" if ours else "#777777", markersize=9)
-        axes.annotate(name, (x, y), xytext=(7, 4), textcoords="offset points", fontsize=9)
-    axes.set_xlabel("ms per frame on one thread, pixels to boxes (median)")
-    axes.set_ylabel("AP50, person")
-    axes.margins(y=0.15)
-    axes.set_xlim(0, 1.3 * max(row["one thread"]["end_to_end_ms"] for row in rows.values()))
+
+def _draw(path: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """AP50 over time; float32 and int8 of one model are joined, what was only timed is a dotted line."""
+    figure = Figure(figsize=(8, 5), dpi=130, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel="ms per frame on one thread, pixels to boxes (median)", ylabel="AP50, person")
     axes.grid(alpha=0.3)
+    times = {name: row["one thread"]["end_to_end_ms"] for name, row in rows.items()}
+    places = {name: (times[name], row["AP50"]) for name, row in rows.items() if row["AP50"] is not None}
+    for name, place in places.items():
+        ours, int8 = rows[name]["family"] == "mmpnet", rows[name]["precision"] == "int8"
+        colour = "#2a7f3f" if ours else "#777777"
+        float32 = places.get(name.removesuffix("-int8"), place)
+        axes.plot(*zip(float32, place, strict=True), "-", color=colour, linewidth=0.8, zorder=1)
+        axes.plot(*place, "o" if ours else "s", color=colour, markerfacecolor="white" if int8 else colour, markersize=8)
+    for name in times.keys() - places.keys():
+        axes.axvline(times[name], color="#777777", linestyle=":", linewidth=1)
+    axes.margins(y=0.15)
+    axes.set_xlim(0, 1.2 * max(times.values()))
+    axes.set_title("filled: float32, hollow: int8; dotted: only timed", fontsize=9, loc="right")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # names are placed where the axes lie now
+    _name(axes, times, places)
     with replacing(path) as partial:
-        figure.savefig(partial, dpi=130)
-    pyplot.close(figure)
+        figure.savefig(partial)
+
+
+def _name(axes: Axes, times: dict[str, float], places: dict[str, tuple[float, float]]) -> None:
+    """Names beside their points, where they cover no point, line or other name; as near as that goes."""
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in map(axes.transData.transform, places.values())]
+    lines = [
+        Line(line.get_transform().transform(line.get_xydata())) for line in axes.lines if len(line.get_xydata()) > 1
+    ]
+    for name in sorted(times.keys() - places.keys()):
+        across = axes.get_xaxis_transform()
+        upright = axes.text(times[name], 0.02, f" {name}", transform=across, rotation=90, ha="right", fontsize=8)
+        taken.append(upright.get_window_extent())
+    for name, place in places.items():
+        for far, angle in ((far, angle) for far in (9, 16, 26, 38) for angle in (0, 30, -30, 90, -90, 150, -150, 180)):
+            shown = _at(axes, name, place, far=far, angle=angle)
+            box = shown.get_window_extent().padded(1)
+            inside = axes.bbox.contains(*box.min) and axes.bbox.contains(*box.max)
+            if inside and not box.count_overlaps(taken) and not any(line.intersects_bbox(box, False) for line in lines):
+                break
+            shown.remove()
+        else:
+            far, shown = 9, _at(axes, name, place, far=9, angle=0)
+        taken.append(shown.get_window_extent())
+        if far > 16:
+            leader = {"arrowstyle": "-", "linewidth": 0.5, "color": "#777777"}
+            axes.annotate("", place, xytext=shown.xyann, textcoords="offset points", arrowprops=leader)
+
+
+def _at(axes: Axes, name: str, place: tuple[float, float], *, far: int, angle: int) -> Annotation:
+    """A name so many points from its place, in this direction in degrees."""
+    dx, dy = far * np.cos(np.radians(angle)), far * np.sin(np.radians(angle))
+    side = "left" if dx > 1 else "right" if dx < -1 else "center"
+    return axes.annotate(name, place, xytext=(dx, dy), textcoords="offset points", fontsize=9, ha=side, va="center")
 
 
 if __name__ == "__main__":

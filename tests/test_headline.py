@@ -37,6 +37,42 @@ def test_another_number_is_noticed(headline: ModuleType) -> None:
     assert headline.with_table(text, headline.table(result, path)) != text
 
 
+def row(ms: float, ap: float | None, **further: object) -> dict[str, object]:
+    """A contestant's row as peers.py writes it, as far as the table reads it."""
+    times = {"end_to_end_ms": ms, "infer_ms": ms - 0.5}
+    return {"family": "NanoDet", "AP": ap, "AP50": ap, "size_bytes": 9_700_000, "one thread": times, **further}
+
+
+def shown(headline: ModuleType, **contestants: dict[str, object]) -> list[str]:
+    """The lines of a table of these."""
+    machine = {"cpu": "a CPU", "instruction_sets": ["AVX2"], "onnxruntime": "1.31"}
+    data = {"pictures": 593, "split": "val"}
+    result = {"data": data, "frame": "1280x720", "rounds": 9, "machine": machine, "contestants": contestants}
+    lines: list[str] = headline.table(result, headline.RESULTS / "2026-01-01-peers-x.json").splitlines()
+    return lines
+
+
+def test_what_was_only_timed_has_dashes_and_a_sentence(headline: ModuleType) -> None:
+    lines = shown(headline, nanodet=row(12.04, 0.3), yolo=row(7.0, None, note="no accuracy: timed only"))
+    assert lines[2:4] == ["| yolo | 7.0 | – | – | 9.7 |", "| nanodet | 12.0 | 0.300 | 0.300 | 9.7 |"]
+    assert "A dash: accuracy not measured, only time (yolo)." in lines[-1]
+    assert "--peers PEERS --timed yolo.onnx`" in lines[-1]
+
+
+def test_a_peers_int8_row_says_that_it_was_made_here(headline: ModuleType) -> None:
+    lines = shown(headline, nanodet=row(12.0, 0.3), **{"nanodet-int8": row(8.0, 0.29, made_from="nanodet")})
+    assert lines[2] == "| nanodet-int8 | 8.0 | 0.290 | 0.290 | 9.7 |"
+    assert "Quantised here, from the float32 files: nanodet-int8." in lines[-1]
+    assert "--peers PEERS --int8 --calib DATA`" in lines[-1]
+
+
+def test_a_result_of_float32_peers_alone_has_no_remarks(headline: ModuleType) -> None:
+    said = shown(headline, nanodet=row(12.0, 0.3))[-1]
+    assert "dash" not in said
+    assert "Quantised" not in said
+    assert "`python benchmarks/peers.py --data DATA --peers PEERS`" in said
+
+
 def test_a_readme_without_marks_is_refused(headline: ModuleType) -> None:
     with pytest.raises(MmpnetError, match="has no lines"):
         headline.with_table("# mmpnet\n", "table")
