@@ -177,12 +177,18 @@ def _verdict(rows: dict[str, dict[str, float]]) -> list[str]:
     base = rows.get("default")
     if base is None:
         return []
-    chance = abs(rows["seed"]["AP"] - base["AP"]) if "seed" in rows else None
-    better = [setting.what for setting in SETTINGS if setting.name in rows and rows[setting.name]["AP"] > base["AP"]]
+    chance = abs(rows["seed"]["AP"] - base["AP"]) if "seed" in rows else 0.0
+    changed = [setting for setting in SETTINGS if setting.name in rows and setting.name not in ("default", "seed")]
+    better = [one.what for one in changed if rows[one.name]["AP"] > base["AP"] + chance]
+    level = [one.what for one in changed if abs(rows[one.name]["AP"] - base["AP"]) <= chance]
     missing = [setting.what for setting in SETTINGS if setting.name not in rows]
-    lines = [f"The default is the first row: {SETTINGS[0].what}."]
-    lines.append(f"Better here: {'; '.join(better)}." if better else "Nothing that was measured is better.")
-    lines.append(f"Chance moves AP by {chance:.3f}." if chance is not None else "How much is chance was not measured.")
+    known = f"Another seed moves AP by {chance:.3f}" if "seed" in rows else "How much is chance was not measured"
+    lines = [f"The default is the first row: {SETTINGS[0].what}. {known}."]
+    lines.append(
+        f"Better than that: {'; '.join(better)}." if better else "Nothing that was measured is better than that."
+    )
+    if level:
+        lines.append(f"No difference shown: {'; '.join(level)}. Short runs hardly tell what long ones gain from them.")
     if missing:
         lines.append(f"Not measured yet: {'; '.join(missing)}.")
     return [" ".join(lines)]
