@@ -201,7 +201,7 @@ def _summarise(path: Path, metadata: ModelMetadata) -> None:
             f"{final.max_score_difference:.1e}, boxes within {final.max_box_difference_px:.1e} px, {final.n_unmatched} "
             "without a partner"
         )
-    if proof.accuracy is not None:
+    if proof.accuracy is not None and metadata.precision != "int8":
         same = proof.accuracy
         lines.append(
             f"on {same.dataset}: AP {same.file.AP:.4f} (torch {same.reference.AP:.4f}), AP50 {same.file.AP50:.4f} "
