@@ -23,14 +23,10 @@ import msgspec
 import numpy as np
 import typer
 from latency import PICTURE, machine
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.path import Path as Line
-from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
 from peer_decoders import CLASS_NAMES, Contestant, file_sha256, open_contestant
+from peer_picture import draw
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError
@@ -39,7 +35,6 @@ from mmpnet.runtime.datasets.recognise import open_dataset
 from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, evaluate
 from mmpnet.runtime.info import read_model_file
-from mmpnet.runtime.paths import replacing
 from mmpnet.runtime.pictures import read_picture
 
 OURS = ("person-320", "person-320-int8", "person-224-int8")
@@ -100,7 +95,7 @@ def peers(
         }
         _show(rows, absent)
         if picture is not None:
-            _draw(picture, rows)
+            draw(picture, rows)
         if as_json:
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
@@ -200,7 +195,8 @@ def _timed(contestant: Contestant, frame: Any) -> tuple[float, float]:
 
 
 def _show(rows: dict[str, dict[str, Any]], absent: Sequence[str]) -> None:
-    table = Table("model", "AP", "AP50", "MB", "one thread ms", "of it network", "all cores ms")
+    model = Column("model", no_wrap=True, min_width=max(map(len, rows)))
+    table = Table(model, "AP", "AP50", "MB", "one thread ms", "of it network", "all cores ms")
     for name, row in sorted(rows.items(), key=lambda item: item[1]["one thread"]["end_to_end_ms"]):
         one, every = row["one thread"], row["all cores"]
         numbers = (one["end_to_end_ms"], one["infer_ms"], every["end_to_end_ms"])
@@ -222,65 +218,6 @@ def _cost(before: dict[str, Any], after: dict[str, Any]) -> str:
     said = ", ".join(f"{key} {old:.3f} -> {new:.3f} ({new - old:+.3f})" for key, old, new in pairs)
     done = after["quantization"]["chosen"]
     return f"{said}; {done['calibrator']}, kernels of {done['kernels']}, {len(done['float_tensors'])} tensors in float"
-
-
-def _draw(path: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """AP50 over time; float32 and int8 of one model are joined, what was only timed is a dotted line."""
-    figure = Figure(figsize=(8, 5), dpi=130, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set(xlabel="ms per frame on one thread, pixels to boxes (median)", ylabel="AP50, person")
-    axes.grid(alpha=0.3)
-    times = {name: row["one thread"]["end_to_end_ms"] for name, row in rows.items()}
-    places = {name: (times[name], row["AP50"]) for name, row in rows.items() if row["AP50"] is not None}
-    for name, place in places.items():
-        ours, int8 = rows[name]["family"] == "mmpnet", rows[name]["precision"] == "int8"
-        colour = "#2a7f3f" if ours else "#777777"
-        float32 = places.get(name.removesuffix("-int8"), place)
-        axes.plot(*zip(float32, place, strict=True), "-", color=colour, linewidth=0.8, zorder=1)
-        axes.plot(*place, "o" if ours else "s", color=colour, markerfacecolor="white" if int8 else colour, markersize=8)
-    for name in times.keys() - places.keys():
-        axes.axvline(times[name], color="#777777", linestyle=":", linewidth=1)
-    axes.margins(y=0.15)
-    axes.set_xlim(0, 1.2 * max(times.values()))
-    axes.set_title("filled: float32, hollow: int8; dotted: only timed", fontsize=9, loc="right")
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # names are placed where the axes lie now
-    _name(axes, times, places)
-    with replacing(path) as partial:
-        figure.savefig(partial)
-
-
-def _name(axes: Axes, times: dict[str, float], places: dict[str, tuple[float, float]]) -> None:
-    """Names beside their points, where they cover no point, line or other name; as near as that goes."""
-    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in map(axes.transData.transform, places.values())]
-    lines = [
-        Line(line.get_transform().transform(line.get_xydata())) for line in axes.lines if len(line.get_xydata()) > 1
-    ]
-    for name in sorted(times.keys() - places.keys()):
-        across = axes.get_xaxis_transform()
-        upright = axes.text(times[name], 0.02, f" {name}", transform=across, rotation=90, ha="right", fontsize=8)
-        taken.append(upright.get_window_extent())
-    for name, place in places.items():
-        for far, angle in ((far, angle) for far in (9, 16, 26, 38) for angle in (0, 30, -30, 90, -90, 150, -150, 180)):
-            shown = _at(axes, name, place, far=far, angle=angle)
-            box = shown.get_window_extent().padded(1)
-            inside = axes.bbox.contains(*box.min) and axes.bbox.contains(*box.max)
-            if inside and not box.count_overlaps(taken) and not any(line.intersects_bbox(box, False) for line in lines):
-                break
-            shown.remove()
-        else:
-            far, shown = 9, _at(axes, name, place, far=9, angle=0)
-        taken.append(shown.get_window_extent())
-        if far > 16:
-            leader = {"arrowstyle": "-", "linewidth": 0.5, "color": "#777777"}
-            axes.annotate("", place, xytext=shown.xyann, textcoords="offset points", arrowprops=leader)
-
-
-def _at(axes: Axes, name: str, place: tuple[float, float], *, far: int, angle: int) -> Annotation:
-    """A name so many points from its place, in this direction in degrees."""
-    dx, dy = far * np.cos(np.radians(angle)), far * np.sin(np.radians(angle))
-    side = "left" if dx > 1 else "right" if dx < -1 else "center"
-    return axes.annotate(name, place, xytext=(dx, dy), textcoords="offset points", fontsize=9, ha=side, va="center")
 
 
 if __name__ == "__main__":
