@@ -58,7 +58,7 @@ def table(result: dict[str, Any], path: Path) -> str:
     links = [f"[{name}]({file.relative_to(PROJECT).as_posix()})" for name, file in _files(path).items()]
     said = (
         f"{result['data']['pictures']} pictures, class person. Times: a {result['frame']} frame from pixels to boxes, "
-        f"medians of {result['rounds']}, taking turns in one run, on an otherwise idle core of an {where} "
+        f"medians of {result['rounds']}, taking turns in one run, on one core of an {where} "
         f"(`{_command(result['contestants'])}`, {', '.join(links)}).{_remarks(result['contestants'])}"
     )
     return "\n".join([*lines, "", said, ""])

@@ -84,6 +84,8 @@ def open_contestant(path: Path, *, threads: int, thresholds: Thresholds) -> Cont
         raise MmpnetError(f"{path}: no such file; expected a contestant's ONNX file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Contestants take turns: one's threads, waiting, would take another's cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -126,7 +128,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _ours(path: Path, threads: int, thresholds: Thresholds) -> Contestant:
-    detector = Detector(path, provider="cpu", threads=threads, thresholds=thresholds)
+    detector = Detector(path, provider="cpu", threads=threads, thresholds=thresholds, spin=False)
     people = detector.class_names.index("person")
 
     def detect(frame_bgr: UInt8Array) -> tuple[Detections, float]:
