@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import peer_int8
+import peer_picture
 import peer_quantizer
 import peers
 import pytest
@@ -349,7 +350,7 @@ def test_names_of_crowded_points_overlap_nothing() -> None:
         axes.plot(*place, "o")
     (joined,) = axes.plot([12.1, 15.6], [0.655, 0.656])
     axes.set_xlim(0, 26)
-    peers._name(axes, {name: place[0] for name, place in places.items()} | {"timed": 20.0}, places)
+    peer_picture._name(axes, {name: place[0] for name, place in places.items()} | {"timed": 20.0}, places)
     shown = {text.get_text().strip(): text.get_window_extent() for text in axes.texts if text.get_text()}
     assert shown.keys() == {*places, "timed"}
     boxes: list[Bbox] = list(shown.values())

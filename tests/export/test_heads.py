@@ -83,6 +83,19 @@ def test_nms_in_the_graph_is_the_contracts_for_every_picture_of_a_batch(
     assert max(num_dets) > 3
 
 
+def test_a_fixed_batch_has_its_nms_too(several_classes: Path, tmp_path: Path, export_options: ExportOptions) -> None:
+    thresholds = Thresholds(conf=SURE["several"], iou=0.4, max_det=20)
+    options = dataclasses.replace(export_options, head="nms", thresholds=thresholds)
+    found = []
+    for batch in (1, 3):
+        export_file(several_classes, tmp_path / "nms.onnx", dataclasses.replace(options, batch=batch))
+        session = onnxruntime.InferenceSession(str(tmp_path / "nms.onnx"))
+        runs = [session.run(None, {"images": chunk}) for chunk in np.split(pictures(3), 3 // batch)]
+        found.append([np.concatenate(outputs) for outputs in zip(*runs, strict=True)])
+    np.testing.assert_array_equal(found[1][1], found[0][1])
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5, atol=1e-4)
+
+
 def test_thresholds_can_be_fed_without_another_export(
     several_classes: Path, tmp_path: Path, export_options: ExportOptions
 ) -> None:
