@@ -29,8 +29,9 @@ from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.bench import STAGES, opencv_threads, sample_frame, stage_reports, stage_times_ms, warm_up
 from mmpnet.runtime.bench_compare import WARM_UP_S
 from mmpnet.runtime.bench_facts import model_facts
+from mmpnet.runtime.bench_options import frame_hw_of
 from mmpnet.runtime.bench_statistics import RANKS, Floats, StageReport
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.embedded import EMBEDDED_MODELS, model_path
 from mmpnet.runtime.extras import require_packages
@@ -102,11 +103,7 @@ def camera_frame(size: str) -> UInt8Array:
 
     Raises: typer.BadParameter if it is no size.
     """
-    try:
-        width_px, height_px = parse_size_hw(size)
-    except typer.BadParameter as error:
-        raise typer.BadParameter(f"{size!r}: expected --frame-size WIDTHxHEIGHT in px, such as 1280x720") from error
-    return sample_frame(PICTURE, (height_px, width_px))
+    return sample_frame(PICTURE, frame_hw_of(size))
 
 
 def take_turns(contestants: Sequence[tuple[Detector, UInt8Array]], *, frames: int, repeats: int, what: str) -> Floats:

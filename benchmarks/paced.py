@@ -20,16 +20,16 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 import typer
-from latency import PICTURE, machine
+from latency import camera_frame, machine
 from rich.progress import track
 from rich.table import Table
 
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.frames import Frame, Tell, stamped
 from mmpnet.runtime.options import RunOptions
-from mmpnet.runtime.pictures import read_picture
 from mmpnet.runtime.pipeline import run
 from mmpnet.runtime.sinks import NdjsonSink
 
@@ -43,8 +43,7 @@ class Paced:
 
     name, live, many_files, paths = "paced", True, False, ()
 
-    def __init__(self, frame_hw: tuple[int, int], fps: float) -> None:
-        picture = np.asarray(cv2.resize(read_picture(PICTURE), frame_hw[::-1]), np.uint8)
+    def __init__(self, picture: UInt8Array, fps: float) -> None:
         # Frames differ, as a camera's do: the same one again would be a frozen camera.
         self._frames = [np.ascontiguousarray(np.roll(picture, shift, axis=1)) for shift in range(0, 40, 5)]
         self._fps = fps
@@ -74,9 +73,9 @@ def paced(
 ) -> None:
     """Measure a live run's CPU share and ages."""
     with exit_on_error():
-        width, height = parse_size_hw(frame_size)
+        picture = camera_frame(frame_size)
         if one is not None:
-            facts = _one(model, (height, width), fps, seconds, threads, spin=SETTINGS[one])
+            facts = _one(model, picture, fps, seconds, threads, spin=SETTINGS[one])
             sys.stdout.write(json.dumps(facts) + "\n")
             return
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in SETTINGS}
@@ -107,13 +106,11 @@ def paced(
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 
-def _one(
-    model: Path, frame_hw: tuple[int, int], fps: float, seconds: float, threads: int, *, spin: bool
-) -> dict[str, Any]:
+def _one(model: Path, picture: UInt8Array, fps: float, seconds: float, threads: int, *, spin: bool) -> dict[str, Any]:
     cv2.setNumThreads(1)
     detector = Detector(model, provider="cpu", threads=threads, spin=spin)
     detector.warm_up()
-    camera = Paced(frame_hw, fps)
+    camera = Paced(picture, fps)
     with tempfile.TemporaryDirectory() as folder:
         sink = NdjsonSink(str(Path(folder) / "out.ndjson"), detector.class_names)
         return run(camera, detector, [sink], RunOptions(limit=round(seconds * fps))).facts()

@@ -1,10 +1,6 @@
 """One peer's float32 graph, prepared, calibrated once, and quantised in several ways for peer_int8.py."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +9,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, version_converter
 from onnxruntime.quantization import (
-    CalibrationDataReader,
     CalibrationMethod,
     QuantFormat,
     QuantType,
@@ -28,6 +23,7 @@ from mmpnet.contract.errors import ExportError
 from mmpnet.export.bias_correction import correct_biases, input_means
 from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains
 from mmpnet.export.graph_editor import GraphEditor
+from mmpnet.export.quantize import CalibrationPictures, quiet
 from mmpnet.export.saturation import without_saturation
 from mmpnet.runtime.command import people
 from mmpnet.runtime.datasets.types import Dataset
@@ -70,11 +66,11 @@ class PeerQuantizer:
         """int8, but for these nodes and what comes after the last convolutions."""
         method, options = CALIBRATORS[calibrator]
         target = self.work / "int8.onnx"
-        with _quiet():
+        with quiet():
             quantize_static(
                 self.prepared_path,
                 target,
-                _Inputs(self._inputs),
+                CalibrationPictures(self._inputs),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=kernels == "7 bits",
@@ -132,7 +128,7 @@ def _prepared(source: Path, path: Path) -> onnx.ModelProto:
     if max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")) < OPSET:
         model = version_converter.convert_version(model, OPSET)
     onnx.save(model, path)
-    with _quiet():
+    with quiet():
         quant_pre_process(path, path, skip_symbolic_shape=True)
     prepared = onnx.load(path)
     graph = prepared.graph
@@ -177,36 +173,6 @@ def _with_one_rounded(prepared: onnx.ModelProto, rounding: onnx.NodeProto, int8:
         helper.make_node("DequantizeLinear", ["rounded/codes", *code], ["rounded"], name="rounded/dequantize"),
     )
     return changed
-
-
-class _Inputs(CalibrationDataReader):  # type: ignore[misc]
-    """What the network is fed (3, H, W), one picture at a time, of the range that is asked for."""
-
-    def __init__(self, inputs: Sequence[FloatArray]) -> None:
-        self._inputs = inputs
-        self._rest = iter(inputs)
-
-    def __len__(self) -> int:
-        return len(self._inputs)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        self._rest = iter(self._inputs[start_index:end_index])
-
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        found = next(self._rest, None)
-        return None if found is None else {INPUT_NAME: found[None]}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The tool's advice is for those who call it by hand, and its progress is not for stdout."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(logging.NOTSET)
 
 
 def top_scores(path: Path, frames: Sequence[UInt8Array]) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ import cv2
 import msgspec
 import numpy as np
 import typer
-from latency import PICTURE, machine
+from latency import camera_frame, machine
 from peer_decoders import CLASS_NAMES, Contestant, file_sha256, open_contestant
 from peer_picture import draw
 from rich.progress import track
@@ -30,12 +30,11 @@ from rich.table import Column, Table
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
 from mmpnet.runtime.datasets.recognise import open_dataset
 from mmpnet.runtime.embedded import model_path
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, evaluate
 from mmpnet.runtime.info import read_model_file
-from mmpnet.runtime.pictures import read_picture
 
 OURS = ("person-320", "person-320-int8", "person-224-int8")
 KNOWN_PEERS = ("yolox_nano_416.onnx", "nanodet_m_320.onnx")
@@ -74,13 +73,12 @@ def peers(
     """Measure everybody's AP and latency."""
     if int8 != (calib is not None) or (int8_folder is not None and not int8):
         raise typer.BadParameter("--int8 and --calib go together, and --int8-folder with them")
-    width, height = parse_size_hw(frame_size)
+    frame = camera_frame(frame_size)
     made_in = tempfile.TemporaryDirectory() if int8_folder is None else nullcontext(str(int8_folder))
     with exit_on_error(), made_in as int8_path:
         entrants, absent = _entrants(folder, model or (), timed or ())
         if calib is not None:
             entrants += _in_int8(entrants, calib, Path(int8_path))
-        frame = np.asarray(cv2.resize(read_picture(PICTURE), (width, height)), np.uint8)
         rows = {entrant.path.stem: _row(entrant, data, limit) for entrant in entrants}
         for label, threads in (("one thread", 1), ("all cores", 0)):
             for name, times in _latencies([one.path for one in entrants], frame, threads, rounds).items():

@@ -25,7 +25,7 @@ from mmpnet.runtime.datasets.coco import read_coco
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.detector import Detector, StageTimes
 from mmpnet.runtime.search import SearchPlan, choose, on_front, require_samples, search
-from mmpnet.runtime.search_files import Wanted, collect, derived_sizes, file_name
+from mmpnet.runtime.search_files import ExportPlan, collect, derived_sizes, file_name
 from mmpnet.runtime.search_page import write_search_page
 from mmpnet.runtime.search_report import LeftOut, SearchReport, SettingReport
 from mmpnet.runtime.search_show import command_of, verdict
@@ -221,9 +221,9 @@ def exporter(monkeypatch: pytest.MonkeyPatch, tiny_onnx: Path) -> FakeExporter:
     return fake
 
 
-def wanted(folder: Path, **changes: Any) -> Wanted:
+def wanted(folder: Path, **changes: Any) -> ExportPlan:
     asked: dict[str, Any] = {"sizes_hw": (), "precisions": ("fp32",), "calib": (Path("pictures"),), "folder": folder}
-    return Wanted(**{**asked, **changes})
+    return ExportPlan(**{**asked, **changes})
 
 
 def test_a_checkpoint_is_exported_at_the_size_of_training_and_below(

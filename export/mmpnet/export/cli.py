@@ -134,7 +134,8 @@ def export(
         # Whatever goes wrong on the way, an older file of this name is still there.
         with _one_rename(target) as partial:
             metadata = export_file(model, partial, options, verify=dataset)
-            reference = reference_of(load_checkpoint(model), metadata.letterbox)
+            if half or int8:
+                reference = reference_of(load_checkpoint(model), metadata.letterbox)
             if calibration is not None and judge is not None:
                 wanted = QuantizationOptions(activations=activations, calibrator=calibrator)
                 metadata = make_int8(partial, calibration, judge, reference, wanted)

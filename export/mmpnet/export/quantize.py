@@ -1,10 +1,11 @@
 """Static int8: the network's convolutions in QDQ form, calibrated through the runtime's own letterbox; decoding and NMS
 stay in float."""
 
+import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -73,7 +74,7 @@ class Quantizer:
         self._prepared = folder / "prepared.onnx"
         source = folder / "float.onnx"
         onnx.save(_with_bytes_in(model), source)
-        with _quiet():
+        with quiet():
             quant_pre_process(source, self._prepared, skip_symbolic_shape=True)
         prepared = onnx.load(self._prepared)
         self._means = input_means(prepared, pictures)
@@ -92,11 +93,11 @@ class Quantizer:
         zero = PIXEL_ZERO - (128 if self._options.activations == "int8" else 0)
         pixel = {"scale": np.array(1.0, np.float32), "zero_point": np.array(zero)}
         try:
-            with _quiet():
+            with quiet():
                 quantize_static(
                     self._prepared,
                     target,
-                    _Pictures(self.pictures),
+                    CalibrationPictures(self.pictures),
                     quant_format=QuantFormat.QDQ,
                     per_channel=self._options.per_channel,
                     activation_type=signed,
@@ -137,10 +138,10 @@ def _scores(model: onnx.ModelProto, pictures: Sequence[UInt8Array]) -> NDArray[n
     return np.stack([session.run(["scores"], {INPUT_NAME: picture[None]})[0][0] for picture in pictures])
 
 
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]
-    """Letterboxed pictures, one at a time, of the range that is asked for."""
+class CalibrationPictures(CalibrationDataReader):  # type: ignore[misc]
+    """What a network is fed, without the batch: one picture at a time, of the range that is asked for."""
 
-    def __init__(self, pictures: Sequence[UInt8Array]) -> None:
+    def __init__(self, pictures: Sequence[NDArray[Any]]) -> None:
         self._pictures = pictures
         self._rest = iter(pictures)
 
@@ -193,10 +194,11 @@ def _without_pixel_arithmetic(model: onnx.ModelProto, *, signed: bool) -> onnx.M
     return model
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The tool's advice is for those who call it by hand; what goes wrong still raises."""
-    with warnings.catch_warnings():
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The tool's advice is for those who call it by hand, and its progress not for stdout; what goes wrong still
+    raises."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:

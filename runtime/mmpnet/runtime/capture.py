@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import cv2
@@ -20,7 +20,7 @@ from mmpnet.runtime.freezing import FreezeWatch
 from mmpnet.runtime.grabbing import CUT_SHORT, as_bgr, grab, stated_fps
 from mmpnet.runtime.newest_jpeg import NewestJpeg
 from mmpnet.runtime.opening import fourcc, open_camera, open_stream
-from mmpnet.runtime.pictures import PICTURE_SUFFIXES
+from mmpnet.runtime.pictures import is_picture
 from mmpnet.runtime.stream_delay import StreamDelay
 
 STALE_AFTER_S = 5.0
@@ -243,5 +243,5 @@ def stream_source(url: str, options: LiveOptions = AS_IT_COMES, *, stride: int =
         stride=stride,
         clocked=clocked,
         may_end=url.lower().startswith("http"),
-        picture=PurePosixPath(re.split(r"[?#]", url)[0]).suffix.lower() in PICTURE_SUFFIXES,
+        picture=is_picture(re.split(r"[?#]", url)[0]),
     )

@@ -73,6 +73,11 @@ def write_picture(path: Path, frame_bgr: UInt8Array) -> None:
         read_picture(partial, error=OutputError)
 
 
+def is_picture(name: Path | str) -> bool:
+    """Whether a file's name is that of a picture."""
+    return Path(name).suffix.lower() in PICTURE_SUFFIXES
+
+
 def is_truncated(content: bytes) -> bool:
     """Whether a JPEG or PNG ends before its end marker; other formats are left to their decoder."""
     if content.startswith(_PNG_START):

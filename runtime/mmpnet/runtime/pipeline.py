@@ -19,7 +19,7 @@ from mmpnet.runtime.exchange import TICK_S, FrameExchange
 from mmpnet.runtime.frames import Event, Source
 from mmpnet.runtime.options import PLAIN, RunOptions
 from mmpnet.runtime.painting import Painter
-from mmpnet.runtime.pictures import PICTURE_SUFFIXES
+from mmpnet.runtime.pictures import is_picture
 from mmpnet.runtime.sinks import Sink
 from mmpnet.runtime.summary import Summary
 from mmpnet.runtime.timing import CpuClock
@@ -63,7 +63,7 @@ def run(
 def _refuse_pictures(sources: Sequence[Source]) -> None:
     """Before anything begins, as far as file names tell. Raises: SourceError for a picture."""
     for path in (path for source in sources for path in source.paths):
-        if path.suffix.lower() in PICTURE_SUFFIXES:
+        if is_picture(path):
             raise SourceError(f"{path}: is a picture; following people needs a camera or a video")
 
 

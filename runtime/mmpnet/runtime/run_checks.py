@@ -10,7 +10,7 @@ from mmpnet.contract.errors import OutputError
 from mmpnet.runtime.frames import Kind, Source
 from mmpnet.runtime.ndjson_output import check_ndjson
 from mmpnet.runtime.paths import is_folder
-from mmpnet.runtime.pictures import PICTURE_SUFFIXES
+from mmpnet.runtime.pictures import is_picture
 from mmpnet.runtime.save import check_name, is_many
 
 SELF_TEST_FLAGS = frozenset({"--self-test", "--provider", "--threads"})
@@ -55,12 +55,12 @@ def check_effects(given: Collection[str], sources: Sequence[Source]) -> None:
                 raise typer.BadParameter(f"{flag} is for cameras and streams; {why}")
     if "--loop" in given and all(live):
         raise typer.BadParameter("--loop is for files; a camera or stream goes on by itself")
-    if "--vid-stride" in given and not any(live) and all(map(_is_picture, _paths(sources))):
+    if "--vid-stride" in given and not any(live) and all(map(is_picture, _paths(sources))):
         raise typer.BadParameter("--vid-stride is for videos, cameras and streams; every picture is looked at")
     if {"--loop", "--save"} <= set(given) and "--limit" not in given:
         if any(source.many_files for source in sources):
             raise typer.BadParameter("--loop over several files with --save would write for ever; give --limit")
-        if any(map(_is_picture, _paths(sources))):
+        if any(map(is_picture, _paths(sources))):
             raise typer.BadParameter("--loop over a picture with --save would write for ever; give --limit")
 
 
@@ -96,11 +96,7 @@ def _check_folder(folder: Path, *, option: str) -> None:
 def _kind(source: Source) -> Kind:
     if source.live:
         return "camera"
-    return "picture" if all(map(_is_picture, source.paths)) else "video"
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES
+    return "picture" if all(map(is_picture, source.paths)) else "video"
 
 
 def _paths(sources: Sequence[Source]) -> list[Path]:

@@ -31,8 +31,8 @@ def find_more(detector: Detector, *, blur: bool) -> None:
 
     Raises: ContractError if the thresholds are frozen into the graph, and too high.
     """
-    chosen, nms = detector.thresholds, detector.metadata.nms
-    if nms is not None and not nms.overridable:
+    chosen = detector.thresholds
+    if detector.metadata.frozen:
         if chosen.conf > LOW_CONF:
             raise ContractError(
                 f"{detector.path}: --blur, --track, --line and --zone need what is found from a score of {LOW_CONF:g} "

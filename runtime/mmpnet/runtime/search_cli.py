@@ -18,8 +18,7 @@ from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.extras import require_report_packages
 from mmpnet.runtime.machine import usable_cores
 from mmpnet.runtime.search import SearchPlan, Step, require_samples, search
-from mmpnet.runtime.search_files import Exported, collect
-from mmpnet.runtime.search_files import Wanted as WantedFiles
+from mmpnet.runtime.search_files import Exported, ExportPlan, collect
 from mmpnet.runtime.search_report import Rank
 from mmpnet.runtime.search_show import show_search
 
@@ -73,7 +72,7 @@ def search_command(
         require_samples(plan)
         frame_bgr = sample_frame(picture, frame_hw_of(frame_size))
         dataset = _thinned(read_data(data, "val", undivided=True), limit)
-        wanted = WantedFiles(
+        wanted = ExportPlan(
             sizes_hw=tuple(dict.fromkeys(parse_size_hw(text) for text in imgsz or ())),
             precisions=_precisions(precision),
             calib=tuple(calib or data),

@@ -30,7 +30,7 @@ _EXPORTER = "from mmpnet.export.entry import export; export()"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExportPlan:
     """What to make of a checkpoint: sizes_hw empty is the size of training and SHARES of it; calib for int8."""
 
     sizes_hw: tuple[tuple[int, int], ...]
@@ -39,7 +39,7 @@ class Wanted:
     folder: Path
 
 
-def collect(models: Sequence[str], wanted: Wanted, tell: Callable[[str], None]) -> tuple[list[Path], list[LeftOut]]:
+def collect(models: Sequence[str], wanted: ExportPlan, tell: Callable[[str], None]) -> tuple[list[Path], list[LeftOut]]:
     """Every file to compare, and those that could not be made; `tell` hears what is being made.
 
     Raises: ContractError for what is neither model nor checkpoint, or where nothing is left; ExportError where a
@@ -64,7 +64,7 @@ def collect(models: Sequence[str], wanted: Wanted, tell: Callable[[str], None]) 
     return paths, left_out
 
 
-def _make(checkpoint: Path, wanted: Wanted, tell: Callable[[str], None]) -> tuple[list[Path], list[LeftOut]]:
+def _make(checkpoint: Path, wanted: ExportPlan, tell: Callable[[str], None]) -> tuple[list[Path], list[LeftOut]]:
     require_exporter(checkpoint)
     with checkpoint.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,7 +18,7 @@ from mmpnet.runtime.capture import AS_IT_COMES, LiveOptions, camera_source, stre
 from mmpnet.runtime.frames import Event, Frame, Source, Tell, stamped
 from mmpnet.runtime.grabbing import CUT_SHORT, as_bgr, grab, stated_fps
 from mmpnet.runtime.paths import is_file, is_folder
-from mmpnet.runtime.pictures import PICTURE_SUFFIXES, read_picture
+from mmpnet.runtime.pictures import PICTURE_SUFFIXES, is_picture, read_picture
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"})
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a drive's letter stands alone
@@ -123,7 +123,7 @@ def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
 
 
 def _frames_of(path: Path, stride: int) -> Iterator[Frame]:
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
+    if not is_picture(path):
         yield from _video_frames(path, stride)
         return
     began_s = time.perf_counter()

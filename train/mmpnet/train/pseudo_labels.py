@@ -14,7 +14,7 @@ from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.runtime.datasets.types import Picture
 from mmpnet.runtime.paths import is_file, is_folder, replacing
 from mmpnet.runtime.picture_size import picture_size_hw
-from mmpnet.runtime.pictures import PICTURE_SUFFIXES
+from mmpnet.runtime.pictures import is_picture
 from mmpnet.train.teacher import Detect
 
 SAME_OBJECT_IOU = 0.45
@@ -105,7 +105,7 @@ def unlabelled_pictures(folder: Path) -> tuple[Picture, ...]:
     """
     if not is_folder(folder):
         raise TrainingError(f"{folder}: no such folder; --unlabelled takes a folder of pictures")
-    named = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    named = (path for path in folder.rglob("*") if is_picture(path))
     paths = sorted(path for path in named if not path.name.startswith("."))
     if not paths:
         raise TrainingError(f"{folder}: holds no pictures; --unlabelled takes a folder of pictures")

@@ -8,7 +8,6 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.runtime.datasets.faults import Faults
 from mmpnet.runtime.datasets.types import SPLITS, Split
 from mmpnet.runtime.paths import is_folder
-from mmpnet.runtime.pictures import PICTURE_SUFFIXES
 
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 
@@ -45,10 +44,6 @@ def numbered_lines(raw: bytes, path: Path) -> list[tuple[int, str]]:
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: is not text ({error}); expected lines of numbers or names") from error
     return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
-
-
-def is_picture(name: str) -> bool:
-    return Path(name).suffix.lower() in PICTURE_SUFFIXES
 
 
 def labelled_folders(folder: Path, has_labels: Callable[[Path], bool]) -> dict[Split, Path]:

@@ -6,7 +6,6 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.runtime.datasets.faults import STRICT, Faults
 from mmpnet.runtime.datasets.folders import (
     file_names,
-    is_picture,
     labelled_folders,
     name_of,
     numbered_lines,
@@ -18,6 +17,7 @@ from mmpnet.runtime.datasets.labels import Entry, Label, assemble, checked_xyxy
 from mmpnet.runtime.datasets.types import Dataset, Split
 from mmpnet.runtime.paths import is_folder
 from mmpnet.runtime.picture_size import picture_size_hw
+from mmpnet.runtime.pictures import is_picture
 
 LAYOUT = "NAME.gt_data.txt beside NAME.jpg"
 SUFFIX = ".gt_data.txt"

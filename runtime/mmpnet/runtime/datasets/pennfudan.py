@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from mmpnet.contract.errors import DatasetError
 from mmpnet.runtime.datasets.faults import STRICT, Faults
-from mmpnet.runtime.datasets.folders import file_names, is_picture, name_of, pair, read_bytes, sha256_of
+from mmpnet.runtime.datasets.folders import file_names, name_of, pair, read_bytes, sha256_of
 from mmpnet.runtime.datasets.labels import Entry, Label, assemble
 from mmpnet.runtime.datasets.types import Dataset, Split
 from mmpnet.runtime.paths import is_folder
 from mmpnet.runtime.picture_size import picture_size_hw
-from mmpnet.runtime.pictures import read_mask
+from mmpnet.runtime.pictures import is_picture, read_mask
 
 LAYOUT = "PNGImages/NAME.png and PedMasks/NAME_mask.png"
 PICTURES, MASKS, MASK_STEM = "PNGImages", "PedMasks", "_mask"

@@ -8,7 +8,6 @@ from mmpnet.contract.errors import DatasetError, MissingExtraError
 from mmpnet.runtime.datasets.faults import STRICT, Faults
 from mmpnet.runtime.datasets.folders import (
     file_names,
-    is_picture,
     labelled_folders,
     name_of,
     numbered_lines,
@@ -20,6 +19,7 @@ from mmpnet.runtime.datasets.labels import Entry, Label, assemble, check_class_n
 from mmpnet.runtime.datasets.types import SPLITS, Dataset, Split
 from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.runtime.picture_size import picture_size_hw
+from mmpnet.runtime.pictures import is_picture
 
 LAYOUT = "Annotations/NAME.xml and JPEGImages/NAME.jpg, or NAME.xml beside NAME.jpg"
 SPLIT_LISTS = Path("ImageSets", "Main")

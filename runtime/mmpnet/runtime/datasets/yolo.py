@@ -9,11 +9,12 @@ import msgspec
 
 from mmpnet.contract.errors import DatasetError, MissingExtraError
 from mmpnet.runtime.datasets.faults import STRICT, Faults
-from mmpnet.runtime.datasets.folders import is_picture, numbered_lines, read_bytes, relative_name, sha256_of
+from mmpnet.runtime.datasets.folders import numbered_lines, read_bytes, relative_name, sha256_of
 from mmpnet.runtime.datasets.labels import Entry, Label, assemble, check_class_names, checked_score, checked_xyxy
 from mmpnet.runtime.datasets.types import SPLITS, Dataset, Split
 from mmpnet.runtime.paths import is_file, is_folder
 from mmpnet.runtime.picture_size import picture_size_hw
+from mmpnet.runtime.pictures import is_picture
 
 LAYOUT = "data.yaml with names and train, val as folders or lists of pictures; labels/NAME.txt for images/NAME.jpg"
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
