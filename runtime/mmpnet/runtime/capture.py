@@ -144,7 +144,7 @@ class LiveSource:
 
     def _read(self, capture: Any, stop: threading.Event, tell: Tell, so_far: _SoFar) -> Iterator[Frame]:
         fps, before, grabbed, began_s = stated_fps(capture), so_far.count, 0, 0.0
-        delay = StreamDelay() if self.clocked or isinstance(capture, NewestJpeg) else None
+        delay = StreamDelay() if self.clocked else None
         while not stop.is_set():
             passed_over = grab(capture)
             if passed_over is None:
@@ -158,7 +158,7 @@ class LiveSource:
             self._add_damaged(passed_over, tell, so_far)
             if (grabbed - 1) % self.stride:
                 continue
-            delay_s = 0.0 if delay is None else delay.seconds(capture.get(cv2.CAP_PROP_POS_MSEC), now_s)
+            delay_s = _waited_s(capture, delay, now_s)
             delivered, pixels = capture.retrieve()
             if not delivered or pixels is None or not pixels.size:
                 self._add_damaged(1, tell, so_far)  # a source that gives nothing else turns stale
@@ -245,3 +245,10 @@ def stream_source(url: str, options: LiveOptions = AS_IT_COMES, *, stride: int =
         may_end=url.lower().startswith("http"),
         picture=is_picture(re.split(r"[?#]", url)[0]),
     )
+
+
+def _waited_s(capture: Any, delay: StreamDelay | None, now_s: float) -> float:
+    """How long the grabbed frame had waited on this machine, as far as one can know."""
+    if isinstance(capture, NewestJpeg):  # which knows on this clock when it came
+        return now_s - float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
+    return 0.0 if delay is None else delay.seconds(capture.get(cv2.CAP_PROP_POS_MSEC), now_s)
