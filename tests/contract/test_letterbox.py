@@ -216,6 +216,11 @@ def test_frames_of_another_shape_or_type_are_refused(frame: UInt8Array) -> None:
         Letterbox(input_hw=(32, 48)).apply(frame)
 
 
+def test_what_is_no_array_is_named() -> None:
+    with pytest.raises(ValueError, match=r"must be an array \(H, W, 3\) uint8, got list"):
+        Letterbox(input_hw=(32, 48)).apply([[[0, 0, 0]]])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("frame_hw", [(0, 8), (8, 0), (0, 0)])
 def test_frames_without_pixels_are_refused(frame_hw: tuple[int, int]) -> None:
     letterbox = Letterbox(input_hw=(32, 48))

@@ -22,6 +22,7 @@ from mmpnet.export.describe import ExportOptions
 from mmpnet.export.oldest_runtime import oldest_runtime
 from mmpnet.export.verify import as_input
 from mmpnet.export.writer import export_file
+from mmpnet.runtime.cli import app as run_app
 from mmpnet.runtime.datasets.recognise import open_dataset
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.info import read_model_file
@@ -206,6 +207,14 @@ def test_frozen_thresholds_are_not_overridden_in_silence(
         Detector(path, thresholds=Thresholds(conf=0.1), provider="cpu")
     with pytest.raises(ContractError, match="--frozen"):
         detector.thresholds = Thresholds(conf=0.1)
+
+
+def test_a_self_test_that_expects_nothing_says_so(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "m.onnx")
+    arguments = [str(tiny_checkpoint), "-o", out, "--nms", "--frozen", "--conf", "0.99"]
+    for result in (CliRunner().invoke(app, arguments), CliRunner().invoke(run_app, [out, "--self-test"])):
+        assert result.exit_code == 0, result.stderr
+        assert "expects no box, so it would only notice invented ones" in " ".join(result.stderr.split())
 
 
 def test_verify_measures_both_and_stamps_the_file(

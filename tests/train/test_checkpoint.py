@@ -72,9 +72,23 @@ def test_files_that_torch_cannot_open(tiny_checkpoint: Path, tmp_path: Path) -> 
     (tmp_path / "short.pth").write_bytes(tiny_checkpoint.read_bytes()[:2000])
     torch.save(torch.nn.Linear(1, 1), tmp_path / "pickle.pth")
     torch.save([1], tmp_path / "list.pth")
-    for name in ("absent.pth", "text.pth", "short.pth", "pickle.pth", "list.pth"):
-        with pytest.raises(CheckpointError, match=name):
+    (tmp_path / "empty.pth").touch()
+    damaged = bytearray(tiny_checkpoint.read_bytes())
+    damaged[200:4000] = bytes(3800)
+    (tmp_path / "damaged.pth").write_bytes(damaged)
+    found = {
+        "absent.pth": "no such file",
+        "text.pth": "is not a file of torch.save",
+        "short.pth": "is cut short",
+        "pickle.pth": "holds Python objects beside tensors, which could run code and are not opened",
+        "list.pth": "holds a list",
+        "empty.pth": "is empty",
+        "damaged.pth": r"is damaged \(.+\)",
+    }
+    for name, what in found.items():
+        with pytest.raises(CheckpointError, match=f"{name}: {what}.* expected ") as caught:
             load_checkpoint(tmp_path / name)
+        assert "\n" not in str(caught.value)
 
 
 def test_deployable_network_is_in_evaluation_mode(tiny_checkpoint: Path) -> None:

@@ -25,6 +25,7 @@ from mmpnet.runtime.datasets.check import read_data
 from mmpnet.runtime.datasets.recognise import has_split
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.paths import replacing
+from mmpnet.runtime.self_test import in_words
 from mmpnet.train.candidates import TOP_K
 from mmpnet.train.checkpoint import load_checkpoint
 
@@ -209,7 +210,7 @@ def _summarise(path: Path, metadata: ModelMetadata) -> None:
             f"(torch {same.reference.AP50:.4f})"
         )
     if metadata.self_test is not None:
-        lines.append(f"self-test: {len(metadata.self_test.expected)} boxes in a synthetic frame")
+        lines.append(f"self-test: expects {in_words(len(metadata.self_test.expected))}")
     if metadata.quantization is not None:
         tried = metadata.quantization
         lines.append(

@@ -83,6 +83,8 @@ class Letterbox:
 
         Raises: ValueError if the frame is not (H, W, 3) uint8, or `out` has another shape or cannot be written to.
         """
+        if not isinstance(frame_bgr, np.ndarray):
+            raise ValueError(f"a frame must be an array (H, W, 3) uint8, got {type(frame_bgr).__name__}")
         if frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3 or frame_bgr.dtype != np.uint8:
             raise ValueError(f"a frame must be (H, W, 3) uint8, got {frame_bgr.shape} {frame_bgr.dtype}")
         if out is None:

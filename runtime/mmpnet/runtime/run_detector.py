@@ -7,7 +7,7 @@ from mmpnet.contract.errors import ContractError
 from mmpnet.runtime.command import checked_thresholds, people
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.heads import CANDIDATES
-from mmpnet.runtime.self_test import run_self_test
+from mmpnet.runtime.self_test import in_words, run_self_test
 from mmpnet.runtime.tracking import LOW_CONF
 
 
@@ -58,6 +58,6 @@ def show_self_test(detector: Detector) -> None:
     """Say how near this device comes to the exporter's. Raises: SelfTestError if it does not."""
     result = run_self_test(detector)
     people().print(
-        f"{detector.path.name} on {detector.provider}: self-test passed, {result.n_expected} boxes, scores within "
-        f"{result.max_score_difference:.1e}, IoU from {result.min_iou:.4f}"
+        f"{detector.path.name} on {detector.provider}: self-test passed, scores within "
+        f"{result.max_score_difference:.1e}, IoU from {result.min_iou:.4f}; it expects {in_words(result.n_expected)}"
     )

@@ -16,6 +16,15 @@ from mmpnet.runtime.detector import Detector
 _FIGURES = 5
 
 
+def in_words(n_expected: int) -> str:
+    """What a record of so many boxes tests."""
+    if not n_expected:
+        return (
+            "no box, so it would only notice invented ones: nothing in a synthetic frame reaches the frozen threshold"
+        )
+    return f"{n_expected} {'box' if n_expected == 1 else 'boxes'}"
+
+
 @dataclass(frozen=True, slots=True)
 class SelfTestResult:
     """How far this device is from the record; unmatched counts boxes that only one side has."""

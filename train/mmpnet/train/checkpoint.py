@@ -1,7 +1,9 @@
 """Checkpoints: tensors and plain values only, so that `torch.load(weights_only=True)` opens them; written beside."""
 
 import hashlib
+import pickle
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from mmpnet.train.model import MmpNet
 
 FORMAT = "mmpnet-checkpoint"
 SCHEMA = 1
+_ZIP_START = b"PK\x03\x04"
+"""Of the archive that torch.save writes."""
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,24 +149,42 @@ def _on_cpu(value: Any) -> Any:
     return value
 
 
-def load_tensors(path: Path) -> Any:
-    """What a torch file holds; torch's remarks on files of others would stand beside our one line."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.load(path, map_location="cpu", weights_only=True)
+def load_tensors(path: Path, *, expected: str) -> Any:
+    """What a torch file holds. Raises: CheckpointError that says what is there and what was expected."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch's remarks would stand beside our one line
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path}: {_what_is_wrong(path, error)}; expected {expected}") from error
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror or error})"
+    with path.open("rb") as file:
+        start = file.read(len(_ZIP_START))
+    if not start:
+        return "is empty"
+    if not zipfile.is_zipfile(path):
+        return "is cut short" if start == _ZIP_START else "is not a file of torch.save"
+    if isinstance(error, pickle.UnpicklingError) and _is_whole(path):
+        return "holds Python objects beside tensors, which could run code and are not opened"
+    return f"is damaged ({type(error).__name__})"
+
+
+def _is_whole(archive: Path) -> bool:
+    try:
+        with zipfile.ZipFile(archive) as parts:
+            return parts.testzip() is None
+    except zipfile.BadZipFile:
+        return False
 
 
 def _load_dict(path: Path) -> dict[str, Any]:
     if not is_file(path):
         raise CheckpointError(f"{path}: no such file; expected last.pth or best.pth from mmp-train")
-    try:
-        content = load_tensors(path)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(
-            f"{path}: torch cannot open it as a checkpoint ({type(error).__name__}: {reason}); "
-            "expected last.pth or best.pth from mmp-train"
-        ) from error
+    content = load_tensors(path, expected="last.pth or best.pth from mmp-train")
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected an mmpnet checkpoint")
     return content

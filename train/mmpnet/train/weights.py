@@ -92,10 +92,7 @@ def _content(path: Path) -> dict[str, Any]:
             f"{path}: no such weights file; give a mobilenet_v2 state dict, a checkpoint or ONNX file of ours, "
             "`default`, `imagenet` or `none`"
         )
-    try:
-        content = load_tensors(path)
-    except Exception as error:
-        raise CheckpointError(f"{path}: torch cannot read it as weights ({_first_line(error)})") from error
+    content = load_tensors(path, expected="a mobilenet_v2 state dict, or a checkpoint or ONNX file of ours")
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(content).__name__}")
     return cast(dict[str, Any], content)

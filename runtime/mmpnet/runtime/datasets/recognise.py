@@ -41,13 +41,13 @@ def recognise(path: Path) -> Format:
     Raises: DatasetError if nothing is there, no format fits, or more than one does.
     """
     if not is_file(path) and not is_folder(path):
-        raise DatasetError(f"{path}: no such file or folder; --data takes {_layouts()}")
+        raise DatasetError(f"{path}: no such file or folder; labelled pictures are {_layouts()}")
     found = [(one, evidence) for one in FORMATS if (evidence := one.evidence(path)) is not None]
     if len(found) > 1:
         both = " and ".join(f"{one.name} ({evidence})" for one, evidence in found)
         raise DatasetError(f"{path}: looks like {both}; give the file that is meant, or move one of them away")
     if not found:
-        raise DatasetError(f"{path}: {_contents(path)}; --data takes {_layouts()}")
+        raise DatasetError(f"{path}: {_contents(path)}; labelled pictures are {_layouts()}")
     return found[0][0]
 
 
