@@ -30,6 +30,7 @@ from mmpnet.train.cache import StoredPictures
 from mmpnet.train.candidates import InputNormalisation
 from mmpnet.train.config import TrainConfig
 from mmpnet.train.detector import torch_detector
+from mmpnet.train.device import has_fast_bfloat16
 from mmpnet.train.loader import Batch
 from mmpnet.train.loop import TrainingRun
 from mmpnet.train.model import MmpNet, enter_training_mode
@@ -55,7 +56,7 @@ def fit_front(narrow: nn.Sequential, wide: nn.Sequential, batches: Iterator[Batc
         for group in optimizer.param_groups:
             group["lr"] = FRONT_RATE * learning_rate_factor(step=step, steps=steps, warmup_steps=min(20, steps))
         images = normalise(next(batches).images_bgr).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16(torch.device("cpu"))):
             with torch.no_grad():
                 wanted = _block_outputs(wide, images)
             said = _block_outputs(narrow, images)
@@ -146,6 +147,7 @@ def shape_accuracy(
             )
             measured = short_run(network, config, train, val, Path(folder))
             results.append({"name": name, "front_error": error, "AP": measured.ap(), "AP50": measured.ap("AP50")})
+            people().print(f"{name}: AP {measured.ap():.3f}")  # hours may follow, and end early
         table = Table("shape", "AP", "AP50", "front's error")
         for row in results:
             left = "-" if row["front_error"] is None else f"{row['front_error']:.3f}"
