@@ -1,5 +1,6 @@
 """One run: every frame reaches every sink, and sinks are closed whatever happens."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DeviceError, OutputError, SourceError
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.frames import Event
+from mmpnet.runtime.detecting import Found
+from mmpnet.runtime.detector import Detector, StageTimes
+from mmpnet.runtime.frames import Event, stamped
 from mmpnet.runtime.options import RunOptions
+from mmpnet.runtime.painting import Painter
 from mmpnet.runtime.pictures import write_picture
 from mmpnet.runtime.pipeline import run
 from mmpnet.runtime.sinks import Result, Sink
@@ -91,7 +95,7 @@ def test_only_a_sink_that_wants_pictures_makes_them(folder: Path, detector: Dete
         assert (annotated != original).any(), "boxes must be painted, on a copy"
 
 
-def test_a_picture_bears_no_frame_rate_and_a_video_does(
+def test_a_camera_bears_its_rate_once_it_is_known_and_a_file_does_not(
     tmp_path: Path, detector: Detector, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_picture(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
@@ -99,7 +103,14 @@ def test_a_picture_bears_no_frame_rate_and_a_video_does(
     texts: list[str] = []
     monkeypatch.setattr("mmpnet.runtime.painting.draw_status", lambda _, text: texts.append(text))
     run(open_source(str(tmp_path)), detector, [ListSink(wants_picture=True)])
-    assert [text.endswith(" FPS") for text in texts] == [True, True]
+    assert texts == []
+    painter = Painter(("background", "person"), None)
+    nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    for index in range(3):
+        frame = stamped(np.zeros((48, 64, 3), np.uint8), source="camera 0", kind="camera", fps=30)
+        painter.paint(Found(frame, nothing, nothing, StageTimes(1, 1, 1)), index, wanted=True)
+    assert [bool(re.fullmatch(r"[\d.]+ FPS  \d+ ms old", text)) for text in texts] == [False, True, True]
+    assert re.fullmatch(r"\d+ ms old", texts[0])
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -86,6 +86,9 @@ def test_what_no_file_knows_is_refused_for_files(source: Sequence[str], option: 
         ((*FOLDER, "--loop", "--save", "out"), "would write for ever; give --limit"),
         ((*VIDEO, *PICTURE, "--loop", "--save", "out"), "would write for ever; give --limit"),
         ((*VIDEO, "--save", "o.mkv", "--json", "./out/../o.mkv"), "--save and --json name the same file"),
+        ((*PICTURE, "--track"), "--track needs a camera or a video; a.png is a picture"),
+        ((*VIDEO, *PICTURE, "--line", "0,0,9,9"), "--line needs a camera or a video; a.png is a picture"),
+        ((*CAMERA, *FOLDER, "--zone", "0,0,9,0,9,9"), "--zone needs a camera or a video"),
     ],
 )
 def test_what_would_have_no_effect_or_no_end_is_a_usage_error(options: Sequence[str], fault: str) -> None:
@@ -123,6 +126,7 @@ def test_what_has_an_effect_is_accepted(options: Sequence[str], monkeypatch: pyt
         ((*VIDEO, *PICTURE, "--save", "o.mkv"), "--save o.mkv: several files need a folder"),
         ((*VIDEO, "--save", "notes/deep/o.mkv"), "--save notes/deep/o.mkv: notes is not a folder"),
         ((*VIDEO, "--save", "a.avi"), "--save a.avi: is itself a source"),
+        ((*VIDEO, *PICTURE, "--save", "."), "--save .: a.avi there is itself a source"),
         ((*VIDEO, "--save-crops", "notes"), "--save-crops notes: notes is not a folder"),
         ((*VIDEO, "--json", "gone/o.ndjson"), "gone/o.ndjson: NDJSON cannot be written (No such file or directory)"),
         ((*VIDEO, "--json", "out"), "out: NDJSON cannot be written (Is a directory)"),

@@ -1,5 +1,6 @@
 """The provider that was asked for, or an error that names it; never another one in silence."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import onnxruntime
 import pytest
 
 from mmpnet.contract.errors import ContractError, DeviceError
+from mmpnet.runtime import session
 from mmpnet.runtime.session import PROVIDER_NAMES, Provider, open_session, provider_in_use
 
 CPU, CUDA = PROVIDER_NAMES["cpu"], PROVIDER_NAMES["cuda"]
@@ -98,12 +100,24 @@ def test_auto_is_the_cpu_where_there_is_no_cuda(tiny_onnx: Path, monkeypatch: py
     assert session.get_providers() == [CPU]
 
 
-@pytest.mark.parametrize(("threads", "spin", "expected"), [(3, True, "1"), (0, False, "0")])
+@pytest.mark.parametrize(
+    ("threads", "usable", "spin", "expected", "chosen"),
+    [(3, 8, True, "1", 3), (0, 8, False, "0", 0), (0, 3, True, "1", 3), (0, 1.5, True, "1", 1), (0, 0.5, True, "1", 1)],
+)
 def test_threads_and_spinning_reach_the_session(
-    fake_session: type[FakeSession], model: Path, threads: int, spin: bool, expected: str
+    fake_session: type[FakeSession],
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    usable: float,
+    spin: bool,
+    expected: str,
+    chosen: int,
 ) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(session, "usable_cores", lambda: usable)
     open_session(model, provider="cpu", threads=threads, spin=spin)
-    assert fake_session.options[0].intra_op_num_threads == threads
+    assert fake_session.options[0].intra_op_num_threads == chosen
     assert fake_session.options[0].get_session_config_entry("session.intra_op.allow_spinning") == expected
 
 
@@ -129,3 +143,10 @@ def test_an_absent_model_is_a_contract_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(ContractError, match="no such model file") as caught:
         open_session(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
+
+
+def test_settings_that_cannot_be_are_named(model: Path) -> None:
+    with pytest.raises(DeviceError, match=r"provider must be auto, cpu, .* got 'gpu'"):
+        open_session(model, provider="gpu")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"threads must be 0, .* got -1"):
+        open_session(model, provider="cpu", threads=-1)

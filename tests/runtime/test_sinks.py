@@ -59,6 +59,7 @@ def test_an_ndjson_line_is_as_documented(tmp_path: Path, make_result: MakeResult
     assert json.loads(path.read_text()) == {
         "frame": 7,
         "source": "somewhere/a.png",
+        "source_frame": 0,
         "captured_at": "2026-01-02T03:04:05.678Z",
         "frame_age_ms": 12.346,
         "width": 40,
@@ -85,6 +86,7 @@ def test_ndjson_of_a_run_has_the_documented_types_and_one_line_per_frame(
         assert [(key, type(value)) for key, value in line.items()] == [
             ("frame", int),
             ("source", str),
+            ("source_frame", int),
             ("captured_at", str),
             ("frame_age_ms", float),
             ("width", int),

@@ -226,6 +226,7 @@ def test_every_nth_frame_and_over_again(tmp_path: Path, make_video: MakeVideo, f
     path = str(make_video(tmp_path / "walk.avi", count=10, fps=12.0))
     frames = list(open_source(path, stride=3))
     assert frame_indices([frame.pixels_bgr for frame in frames]) == [0, 3, 6, 9]
+    assert [frame.index for frame in frames] == [0, 3, 6, 9]
     assert {frame.fps for frame in frames} == {4.0}, "a saved video of them runs as fast as the source"
     stop = threading.Event()
     looped = []

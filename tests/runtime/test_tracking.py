@@ -168,8 +168,42 @@ def test_a_low_score_goes_on_but_never_begins() -> None:
     for _ in range(2):
         ids = tracker.update(seen([[100, 200]], [0.45]))
     assert ids.tolist() == [1]
-    for _ in range(60):
+    for _ in range(14):  # less than WEAK_S at 30 frames a second
         assert tracker.update(seen([[100, 200], [600, 200]], [0.15, 0.15])).tolist() == [1, NO_TRACK]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_low_scores_alone_end_and_a_high_one_brings_the_id_back(live: bool) -> None:
+    tracker = Tracker(frame_rate=10)
+    frames = iter(range(1000))
+
+    def next_ids(*scores: float) -> list[int]:
+        captured_s = next(frames) / 10 if live else None
+        return tracker.update(seen([[100, 200]] * len(scores), scores), captured_s=captured_s).tolist()
+
+    for _ in range(CONFIRMED_AFTER_FRAMES):
+        next_ids(0.8)
+    weak = [next_ids(0.15) for _ in range(20)]
+    assert weak[:4] == 4 * [[1]]
+    assert weak[6:] == 14 * [[NO_TRACK]]
+    assert next_ids(0.8) == [1]
+    assert next_ids(0.15) == [1]
+
+
+def test_a_low_score_elsewhere_is_not_the_one_who_was_here() -> None:
+    tracker = Tracker(frame_rate=5)
+    for _ in range(CONFIRMED_AFTER_FRAMES):
+        tracker.update(seen([[100, 200]]))
+    overlap = WIDTH_PX * 0.7  # IoU 0.18: enough for a sure one at five frames a second
+    assert tracker.update(seen([[100 + overlap, 200]], [0.15])).tolist() == [NO_TRACK]
+    assert tracker.update(seen([[100 + overlap, 200]], [0.9])).tolist() == [1]
+
+
+def test_the_memory_of_tracks_does_not_grow() -> None:
+    tracker = Tracker(frame_rate=30)
+    for number in range(300):
+        tracker.update(seen([[100 + 500 * (number // 3), 200]]))
+    assert len(tracker._continued._tracks) <= 30
 
 
 def test_a_high_score_takes_the_track_from_a_low_one_that_lies_nearer() -> None:

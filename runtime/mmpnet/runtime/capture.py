@@ -165,7 +165,15 @@ class LiveSource:
                 continue
             pixels_bgr = as_bgr(pixels)
             frozen = so_far.watch.is_frozen(pixels_bgr, now_s)
-            frame = stamped(pixels_bgr, source=self.name, kind="camera", fps=fps, started_s=now_s, delay_s=delay_s)
+            frame = stamped(
+                pixels_bgr,
+                source=self.name,
+                kind="camera",
+                fps=fps,
+                started_s=now_s,
+                delay_s=delay_s,
+                index=so_far.count,
+            )
             damaged, so_far.damaged = so_far.damaged, 0
             so_far.count += 1
             skipped = capture.skipped() if isinstance(capture, NewestJpeg) else 0

@@ -9,9 +9,10 @@ import typer
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.capture import STALE_AFTER_S, CameraMode, LiveOptions
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people, show_version
+from mmpnet.runtime.command import HELP_NAMES, exit_on_error, overridden, people, show_version
 from mmpnet.runtime.counting_shapes import Line, Zone, parse_line, parse_zone
 from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.embedded import DEFAULT_MODEL, OTHER_NAMES
 from mmpnet.runtime.following import Following, follow_with
 from mmpnet.runtime.frames import Frame, Source
 from mmpnet.runtime.opencv_log import silence_opencv
@@ -19,7 +20,7 @@ from mmpnet.runtime.options import Blur, RunOptions
 from mmpnet.runtime.outputs import saving, serving, windows
 from mmpnet.runtime.pipeline import run
 from mmpnet.runtime.run_checks import check_effects, check_flags, check_outputs, given_flags
-from mmpnet.runtime.run_detector import check_and_warm_up, find_more, overridden, show_self_test
+from mmpnet.runtime.run_detector import check_and_warm_up, find_more, show_self_test
 from mmpnet.runtime.run_report import ConsoleSink
 from mmpnet.runtime.save import CropSink
 from mmpnet.runtime.session import Provider
@@ -40,7 +41,7 @@ def detect(
     context: typer.Context,
     model: Annotated[
         Path | None,
-        typer.Argument(help="A file from mmp-export, person-320-int8 or person-224-int8; default: person-320."),
+        typer.Argument(help=f"A file from mmp-export, {OTHER_NAMES}; default: {DEFAULT_MODEL}."),
     ] = None,
     camera: Annotated[
         list[int] | None, typer.Option(min=0, max=999, help="OpenCV camera index.", rich_help_panel=SOURCES)

@@ -95,6 +95,18 @@ def checked_thresholds(conf: float, iou: float, max_det: int) -> Thresholds:
         raise typer.BadParameter(str(error)) from error
 
 
+def overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:
+    """The file's thresholds with those of the command line in their place.
+
+    Raises: typer.BadParameter where they are none.
+    """
+    return checked_thresholds(
+        thresholds.conf if conf is None else conf,
+        thresholds.iou if iou is None else iou,
+        thresholds.max_det if max_det is None else max_det,
+    )
+
+
 def checked_classes(classes: Sequence[str] | None) -> tuple[str, ...]:
     """`--classes` as `select_classes` takes them; empty where none are given.
 

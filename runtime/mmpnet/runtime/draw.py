@@ -1,6 +1,7 @@
 """Boxes, names and scores painted onto a frame."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import cv2
@@ -25,13 +26,17 @@ def draw_detections(
     """
     unit = max(min(frame_bgr.shape[:2]) / 480, 0.6)
     thickness = max(round(2 * unit), 1)
-    # Best last, so that its label lies on top.
-    for row in reversed(range(len(detections))):
-        xyxy, name = detections.xyxy[row], class_names[int(detections.class_id[row])]
+    plates: list[_Plate] = []
+    for row, xyxy in enumerate(detections.xyxy):
+        name = class_names[int(detections.class_id[row])]
         if track_ids is not None and track_ids[row] >= 0:
             name = f"{name} {track_ids[row]}"
+        plates.append(_plate(frame_bgr, f"{name} {float(detections.score[row]):.2f}", xyxy, unit=unit, taken=plates))
+    # Best last, so that it lies on top; all boxes before all labels, so that no line crosses a word.
+    for xyxy in detections.xyxy[::-1]:
         draw_box(frame_bgr, xyxy, bgr=BOX_BGR, thickness=thickness)
-        draw_label(frame_bgr, f"{name} {float(detections.score[row]):.2f}", xyxy, bgr=BOX_BGR, unit=unit)
+    for plate in reversed(plates):
+        plate.paint(frame_bgr, BOX_BGR)
 
 
 def draw_box(frame_bgr: UInt8Array, xyxy: FloatArray, *, bgr: Colour, thickness: int) -> None:
@@ -60,21 +65,57 @@ def draw_label(frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, bgr: Colou
 
     A `unit` of 1 gives letters some 11 px high.
     """
-    corner_xy = (round(float(xyxy[0])), round(float(xyxy[1])))
-    scale, thickness = 0.5 * unit, max(round(unit), 1)
-    (width, height), baseline = cv2.getTextSize(text, _FONT, scale, thickness)
+    _plate(frame_bgr, text, xyxy, unit=unit, taken=()).paint(frame_bgr, bgr)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plate:
+    """A word and the rectangle that it is written on, in px of the frame."""
+
+    text: str
+    left: int
+    top: int
+    width: int
+    height: int
+    text_height: int
+    unit: float
+
+    def overlaps(self, other: "_Plate") -> bool:
+        return (
+            self.left < other.left + other.width
+            and other.left < self.left + self.width
+            and self.top < other.top + other.height
+            and other.top < self.top + self.height
+        )
+
+    def paint(self, frame_bgr: UInt8Array, bgr: Colour) -> None:
+        margin = round(3 * self.unit)
+        right, bottom = self.left + self.width, self.top + self.height
+        cv2.rectangle(frame_bgr, (self.left, self.top), (right, bottom), bgr, cv2.FILLED)
+        cv2.putText(
+            frame_bgr,
+            self.text,
+            (self.left + margin, self.top + self.text_height + margin // 2),
+            _FONT,
+            0.5 * self.unit,
+            TEXT_BGR,
+            max(round(self.unit), 1),
+            cv2.LINE_AA,
+        )
+
+
+def _plate(frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, unit: float, taken: Sequence[_Plate]) -> _Plate:
+    """Above the box's left corner, or inside it; where others have taken that, at one of its other corners."""
+    frame_h, frame_w = frame_bgr.shape[:2]
+    x1, y1, x2, y2 = (round(value) for value in xyxy.tolist())
+    (text_width, text_height), baseline = cv2.getTextSize(text, _FONT, 0.5 * unit, max(round(unit), 1))
     margin = round(3 * unit)
-    tall = height + baseline + margin
-    x = min(max(corner_xy[0], 0), max(frame_bgr.shape[1] - width - 2 * margin, 0))
-    y = corner_xy[1] - tall if corner_xy[1] >= tall else corner_xy[1]
-    cv2.rectangle(frame_bgr, (x, y), (x + width + 2 * margin, y + tall), bgr, cv2.FILLED)
-    cv2.putText(
-        frame_bgr,
-        text,
-        (x + margin, y + height + margin // 2),
-        _FONT,
-        scale,
-        TEXT_BGR,
-        thickness,
-        cv2.LINE_AA,
-    )
+    width, height = text_width + 2 * margin, text_height + baseline + margin
+    first = y1 - height if y1 >= height else y1
+    places = [
+        _Plate(text, min(max(left, 0), max(frame_w - width, 0)), top, width, height, text_height, unit)
+        for top in (first, y1, y2 - height, y2)
+        for left in (x1, x2 - width)
+        if top == first or top + height <= frame_h
+    ]
+    return next((one for one in places if not any(map(one.overlaps, taken))), places[0])

@@ -27,6 +27,8 @@ class Frame:
     captured_s: float
     """time.perf_counter() at the grab, for ages that no clock change can spoil; set back by how long the frame waited
     before it, where the source lets us know."""
+    index: int = 0
+    """Where it stands in its own source, from 0: a video's frame number, with those that were passed over."""
     grab_ms: float = 0.0
     """Reading and decoding; a camera's wait for its next frame is not in it."""
     frozen: bool = False
@@ -90,6 +92,7 @@ def stamped(
     fps: float,
     started_s: float | None = None,
     delay_s: float = 0.0,
+    index: int = 0,
 ) -> Frame:
     """A frame that was grabbed at `started_s` on time.perf_counter() or, without it, just now, after it had waited for
     `delay_s` somewhere."""
@@ -103,5 +106,6 @@ def stamped(
         fps=fps,
         captured_at=datetime.now(UTC) - timedelta(seconds=now_s - captured_s),
         captured_s=captured_s,
+        index=index,
         grab_ms=(now_s - grabbed_s) * 1e3,
     )

@@ -52,9 +52,9 @@ class Painter:
         draw_detections(canvas, found.detections, self._class_names, found.track_ids)
         if found.follower is not None:
             found.follower.draw(canvas)
-        if frame.kind != "picture":
-            age = f"  {frame.age_ms():.0f} ms old" if frame.kind == "camera" else ""
-            draw_status(canvas, f"{rate:.1f} FPS{age}")
+        if frame.kind == "camera":  # of a file it would be this machine's speed, in a saved video for good
+            known = f"{rate:.1f} FPS  " if rate else ""
+            draw_status(canvas, f"{known}{frame.age_ms():.0f} ms old")
         if frame.frozen:
             draw_warning(canvas, "STALE")
 

@@ -35,6 +35,9 @@ def given_flags(context: typer.Context) -> frozenset[str]:
     return frozenset(flag for flag in typed if flag.startswith("--"))
 
 
+FOLLOWING_FLAGS = ("--track", "--line", "--zone")
+
+
 def check_flags(given: Collection[str]) -> None:
     """Raises: typer.BadParameter for options that do not go together, whatever the sources."""
     if "--self-test" in given and (others := sorted(set(given) - SELF_TEST_FLAGS)):
@@ -57,6 +60,10 @@ def check_effects(given: Collection[str], sources: Sequence[Source]) -> None:
         raise typer.BadParameter("--loop is for files; a camera or stream goes on by itself")
     if "--vid-stride" in given and not any(live) and all(map(is_picture, _paths(sources))):
         raise typer.BadParameter("--vid-stride is for videos, cameras and streams; every picture is looked at")
+    following = [flag for flag in FOLLOWING_FLAGS if flag in given]
+    pictures = [path for path in _paths(sources) if is_picture(path)]
+    if following and pictures:
+        raise typer.BadParameter(f"{following[0]} needs a camera or a video; {pictures[0]} is a picture")
     if {"--loop", "--save"} <= set(given) and "--limit" not in given:
         if any(source.many_files for source in sources):
             raise typer.BadParameter("--loop over several files with --save would write for ever; give --limit")
@@ -81,6 +88,9 @@ def _check_save(out: Path, sources: Sequence[Source]) -> None:
     check_name(out, many_files=many_files, kind=_kind(first), source=first.name)
     if not many_files and out.resolve() in {path.resolve() for path in first.paths}:
         raise OutputError(f"--save {out}: is itself a source; choose another name or folder")
+    own = next((path for path in _paths(sources) if many_files and path.resolve().parent == out.resolve()), None)
+    if own is not None:
+        raise OutputError(f"--save {out}: {own.name} there is itself a source; choose another folder")
     _check_folder(out if many_files else out.parent, option=f"--save {out}")
 
 

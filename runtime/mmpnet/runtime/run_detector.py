@@ -2,25 +2,12 @@
 
 import dataclasses
 
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ContractError
-from mmpnet.runtime.command import checked_thresholds, people
+from mmpnet.runtime.command import people
 from mmpnet.runtime.detector import Detector
 from mmpnet.runtime.heads import CANDIDATES
 from mmpnet.runtime.self_test import in_words, run_self_test
 from mmpnet.runtime.tracking import LOW_CONF
-
-
-def overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:
-    """The file's thresholds with those of the command line in their place.
-
-    Raises: typer.BadParameter where they are none.
-    """
-    return checked_thresholds(
-        thresholds.conf if conf is None else conf,
-        thresholds.iou if iou is None else iou,
-        thresholds.max_det if max_det is None else max_det,
-    )
 
 
 def find_more(detector: Detector, *, blur: bool) -> None:

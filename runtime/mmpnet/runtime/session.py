@@ -1,12 +1,14 @@
 """ONNX Runtime sessions: the provider that was asked for, or an error; never another one in silence."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import onnxruntime
 
 from mmpnet.contract.errors import ContractError, DeviceError
+from mmpnet.runtime.machine import usable_cores
 from mmpnet.runtime.paths import is_file
 
 Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
@@ -23,11 +25,17 @@ _FATAL_ONLY = 4
 def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, spin: bool = True) -> Any:
     """An onnxruntime.InferenceSession on one provider.
 
-    provider `auto`: CUDA where it really starts, else the CPU. threads 0: as many as ONNX Runtime likes. `spin` off
+    provider `auto`: CUDA where it really starts, else the CPU. threads 0: as many as ONNX Runtime likes, or as
+    the process may use where that is fewer. `spin` off
     lets threads sleep between paced frames instead of burning their cores.
 
-    Raises: ContractError if the file is missing or not a model, DeviceError if the provider is not honoured.
+    Raises: ContractError if the file is missing or not a model, DeviceError if the provider is not known or not
+    honoured, ValueError for a negative number of threads.
     """
+    if provider != "auto" and provider not in PROVIDER_NAMES:
+        raise DeviceError(f"provider must be auto, {', '.join(PROVIDER_NAMES)}; got {provider!r}")
+    if threads < 0:
+        raise ValueError(f"threads must be 0, for all that may be used, or more; got {threads}")
     if not is_file(path):
         raise ContractError(f"{path}: no such model file; expected an ONNX file that mmp-export wrote")
     if provider != "auto":
@@ -46,6 +54,13 @@ def provider_in_use(session: Any) -> str:
     return next((short for short, name in PROVIDER_NAMES.items() if name == first), str(first))
 
 
+def _all_allowed() -> int:
+    """0, ONNX Runtime's own choice, unless this process may not use every core: it would count all of them, and bind
+    its threads to forbidden ones."""
+    usable = usable_cores()
+    return 0 if usable >= (os.cpu_count() or 1) else max(int(usable), 1)
+
+
 def _start(path: Path, provider: Provider, *, threads: int, spin: bool) -> Any:
     wanted = PROVIDER_NAMES[provider]
     available = onnxruntime.get_available_providers()
@@ -57,7 +72,7 @@ def _start(path: Path, provider: Provider, *, threads: int, spin: bool) -> Any:
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or _all_allowed()
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     # Nodes that an accelerator cannot run go to the CPU, so the CPU stands second; it may not stand first.
     providers = [wanted] if provider == "cpu" else [wanted, PROVIDER_NAMES["cpu"]]

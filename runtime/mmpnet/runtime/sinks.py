@@ -168,6 +168,7 @@ def result_as_dict(result: Result, class_names: Sequence[str]) -> dict[str, Any]
     line = {
         "frame": result.index,
         "source": frame.source,
+        "source_frame": frame.index,
         "captured_at": _utc(frame.captured_at),
         "frame_age_ms": round(result.age_ms, 3),
         "width": frame.pixels_bgr.shape[1],

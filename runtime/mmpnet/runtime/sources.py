@@ -152,7 +152,9 @@ def _video_frames(path: Path, stride: int) -> Iterator[Frame]:
             if not delivered:
                 damaged += 1
                 continue
-            yield stamped(as_bgr(pixels), source=str(path), kind="video", fps=fps / stride, started_s=began_s)
+            index = count - 1 + damaged
+            pixels_bgr = as_bgr(pixels)
+            yield stamped(pixels_bgr, source=str(path), kind="video", fps=fps / stride, started_s=began_s, index=index)
         if not count:
             raise SourceError(f"{path}: the video has no readable frame; it may be cut short or of an unknown codec")
         stated = capture.get(cv2.CAP_PROP_FRAME_COUNT)

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MissingExtraError
-from mmpnet.runtime.command import HELP_NAMES, checked_classes, checked_thresholds, exit_on_error, people, show_version
+from mmpnet.runtime.command import HELP_NAMES, checked_classes, exit_on_error, overridden, people, show_version
 from mmpnet.runtime.datasets.check import read_data
 from mmpnet.runtime.datasets.types import Picture, Split
 from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.embedded import model_path
+from mmpnet.runtime.embedded import OTHER_NAMES, model_path
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate, protocol
 from mmpnet.runtime.extras import require_report_packages
 from mmpnet.runtime.mistakes import find_mistakes
@@ -32,9 +32,7 @@ REPORT_SUFFIXES = (".html", ".htm")
 
 @app.command()
 def val(
-    model: Annotated[
-        Path, typer.Argument(help="A checkpoint .pth, an exported .onnx, person-320-int8 or person-224-int8.")
-    ],
+    model: Annotated[Path, typer.Argument(help=f"A checkpoint .pth, an exported .onnx, {OTHER_NAMES}.")],
     data: Annotated[
         list[Path], typer.Option(help="Folder or file: COCO JSON, YOLO, VOC, ... as in the README. Several are mixed.")
     ],
@@ -42,9 +40,11 @@ def val(
     classes: Annotated[
         list[str] | None, typer.Option(help="Only NAME; or NAME=OLD,OLDER: those classes as one. May be repeated.")
     ] = None,
-    conf: Annotated[float, typer.Option(min=0, max=1)] = EVALUATION_THRESHOLDS.conf,
-    iou: Annotated[float, typer.Option(min=0, max=1, help="NMS threshold.")] = EVALUATION_THRESHOLDS.iou,
-    max_det: Annotated[int, typer.Option(min=1)] = EVALUATION_THRESHOLDS.max_det,
+    conf: Annotated[float | None, typer.Option(min=0, max=1, help=f"Default: {EVALUATION_THRESHOLDS.conf:g}.")] = None,
+    iou: Annotated[
+        float | None, typer.Option(min=0, max=1, help=f"NMS threshold; default: {EVALUATION_THRESHOLDS.iou:g}.")
+    ] = None,
+    max_det: Annotated[int | None, typer.Option(min=1, help=f"Default: {EVALUATION_THRESHOLDS.max_det}.")] = None,
     device: Annotated[str, typer.Option(help="For .pth: auto, cpu, cuda or cuda:N.")] = "auto",
     provider: Annotated[Provider, typer.Option(help="For .onnx.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, max=1024, help="For .onnx: 0 is ONNX Runtime's choice.")] = 0,
@@ -59,7 +59,7 @@ def val(
 ) -> None:
     """Measure accuracy on labelled pictures: COCO's and VOC's AP, best F1, quasi IoU; show the mistakes."""
     with exit_on_error():
-        thresholds = checked_thresholds(conf, iou, max_det)
+        thresholds = overridden(EVALUATION_THRESHOLDS, conf, iou, max_det)
         model = model_path(model)
         suffix = model.suffix.lower()
         if suffix not in (".pth", ".onnx"):
@@ -67,7 +67,11 @@ def val(
         _check_outputs(sheet, report)
         dataset = read_data(data, split, checked_classes(classes))
         if suffix == ".onnx":
-            detector = Detector(model, thresholds=thresholds, provider=provider, threads=threads)
+            detector = Detector(model, provider=provider, threads=threads)
+            if detector.metadata.frozen and conf is iou is max_det is None:
+                thresholds = detector.thresholds
+                people().print(f"{model.name}: its thresholds are frozen, so this is {protocol(thresholds)}")
+            detector.thresholds = thresholds
             detect: Detect = detector
             class_names: Sequence[str] = detector.class_names
             subject = exported_subject(model, detector.metadata)
