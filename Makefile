@@ -43,6 +43,7 @@ $(VENV)/.test: pyproject.toml constraints.txt
 oldest: $(VENV)-oldest/.done
 	$(VENV)-oldest/bin/mmp-run --self-test
 	$(VENV)-oldest/bin/mmp-run person-320-int8 --self-test
+	$(VENV)-oldest/bin/mmp-run person-192x320-int8 --self-test
 	$(VENV)-oldest/bin/mmp-run person-224-int8 --self-test
 	$(VENV)-oldest/bin/mmp-run --source docs/pictures/astronaut.jpg --save out/oldest.jpg --no-show
 	$(VENV)-oldest/bin/mmp-doctor --no-cameras

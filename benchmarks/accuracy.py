@@ -21,6 +21,7 @@ from latency import check_picture, machine, named_apart, save_figure
 from rich.progress import track
 from rich.table import Column, Table
 
+from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.bench import opencv_threads
 from mmpnet.runtime.bench_facts import model_facts
 from mmpnet.runtime.coco_metrics import require_pycocotools
@@ -60,6 +61,9 @@ def accuracy(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only so many pictures of each set, evenly spaced: a trial.")
     ] = None,
+    wider_than: Annotated[
+        float | None, typer.Option(min=0, help="Only pictures whose width is more than so many heights.")
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="Where the precision-recall curves go (.png).")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
@@ -68,7 +72,7 @@ def accuracy(
         check_picture(picture)
         require_pycocotools()
         paths = named_apart(model or EMBEDDED_MODELS)
-        datasets = [evenly_spaced(read_data([path], "val"), limit) for path in data]
+        datasets = [evenly_spaced(only_wide(read_data([path], "val"), wider_than), limit) for path in data]
         opencv_threads(threads)
         measured: list[dict[str, Measured]] = [{} for _ in datasets]
         for name, path in paths.items():
@@ -79,6 +83,7 @@ def accuracy(
         result = {
             "protocol": EVALUATION_PROTOCOL,
             "limit": limit,
+            "wider_than": wider_than,
             "models": {name: msgspec.to_builtins(model_facts(path)) for name, path in paths.items()},
             "data": sets,
             "machine": machine(),
@@ -89,6 +94,16 @@ def accuracy(
             _draw(picture, datasets, measured)
         if as_json:
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
+
+
+def only_wide(dataset: Dataset, wider_than: float | None) -> Dataset:
+    """Its pictures whose width is more than so many heights; all for None. Raises: MmpnetError if there is none."""
+    if wider_than is None:
+        return dataset
+    wide = tuple(one for one in dataset.pictures if one.image_hw[1] > wider_than * one.image_hw[0])
+    if not wide:
+        raise MmpnetError(f"{dataset.name}: no picture is wider than {wider_than:g} of its height")
+    return dataclasses.replace(dataset, pictures=wide)
 
 
 def evenly_spaced(dataset: Dataset, limit: int | None) -> Dataset:

@@ -32,11 +32,11 @@ from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
 from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.embedded import model_path
+from mmpnet.runtime.embedded import EMBEDDED_MODELS, model_path
 from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, evaluate
 from mmpnet.runtime.info import read_model_file
 
-OURS = ("person-320", "person-320-int8", "person-224-int8")
+OURS = EMBEDDED_MODELS
 KNOWN_PEERS = ("yolox_nano_416.onnx", "nanodet_m_320.onnx")
 TIMED_THRESHOLDS = Thresholds(conf=0.25, iou=0.5, max_det=100)
 ACCURACIES = ("AP", "AP50", "AP75", "APs", "APm", "APl")

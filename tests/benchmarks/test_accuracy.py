@@ -1,5 +1,6 @@
 """accuracy.py: curves by hand, mmp-val's numbers to the digit, every data set on its own."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -129,3 +130,16 @@ def test_mistakes_are_one_line(labelled: tuple[Path, Path], tmp_path: Path) -> N
     code, stdout, stderr = run(MODEL, MODEL, "--data", labelled[0])
     assert (code, stdout) == (1, "")
     assert "different names" in stderr
+
+
+def test_wide_pictures_alone(labelled: tuple[Path, Path], make_coco: Callable[..., Path], tmp_path: Path) -> None:
+    dataset = open_dataset(make_coco(tmp_path / "val.json", count=4, seed=0), "val")
+    sizes = [(90, 160), (160, 90), (100, 100), (10, 17)]
+    pictures = tuple(dataclasses.replace(one, image_hw=hw) for one, hw in zip(dataset.pictures, sizes, strict=True))
+    dataset = dataclasses.replace(dataset, pictures=pictures)
+    assert accuracy.only_wide(dataset, 1.5).pictures == (pictures[0], pictures[3])
+    assert accuracy.only_wide(dataset, 1.7).pictures == (pictures[0],)
+    assert accuracy.only_wide(dataset, None) is dataset
+    code, _, stderr = run(MODEL, "--data", labelled[0], "--wider-than", 9)
+    assert code == 1
+    assert "no picture is wider than 9 of its height" in stderr

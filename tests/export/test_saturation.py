@@ -24,7 +24,7 @@ from mmpnet.export.quantize import QuantizationOptions, Quantizer
 from mmpnet.export.saturation import LARGEST_PAIR, largest_pairs, without_saturation
 from mmpnet.export.writer import export_file
 from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.embedded import model_path
+from mmpnet.runtime.embedded import EMBEDDED_MODELS, model_path
 
 Pictures = list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]
 
@@ -106,7 +106,7 @@ def test_this_cpu_computes_what_the_graph_says(
         np.testing.assert_allclose(np.sort(fast), np.sort(slow), atol=0.03)
 
 
-@pytest.mark.parametrize("name", ["person-320-int8", "person-224-int8"])
+@pytest.mark.parametrize("name", [name for name in EMBEDDED_MODELS if name.endswith("int8")])
 def test_the_file_that_ships_cannot_saturate(name: str) -> None:
     assert worst_pair(onnx.load(model_path(name))) <= LARGEST_PAIR
 

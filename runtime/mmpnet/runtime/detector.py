@@ -47,8 +47,8 @@ class _Images(threading.local):
 class Detector:
     """Finds objects in BGR frames with a model file that mmp-export wrote. May be called from several threads at once.
 
-    `path` is a file, or the name of a model that ships with the package: person-320, the default, person-320-int8, or
-    person-224-int8 for weak devices.
+    `path` is a file, or the name of a model that ships with the package: person-320, the default, person-320-int8,
+    person-192x320-int8 for frames of 16:9, or person-224-int8 for weak devices.
     Thresholds default to the file's own.
 
     Raises: ContractError for a bad file, DeviceError for a provider that is not honoured.

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mmpnet.contract.metadata import METADATA_KEY
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, parse_size_hw, people, show_version
-from mmpnet.runtime.embedded import model_path
+from mmpnet.runtime.embedded import DEFAULT_MODEL, OTHER_NAMES, model_path
 from mmpnet.runtime.info import ModelFile, read_model_file, rows
 from mmpnet.runtime.layers import Layer, read_layers
 
@@ -27,7 +27,7 @@ CAPTION = (
 @app.command()
 def info(
     model: Annotated[
-        Path | None, typer.Argument(help="An ONNX file, person-320-int8 or person-224-int8; default: person-320.")
+        Path | None, typer.Argument(help=f"An ONNX file, {OTHER_NAMES}; default: {DEFAULT_MODEL}.")
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Shapes, parameters and multiply-adds by layer.")] = False,
     imgsz: Annotated[
