@@ -378,7 +378,6 @@ def test_one_dead_stream_stops_no_other_source(tiny_onnx: Path, tmp_path: Path, 
         (["--serve", "127.0.0.1:99999"], "99999"),
         (["--line", "1,2,3"], None),
         (["--zone", "a=1,2,3,4"], None),
-        (["--track"], "is a picture"),
     ],
 )
 def test_bad_pages_and_places_are_one_line(

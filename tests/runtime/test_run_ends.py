@@ -54,6 +54,21 @@ def test_a_signal_ends_a_run_with_finished_files_and_a_summary(
     assert f"saved {out}" in stderr.replace("\n", "")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_files_that_were_not_looked_at_to_their_end_are_said(
+    tmp_path: Path, tiny_onnx: Path, make_video: MakeVideo, number: signal.Signals
+) -> None:
+    video = make_video(tmp_path / "in.avi", count=20, size_hw=(480, 640))
+    sources = [word for _ in range(60) for word in ("--source", str(video))]
+    command = [*MMP_RUN, str(tiny_onnx), *sources, "--no-show", "--threads", "1"]
+    running = begun(command, tmp_path / "out.ndjson")
+    running.send_signal(number)
+    _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130, stderr
+    assert "stopped before the end of the files" in stderr
+    assert "detections in" in stderr
+
+
 def test_a_killed_run_leaves_whole_lines_and_a_readable_video(
     tmp_path: Path, endless: list[str], read_video: ReadVideo
 ) -> None:

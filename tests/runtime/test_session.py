@@ -150,3 +150,11 @@ def test_settings_that_cannot_be_are_named(model: Path) -> None:
         open_session(model, provider="gpu")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"threads must be 0, .* got -1"):
         open_session(model, provider="cpu", threads=-1)
+
+
+def test_a_checkpoint_is_no_model_file(tmp_path: Path) -> None:
+    (tmp_path / "best.pth").write_bytes(b"PK")
+    with pytest.raises(
+        ContractError, match=r"best\.pth: is a checkpoint, not a model file; run mmp-export on it first"
+    ):
+        open_session(tmp_path / "best.pth")

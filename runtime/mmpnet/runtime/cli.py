@@ -98,7 +98,8 @@ def detect(
     ] = None,
     show: Annotated[bool, typer.Option(help="Open a window where there is a display.", rich_help_panel=OUTPUTS)] = True,
     blur: Annotated[
-        bool, typer.Option("--blur", help="No output shows a face that was found.", rich_help_panel=OUTPUTS)
+        bool,
+        typer.Option("--blur", help="Nobody who was found can be recognised in any output.", rich_help_panel=OUTPUTS),
     ] = False,
     track: Annotated[
         bool, typer.Option("--track", help="Number people from frame to frame.", rich_help_panel=FOLLOWING)
@@ -170,11 +171,13 @@ def detect(
             follower=follower,
         )
         try:
-            with stop_wanted(stop):
+            with stop_wanted(stop) as asked:
                 run(sources, detector, sinks, options, stop=stop)
         finally:
             for path in saved.written if saved is not None else ():
                 people().print(f"saved {path}")
+        if asked.is_set() and not loop and not any(one.live for one in sources):
+            raise KeyboardInterrupt("stopped before the end of the files")
 
 
 def _follower(chosen: Thresholds, lines: Sequence[Line], zones: Sequence[Zone]) -> Callable[[Frame], Following]:

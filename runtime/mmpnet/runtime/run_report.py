@@ -74,5 +74,5 @@ def _pictures(summary: Summary, class_names: Sequence[str]) -> Table:
             corners = [f"{value:.0f}" for value in xyxy]
             table.add_row(Path(source).name, class_names[class_id], f"{score:.2f}", *corners)
     if summary.frames > len(summary.pictures):
-        table.caption = f"the first {len(summary.pictures)} pictures; --json lists all"
+        table.caption = f"{len(summary.pictures)} of {summary.frames} frames; --json lists all"
     return table

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import onnxruntime
 
 from mmpnet.contract.errors import ContractError, DeviceError
+from mmpnet.runtime.embedded import EMBEDDED_MODELS
 from mmpnet.runtime.machine import usable_cores
 from mmpnet.runtime.paths import is_file
 
@@ -37,7 +38,12 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, s
     if threads < 0:
         raise ValueError(f"threads must be 0, for all that may be used, or more; got {threads}")
     if not is_file(path):
-        raise ContractError(f"{path}: no such model file; expected an ONNX file that mmp-export wrote")
+        raise ContractError(
+            f"{path}: no such model file; expected an ONNX file that mmp-export wrote, or "
+            + " or ".join(EMBEDDED_MODELS)
+        )
+    if path.suffix.lower() == ".pth":
+        raise ContractError(f"{path}: is a checkpoint, not a model file; run mmp-export on it first")
     if provider != "auto":
         return _start(path, provider, threads=threads, spin=spin)
     if PROVIDER_NAMES["cuda"] in onnxruntime.get_available_providers():

@@ -9,15 +9,17 @@ from typing import Any
 
 
 @contextmanager
-def stop_wanted(stop: threading.Event) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP set `stop`; the second of them acts as it would have without this.
+def stop_wanted(stop: threading.Event) -> Iterator[threading.Event]:
+    """SIGINT, SIGTERM and SIGHUP set `stop` and the event given; the second of them acts as it would have without this.
 
     So a service manager's stop and a closed terminal leave finished files, and a run that hangs can still be stopped by
     hand. What nohup has had ignored stays ignored.
     """
     before: dict[int, Any] = {}
+    asked = threading.Event()
 
     def wish(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
         stop.set()
         restore()
 
@@ -33,6 +35,6 @@ def stop_wanted(stop: threading.Event) -> Iterator[None]:
         if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
             before[hangup] = signal.signal(hangup, wish)
     try:
-        yield
+        yield asked
     finally:
         restore()
