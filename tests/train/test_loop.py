@@ -230,7 +230,7 @@ def test_without_a_validation_set_the_last_is_the_best(tiny_train_config: TrainC
 
 
 def test_non_finite_loss_ends_the_run_with_one_line(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    config = msgspec.structs.replace(tiny_train_config, lr=1e30, backbone_lr=1e30, warmup_steps=0, epochs=20)
+    config = msgspec.structs.replace(tiny_train_config, lr=1e6, backbone_lr=1e6, warmup_steps=0, epochs=20)
     with pytest.raises(TrainingError, match="training stopped"):
         start_run(config, tmp_path / "run")
 
@@ -304,3 +304,51 @@ def test_a_machine_that_cannot_compile_is_one_line(
     with pytest.raises(TrainingError, match="--compile") as caught:
         start_run(msgspec.structs.replace(tiny_train_config, compile=True), tmp_path / "run")
     assert "\n" not in str(caught.value)
+
+
+def test_resuming_a_finished_run_makes_the_report_that_is_missing(
+    tiny_train_config: TrainConfig, tmp_path: Path
+) -> None:
+    start_run(tiny_train_config, tmp_path / "run")
+    report = tmp_path / "run" / "report.html"
+    before = len(report.read_text())
+    report.unlink()
+    resume_run(tmp_path / "run")
+    assert len(report.read_text()) > before // 2
+    with pytest.raises(TrainingError, match="all 2 epochs are done"):
+        resume_run(tmp_path / "run")
+
+
+def test_a_run_that_could_not_begin_leaves_no_folder(
+    tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 64 vs 0")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", full)
+        with pytest.raises(OutputError, match=r"last\.pth: .*could not write all of it; is the disk full"):
+            start_run(tiny_train_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_project_that_is_no_folder_is_told_before_the_teacher_is_asked(
+    tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("mmpnet.train.runs.teaching", lambda *_: pytest.fail("asked"))
+    config = msgspec.structs.replace(tiny_train_config, teacher="t.onnx")
+    with pytest.raises(OutputError, match=r"--project .*file: .*file is not a folder"):
+        start_run(config, tmp_path / "file" / "run")
+
+
+def test_pictures_that_are_learned_from_twice_or_watched_too_are_said(
+    tiny_train_config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data,) = tiny_train_config.data
+    train = str(Path(data) / "train.json")
+    config = msgspec.structs.replace(tiny_train_config, data=(data, train), val=(train,), epochs=1)
+    start_run(config, tmp_path / "run")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "more than once: they count as often" in said
+    assert "pictures to watch are learned from" in said

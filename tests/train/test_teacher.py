@@ -33,11 +33,12 @@ from mmpnet.train.stopping import InterruptedRunError, StopRequest
 from mmpnet.train.teacher import open_teacher
 
 CLASSES = ("background", "dog", "person")
+PERSON = ("background", "person")
 SIDE = 64
 CELLS = 8 * 8 + 4 * 4 + 2 * 2
 
 
-def write_yolox(path: Path, output: FloatArray) -> Path:
+def write_yolox(path: Path, output: FloatArray, *, batch: int | str = 1, channels: int = 3) -> Path:
     """A network with YOLOX's input and output that says the same of every picture."""
     value = numpy_helper.from_array(output[None], "answer")
     # The input takes part, times zero, so that it is one.
@@ -49,7 +50,7 @@ def write_yolox(path: Path, output: FloatArray) -> Path:
     graph = helper.make_graph(
         nodes,
         "yolox",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, channels, SIDE, SIDE])],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, *output.shape])],
         [value, numpy_helper.from_array(np.float32(0), "zero")],
     )
@@ -76,6 +77,26 @@ def test_yolox_cells_become_boxes_in_the_frames_pixels(yolox: Path) -> None:
     np.testing.assert_allclose(found.xyxy[0], expected.clip(0, (128, 32, 128, 32)), rtol=1e-5)
     np.testing.assert_allclose(found.score, [0.72, 0.1], rtol=1e-5)
     assert found.class_id.tolist() == [2, 2], "person has the student's index; the bicycle is not taught"
+
+
+@pytest.mark.parametrize("shape", [{"batch": 4}, {"channels": 1}])
+def test_inputs_that_no_frame_fits_are_refused_at_once(tmp_path: Path, shape: dict[str, int]) -> None:
+    path = write_yolox(tmp_path / "other.onnx", np.zeros((CELLS, 85), np.float32), **shape)
+    with pytest.raises(TrainingError, match=r"cannot teach|can teach \(inputs: images \["):
+        open_teacher(path, CLASSES)
+
+
+def test_a_free_batch_teaches_too(tmp_path: Path) -> None:
+    path = write_yolox(tmp_path / "free.onnx", np.zeros((CELLS, 85), np.float32), batch="n")
+    assert len(open_teacher(path, CLASSES)(np.zeros((32, 32, 3), np.uint8))) == 0
+
+
+def test_boxes_that_are_decoded_already_are_refused(tmp_path: Path) -> None:
+    output = np.zeros((CELLS, 85), np.float32)
+    output[3, :6] = [30, 20, 24, 48, 0.9, 0.8]
+    detect = open_teacher(write_yolox(tmp_path / "decoded.onnx", output), CLASSES)
+    with pytest.raises(TrainingError, match=r"decoded\.onnx gives boxes that are decoded already; export it without"):
+        detect(np.zeros((32, 32, 3), np.uint8))
 
 
 def test_a_student_without_people_learns_nothing_from_coco(yolox: Path) -> None:
@@ -124,7 +145,7 @@ def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(pictures: tupl
     box = labelled.boxes_xyxy[0]
     elsewhere = [1.0, 1.0, 9.0, 9.0]
     same = [*box[:2], box[0] + (box[2] - box[0]) * (SAME_OBJECT_IOU + 0.1), box[3]]
-    labels = ask_teacher(teacher_of([same, elsewhere, elsewhere], [0.9, 0.4, 0.06]), "0" * 64, [labelled])
+    labels = ask_teacher(teacher_of([same, elsewhere, elsewhere], [0.9, 0.4, 0.06]), "0" * 64, [labelled], PERSON)
     (picture,) = with_teacher_boxes([labelled], labels, least_score=0.1)
     count = len(labelled.boxes_xyxy)
     np.testing.assert_array_equal(picture.boxes_xyxy[:count], labelled.boxes_xyxy)
@@ -139,20 +160,35 @@ def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(pictures: tupl
 def test_teacher_labels_survive_the_disk_and_fit_only_their_pictures(
     pictures: tuple[Picture, ...], tmp_path: Path
 ) -> None:
-    labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [0.5]), "0" * 64, pictures)
+    labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [0.5]), "0" * 64, pictures, PERSON)
     save_teacher_labels(tmp_path / "teacher.json", labels)
-    assert load_teacher_labels(tmp_path / "teacher.json", pictures) == labels
+    assert load_teacher_labels(tmp_path / "teacher.json", pictures, PERSON) == labels
     with pytest.raises(TrainingError, match="other pictures"):
-        load_teacher_labels(tmp_path / "teacher.json", pictures[1:])
+        load_teacher_labels(tmp_path / "teacher.json", pictures[1:], PERSON)
     with pytest.raises(TrainingError, match="are gone"):
-        load_teacher_labels(tmp_path / "absent.json", pictures)
+        load_teacher_labels(tmp_path / "absent.json", pictures, PERSON)
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(TrainingError, match="cannot be read"):
-        load_teacher_labels(tmp_path / "broken.json", pictures)
+        load_teacher_labels(tmp_path / "broken.json", pictures, PERSON)
+
+
+def test_remembered_labels_keep_their_names_where_classes_have_other_numbers(
+    pictures: tuple[Picture, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "teacher.json"
+    labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [0.5]), "0" * 64, pictures, ("background", "dog", "person"))
+    save_teacher_labels(path, labels)  # a dog in each
+    for names, expected in ((("background", "person", "dog"), 2), (("background", "dog"), 1)):
+        read = load_teacher_labels(path, pictures, names)
+        assert read.class_names == names
+        assert {box.class_id for found in read.boxes for box in found} == {expected}
+    assert all(found == () for found in load_teacher_labels(path, pictures, PERSON).boxes)
+    with pytest.raises(TrainingError, match=r"holds labels of \['dog', 'person'\], this run also learns \['cat'\]"):
+        load_teacher_labels(path, pictures, ("background", "person", "cat"))
 
 
 def test_doubts_below_the_least_score_are_not_even_kept(pictures: tuple[Picture, ...]) -> None:
-    labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [LEAST_SCORE / 2]), "0" * 64, pictures)
+    labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [LEAST_SCORE / 2]), "0" * 64, pictures, PERSON)
     assert all(boxes == () for boxes in labels.boxes)
 
 

@@ -34,6 +34,18 @@ def check_output(path: Path, suffixes: Collection[str]) -> None:
         raise OutputError(f"{path}: there is no folder {path.parent}; make it first")
 
 
+def check_folder(folder: Path, *, option: str) -> None:
+    """Folders that are not there yet are made later, so the nearest that is there counts.
+
+    Raises: OutputError if it is no folder, or nothing can be written into it.
+    """
+    nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not is_folder(nearest):
+        raise OutputError(f"{option}: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"{option}: nothing can be written into {nearest}; choose another folder")
+
+
 def remove(path: Path) -> None:
     """Remove a file if it is there; what cannot be removed is left."""
     with suppress(OSError):

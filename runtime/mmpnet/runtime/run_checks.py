@@ -1,6 +1,5 @@
 """What of mmp-run's command line cannot be, or would have no effect: found before the model is loaded."""
 
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import typer
 from mmpnet.contract.errors import OutputError
 from mmpnet.runtime.frames import Kind, Source
 from mmpnet.runtime.ndjson_output import check_ndjson
-from mmpnet.runtime.paths import is_folder
+from mmpnet.runtime.paths import check_folder
 from mmpnet.runtime.pictures import is_picture
 from mmpnet.runtime.save import check_name, is_many
 
@@ -80,7 +79,7 @@ def check_outputs(sources: Sequence[Source], *, save: Path | None, save_crops: P
             raise typer.BadParameter("--save and --json name the same file; choose another for one of them")
         _check_save(save, sources)
     if save_crops is not None:
-        _check_folder(save_crops, option=f"--save-crops {save_crops}")
+        check_folder(save_crops, option=f"--save-crops {save_crops}")
 
 
 def _check_save(out: Path, sources: Sequence[Source]) -> None:
@@ -91,16 +90,7 @@ def _check_save(out: Path, sources: Sequence[Source]) -> None:
     own = next((path for path in _paths(sources) if many_files and path.resolve().parent == out.resolve()), None)
     if own is not None:
         raise OutputError(f"--save {out}: {own.name} there is itself a source; choose another folder")
-    _check_folder(out if many_files else out.parent, option=f"--save {out}")
-
-
-def _check_folder(folder: Path, *, option: str) -> None:
-    """The run makes folders that are not there yet, so the nearest that is there counts."""
-    nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
-    if not is_folder(nearest):
-        raise OutputError(f"{option}: {nearest} is not a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(f"{option}: nothing can be written into {nearest}; choose another folder")
+    check_folder(out if many_files else out.parent, option=f"--save {out}")
 
 
 def _kind(source: Source) -> Kind:

@@ -101,16 +101,24 @@ def suggested_anchors(
     return AnchorSpec(sizes_px=sizes_px, aspect_ratios=aspect_ratios, stride=stride)
 
 
-def suited_anchors(given: AnchorSpec, boxes: Sequence[FloatArray], console: Console) -> AnchorSpec:
-    """As many sizes and aspect ratios as are given, but those that the boxes suggest, which people are told.
+def suited_anchors(
+    given: AnchorSpec, boxes: Sequence[FloatArray], input_hw: tuple[int, int], console: Console
+) -> AnchorSpec:
+    """As many sizes and aspect ratios as are given, but those that the boxes suggest, unless these cover the boxes no
+    better; people are told.
 
     Raises: TrainingError as `suggested_anchors`.
     """
-    chosen = suggested_anchors(
+    found = suggested_anchors(
         boxes, num_sizes=given.num_sizes, num_aspect_ratios=given.num_aspect_ratios, stride=given.stride
     )
-    console.print(f"anchors from the data: sizes {chosen.sizes_px} px, aspect ratios {chosen.aspect_ratios}")
-    return chosen
+    recalls = [coverage(boxes, anchors, input_hw)[-1].best_possible_recall for anchors in (given, found)]
+    kept = "" if recalls[1] > recalls[0] else ": no better, so the given ones stay"
+    console.print(
+        f"anchors from the data: sizes {found.sizes_px} px, aspect ratios {found.aspect_ratios}; best possible recall "
+        f"{recalls[1]:.1%}, of the given ones {recalls[0]:.1%}{kept}"
+    )
+    return given if kept else found
 
 
 def _distinct(logs: NDArray[np.float64]) -> int:

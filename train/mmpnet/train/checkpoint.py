@@ -101,7 +101,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         try:
             torch.save(_on_cpu(content), partial)
         except RuntimeError as error:  # torch's word for a full disk
-            raise OSError(f"torch: {' '.join(str(error).split())[:120]}") from error
+            raise OSError("torch could not write all of it; is the disk full?") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

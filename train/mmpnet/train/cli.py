@@ -9,13 +9,15 @@ from typing import Annotated, Literal
 import typer
 
 from mmpnet.contract.anchors import AnchorSpec
-from mmpnet.runtime.command import HELP_NAMES, checked_classes, exit_on_error, parse_size_hw, show_version
+from mmpnet.runtime.command import HELP_NAMES, checked_classes, exit_on_error, parse_size_hw, people, show_version
+from mmpnet.runtime.paths import is_file
 from mmpnet.train.augment import AugmentationName
 from mmpnet.train.cache import Caching
 from mmpnet.train.config import RECIPE, TrainConfig
 from mmpnet.train.data_check import check
 from mmpnet.train.loader import Assignment
 from mmpnet.train.losses import BoxLoss, Negatives
+from mmpnet.train.pseudo_labels import unlabelled_pictures
 from mmpnet.train.runs import new_folder, resume_run, start_run
 from mmpnet.train.training_data import validation_paths
 
@@ -186,6 +188,10 @@ def train(
         size_hw = parse_size_hw(imgsz)
         sizes_px, aspect_ratios = _numbers(sizes, "--sizes"), _numbers(ratios, "--ratios")
         if only_check:
+            if teacher is not None and not is_file(teacher):
+                raise typer.BadParameter(f"--teacher {teacher}: no such file")
+            for folder in unlabelled or ():
+                people().print(f"{folder}: {len(unlabelled_pictures(folder))} pictures without labels")
             watched = [Path(path) for path in validation_paths(data, val or ())]
             with _as_bad_parameter():
                 anchor_spec = AnchorSpec(sizes_px, aspect_ratios, stride)

@@ -18,6 +18,9 @@ from mmpnet.train.pseudo_labels import LEAST_SCORE
 from mmpnet.train.sampling import SCALE_STEP_PX, input_sizes
 
 MAX_MULTI_SCALE = 0.5
+LARGEST_RATE = 1e6
+ANCHOR_SIZES_PX = (1.0, 1e4)
+ANCHOR_RATIOS = (0.01, 100.0)
 MAX_CHANNELS = 2048
 """Far more than pays; a slip of the keyboard should not ask the machine for terabytes."""
 
@@ -115,8 +118,14 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
                 raise ValueError(f"{name} must be at least 1, got {value}")
         positive = {"lr": self.lr, "backbone-lr": self.backbone_lr, "max-grad-norm": self.max_grad_norm}
         for name, number in positive.items():
-            if not 0 < number < float("inf"):
-                raise ValueError(f"{name} must be above 0, got {number}")
+            if not 0 < number <= LARGEST_RATE:
+                raise ValueError(f"{name} must be above 0 and at most {LARGEST_RATE:g}, got {number}")
+        for name, values, (least, most) in (
+            ("sizes", self.sizes_px, ANCHOR_SIZES_PX),
+            ("ratios", self.aspect_ratios, ANCHOR_RATIOS),
+        ):
+            if not all(least <= value <= most for value in values):
+                raise ValueError(f"{name} must be in [{least:g}, {most:g}], got {', '.join(f'{v:g}' for v in values)}")
         if not all(map(math.isfinite, (self.weight_decay, self.neg_ratio, self.box_weight))):
             raise ValueError("weight-decay, neg-ratio and box-weight must be finite")
         if not 1 <= self.channels <= MAX_CHANNELS:

@@ -42,7 +42,7 @@ def check(
     # What the scan has just listed is left out here.
     train = read_data(data, "train", classes, faults=Faults(collect=True))
     boxes = input_boxes(train.pictures, Letterbox(input_hw))
-    anchors = suited_anchors(anchors, boxes, people()) if suggest else anchors
+    anchors = suited_anchors(anchors, boxes, input_hw, people()) if suggest else anchors
     rows = coverage(boxes, anchors, input_hw)
     people().print(coverage_table("anchors on these boxes", rows))
     copies = shared_pictures(scans["train"], scans["val"]) if val else ()

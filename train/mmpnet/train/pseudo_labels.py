@@ -34,10 +34,12 @@ class TeacherBox(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TeacherLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All boxes of `LEAST_SCORE` and more that a teacher found, by picture; and whose they are."""
+    """All boxes of `LEAST_SCORE` and more that a teacher found, by picture; whose they are, and of which classes (index
+    0 is background)."""
 
     teacher_sha256: str
     pictures_sha256: str
+    class_names: tuple[str, ...]
     boxes: tuple[tuple[TeacherBox, ...], ...]
 
 
@@ -51,15 +53,16 @@ def ask_teacher(
     detect: Detect,
     teacher_sha256: str,
     pictures: Sequence[Picture],
+    class_names: Sequence[str],
     *,
     progress: Callable[[Sequence[Picture]], Iterable[Picture]] = iter,
 ) -> TeacherLabels:
-    """Show every picture to the teacher.
+    """Show every picture to the teacher, who knows the run's classes by these names.
 
     Raises: DatasetError for the first bad picture.
     """
     boxes = tuple(tuple(_likely(detect(picture.read()))) for picture in progress(pictures))
-    return TeacherLabels(teacher_sha256, pictures_sha256(pictures), boxes)
+    return TeacherLabels(teacher_sha256, pictures_sha256(pictures), tuple(class_names), boxes)
 
 
 def save_teacher_labels(path: Path, labels: TeacherLabels) -> None:
@@ -80,12 +83,29 @@ def read_teacher_labels(path: Path) -> TeacherLabels:
         ) from error
 
 
-def load_teacher_labels(path: Path, pictures: Sequence[Picture]) -> TeacherLabels:
-    """Raises: TrainingError if the file is missing, damaged, or of other pictures."""
+def load_teacher_labels(path: Path, pictures: Sequence[Picture], class_names: Sequence[str]) -> TeacherLabels:
+    """What a teacher saw on these pictures, with the class ids that these names have now.
+
+    Raises: TrainingError if the file is missing, damaged, of other pictures, or without one of the classes.
+    """
     labels = read_teacher_labels(path)
     if labels.pictures_sha256 != pictures_sha256(pictures) or len(labels.boxes) != len(pictures):
-        raise TrainingError(f"{path}: holds a teacher's labels of other pictures; start a new run")
-    return labels
+        raise TrainingError(
+            f"{path}: holds a teacher's labels of other pictures; restore those of --data and --unlabelled, or start a "
+            "new run with the teacher itself"
+        )
+    unknown = [name for name in class_names if name not in labels.class_names]
+    if unknown:
+        raise TrainingError(
+            f"{path}: holds labels of {list(labels.class_names[1:])}, this run also learns {unknown}; start it with "
+            "the teacher itself"
+        )
+    ids = {then: class_names.index(name) for then, name in enumerate(labels.class_names) if name in class_names}
+    boxes = tuple(
+        tuple(msgspec.structs.replace(box, class_id=ids[box.class_id]) for box in found if box.class_id in ids)
+        for found in labels.boxes
+    )
+    return msgspec.structs.replace(labels, class_names=tuple(class_names), boxes=boxes)
 
 
 def with_teacher_boxes(

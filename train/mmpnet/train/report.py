@@ -174,12 +174,15 @@ class TrainingReport:
         path = self.folder / RESULTS
         if not path.exists():
             return []
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            if tuple(reader.fieldnames or ()) != _COLUMNS or not all(row["epoch"].isdecimal() for row in rows):
-                raise OutputError(f"{path}: was changed by another program; move it away, a new one will be started")
-            return rows
+        try:
+            with path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                rows = list(reader)
+            if tuple(reader.fieldnames or ()) == _COLUMNS and all(row["epoch"].isdecimal() for row in rows):
+                return rows
+        except (UnicodeDecodeError, csv.Error):
+            pass
+        raise OutputError(f"{path}: was changed by another program; move it away, a new one will be started")
 
     def _write_rows(self, rows: list[dict[str, str]]) -> None:
         with replacing(self.folder / RESULTS) as partial, partial.open("w", newline="") as file:

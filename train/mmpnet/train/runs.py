@@ -1,5 +1,8 @@
 """Start a run, or go on with one: read the data, check everything, then train."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -8,7 +11,7 @@ from rich.console import Console
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.runtime.command import people
 from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.paths import is_file, is_folder
+from mmpnet.runtime.paths import check_folder, is_file, is_folder
 from mmpnet.train.checkpoint import load_checkpoint
 from mmpnet.train.config import TrainConfig
 from mmpnet.train.distributed import World, device_name, is_first_process, joined_world
@@ -16,7 +19,7 @@ from mmpnet.train.loop import TrainingRun
 from mmpnet.train.provenance import provenance_of
 from mmpnet.train.pseudo_labels import save_teacher_labels
 from mmpnet.train.report import BEST, LAST, TrainingReport
-from mmpnet.train.run_report import write_run_report
+from mmpnet.train.run_report import REPORT, write_run_report
 from mmpnet.train.state import TrainingState, start_state
 from mmpnet.train.stopping import terminable
 from mmpnet.train.training_data import (
@@ -44,16 +47,18 @@ def start_run(config: TrainConfig, folder: Path) -> None:
         model = config.model(train.class_names)
         check_measurable(val, model)
         check_trainable(config, train, world)
+        check_folder(folder.parent, option=f"--project {folder.parent}")
         teach = None if config.teacher is None else teaching(config, train, model.class_names)
         state = start_state(_placed(config, world), model, train.pictures, say=console.print)
         labels = teach() if teach is not None and world.is_first else None
         report = TrainingReport(
             folder, config, model, provenance_of(config, train, val), console, writes=world.is_first
         )
-        report.start(first_epoch=0)
-        if labels is not None:
-            save_teacher_labels(folder / TEACHER, labels)
-        report.save_last(state)  # from here on the run can be resumed
+        with _removed_on_failure(folder, world):
+            report.start(first_epoch=0)
+            if labels is not None:
+                save_teacher_labels(folder / TEACHER, labels)
+            report.save_last(state)  # from here on the run can be resumed
         world.wait()
         _execute(_placed(config, world), train, val, report, state, world)
 
@@ -69,6 +74,10 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
         raise CheckpointError(f"{path}: holds weights to deploy, not a run; --resume takes a run folder or its {LAST}")
     config = checkpoint.train
     if checkpoint.progress.epoch >= config.epochs:
+        if is_first_process() and not is_file(path.parent / REPORT):
+            _, val = read_all(config, people())
+            write_run_report(path.parent, val, device=config.device if device is None else device)
+            return
         raise TrainingError(f"{path}: all {config.epochs} epochs are done; next: mmp-export {path.parent / BEST}")
     config = msgspec.structs.replace(
         config,
@@ -96,6 +105,17 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
         _execute(_placed(config, world), train, val, report, state, world)
 
 
+@contextmanager
+def _removed_on_failure(folder: Path, world: World) -> Iterator[None]:
+    """What was begun of a new run's folder is in the way of the next one of that name, and nothing to go on with."""
+    try:
+        yield
+    except BaseException:
+        if world.is_first:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def _console(world: World) -> Console:
     """Where to talk to people: one process does."""
     return people() if world.is_first else Console(quiet=True)
@@ -117,11 +137,12 @@ def _execute(
     console = _console(world)
     if config.teacher is not None:
         train = taught(config, train, report.folder, console)
-    with terminable(), stored_pictures(config, train, report.folder, world, console) as stored:
-        TrainingRun(config, config.model(train.class_names), train, stored, val, report, world).execute(state)
-    console.print(f"done: {report.folder / BEST}; next: mmp-export {report.folder / BEST}")
-    if world.is_first:
-        write_run_report(report.folder, val, device=config.device)
+    with terminable():
+        with stored_pictures(config, train, report.folder, world, console) as stored:
+            TrainingRun(config, config.model(train.class_names), train, stored, val, report, world).execute(state)
+        console.print(f"done: {report.folder / BEST}; next: mmp-export {report.folder / BEST}")
+        if world.is_first:
+            write_run_report(report.folder, val, device=config.device)
 
 
 def new_folder(project: Path, name: str | None) -> Path:

@@ -23,6 +23,8 @@ from mmpnet.runtime.paths import is_file
 LEAST_SCORE = 0.01
 NMS_IOU = 0.5
 MAX_TEACHER_BOXES = 100
+LARGEST_LOG_SIZE = 10.0
+"""A box of 22,000 strides: only sizes in pixels, which need no decoding any more, are above it."""
 
 Detect: TypeAlias = Callable[[UInt8Array], Detections]
 
@@ -42,12 +44,15 @@ def open_teacher(path: Path, class_names: Sequence[str]) -> Detect:
         raise TrainingError(f"{path}: ONNX Runtime cannot open the teacher ({_one_line(error)})") from error
     if "mmpnet" in session.get_modelmeta().custom_metadata_map:
         return _mmpnet_teacher(path, class_names)
-    teacher = YoloxTeacher.of(session)
+    teacher = YoloxTeacher.of(session, path.name)
     if teacher is None:
-        shapes = ", ".join(f"{o.name} {o.shape}" for o in session.get_outputs())
+        inputs, outputs = (
+            ", ".join(f"{one.name} {one.shape}" for one in some)
+            for some in (session.get_inputs(), session.get_outputs())
+        )
         raise TrainingError(
-            f"{path}: is not a detector that can teach (outputs: {shapes}); expected a file of mmp-export, or a YOLOX "
-            "export with one output (1, cells, 85)"
+            f"{path}: is not a detector that can teach (inputs: {inputs}; outputs: {outputs}); expected a file of "
+            "mmp-export, or a YOLOX export with one input (1, 3, H, W) and one output (1, cells, 85)"
         )
     if "person" not in class_names:
         raise TrainingError(f"{path}: teaches COCO's class person, which is not among {list(class_names[1:])}")
@@ -83,8 +88,9 @@ class YoloxTeacher:
 
     STRIDES = (8, 16, 32)
 
-    def __init__(self, session: onnxruntime.InferenceSession, input_hw: tuple[int, int]) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, input_hw: tuple[int, int], name: str) -> None:
         self._session = session
+        self._name = name
         self._input_name = session.get_inputs()[0].name
         self._input_hw = input_hw
         self.class_id = 1
@@ -97,16 +103,18 @@ class YoloxTeacher:
         self._strides = np.concatenate(strides).astype(np.float32)
 
     @classmethod
-    def of(cls, session: onnxruntime.InferenceSession) -> "YoloxTeacher | None":
+    def of(cls, session: onnxruntime.InferenceSession, name: str) -> "YoloxTeacher | None":
         """The teacher, where inputs and outputs have YOLOX's shapes."""
         inputs, outputs = session.get_inputs(), session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
             return None
-        height, width = inputs[0].shape[2:]
+        batch, channels, height, width = inputs[0].shape
+        if (isinstance(batch, int) and batch != 1) or channels != 3:
+            return None
         if not all(isinstance(side, int) and side % max(cls.STRIDES) == 0 for side in (height, width)):
             return None
         cells = sum((height // stride) * (width // stride) for stride in cls.STRIDES)
-        return cls(session, (height, width)) if list(outputs[0].shape)[1:] == [cells, 85] else None
+        return cls(session, (height, width), name) if list(outputs[0].shape)[1:] == [cells, 85] else None
 
     def __call__(self, frame_bgr: UInt8Array) -> Detections:
         height, width = frame_bgr.shape[:2]
@@ -116,6 +124,11 @@ class YoloxTeacher:
         canvas[: resized.shape[0], : resized.shape[1]] = resized
         pixels = canvas.transpose(2, 0, 1)[None].astype(np.float32)
         output = self._session.run(None, {self._input_name: pixels})[0][0]  # (cells, 85)
+        if output[:, 2:4].max() > LARGEST_LOG_SIZE:
+            raise TrainingError(
+                f"the teacher {self._name} gives boxes that are decoded already; export it without decoding "
+                "(YOLOX: leave --decode_in_inference out)"
+            )
         score = output[:, 4] * output[:, 5]
         likely = np.flatnonzero(score > LEAST_SCORE)
         center = (output[likely, :2] + self._cells[likely]) * self._strides[likely]

@@ -56,9 +56,24 @@ def read_all(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | 
         "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.pictures)} pictures"
     )
     console.print(f"{train.name}: {len(train.pictures)} pictures, {train.num_boxes} boxes; {watching}")
+    say_repeated(train, val, console)
     if config.teacher is None:
         require_boxes(train)
     return _with_unlabelled(train, val, config.unlabelled, console), val
+
+
+def say_repeated(train: Dataset, val: Dataset | None, console: Console) -> None:
+    """Tell of files that are learned from twice, and of files that are learned from and watched."""
+    learned = [os.path.realpath(picture.path) for picture in train.pictures]
+    twice = len(learned) - len(set(learned))
+    if twice:
+        console.print(
+            f"note: {twice} pictures are in {train.name} more than once: they count as often as they are there"
+        )
+    watched = {os.path.realpath(picture.path) for picture in val.pictures} if val is not None else set()
+    both = len(watched.intersection(learned))
+    if both:
+        console.print(f"note: {both} of the {len(watched)} pictures to watch are learned from: their accuracy flatters")
 
 
 def _with_unlabelled(train: Dataset, val: Dataset | None, folders: Sequence[str], console: Console) -> Dataset:
@@ -81,7 +96,10 @@ def _with_unlabelled(train: Dataset, val: Dataset | None, folders: Sequence[str]
 def require_boxes(train: Dataset) -> None:
     """Raises: TrainingError if there is no box to learn from; crowds are none."""
     if all(picture.crowd.all() for picture in train.pictures):
-        raise TrainingError(f"{train.name}: has no boxes to learn from")
+        marked = f", as all {train.num_boxes} are marked as crowds" if train.num_boxes else ""
+        raise TrainingError(
+            f"{train.name}: has no boxes to learn from{marked}; label some people in it, or let a --teacher find them"
+        )
 
 
 def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
@@ -105,7 +123,7 @@ def with_anchors(config: TrainConfig, train: Dataset, console: Console) -> Train
     given = AnchorSpec(config.sizes_px, config.aspect_ratios, config.stride)
     chosen = given
     if config.anchors == "auto":
-        chosen = suited_anchors(given, boxes, console)
+        chosen = suited_anchors(given, boxes, config.imgsz, console)
     console.print(coverage_table("anchors on these boxes", coverage(boxes, chosen, config.imgsz)))
     return msgspec.structs.replace(config, sizes_px=chosen.sizes_px, aspect_ratios=chosen.aspect_ratios)
 
@@ -120,13 +138,14 @@ def teaching(config: TrainConfig, train: Dataset, class_names: Sequence[str]) ->
     assert config.teacher is not None
     path = Path(config.teacher)
     if path.suffix == ".json":
-        remembered = load_teacher_labels(path, train.pictures)
+        remembered = load_teacher_labels(path, train.pictures, class_names)
         return lambda: _checked_lesson(remembered, config, train)
     teacher = open_teacher(path, class_names)
 
     def ask() -> TeacherLabels:
         shown = partial(track, description="asking the teacher", console=people())
-        return _checked_lesson(ask_teacher(teacher, sha256_of(path), train.pictures, progress=shown), config, train)
+        labels = ask_teacher(teacher, sha256_of(path), train.pictures, class_names, progress=shown)
+        return _checked_lesson(labels, config, train)
 
     return ask
 
@@ -142,7 +161,7 @@ def taught(config: TrainConfig, train: Dataset, folder: Path, console: Console) 
 
     Raises: TrainingError if that is gone or of other pictures.
     """
-    labels = load_teacher_labels(folder / TEACHER, train.pictures)
+    labels = load_teacher_labels(folder / TEACHER, train.pictures, train.class_names)
     pictures = with_teacher_boxes(train.pictures, labels, least_score=config.teacher_least_score)
     added = sum(len(picture.boxes_xyxy) for picture in pictures) - train.num_boxes
     console.print(f"the teacher adds {added} boxes of score {config.teacher_least_score} and more")

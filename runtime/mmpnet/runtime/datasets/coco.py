@@ -138,7 +138,7 @@ def _parse(raw: bytes, path: Path) -> _CocoFile:
     try:
         # The standard parser, because it lets NaN through: a NaN box is then reported by its entry.
         content: Any = json.loads(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DatasetError(f"{path}: is not JSON ({error}); expected a COCO detection file") from error
     try:
         return msgspec.convert(content, _CocoFile)
