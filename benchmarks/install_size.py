@@ -18,7 +18,7 @@ from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
 
 PROJECT = Path(__file__).parents[1]
-MOST_MB = 129.0
+MOST_MB = 131.0
 """What it is today, rounded up: a dependency that grows is to be noticed."""
 CORE = ("mmpnet", "numpy", "onnxruntime", "opencv_python")
 MOST_CORE_MB = 125.0
