@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ def test_a_signal_ends_a_run_with_finished_files_and_a_summary(
     tmp_path: Path, endless: list[str], read_video: ReadVideo, number: signal.Signals
 ) -> None:
     ndjson, out = tmp_path / "out.ndjson", tmp_path / "out.mp4"
-    running = begun([*endless, "--save", str(out)], ndjson)
+    # Under nohup the tests would hand on that SIGHUP is ignored.
+    unignored = partial(signal.signal, number, signal.SIG_DFL)
+    running = begun([*endless, "--save", str(out)], ndjson, preexec_fn=unignored)
     running.send_signal(number)
     _, stderr = running.communicate(timeout=60)
     assert running.returncode == 0, stderr
