@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mmpnet.export.cli import app as export_app
 from mmpnet.runtime.datasets.coco import read_coco
 from mmpnet.train.cli import app as train_app
 from mmpnet.train.val_cli import app as val_app
@@ -270,6 +271,33 @@ def test_val_refuses_data_it_cannot_choose(
     assert found == code
     assert message in (error_line(stderr) if code == 1 else stderr)
     assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"), [("onnx", "--device=cpu"), ("pth", "--provider=cpu"), ("pth", "--threads=1")]
+)
+def test_val_refuses_options_that_do_nothing_for_the_file(
+    dataset_folder: Path, tiny_onnx: Path, tiny_checkpoint: Path, kind: str, option: str
+) -> None:
+    model = {"onnx": tiny_onnx, "pth": tiny_checkpoint}[kind]
+    code, _, stderr = run(val_app, str(model), "--data", str(dataset_folder), option)
+    assert code == 2
+    assert f"{option.split('=')[0]} has no effect on a .{kind} file" in " ".join(stderr.replace("│", " ").split())
+
+
+def test_val_measures_a_file_with_frozen_thresholds_by_those(
+    dataset_folder: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    frozen = str(tmp_path / "frozen.onnx")
+    code, _, stderr = run(export_app, str(tiny_checkpoint), "-o", frozen, "--nms", "--frozen", "--conf", "0.3")
+    assert code == 0, stderr
+    code, stdout, stderr = run(val_app, frozen, "--data", str(dataset_folder), "--json")
+    assert code == 0, stderr
+    assert 0 <= json.loads(stdout)["AP"] <= 1
+    assert "its thresholds are frozen, so this is COCO, conf 0.3, NMS IoU 0.5" in " ".join(stderr.split())
+    code, _, stderr = run(val_app, frozen, "--data", str(dataset_folder), "--conf", "0.001")
+    assert code == 1
+    assert "frozen into it" in stderr
 
 
 def test_training_watches_the_val_split_that_the_data_set_has(dataset_folder: Path, tmp_path: Path) -> None:

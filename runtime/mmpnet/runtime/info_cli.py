@@ -44,6 +44,8 @@ def info(
             raise typer.BadParameter("--imgsz goes with --layers")
         file = read_model_file(model_path(model))
         input_hw = None if imgsz is None else parse_size_hw(imgsz)
+        if imgsz is not None and all(isinstance(side, int) for port in file.inputs for side in port.shape):
+            raise typer.BadParameter(f"--imgsz is for files of any input size; {file.path.name} has its own")
         counted = read_layers(file.path, input_hw=input_hw) if layers else None
         if as_json:
             sys.stdout.write(json.dumps(_document(file, counted)) + "\n")

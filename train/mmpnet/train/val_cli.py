@@ -45,9 +45,11 @@ def val(
         float | None, typer.Option(min=0, max=1, help=f"NMS threshold; default: {EVALUATION_THRESHOLDS.iou:g}.")
     ] = None,
     max_det: Annotated[int | None, typer.Option(min=1, help=f"Default: {EVALUATION_THRESHOLDS.max_det}.")] = None,
-    device: Annotated[str, typer.Option(help="For .pth: auto, cpu, cuda or cuda:N.")] = "auto",
-    provider: Annotated[Provider, typer.Option(help="For .onnx.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, max=1024, help="For .onnx: 0 is ONNX Runtime's choice.")] = 0,
+    device: Annotated[str | None, typer.Option(help="For .pth: auto, cpu, cuda or cuda:N; default: auto.")] = None,
+    provider: Annotated[Provider | None, typer.Option(help="For .onnx; default: auto.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=0, max=1024, help="For .onnx; default: 0, ONNX Runtime's choice.")
+    ] = None,
     sheet: Annotated[Path | None, typer.Option(help="Picture of the worst mistakes, such as mistakes.png.")] = None,
     report: Annotated[
         Path | None, typer.Option(help="One HTML file with numbers, curves, samples and mistakes, such as report.html.")
@@ -64,10 +66,13 @@ def val(
         suffix = model.suffix.lower()
         if suffix not in (".pth", ".onnx"):
             raise typer.BadParameter(f"{model}: expected a checkpoint .pth or an exported .onnx")
+        others = {"--provider": provider, "--threads": threads} if suffix == ".pth" else {"--device": device}
+        if useless := [flag for flag, value in others.items() if value is not None]:
+            raise typer.BadParameter(f"{useless[0]} has no effect on a {suffix} file; leave it out")
         _check_outputs(sheet, report)
         dataset = read_data(data, split, checked_classes(classes))
         if suffix == ".onnx":
-            detector = Detector(model, provider=provider, threads=threads)
+            detector = Detector(model, provider=provider or "auto", threads=threads or 0)
             if detector.metadata.frozen and conf is iou is max_det is None:
                 thresholds = detector.thresholds
                 people().print(f"{model.name}: its thresholds are frozen, so this is {protocol(thresholds)}")
@@ -76,7 +81,7 @@ def val(
             class_names: Sequence[str] = detector.class_names
             subject = exported_subject(model, detector.metadata)
         else:
-            detect, class_names, subject = _checkpoint_detector(model, thresholds, device)
+            detect, class_names, subject = _checkpoint_detector(model, thresholds, device or "auto")
         result = evaluate(detect, dataset, class_names, progress=_shown)
         if as_json:
             sys.stdout.write(json.dumps(result.as_dict()) + "\n")
