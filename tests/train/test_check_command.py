@@ -74,8 +74,23 @@ def test_no_boxes_are_a_fault_but_with_a_teacher(tmp_path: Path, make_coco: Make
     assert code == 1
     assert "no boxes to learn from" in document["train"]["faults"][0]
     assert "no boxes to measure against" in document["val"]["faults"][0]
-    code, _, stderr = check("--data", str(tmp_path / "train.json"), "--teacher", "teacher.onnx")
+    teacher = tmp_path / "teacher.onnx"
+    code, _, stderr = check("--data", str(tmp_path / "train.json"), "--teacher", str(teacher))
+    assert code == 2
+    assert "teacher.onnx: no such file" in stderr
+    teacher.touch()
+    code, _, stderr = check("--data", str(tmp_path / "train.json"), "--teacher", str(teacher))
     assert code == 0, stderr
+
+
+def test_pictures_without_labels_are_looked_at_too(dataset_folder: Path, tmp_path: Path) -> None:
+    images = str(dataset_folder / "images")
+    code, _, stderr = check("--data", str(dataset_folder), "--unlabelled", images)
+    assert code == 0, stderr
+    assert "pictures without labels" in " ".join(stderr.split())
+    code, _, stderr = check("--data", str(dataset_folder), "--unlabelled", str(tmp_path / "absent"))
+    assert code == 1
+    assert "absent: no such folder" in " ".join(stderr.split())
 
 
 def test_pictures_to_learn_from_and_to_watch_are_a_warning(dataset_folder: Path) -> None:
