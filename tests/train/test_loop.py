@@ -1,6 +1,7 @@
 """A run: it learns, it stops when asked, and it resumes to the same result."""
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from torchvision.models import MobileNetV2
 
 from mmpnet.contract.errors import CheckpointError, DatasetError, OutputError, TrainingError
 from mmpnet.train import loop
-from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.train.checkpoint import load_checkpoint, save_checkpoint
 from mmpnet.train.config import TrainConfig
 from mmpnet.train.loop import TrainingRun
 from mmpnet.train.losses import Negatives
@@ -352,3 +353,15 @@ def test_pictures_that_are_learned_from_twice_or_watched_too_are_said(
     said = " ".join(capsys.readouterr().err.split())
     assert "more than once: they count as often" in said
     assert "pictures to watch are learned from" in said
+
+
+def test_results_that_are_no_table_any_more_are_one_line(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    start_run(tiny_train_config, tmp_path / "run")
+    (tmp_path / "run" / "report.html").unlink()
+    progress = load_checkpoint(tmp_path / "run" / "last.pth")
+    assert progress.progress is not None
+    earlier = dataclasses.replace(progress, progress=dataclasses.replace(progress.progress, epoch=1))
+    save_checkpoint(tmp_path / "run" / "last.pth", earlier)
+    (tmp_path / "run" / "results.csv").write_bytes("epoch\n1\n".encode("utf-16"))
+    with pytest.raises(OutputError, match=r"results\.csv: was changed by another program"):
+        resume_run(tmp_path / "run")
