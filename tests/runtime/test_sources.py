@@ -237,6 +237,12 @@ def test_every_nth_frame_and_over_again(tmp_path: Path, make_video: MakeVideo, f
     assert frame_indices(looped)[:5] == [0, 5, 0, 5, 0]
 
 
+def test_a_cameras_frames_are_counted_with_those_passed_over() -> None:
+    source = LiveSource("camera 0", lambda: FakeCamera(0, count=9, fps=30.0), stride=4)
+    frames = source.frames(threading.Event(), lambda _: None)
+    assert [next(frames).index for _ in range(3)] == [0, 4, 8]
+
+
 def avi_that_lies(path: Path, frames: int) -> None:
     """Set the number of frames that an AVI's headers state, in avih and in the stream's strh."""
     content = bytearray(path.read_bytes())

@@ -331,6 +331,14 @@ def test_a_run_that_could_not_begin_leaves_no_folder(
         with pytest.raises(OutputError, match=r"last\.pth: .*could not write all of it; is the disk full"):
             start_run(tiny_train_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    mine = tmp_path / "other" / "mine.txt"
+    mine.parent.mkdir()
+    mine.touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", full)
+        with pytest.raises(OutputError):
+            start_run(tiny_train_config, mine.parent)
+    assert mine.exists(), "a folder that was there before"
 
 
 def test_a_project_that_is_no_folder_is_told_before_the_teacher_is_asked(

@@ -172,7 +172,7 @@ class LiveSource:
                 fps=fps,
                 started_s=now_s,
                 delay_s=delay_s,
-                index=so_far.count,
+                index=so_far.count * self.stride,
             )
             damaged, so_far.damaged = so_far.damaged, 0
             so_far.count += 1

@@ -1,5 +1,6 @@
 """Boxes, names and scores painted onto a frame."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -112,10 +113,11 @@ def _plate(frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, unit: float, t
     margin = round(3 * unit)
     width, height = text_width + 2 * margin, text_height + baseline + margin
     first = y1 - height if y1 >= height else y1
-    places = [
+    places = (
         _Plate(text, min(max(left, 0), max(frame_w - width, 0)), top, width, height, text_height, unit)
         for top in (first, y1, y2 - height, y2)
         for left in (x1, x2 - width)
         if top == first or top + height <= frame_h
-    ]
-    return next((one for one in places if not any(map(one.overlaps, taken))), places[0])
+    )
+    best = next(places)
+    return next((one for one in itertools.chain([best], places) if not any(map(one.overlaps, taken))), best)

@@ -7,8 +7,8 @@ from mmpnet.contract.errors import ContractError
 
 DEFAULT_MODEL = "person-320"
 EMBEDDED_MODELS = (DEFAULT_MODEL, "person-320-int8", "person-192x320-int8", "person-224-int8")
-OTHER_NAMES = "person-320-int8, person-192x320-int8 (for 16:9 frames) or person-224-int8"
-"""The names in EMBEDDED_MODELS but for the default one, for the help of commands."""
+OTHER_NAMES = " or ".join(EMBEDDED_MODELS[1:])
+"""For the help of commands."""
 
 
 def model_path(model: Path | str | None = None) -> Path:

@@ -10,8 +10,9 @@ from mmpnet.runtime.frames import Kind, Source
 from mmpnet.runtime.ndjson_output import check_ndjson
 from mmpnet.runtime.paths import check_folder
 from mmpnet.runtime.pictures import is_picture
-from mmpnet.runtime.save import check_name, is_many
+from mmpnet.runtime.save import SAVED_SUFFIXES, check_name, is_many
 
+FOLLOWING_FLAGS = ("--track", "--line", "--zone")
 SELF_TEST_FLAGS = frozenset({"--self-test", "--provider", "--threads"})
 _OWN_MODE = "a file's frames are as they were written"
 _ALWAYS_THERE = "a file is neither stale nor lost"
@@ -32,9 +33,6 @@ def given_flags(context: typer.Context) -> frozenset[str]:
     sources = {option.opts[0]: context.get_parameter_source(option.name or "") for option in context.command.params}
     typed = {flag for flag, origin in sources.items() if origin is not None and origin.name == "COMMANDLINE"}
     return frozenset(flag for flag in typed if flag.startswith("--"))
-
-
-FOLLOWING_FLAGS = ("--track", "--line", "--zone")
 
 
 def check_flags(given: Collection[str]) -> None:
@@ -87,9 +85,9 @@ def _check_save(out: Path, sources: Sequence[Source]) -> None:
     check_name(out, many_files=many_files, kind=_kind(first), source=first.name)
     if not many_files and out.resolve() in {path.resolve() for path in first.paths}:
         raise OutputError(f"--save {out}: is itself a source; choose another name or folder")
-    own = next((path for path in _paths(sources) if many_files and path.resolve().parent == out.resolve()), None)
-    if own is not None:
-        raise OutputError(f"--save {out}: {own.name} there is itself a source; choose another folder")
+    kept = [path for path in _paths(sources) if many_files and path.suffix.lower() in SAVED_SUFFIXES]
+    if own := [path for path in kept if path.resolve().parent == out.resolve()]:
+        raise OutputError(f"--save {out}: {own[0].name} there is itself a source; choose another folder")
     check_folder(out if many_files else out.parent, option=f"--save {out}")
 
 

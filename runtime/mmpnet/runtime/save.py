@@ -17,6 +17,9 @@ from mmpnet.runtime.video import VIDEO_CODECS, VideoFile
 LONGEST_REPEAT_S = 1.0
 """A gap in a live source is filled with its last frame for so long, so that a video runs at the speed of life."""
 
+SAVED_SUFFIXES = PICTURE_SUFFIXES | frozenset(VIDEO_CODECS)
+"""A file of one of these keeps its name in the folder of a --save."""
+
 
 class SaveSink(Sink):
     """Annotated pictures and videos: one file for a single source; a folder for many, with files named after them.
@@ -165,7 +168,7 @@ def check_name(out: Path, *, many_files: bool, kind: Kind, source: str) -> None:
     """Raises: OutputError if what comes of this source cannot have this name."""
     known = PICTURE_SUFFIXES if kind == "picture" else frozenset(VIDEO_CODECS)
     suffix = out.suffix.lower()
-    if many_files and suffix in PICTURE_SUFFIXES | frozenset(VIDEO_CODECS) and not is_folder(out):
+    if many_files and suffix in SAVED_SUFFIXES and not is_folder(out):
         raise OutputError(f"--save {out}: several files need a folder, this is the name of one file")
     if not many_files and suffix not in known:
         expected = " ".join(sorted(known))

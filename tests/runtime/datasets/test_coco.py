@@ -285,3 +285,10 @@ def test_scores_of_boxes_that_a_detector_drew_are_kept(write: Write) -> None:
 def test_a_score_that_is_no_confidence_is_named(write: Write, score: float) -> None:
     with pytest.raises(DatasetError, match=r"annotations\[0\].*score"):
         read_coco(write(annotations=[{**PERSON, "score": score}]))
+
+
+def test_json_that_is_nested_without_end_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 200_000)
+    with pytest.raises(DatasetError, match=r"deep\.json: is not JSON"):
+        read_coco(path)

@@ -116,8 +116,9 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         for name, value in at_least_one.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        positive = {"lr": self.lr, "backbone-lr": self.backbone_lr, "max-grad-norm": self.max_grad_norm}
-        for name, number in positive.items():
+        if not 0 < self.max_grad_norm < float("inf"):
+            raise ValueError(f"max-grad-norm must be above 0, got {self.max_grad_norm}")
+        for name, number in {"lr": self.lr, "backbone-lr": self.backbone_lr}.items():
             if not 0 < number <= LARGEST_RATE:
                 raise ValueError(f"{name} must be above 0 and at most {LARGEST_RATE:g}, got {number}")
         for name, values, (least, most) in (

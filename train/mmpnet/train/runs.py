@@ -12,7 +12,7 @@ from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.runtime.command import people
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.paths import check_folder, is_file, is_folder
-from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.train.checkpoint import Checkpoint, load_checkpoint
 from mmpnet.train.config import TrainConfig
 from mmpnet.train.distributed import World, device_name, is_first_process, joined_world
 from mmpnet.train.loop import TrainingRun
@@ -75,7 +75,8 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
     config = checkpoint.train
     if checkpoint.progress.epoch >= config.epochs:
         if is_first_process() and not is_file(path.parent / REPORT):
-            _, val = read_all(config, people())
+            train, val = read_all(config, people())
+            _require_unchanged(train, val, checkpoint)
             write_run_report(path.parent, val, device=config.device if device is None else device)
             return
         raise TrainingError(f"{path}: all {config.epochs} epochs are done; next: mmp-export {path.parent / BEST}")
@@ -87,9 +88,7 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
     with joined_world() as world:
         console = _console(world)
         train, val = read_all(config, console)
-        for now, then in ((train, checkpoint.provenance.train_sha256), (val, checkpoint.provenance.val_sha256)):
-            if now is not None and now.sha256 != then:
-                raise TrainingError(f"{now.name}: has changed since this run started; restore it, or start a new run")
+        _require_unchanged(train, val, checkpoint)
         check_measurable(val, checkpoint.model)
         check_trainable(config, train, world)
         state = start_state(msgspec.structs.replace(_placed(config, world), weights="none"), checkpoint.model)
@@ -105,13 +104,21 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
         _execute(_placed(config, world), train, val, report, state, world)
 
 
+def _require_unchanged(train: Dataset, val: Dataset | None, checkpoint: Checkpoint) -> None:
+    for now, then in ((train, checkpoint.provenance.train_sha256), (val, checkpoint.provenance.val_sha256)):
+        if now is not None and now.sha256 != then:
+            raise TrainingError(f"{now.name}: has changed since this run started; restore it, or start a new run")
+
+
 @contextmanager
 def _removed_on_failure(folder: Path, world: World) -> Iterator[None]:
-    """What was begun of a new run's folder is in the way of the next one of that name, and nothing to go on with."""
+    """What was begun of a new run's folder is in the way of the next one of that name, and nothing to go on with. A
+    folder that was there before may hold something else, and stays."""
+    is_new = not folder.exists()
     try:
         yield
     except BaseException:
-        if world.is_first:
+        if world.is_first and is_new:
             shutil.rmtree(folder, ignore_errors=True)
         raise
 

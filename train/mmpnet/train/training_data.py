@@ -56,13 +56,13 @@ def read_all(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | 
         "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.pictures)} pictures"
     )
     console.print(f"{train.name}: {len(train.pictures)} pictures, {train.num_boxes} boxes; {watching}")
-    say_repeated(train, val, console)
+    _say_repeated(train, val, console)
     if config.teacher is None:
         require_boxes(train)
     return _with_unlabelled(train, val, config.unlabelled, console), val
 
 
-def say_repeated(train: Dataset, val: Dataset | None, console: Console) -> None:
+def _say_repeated(train: Dataset, val: Dataset | None, console: Console) -> None:
     """Tell of files that are learned from twice, and of files that are learned from and watched."""
     learned = [os.path.realpath(picture.path) for picture in train.pictures]
     twice = len(learned) - len(set(learned))
