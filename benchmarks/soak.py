@@ -42,6 +42,8 @@ from mmpnet.runtime.timing import REMEMBERED, CpuClock
 
 OWN = Path("/proc/self")
 WARM_UP_S = 1.0
+THREAD_END_S = 1.0
+"""A thread that was joined stands in /proc a moment longer."""
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
@@ -153,8 +155,16 @@ def live_run(detector: Detector, frame_bgr: UInt8Array, *sinks: Sink) -> dict[st
         "dropped": summary.sources[0].dropped,
         "cpu_percent": round(summary.cpu_percent, 1),
         "before": before,
-        "after": open_things(),
+        "after": _open_afterwards(before),
     }
+
+
+def _open_afterwards(before: dict[str, int]) -> dict[str, int]:
+    """What is open once the run's own threads have gone, or still after `THREAD_END_S`."""
+    deadline_s = time.perf_counter() + THREAD_END_S
+    while (after := open_things())["threads"] > before["threads"] and time.perf_counter() < deadline_s:
+        time.sleep(0.005)
+    return after
 
 
 def open_things() -> dict[str, int]:
