@@ -16,6 +16,7 @@ from mmpnet.train.cache import StoredPictures
 from mmpnet.train.config import ModelConfig
 from mmpnet.train.loader import Batch, Recipe, TrainingPictures, collate, training_loader
 from mmpnet.train.sampling import EpochPlan, EpochSampler, SampleKey
+from mmpnet.train.targets import UNDECIDED_LABEL
 
 
 @pytest.fixture
@@ -69,7 +70,9 @@ def test_positives_stand_where_their_boxes_are(pictures: TrainingPictures, tiny_
     assert batch.images_bgr.shape == (8, 64, 64, 3)
     assert batch.target.labels.shape == (8, 2, 2, 8, 8)
     assert batch.target.scores.tolist() == [1.0] * len(batch.target.boxes_xyxy)
-    positive = batch.target.labels.flatten(1).nonzero()[:, 1].numpy()
+    assert set(batch.target.labels.unique().tolist()) <= {UNDECIDED_LABEL, 0, 1, 2}
+    assert not batch.target.decided.all()
+    positive = batch.target.positive.flatten(1).nonzero()[:, 1].numpy()
     boxes = batch.target.boxes_xyxy.numpy()
     assert len(positive) == len(boxes) > 10
     iou = np.array([pairwise_iou(anchors[a][None], b[None])[0, 0] for a, b in zip(positive, boxes, strict=True)])

@@ -21,7 +21,7 @@ from mmpnet.train.losses import (
     quality_focal_loss,
     soft_cross_entropy,
 )
-from mmpnet.train.targets import LabelGrid
+from mmpnet.train.targets import UNDECIDED_LABEL, LabelGrid
 
 ANCHORS = AnchorSpec(sizes_px=(16.0, 32.0), aspect_ratios=(1.0,), stride=8)
 INPUT_HW = (32, 32)
@@ -147,6 +147,28 @@ def test_a_batch_without_people_trains_without_nan(negatives: Negatives) -> None
     assert float(parts.box.detach()) == 0
     assert output.grad is not None
     assert output.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("negatives", ["focal", "quality", "hard", "random"])
+def test_undecided_anchors_say_nothing(negatives: Negatives) -> None:
+    """However wrong they are; and mining takes others in their place."""
+    target, output = make_target()
+    anchors = torch.from_numpy(ANCHORS.boxes_xyxy(INPUT_HW))
+    noise = torch.rand(2, 32, generator=torch.Generator().manual_seed(0))
+    noise.view(2, 2, 1, 4, 4)[0, 1, 0, 2, 2] = 1.0  # the first that `random` would draw
+    wrong = output.clone()
+    wrong[0, :2, 1, 0, 2, 2] = torch.tensor([-20.0, 20.0])
+    loss = DetectionLoss(negatives=negatives, neg_ratio=3.0)
+    assert float(loss(wrong, target, anchors, noise=noise).classification) > 1
+    target.labels[0, 1, 0, 2, 2] = UNDECIDED_LABEL
+    assert float(loss(wrong, target, anchors, noise=noise).classification) == pytest.approx(0, abs=1e-4)
+    undecided = torch.zeros_like(output, requires_grad=True)
+    parts = loss(undecided, target, anchors, noise=noise)
+    parts.total.backward()  # type: ignore[no-untyped-call]
+    assert undecided.grad is not None
+    assert (undecided.grad[0, :, 1, 0, 2, 2] == 0).all()
+    if negatives == "hard":
+        assert float(parts.classification.detach()) == pytest.approx((3 + 9) * math.log(2) / 3, rel=1e-5)
 
 
 def test_mining_lets_only_the_chosen_anchors_speak() -> None:

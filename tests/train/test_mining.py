@@ -31,6 +31,16 @@ def test_picture_without_positives_gets_the_stated_minimum() -> None:
     assert get_random_sampling_mask(labels, 3.0, min_negatives=5).flatten(1).sum(dim=1).tolist() == [5] * 3
 
 
+def test_labels_below_zero_are_never_picked() -> None:
+    labels = torch.zeros(1, 20, dtype=torch.long)
+    labels[0, :3], labels[0, 3:15] = 1, -1
+    expected = [1.0] * 3 + [0.0] * 12 + [1.0] * 5
+    assert get_random_sampling_mask(labels, 3.0)[0].tolist() == expected
+    loss = torch.where(labels < 0, 9.0, 1.0)
+    assert hard_negatives(loss, labels, 3.0)[0].tolist() == expected
+    assert hard_negatives(loss, labels, 1.0)[0, 3:15].sum() == 0
+
+
 def test_no_picture_gives_more_negatives_than_it_has() -> None:
     labels = torch.ones(2, 1, 1, 2, 5, dtype=torch.long)
     labels[0, ..., 0] = 0

@@ -6,16 +6,16 @@ import pytest
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.boxes import pairwise_iou
-from mmpnet.train.targets import BEST_CANDIDATES, NEAREST_CELLS, assign_adaptively, assign_by_iou
+from mmpnet.train.targets import BACKGROUND, UNDECIDED, assign_adaptively, assign_by_iou
 
-ANCHORS = AnchorSpec(sizes_px=(12.0, 24.0, 48.0), aspect_ratios=(1.0, 2.0), stride=8)
-INPUT_HW = (64, 96)
+ANCHORS = AnchorSpec(sizes_px=(12.0, 24.0, 48.0, 96.0), aspect_ratios=(1.0, 2.0), stride=8)
+INPUT_HW = (160, 192)
 
 
 def random_boxes(seed: int, count: int) -> FloatArray:
     random = np.random.default_rng(seed)
-    center = random.uniform((5, 5), (91, 59), (count, 2))
-    half = random.uniform(3, 25, (count, 2))
+    center = random.uniform((5, 5), (187, 155), (count, 2))
+    half = 2 ** random.uniform(1.5, 6.5, (count, 2))  # sides of 6 to 180 px
     return np.concatenate([center - half, center + half], axis=1).astype(np.float32)
 
 
@@ -30,31 +30,37 @@ def test_iou_rule_agrees_with_a_loop(seed: int) -> None:
 
 
 def adaptively(boxes: FloatArray) -> IntArray:
-    return assign_adaptively(boxes, ANCHORS.boxes_xyxy(INPUT_HW), grid_shape=ANCHORS.grid_shape(INPUT_HW))
+    return assign_adaptively(boxes, ANCHORS.boxes_xyxy(INPUT_HW), grid_shape=ANCHORS.grid_shape(INPUT_HW), stride=8)
 
 
 def reference_adaptive(boxes: FloatArray) -> list[int]:
-    """ATSS as its paper tells it, one box and one anchor at a time."""
+    """ATSS as its paper tells it, one box and one anchor at a time; but a box of n times 64 px has n times the cells to
+    choose from, and in n^2 times the cells what fits nearly as well is left alone."""
     anchors = ANCHORS.boxes_xyxy(INPUT_HW)
-    cells = len(anchors) // 6
+    cells = len(anchors) // 8
     centers = (anchors[:, :2] + anchors[:, 2:]) / 2
     claims: list[tuple[float, int, int]] = []
     best: list[tuple[float, int, int]] = []
+    undecided: set[int] = set()
     for number, box in enumerate(boxes):
         distance = np.linalg.norm(centers - (box[:2] + box[2:]) / 2, axis=1)
+        side = max(float(np.prod(box[2:] - box[:2])) ** 0.5 / 64, 1.0)
         near: list[int] = []
-        for kind in range(6):
-            own = range(kind * cells, (kind + 1) * cells)
-            near += sorted(own, key=lambda a: distance[a])[:NEAREST_CELLS]
-        iou = {a: float(pairwise_iou(box[None], anchors[a][None])[0, 0]) for a in near}
-        top = sorted(near, key=lambda a: -iou[a])[:BEST_CANDIDATES]
+        around: list[int] = []
+        for kind in range(8):
+            own = sorted(range(kind * cells, (kind + 1) * cells), key=lambda a: distance[a])
+            near += own[: round(9 * side)]
+            around += own[: round(9 * side**2)]
+        iou = {a: float(pairwise_iou(box[None], anchors[a][None])[0, 0]) for a in around}
+        top = sorted(near, key=lambda a: -iou[a])[: 3 * round(9 * side)]
         values = np.array([iou[a] for a in top], np.float32)
         threshold = values.mean() + values.std()
         for a in top:
             if iou[a] >= threshold and (centers[a] > box[:2]).all() and (centers[a] < box[2:]).all():
                 claims.append((iou[a], number, a))
         best.append((iou[top[0]], number, top[0]))
-    matched = [-1] * len(anchors)
+        undecided |= {a for a in around if iou[a] >= 0.7 * threshold}
+    matched = [UNDECIDED if a in undecided else BACKGROUND for a in range(len(anchors))]
     for _, number, a in sorted(claims) + sorted(best):
         matched[a] = number
     return matched
@@ -84,5 +90,29 @@ def test_a_box_smaller_than_a_cell_still_has_its_best_anchor() -> None:
 
 def test_no_boxes_means_all_background() -> None:
     none = np.zeros((0, 4), np.float32)
-    assert (adaptively(none) == -1).all()
-    assert (assign_by_iou(none, ANCHORS.boxes_xyxy(INPUT_HW)) == -1).all()
+    assert (adaptively(none) == BACKGROUND).all()
+    assert (assign_by_iou(none, ANCHORS.boxes_xyxy(INPUT_HW)) == BACKGROUND).all()
+
+
+def test_the_larger_the_box_the_more_anchors_learn_it_or_are_left_alone() -> None:
+    """On one grid, a large box's neighbours fit it as well as a small box's own anchors do theirs."""
+    anchors = AnchorSpec(sizes_px=(12.0, 24.0, 48.0, 96.0), aspect_ratios=(1.0, 2.0), stride=4)
+    anchors_xyxy, grid_shape = anchors.boxes_xyxy(INPUT_HW), anchors.grid_shape(INPUT_HW)
+    boxes = [np.array([[97 - half, 79 - half, 97 + half, 79 + half]], np.float32) for half in (12, 46)]
+    matched = [assign_adaptively(box, anchors_xyxy, grid_shape=grid_shape, stride=4) for box in boxes]
+    positives = [int((one == 0).sum()) for one in matched]
+    undecided = [int((one == UNDECIDED).sum()) for one in matched]
+    assert 0 < 2 * positives[0] < positives[1]
+    assert 2 * undecided[0] < undecided[1]
+    iou = pairwise_iou(anchors_xyxy, boxes[1])[:, 0]
+    assert iou[matched[1] == UNDECIDED].min() > 0.4, "what hardly fits is background"
+    assert iou[matched[1] == 0].max() == iou.max()
+
+
+def test_what_is_nearly_one_boxs_anchor_may_be_anothers() -> None:
+    """An anchor beside one box that fits another box best learns that one."""
+    boxes = np.array([[40, 40, 88, 88], [48, 40, 96, 88]], np.float32)
+    matched = adaptively(boxes)
+    for number, box in enumerate(boxes):
+        iou = pairwise_iou(ANCHORS.boxes_xyxy(INPUT_HW), box[None])[:, 0]
+        assert matched[int(iou.argmax())] == number

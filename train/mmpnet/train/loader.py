@@ -22,7 +22,7 @@ from mmpnet.runtime.datasets.types import Picture
 from mmpnet.train.augment import Augmentation, Sample, augment, mosaic
 from mmpnet.train.cache import StoredPictures
 from mmpnet.train.sampling import EpochSampler, SampleKey, generator
-from mmpnet.train.targets import LabelGrid, assign_adaptively, assign_by_iou
+from mmpnet.train.targets import UNDECIDED, UNDECIDED_LABEL, LabelGrid, assign_adaptively, assign_by_iou
 
 LOADER_NICENESS = 19
 
@@ -107,6 +107,7 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
         owner = matched[positive]
         labels = np.zeros(len(matched), np.int16)  # a fourth of int64, on its way from the worker
         labels[positive] = sample.class_ids[owner]
+        labels[matched == UNDECIDED] = UNDECIDED_LABEL
         return _Labelled(
             image_bgr=torch.from_numpy(sample.image_bgr),
             labels=torch.from_numpy(labels).view(self._recipe.anchors.grid_shape(key.input_hw)),
@@ -120,7 +121,12 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
             self._anchors[input_hw] = anchors.boxes_xyxy(input_hw)
         if self._recipe.assignment == "iou":
             return assign_by_iou(boxes_xyxy, self._anchors[input_hw])
-        return assign_adaptively(boxes_xyxy, self._anchors[input_hw], grid_shape=anchors.grid_shape(input_hw))
+        return assign_adaptively(
+            boxes_xyxy,
+            self._anchors[input_hw],
+            grid_shape=anchors.grid_shape(input_hw),
+            stride=anchors.stride,
+        )
 
 
 def collate(items: "list[_Labelled | DatasetError]") -> Batch | DatasetError:

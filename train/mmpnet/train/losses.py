@@ -75,7 +75,8 @@ class DetectionLoss:
         if self.negatives == "quality":
             wanted = wanted * _paired_iou(boxes.detach(), target.boxes_xyxy)
         return LossParts(
-            classification=self._classification(logits, target.labels, wanted, noise).sum() / normaliser,
+            classification=self._classification(logits, target.labels, wanted, noise)[target.decided].sum()
+            / normaliser,
             box=self.box_weight * box.sum() / normaliser,
         )
 
@@ -91,7 +92,7 @@ class DetectionLoss:
 
 
 def positive_anchors(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Picture and flat anchor index of each positive, (P,) each, in the order of `labels.nonzero()`."""
+    """Picture and flat anchor index of each positive, (P,) each, in the order of `LabelGrid.positive.nonzero()`."""
     picture, anchor = (labels.flatten(1) > 0).nonzero(as_tuple=True)
     return picture, anchor
 

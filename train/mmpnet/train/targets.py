@@ -1,8 +1,9 @@
 """Which anchor learns which box.
 
-Each rule: boxes (M, 4) in input px -> (A,) index of the anchor's box, -1 = background.
+Each rule: boxes (M, 4) in input px -> (A,) index of the anchor's box, or BACKGROUND, or UNDECIDED.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +11,29 @@ import torch
 from torch import Tensor
 
 from mmpnet.contract.arrays import FloatArray, IntArray
-from mmpnet.contract.boxes import pairwise_iou
+from mmpnet.contract.boxes import area, pairwise_iou
+
+BACKGROUND = -1
+UNDECIDED = -2
+"""Fits a box nearly as well as those that learn it: asked neither for the box nor for background."""
+UNDECIDED_LABEL = -1
+"""What the label grid says of such an anchor."""
 
 NEAREST_CELLS = 9
-BEST_CANDIDATES = 27
+BEST_PER_CELL = 3
+"""Anchors per near cell that compete for a box."""
+LEVEL_SIDE_CELLS = 8
+"""So many cells does a box span on its level of a pyramid (RetinaNet's anchors are 4 to 6.3, ATSS's 8 strides wide). On
+one fine grid a large box spans more, and as many more cells hold anchors that fit it."""
+NEARLY = 0.7
+"""An anchor is undecided from this share of a box's threshold on."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelGrid:
-    """What a batch should become: labels (B, S, R, rows, cols) class indices, 0 = background; for each of its P
-    positives, in the order of `labels.nonzero()`, the box boxes_xyxy (P, 4) in input px and the confidence scores (P,)
-    of its label."""
+    """What a batch should become: labels (B, S, R, rows, cols) class indices, 0 = background, UNDECIDED_LABEL = says
+    nothing; for each of its P positives, in the order of `positive.nonzero()`, the box boxes_xyxy (P, 4) in input px
+    and the confidence scores (P,) of its label."""
 
     labels: Tensor
     boxes_xyxy: Tensor
@@ -30,6 +43,11 @@ class LabelGrid:
     def positive(self) -> Tensor:
         """(B, S, R, rows, cols) bool."""
         return self.labels > 0
+
+    @property
+    def decided(self) -> Tensor:
+        """(B, S, R, rows, cols) bool: the anchors that learn a class or background."""
+        return self.labels != UNDECIDED_LABEL
 
     def to(self, device: torch.device) -> "LabelGrid":
         return LabelGrid(
@@ -54,53 +72,79 @@ def assign_by_iou(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, *, threshold
 
 
 def assign_adaptively(
-    boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, *, grid_shape: tuple[int, int, int, int]
+    boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, *, grid_shape: tuple[int, int, int, int], stride: int
 ) -> IntArray:
-    """Adaptive threshold per box, after ATSS (Zhang et al. 2020): of each size and ratio the nearest cells, of these
-    the best by IoU, of these the ones above mean + deviation whose centre lies in the box; and the best one always."""
-    matched = np.full(len(anchors_xyxy), -1, np.int64)
+    """Adaptive threshold per box, after ATSS (Zhang et al. 2020), on one grid for boxes of all sizes.
+
+    Of each size and ratio the nearest cells, the more the larger the box, of these the best by IoU, of these the ones
+    above mean + deviation whose centre lies in the box; and the best one always. Around them, as far as a pyramid's
+    level would see no second cell, what fits nearly as well is undecided, as between RetinaNet's two thresholds (Lin et
+    al. 2017): no feature tells a large box's middle from the cell beside it.
+    """
+    matched = np.full(len(anchors_xyxy), BACKGROUND, np.int64)
     if not len(boxes_xyxy):
         return matched
-    candidates = _nearest_anchors(boxes_xyxy, anchors_xyxy, grid_shape)  # (M, Q)
-    iou = _paired_iou(boxes_xyxy, anchors_xyxy[candidates])  # (M, Q)
-    keep = min(BEST_CANDIDATES, candidates.shape[1])
-    ranked = np.argsort(-iou, axis=1, kind="stable")[:, :keep]
-    candidates = np.take_along_axis(candidates, ranked, axis=1)  # (M, keep), best first
-    iou = np.take_along_axis(iou, ranked, axis=1)
-    threshold = iou.mean(axis=1) + iou.std(axis=1)
-    center = (anchors_xyxy[candidates, :2] + anchors_xyxy[candidates, 2:]) / 2  # (M, keep, 2)
-    inside = ((center > boxes_xyxy[:, None, :2]) & (center < boxes_xyxy[:, None, 2:])).all(axis=2)
-    positive = inside & (iou >= threshold[:, None])
+    claims = [_claim(box, anchors_xyxy, grid_shape, stride) for box in boxes_xyxy]
+    for claim in claims:
+        matched[claim.undecided] = UNDECIDED
     # Written in ascending order of IoU, so that an anchor two boxes want ends with the one it fits better.
-    owner, column = np.nonzero(positive)
-    order = np.argsort(iou[owner, column], kind="stable")
-    matched[candidates[owner, column][order]] = owner[order]
-    _guarantee_best(matched, candidates[:, 0], iou[:, 0])
+    owner = np.repeat(np.arange(len(claims)), [len(claim.anchors) for claim in claims])
+    order = np.argsort(np.concatenate([claim.iou for claim in claims]), kind="stable")
+    matched[np.concatenate([claim.anchors for claim in claims])[order]] = owner[order]
+    _guarantee_best(matched, np.array([claim.best for claim in claims]), np.array([claim.best_iou for claim in claims]))
     return matched
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """One box's flat anchor indices: those that should learn it with their IoU, those around, the best."""
+
+    anchors: IntArray
+    iou: FloatArray
+    undecided: IntArray
+    best: int
+    best_iou: float
+
+
+def _claim(
+    box_xyxy: FloatArray, anchors_xyxy: FloatArray, grid_shape: tuple[int, int, int, int], stride: int
+) -> _Claim:
+    cells = grid_shape[2] * grid_shape[3]
+    side = math.sqrt(area(box_xyxy)) / (LEVEL_SIDE_CELLS * stride)
+    near, around = (min(round(NEAREST_CELLS * max(side, 1) ** power), cells) for power in (1, 2))
+    by_distance = _nearest(box_xyxy, anchors_xyxy[:cells], around)  # every kind stands on the same cells
+    first_of_kind = np.arange(grid_shape[0] * grid_shape[1]) * cells
+    seen = first_of_kind[:, None] + by_distance  # (S * R, around), nearest first
+    iou_seen = pairwise_iou(box_xyxy[None], anchors_xyxy[seen.ravel()])[0].reshape(seen.shape)
+    candidates, iou = seen[:, :near].ravel(), iou_seen[:, :near].ravel()
+    best = np.argsort(-iou, kind="stable")[: BEST_PER_CELL * near]
+    candidates, iou = candidates[best], iou[best]
+    threshold = iou.mean() + iou.std()
+    center = _centers(anchors_xyxy[candidates])
+    inside = ((center > box_xyxy[:2]) & (center < box_xyxy[2:])).all(axis=1)
+    positive = inside & (iou >= threshold)
+    return _Claim(
+        anchors=candidates[positive],
+        iou=iou[positive],
+        undecided=seen[iou_seen >= NEARLY * threshold],
+        best=int(candidates[0]),
+        best_iou=float(iou[0]),
+    )
+
+
+def _nearest(box_xyxy: FloatArray, of_one_kind: FloatArray, count: int) -> IntArray:
+    """The cells nearest to the box's centre, nearest first (count,)."""
+    distance = ((_centers(of_one_kind) - _centers(box_xyxy[None])) ** 2).sum(axis=1)  # (cells,)
+    some = np.argpartition(distance, count - 1)[:count]
+    nearest: IntArray = some[np.argsort(distance[some], kind="stable")]
+    return nearest
+
+
+def _centers(boxes_xyxy: FloatArray) -> FloatArray:
+    centers: FloatArray = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) * np.float32(0.5)
+    return centers
 
 
 def _guarantee_best(matched: IntArray, best_anchor: IntArray, best_iou: FloatArray) -> None:
     order = np.argsort(best_iou, kind="stable")
     matched[best_anchor[order]] = order
-
-
-def _nearest_anchors(
-    boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, grid_shape: tuple[int, int, int, int]
-) -> IntArray:
-    """Flat indices (M, S * R * nearest) of the anchors at the cells nearest to each box's centre."""
-    kinds, cells = grid_shape[0] * grid_shape[1], grid_shape[2] * grid_shape[3]
-    of_one_kind = anchors_xyxy[:cells]  # every kind stands on the same cells
-    cell_center = (of_one_kind[:, :2] + of_one_kind[:, 2:]) / 2
-    center = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
-    distance = ((center[:, None] - cell_center) ** 2).sum(axis=2)  # (M, cells)
-    count = min(NEAREST_CELLS, cells)
-    near = np.argpartition(distance, count - 1, axis=1)[:, :count]  # (M, count)
-    first_of_kind = np.arange(kinds) * cells
-    nearest: IntArray = (first_of_kind[None, :, None] + near[:, None, :]).reshape(len(boxes_xyxy), -1)
-    return nearest
-
-
-def _paired_iou(boxes_xyxy: FloatArray, candidates_xyxy: FloatArray) -> FloatArray:
-    """IoU of each box (M, 4) with its own candidates (M, Q, 4) -> (M, Q)."""
-    rows = [pairwise_iou(box[None], candidates)[0] for box, candidates in zip(boxes_xyxy, candidates_xyxy, strict=True)]
-    return np.stack(rows)
