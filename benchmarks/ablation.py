@@ -19,6 +19,8 @@ import typer
 from mmpnet.contract.errors import TrainingError
 from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
 from mmpnet.runtime.paths import replacing
+from mmpnet.train.config import RECIPE
+from mmpnet.train.loader import Assignment
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 PAGE = Path(__file__).parents[1] / "docs" / "ABLATION.md"
@@ -36,13 +38,18 @@ class Setting:
     pseudo: bool = True
 
 
+ASSIGNMENTS: dict[Assignment, str] = {
+    "adaptive": "adaptive assignment, by the size of the box",
+    "atss": "adaptive assignment as ATSS has it",
+    "iou": "assignment by IoU 0.5",
+}
 SETTINGS = (
-    Setting("default", "adaptive assignment, quality focal loss, GIoU, teacher, teacher-labelled pictures, mosaic"),
+    Setting("default", "{assignment}, quality focal loss, GIoU, teacher, teacher-labelled pictures, mosaic"),
     Setting("seed", "another seed", ("--seed", "1")),
     Setting("focal", "focal loss", ("--negatives", "focal")),
     Setting("hard", "3:1 hard negative mining", ("--negatives", "hard")),
     Setting("random", "3:1 random negatives", ("--negatives", "random")),
-    Setting("iou", "assignment by IoU 0.5", ("--assignment", "iou")),
+    *(Setting(name, what, ("--assignment", name)) for name, what in ASSIGNMENTS.items()),
     Setting(
         "iou-hard", "the exercise's: assignment by IoU, hard mining", ("--assignment", "iou", "--negatives", "hard")
     ),
@@ -68,6 +75,7 @@ def ablation(
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     imgsz: Annotated[int, typer.Option(min=32)] = 224,
     freeze: Annotated[int, typer.Option(min=0)] = 4,
+    assignment: Annotated[Assignment, typer.Option(help="Of the first row.")] = RECIPE.assignment,
     project: Annotated[Path, typer.Option(help="Where the runs lie.")] = Path("runs/ablation"),
     only: Annotated[list[str] | None, typer.Option(help="This setting; may be repeated.")] = None,
     results: Annotated[Path, typer.Option()] = RESULTS,
@@ -80,8 +88,10 @@ def ablation(
             raise typer.BadParameter(f"--only {sorted(unknown)[0]}: known are {' '.join(s.name for s in SETTINGS)}")
         common = ["--weights", str(weights), "--epochs", str(epochs), "--imgsz", str(imgsz), "--freeze", str(freeze)]
         common += ["--eval-every", str(epochs), "--workers", "1", "--project", str(project)]
+        common += ["--assignment", assignment]
         for setting in SETTINGS:
-            if only and setting.name not in only:
+            # The first row's assignment is no change.
+            if (only and setting.name not in only) or setting.name == assignment:
                 continue
             sources = ["--data", str(data), *(["--data", str(pseudo)] if setting.pseudo else [])]
             # The teacher says the same of the same pictures: it is asked once.
@@ -92,7 +102,7 @@ def ablation(
             _train(project / setting.name, asked)
         rows = {s.name: _result(project / s.name, epochs) for s in SETTINGS}
         measured = {name: row for name, row in rows.items() if row is not None}
-        recipe = {"epochs": epochs, "imgsz": imgsz, "freeze": freeze}
+        recipe = {"epochs": epochs, "imgsz": imgsz, "freeze": freeze, "assignment": assignment}
         facts = {**recipe, "settings": {**_measured_before(results, recipe), **measured}}
         with replacing(results) as partial:
             partial.write_text(json.dumps(facts, indent=2) + "\n")
@@ -137,7 +147,7 @@ def _result(folder: Path, epochs: int) -> dict[str, float] | None:
     return {name: round(float(rows[-1][name] or 0), 4) for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")}
 
 
-def _measured_before(results: Path, recipe: dict[str, int]) -> dict[str, dict[str, float]]:
+def _measured_before(results: Path, recipe: dict[str, int | Assignment]) -> dict[str, dict[str, float]]:
     """What an earlier call measured with the same recipe: its runs may be gone, its numbers hold."""
     if not results.exists():
         return {}
@@ -149,17 +159,18 @@ def _measured_before(results: Path, recipe: dict[str, int]) -> dict[str, dict[st
 def page_text(facts: dict) -> str:  # type: ignore[type-arg]
     """docs/ABLATION.md, made from the results."""
     rows, base = facts["settings"], facts["settings"].get("default")
-    epochs, imgsz, freeze = facts["epochs"], facts["imgsz"], facts["freeze"]
+    epochs, imgsz, freeze, assignment = (facts[name] for name in ("epochs", "imgsz", "freeze", "assignment"))
+    is_default = assignment == RECIPE.assignment
     lines = [
         "# What each part of the recipe is worth",
         "",
         "    python benchmarks/ablation.py --data DATA --pseudo PSEUDO --teacher TEACHER.onnx --weights WEIGHTS.pth "
-        f"--epochs {epochs} --imgsz {imgsz} --freeze {freeze}",
+        f"--epochs {epochs} --imgsz {imgsz} --freeze {freeze}" + ("" if is_default else f" --assignment {assignment}"),
         "",
         f"Short runs of {epochs} epochs at {imgsz} px with {freeze} frozen backbone blocks, measured on the val "
         "split after the last epoch. One setting changes at a time; fewer pictures also mean fewer steps.",
         "",
-        "| setting | AP | AP50 | AP75 | APs | AP against default |",
+        "| setting | AP | AP50 | AP75 | APs | AP against the first row |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for setting in SETTINGS:
@@ -168,11 +179,15 @@ def page_text(facts: dict) -> str:  # type: ignore[type-arg]
             continue
         against = "" if base is None or setting.name == "default" else f"{row['AP'] - base['AP']:+.3f}"
         numbers = " | ".join(f"{row[name]:.3f}" for name in ("AP", "AP50", "AP75", "APs"))
-        lines.append(f"| {setting.what} | {numbers} | {against} |")
-    return "\n".join([*lines, "", *_verdict(rows), ""])
+        lines.append(f"| {_in_words(setting, assignment)} | {numbers} | {against} |")
+    return "\n".join([*lines, "", *_verdict(rows, assignment), ""])
 
 
-def _verdict(rows: dict[str, dict[str, float]]) -> list[str]:
+def _in_words(setting: Setting, assignment: Assignment) -> str:
+    return setting.what.format(assignment=ASSIGNMENTS[assignment])
+
+
+def _verdict(rows: dict[str, dict[str, float]], assignment: Assignment) -> list[str]:
     """Why the default is what it is, as far as these numbers go."""
     base = rows.get("default")
     if base is None:
@@ -181,9 +196,12 @@ def _verdict(rows: dict[str, dict[str, float]]) -> list[str]:
     changed = [setting for setting in SETTINGS if setting.name in rows and setting.name not in ("default", "seed")]
     better = [one.what for one in changed if rows[one.name]["AP"] > base["AP"] + chance]
     level = [one.what for one in changed if abs(rows[one.name]["AP"] - base["AP"]) <= chance]
-    missing = [setting.what for setting in SETTINGS if setting.name not in rows]
+    missing = [setting.what for setting in SETTINGS if setting.name not in (*rows, assignment)]
     known = f"Another seed moves AP by {chance:.3f}" if "seed" in rows else "How much is chance was not measured"
-    lines = [f"The default is the first row: {SETTINGS[0].what}. {known}."]
+    first = (
+        "is the default" if assignment == RECIPE.assignment else f"is the default but for `--assignment {assignment}`"
+    )
+    lines = [f"The first row {first}. {known}."]
     lines.append(
         f"Better than that: {'; '.join(better)}." if better else "Nothing that was measured is better than that."
     )

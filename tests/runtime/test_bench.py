@@ -75,10 +75,10 @@ def report(tiny_onnx: Path) -> Report:
     return measure(plan, sample_frame(None, (64, 96)))
 
 
-def stored(path: Path, report: Report, *, median_ms: float) -> Path:
+def stored(path: Path, report: Report, *, median_ms: float, spread: float = 0.02) -> Path:
     """The report as --json writes it, with such times end to end."""
     stages = report.back_to_back.stages
-    times = np.array([0.99, 1.0, 1.01]) * median_ms
+    times = np.array([1 - spread / 2, 1.0, 1 + spread / 2]) * median_ms
     changed = msgspec.structs.replace(stages, end_to_end=summarise([np.array([ms]) for ms in times]))
     fast = msgspec.structs.replace(report.back_to_back, stages=changed)
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(report, back_to_back=fast)))
@@ -379,6 +379,17 @@ def test_stored_reports_are_compared_by_their_medians(report: Report, tmp_path: 
     code, _, stderr = run("compare", a, b, "--at-least", "2")
     assert code == 3
     assert "not interleaved" in stderr
+
+
+def test_a_stored_report_that_disagrees_with_itself_is_named(report: Report, tmp_path: Path) -> None:
+    a = stored(tmp_path / "a.json", report, median_ms=20.0)
+    b = stored(tmp_path / "b.json", report, median_ms=10.0, spread=0.2)
+    assert "noisy" not in run("compare", a, a)[2]
+    code, _, stderr = run("compare", a, b)
+    assert code == 0
+    assert f"but {b} noisy" in stderr
+    document = json.loads(run("compare", a, b, "--json")[1])
+    assert (document["a"]["noisy"], document["b"]["noisy"]) == (False, True)
 
 
 def other_machine(report: Report) -> Report:

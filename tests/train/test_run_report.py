@@ -13,6 +13,7 @@ from mmpnet.train.checkpoint import load_checkpoint
 from mmpnet.train.config import TrainConfig
 from mmpnet.train.run_report import read_history, write_run_report
 from mmpnet.train.runs import start_run
+from mmpnet.train.stopping import InterruptedRunError
 from mmpnet.train.subject import checkpoint_subject
 
 
@@ -55,6 +56,16 @@ def test_a_report_that_fails_says_that_the_run_is_complete(
     assert "\n" not in str(caught.value)
     assert load_checkpoint(tmp_path / "run" / "best.pth").provenance.epochs_done >= 1
     assert load_checkpoint(tmp_path / "run" / "last.pth").provenance.epochs_done == tiny_train_config.epochs
+
+
+def test_ctrl_c_during_the_report_says_how_to_make_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmpnet.train.run_report.write_report", stopped)
+    with pytest.raises(InterruptedRunError) as caught:
+        write_run_report(run, None, device="cpu")
+    assert str(caught.value).endswith(f"make it with: mmp-train --resume {run}")
 
 
 def test_the_history_is_that_of_results_csv(run: Path) -> None:

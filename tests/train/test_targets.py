@@ -29,12 +29,18 @@ def test_iou_rule_agrees_with_a_loop(seed: int) -> None:
     assert assign_by_iou(boxes, anchors).tolist() == expected
 
 
-def adaptively(boxes: FloatArray) -> IntArray:
-    return assign_adaptively(boxes, ANCHORS.boxes_xyxy(INPUT_HW), grid_shape=ANCHORS.grid_shape(INPUT_HW), stride=8)
+def adaptively(boxes: FloatArray, *, as_published: bool = False) -> IntArray:
+    return assign_adaptively(
+        boxes,
+        ANCHORS.boxes_xyxy(INPUT_HW),
+        grid_shape=ANCHORS.grid_shape(INPUT_HW),
+        stride=8,
+        as_published=as_published,
+    )
 
 
-def reference_adaptive(boxes: FloatArray) -> list[int]:
-    """ATSS as its paper tells it, one box and one anchor at a time; but a box of n times 64 px has n times the cells to
+def reference_adaptive(boxes: FloatArray, *, as_published: bool) -> list[int]:
+    """ATSS as its paper tells it, one box and one anchor at a time; or a box of n times 64 px has n times the cells to
     choose from, and in n^2 times the cells what fits nearly as well is left alone."""
     anchors = ANCHORS.boxes_xyxy(INPUT_HW)
     cells = len(anchors) // 8
@@ -44,7 +50,7 @@ def reference_adaptive(boxes: FloatArray) -> list[int]:
     undecided: set[int] = set()
     for number, box in enumerate(boxes):
         distance = np.linalg.norm(centers - (box[:2] + box[2:]) / 2, axis=1)
-        side = max(float(np.prod(box[2:] - box[:2])) ** 0.5 / 64, 1.0)
+        side = 1.0 if as_published else max(float(np.prod(box[2:] - box[:2])) ** 0.5 / 64, 1.0)
         near: list[int] = []
         around: list[int] = []
         for kind in range(8):
@@ -59,7 +65,7 @@ def reference_adaptive(boxes: FloatArray) -> list[int]:
             if iou[a] >= threshold and (centers[a] > box[:2]).all() and (centers[a] < box[2:]).all():
                 claims.append((iou[a], number, a))
         best.append((iou[top[0]], number, top[0]))
-        undecided |= {a for a in around if iou[a] >= 0.7 * threshold}
+        undecided |= set() if as_published else {a for a in around if iou[a] >= 0.7 * threshold}
     matched = [UNDECIDED if a in undecided else BACKGROUND for a in range(len(anchors))]
     for _, number, a in sorted(claims) + sorted(best):
         matched[a] = number
@@ -67,9 +73,12 @@ def reference_adaptive(boxes: FloatArray) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_adaptive_rule_agrees_with_a_loop(seed: int) -> None:
+@pytest.mark.parametrize("as_published", [False, True])
+def test_adaptive_rule_agrees_with_a_loop(seed: int, as_published: bool) -> None:
     boxes = random_boxes(seed, 4)
-    assert adaptively(boxes).tolist() == reference_adaptive(boxes)
+    expected = reference_adaptive(boxes, as_published=as_published)
+    assert adaptively(boxes, as_published=as_published).tolist() == expected
+    assert (UNDECIDED in expected) == (not as_published)
 
 
 @pytest.mark.parametrize("seed", range(5))

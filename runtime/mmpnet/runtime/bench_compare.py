@@ -43,13 +43,14 @@ class Rules:
 
 
 class SideReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a side; median_ms is of one frame."""
+    """What became of a side; median_ms is of one frame. noisy: the repeats of a stored report disagreed."""
 
     text: str
     file: str
     provider: str
     threads: int
     median_ms: float
+    noisy: bool | None = None
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="mmp-bench compare"):

@@ -61,7 +61,9 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
         f"{comparison.measured.replace('_', ' ')}: A takes {comparison.ratio:.3f} times as long as B, "
         f"{low:.3f} to {high:.3f} ({how}; {comparison.interval_is})"
     )
-    console.print(f"{comparison.verdict} (margin {comparison.margin:.0%})")
+    noisy = [side.text for side in (comparison.a, comparison.b) if side.noisy]
+    doubt = f"; but {' and '.join(noisy)} noisy: measure again on a quiet machine" if noisy else ""
+    console.print(f"{comparison.verdict} (margin {comparison.margin:.0%}){doubt}")
 
 
 def show_layers(console: Console, report: LayersReport, *, top: int) -> None:

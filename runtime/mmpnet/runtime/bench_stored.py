@@ -81,4 +81,5 @@ def _side(path: Path, report: Report, stage: StageReport) -> SideReport:
         provider=report.settings.provider,
         threads=report.settings.threads,
         median_ms=stage.median_ms,
+        noisy=stage.noisy,
     )

@@ -143,6 +143,7 @@ def test_an_impossible_area_is_named_by_file_and_entry(write: Write, area: float
         ({"categories": [*CATEGORIES, {"id": 3, "name": "cat"}]}, r"categories\[2\]: id 3 appears twice"),
         ({"images": [IMAGE, {**IMAGE, "id": 12, "file_name": "gone.png"}]}, r"gone\.png .*id 12"),
         ({"images": [{**IMAGE, "width": 0}], "annotations": []}, "id 11 says 0x30"),
+        ({"images": [{**IMAGE, "height": 10**30}], "annotations": []}, "id 11 says 40x1000000"),
         ({"images": [], "annotations": []}, "no pictures"),
         ({"categories": [], "annotations": []}, "no pictures or no categories"),
         ({"images": None}, "`images`"),

@@ -26,7 +26,7 @@ from mmpnet.train.targets import UNDECIDED, UNDECIDED_LABEL, LabelGrid, assign_a
 
 LOADER_NICENESS = 19
 
-Assignment: TypeAlias = Literal["adaptive", "iou"]
+Assignment: TypeAlias = Literal["adaptive", "atss", "iou"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,7 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
             self._anchors[input_hw],
             grid_shape=anchors.grid_shape(input_hw),
             stride=anchors.stride,
+            as_published=self._recipe.assignment == "atss",
         )
 
 

@@ -36,7 +36,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, *, step: int, steps: int
 
 
 def learning_rate_factor(*, step: int, steps: int, warmup_steps: int) -> float:
-    """Share of the full rate at a step, 0-based, of so many steps; a run shorter than its warm-up only warms up."""
+    """Share of the full rate at a step, 0-based, of so many steps; the warm-up takes a fifth of them at most."""
+    warmup_steps = min(warmup_steps, steps // 5)
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(steps - warmup_steps, 1)))

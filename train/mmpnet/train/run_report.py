@@ -18,6 +18,7 @@ from mmpnet.train.checkpoint import Checkpoint, load_checkpoint
 from mmpnet.train.detector import torch_detector
 from mmpnet.train.device import resolve_device
 from mmpnet.train.report import BEST, RESULTS
+from mmpnet.train.stopping import InterruptedRunError
 from mmpnet.train.subject import checkpoint_subject
 
 REPORT = "report.html"
@@ -28,7 +29,8 @@ LOSS = "_loss"
 def write_run_report(folder: Path, val: Dataset | None, *, device: str) -> None:
     """Evaluate the run's best.pth once and write report.html; without a validation set it shows the losses.
 
-    Raises: OutputError if there can be no report; it says that the run is complete all the same.
+    Raises: OutputError if there can be no report, InterruptedRunError on Ctrl-C; they say that the run is complete all
+    the same.
     """
     try:
         checkpoint = load_checkpoint(folder / BEST)
@@ -39,6 +41,10 @@ def write_run_report(folder: Path, val: Dataset | None, *, device: str) -> None:
         raise OutputError(
             f"the run is complete, {folder / BEST} is written; only its report failed: {error}"
         ) from error
+    except KeyboardInterrupt as stop:
+        raise InterruptedRunError(
+            f"the run is complete, only its report is missing; make it with: mmp-train --resume {folder}"
+        ) from stop
 
 
 def read_history(path: Path) -> History:

@@ -72,21 +72,28 @@ def assign_by_iou(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, *, threshold
 
 
 def assign_adaptively(
-    boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, *, grid_shape: tuple[int, int, int, int], stride: int
+    boxes_xyxy: FloatArray,
+    anchors_xyxy: FloatArray,
+    *,
+    grid_shape: tuple[int, int, int, int],
+    stride: int,
+    as_published: bool = False,
 ) -> IntArray:
     """Adaptive threshold per box, after ATSS (Zhang et al. 2020), on one grid for boxes of all sizes.
 
-    Of each size and ratio the nearest cells, the more the larger the box, of these the best by IoU, of these the ones
-    above mean + deviation whose centre lies in the box; and the best one always. Around them, as far as a pyramid's
-    level would see no second cell, what fits nearly as well is undecided, as between RetinaNet's two thresholds (Lin et
-    al. 2017): no feature tells a large box's middle from the cell beside it.
+    Of each size and ratio the nearest cells, of these the best by IoU, of these the ones above mean + deviation whose
+    centre lies in the box; and the best one always. as_published: nine cells, and the rest is background. Otherwise the
+    more cells the larger the box, and around them, in as many as lie under the nine of a pyramid's coarse level, what
+    fits nearly as well is undecided, as between RetinaNet's two thresholds (Lin et al. 2017): no feature tells a large
+    box's middle from the cell beside it.
     """
     matched = np.full(len(anchors_xyxy), BACKGROUND, np.int64)
     if not len(boxes_xyxy):
         return matched
-    claims = [_claim(box, anchors_xyxy, grid_shape, stride) for box in boxes_xyxy]
-    for claim in claims:
-        matched[claim.undecided] = UNDECIDED
+    level_side_px = math.inf if as_published else float(LEVEL_SIDE_CELLS * stride)
+    claims = [_claim(box, anchors_xyxy, grid_shape, level_side_px) for box in boxes_xyxy]
+    if not as_published:
+        matched[np.concatenate([claim.undecided for claim in claims])] = UNDECIDED
     # Written in ascending order of IoU, so that an anchor two boxes want ends with the one it fits better.
     owner = np.repeat(np.arange(len(claims)), [len(claim.anchors) for claim in claims])
     order = np.argsort(np.concatenate([claim.iou for claim in claims]), kind="stable")
@@ -107,11 +114,11 @@ class _Claim:
 
 
 def _claim(
-    box_xyxy: FloatArray, anchors_xyxy: FloatArray, grid_shape: tuple[int, int, int, int], stride: int
+    box_xyxy: FloatArray, anchors_xyxy: FloatArray, grid_shape: tuple[int, int, int, int], level_side_px: float
 ) -> _Claim:
     cells = grid_shape[2] * grid_shape[3]
-    side = math.sqrt(area(box_xyxy)) / (LEVEL_SIDE_CELLS * stride)
-    near, around = (min(round(NEAREST_CELLS * max(side, 1) ** power), cells) for power in (1, 2))
+    side = max(math.sqrt(area(box_xyxy)) / level_side_px, 1)
+    near, around = (min(round(NEAREST_CELLS * side**power), cells) for power in (1, 2))
     by_distance = _nearest(box_xyxy, anchors_xyxy[:cells], around)  # every kind stands on the same cells
     first_of_kind = np.arange(grid_shape[0] * grid_shape[1]) * cells
     seen = first_of_kind[:, None] + by_distance  # (S * R, around), nearest first

@@ -21,6 +21,9 @@ LAYOUT = "train.json and val.json with pictures in images/ beside them"
 BESIDE_PICTURES = "_annotations.coco.json"
 """The name under which Roboflow writes the file into each split's folder."""
 
+LARGEST_SIDE_PX = 2**20
+"""OpenCV decodes no larger picture."""
+
 _T = TypeVar("_T")
 
 
@@ -168,7 +171,9 @@ def _by_id(raw: list[Any], kind: type[_Numbered], where: str, faults: Faults) ->
         with faults:
             if value.id in found:
                 raise DatasetError(f"{name}: id {value.id} appears twice; ids must be unique")
-            if isinstance(value, _Image) and min(value.width, value.height) < 1:
+            if isinstance(value, _Image) and not all(
+                1 <= side <= LARGEST_SIDE_PX for side in (value.width, value.height)
+            ):
                 raise DatasetError(f"{name}: image id {value.id} says {value.width}x{value.height} px; correct it")
             found[value.id] = value
     return found

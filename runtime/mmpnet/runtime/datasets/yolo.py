@@ -61,7 +61,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     content = _read_yaml(path)
     names = _class_names(content, path)
     root = _root(content, path)
-    pictures = [picture for stated in content.pictures_of(split) for picture in _pictures(root, stated, path)]
+    pictures = [picture for stated in content.pictures_of(split) for picture in _pictures(root, stated, path, faults)]
     entries, contents = [], [("names", json.dumps(names).encode())]
     for picture in pictures:
         with faults:
@@ -125,7 +125,7 @@ def _root(content: _DataYaml, path: Path) -> Path:
     return root
 
 
-def _pictures(root: Path, stated: str, yaml_path: Path) -> list[Path]:
+def _pictures(root: Path, stated: str, yaml_path: Path, faults: Faults) -> list[Path]:
     """The pictures of one folder, below it at any depth, or of one list."""
     place = root / stated
     if not place.exists() and stated.startswith("../"):
@@ -138,7 +138,13 @@ def _pictures(root: Path, stated: str, yaml_path: Path) -> list[Path]:
     if not is_file(place):
         raise DatasetError(f"{yaml_path}: says {stated}, but there is no {place}; correct the line")
     raw = read_bytes(place, expected="a list of pictures")
-    return [place.parent / line for _, line in numbered_lines(raw, place)]
+    listed = []
+    for number, line in numbered_lines(raw, place):
+        with faults:
+            if not is_file(place.parent / line):
+                raise DatasetError(f"{place}:{number}: there is no picture {line}; correct or remove the line")
+            listed.append(place.parent / line)
+    return listed
 
 
 def _label_path(picture: Path) -> Path:
