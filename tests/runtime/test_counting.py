@@ -16,7 +16,7 @@ from mmpnet.contract.arrays import IntArray
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.counting import CLEAR, FORGET_AFTER_FRAMES, PeopleCounter, ZoneCount
-from mmpnet.runtime.counting_draw import draw_counts
+from mmpnet.runtime.counting_draw import COUNT_BGR, draw_counts
 from mmpnet.runtime.counting_shapes import Coordinate, Line, Zone, parse_line, parse_zone
 from mmpnet.runtime.tracking import NO_TRACK, Tracker
 
@@ -355,6 +355,19 @@ def test_lines_and_zones_are_painted_where_they_are_with_their_counts() -> None:
         counter.update(people([(200, y)]), ids(1))
     draw_counts(second, counter)
     assert (first != second).any(), "the counts are painted"
+
+
+def test_counts_of_lines_from_one_point_lie_beside_each_other() -> None:
+    lines = [
+        parse_line(f"{name}=50%,50%,{end}", default_name="") for name, end in (("door", "90%,50%"), ("gate", "50%,90%"))
+    ]
+
+    def filled(*drawn: Line) -> int:
+        frame = np.zeros((*FRAME_HW, 3), np.uint8)
+        draw_counts(frame, PeopleCounter(list(drawn), [], frame_hw=FRAME_HW))
+        return int((frame == COUNT_BGR).all(axis=2).sum())
+
+    assert filled(*lines) > 0.95 * sum(map(filled, lines))
 
 
 def test_a_line_of_a_tiny_frame_is_painted() -> None:

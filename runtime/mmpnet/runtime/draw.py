@@ -27,7 +27,7 @@ def draw_detections(
     """
     unit = max(min(frame_bgr.shape[:2]) / 480, 0.6)
     thickness = max(round(2 * unit), 1)
-    plates: list[_Plate] = []
+    plates: list[Plate] = []
     for row, xyxy in enumerate(detections.xyxy):
         name = class_names[int(detections.class_id[row])]
         if track_ids is not None and track_ids[row] >= 0:
@@ -61,16 +61,21 @@ def draw_warning(frame_bgr: UInt8Array, text: str) -> None:
     draw_label(frame_bgr, text, middle, bgr=WARNING_BGR, unit=unit)
 
 
-def draw_label(frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, bgr: Colour, unit: float) -> None:
-    """Paint text on a filled plate above a box's top-left corner, or below it where there is no room above, in place.
+def draw_label(
+    frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, bgr: Colour, unit: float, taken: "Sequence[Plate]" = ()
+) -> "Plate":
+    """Paint text on a filled plate above a box's top-left corner, or below it where there is no room above, in place;
+    at another corner where those `taken` have that. Gives the plate.
 
     A `unit` of 1 gives letters some 11 px high.
     """
-    _plate(frame_bgr, text, xyxy, unit=unit, taken=()).paint(frame_bgr, bgr)
+    plate = _plate(frame_bgr, text, xyxy, unit=unit, taken=taken)
+    plate.paint(frame_bgr, bgr)
+    return plate
 
 
 @dataclass(frozen=True, slots=True)
-class _Plate:
+class Plate:
     """A word and the rectangle that it is written on, in px of the frame."""
 
     text: str
@@ -81,7 +86,7 @@ class _Plate:
     text_height: int
     unit: float
 
-    def overlaps(self, other: "_Plate") -> bool:
+    def overlaps(self, other: "Plate") -> bool:
         return (
             self.left < other.left + other.width
             and other.left < self.left + self.width
@@ -105,7 +110,7 @@ class _Plate:
         )
 
 
-def _plate(frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, unit: float, taken: Sequence[_Plate]) -> _Plate:
+def _plate(frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, unit: float, taken: Sequence[Plate]) -> Plate:
     """Above the box's left corner, or inside it; where others have taken that, at one of its other corners."""
     frame_h, frame_w = frame_bgr.shape[:2]
     x1, y1, x2, y2 = (round(value) for value in xyxy.tolist())
@@ -114,7 +119,7 @@ def _plate(frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, unit: float, t
     width, height = text_width + 2 * margin, text_height + baseline + margin
     first = y1 - height if y1 >= height else y1
     places = (
-        _Plate(text, min(max(left, 0), max(frame_w - width, 0)), top, width, height, text_height, unit)
+        Plate(text, min(max(left, 0), max(frame_w - width, 0)), top, width, height, text_height, unit)
         for top in (first, y1, y2 - height, y2)
         for left in (x1, x2 - width)
         if top == first or top + height <= frame_h
