@@ -21,12 +21,13 @@ FRAME = ("--frame-size", "96x64")
 
 @dataclass(frozen=True)
 class Given:
-    """What a script may need: folders of their own, pictures, weights, a model."""
+    """What a script may need: folders of their own, pictures, weights, a model and its checkpoint."""
 
     out: Path
     data: Path
     weights: Path
     model: Path
+    checkpoint: Path
 
 
 Arguments = Callable[[Given], list[object]]
@@ -37,6 +38,9 @@ SCRIPTS: dict[str, Arguments] = {
     "headline.py": lambda _: ["--check"],
     "latency.py": lambda given: [
         *(SMALL, *FRAME, "--threads", 1, "--frames", 5, "--repeats", 2, "--picture", given.out / "latency.png"),
+    ],
+    "mean_weights.py": lambda given: [
+        *(given.checkpoint, given.checkpoint, "--data", given.data, "-o", given.out / "mean.pth"),
     ],
     "paced.py": lambda _: [SMALL, *FRAME, "--fps", 30, "--seconds", 1, "--repeats", 1],
     "peers.py": lambda given: [
@@ -94,8 +98,10 @@ def refuse(constant: str) -> Any:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_it_runs(script: str, tmp_path: Path, dataset_folder: Path, weights: Path, tiny_onnx: Path) -> None:
-    arguments = SCRIPTS[script](Given(tmp_path, dataset_folder, weights, tiny_onnx))
+def test_it_runs(
+    script: str, tmp_path: Path, dataset_folder: Path, weights: Path, tiny_onnx: Path, tiny_checkpoint: Path
+) -> None:
+    arguments = SCRIPTS[script](Given(tmp_path, dataset_folder, weights, tiny_onnx, tiny_checkpoint))
     with_json = script not in WITHOUT_JSON
     done = run(script, [*arguments, *(["--json"] if with_json else [])])
     assert done.returncode == 0, done.stderr
