@@ -15,6 +15,7 @@ from mmpnet.contract.boxes import (
     decode_offsets,
     encode_offsets,
     pairwise_iou,
+    voted,
 )
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=150, database=None)
@@ -233,3 +234,49 @@ def test_clip_leaves_boxes_inside_the_image_alone_and_flattens_those_outside() -
     clipped = clip(boxes, (10, 20))
     np.testing.assert_array_equal(clipped[:2], boxes[:2])
     np.testing.assert_array_equal(area(clipped[2:]), [0, 0])
+
+
+@PROPERTY
+@given(BOX_LISTS.filter(bool), st.data())
+def test_a_vote_stays_between_the_boxes_that_overlap(boxes: list[BoxTuple], data: st.DataObject) -> None:
+    count = len(boxes)
+    scores = np.array(
+        data.draw(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=count, max_size=count)), np.float32
+    )
+    class_ids = np.array(data.draw(st.lists(st.integers(1, 2), min_size=count, max_size=count)))
+    every = as_array(boxes)
+    moved = voted(every, every, scores, kept_ids=class_ids, class_ids=class_ids)
+    assert moved.dtype == np.float32
+    iou = pairwise_iou(every, every)
+    for index, box in enumerate(moved):
+        voters = every[(iou[index] > 0.5) & (class_ids == class_ids[index]) | (np.arange(count) == index)]
+        assert (box >= voters.min(axis=0) - 1e-3).all()
+        assert (box <= voters.max(axis=0) + 1e-3).all()
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5])
+@pytest.mark.parametrize("box", [(3.0, 4.0, 30.0, 50.0), (3.0, 4.0, 3.0, 4.0)])
+def test_a_box_without_other_votes_stays_where_it_is(box: BoxTuple, score: float) -> None:
+    far, one = (100.0, 100.0, 120.0, 120.0), np.ones(1, np.int64)
+    boxes, scores = as_array([box, far]), np.array([score, 1], np.float32)
+    moved = voted(boxes[:1], boxes, scores, kept_ids=one, class_ids=np.ones(2, np.int64))
+    np.testing.assert_allclose(moved, boxes[:1], rtol=1e-6)
+
+
+def test_a_vote_enters_without_a_jump() -> None:
+    kept, one = as_array([(0, 0, 100, 100)]), np.ones(1, np.int64)
+    rights = np.linspace(40, 60, 81)
+    moved = [
+        voted(
+            kept,
+            as_array([(0, 0, 100, 100), (0, 0, right, 100)]),
+            np.ones(2, np.float32),
+            kept_ids=one,
+            class_ids=one.repeat(2),
+        )
+        for right in rights
+    ]
+    edge = np.array([one_box[0, 2] for one_box in moved])
+    assert (edge[rights <= 50] == 100).all()
+    assert edge[-1] < 99
+    assert np.abs(np.diff(edge)).max() < 0.2

@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mmpnet.contract.boxes import nms
+from mmpnet.contract.boxes import nms, voted
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError, ExportError
 from mmpnet.contract.metadata import Head, InputKind
@@ -45,12 +45,13 @@ def several_classes(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: M
 
 
 def expected_rows(session: Any, images: np.ndarray[Any, Any], thresholds: Thresholds) -> list[np.ndarray[Any, Any]]:
-    """For each picture xyxy, score, class id after the contract's NMS of the candidates in the file `boxes`."""
+    """For each picture xyxy, score, class id after the contract's NMS and vote of the candidates in `boxes`."""
     rows = []
     for boxes, scores, class_ids in zip(*session.run(None, {"images": images}), strict=True):
-        sure = scores >= thresholds.conf
-        kept = nms(boxes[sure], scores[sure], thresholds.iou, class_ids=class_ids[sure])[: thresholds.max_det]
-        rows.append(np.column_stack([boxes[sure][kept], scores[sure][kept], class_ids[sure][kept]]))
+        sure = np.flatnonzero(scores >= thresholds.conf)
+        kept = sure[nms(boxes[sure], scores[sure], thresholds.iou, class_ids=class_ids[sure])[: thresholds.max_det]]
+        moved = voted(boxes[kept], boxes, scores, kept_ids=class_ids[kept], class_ids=class_ids)
+        rows.append(np.column_stack([moved, scores[kept], class_ids[kept]]))
     return rows
 
 

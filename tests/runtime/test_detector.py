@@ -170,7 +170,7 @@ def test_a_file_without_our_metadata_is_a_contract_error(tmp_path: Path, tiny_on
         (lambda m: m["input"].update(batch=2), r"images is \[1, 64, 64, 3\].*\[2, 64, 64, 3\]"),
         (lambda m: m["outputs"][0].update(name="rectangles"), "rectangles is absent in the graph"),
         (lambda m: m["anchors"].update(stride=16), "anchor fingerprint"),
-        (lambda m: m.update(schema_version=3), "schema 3"),
+        (lambda m: m.update(schema_version=4), "schema 4"),
     ],
 )
 def test_metadata_that_disagrees_with_the_graph_is_a_contract_error(

@@ -7,6 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper, parser
 
+from mmpnet.contract.boxes import EPSILON_PX2, LEAST_VOTE, VOTE_FROM_IOU
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.metadata import HEAD_OUTPUTS, Head
 from mmpnet.export.graph import CANDIDATE_NAMES, Batch, drop_unused_initializers, fold_constants
@@ -21,7 +22,9 @@ nms (float[b, k, 4] boxes, float[b, k] scores, int64[b, k] class_ids, float[1] c
     => (float[b, m, 6] detections, int64[b] num_dets)
 <int64[1, {num_foreground}, 1] classes = {{{classes}}}, int64[1] most = {{{candidates}}}, int64[1] first = {{0}},
     int64[1] one = {{1}}, int64[1] last = {{2}}, int64[2] picture_and_box = {{0, 2}}, int64[3] four = {{1, 1, 4}},
-    float out = {{-1.0}}, float[1] between = {{-0.5}}, float zero = {{0.0}}, float kept = {{1.0}}>
+    int64[1] left = {{0}}, int64[1] top = {{1}}, int64[1] right = {{2}}, int64[1] bottom = {{3}},
+    float out = {{-1.0}}, float[1] between = {{-0.5}}, float zero = {{0.0}}, float kept = {{1.0}},
+    float least_area = {{{least_area}}}, float from_iou = {{{from_iou}}}, float least_vote = {{{least_vote}}}>
 {{
     unsure = Less (scores, conf)
     sure_scores = Where (unsure, out, scores)
@@ -49,7 +52,49 @@ nms (float[b, k, 4] boxes, float[b, k] scores, int64[b, k] class_ids, float[1] c
     class_column = Unsqueeze (float_classes, last)
     box_index = Expand (picked_column, four)
     picked_boxes = GatherElements <axis = 1> (boxes, box_index)
-    columns = Concat <axis = 2> (picked_boxes, best_column, class_column)
+    corner_rows = Transpose <perm = [0, 2, 1]> (boxes)
+    x1 = Gather <axis = 1> (corner_rows, left)
+    y1 = Gather <axis = 1> (corner_rows, top)
+    x2 = Gather <axis = 1> (corner_rows, right)
+    y2 = Gather <axis = 1> (corner_rows, bottom)
+    picked_x1 = Gather <axis = 2> (picked_boxes, left)
+    picked_y1 = Gather <axis = 2> (picked_boxes, top)
+    picked_x2 = Gather <axis = 2> (picked_boxes, right)
+    picked_y2 = Gather <axis = 2> (picked_boxes, bottom)
+    inner_x1 = Max (picked_x1, x1)
+    inner_y1 = Max (picked_y1, y1)
+    inner_x2 = Min (picked_x2, x2)
+    inner_y2 = Min (picked_y2, y2)
+    inner_width = Sub (inner_x2, inner_x1)
+    inner_height = Sub (inner_y2, inner_y1)
+    common_width = Max (inner_width, zero)
+    common_height = Max (inner_height, zero)
+    overlap = Mul (common_width, common_height)
+    width = Sub (x2, x1)
+    height = Sub (y2, y1)
+    area = Mul (width, height)
+    picked_width = Sub (picked_x2, picked_x1)
+    picked_height = Sub (picked_y2, picked_y1)
+    picked_area = Mul (picked_width, picked_height)
+    areas = Add (picked_area, area)
+    union = Sub (areas, overlap)
+    some_union = Max (union, least_area)
+    iou_with_picked = Div (overlap, some_union)
+    difference = Sub (iou_with_picked, from_iou)
+    over = Max (difference, zero)
+    over_squared = Mul (over, over)
+    score_rows = Unsqueeze (scores, one)
+    by_score = Mul (over_squared, score_rows)
+    picked_class_column = Unsqueeze (picked_classes, last)
+    of_same_class = Equal (picked_class_column, class_rows)
+    votes = Where (of_same_class, by_score, zero)
+    moved = MatMul (votes, boxes)
+    own = Mul (picked_boxes, least_vote)
+    moved_and_own = Add (moved, own)
+    cast_votes = ReduceSum <keepdims = 1> (votes, last)
+    all_votes = Add (cast_votes, least_vote)
+    voted_boxes = Div (moved_and_own, all_votes)
+    columns = Concat <axis = 2> (voted_boxes, best_column, class_column)
     detections = Where (is_row_column, columns, zero)
     counted = Cast <to = 7> (is_row)
     num_dets = ReduceSum <keepdims = 0> (counted, one)
@@ -60,7 +105,7 @@ nms (float[b, k, 4] boxes, float[b, k] scores, int64[b, k] class_ids, float[1] c
 def with_head(
     model: onnx.ModelProto, head: Head, *, batch: Batch, num_classes: int, thresholds: Thresholds, frozen: bool
 ) -> onnx.ModelProto:
-    """The full graph cut down to one head; `nms` adds NMS, class by class, as mmpnet.contract.boxes.nms does it.
+    """The full graph cut down to one head; `nms` adds NMS and votes, class by class, as mmpnet.contract.boxes has them.
 
     The thresholds become initialisers that a caller may override by feeding inputs of their names, unless frozen.
     """
@@ -84,7 +129,13 @@ def _with_nms(
     candidates = shapes["scores"][1].dim_value
     classes = range(1, num_classes)
     text = _NMS.format(
-        opset=opset, num_foreground=len(classes), classes=", ".join(map(str, classes)), candidates=candidates
+        opset=opset,
+        num_foreground=len(classes),
+        classes=", ".join(map(str, classes)),
+        candidates=candidates,
+        least_area=f"{EPSILON_PX2:.9f}",
+        from_iou=f"{VOTE_FROM_IOU:.9f}",
+        least_vote=f"{LEAST_VOTE:.9f}",
     )
     nms = parser.parse_model(text)
     nms.ir_version = model.ir_version

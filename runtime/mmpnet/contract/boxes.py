@@ -10,6 +10,8 @@ from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray
 EPSILON_PX2 = np.float32(1e-9)
 CENTER_VARIANCE = 0.1
 SIZE_VARIANCE = 0.2
+VOTE_FROM_IOU = np.float32(0.5)
+LEAST_VOTE = np.float32(1e-9)
 MAX_LOG_RATIO = 4.0
 """Decoded sides stay below e^4 = 55 times the anchor's, so that a wild output cannot overflow."""
 
@@ -92,6 +94,28 @@ def nms(
         if kept[rank]:
             kept[rank + 1 :] &= ~rivals[rank, rank + 1 :]
     return order[kept].astype(np.int64)
+
+
+def voted(
+    kept_xyxy: FloatArray,
+    boxes_xyxy: FloatArray,
+    scores: FloatArray,
+    *,
+    kept_ids: IntArray,
+    class_ids: IntArray,
+) -> FloatArray:
+    """Each box that NMS kept (N, 4), moved to the mean of all boxes (K, 4) of its class that overlap it, its own among
+    them: box voting (Gidaris and Komodakis 2015, section 4).
+
+    A vote weighs score * (IoU - 0.5)^2 and nothing below, so that no box enters or leaves with a jump.
+    """
+    over = np.maximum(pairwise_iou(kept_xyxy, boxes_xyxy) - VOTE_FROM_IOU, 0)  # (N, K)
+    weights = over * over * scores * (kept_ids[:, None] == class_ids)
+    # The least vote is each box's own, where a box without area or score has no other.
+    moved: FloatArray = (weights @ boxes_xyxy + LEAST_VOTE * kept_xyxy) / (
+        weights.sum(axis=1, keepdims=True) + LEAST_VOTE
+    )
+    return moved
 
 
 def _sides(boxes_xyxy: FloatArray) -> FloatArray:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import FloatArray, IntArray
-from mmpnet.contract.boxes import decode_offsets, nms
+from mmpnet.contract.boxes import decode_offsets, nms, voted
 from mmpnet.contract.preprocess import Placement
 
 
@@ -84,12 +84,14 @@ def select_detections(
     placement: Placement,
     thresholds: Thresholds,
 ) -> Detections:
-    """Threshold, class-aware NMS in input px, best max_det, back to the frame: (K, 4), (K,), (K,) -> Detections."""
-    confident = scores >= thresholds.conf
-    boxes_xyxy, scores, class_ids = boxes_xyxy[confident], scores[confident], class_ids[confident]
-    kept = nms(boxes_xyxy, scores, thresholds.iou, class_ids=class_ids)[: thresholds.max_det]
+    """Threshold, class-aware NMS in input px, best max_det, their place by vote of all candidates, back to the frame:
+    (K, 4), (K,), (K,) -> Detections."""
+    confident = np.flatnonzero(scores >= thresholds.conf)
+    best = nms(boxes_xyxy[confident], scores[confident], thresholds.iou, class_ids=class_ids[confident])
+    kept = confident[best[: thresholds.max_det]]
+    xyxy = voted(boxes_xyxy[kept], boxes_xyxy, scores, kept_ids=class_ids[kept], class_ids=class_ids)
     return Detections(
-        xyxy=placement.to_frame(boxes_xyxy[kept]),
+        xyxy=placement.to_frame(xyxy),
         score=scores[kept],
         class_id=class_ids[kept],
     )

@@ -21,7 +21,7 @@ from mmpnet.contract.records import (
 )
 
 METADATA_KEY = "mmpnet"
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 InputKind: TypeAlias = Literal["uint8-nhwc", "float-nchw"]
@@ -166,7 +166,7 @@ class ModelMetadata(Strict, frozen=True):
     quantization: QuantizationRecord | None = None
     producer: Literal["mmpnet"] = "mmpnet"
     task: Literal["detect"] = "detect"
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
 
     @property
     def letterbox(self) -> Letterbox:
