@@ -31,7 +31,8 @@ def reference_iou(a: list[float], b: list[float]) -> float:
 
 
 def reference_detect(path: Path, frame_bgr: UInt8Array, thresholds: Thresholds) -> list[tuple[list[float], float, int]]:
-    """A fresh session and buffer, NMS in loops and the way back to the frame written out: (xyxy, score, class)."""
+    """A fresh session and buffer, NMS and vote in loops and the way back to the frame written out: (xyxy, score,
+    class)."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -46,8 +47,14 @@ def reference_detect(path: Path, frame_bgr: UInt8Array, thresholds: Thresholds) 
     found = []
     for row in kept[: thresholds.max_det]:
         sides = ((placement.frame_hw[1], placement.resized_hw[1]), (placement.frame_hw[0], placement.resized_hw[0]))
+        own = boxes[0][row].tolist()
+        votes = [
+            float(score) * max(reference_iou(own, box.tolist()) - 0.5, 0.0) ** 2 * (class_id == class_ids[0][row])
+            for box, score, class_id in zip(boxes[0], scores[0], class_ids[0], strict=True)
+        ]
         xyxy = []
-        for axis, value in enumerate(boxes[0][row].tolist()):
+        for axis in range(4):
+            value = sum(vote * float(box[axis]) for vote, box in zip(votes, boxes[0], strict=True)) / sum(votes)
             frame_side, resized_side = sides[axis % 2]
             moved = (value - placement.top_left_xy[axis % 2]) * frame_side / resized_side
             xyxy.append(min(max(moved, 0.0), float(frame_side)))
