@@ -75,7 +75,10 @@ def trained(config: TrainConfig, dataset: Dataset, folder: Path) -> TrainingStat
 
 
 @pytest.mark.parametrize("freeze", [0, 4])
-def test_step_and_batches_are_those_of_a_run(pictures: Path, tmp_path: Path, freeze: int) -> None:
+def test_step_and_batches_are_those_of_a_run(
+    pictures: Path, tmp_path: Path, freeze: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training_step._STEPS_PER_RUN", 2)  # as many as the run below: the rate goes by it
     dataset = open_dataset(pictures, "train")
     config = step_config(CPU, batch=2, side_px=64, freeze=freeze)
     bench = Bench(config, dataset.class_names)
