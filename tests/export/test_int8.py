@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from mmpnet.contract.detections import Detections, Thresholds
@@ -136,6 +137,25 @@ def test_every_convolution_still_fuses(float_file: Path, train: Dataset, tmp_pat
     operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
     assert operators.count("QLinearConv") == len(quantizer.layers)
     assert "Conv" not in operators
+
+
+@pytest.mark.parametrize("left_out", [1, 2, 5, -2, -1])
+def test_onnx_runtime_leaves_in_float_what_the_search_does(
+    float_file: Path, train: Dataset, tmp_path: Path, left_out: int
+) -> None:
+    quantizer = quantizer_of(float_file, train, tmp_path)
+    layer = quantizer.layers[left_out]
+    model = rearrange(quantizer.quantized([layer]))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
+    kernels = []
+    for graph in (model.graph, onnx.load(tmp_path / "optimised.onnx").graph):
+        tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        kernels.append(tensors.get(next(node.input[1] for node in graph.node if node.name == layer)))
+    assert kernels[1] is not None
+    assert np.array_equal(kernels[0], kernels[1])
 
 
 def test_layers_are_ranked_by_the_error_they_bring(float_file: Path, train: Dataset, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.preprocess import PAD_VALUE
 from mmpnet.export.bias_correction import correct_biases, input_means
+from mmpnet.export.float_layers import keep_in_float
 from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains, drop_unused_initializers
 from mmpnet.export.saturation import without_saturation
 from mmpnet.export.verify import open_graph
@@ -117,6 +118,7 @@ class Quantizer:
         prepared = onnx.load(self._prepared)
         without_saturation(quantized, prepared)
         correct_biases(quantized, prepared, self._means)
+        keep_in_float(quantized)
         return _without_pixel_arithmetic(quantized, signed=self._options.activations == "int8")
 
 
