@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -103,7 +103,9 @@ def ablation(
         rows = {s.name: _result(project / s.name, epochs) for s in SETTINGS}
         measured = {name: row for name, row in rows.items() if row is not None}
         recipe = {"epochs": epochs, "imgsz": imgsz, "freeze": freeze, "assignment": assignment}
-        facts = {**recipe, "settings": {**_measured_before(results, recipe), **measured}}
+        before = _measured_before(results, recipe)
+        note = {"note": before["note"]} if "note" in before else {}
+        facts = {**recipe, **note, "settings": {**before.get("settings", {}), **measured}}
         with replacing(results) as partial:
             partial.write_text(json.dumps(facts, indent=2) + "\n")
         with replacing(page) as partial:
@@ -147,13 +149,11 @@ def _result(folder: Path, epochs: int) -> dict[str, float] | None:
     return {name: round(float(rows[-1][name] or 0), 4) for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")}
 
 
-def _measured_before(results: Path, recipe: dict[str, int | Assignment]) -> dict[str, dict[str, float]]:
-    """What an earlier call measured with the same recipe: its runs may be gone, its numbers hold."""
-    if not results.exists():
-        return {}
-    before = json.loads(results.read_text())
-    kept: dict[str, dict[str, float]] = before["settings"]
-    return kept if all(before[name] == value for name, value in recipe.items()) else {}
+def _measured_before(results: Path, recipe: dict[str, int | Assignment]) -> dict[str, Any]:
+    """The results that an earlier call wrote with the same recipe, or {}: its runs may be gone, its numbers hold, and
+    so does what somebody noted beside them."""
+    before: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {}
+    return before if all(before.get(name) == value for name, value in recipe.items()) else {}
 
 
 def page_text(facts: dict) -> str:  # type: ignore[type-arg]
@@ -180,7 +180,8 @@ def page_text(facts: dict) -> str:  # type: ignore[type-arg]
         against = "" if base is None or setting.name == "default" else f"{row['AP'] - base['AP']:+.3f}"
         numbers = " | ".join(f"{row[name]:.3f}" for name in ("AP", "AP50", "AP75", "APs"))
         lines.append(f"| {_in_words(setting, assignment)} | {numbers} | {against} |")
-    return "\n".join([*lines, "", *_verdict(rows, assignment), ""])
+    note = [facts["note"], ""] if "note" in facts else []
+    return "\n".join([*lines, "", *note, *_verdict(rows, assignment), ""])
 
 
 def _in_words(setting: Setting, assignment: Assignment) -> str:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.detections import Detections, Thresholds, select_detections
+from mmpnet.contract.boxes import nms
+from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.preprocess import Letterbox
 from mmpnet.runtime.command import people
 from mmpnet.runtime.datasets.types import Picture
@@ -91,26 +92,23 @@ class AutocastNet(nn.Module):
 
 
 def anchor_detector(network: MmpNet, device: torch.device) -> Detect:
-    """The anchors themselves as boxes: those with a foreground score of 0.5 or more, after NMS."""
+    """The anchors themselves as boxes, moved by no vote: those with a foreground score of 0.5 or more, after NMS."""
     letterbox = Letterbox(input_hw=INPUT_HW)
     anchors_xyxy = ANCHORS.boxes_xyxy(INPUT_HW)
     normalise = InputNormalisation().to(device)
-    thresholds = Thresholds(conf=QUASI_IOU_CONF, max_det=MAX_BOXES)
+    thresholds = Thresholds(conf=QUASI_IOU_CONF)
     network.eval()
 
     def detect(frame_bgr: UInt8Array) -> Detections:
         pixels, placement = letterbox.apply(frame_bgr)
         with torch.inference_mode():
             logits = network(normalise(torch.from_numpy(pixels)[None].to(device))).float().flatten(2)[0]  # (C, A)
-            scores, class_ids = logits.softmax(dim=0)[1:].max(dim=0)  # (A,)
-            best, picked = scores.topk(min(MAX_BOXES, len(scores)))
-        rows = picked.cpu().numpy()
-        return select_detections(
-            anchors_xyxy[rows],
-            best.cpu().numpy(),
-            class_ids.cpu().numpy()[rows] + 1,
-            placement=placement,
-            thresholds=thresholds,
-        )
+            best, best_ids = logits.softmax(dim=0)[1:].max(dim=0)  # (A,)
+            picked = best.topk(min(MAX_BOXES, len(best))).indices
+            scores, class_ids = (values[picked].cpu().numpy() for values in (best, best_ids + 1))
+        boxes_xyxy = anchors_xyxy[picked.cpu().numpy()]
+        confident = np.flatnonzero(scores >= thresholds.conf)
+        kept = confident[nms(boxes_xyxy[confident], scores[confident], thresholds.iou, class_ids=class_ids[confident])]
+        return Detections(placement.to_frame(boxes_xyxy[kept]), scores[kept], class_ids[kept])
 
     return detect

@@ -119,18 +119,23 @@ def test_it_runs(
 
 def test_the_ablation_writes_its_table(tmp_path: Path, dataset_folder: Path, weights: Path, tiny_onnx: Path) -> None:
     settings_file, page = tmp_path / "ablation.json", tmp_path / "page.md"
-    done = run(
-        "ablation.py",
-        [
-            *("--data", dataset_folder, "--pseudo", dataset_folder / "train.json", "--teacher", tiny_onnx),
-            *("--weights", weights, "--epochs", 1, "--imgsz", 64, "--only", "labels-only"),
-            *("--project", tmp_path, "--results", settings_file, "--page", page),
-        ],
-    )
+    arguments = [
+        *("--data", dataset_folder, "--pseudo", dataset_folder / "train.json", "--teacher", tiny_onnx),
+        *("--weights", weights, "--epochs", 1, "--imgsz", 64, "--only", "labels-only"),
+        *("--project", tmp_path, "--results", settings_file, "--page", page),
+    ]
+    done = run("ablation.py", arguments)
     assert done.returncode == 0, done.stderr
-    settings = json.loads(settings_file.read_text())["settings"]
-    assert list(settings) == ["labels-only"]
+    first = json.loads(settings_file.read_text())
+    assert list(first["settings"]) == ["labels-only"]
     assert "neither teacher nor teacher-labelled pictures" in page.read_text()
+    # What an earlier call measured and somebody noted stays beside what this one measures.
+    noted = {**first, "note": "Measured on a Sunday.", "settings": {"default": first["settings"]["labels-only"]}}
+    settings_file.write_text(json.dumps(noted))
+    done = run("ablation.py", arguments)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(settings_file.read_text())["settings"]) == {"default", "labels-only"}
+    assert "Measured on a Sunday." in page.read_text()
 
 
 def test_no_script_is_forgotten() -> None:
