@@ -39,7 +39,8 @@ $(VENV)/.test: pyproject.toml constraints.txt
 	$(PIP) -e '.[train,dev]'
 	touch $@
 
-# The shipped model on the oldest libraries that have wheels for Python 3.11.
+# The shipped models on the oldest libraries that have wheels for Python 3.11, and on an ONNX Runtime that is older
+# still, for which npm and Node are needed.
 oldest: $(VENV)-oldest/.done
 	$(VENV)-oldest/bin/mmp-run --self-test
 	$(VENV)-oldest/bin/mmp-run person-320-int8 --self-test
@@ -52,10 +53,12 @@ oldest: $(VENV)-oldest/.done
 		[video.write(numpy.full((48, 64, 3), 20 * shade, numpy.uint8)) for shade in range(5)]; video.release()"
 	$(VENV)-oldest/bin/mmp-run person-224-int8 --source out/oldest.avi --save out/oldest.mkv --json out/oldest.ndjson --no-show
 	$(VENV)-oldest/bin/python benchmarks/paced.py --seconds 5 --repeats 1
+	$(VENV)-oldest/bin/python tests/oldest/self_test.py $(VENV)-oldest/node_modules
 
 $(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv --clear $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[cpu]'
+	npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix $(VENV)-oldest onnxruntime-node@1.10.0
 	touch $@
 
 clean:
