@@ -51,7 +51,8 @@ def test_a_failed_write_keeps_the_old_file(
         ({"model": {"stride": 8}}, "ModelConfig"),
         ({"model": 3}, "ModelConfig"),
         ({"ema": {}}, "damaged"),
-        ({"progress": 7}, "damaged"),
+        ({"progress": 7}, "Progress"),
+        ({"progress": {"epoch": "one"}}, "Progress"),
     ],
 )
 def test_what_is_not_a_checkpoint_is_one_clear_line(

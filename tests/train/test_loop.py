@@ -244,6 +244,31 @@ def test_a_finished_run_cannot_be_resumed(tiny_train_config: TrainConfig, tmp_pa
         resume_run(tmp_path / "run" / "best.pth", device="cpu", workers=0)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": {}},
+        {"weights": {"features": 1}},
+        {"optimizer": {}},
+        {"optimizer": {"state": {}, "param_groups": []}},
+        {"optimizer": {"state": 1, "param_groups": 2}},
+    ],
+)
+def test_a_run_whose_tensors_fit_nothing_cannot_be_resumed(
+    tiny_train_config: TrainConfig, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_after(monkeypatch, 1)
+        with pytest.raises(InterruptedRunError):
+            start_run(tiny_train_config, tmp_path / "run")
+    last = tmp_path / "run" / "last.pth"
+    content = torch.load(last, weights_only=True)
+    content["progress"].update(changes)
+    torch.save(content, last)
+    with pytest.raises(CheckpointError, match=r"last\.pth: checkpoint is damaged \(.+\)"):
+        resume_run(tmp_path / "run", device="cpu", workers=0)
+
+
 def test_changed_data_cannot_be_resumed(
     tiny_train_config: TrainConfig, tmp_path: Path, make_coco: Callable[..., Path]
 ) -> None:

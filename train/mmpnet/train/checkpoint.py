@@ -40,8 +40,7 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     teacher_sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a run needs to go on: everything but the deployable weights, and how far it is."""
 
     epoch: int
@@ -124,12 +123,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
             train=from_plain(content["train"], TrainConfig, path=path),
             provenance=from_plain(content["provenance"], Provenance, path=path),
             ema=content["ema"],
-            progress=None if progress is None else Progress(**{**progress, "loss_sums": tuple(progress["loss_sums"])}),
+            progress=None if progress is None else from_plain(progress, Progress, path=path),
         )
         checkpoint.network()
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: checkpoint is damaged ({' '.join(str(error).split())[:160]})") from error
+        raise damaged(path, error) from error
     return checkpoint
+
+
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    """What to raise where a checkpoint's tensors do not fit the network or the optimiser that it names."""
+    return CheckpointError(f"{path}: checkpoint is damaged ({' '.join(str(error).split())[:160]})")
 
 
 def sha256_of(path: Path) -> str:

@@ -12,7 +12,7 @@ from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.runtime.command import people
 from mmpnet.runtime.datasets.types import Dataset
 from mmpnet.runtime.paths import check_folder, is_file, is_folder
-from mmpnet.train.checkpoint import Checkpoint, load_checkpoint
+from mmpnet.train.checkpoint import Checkpoint, damaged, load_checkpoint
 from mmpnet.train.config import TrainConfig
 from mmpnet.train.distributed import World, device_name, is_first_process, joined_world
 from mmpnet.train.loop import TrainingRun
@@ -92,7 +92,10 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
         check_measurable(val, checkpoint.model)
         check_trainable(config, train, world)
         state = start_state(msgspec.structs.replace(_placed(config, world), weights="none"), checkpoint.model)
-        state.restore(checkpoint.progress, checkpoint.ema)
+        try:
+            state.restore(checkpoint.progress, checkpoint.ema)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise damaged(path, error) from error
         # The teacher was asked when the run started: what lies at its path now need not be it.
         provenance = msgspec.structs.replace(
             provenance_of(config, train, val), teacher_sha256=checkpoint.provenance.teacher_sha256
