@@ -265,7 +265,7 @@ def test_a_run_whose_tensors_fit_nothing_cannot_be_resumed(
     content = torch.load(last, weights_only=True)
     content["progress"].update(changes)
     torch.save(content, last)
-    with pytest.raises(CheckpointError, match=r"last\.pth: checkpoint is damaged \(.+\)"):
+    with pytest.raises(CheckpointError, match=r"last\.pth: (checkpoint is damaged|Progress does not fit)"):
         resume_run(tmp_path / "run", device="cpu", workers=0)
 
 
@@ -393,7 +393,7 @@ def test_results_that_are_no_table_any_more_are_one_line(tiny_train_config: Trai
     (tmp_path / "run" / "report.html").unlink()
     progress = load_checkpoint(tmp_path / "run" / "last.pth")
     assert progress.progress is not None
-    earlier = dataclasses.replace(progress, progress=dataclasses.replace(progress.progress, epoch=1))
+    earlier = dataclasses.replace(progress, progress=msgspec.structs.replace(progress.progress, epoch=1))
     save_checkpoint(tmp_path / "run" / "last.pth", earlier)
     (tmp_path / "run" / "results.csv").write_bytes("epoch\n1\n".encode("utf-16"))
     with pytest.raises(OutputError, match=r"results\.csv: was changed by another program"):
