@@ -81,9 +81,16 @@ def _show(file: ModelFile) -> None:
 def _layer_table(file: ModelFile, layers: Sequence[Layer]) -> Table:
     parameters = sum(layer.parameters for layer in layers)
     multiply_adds = sum(layer.multiply_adds for layer in layers)
-    table = Table(title=f"{file.path.name}: {len(layers)} layers", caption=CAPTION, show_footer=True)
+    # Without a frame, so that 80 columns hold most names whole.
+    table = Table(
+        title=f"{file.path.name}: {len(layers)} layers",
+        caption=CAPTION,
+        show_footer=True,
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("layer", "total", overflow="fold")
-    table.add_column("op")
+    table.add_column("op", no_wrap=True)
     table.add_column("output")
     table.add_column("parameters", f"{parameters:,}", justify="right", no_wrap=True)
     table.add_column("multiply-adds", f"{multiply_adds:,}", justify="right", no_wrap=True)
