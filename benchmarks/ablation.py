@@ -16,11 +16,11 @@ from typing import Annotated, Any
 
 import typer
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.errors import TrainingError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.paths import replacing
-from mmpnet.train.config import RECIPE
-from mmpnet.train.loader import Assignment
+from mmpnet.system.files import replacing
+from mmpnet.train.artifacts.config import RECIPE
+from mmpnet.train.loading.loader import Assignment
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 PAGE = Path(__file__).parents[1] / "docs" / "ABLATION.md"
@@ -117,7 +117,7 @@ def _train(folder: Path, flags: Sequence[str]) -> None:
 
     Raises: TrainingError if it ends badly.
     """
-    command = [sys.executable, "-c", "from mmpnet.train.entry import train; train()"]
+    command = [sys.executable, "-c", "from mmpnet.train.cli.entry import train; train()"]
     if (folder / "last.pth").exists():
         if _epochs_done(folder) >= int(flags[flags.index("--epochs") + 1]):
             return

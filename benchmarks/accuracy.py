@@ -21,18 +21,18 @@ from latency import check_picture, machine, named_apart, save_figure
 from rich.progress import track
 from rich.table import Column, Table
 
+from mmpnet.bench.environment import model_facts
+from mmpnet.bench.latency import opencv_threads
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.bench import opencv_threads
-from mmpnet.runtime.bench_facts import model_facts
-from mmpnet.runtime.coco_metrics import require_pycocotools
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.curves import RECALL_GRID, Curve, precision_recall
-from mmpnet.runtime.datasets.check import read_data
-from mmpnet.runtime.datasets.types import Dataset, Picture
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.embedded import EMBEDDED_MODELS
-from mmpnet.runtime.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, MATCH_IOU, Evaluation, evaluate
-from mmpnet.runtime.matching import match_coco, rankings
+from mmpnet.datasets.load import read_data
+from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.evaluation.coco import require_pycocotools
+from mmpnet.evaluation.curves import RECALL_GRID, Curve, precision_recall
+from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, MATCH_IOU, Evaluation, evaluate
+from mmpnet.evaluation.matching import match_coco, rankings
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

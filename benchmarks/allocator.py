@@ -21,10 +21,10 @@ from rich.progress import track
 from rich.table import Table
 from training_step import Bench, step_config, synthetic_batch
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.errors import DeviceError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.memory import keep_freed_memory
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.engine.malloc import keep_freed_memory
 
 SETTINGS = ("returned", "kept")
 WARM_UP_STEPS = 2

@@ -25,19 +25,19 @@ from latency import machine
 from rich.progress import track
 from rich.table import Table
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.metadata import Head
+from mmpnet.datasets.open import open_dataset
 from mmpnet.export.graph import export_graph
 from mmpnet.export.heads import with_head
-from mmpnet.export.int8 import calibration_pictures
-from mmpnet.export.int8_graph import rearrange
-from mmpnet.export.quantize import QuantizationOptions, Quantizer
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.detector import Detector
-from mmpnet.train.candidates import CandidateNet
+from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer
+from mmpnet.export.quantization.rearrange import rearrange
+from mmpnet.export.quantization.search import calibration_pictures
+from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.model import MmpNet
-from mmpnet.train.weights import load_weights
+from mmpnet.train.network.inference_net import CandidateNet
+from mmpnet.train.network.weights import load_weights
 
 SHOWN_LAYERS = 12
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.paths import replacing
+from mmpnet.system.files import replacing
 
 PROJECT = Path(__file__).parents[1]
 README = PROJECT / "README.md"

@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
 
 PROJECT = Path(__file__).parents[1]
 MOST_MB = 131.0

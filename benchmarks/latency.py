@@ -24,20 +24,20 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
+from mmpnet.bench.compare import WARM_UP_S
+from mmpnet.bench.environment import model_facts
+from mmpnet.bench.latency import STAGES, opencv_threads, sample_frame, stage_reports, stage_times_ms, warm_up
+from mmpnet.bench.statistics import RANKS, Floats, StageReport
+from mmpnet.cli.bench.options import frame_hw_of
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.bench import STAGES, opencv_threads, sample_frame, stage_reports, stage_times_ms, warm_up
-from mmpnet.runtime.bench_compare import WARM_UP_S
-from mmpnet.runtime.bench_facts import model_facts
-from mmpnet.runtime.bench_options import frame_hw_of
-from mmpnet.runtime.bench_statistics import RANKS, Floats, StageReport
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.embedded import EMBEDDED_MODELS, model_path
-from mmpnet.runtime.extras import require_packages
-from mmpnet.runtime.machine import cpu_name, instruction_sets, usable_cores
-from mmpnet.runtime.paths import check_output, replacing
-from mmpnet.runtime.timing import LEAST_SAMPLES
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS, model_path
+from mmpnet.system.files import check_output, replacing
+from mmpnet.system.machine import cpu_name, instruction_sets, usable_cores
+from mmpnet.system.optional_packages import require_packages
+from mmpnet.system.timing import LEAST_SAMPLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -214,7 +214,7 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]], frame_size: str) -> None:
 
 
 def _draw_panel(panel: "Axes", rows: Sequence[dict[str, Any]]) -> None:
-    from mmpnet.runtime.plots import BLUE, GREY
+    from mmpnet.reporting.svg import BLUE, GREY
 
     for number, ((key, name), colour) in enumerate(zip(MEASURED.items(), (BLUE, GREY), strict=True)):
         at = np.arange(len(rows)) + 0.4 * number - 0.2

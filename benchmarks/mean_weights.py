@@ -20,13 +20,13 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.errors import CheckpointError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.datasets.check import read_data
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
-from mmpnet.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from mmpnet.train.detector import torch_detector
+from mmpnet.datasets.load import read_data
+from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
+from mmpnet.train.artifacts.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from mmpnet.train.network.torch_detector import torch_detector
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "best_f1", "best_f1_conf")
 

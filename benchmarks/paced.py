@@ -24,14 +24,14 @@ from latency import camera_frame, machine
 from rich.progress import track
 from rich.table import Table
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.embedded import model_path
-from mmpnet.runtime.frames import Frame, Tell, stamped
-from mmpnet.runtime.options import RunOptions
-from mmpnet.runtime.pipeline import run
-from mmpnet.runtime.sinks import NdjsonSink
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.runtime.pipeline.options import RunOptions
+from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sources.frame import Frame, Tell, stamped
 
 SETTINGS = {"as mmp-run": False, "spinning": True}
 

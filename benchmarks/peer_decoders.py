@@ -20,9 +20,9 @@ from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.boxes import clip, nms
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.contract.preprocess import Letterbox
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.paths import is_file
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.system.files import is_file
 
 PERSON = 1
 """The class id that every contestant's people get."""

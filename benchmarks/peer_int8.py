@@ -23,13 +23,13 @@ import onnxruntime
 from peer_decoders import CLASS_NAMES, file_sha256, open_contestant
 from peer_quantizer import CALIBRATORS, PeerQuantizer
 
+from mmpnet.console.command import people
 from mmpnet.contract.errors import ExportError, MmpnetError
+from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, evaluate
 from mmpnet.export.graph import NETWORK_SCOPE
-from mmpnet.export.int8 import FLOAT_LAYERS_TRIED, LEAST_AP_RATIO
-from mmpnet.runtime.command import people
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, evaluate
-from mmpnet.runtime.paths import is_file, is_folder, replacing
+from mmpnet.export.quantization.search import FLOAT_LAYERS_TRIED, LEAST_AP_RATIO
+from mmpnet.system.files import is_file, is_folder, replacing
 
 RECIPE = 1
 """To be raised with every change of what is done here or of how decoders prepare pictures: files are then made anew."""

@@ -10,7 +10,7 @@ from matplotlib.path import Path as Line
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from mmpnet.runtime.paths import replacing
+from mmpnet.system.files import replacing
 
 SPOTS = [(far, angle) for far in (9, 16, 26, 38) for angle in (0, 30, -30, 90, -90, 150, -150, 180)]
 """Where a name may stand: points from its place, direction in degrees; the first is the best."""

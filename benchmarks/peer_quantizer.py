@@ -18,16 +18,16 @@ from onnxruntime.quantization import (
 from peer_decoders import open_contestant
 from rich.progress import track
 
+from mmpnet.console.command import people
 from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.errors import ExportError
-from mmpnet.export.bias_correction import correct_biases, input_means
+from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
 from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains
-from mmpnet.export.graph_editor import GraphEditor
-from mmpnet.export.quantize import CalibrationPictures, quiet
-from mmpnet.export.saturation import without_saturation
-from mmpnet.runtime.command import people
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS
+from mmpnet.export.quantization.bias_correction import correct_biases, input_means
+from mmpnet.export.quantization.graph_editor import GraphEditor
+from mmpnet.export.quantization.quantizer import CalibrationPictures, quiet
+from mmpnet.export.quantization.saturation import without_saturation
 
 OPSET = 13
 """The first whose QuantizeLinear knows channels."""

@@ -28,13 +28,13 @@ from peer_picture import draw
 from rich.progress import track
 from rich.table import Column, Table
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.embedded import EMBEDDED_MODELS, model_path
-from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, evaluate
-from mmpnet.runtime.info import read_model_file
+from mmpnet.datasets.open import open_dataset
+from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, evaluate
+from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS, model_path
+from mmpnet.runtime.inference.model_file import read_model_file
 
 OURS = EMBEDDED_MODELS
 KNOWN_PEERS = ("yolox_nano_416.onnx", "nanodet_m_320.onnx")

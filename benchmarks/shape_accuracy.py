@@ -22,23 +22,23 @@ from shape_candidates import CANDIDATES, FRONT_BLOCKS, Candidate, prune_front
 from torch import Tensor, nn
 from training_batches import endless
 
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.datasets.check import read_data
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
-from mmpnet.train.cache import StoredPictures
-from mmpnet.train.candidates import InputNormalisation
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.detector import torch_detector
-from mmpnet.train.device import has_fast_bfloat16
-from mmpnet.train.loader import Batch
-from mmpnet.train.loop import TrainingRun
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.datasets.load import read_data
+from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.artifacts.provenance import provenance_of
+from mmpnet.train.engine.device import has_fast_bfloat16
+from mmpnet.train.engine.optim import WeightAverage, build_optimizer, learning_rate_factor
+from mmpnet.train.engine.run_writer import TrainingReport
+from mmpnet.train.engine.state import TrainingState
+from mmpnet.train.engine.trainer import TrainingRun
+from mmpnet.train.loading.image_cache import StoredPictures
+from mmpnet.train.loading.loader import Batch
 from mmpnet.train.model import MmpNet, enter_training_mode
-from mmpnet.train.optim import WeightAverage, build_optimizer, learning_rate_factor
-from mmpnet.train.provenance import provenance_of
-from mmpnet.train.report import TrainingReport
-from mmpnet.train.state import TrainingState
-from mmpnet.train.weights import load_weights
+from mmpnet.train.network.inference_net import InputNormalisation
+from mmpnet.train.network.torch_detector import torch_detector
+from mmpnet.train.network.weights import load_weights
 
 FRONT_RATE = 3e-3
 BLOCK_WEIGHTS = (0.1, 0.25, 0.5, 1.0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.ops.misc import Conv2dNormActivation
 
-from mmpnet.train.config import RECIPE
+from mmpnet.train.artifacts.config import RECIPE
 from mmpnet.train.model import MmpNet
 
 FRONT_BLOCKS = 5

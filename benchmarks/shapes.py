@@ -25,7 +25,7 @@ from rich.table import Table
 from shape_candidates import CANDIDATES
 from torch import nn
 
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.train.model import MmpNet
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)

@@ -26,19 +26,21 @@ from latency import camera_frame, check_picture, machine
 from rich.table import Table
 from soak_trends import Sample, draw_trends, growth, rounded, trends
 
+from mmpnet.bench.environment import model_facts
+from mmpnet.bench.latency import stage_times_ms, warm_up
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.bench import stage_times_ms, warm_up
-from mmpnet.runtime.bench_facts import model_facts
-from mmpnet.runtime.capture import LiveSource
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.embedded import model_path
-from mmpnet.runtime.machine import resident_memory_mb
-from mmpnet.runtime.pipeline import run
-from mmpnet.runtime.sinks import NdjsonSink, Result, Sink
-from mmpnet.runtime.summary import Summary
-from mmpnet.runtime.timing import REMEMBERED, CpuClock
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sources.live import LiveSource
+from mmpnet.system.machine import resident_memory_mb
+from mmpnet.system.timing import REMEMBERED, CpuClock
 
 OWN = Path("/proc/self")
 WARM_UP_S = 1.0

@@ -10,7 +10,7 @@ import numpy as np
 from latency import save_figure
 
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.timing import REMEMBERED
+from mmpnet.system.timing import REMEMBERED
 
 LEAST_SAMPLES = 3
 """For a line that one odd sample does not decide."""
@@ -89,7 +89,7 @@ def draw_trends(path: Path, samples: Sequence[Sample], line: Line) -> None:
     # matplotlib takes its time to load, and only a picture needs it.
     from matplotlib.figure import Figure
 
-    from mmpnet.runtime.plots import BLUE, ORANGE
+    from mmpnet.reporting.svg import BLUE, ORANGE
 
     unit, unit_s = ("minutes", 60) if samples[-1].elapsed_s > 120 else ("seconds", 1)
     at = np.array([sample.elapsed_s for sample in samples]) / unit_s

@@ -26,13 +26,13 @@ from latency import (
 )
 from rich.table import Table
 
-from mmpnet.runtime.bench import STAGES, opencv_threads, stage_reports, warm_up
-from mmpnet.runtime.bench_compare import WARM_UP_S
-from mmpnet.runtime.bench_facts import model_facts
-from mmpnet.runtime.bench_statistics import Floats
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.embedded import model_path
+from mmpnet.bench.compare import WARM_UP_S
+from mmpnet.bench.environment import model_facts
+from mmpnet.bench.latency import STAGES, opencv_threads, stage_reports, warm_up
+from mmpnet.bench.statistics import Floats
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import model_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,7 +119,7 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]], what: str) -> None:
     # matplotlib takes its time to load, and only a picture needs it.
     from matplotlib.figure import Figure
 
-    from mmpnet.runtime.plots import BLUE, GREY, ORANGE
+    from mmpnet.reporting.svg import BLUE, GREY, ORANGE
 
     medians = np.array([[row["stages_ms"][name]["median_ms"] for name in STAGES[:3]] for row in rows])  # (sizes, 3)
     figure = Figure(figsize=(8.5, 1.5 + 0.5 * len(rows)), layout="constrained")

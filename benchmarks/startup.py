@@ -15,16 +15,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.embedded import model_path
-from mmpnet.runtime.machine import cpu_name
+from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.system.machine import cpu_name
 
 CHILD = """
 import json, sys, time
 started = time.time()
 import numpy
-from mmpnet.runtime.detector import Detector
+from mmpnet.runtime.inference.detector import Detector
 imported = time.time()
 detector = Detector(sys.argv[1], provider="cpu")
 opened = time.time()

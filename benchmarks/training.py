@@ -24,15 +24,15 @@ from training_speeds import WARM_UP_STEPS, Loading, StepSpeed, held_batches, mea
 from training_step import CLASS_NAMES, Bench, exhaustion_as_training_error, step_config, synthetic_batch
 from training_turns import Plan
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.machine import cpu_name
-from mmpnet.train.cli import MAX_WORKERS
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.device import has_fast_bfloat16, resolve_device
-from mmpnet.train.memory import keep_freed_memory
+from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.types import Dataset
+from mmpnet.system.machine import cpu_name
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.cli.train import MAX_WORKERS
+from mmpnet.train.engine.device import has_fast_bfloat16, resolve_device
+from mmpnet.train.engine.malloc import keep_freed_memory
 
 FREEZES = (0, 2, 4, 7)
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.errors import DatasetError
-from mmpnet.contract.preprocess import PAD_VALUE
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.train.augment import AUGMENTATIONS
-from mmpnet.train.cache import CachedPictures, StoredPictures
-from mmpnet.train.config import RECIPE
-from mmpnet.train.loader import Batch, Recipe, TrainingPictures, training_loader
-from mmpnet.train.sampling import EpochPlan, EpochSampler
+from mmpnet.contract.letterbox import PAD_VALUE
+from mmpnet.datasets.types import Dataset
+from mmpnet.train.artifacts.config import RECIPE
+from mmpnet.train.loading.augment import AUGMENTATIONS
+from mmpnet.train.loading.image_cache import CachedPictures, StoredPictures
+from mmpnet.train.loading.loader import Batch, Recipe, TrainingPictures, training_loader
+from mmpnet.train.loading.sampling import EpochPlan, EpochSampler
 
 
 def endless(

@@ -9,8 +9,8 @@ from matplotlib.ticker import LogFormatter
 from rich.table import Table
 from training_speeds import Loading, StepSpeed
 
-from mmpnet.runtime.command import people
-from mmpnet.runtime.plots import BLUE, GREY, ORANGE
+from mmpnet.console.command import people
+from mmpnet.reporting.svg import BLUE, GREY, ORANGE
 
 AIM = 0.95
 """Of the step's speed, to be kept beside the loader."""

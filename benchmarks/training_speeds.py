@@ -10,8 +10,8 @@ import torch
 from training_step import Bench
 from training_turns import Loader, Plan, Turn, step_alone, take_turns, with_loader
 
-from mmpnet.runtime.machine import usable_cores
-from mmpnet.train.loader import Batch
+from mmpnet.system.machine import usable_cores
+from mmpnet.train.loading.loader import Batch
 
 HELD_BATCHES = 4
 WARM_UP_STEPS = 3

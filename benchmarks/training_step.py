@@ -9,15 +9,15 @@ import torch
 import typer
 
 from mmpnet.contract.errors import TrainingError
-from mmpnet.train.candidates import InputNormalisation
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.device import has_fast_bfloat16, resolve_device
-from mmpnet.train.loader import Batch
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.assignment import LabelGrid
+from mmpnet.train.engine.device import has_fast_bfloat16, resolve_device
+from mmpnet.train.engine.optim import set_learning_rate
+from mmpnet.train.engine.state import start_state
+from mmpnet.train.loading.loader import Batch
 from mmpnet.train.losses import DetectionLoss
-from mmpnet.train.optim import set_learning_rate
-from mmpnet.train.state import start_state
+from mmpnet.train.network.inference_net import InputNormalisation
 from mmpnet.train.step import require_finite, update
-from mmpnet.train.targets import LabelGrid
 
 CLASS_NAMES = ("background", "person")
 POSITIVES_PER_PICTURE = 12

@@ -15,8 +15,8 @@ import numpy as np
 from rich.progress import track
 from training_step import Bench
 
-from mmpnet.runtime.command import people
-from mmpnet.train.loader import Batch
+from mmpnet.console.command import people
+from mmpnet.train.loading.loader import Batch
 
 LEAST_STEPS = 3
 PREFETCHED = 2

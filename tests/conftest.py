@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from mmpnet.contract.detections import Thresholds
-from mmpnet.export.describe import ExportOptions
+from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.writer import export_file
-from mmpnet.train.checkpoint import Checkpoint, Provenance, save_checkpoint
-from mmpnet.train.config import ModelConfig, TrainConfig
+from mmpnet.train.artifacts.checkpoint import Checkpoint, Provenance, save_checkpoint
+from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 
 # Tiny tensors: a second thread only waits for the first, and for other programs.
 torch.set_num_threads(1)

@@ -8,19 +8,19 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
+from mmpnet.console.command import people
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.boxes import nms
 from mmpnet.contract.detections import Detections, Thresholds
-from mmpnet.contract.preprocess import Letterbox
-from mmpnet.runtime.command import people
-from mmpnet.runtime.datasets.types import Picture
-from mmpnet.runtime.evaluate import QUASI_IOU_CONF, Detect
-from mmpnet.train.candidates import InputNormalisation
-from mmpnet.train.device import has_fast_bfloat16
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.datasets.types import Picture
+from mmpnet.evaluation.evaluate import QUASI_IOU_CONF, Detect
+from mmpnet.train.assignment import assign_by_iou
+from mmpnet.train.engine.device import has_fast_bfloat16
+from mmpnet.train.loading.sampling import generator
 from mmpnet.train.model import MmpNet
-from mmpnet.train.sampling import generator
-from mmpnet.train.targets import assign_by_iou
+from mmpnet.train.network.inference_net import InputNormalisation
 
 INPUT_HW = (224, 224)
 ANCHORS = AnchorSpec(sizes_px=(16.0, 32.0, 64.0, 128.0, 192.0), aspect_ratios=(0.8, 1.7, 3.2), stride=8)

@@ -17,7 +17,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from mmpnet.contract.errors import OutputError
-from mmpnet.runtime.paths import replacing
+from mmpnet.system.files import replacing
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 from torchvision.ops import distance_box_iou, generalized_box_iou
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.boxes import pairwise_iou
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
 
 Curve = NDArray[np.float64]
 

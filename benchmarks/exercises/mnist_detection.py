@@ -18,20 +18,20 @@ from exercise_record import RESULTS, make_folder, record
 from mnist_digits import read_digits
 from mnist_pictures import write_split
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.runtime.draw import draw_detections
-from mmpnet.runtime.paths import is_file
-from mmpnet.runtime.pictures import write_picture
-from mmpnet.train.checkpoint import load_checkpoint, sha256_of
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.media.drawing import draw_detections
+from mmpnet.media.images import write_picture
+from mmpnet.system.files import is_file
+from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
 
 PUBLISHED = {"basic": 0.7576, "improved": 0.8524, "best": 0.9052}
 GOAL = 0.92
 REQUIRED = ("voc07_AP50", "voc_AP50")
-TRAIN = "from mmpnet.train.entry import train; train()"
-VAL = "from mmpnet.train.entry import val; val()"
+TRAIN = "from mmpnet.train.cli.entry import train; train()"
+VAL = "from mmpnet.train.cli.entry import val; val()"
 
 ANCHOR_FLAGS = ("--sizes", "16,28,48,80", "--ratios", "1,1.6,2.6", "--stride", "8", "--imgsz", "304")
 """304 is the multiple of the stride nearest to 300: a 38x38 grid, as SSD300's first."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime.paths import is_file
+from mmpnet.system.files import is_file
 
 Split: TypeAlias = Literal["train", "test"]
 

@@ -15,13 +15,13 @@ from exercise_record import make_folder
 from mnist_digits import Digits, Split
 from rich.progress import track
 
+from mmpnet.console.command import people
 from mmpnet.contract.arrays import FloatArray, IntArray, UInt8Array
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime.command import people
-from mmpnet.runtime.paths import is_file, replacing
-from mmpnet.runtime.pictures import write_picture
-from mmpnet.train.sampling import generator
+from mmpnet.media.images import write_picture
+from mmpnet.system.files import is_file, replacing
+from mmpnet.train.loading.sampling import generator
 
 CANVAS_PX = 300
 COUNT_RANGE = (1, 20)

@@ -21,20 +21,20 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people
 from mmpnet.contract.errors import CheckpointError, TrainingError
-from mmpnet.runtime.command import HELP_NAMES, exit_on_error, people
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.evaluate import evaluate
-from mmpnet.runtime.paths import is_file, replacing
-from mmpnet.train.candidates import InputNormalisation
-from mmpnet.train.device import resolve_device
-from mmpnet.train.memory import keep_freed_memory
+from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.evaluate import evaluate
+from mmpnet.system.files import is_file, replacing
+from mmpnet.train.engine.device import resolve_device
+from mmpnet.train.engine.malloc import keep_freed_memory
+from mmpnet.train.loading.sampling import generator
 from mmpnet.train.mining import hard_negatives
 from mmpnet.train.model import MmpNet, enter_training_mode
-from mmpnet.train.sampling import generator
+from mmpnet.train.network.inference_net import InputNormalisation
+from mmpnet.train.network.weights import load_weights
 from mmpnet.train.step import step, update
-from mmpnet.train.weights import load_weights
 
 VARIANTS = ("random", "hard", "none")
 NEG_RATIO = 2.0

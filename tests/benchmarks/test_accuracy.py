@@ -13,10 +13,10 @@ from latency import PICTURE
 from typer.testing import CliRunner
 
 from mmpnet.contract.detections import Detections
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.evaluate import evaluate
-from mmpnet.train import val_cli
+from mmpnet.datasets.open import open_dataset
+from mmpnet.evaluation.evaluate import evaluate
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.train.cli import val as val_cli
 
 MODEL = "person-224-int8"
 

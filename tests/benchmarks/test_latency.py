@@ -12,11 +12,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from mmpnet.bench.latency import STAGES
+from mmpnet.bench.statistics import summarise
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.bench import STAGES
-from mmpnet.runtime.bench_statistics import summarise
-from mmpnet.runtime.detector import StageTimes
-from mmpnet.runtime.embedded import model_path
+from mmpnet.runtime.inference.detector import StageTimes
+from mmpnet.runtime.inference.embedded import model_path
 
 QUICK = ("--frames", "22", "--repeats", "3", "--frame-size", "160x120")
 

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from mmpnet.contract.errors import CheckpointError
-from mmpnet.train.checkpoint import load_checkpoint, save_checkpoint
+from mmpnet.train.artifacts.checkpoint import load_checkpoint, save_checkpoint
 
 
 def shifted(path: Path, target: Path, by: float) -> Path:

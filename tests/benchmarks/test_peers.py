@@ -22,8 +22,8 @@ from peer_decoders import Family, family_of, file_sha256, open_contestant, yolo_
 from typer.testing import CliRunner
 
 from mmpnet.contract.errors import ExportError, MmpnetError
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS
+from mmpnet.datasets.open import open_dataset
+from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
 
 MakeCoco = Callable[..., Path]
 FRAME_HW = (720, 1280)

@@ -15,9 +15,9 @@ from latency import camera_frame
 from typer.testing import CliRunner
 
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.machine import resident_memory_mb
-from mmpnet.runtime.sinks import Sink
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.system.machine import resident_memory_mb
 
 pytestmark = pytest.mark.skipif(resident_memory_mb() is None, reason="this system does not tell a process's memory")
 

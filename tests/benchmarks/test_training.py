@@ -23,16 +23,16 @@ from training_turns import PREFETCHED, Plan, step_alone, take_turns, with_loader
 from typer.testing import CliRunner
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.train.cache import StoredPictures
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.loader import Batch
-from mmpnet.train.loop import TrainingRun
-from mmpnet.train.provenance import provenance_of
-from mmpnet.train.report import TrainingReport
-from mmpnet.train.state import TrainingState, start_state
-from mmpnet.train.targets import LabelGrid
+from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.types import Dataset
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.artifacts.provenance import provenance_of
+from mmpnet.train.assignment import LabelGrid
+from mmpnet.train.engine.run_writer import TrainingReport
+from mmpnet.train.engine.state import TrainingState, start_state
+from mmpnet.train.engine.trainer import TrainingRun
+from mmpnet.train.loading.image_cache import StoredPictures
+from mmpnet.train.loading.loader import Batch
 
 CPU = torch.device("cpu")
 SMALL = ("--batch", "2", "--imgsz", "64", "--seconds", "0", "--rounds", "1", "--device", "cpu")

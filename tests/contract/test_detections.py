@@ -7,7 +7,7 @@ import pytest
 
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.detections import Detections, Thresholds, select_detections
-from mmpnet.contract.preprocess import Letterbox
+from mmpnet.contract.letterbox import Letterbox
 
 PLACEMENT = Letterbox(input_hw=(100, 100)).fit((100, 200))  # halved, 25 px of padding above and below
 UNMOVED = Letterbox(input_hw=(64, 64)).fit((64, 64))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
-from mmpnet.contract.preprocess import Letterbox, Placement
+from mmpnet.contract.letterbox import Letterbox, Placement
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=200, database=None)
 

@@ -11,6 +11,7 @@ import pytest
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ContractError
+from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import (
     METADATA_KEY,
     AnchorDescription,
@@ -20,7 +21,6 @@ from mmpnet.contract.metadata import (
     metadata_from_properties,
     metadata_to_properties,
 )
-from mmpnet.contract.preprocess import Letterbox
 from mmpnet.contract.records import (
     Accuracy,
     AccuracyRecord,

@@ -8,8 +8,8 @@ import mnist_detection
 import pytest
 from typer.testing import CliRunner
 
-from mmpnet.train.checkpoint import load_checkpoint
-from mmpnet.train.cli import app as train_app
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.cli.train import app as train_app
 
 TINY = ["--batch", "4", "--width-mult", "0.25", "--channels", "8", "--imgsz", "64", "--warmup-steps", "1"]
 VOC = {"voc07_AP50": 0.5, "voc_AP50": 0.4, "AP50": 0.3}

@@ -12,7 +12,7 @@ from mnist_pictures import CANVAS_PX, draw_scene, draw_square, resized, tight_bo
 
 from mmpnet.contract.boxes import area, pairwise_iou
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime.datasets.coco import read_coco
+from mmpnet.datasets.formats.coco import read_coco
 
 
 @pytest.fixture(scope="module")

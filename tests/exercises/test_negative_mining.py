@@ -14,10 +14,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 from mmpnet.contract.boxes import pairwise_iou
-from mmpnet.runtime.datasets.coco import read_coco
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.train.assignment import assign_by_iou
 from mmpnet.train.mining import get_random_sampling_mask, hard_negatives
 from mmpnet.train.model import MmpNet
-from mmpnet.train.targets import assign_by_iou
 
 CPU = torch.device("cpu")
 

@@ -10,15 +10,15 @@ import pytest
 from onnx import TensorProto, numpy_helper
 from typer.testing import CliRunner
 
+from mmpnet.bench.profile.layer_costs import read_layers
 from mmpnet.contract.errors import ExportError
 from mmpnet.export.cli import app
 from mmpnet.export.compact import round_kernels
-from mmpnet.export.describe import ExportOptions
+from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.writer import export_file
-from mmpnet.runtime.info import read_model_file
-from mmpnet.runtime.layers import read_layers
-from mmpnet.train.checkpoint import load_checkpoint
-from mmpnet.train.onnx_weights import read_onnx_weights
+from mmpnet.runtime.inference.model_file import read_model_file
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.network.onnx_weights import read_onnx_weights
 
 
 @pytest.fixture(scope="module")

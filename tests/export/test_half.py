@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from mmpnet.export import half
 from mmpnet.export.cli import app
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.info import read_model_file
-from mmpnet.runtime.self_test import run_self_test
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.model_file import read_model_file
+from mmpnet.runtime.inference.self_test import run_self_test
 
 
 @pytest.mark.parametrize("head", ["grid", "boxes", "nms"])

@@ -12,21 +12,20 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from mmpnet.cli.run.command import app as run_app
 from mmpnet.contract.boxes import nms, voted
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError, ExportError
 from mmpnet.contract.metadata import Head, InputKind
-from mmpnet.export import accuracy
+from mmpnet.datasets.open import open_dataset
 from mmpnet.export.cli import app
-from mmpnet.export.describe import ExportOptions
-from mmpnet.export.oldest_runtime import oldest_runtime
-from mmpnet.export.verify import as_input
+from mmpnet.export.metadata_builder import ExportOptions, oldest_runtime
+from mmpnet.export.verification import accuracy
+from mmpnet.export.verification.graph_parity import as_input
 from mmpnet.export.writer import export_file
-from mmpnet.runtime.cli import app as run_app
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.info import read_model_file
-from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.model_file import read_model_file
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
 
 MakeCheckpoint = Callable[..., Path]
 SURE = {"person": 0.55, "several": 0.3}

@@ -15,23 +15,23 @@ from typer.testing import CliRunner
 
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ExportError
-from mmpnet.contract.preprocess import Letterbox
+from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.records import Accuracy, LatencyRecord
-from mmpnet.export import int8
+from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.types import Dataset
 from mmpnet.export.cli import app
-from mmpnet.export.describe import ExportOptions
-from mmpnet.export.int8 import calibration_pictures, interleaved_latency, make_int8
-from mmpnet.export.int8_graph import rearrange
-from mmpnet.export.quantize import QuantizationOptions, Quantizer, layer_errors
-from mmpnet.export.reference import Reference, reference_of
+from mmpnet.export.metadata_builder import ExportOptions
+from mmpnet.export.quantization import search as int8
+from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer, layer_errors
+from mmpnet.export.quantization.rearrange import rearrange
+from mmpnet.export.quantization.search import calibration_pictures, interleaved_latency, make_int8
+from mmpnet.export.verification.file_parity import Reference, reference_of
 from mmpnet.export.writer import export_file
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.info import read_model_file
-from mmpnet.runtime.machine import cpu_name
-from mmpnet.runtime.self_test import run_self_test
-from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.model_file import read_model_file
+from mmpnet.runtime.inference.self_test import run_self_test
+from mmpnet.system.machine import cpu_name
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
 
 MakeCheckpoint = Callable[..., Path]
 

@@ -8,12 +8,12 @@ import onnxruntime
 import openvino
 import pytest
 
-from mmpnet.contract.preprocess import Letterbox
-from mmpnet.export.int8 import calibration_pictures
-from mmpnet.export.int8_graph import rearrange
-from mmpnet.export.quantize import QuantizationOptions, Quantizer
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.embedded import model_path
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.datasets.open import open_dataset
+from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer
+from mmpnet.export.quantization.rearrange import rearrange
+from mmpnet.export.quantization.search import calibration_pictures
+from mmpnet.runtime.inference.embedded import model_path
 
 
 def scores_of_both(model: bytes, side: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]

@@ -6,7 +6,7 @@ import pytest
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.records import DetectionsRecord
-from mmpnet.export.reference import EXACT, apart, check
+from mmpnet.export.verification.file_parity import EXACT, apart, check
 
 BOXES = [[0, 0, 40, 40], [100, 100, 140, 180]]
 

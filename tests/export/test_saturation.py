@@ -13,18 +13,18 @@ from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper, numpy_helper
 
 from mmpnet.contract.detections import Thresholds
-from mmpnet.contract.preprocess import Letterbox
-from mmpnet.export import quantize
-from mmpnet.export.bias_correction import correct_biases, input_means
-from mmpnet.export.describe import ExportOptions
-from mmpnet.export.graph_editor import GraphEditor, is_depthwise
-from mmpnet.export.int8 import calibration_pictures
-from mmpnet.export.int8_graph import rearrange
-from mmpnet.export.quantize import QuantizationOptions, Quantizer
-from mmpnet.export.saturation import LARGEST_PAIR, largest_pairs, without_saturation
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.datasets.open import open_dataset
+from mmpnet.export.metadata_builder import ExportOptions
+from mmpnet.export.quantization import quantizer as quantize
+from mmpnet.export.quantization.bias_correction import correct_biases, input_means
+from mmpnet.export.quantization.graph_editor import GraphEditor, is_depthwise
+from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer
+from mmpnet.export.quantization.rearrange import rearrange
+from mmpnet.export.quantization.saturation import LARGEST_PAIR, largest_pairs, without_saturation
+from mmpnet.export.quantization.search import calibration_pictures
 from mmpnet.export.writer import export_file
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.embedded import EMBEDDED_MODELS, model_path
+from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS, model_path
 
 Pictures = list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]
 

@@ -15,15 +15,16 @@ from typer.testing import CliRunner
 
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import metadata_from_properties
-from mmpnet.export import verify, writer
+from mmpnet.export import writer
 from mmpnet.export.cli import app
-from mmpnet.export.describe import ExportOptions
 from mmpnet.export.graph import export_graph
-from mmpnet.export.verify import Parity, compare, synthetic_pictures
+from mmpnet.export.metadata_builder import ExportOptions
+from mmpnet.export.verification import graph_parity as verify
+from mmpnet.export.verification.graph_parity import Parity, compare, synthetic_pictures
 from mmpnet.export.writer import export_file
-from mmpnet.runtime.detector import Detector
-from mmpnet.train.candidates import CandidateNet
-from mmpnet.train.checkpoint import load_checkpoint, sha256_of
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
+from mmpnet.train.network.inference_net import CandidateNet
 
 MakeCheckpoint = Callable[..., Path]
 

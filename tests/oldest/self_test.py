@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mmpnet.console.command import people
 from mmpnet.contract.detections import select_detections
-from mmpnet.runtime.command import people
-from mmpnet.runtime.embedded import EMBEDDED_MODELS, model_path
-from mmpnet.runtime.info import read_model_file
-from mmpnet.runtime.self_test import SelfTestResult, compare, synthetic_frame
+from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS, model_path
+from mmpnet.runtime.inference.model_file import read_model_file
+from mmpnet.runtime.inference.self_test import SelfTestResult, compare, synthetic_frame
 
 SCRIPT = Path(__file__).with_name("candidates.cjs")
 

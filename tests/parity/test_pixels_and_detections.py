@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from mmpnet.contract.detections import Thresholds
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.runtime.detector import Detector
-from mmpnet.train.checkpoint import load_checkpoint
-from mmpnet.train.detector import torch_detector
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.network.torch_detector import torch_detector
 
 
 def test_exported_file_detects_what_the_checkpoint_detects(

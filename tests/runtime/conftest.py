@@ -12,9 +12,9 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
-from mmpnet.runtime.detector import Detector, StageTimes
-from mmpnet.runtime.frames import Frame, Kind
-from mmpnet.runtime.sinks import Result
+from mmpnet.runtime.inference.detector import Detector, StageTimes
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.sources.frame import Frame, Kind
 
 BRIGHTNESS_STEP = 12
 CAPTURED_AT = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)

@@ -14,10 +14,10 @@ import mmpnet.runtime
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
-from mmpnet.export.describe import ExportOptions, InputKind
+from mmpnet.export.metadata_builder import ExportOptions, InputKind
 from mmpnet.export.writer import export_file
+from mmpnet.media.images import write_picture
 from mmpnet.runtime import Detector, open_source
-from mmpnet.runtime.pictures import write_picture
 
 MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
 

@@ -16,17 +16,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from mmpnet.bench import compare as bench_compare
+from mmpnet.bench.cold_start import cold_start
+from mmpnet.bench.compare import Comparison, Rules, Side, compare, interleaved, judge, parse_side
+from mmpnet.bench.latency import DEFAULT_FRAME_HW, Plan, Report, measure, paced, sample_frame
+from mmpnet.bench.statistics import RESAMPLES, block_length, median_interval, summarise
+from mmpnet.cli.bench import command as bench_cli
+from mmpnet.cli.bench.command import app
+from mmpnet.cli.bench.tables import noise_line
 from mmpnet.contract.errors import ContractError, DeviceError
-from mmpnet.runtime import bench_cli, bench_compare, machine
-from mmpnet.runtime.bench import DEFAULT_FRAME_HW, Plan, Report, measure, paced, sample_frame
-from mmpnet.runtime.bench_cli import app
-from mmpnet.runtime.bench_cold import cold_start
-from mmpnet.runtime.bench_compare import Comparison, Rules, Side, compare, interleaved, judge, parse_side
-from mmpnet.runtime.bench_show import noise_line
-from mmpnet.runtime.bench_statistics import RESAMPLES, block_length, median_interval, summarise
-from mmpnet.runtime.detector import StageTimes
-from mmpnet.runtime.machine import frequency_governor, peak_memory_mb, temperature_c, throttle_count
-from mmpnet.runtime.timing import LEAST_SAMPLES, Samples, percentiles
+from mmpnet.runtime.inference.detector import StageTimes
+from mmpnet.system import machine
+from mmpnet.system.machine import frequency_governor, peak_memory_mb, temperature_c, throttle_count
+from mmpnet.system.timing import LEAST_SAMPLES, Samples, percentiles
 
 QUICK = ("--duration", "0.02", "--repeats", "3", "--warm-up", "0", "--cold-starts", "0", "--frame-size", "96x64")
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -11,15 +12,19 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
+from mmpnet.bench.layers.peaks import Peaks, measure_peaks
+from mmpnet.bench.layers.report import LayersReport, build_report
+from mmpnet.bench.profile.attribution import attribute
+from mmpnet.bench.profile.kernels import Kernel, Profile, profile_kernels
+from mmpnet.bench.profile.layer_costs import Layer, read_layers
+from mmpnet.cli.bench import command as bench_cli
+from mmpnet.cli.bench.command import app
 from mmpnet.contract.errors import ContractError
-from mmpnet.runtime import bench_cli, extras
-from mmpnet.runtime.bench_attribution import attribute, module_name
-from mmpnet.runtime.bench_cli import app
-from mmpnet.runtime.bench_kernels import Kernel, Profile, profile_kernels
-from mmpnet.runtime.bench_layers import LayersReport, build_report
-from mmpnet.runtime.bench_peak import Peaks, measure_peaks
-from mmpnet.runtime.embedded import model_path
-from mmpnet.runtime.layers import Layer, read_layers
+from mmpnet.contract.node_names import module_name
+from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.system import optional_packages as extras
+
+GEMM_MODELS = Path(str(files("mmpnet.bench"))) / "models"
 
 PEAKS = Peaks(fp32_gops=100.0, int8_gops=200.0)
 KINDS = {"person-320": "fp32", "person-320-int8": "int8"}
@@ -180,7 +185,7 @@ def test_the_matrix_products_files_can_be_made_again(kind: str, op: str, types: 
         [numpy_helper.from_array(np.array([384, 384], np.int64), "sides")],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7, producer_name="mmpnet")
-    shipped = model_path("person-320").with_name(f"gemm-{kind}.onnx")
+    shipped = GEMM_MODELS / f"gemm-{kind}.onnx"
     assert onnx.load(shipped) == made
     assert shipped.stat().st_size < 1000
 

@@ -11,12 +11,13 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
-from mmpnet.runtime.addresses import without_password
-from mmpnet.runtime.capture import LONGEST_WAIT_S, CameraMode, LiveOptions, LiveSource, camera_source, stream_source
-from mmpnet.runtime.frames import Event
-from mmpnet.runtime.freezing import FreezeWatch
-from mmpnet.runtime.grabbing import as_bgr
-from mmpnet.runtime.sources import open_source
+from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.sources.freeze import FreezeWatch
+from mmpnet.runtime.sources.live import LONGEST_WAIT_S, LiveSource, camera_source, stream_source
+from mmpnet.runtime.sources.open import open_source
+from mmpnet.runtime.sources.options import CameraMode, LiveOptions
+from mmpnet.runtime.sources.redact import without_password
+from mmpnet.runtime.sources.video_capture import as_bgr
 
 MakeCapture = Callable[..., Any]
 
@@ -79,7 +80,7 @@ def test_a_lost_source_is_opened_again_and_its_frames_go_on(fake_capture: MakeCa
 def test_waiting_doubles_up_to_its_cap_and_begins_anew_once_frames_come_for_some_seconds(
     fake_capture: MakeCapture, monkeypatch: pytest.MonkeyPatch, steady_s: float, last_waits: list[float]
 ) -> None:
-    monkeypatch.setattr("mmpnet.runtime.capture.STEADY_S", steady_s)
+    monkeypatch.setattr("mmpnet.runtime.sources.live.STEADY_S", steady_s)
     dead = [fake_capture([], opened=False) for _ in range(9)]
     plug = Plug(*dead, *[fake_capture([frame(value)]) for value in (1, 2, 3)])
     stop = Waits()

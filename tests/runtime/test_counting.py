@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from mmpnet.contract.arrays import IntArray
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.counting import CLEAR, FORGET_AFTER_FRAMES, PeopleCounter, ZoneCount
-from mmpnet.runtime.counting_draw import COUNT_BGR, draw_counts
-from mmpnet.runtime.counting_shapes import Coordinate, Line, Zone, parse_line, parse_zone
-from mmpnet.runtime.tracking import NO_TRACK, Tracker
+from mmpnet.runtime.analytics.counting import CLEAR, FORGET_AFTER_FRAMES, PeopleCounter, ZoneCount
+from mmpnet.runtime.analytics.overlay import COUNT_BGR, draw_counts
+from mmpnet.runtime.analytics.shapes import Coordinate, Line, Zone, parse_line, parse_zone
+from mmpnet.runtime.analytics.tracker import NO_TRACK, Tracker
 
 FRAME_HW = (720, 1280)
 HEIGHT_PX = 100

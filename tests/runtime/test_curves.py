@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmpnet.runtime.curves import (
+from mmpnet.evaluation.curves import (
     RECALL_GRID,
     confidence_curve,
     mean_ap,
@@ -14,7 +14,7 @@ from mmpnet.runtime.curves import (
     voc07_ap,
     voc_ap,
 )
-from mmpnet.runtime.matching import Ranking
+from mmpnet.evaluation.matching import Ranking
 
 
 def ranking(correct: list[int], n_boxes: int, scores: list[float] | None = None) -> Ranking:

@@ -13,8 +13,8 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
-from mmpnet.contract.preprocess import Letterbox
-from mmpnet.runtime.detector import Detector
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.runtime.inference.detector import Detector
 
 MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
 Edit = Callable[[dict[str, Any]], object]

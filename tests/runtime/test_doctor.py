@@ -16,11 +16,13 @@ import pytest
 from onnx import numpy_helper
 from typer.testing import CliRunner
 
-from mmpnet.runtime import cameras, doctor, machine
-from mmpnet.runtime.cameras import CameraReport, present_cameras, probe_cameras
-from mmpnet.runtime.doctor import examine
-from mmpnet.runtime.doctor_cli import app
-from mmpnet.runtime.machine import instruction_sets, usable_cores
+from mmpnet.cli.doctor import examine as doctor
+from mmpnet.cli.doctor.command import app
+from mmpnet.cli.doctor.examine import examine
+from mmpnet.runtime.sources import cameras
+from mmpnet.runtime.sources.cameras import CameraReport, present_cameras, probe_cameras
+from mmpnet.system import machine
+from mmpnet.system.machine import instruction_sets, usable_cores
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import BoolArray, UInt8Array
 from mmpnet.contract.detections import Detections
-from mmpnet.runtime.draw import BOX_BGR, draw_box, draw_detections
+from mmpnet.media.drawing import BOX_BGR, draw_box, draw_detections
 
 NAMES = ("background", "person")
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.boxes import pairwise_iou
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.embedded import EMBEDDED_MODELS, model_path
-from mmpnet.runtime.pictures import read_picture
-from mmpnet.runtime.self_test import run_self_test
+from mmpnet.media.images import read_picture
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS, model_path
+from mmpnet.runtime.inference.self_test import run_self_test
 
 ROOT = Path(__file__).parents[2]
 PERSON_XYXY = np.array([[25, 15, 375, 512]], np.float32)

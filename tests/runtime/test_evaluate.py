@@ -19,10 +19,10 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DatasetError, MissingExtraError
-from mmpnet.runtime.coco_metrics import COCO_NUMBERS
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.evaluate import evaluate, quasi_iou, require_measurable
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.coco import COCO_NUMBERS
+from mmpnet.evaluation.evaluate import evaluate, quasi_iou, require_measurable
 
 CATEGORY_IDS = {"person": 90, "dog": 3}
 MODEL_NAMES = ("background", "dog", "person")

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import SourceError
-from mmpnet.runtime.capture import LiveOptions, LiveSource
-from mmpnet.runtime.exchange import JOIN_S, FrameExchange
-from mmpnet.runtime.frames import Event, Frame, Tell, stamped
+from mmpnet.runtime.sources.frame import Event, Frame, Tell, stamped
+from mmpnet.runtime.sources.frame_grabber import JOIN_S, FrameExchange
+from mmpnet.runtime.sources.live import LiveSource
+from mmpnet.runtime.sources.options import LiveOptions
 
 MakeCapture = Callable[..., Any]
 

@@ -12,15 +12,17 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import SourceError
-from mmpnet.runtime.counting_shapes import parse_line, parse_zone
-from mmpnet.runtime.detector import StageTimes
-from mmpnet.runtime.following import Following, follow_with
-from mmpnet.runtime.frames import Frame
-from mmpnet.runtime.options import Blur, RunOptions
-from mmpnet.runtime.pictures import write_picture
-from mmpnet.runtime.pipeline import run
-from mmpnet.runtime.sinks import NdjsonSink, Result, Sink
-from mmpnet.runtime.sources import open_source
+from mmpnet.media.images import write_picture
+from mmpnet.runtime.analytics.analyzer import Following, follow_with
+from mmpnet.runtime.analytics.shapes import parse_line, parse_zone
+from mmpnet.runtime.inference.detector import StageTimes
+from mmpnet.runtime.pipeline.options import Blur, RunOptions
+from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sources.frame import Frame
+from mmpnet.runtime.sources.open import open_source
 
 MakeVideo = Callable[..., Path]
 MakeResult = Callable[..., Result]

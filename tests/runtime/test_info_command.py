@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from mmpnet.runtime.info_cli import app
+from mmpnet.cli.info import app
 
 
 def run(*arguments: object) -> tuple[int, str, str]:

@@ -11,11 +11,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from mmpnet.bench.profile.layer_costs import read_layers
 from mmpnet.contract.errors import ContractError
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.embedded import model_path
-from mmpnet.runtime.layers import read_layers
-from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.model import MmpNet
 
 Save = Callable[..., Path]

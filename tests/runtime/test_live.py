@@ -17,24 +17,27 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mmpnet.cli.run.console_sink import print_summary
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError, SourceError
-from mmpnet.runtime.capture import LiveOptions, LiveSource
-from mmpnet.runtime.counting_shapes import parse_line
-from mmpnet.runtime.detector import Detector, StageTimes
-from mmpnet.runtime.exchange import SourceCounts
-from mmpnet.runtime.following import follow_with
-from mmpnet.runtime.frames import Event
-from mmpnet.runtime.newest_jpeg import NewestJpeg
-from mmpnet.runtime.opening import open_stream
-from mmpnet.runtime.options import RunOptions
-from mmpnet.runtime.pictures import write_picture
-from mmpnet.runtime.pipeline import run
-from mmpnet.runtime.run_report import print_summary
-from mmpnet.runtime.sinks import NdjsonSink, Result, Sink
-from mmpnet.runtime.sources import open_source
-from mmpnet.runtime.summary import Summary
+from mmpnet.media.images import write_picture
+from mmpnet.runtime.analytics.analyzer import follow_with
+from mmpnet.runtime.analytics.shapes import parse_line
+from mmpnet.runtime.inference.detector import Detector, StageTimes
+from mmpnet.runtime.pipeline.options import RunOptions
+from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sources.connect import open_stream
+from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.sources.frame_grabber import SourceCounts
+from mmpnet.runtime.sources.live import LiveSource
+from mmpnet.runtime.sources.mjpeg import NewestJpeg
+from mmpnet.runtime.sources.open import open_source
+from mmpnet.runtime.sources.options import LiveOptions
 
 MakeCapture = Callable[..., Any]
 CLOCK_BITS = 48

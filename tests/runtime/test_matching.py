@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmpnet.contract.detections import Detections
-from mmpnet.runtime.coco_metrics import accumulated, coco_results, twelve_numbers
-from mmpnet.runtime.curves import RECALL_GRID, precision_recall, voc07_ap, voc_ap
-from mmpnet.runtime.datasets.types import Dataset, Picture
-from mmpnet.runtime.matching import NO_LABEL, Ranking, match_coco, match_voc, rankings
+from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.evaluation.coco import accumulated, coco_results, twelve_numbers
+from mmpnet.evaluation.curves import RECALL_GRID, precision_recall, voc07_ap, voc_ap
+from mmpnet.evaluation.matching import NO_LABEL, Ranking, match_coco, match_voc, rankings
 
 CLASSES = ("background", "person", "dog")
 Box = tuple[int, int, int, int]

@@ -10,11 +10,10 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
-from mmpnet.runtime.datasets.types import Dataset, Picture
-from mmpnet.runtime.evaluate import Evaluation, evaluate
-from mmpnet.runtime.mistakes import PER_PICTURE, find_mistakes
-from mmpnet.runtime.report_input import Measured
-from mmpnet.runtime.sheet import (
+from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.evaluation.error_analysis import PER_PICTURE, find_mistakes
+from mmpnet.evaluation.evaluate import Evaluation, evaluate
+from mmpnet.evaluation.report.contact_sheet import (
     DETECTED_BGR,
     LABELLED_BGR,
     SHEET_MISTAKES,
@@ -23,6 +22,7 @@ from mmpnet.runtime.sheet import (
     mistake_tile,
     write_sheet,
 )
+from mmpnet.evaluation.report.inputs import Measured
 
 NAMES = ("background", "person", "dog")
 IMAGE_HW = (120, 160)

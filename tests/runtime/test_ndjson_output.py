@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.runtime.exchange import SourceCounts
-from mmpnet.runtime.frames import Event
-from mmpnet.runtime.ndjson_output import GRACE_S, LineOutput, open_ndjson
-from mmpnet.runtime.signals import stop_wanted
-from mmpnet.runtime.sinks import NdjsonSink
-from mmpnet.runtime.summary import Summary
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sinks.line_writer import GRACE_S, LineOutput, open_ndjson
+from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.sources.frame_grabber import SourceCounts
+from mmpnet.system.signals import stop_wanted
 
-MMP_RUN = (sys.executable, "-c", "from mmpnet.runtime.cli import main; main()")
+MMP_RUN = (sys.executable, "-c", "from mmpnet.cli.run.command import main; main()")
 LINE = "x" * 999 + "\n"
 MakeVideo = Callable[..., Path]
 ReadVideo = Callable[[Path], list[UInt8Array]]

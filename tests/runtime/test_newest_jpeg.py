@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.runtime.capture import LiveOptions, LiveSource
-from mmpnet.runtime.newest_jpeg import NewestJpeg
+from mmpnet.runtime.sources.live import LiveSource
+from mmpnet.runtime.sources.mjpeg import NewestJpeg
+from mmpnet.runtime.sources.options import LiveOptions
 
 
 class Jpegs:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime import picture_size
-from mmpnet.runtime.picture_size import picture_size_hw
-from mmpnet.runtime.pictures import read_picture
+from mmpnet.media import image_size as picture_size
+from mmpnet.media.image_size import picture_size_hw
+from mmpnet.media.images import read_picture
 
 
 def encoded(suffix: str, *, size_hw: tuple[int, int] = (23, 57), flags: tuple[int, ...] = ()) -> bytes:

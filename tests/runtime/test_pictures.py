@@ -11,7 +11,7 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import DatasetError, OutputError, SourceError
-from mmpnet.runtime.pictures import PICTURE_SUFFIXES, is_truncated, read_picture, write_picture
+from mmpnet.media.images import PICTURE_SUFFIXES, is_truncated, read_picture, write_picture
 
 MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
 

@@ -12,16 +12,17 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DeviceError, OutputError, SourceError
-from mmpnet.runtime.detecting import Found
-from mmpnet.runtime.detector import Detector, StageTimes
-from mmpnet.runtime.frames import Event, stamped
-from mmpnet.runtime.options import RunOptions
-from mmpnet.runtime.painting import Painter
-from mmpnet.runtime.pictures import write_picture
-from mmpnet.runtime.pipeline import run
-from mmpnet.runtime.sinks import Result, Sink
-from mmpnet.runtime.sources import open_source
-from mmpnet.runtime.summary import Summary
+from mmpnet.media.images import write_picture
+from mmpnet.runtime.inference.detector import Detector, StageTimes
+from mmpnet.runtime.pipeline.detect_stage import Found
+from mmpnet.runtime.pipeline.options import RunOptions
+from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.pipeline.render_stage import Painter
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sources.frame import Event, stamped
+from mmpnet.runtime.sources.open import open_source
 
 MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
 MakeVideo = Callable[..., Path]
@@ -101,7 +102,7 @@ def test_a_camera_bears_its_rate_once_it_is_known_and_a_file_does_not(
     write_picture(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
     make_video(tmp_path / "b.avi", count=2)
     texts: list[str] = []
-    monkeypatch.setattr("mmpnet.runtime.painting.draw_status", lambda _, text: texts.append(text))
+    monkeypatch.setattr("mmpnet.runtime.pipeline.render_stage.draw_status", lambda _, text: texts.append(text))
     run(open_source(str(tmp_path)), detector, [ListSink(wants_picture=True)])
     assert texts == []
     painter = Painter(("background", "person"), None)

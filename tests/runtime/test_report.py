@@ -11,16 +11,16 @@ import pytest
 
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MissingExtraError, OutputError
-from mmpnet.runtime.curves import mean_confidence_curve, precision_recall
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.runtime.datasets.types import Dataset, Picture
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.evaluate import evaluate
-from mmpnet.runtime.extras import require_packages
-from mmpnet.runtime.matching import Ranking
-from mmpnet.runtime.plots import confidence_plot, epoch_plot, precision_recall_plot, size_plot
-from mmpnet.runtime.report_input import History, Line, Measured, Subject, exported_subject
-from mmpnet.runtime.report_page import render_report, write_report
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.evaluation.curves import mean_confidence_curve, precision_recall
+from mmpnet.evaluation.evaluate import evaluate
+from mmpnet.evaluation.matching import Ranking
+from mmpnet.evaluation.report.inputs import History, Line, Measured, Subject, exported_subject
+from mmpnet.evaluation.report.plots import confidence_plot, epoch_plot, precision_recall_plot, size_plot
+from mmpnet.evaluation.report.report import render_report, write_report
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.system.optional_packages import require_packages
 
 VOID = frozenset({"meta", "img", "br", "link"})
 SUBJECT = Subject("run/best.pth", (("classes", "a <b> & c"),), (("lr", "0.0015"),))

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from mmpnet.cli.run.command import app
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.metadata import Head
-from mmpnet.export.describe import ExportOptions
+from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.writer import export_file
-from mmpnet.runtime.blur import blur_detections
-from mmpnet.runtime.cli import app
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.pictures import read_picture, write_picture
+from mmpnet.media.images import read_picture, write_picture
+from mmpnet.media.pixelate import blur_detections
+from mmpnet.runtime.inference.detector import Detector
 
 MakeVideo = Callable[..., Path]
 MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]

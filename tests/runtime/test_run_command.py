@@ -16,14 +16,14 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from mmpnet.cli.run.command import app, main
+from mmpnet.console.command import checked_thresholds
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.runtime.cli import app, main
-from mmpnet.runtime.command import checked_thresholds
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.pictures import read_picture, write_picture
-from mmpnet.runtime.serve.sink import ServeSink
+from mmpnet.media.images import read_picture, write_picture
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.web.sink import ServeSink
 
-MMP_RUN = (sys.executable, "-c", "from mmpnet.runtime.cli import main; main()")
+MMP_RUN = (sys.executable, "-c", "from mmpnet.cli.run.command import main; main()")
 
 MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
 MakeVideo = Callable[..., Path]
@@ -269,7 +269,7 @@ def test_results_before_a_damaged_file_are_kept(tmp_path: Path, tiny_onnx: Path,
 
 def test_an_interrupt_while_packages_load_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "slow_to_load.py").write_text("raise KeyboardInterrupt\n")
-    code = "from mmpnet.runtime.command import launch; launch('slow_to_load', extra='cpu')"
+    code = "from mmpnet.console.command import launch; launch('slow_to_load', extra='cpu')"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
 
@@ -280,7 +280,7 @@ def test_an_interrupt_is_one_line_and_exit_code_130(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mmpnet.runtime.cli.run", interrupt)
+    monkeypatch.setattr("mmpnet.cli.run.command.run", interrupt)
     done = mmp_run(tiny_onnx, "--source", picture)
     assert done.exit_code == 130
     assert plain(done.stderr).splitlines()[-1] == "stopped"

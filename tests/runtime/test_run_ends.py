@@ -16,7 +16,7 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 
-MMP_RUN = (sys.executable, "-c", "from mmpnet.runtime.cli import main; main()")
+MMP_RUN = (sys.executable, "-c", "from mmpnet.cli.run.command import main; main()")
 MakeVideo = Callable[..., Path]
 ReadVideo = Callable[[Path], list[UInt8Array]]
 

@@ -16,11 +16,12 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
-from mmpnet.runtime.blur import TILES, blur_detections
-from mmpnet.runtime.pictures import read_picture
-from mmpnet.runtime.save import CropSink, SaveSink
-from mmpnet.runtime.sinks import Result
-from mmpnet.runtime.video import LEAST_FREE_BYTES, VideoFile
+from mmpnet.media.images import read_picture
+from mmpnet.media.pixelate import TILES, blur_detections
+from mmpnet.media.video_writer import LEAST_FREE_BYTES, VideoFile
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.sinks.crops import CropSink
+from mmpnet.runtime.sinks.video import SaveSink
 
 MakeResult = Callable[..., Result]
 MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
@@ -160,7 +161,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from mmpnet.runtime.video import VideoFile
+from mmpnet.media.video_writer import VideoFile
 video = VideoFile(Path(sys.argv[1]), fps=15, frame_hw=(240, 320))
 noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
 for number in range(90):

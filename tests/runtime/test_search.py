@@ -16,19 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from mmpnet.bench.search import candidates as search_files
+from mmpnet.bench.search import search as search_module
+from mmpnet.bench.search.candidates import ExportPlan, collect, derived_sizes, file_name
+from mmpnet.bench.search.page import write_search_page
+from mmpnet.bench.search.report import LeftOut, SearchReport, SettingReport
+from mmpnet.bench.search.search import SearchPlan, choose, on_front, require_samples, search
+from mmpnet.bench.search.wording import command_of, verdict
+from mmpnet.bench.statistics import summarise
+from mmpnet.cli.bench.command import app
 from mmpnet.contract.errors import ContractError, ExportError, MissingExtraError
-from mmpnet.runtime import search as search_module
-from mmpnet.runtime import search_files
-from mmpnet.runtime.bench_cli import app
-from mmpnet.runtime.bench_statistics import summarise
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.detector import Detector, StageTimes
-from mmpnet.runtime.search import SearchPlan, choose, on_front, require_samples, search
-from mmpnet.runtime.search_files import ExportPlan, collect, derived_sizes, file_name
-from mmpnet.runtime.search_page import write_search_page
-from mmpnet.runtime.search_report import LeftOut, SearchReport, SettingReport
-from mmpnet.runtime.search_show import command_of, verdict
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.datasets.types import Dataset
+from mmpnet.runtime.inference.detector import Detector, StageTimes
 
 POINTS = st.lists(st.tuples(st.integers(1, 5).map(float), st.integers(0, 5).map(float)), min_size=1, max_size=12)
 QUICK = ("--repeats", "2", "--frames", "3", "--frame-size", "96x64", "--threads", "1")

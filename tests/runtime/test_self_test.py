@@ -10,13 +10,13 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
+from mmpnet.cli.run.command import app
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import ContractError, SelfTestError
 from mmpnet.contract.metadata import METADATA_KEY
 from mmpnet.contract.records import ExpectedDetection, SelfTestRecord
-from mmpnet.runtime.cli import app
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.self_test import compare, record_self_test, run_self_test, synthetic_frame
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.self_test import compare, record_self_test, run_self_test, synthetic_frame
 
 RECORD = SelfTestRecord(
     seed=0,

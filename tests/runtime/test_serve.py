@@ -23,19 +23,21 @@ from prometheus_client.parser import text_string_to_metric_families
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MissingExtraError, OutputError
-from mmpnet.runtime.capture import LiveSource
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.exchange import SourceCounts
-from mmpnet.runtime.frames import Event, State
-from mmpnet.runtime.machine import resident_memory_mb
-from mmpnet.runtime.pipeline import run
-from mmpnet.runtime.serve import app, live_pictures, news
-from mmpnet.runtime.serve.bell import Bell
-from mmpnet.runtime.serve.monitor import ServedModel, distinct_names
-from mmpnet.runtime.serve.sink import ServeSink
-from mmpnet.runtime.serve.watch import HISTORY_S, SourceWatch
-from mmpnet.runtime.sinks import Result, result_as_dict
-from mmpnet.runtime.summary import Summary
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.pipeline.results import Result, result_as_dict
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sources.frame import Event, State
+from mmpnet.runtime.sources.frame_grabber import SourceCounts
+from mmpnet.runtime.sources.live import LiveSource
+from mmpnet.runtime.web import app
+from mmpnet.runtime.web import event_stream as news
+from mmpnet.runtime.web import mjpeg as live_pictures
+from mmpnet.runtime.web.notifier import Bell
+from mmpnet.runtime.web.run_status import ServedModel, distinct_names
+from mmpnet.runtime.web.sink import ServeSink
+from mmpnet.runtime.web.source_stats import HISTORY_S, SourceWatch
+from mmpnet.system.machine import resident_memory_mb
 
 NAMES = ("background", "person", "dog")
 MODEL = ServedModel("person-320", NAMES, "auto", "cpu")
@@ -239,10 +241,10 @@ def test_an_address_of_another_machine_is_an_error_before_the_run() -> None:
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "prometheus_client"])
 def test_a_missing_package_is_said_with_the_extra_that_brings_it(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*sys.modules]:
-        if name == package or name.startswith(f"{package}.") or name.startswith("mmpnet.runtime.serve."):
+        if name == package or name.startswith(f"{package}.") or name.startswith("mmpnet.runtime.web."):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    from mmpnet.runtime.serve.sink import ServeSink as Lazy
+    from mmpnet.runtime.web.sink import ServeSink as Lazy
 
     with pytest.raises(MissingExtraError, match=rf"needs {package}.*pip install 'mmpnet\[serve\]'"):
         Lazy("127.0.0.1:0", MODEL)

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.detections import Detections
-from mmpnet.runtime.exchange import SourceCounts
-from mmpnet.runtime.serve.monitor import ServedModel
-from mmpnet.runtime.serve.sink import ServeSink
-from mmpnet.runtime.sinks import Result
-from mmpnet.runtime.summary import Summary
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sources.frame_grabber import SourceCounts
+from mmpnet.runtime.web.run_status import ServedModel
+from mmpnet.runtime.web.sink import ServeSink
 
 MakeResult = Callable[..., Result]
 

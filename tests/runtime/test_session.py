@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 
 from mmpnet.contract.errors import ContractError, DeviceError
-from mmpnet.runtime import session
-from mmpnet.runtime.session import PROVIDER_NAMES, Provider, open_session, provider_in_use
+from mmpnet.runtime.inference import session
+from mmpnet.runtime.inference.session import PROVIDER_NAMES, Provider, open_session, provider_in_use
 
 CPU, CUDA = PROVIDER_NAMES["cpu"], PROVIDER_NAMES["cuda"]
 

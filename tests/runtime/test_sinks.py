@@ -15,19 +15,19 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError, SourceError
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.display import why_no_window
-from mmpnet.runtime.draw import WARNING_BGR
-from mmpnet.runtime.exchange import SourceCounts
-from mmpnet.runtime.frames import Event
-from mmpnet.runtime.pictures import read_picture
-from mmpnet.runtime.pipeline import run
-from mmpnet.runtime.save import SaveSink
-from mmpnet.runtime.sinks import NdjsonSink, Result
-from mmpnet.runtime.sources import open_source
-from mmpnet.runtime.summary import Summary
-from mmpnet.runtime.video import VIDEO_CODECS
-from mmpnet.runtime.window import WindowSink
+from mmpnet.media.drawing import WARNING_BGR
+from mmpnet.media.images import read_picture
+from mmpnet.media.video_writer import VIDEO_CODECS
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sinks.video import SaveSink
+from mmpnet.runtime.sinks.window import WindowSink, why_no_window
+from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.sources.frame_grabber import SourceCounts
+from mmpnet.runtime.sources.open import open_source
 
 NAMES = ("background", "person", "dog")
 

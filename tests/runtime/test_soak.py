@@ -8,11 +8,13 @@ import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Thresholds
-from mmpnet.runtime.capture import LiveSource
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.machine import resident_memory_mb
-from mmpnet.runtime.pipeline import run
-from mmpnet.runtime.sinks import NdjsonSink, Result, Sink
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sources.live import LiveSource
+from mmpnet.system.machine import resident_memory_mb
 
 FRAMES, SETTLED, GROWTH_MB = 20_000, 4_000, 5.0
 

@@ -13,12 +13,13 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
-from mmpnet.runtime.capture import LiveOptions, LiveSource, camera_source
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.frames import Event
-from mmpnet.runtime.grabbing import FALLBACK_FPS
-from mmpnet.runtime.pictures import write_picture
-from mmpnet.runtime.sources import open_source
+from mmpnet.media.images import write_picture
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.sources.live import LiveSource, camera_source
+from mmpnet.runtime.sources.open import open_source
+from mmpnet.runtime.sources.options import LiveOptions
+from mmpnet.runtime.sources.video_capture import FALLBACK_FPS
 
 MakeVideo = Callable[..., Path]
 MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]

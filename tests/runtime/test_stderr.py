@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.progress import track
 
+from mmpnet.console.command import people
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.runtime.command import people
 
-MMP_RUN = (sys.executable, "-c", "from mmpnet.runtime.cli import main; main()")
+MMP_RUN = (sys.executable, "-c", "from mmpnet.cli.run.command import main; main()")
 MakeVideo = Callable[..., Path]
 ReadVideo = Callable[[Path], list[UInt8Array]]
 

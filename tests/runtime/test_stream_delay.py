@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from mmpnet.runtime.stream_delay import StreamDelay
+from mmpnet.runtime.sources.stream_clock import StreamDelay
 
 
 def delays(positions_s: list[float], times_s: list[float]) -> list[float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 BLOCK = """
 import sys
 
@@ -32,31 +33,37 @@ def test_the_block_blocks(name: str) -> None:
     assert done.stderr.splitlines()[-1].startswith("ImportError: No module named")
 
 
-def test_every_module_of_runtime_and_contract_is_imported_without_torch() -> None:
+def test_every_module_below_train_is_imported_without_torch() -> None:
     code = """
-import importlib, pkgutil
-import mmpnet.contract, mmpnet.runtime
-for package in (mmpnet.contract, mmpnet.runtime):
+import importlib, pkgutil, sys
+for name in sys.argv[1:]:
+    package = importlib.import_module("mmpnet." + name)
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
         print(module.name)
 """
-    done = run_blocked(code)
+    packages = [path.parent.name for path in (ROOT / "runtime" / "mmpnet").glob("*/__init__.py")]
+    done = run_blocked(code, *packages)
     assert done.returncode == 0, done.stderr
-    expected = {"mmpnet.contract.boxes", "mmpnet.runtime.cli", "mmpnet.runtime.evaluate", "mmpnet.runtime.datasets.voc"}
+    expected = {
+        "mmpnet.contract.boxes",
+        "mmpnet.cli.run.command",
+        "mmpnet.evaluation.evaluate",
+        "mmpnet.datasets.formats.voc",
+    }
     assert expected <= set(done.stdout.split())
 
 
 def test_a_picture_is_detected_without_torch(tiny_onnx: Path, dataset_folder: Path) -> None:
     picture = dataset_folder / "images" / "val_001.png"
     arguments = (tiny_onnx, "--source", picture, "--json", "-", "--no-show", "--threads", "1")
-    done = run_blocked("from mmpnet.runtime.cli import main; main()", *arguments)
+    done = run_blocked("from mmpnet.cli.run.command import main; main()", *arguments)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["detections"]) > 0
 
 
 def test_an_exported_file_is_evaluated_without_torch(tiny_onnx: Path, dataset_folder: Path) -> None:
-    code = "from mmpnet.train.val_cli import main; main()"
+    code = "from mmpnet.train.cli.val import main; main()"
     done = run_blocked(code, tiny_onnx, "--data", dataset_folder, "--json", "--threads", "1")
     assert done.returncode == 0, done.stderr
     numbers = json.loads(done.stdout)
@@ -68,7 +75,7 @@ def test_an_exported_file_is_evaluated_without_torch(tiny_onnx: Path, dataset_fo
 def test_a_checkpoint_without_torch_is_one_error_line_that_names_the_extra(
     tiny_checkpoint: Path, dataset_folder: Path
 ) -> None:
-    code = "from mmpnet.train.val_cli import main; main()"
+    code = "from mmpnet.train.cli.val import main; main()"
     done = run_blocked(code, tiny_checkpoint, "--data", dataset_folder, "--json")
     assert done.returncode == 1
     assert done.stdout == ""

@@ -12,7 +12,7 @@ from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MissingExtraError
-from mmpnet.runtime.tracking import CONFIRMED_AFTER_FRAMES, LOW_CONF, NO_TRACK, Tracker
+from mmpnet.runtime.analytics.tracker import CONFIRMED_AFTER_FRAMES, LOW_CONF, NO_TRACK, Tracker
 
 WIDTH_PX, HEIGHT_PX = 60, 160
 
@@ -294,7 +294,7 @@ def test_without_the_package_the_extra_is_named(name: str, monkeypatch: pytest.M
 def test_tracking_brings_neither_torch_nor_the_package_before_it_is_asked_for() -> None:
     code = """
 import sys
-from mmpnet.runtime.tracking import Tracker
+from mmpnet.runtime.analytics.tracker import Tracker
 assert not {"trackers", "supervision", "torch"} & set(sys.modules)
 Tracker(frame_rate=30)
 assert "trackers" in sys.modules and "torch" not in sys.modules

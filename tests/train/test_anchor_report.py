@@ -12,7 +12,7 @@ from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import FloatArray
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.errors import TrainingError
-from mmpnet.train.anchor_report import best_anchors, coverage, coverage_table, suggested_anchors, suited_anchors
+from mmpnet.train.run.anchor_fit import best_anchors, coverage, coverage_table, suggested_anchors, suited_anchors
 
 INPUT_HW = (96, 128)
 ANCHORS = AnchorSpec(sizes_px=(12.0, 40.0), aspect_ratios=(0.7, 2.0), stride=8)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
-from mmpnet.contract.preprocess import Letterbox
-from mmpnet.train.augment import (
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.train.loading.augment import (
     AUGMENTATIONS,
     MIN_SIDE_PX,
     MIN_VISIBLE,

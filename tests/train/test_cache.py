@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import DatasetError, TrainingError
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.train import cache as cache_module
-from mmpnet.train.cache import CachedPictures, StoredPictures, fits
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.datasets.types import Dataset
+from mmpnet.train.loading import image_cache as cache_module
+from mmpnet.train.loading.image_cache import CachedPictures, StoredPictures, fits
 
 
 @pytest.fixture

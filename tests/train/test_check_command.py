@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mmpnet.train.cli import app
+from mmpnet.train.cli.train import app
 
 MakeCoco = Callable[..., Path]
 

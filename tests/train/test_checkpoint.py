@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmpnet.contract.errors import CheckpointError, OutputError
-from mmpnet.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, sha256_of
+from mmpnet.train.artifacts.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, sha256_of
 
 
 def test_round_trip_keeps_every_weight_and_word(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -17,19 +17,19 @@ import torch
 from torch import nn
 
 from mmpnet.contract.errors import TrainingError
-from mmpnet.train import distributed
-from mmpnet.train.checkpoint import load_checkpoint
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.distributed import SyncedBatchNorm2d, World, device_name, require_shareable, sync_batch_norms
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.engine import distributed
+from mmpnet.train.engine.distributed import SyncedBatchNorm2d, World, device_name, require_shareable, sync_batch_norms
+from mmpnet.train.engine.stopping import InterruptedRunError
 from mmpnet.train.losses import Negatives
-from mmpnet.train.runs import start_run
-from mmpnet.train.stopping import InterruptedRunError
+from mmpnet.train.run.start import start_run
 
 RUN = """
 import sys, msgspec, torch
 from pathlib import Path
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.runs import start_run, resume_run
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.run.start import start_run, resume_run
 torch.set_num_threads(1)
 if sys.argv[1] == "resume":
     resume_run(Path(sys.argv[2]))
@@ -40,9 +40,9 @@ else:
 RUN_TO_EXIT_CODE = """
 import sys, msgspec, torch, typer
 from pathlib import Path
-from mmpnet.runtime.command import exit_on_error
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.runs import start_run
+from mmpnet.console.command import exit_on_error
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.run.start import start_run
 torch.set_num_threads(1)
 try:
     with exit_on_error():

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from mmpnet.contract.boxes import pairwise_iou
-from mmpnet.contract.preprocess import Letterbox
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.train.augment import AUGMENTATIONS, AugmentationName
-from mmpnet.train.cache import StoredPictures
-from mmpnet.train.config import ModelConfig
-from mmpnet.train.loader import Batch, Recipe, TrainingPictures, collate, training_loader
-from mmpnet.train.sampling import EpochPlan, EpochSampler, SampleKey
-from mmpnet.train.targets import UNDECIDED_LABEL
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.datasets.types import Dataset
+from mmpnet.train.artifacts.config import ModelConfig
+from mmpnet.train.assignment import UNDECIDED_LABEL
+from mmpnet.train.loading.augment import AUGMENTATIONS, AugmentationName
+from mmpnet.train.loading.image_cache import StoredPictures
+from mmpnet.train.loading.loader import Batch, Recipe, TrainingPictures, collate, training_loader
+from mmpnet.train.loading.sampling import EpochPlan, EpochSampler, SampleKey
 
 
 @pytest.fixture

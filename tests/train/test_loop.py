@@ -17,14 +17,14 @@ from torch._dynamo.exc import TorchDynamoException
 from torchvision.models import MobileNetV2
 
 from mmpnet.contract.errors import CheckpointError, DatasetError, OutputError, TrainingError
-from mmpnet.train import loop
-from mmpnet.train.checkpoint import load_checkpoint, save_checkpoint
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.loop import TrainingRun
+from mmpnet.train.artifacts.checkpoint import load_checkpoint, save_checkpoint
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.engine import trainer as loop
+from mmpnet.train.engine.state import TrainingState
+from mmpnet.train.engine.stopping import InterruptedRunError
+from mmpnet.train.engine.trainer import TrainingRun
 from mmpnet.train.losses import Negatives
-from mmpnet.train.runs import new_folder, resume_run, start_run
-from mmpnet.train.state import TrainingState
-from mmpnet.train.stopping import InterruptedRunError
+from mmpnet.train.run.start import new_folder, resume_run, start_run
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -91,8 +91,8 @@ from pathlib import Path
 import msgspec
 import torch
 from mmpnet.train import report
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.runs import start_run
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.run.start import start_run
 
 save, left = report.save_checkpoint, int(sys.argv[3])
 
@@ -292,7 +292,7 @@ def test_folders_are_numbered_and_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_step_moves_the_average_less_than_the_weights(tiny_train_config: TrainConfig) -> None:
-    from mmpnet.train.state import start_state
+    from mmpnet.train.engine.state import start_state
 
     state: TrainingState = start_state(tiny_train_config, tiny_train_config.model(("background", "person")))
     start = state.network.predict.weight.detach().clone()
@@ -370,7 +370,7 @@ def test_a_project_that_is_no_folder_is_told_before_the_teacher_is_asked(
     tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr("mmpnet.train.runs.teaching", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr("mmpnet.train.run.start.teaching", lambda *_: pytest.fail("asked"))
     config = msgspec.structs.replace(tiny_train_config, teacher="t.onnx")
     with pytest.raises(OutputError, match=r"--project .*file: .*file is not a folder"):
         start_run(config, tmp_path / "file" / "run")

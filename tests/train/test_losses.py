@@ -9,8 +9,9 @@ import torch
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.boxes import decode_offsets as decode_numpy
 from mmpnet.contract.boxes import encode_offsets, pairwise_iou
-from mmpnet.train.candidates import decode_offsets
-from mmpnet.train.candidates import encode_offsets as encode_torch
+from mmpnet.train.assignment import UNDECIDED_LABEL, LabelGrid
+from mmpnet.train.box_coder import decode_offsets
+from mmpnet.train.box_coder import encode_offsets as encode_torch
 from mmpnet.train.losses import (
     FOCAL_ALPHA,
     BoxLoss,
@@ -21,7 +22,6 @@ from mmpnet.train.losses import (
     quality_focal_loss,
     soft_cross_entropy,
 )
-from mmpnet.train.targets import UNDECIDED_LABEL, LabelGrid
 
 ANCHORS = AnchorSpec(sizes_px=(16.0, 32.0), aspect_ratios=(1.0,), stride=8)
 INPUT_HW = (32, 32)

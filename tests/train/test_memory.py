@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from mmpnet.train.memory import keep_freed_memory
+from mmpnet.train.engine.malloc import keep_freed_memory
 
 PROGRAM = """
 import resource, sys
 import numpy as np
-from mmpnet.train.memory import keep_freed_memory
+from mmpnet.train.engine.malloc import keep_freed_memory
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()

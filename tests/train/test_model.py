@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from mmpnet.contract.anchors import AnchorSpec
-from mmpnet.train.candidates import CandidateNet
 from mmpnet.train.model import MmpNet, enter_training_mode
+from mmpnet.train.network.inference_net import CandidateNet
 
 
 @pytest.mark.parametrize(("stride", "rows", "cols"), [(8, 8, 12), (16, 4, 6)])

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from mmpnet.contract.errors import CheckpointError
-from mmpnet.train.checkpoint import load_checkpoint
-from mmpnet.train.config import ModelConfig
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.artifacts.config import ModelConfig
 from mmpnet.train.model import MmpNet
-from mmpnet.train.onnx_weights import reopen_norms
-from mmpnet.train.weights import load_weights
+from mmpnet.train.network.onnx_weights import reopen_norms
+from mmpnet.train.network.weights import load_weights
 
 
 def some_images(count: int = 6, side: int = 64, seed: int = 0) -> torch.Tensor:

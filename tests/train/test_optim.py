@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmpnet.train.optim import learning_rate_factor
+from mmpnet.train.engine.optim import learning_rate_factor
 
 
 def curve(steps: int, warmup_steps: int) -> list[float]:

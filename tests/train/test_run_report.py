@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import OutputError
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.train.checkpoint import load_checkpoint
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.run_report import read_history, write_run_report
-from mmpnet.train.runs import start_run
-from mmpnet.train.stopping import InterruptedRunError
-from mmpnet.train.subject import checkpoint_subject
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.engine.stopping import InterruptedRunError
+from mmpnet.train.run.html_report import checkpoint_subject, read_history, write_run_report
+from mmpnet.train.run.start import start_run
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def test_a_report_that_fails_says_that_the_run_is_complete(
     def full(*_: object, **__: object) -> None:
         raise OutputError("report.html: cannot be written (No space left on device)")
 
-    monkeypatch.setattr("mmpnet.train.run_report.write_report", full)
+    monkeypatch.setattr("mmpnet.train.run.html_report.write_report", full)
     with pytest.raises(OutputError, match=r"the run is complete, .*best\.pth is written.*No space left") as caught:
         start_run(tiny_train_config, tmp_path / "run")
     assert "\n" not in str(caught.value)
@@ -62,7 +61,7 @@ def test_ctrl_c_during_the_report_says_how_to_make_it(run: Path, monkeypatch: py
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mmpnet.train.run_report.write_report", stopped)
+    monkeypatch.setattr("mmpnet.train.run.html_report.write_report", stopped)
     with pytest.raises(InterruptedRunError) as caught:
         write_run_report(run, None, device="cpu")
     assert str(caught.value).endswith(f"make it with: mmp-train --resume {run}")

@@ -12,13 +12,13 @@ import pytest
 
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import TrainingError
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.train import training_data
-from mmpnet.train.anchor_report import input_boxes, suggested_anchors
-from mmpnet.train.cache import CachedPictures
-from mmpnet.train.checkpoint import load_checkpoint
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.runs import start_run
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.loading.image_cache import CachedPictures
+from mmpnet.train.run import prepare as training_data
+from mmpnet.train.run.anchor_fit import input_boxes, suggested_anchors
+from mmpnet.train.run.start import start_run
 
 MakeCoco = Callable[..., Path]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import TrainingError
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.train.sampling import EpochPlan, EpochSampler, SampleKey, input_sizes, picture_weights
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.train.loading.sampling import EpochPlan, EpochSampler, SampleKey, input_sizes, picture_weights
 
 PLAN = EpochPlan(input_sizes=((64, 64),))
 

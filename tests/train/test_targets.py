@@ -6,7 +6,7 @@ import pytest
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.boxes import pairwise_iou
-from mmpnet.train.targets import BACKGROUND, UNDECIDED, assign_adaptively, assign_by_iou
+from mmpnet.train.assignment import BACKGROUND, UNDECIDED, assign_adaptively, assign_by_iou
 
 ANCHORS = AnchorSpec(sizes_px=(12.0, 24.0, 48.0, 96.0), aspect_ratios=(1.0, 2.0), stride=8)
 INPUT_HW = (160, 192)

@@ -13,12 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import TrainingError
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.runtime.datasets.types import Picture
-from mmpnet.train.checkpoint import load_checkpoint
-from mmpnet.train.config import TrainConfig
-from mmpnet.train.loop import TrainingRun
-from mmpnet.train.pseudo_labels import (
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.datasets.types import Picture
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.distillation.pseudo_labels import (
     LEAST_SCORE,
     SAME_OBJECT_IOU,
     ask_teacher,
@@ -27,10 +26,11 @@ from mmpnet.train.pseudo_labels import (
     unlabelled_pictures,
     with_teacher_boxes,
 )
-from mmpnet.train.runs import resume_run, start_run
-from mmpnet.train.state import TrainingState
-from mmpnet.train.stopping import InterruptedRunError, StopRequest
-from mmpnet.train.teacher import open_teacher
+from mmpnet.train.distillation.teacher import open_teacher
+from mmpnet.train.engine.state import TrainingState
+from mmpnet.train.engine.stopping import InterruptedRunError, StopRequest
+from mmpnet.train.engine.trainer import TrainingRun
+from mmpnet.train.run.start import resume_run, start_run
 
 CLASSES = ("background", "dog", "person")
 PERSON = ("background", "person")

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.export.cli import app as export_app
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.train.cli import app as train_app
-from mmpnet.train.val_cli import app as val_app
+from mmpnet.train.cli.train import app as train_app
+from mmpnet.train.cli.val import app as val_app
 
 QUICK = ["--weights", "none", "--imgsz", "64", "--width-mult", "0.25", "--channels", "16", "--batch", "4"]
 COMMON = [*QUICK, "--device", "cpu", "--workers", "0", "--warmup-steps", "1"]
@@ -51,7 +51,7 @@ def test_train_then_both_files_evaluate_alike(dataset_folder: Path, tmp_path: Pa
 
 
 def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) -> None:
-    script = "from mmpnet.train.cli import main; main()"
+    script = "from mmpnet.train.cli.train import main; main()"
     arguments = ["--data", str(dataset_folder), *COMMON, "--epochs", "200", "--eval-every", "200"]
     command = [sys.executable, "-c", script, *arguments, "--project", str(tmp_path), "--name", "r"]
     results = tmp_path / "r" / "results.csv"
@@ -127,7 +127,7 @@ def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
     """The runtime's environment has the training commands too, but not torch."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for module, name in (("mmpnet.train.entry", "train"), ("mmpnet.export.entry", "export")):
+    for module, name in (("mmpnet.train.cli.entry", "train"), ("mmpnet.export.entry", "export")):
         command = [sys.executable, "-c", f"from {module} import {name}; {name}()", "-h"]
         result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert result.returncode == 1
@@ -197,7 +197,7 @@ def test_val_says_where_nothing_can_be_written_before_it_looks_at_pictures(
 def test_only_a_report_needs_matplotlib(dataset_folder: Path, tmp_path: Path, tiny_onnx: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['matplotlib'] = None\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-c", "from mmpnet.train.entry import val; val()", str(tiny_onnx)]
+    command = [sys.executable, "-c", "from mmpnet.train.cli.entry import val; val()", str(tiny_onnx)]
     command += ["--data", str(dataset_folder), "--json", "--threads", "1"]
     plain = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert plain.returncode == 0, plain.stderr

@@ -7,10 +7,10 @@ import torch
 from torchvision.models import mobilenet_v2
 
 from mmpnet.contract.errors import CheckpointError
-from mmpnet.train.checkpoint import load_checkpoint
-from mmpnet.train.config import ModelConfig
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.artifacts.config import ModelConfig
 from mmpnet.train.model import MmpNet
-from mmpnet.train.weights import load_weights
+from mmpnet.train.network.weights import load_weights
 
 
 def test_weights_file_fills_the_backbone(tmp_path: Path) -> None:

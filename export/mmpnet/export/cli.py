@@ -10,24 +10,24 @@ from typing import Annotated
 
 import typer
 
+from mmpnet.console.command import HELP_NAMES, checked_thresholds, exit_on_error, parse_size_hw, people, show_version
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ExportError, MmpnetError
 from mmpnet.contract.metadata import Head, InputKind, ModelMetadata
-from mmpnet.export.describe import ExportOptions
+from mmpnet.datasets.load import read_data
+from mmpnet.datasets.open import has_split
+from mmpnet.datasets.types import Dataset
 from mmpnet.export.graph import DEFAULT_OPSET, Batch
 from mmpnet.export.half import make_half
-from mmpnet.export.int8 import make_int8
-from mmpnet.export.quantize import Activations, Calibrator, QuantizationOptions
-from mmpnet.export.reference import reference_of
+from mmpnet.export.metadata_builder import ExportOptions
+from mmpnet.export.quantization.quantizer import Activations, Calibrator, QuantizationOptions
+from mmpnet.export.quantization.search import make_int8
+from mmpnet.export.verification.file_parity import reference_of
 from mmpnet.export.writer import export_file
-from mmpnet.runtime.command import HELP_NAMES, checked_thresholds, exit_on_error, parse_size_hw, people, show_version
-from mmpnet.runtime.datasets.check import read_data
-from mmpnet.runtime.datasets.recognise import has_split
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.paths import replacing
-from mmpnet.runtime.self_test import in_words
-from mmpnet.train.candidates import TOP_K
-from mmpnet.train.checkpoint import load_checkpoint
+from mmpnet.runtime.inference.self_test import in_words
+from mmpnet.system.files import replacing
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.network.inference_net import TOP_K
 
 DEFAULTS = Thresholds()
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mmpnet.contract.errors import ExportError
-from mmpnet.train.onnx_weights import convolution_inputs
+from mmpnet.train.network.onnx_weights import convolution_inputs
 
 MOST_CHANNELS_LEFT = 3
 """Kernels over so few channels, the first and the depthwise ones, stay as they are: they are few numbers, and rounding

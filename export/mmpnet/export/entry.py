@@ -1,6 +1,6 @@
 """The command mmp-export, as installed."""
 
-from mmpnet.runtime.command import launch
+from mmpnet.console.command import launch
 
 
 def export() -> None:

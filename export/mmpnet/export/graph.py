@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import InputKind
-from mmpnet.runtime.bench_attribution import module_name
-from mmpnet.train.candidates import CandidateNet
-from mmpnet.train.folding import Shift, with_folded_input
+from mmpnet.contract.node_names import module_name
+from mmpnet.train.network.folding import Shift, with_folded_input
+from mmpnet.train.network.inference_net import CandidateNet
 
 Batch: TypeAlias = int | Literal["dynamic"]
 

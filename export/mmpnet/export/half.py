@@ -13,14 +13,14 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from mmpnet.contract.arrays import FloatArray
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import ModelMetadata
+from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
 from mmpnet.export.graph import NETWORK_SCOPE
-from mmpnet.export.reference import Reference
-from mmpnet.export.verify import synthetic_pictures
+from mmpnet.export.verification.file_parity import Reference
+from mmpnet.export.verification.graph_parity import synthetic_pictures
 from mmpnet.export.writer import save_model, write_model
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.evaluate import EVALUATION_THRESHOLDS
-from mmpnet.runtime.info import read_model_file
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.model_file import read_model_file
 
 COMPARED_PICTURES = 6
 COMPARED_SCORES = 10

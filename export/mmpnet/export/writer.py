@@ -9,23 +9,23 @@ import onnxruntime
 import torch
 
 from mmpnet.contract.errors import ExportError, OutputError
+from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import ModelMetadata, metadata_to_properties
-from mmpnet.contract.preprocess import Letterbox
 from mmpnet.contract.records import ProofRecord
-from mmpnet.export.accuracy import compare_accuracy
+from mmpnet.datasets.types import Dataset
 from mmpnet.export.compact import round_kernels, store_half
-from mmpnet.export.describe import ExportOptions, describe
 from mmpnet.export.graph import export_graph
 from mmpnet.export.heads import with_head
-from mmpnet.export.reference import EXACT, ROUNDED, Bound, Reference, check, reference_of
-from mmpnet.export.verify import Parity, compare
-from mmpnet.runtime.datasets.types import Dataset
-from mmpnet.runtime.detector import Detector
-from mmpnet.runtime.paths import replacing
-from mmpnet.runtime.self_test import record_self_test, run_self_test
-from mmpnet.train.candidates import CandidateNet
-from mmpnet.train.checkpoint import load_checkpoint, sha256_of
-from mmpnet.train.provenance import git_commit
+from mmpnet.export.metadata_builder import ExportOptions, describe
+from mmpnet.export.verification.accuracy import compare_accuracy
+from mmpnet.export.verification.file_parity import EXACT, ROUNDED, Bound, Reference, check, reference_of
+from mmpnet.export.verification.graph_parity import Parity, compare
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.self_test import record_self_test, run_self_test
+from mmpnet.system.files import replacing
+from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
+from mmpnet.train.artifacts.provenance import git_commit
+from mmpnet.train.network.inference_net import CandidateNet
 
 SELF_TEST_TOLERANCES = (0.01, 0.95)
 """Largest difference in score and smallest IoU between devices: float32 sums in another order move far less."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.boxes import decode_offsets, nms, voted
-from mmpnet.contract.preprocess import Placement
+from mmpnet.contract.letterbox import Placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.boxes import CENTER_VARIANCE, SIZE_VARIANCE
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ContractError
-from mmpnet.contract.preprocess import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, Letterbox
+from mmpnet.contract.letterbox import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, Letterbox
 from mmpnet.contract.records import (
     EvaluationRecord,
     Licences,

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmpnet.contract.detections import Detections as Detections
     from mmpnet.contract.detections import Thresholds as Thresholds
-    from mmpnet.runtime.capture import CameraMode as CameraMode
-    from mmpnet.runtime.capture import LiveOptions as LiveOptions
-    from mmpnet.runtime.detector import Detector as Detector
-    from mmpnet.runtime.frames import Frame as Frame
-    from mmpnet.runtime.sources import open_source as open_source
+    from mmpnet.runtime.inference.detector import Detector as Detector
+    from mmpnet.runtime.sources.frame import Frame as Frame
+    from mmpnet.runtime.sources.open import open_source as open_source
+    from mmpnet.runtime.sources.options import CameraMode as CameraMode
+    from mmpnet.runtime.sources.options import LiveOptions as LiveOptions
 
 _HOMES = {
-    "CameraMode": "mmpnet.runtime.capture",
+    "CameraMode": "mmpnet.runtime.sources.options",
     "Detections": "mmpnet.contract.detections",
-    "Detector": "mmpnet.runtime.detector",
-    "LiveOptions": "mmpnet.runtime.capture",
-    "Frame": "mmpnet.runtime.frames",
+    "Detector": "mmpnet.runtime.inference.detector",
+    "LiveOptions": "mmpnet.runtime.sources.options",
+    "Frame": "mmpnet.runtime.sources.frame",
     "Thresholds": "mmpnet.contract.detections",
-    "open_source": "mmpnet.runtime.sources",
+    "open_source": "mmpnet.runtime.sources.open",
 }
 __all__ = ["CameraMode", "Detections", "Detector", "Frame", "LiveOptions", "Thresholds", "open_source"]
 

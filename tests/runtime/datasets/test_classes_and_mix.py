@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime.datasets.classes import parse_classes, select_classes
-from mmpnet.runtime.datasets.mix import mix
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.datasets.types import Dataset
+from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.transform import mix, parse_classes, select_classes
+from mmpnet.datasets.types import Dataset
 
 Make = Callable[..., Dataset]
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime.datasets.coco import read_coco
-from mmpnet.runtime.datasets.faults import Faults
-from mmpnet.runtime.datasets.recognise import open_dataset
+from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.datasets.open import open_dataset
 
 CATEGORIES = [{"id": 90, "name": "person"}, {"id": 3, "name": "dog"}]
 IMAGE = {"id": 11, "file_name": "a.png", "width": 40, "height": 30}

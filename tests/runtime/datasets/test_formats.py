@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime.datasets.recognise import FORMATS, has_split, open_dataset, recognise
+from mmpnet.datasets.open import FORMATS, has_split, open_dataset, recognise
 
 NAMES = ["COCO JSON", "YOLO", "Pascal VOC", "Pascal VOC beside", "gt_data", "VIA", "Penn-Fudan"]
 Writers = dict[str, Callable[..., Path]]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime.datasets.faults import Faults
-from mmpnet.runtime.datasets.recognise import open_dataset
+from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.open import open_dataset
 
 Write = Callable[..., Path]
 

@@ -5,9 +5,9 @@ import hashlib
 import pytest
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.runtime.datasets.faults import STRICT, Faults
-from mmpnet.runtime.datasets.folders import sha256_of
-from mmpnet.runtime.datasets.labels import checked_xyxy
+from mmpnet.datasets.checked_labels import checked_xyxy
+from mmpnet.datasets.faults import STRICT, Faults
+from mmpnet.datasets.formats._folders import sha256_of
 
 IMAGE_HW = (30, 40)
 

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mmpnet.cli.data_tables import check_data, show_scan
 from mmpnet.contract.errors import DatasetError
-from mmpnet.contract.preprocess import Letterbox
-from mmpnet.runtime.datasets.check import check_data, read_data, show_scan
-from mmpnet.runtime.datasets.recognise import open_dataset
-from mmpnet.runtime.datasets.scan import QUANTILES, Scan, scan, shared_pictures
-from mmpnet.runtime.datasets.types import Dataset
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.datasets.load import read_data
+from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.statistics import QUANTILES, Scan, scan, shared_pictures
+from mmpnet.datasets.types import Dataset
 
 Writers = dict[str, Callable[..., Path]]
 INPUT_HW = (192, 320)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mmpnet.contract.errors import DatasetError, MissingExtraError
-from mmpnet.runtime.datasets.faults import Faults
-from mmpnet.runtime.datasets.recognise import has_split, open_dataset
+from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.open import has_split, open_dataset
 
 Write = Callable[..., Path]
 SIZE = "<size><width>40</width><height>30</height></size>"

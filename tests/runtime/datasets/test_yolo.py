@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import DatasetError, MissingExtraError
-from mmpnet.runtime.datasets.faults import Faults
-from mmpnet.runtime.datasets.recognise import has_split, open_dataset
+from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.open import has_split, open_dataset
 
 Write = Callable[..., Path]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import complete_box_iou_loss, generalized_box_iou_loss
 
-from mmpnet.train.candidates import decode_offsets, encode_offsets
+from mmpnet.train.assignment import LabelGrid
+from mmpnet.train.box_coder import decode_offsets, encode_offsets
 from mmpnet.train.mining import get_random_sampling_mask, hard_negatives
-from mmpnet.train.targets import LabelGrid
 
 Negatives: TypeAlias = Literal["focal", "quality", "hard", "random"]
 BoxLoss: TypeAlias = Literal["giou", "ciou", "smooth-l1"]

@@ -1,0 +1,166 @@
+"""What the exported file will say of itself."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+import onnx
+
+from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.metadata import (
+    AnchorDescription,
+    Head,
+    InputDescription,
+    InputKind,
+    ModelMetadata,
+    NmsDescription,
+    OutputDescription,
+)
+from mmpnet.contract.records import EvaluationRecord, Licences, MinimumRuntime, ProofRecord, TrainingRecord
+from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL
+from mmpnet.export.graph import INPUT_NAME, Batch
+from mmpnet.export.heads import CONF, IOU, MAX_DET
+from mmpnet.train.artifacts.checkpoint import Checkpoint, Provenance
+from mmpnet.train.network.inference_net import CandidateNet
+
+CODE_LICENCE = "Apache-2.0"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What the caller may choose; input_hw None is the size of training. `frozen` is about the thresholds of an NMS in
+    the graph; `compact` stores kernels in 16 bits; `command` is what the file records of how it was made."""
+
+    input_hw: tuple[int, int] | None
+    batch: Batch
+    opset: int
+    thresholds: Thresholds
+    weights_licence: str = "not stated"
+    data_licence: str = "not stated"
+    head: Head = "boxes"
+    input_kind: InputKind = "uint8-nhwc"
+    frozen: bool = False
+    compact: bool = False
+    command: str = "mmpnet.export.writer.export_file"
+
+
+def describe(
+    checkpoint: Checkpoint,
+    candidates: CandidateNet,
+    model: onnx.ModelProto,
+    options: ExportOptions,
+    proof: ProofRecord,
+) -> ModelMetadata:
+    """Metadata of a compared graph; the checkpoint's own hash is filled in by the caller, who knows its file."""
+    thresholds = options.thresholds
+    return ModelMetadata(
+        producer_version=version("mmpnet"),
+        checkpoint_sha256="",
+        input=InputDescription.of(
+            options.input_kind,
+            name=INPUT_NAME,
+            size_hw=candidates.input_hw,
+            batch=options.batch,
+            pad_value=checkpoint.model.pad_value,
+        ),
+        anchors=AnchorDescription.of(candidates.anchors),
+        outputs=_outputs(candidates, options),
+        class_names=checkpoint.model.class_names,
+        default_conf=thresholds.conf,
+        default_iou=thresholds.iou,
+        default_max_det=thresholds.max_det,
+        training=_training(checkpoint.provenance),
+        # What was measured at another input size says nothing about this file.
+        evaluation=_evaluation(checkpoint.provenance) if candidates.input_hw == checkpoint.model.input_hw else None,
+        proof=proof,
+        licences=Licences(code=CODE_LICENCE, weights=options.weights_licence, data=options.data_licence),
+        minimum_runtime=MinimumRuntime(
+            opset=options.opset, ir_version=model.ir_version, onnxruntime=oldest_runtime(model)
+        ),
+        head=options.head,
+        nms=NmsDescription(CONF, IOU, MAX_DET, overridable=not options.frozen) if options.head == "nms" else None,
+    )
+
+
+def _outputs(candidates: CandidateNet, options: ExportOptions) -> tuple[OutputDescription, ...]:
+    rows: int | Literal["batch"] = "batch" if options.batch == "dynamic" else options.batch
+    top_k = candidates.top_k
+    if options.head == "grid":
+        channels = candidates.network.num_classes + 4
+        shape = (rows, channels, *candidates.anchors.grid_shape(candidates.input_hw))
+        return (OutputDescription(name="grid", meaning="grid", shape=shape, dtype="float32"),)
+    if options.head == "nms":
+        most = min(options.thresholds.max_det, top_k) if options.frozen else MAX_DET
+        return (
+            OutputDescription(
+                name="detections",
+                meaning="detections",
+                shape=(rows, most, 6),
+                dtype="float32",
+                box_format="xyxy",
+                unit="input px",
+            ),
+            OutputDescription(name="num_dets", meaning="num_dets", shape=(rows,), dtype="int64"),
+        )
+    return (
+        OutputDescription(
+            name="boxes",
+            meaning="boxes",
+            shape=(rows, top_k, 4),
+            dtype="float32",
+            box_format="xyxy",
+            unit="input px",
+        ),
+        OutputDescription(name="scores", meaning="scores", shape=(rows, top_k), dtype="float32"),
+        OutputDescription(name="class_ids", meaning="class_ids", shape=(rows, top_k), dtype="int64"),
+    )
+
+
+def _training(provenance: Provenance) -> TrainingRecord:
+    return TrainingRecord(
+        train_name=provenance.train_name,
+        train_sha256=provenance.train_sha256,
+        train_images=provenance.train_images,
+        epochs=provenance.epochs_done,
+        seed=provenance.seed,
+        git_commit=provenance.git_commit,
+        mmpnet_version=provenance.mmpnet_version,
+    )
+
+
+def _evaluation(provenance: Provenance) -> EvaluationRecord | None:
+    if provenance.evaluation is None or provenance.val_name is None or provenance.val_sha256 is None:
+        return None
+    return EvaluationRecord(
+        protocol=EVALUATION_PROTOCOL,
+        dataset=provenance.val_name,
+        dataset_sha256=provenance.val_sha256,
+        n_images=provenance.val_images,
+        AP=provenance.evaluation.get("AP"),
+        AP50=provenance.evaluation.get("AP50"),
+    )
+
+
+_BY_OPSET = {
+    11: "1.0",
+    12: "1.3",
+    13: "1.6",
+    14: "1.8",
+    15: "1.9",
+    16: "1.11",
+    17: "1.12",
+    18: "1.14",
+    19: "1.15",
+    20: "1.17",
+}
+_BY_IR = {6: "1.0", 7: "1.3", 8: "1.10", 9: "1.15", 10: "1.18"}
+
+
+def oldest_runtime(model: onnx.ModelProto) -> str:
+    """Such as `1.6`; `unknown` for an operator set or IR version of which it is not known."""
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    versions = [_BY_OPSET.get(opset), _BY_IR.get(model.ir_version)]
+    known = [version for version in versions if version is not None]
+    if len(known) < len(versions):
+        return "unknown"
+    return max(known, key=lambda version: tuple(map(int, version.split("."))))

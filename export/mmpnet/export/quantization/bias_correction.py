@@ -1,0 +1,50 @@
+"""Biases that make up for what rounding the kernels moved, on average (Nagel et al. 2019, section 4.2)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from rich.progress import track
+
+from mmpnet.console.command import people
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.export.graph import INPUT_NAME
+from mmpnet.export.quantization.graph_editor import GraphEditor, int8_convolutions, is_depthwise
+from mmpnet.export.verification.graph_parity import open_graph
+
+PICTURES = 64
+
+
+def input_means(prepared: onnx.ModelProto, pictures: Sequence[UInt8Array]) -> dict[str, NDArray[np.float64]]:
+    """Each convolution's mean input (channels,) over up to 64 letterboxed pictures, by the tensor's name."""
+    names = list(dict.fromkeys(node.input[0] for node in GraphEditor(prepared).convolutions()))
+    model = onnx.ModelProto()
+    model.CopyFrom(prepared)
+    model.graph.ClearField("output")
+    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    session = open_graph(model.SerializeToString())
+    chosen = pictures[:: max(len(pictures) // PICTURES, 1)][:PICTURES]
+    sums: dict[str, NDArray[np.float64]] = {}
+    for picture in track(chosen, description="mean of each layer", console=people(), transient=True):
+        for name, values in zip(names, session.run(names, {INPUT_NAME: picture[None]}), strict=True):
+            sums[name] = sums.get(name, 0) + values[0].mean(axis=(1, 2), dtype=np.float64)
+    return {name: total / len(chosen) for name, total in sums.items()}
+
+
+def correct_biases(
+    quantized: onnx.ModelProto, prepared: onnx.ModelProto, means: Mapping[str, NDArray[np.float64]]
+) -> None:
+    """Change the int8 graph's biases in place, so that each channel's mean is the float graph's, borders aside."""
+    editor, source = GraphEditor(quantized), GraphEditor(prepared)
+    for _, kernel, bias, original in int8_convolutions(editor, source):
+        pixels_name, kernel_name, bias_name = original.input
+        weights = source.value(kernel_name).astype(np.float64)
+        codes, scale = (editor.value(name).astype(np.float64) for name in kernel.input[:2])
+        moved = (codes * scale.reshape(-1, 1, 1, 1) - weights).sum(axis=(2, 3))  # (O, I)
+        mean = means[pixels_name]
+        shift = moved[:, 0] * mean if is_depthwise(weights) else moved @ mean
+        corrected = source.value(bias_name).astype(np.float64) - shift
+        of_bias = editor.value(bias.input[1]).astype(np.float64)
+        editor.set_value(bias.input[0], np.rint(corrected / of_bias).astype(np.int32))

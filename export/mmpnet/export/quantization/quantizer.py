@@ -1,0 +1,209 @@
+"""Static int8: the network's convolutions in QDQ form, calibrated through the runtime's own letterbox; decoding and NMS
+stay in float."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quant_pre_process,
+    quantize_static,
+)
+from rich.progress import track
+
+from mmpnet.console.command import people
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import ExportError
+from mmpnet.contract.letterbox import PAD_VALUE
+from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains, drop_unused_initializers
+from mmpnet.export.quantization.bias_correction import correct_biases, input_means
+from mmpnet.export.quantization.float_layers import keep_in_float
+from mmpnet.export.quantization.saturation import without_saturation
+from mmpnet.export.verification.graph_parity import open_graph
+
+Activations: TypeAlias = Literal["uint8", "int8"]
+Calibrator: TypeAlias = Literal["minmax", "entropy", "percentile"]
+
+_METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+_QUANTIZED_OPERATORS = ("Conv", "Add", "Resize", "Clip")
+SHIFT_NODE = "/shift/Sub"
+PIXEL_ZERO = PAD_VALUE
+"""The byte that int8 convolutions pad with: the letterbox's grey."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationOptions:
+    """How to quantise. uint8 activations are fastest where the CPU multiplies them with int8 weights in one instruction
+    (VNNI), and right on every CPU (`mmpnet.export.quantization.saturation`); int8 ones suit ARM."""
+
+    activations: Activations = "uint8"
+    calibrator: Calibrator = "minmax"
+    per_channel: bool = True
+
+
+class Quantizer:
+    """One float graph, calibrated once; `quantized` gives its int8 versions.
+
+    Raises: ExportError if there is nothing to calibrate with, or ONNX Runtime cannot calibrate.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, pictures: Sequence[UInt8Array], options: QuantizationOptions, folder: Path
+    ) -> None:
+        if not pictures:
+            raise ExportError("no pictures to calibrate with; give --calib a data set that is not empty")
+        self.pictures = pictures
+        self._options = options
+        self._folder = folder
+        self._prepared = folder / "prepared.onnx"
+        source = folder / "float.onnx"
+        onnx.save(_with_bytes_in(model), source)
+        with quiet():
+            quant_pre_process(source, self._prepared, skip_symbolic_shape=True)
+        prepared = onnx.load(self._prepared)
+        self._means = input_means(prepared, pictures)
+        graph = prepared.graph
+        self.layers = tuple(node.name for node in graph.node if node.op_type == "Conv")
+        self._quantizable = [
+            node.name for node in graph.node if node.op_type in _QUANTIZED_OPERATORS and NETWORK_SCOPE in node.name
+        ]
+        self._pixels = next(node.output[0] for node in graph.node if node.name == SHIFT_NODE)
+
+    def quantized(self, float_layers: Sequence[str] = ()) -> onnx.ModelProto:
+        """int8, but for these convolutions, by name."""
+        left_out = set(float_layers)
+        target = self._folder / "int8.onnx"
+        signed = QuantType.QInt8 if self._options.activations == "int8" else QuantType.QUInt8
+        zero = PIXEL_ZERO - (128 if self._options.activations == "int8" else 0)
+        pixel = {"scale": np.array(1.0, np.float32), "zero_point": np.array(zero)}
+        try:
+            with quiet():
+                quantize_static(
+                    self._prepared,
+                    target,
+                    CalibrationPictures(self.pictures),
+                    quant_format=QuantFormat.QDQ,
+                    per_channel=self._options.per_channel,
+                    activation_type=signed,
+                    weight_type=QuantType.QInt8,
+                    nodes_to_quantize=[name for name in self._quantizable if name not in left_out],
+                    calibrate_method=_METHODS[self._options.calibrator],
+                    calibration_cache_path=self._folder / "ranges.json",
+                    # One picture at a time: otherwise the histograms' calibrators hold every map of all of them.
+                    extra_options={"TensorQuantOverrides": {self._pixels: [pixel]}, "CalibStridedMinMax": 1},
+                )
+        except Exception as error:
+            raise ExportError(
+                f"ONNX Runtime cannot quantise the graph: {' '.join(str(error).split())[:200]}"
+            ) from error
+        quantized = onnx.load(target)
+        drop_unused_domains(quantized)
+        prepared = onnx.load(self._prepared)
+        without_saturation(quantized, prepared)
+        correct_biases(quantized, prepared, self._means)
+        keep_in_float(quantized)
+        return _without_pixel_arithmetic(quantized, signed=self._options.activations == "int8")
+
+
+def layer_errors(quantizer: Quantizer, count: int) -> list[tuple[str, float]]:
+    """Each convolution with the error that it alone brings as int8, worst first: the largest change of a score, mean
+    over `count` calibration pictures."""
+    pictures = quantizer.pictures[:count]
+    expected = _scores(quantizer.quantized(quantizer.layers), pictures)
+    errors = []
+    for layer in track(quantizer.layers, description="error of each layer", console=people(), transient=True):
+        found = _scores(quantizer.quantized([name for name in quantizer.layers if name != layer]), pictures)
+        errors.append((layer, float(np.abs(found - expected).max(axis=1).mean())))
+    return sorted(errors, key=lambda one: -one[1])
+
+
+def _scores(model: onnx.ModelProto, pictures: Sequence[UInt8Array]) -> NDArray[np.float32]:
+    """Candidates' scores of each picture, best first."""
+    session = open_graph(model.SerializeToString())
+    return np.stack([session.run(["scores"], {INPUT_NAME: picture[None]})[0][0] for picture in pictures])
+
+
+class CalibrationPictures(CalibrationDataReader):  # type: ignore[misc]
+    """What a network is fed, without the batch: one picture at a time, of the range that is asked for."""
+
+    def __init__(self, pictures: Sequence[NDArray[Any]]) -> None:
+        self._pictures = pictures
+        self._rest = iter(pictures)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._rest = iter(self._pictures[start_index:end_index])
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        picture = next(self._rest, None)
+        return None if picture is None else {INPUT_NAME: picture[None]}
+
+
+def _with_bytes_in(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with one grey subtracted from every channel instead of the mean colour, so that a byte is its own int8
+    code. The first convolution's bias makes up for it, but along the border: there it now pads with that grey."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    shift = next(node for node in graph.node if node.name == SHIFT_NODE)
+    first = next(node for node in graph.node if shift.output[0] in node.input)
+    mean = numpy_helper.to_array(tensors[shift.input[1]]).reshape(-1)  # (3,), in bytes
+    kernel, bias = (numpy_helper.to_array(tensors[name]).astype(np.float64) for name in first.input[1:])
+    moved = bias + (kernel.sum(axis=(2, 3)) * (PIXEL_ZERO - mean)).sum(axis=1)
+    grey = np.full((1, 1, 1), PIXEL_ZERO, np.float32)
+    tensors[shift.input[1]].CopyFrom(numpy_helper.from_array(grey, shift.input[1]))
+    tensors[first.input[2]].CopyFrom(numpy_helper.from_array(moved.astype(np.float32), first.input[2]))
+    return changed
+
+
+def _without_pixel_arithmetic(model: onnx.ModelProto, *, signed: bool) -> onnx.ModelProto:
+    """Bytes -> float -> minus grey -> quantised with scale 1 is where it started: take the detour out."""
+    graph = model.graph
+    producers = {output: node for node in graph.node for output in node.output}
+    shift = next(node for node in graph.node if node.name == SHIFT_NODE)
+    cast = producers[shift.input[0]]
+    consumers = [node for node in graph.node if shift.output[0] in node.input]
+    if signed or [node.op_type for node in consumers] != ["QuantizeLinear"]:
+        return model  # another code for a byte, or a first convolution in float
+    (quantize,) = consumers
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name == quantize.output[0]:
+                node.input[index] = cast.input[0]
+    for node in (cast, shift, quantize):
+        graph.node.remove(node)
+    drop_unused_initializers(model)
+    return model
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The tool's advice is for those who call it by hand, and its progress not for stdout; what goes wrong still
+    raises."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

@@ -1,0 +1,55 @@
+"""Int8 kernels that no CPU computes wrongly.
+
+Where there is no instruction that multiplies bytes and sums them in 32 bits (VNNI), x86 kernels multiply unsigned by
+signed bytes and add neighbours in 16 bits (VPMADDUBSW), which saturate: 255 * 127 + 255 * 127 becomes 32767, without a
+word. Two neighbours whose weights come to at most 128 cannot get there. ONNX Runtime's own remedy, `reduce_range`,
+takes a bit from every weight; here a row of a kernel gets a larger scale only as far as its own neighbours ask for it.
+"""
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from mmpnet.export.quantization.graph_editor import GraphEditor, int8_convolutions, is_depthwise
+
+LARGEST_PAIR = 128
+"""255 * 128 is the largest multiple of 255 that 16 bits hold, either sign."""
+
+
+def without_saturation(quantized: onnx.ModelProto, prepared: onnx.ModelProto) -> None:
+    """Quantise the kernels anew, in place, from the float graph's of the same names, so that no neighbours saturate.
+
+    Depthwise kernels keep their weights: they are summed in 32 bits.
+    """
+    editor, source = GraphEditor(quantized), GraphEditor(prepared)
+    for pixels, kernel, bias, original in int8_convolutions(editor, source):
+        weights = source.value(original.input[1]).astype(np.float64)
+        if is_depthwise(weights):
+            continue
+        scale = editor.value(kernel.input[1]).astype(np.float64)
+        needed = largest_pairs(weights) / LARGEST_PAIR
+        if (needed <= scale).all():
+            continue
+        scale = np.maximum(scale, needed if scale.ndim else needed.max()).astype(np.float32).astype(np.float64)
+        codes = np.rint(weights / scale.reshape(-1, 1, 1, 1)).astype(np.int8)
+        of_bias = scale * editor.scales(pixels)[0]
+        biases = np.rint(source.value(original.input[2]).astype(np.float64) / of_bias).astype(np.int32)
+        for name, value in (
+            (kernel.input[0], codes),
+            (kernel.input[1], scale.astype(np.float32)),
+            (bias.input[0], biases),
+            (bias.input[1], of_bias.astype(np.float32)),
+        ):
+            editor.set_value(name, value.reshape(editor.value(name).shape))
+
+
+def largest_pairs(kernel: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float64]:
+    """The largest sum of two neighbours of one sign in each output's row of a kernel (O, I, h, w) -> (O,).
+
+    Neighbours as kernels see them: channel after channel, then tap after tap.
+    """
+    rows = kernel.astype(np.float64).transpose(0, 2, 3, 1).reshape(len(kernel), -1)
+    rows = np.pad(rows, ((0, 0), (0, 1)))
+    sums = [side[:, 1:] + side[:, :-1] for side in (rows.clip(min=0), -rows.clip(max=0))]
+    largest: NDArray[np.float64] = np.maximum(*sums).max(axis=1)
+    return largest

@@ -1,0 +1,55 @@
+"""The checkpoint and the file on the same labelled pictures: their accuracy must be the same."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from rich.progress import track
+
+from mmpnet.console.command import people
+from mmpnet.contract.errors import ExportError
+from mmpnet.contract.metadata import ModelMetadata
+from mmpnet.contract.records import Accuracy, AccuracyRecord
+from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.train.artifacts.checkpoint import Checkpoint
+from mmpnet.train.network.torch_detector import torch_detector
+
+MAX_AP_DIFFERENCE = 1e-3
+
+
+def compare_accuracy(checkpoint: Checkpoint, path: Path, metadata: ModelMetadata, dataset: Dataset) -> AccuracyRecord:
+    """AP and AP50 of both, at evaluation's thresholds, or at the file's own where they are frozen into it.
+
+    Raises: ExportError if they differ, or if the data has nothing to measure against.
+    """
+    thresholds = metadata.thresholds if metadata.frozen else EVALUATION_THRESHOLDS
+    model = checkpoint.model_at(metadata.input.size_hw)
+    from_torch = torch_detector(checkpoint.network(), model, thresholds=thresholds, device=torch.device("cpu"))
+    from_file = Detector(path, thresholds=thresholds, provider="cpu")
+    expected = measured(from_torch, dataset, metadata.class_names, "torch")
+    found = measured(from_file, dataset, metadata.class_names, "the file")
+    for name in ("AP", "AP50"):
+        if not abs(expected.ap(name) - found.ap(name)) <= MAX_AP_DIFFERENCE:
+            raise ExportError(
+                f"on {dataset.name} torch has {name} {expected.ap(name):.4f}, the file {found.ap(name):.4f}; tolerated "
+                f"is {MAX_AP_DIFFERENCE:g}; the file was not kept. Try another --opset or version of torch"
+            )
+    return AccuracyRecord(
+        protocol=f"COCO at the frozen thresholds {thresholds}" if metadata.frozen else EVALUATION_PROTOCOL,
+        dataset=dataset.name,
+        dataset_sha256=dataset.sha256,
+        n_images=len(dataset.pictures),
+        reference=Accuracy(expected.ap("AP"), expected.ap("AP50")),
+        file=Accuracy(found.ap("AP"), found.ap("AP50")),
+    )
+
+
+def measured(detect: Detect, dataset: Dataset, class_names: Sequence[str], who: str) -> Evaluation:
+    """An evaluation with a progress bar."""
+
+    def watched(pictures: Sequence[Picture]) -> Iterator[Picture]:
+        return iter(track(pictures, description=f"accuracy of {who}", console=people(), transient=True))
+
+    return evaluate(detect, dataset, class_names, progress=watched)

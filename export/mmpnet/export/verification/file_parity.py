@@ -1,0 +1,123 @@
+"""Does the file, as it was written, find what the checkpoint does? Compared after NMS, for every head and precision."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.boxes import pairwise_iou
+from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.errors import DatasetError, ExportError
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.contract.metadata import ModelMetadata
+from mmpnet.contract.records import DetectionsRecord
+from mmpnet.datasets.open import open_dataset
+from mmpnet.export.verification.graph_parity import synthetic_pictures
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.train.artifacts.checkpoint import Checkpoint
+from mmpnet.train.network.torch_detector import torch_detector
+
+SYNTHETIC_PICTURES = 4
+REAL_PICTURES = 8
+COMPARED_THRESHOLDS = Thresholds(conf=0.1, iou=0.5, max_det=100)
+PARTNER_IOU = 0.5
+SURE_SCORE = 0.05
+"""So far above the threshold a detection is missed by the other side, and not only a little below it there."""
+MOST_UNMATCHED = 0.05
+"""NMS decides at an IoU: the smallest difference can make it decide otherwise, but not often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Largest differences between torch and the written file that are tolerated."""
+
+    score: float
+    box_px: float
+
+
+EXACT = Bound(1e-3, 0.2)
+ROUNDED = Bound(0.03, math.inf)
+"""float16 has 11 bits: logits of up to 16 are off by a hundredth, scores by a quarter of that. Of two anchors of nearly
+one score NMS may keep the other, whose box is off by some px: boxes are told, not bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The checkpoint's network, and letterboxed pictures (H, W, 3) to look at."""
+
+    checkpoint: Checkpoint
+    pictures: tuple[UInt8Array, ...]
+
+    def beside(self, path: Path, metadata: ModelMetadata) -> DetectionsRecord:
+        """What the file finds in the pictures, beside what torch finds."""
+        thresholds = metadata.thresholds if metadata.frozen else COMPARED_THRESHOLDS
+        model = self.checkpoint.model_at(metadata.input.size_hw)
+        expected = torch_detector(self.checkpoint.network(), model, thresholds=thresholds, device=torch.device("cpu"))
+        detector = Detector(path, thresholds=thresholds, provider="cpu", threads=1)
+        return apart([(detector(picture), expected(picture)) for picture in self.pictures], conf=thresholds.conf)
+
+
+def reference_of(checkpoint: Checkpoint, letterbox: Letterbox) -> Reference:
+    """With synthetic pictures, and the first of the run's validation set where it is still there."""
+    synthetic = synthetic_pictures(letterbox, count=SYNTHETIC_PICTURES)
+    return Reference(checkpoint, (*synthetic, *_validation_pictures(checkpoint, letterbox)))
+
+
+def apart(pairs: Sequence[tuple[Detections, Detections]], *, conf: float) -> DetectionsRecord:
+    """Two detectors' finds, picture by picture; partners are of one class, best IoU first."""
+    total = unmatched = 0
+    score = box = 0.0
+    for found, expected in pairs:
+        total += len(found) + len(expected)
+        partners = _partners(found, expected)
+        for mine, theirs in partners:
+            score = max(score, abs(float(found.score[mine]) - float(expected.score[theirs])))
+            box = max(box, float(np.abs(found.xyxy[mine] - expected.xyxy[theirs]).max()))
+        for side, one in enumerate((found, expected)):
+            alone = np.setdiff1d(np.arange(len(one)), [pair[side] for pair in partners])
+            unmatched += int((one.score[alone] > conf + SURE_SCORE).sum())
+    return DetectionsRecord(
+        n_detections=total, n_unmatched=unmatched, max_score_difference=score, max_box_difference_px=box
+    )
+
+
+def check(record: DetectionsRecord, bound: Bound) -> None:
+    """Raises: ExportError if the file finds something else than the checkpoint."""
+    within = (
+        record.max_score_difference <= bound.score
+        and record.max_box_difference_px <= bound.box_px
+        and record.n_unmatched <= max(MOST_UNMATCHED * record.n_detections, 1)
+    )
+    if not within:
+        raise ExportError(
+            f"the written file and torch differ by {record.max_score_difference:.2g} in score and "
+            f"{record.max_box_difference_px:.2g} px in boxes, {record.n_unmatched} of {record.n_detections} detections "
+            f"have no partner; tolerated are {bound.score:g}, {bound.box_px:g} and one in {1 / MOST_UNMATCHED:.0f}; "
+            "the file was not kept"
+        )
+
+
+def _partners(found: Detections, expected: Detections) -> list[tuple[int, int]]:
+    iou = pairwise_iou(found.xyxy, expected.xyxy)
+    iou = np.where(found.class_id[:, None] == expected.class_id[None], iou, 0.0)
+    partners: list[tuple[int, int]] = []
+    while iou.size and iou.max() >= PARTNER_IOU:
+        mine, theirs = (int(index) for index in np.unravel_index(iou.argmax(), iou.shape))
+        partners.append((mine, theirs))
+        iou[mine], iou[:, theirs] = 0.0, 0.0
+    return partners
+
+
+def _validation_pictures(checkpoint: Checkpoint, letterbox: Letterbox) -> list[UInt8Array]:
+    if not checkpoint.train.val:
+        return []
+    try:
+        pictures = open_dataset(Path(checkpoint.train.val[0]), "val", undivided=True).pictures[:REAL_PICTURES]
+        return [letterbox.apply(picture.read())[0] for picture in pictures]
+    except DatasetError:
+        # A checkpoint may be exported where its data is not; the summary counts the pictures that were compared.
+        return []

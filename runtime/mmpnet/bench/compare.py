@@ -1,0 +1,168 @@
+"""Which of two models is faster here: interleaved runs, the ratio's interval, and a verdict."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import msgspec
+import numpy as np
+
+from mmpnet.bench.environment import Machine, Versions, machine, versions
+from mmpnet.bench.latency import STAGES, opencv_threads, stage_times_ms, warm_up
+from mmpnet.bench.statistics import CONFIDENCE, RESAMPLES, Floats, block_length, median_interval
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.runtime.inference.session import Provider
+from mmpnet.system.files import is_file
+
+Verdict: TypeAlias = Literal["A is faster", "B is faster", "no difference shown"]
+Measured: TypeAlias = Literal["end_to_end", "infer"]
+WARM_UP_S = 0.5
+BOOTSTRAP = "interval of the pairs' median ratio, circular block bootstrap"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two: `text` is what the user typed."""
+
+    text: str
+    model: str
+    provider: Provider
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How two are compared: differences up to `margin` do not count."""
+
+    pairs: int
+    measured: Measured
+    margin: float
+    seed: int
+
+
+class SideReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a side; median_ms is of one frame. noisy: the repeats of a stored report disagreed."""
+
+    text: str
+    file: str
+    provider: str
+    threads: int
+    median_ms: float
+    noisy: bool | None = None
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="mmp-bench compare"):
+    """ratio: time of A / time of B, so that 2.0 means that B is twice as fast.
+
+    pairs: None, and interleaved False, where two stored reports were compared. interval: what `interval_is` says.
+    """
+
+    schema: int = 1
+    a: SideReport
+    b: SideReport
+    measured: Measured
+    frame_hw: tuple[int, int]
+    interleaved: bool
+    pairs: int | None
+    ratio: float
+    interval: tuple[float, float]
+    interval_is: str
+    margin: float
+    verdict: Verdict
+    machine: Machine
+    versions: Versions
+
+
+def parse_side(text: str, *, provider: Provider, threads: int) -> Side:
+    """`MODEL` or `MODEL@threads=2,provider=cuda`; what is not set there is as given here.
+
+    Raises: ValueError for a setting that there is not.
+    """
+    model, at, settings = text.rpartition("@")
+    if not at or "=" not in settings or is_file(model_path(text)):
+        return Side(text, text, provider, threads)
+    providers: tuple[Provider, ...] = get_args(Provider)
+    for setting in settings.split(","):
+        name, _, value = setting.partition("=")
+        if name == "threads" and value.isdecimal() and int(value) <= 1024:
+            threads = int(value)
+        elif name == "provider" and value in providers:
+            provider = providers[providers.index(value)]
+        else:
+            raise ValueError(
+                f"{text}: unknown setting {setting!r}; expected threads=N or provider={'|'.join(providers)}"
+            )
+    return Side(text, model, provider, threads)
+
+
+def compare(a: Side, b: Side, frame_bgr: UInt8Array, rules: Rules) -> Comparison:
+    """Take turns on one frame. Threads do not spin: one model's, waiting, would take the other's core; OpenCV has one
+    thread.
+
+    Raises: ContractError for a bad file, DeviceError for a provider that is not honoured.
+    """
+    opencv_threads(1)
+    column = STAGES.index(rules.measured)
+    with _opened(a) as first, _opened(b) as second:
+        for detector in (first, second):
+            warm_up(detector, frame_bgr, seconds=WARM_UP_S)
+        times_ms = interleaved(
+            lambda: stage_times_ms(first, frame_bgr)[column],
+            lambda: stage_times_ms(second, frame_bgr)[column],
+            pairs=rules.pairs,
+            seed=rules.seed,
+        )
+        sides = _side_report(a, first, times_ms[:, 0]), _side_report(b, second, times_ms[:, 1])
+    ratios = times_ms[:, 0] / times_ms[:, 1]
+    low, high = median_interval(ratios, seed=rules.seed)
+    return Comparison(
+        a=sides[0],
+        b=sides[1],
+        measured=rules.measured,
+        frame_hw=(frame_bgr.shape[0], frame_bgr.shape[1]),
+        interleaved=True,
+        pairs=rules.pairs,
+        ratio=round(float(np.median(ratios)), 4),
+        interval=(round(low, 4), round(high, 4)),
+        interval_is=f"{CONFIDENCE:.0%} {BOOTSTRAP}, blocks of {block_length(rules.pairs)}, {RESAMPLES} resamples",
+        margin=rules.margin,
+        verdict=judge((low, high), margin=rules.margin),
+        machine=machine(),
+        versions=versions(),
+    )
+
+
+def interleaved(run_a: Callable[[], float], run_b: Callable[[], float], *, pairs: int, seed: int) -> Floats:
+    """What both give, in turns, (pairs, 2); a coin decides who goes first in each pair."""
+    coins = np.random.default_rng(seed).random(pairs) < 0.5
+    times = np.empty((pairs, 2))
+    for row, a_first in zip(times, coins, strict=True):
+        for column in (0, 1) if a_first else (1, 0):
+            row[column] = (run_a, run_b)[column]()
+    return times
+
+
+def judge(interval: tuple[float, float], *, margin: float) -> Verdict:
+    """Only where the whole interval lies beyond the margin."""
+    low, high = interval
+    if low > 1 + margin:
+        return "B is faster"
+    if high < 1 / (1 + margin):
+        return "A is faster"
+    return "no difference shown"
+
+
+def _opened(side: Side) -> Detector:
+    return Detector(model_path(side.model), provider=side.provider, threads=side.threads, spin=False)
+
+
+def _side_report(side: Side, detector: Detector, times_ms: Floats) -> SideReport:
+    return SideReport(
+        text=side.text,
+        file=detector.path.name,
+        provider=detector.provider,
+        threads=side.threads,
+        median_ms=round(float(np.median(times_ms)), 4),
+    )

@@ -1,0 +1,109 @@
+"""What a benchmark's numbers were measured on and with."""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import onnxruntime
+
+from mmpnet.bench.profile.layer_costs import read_layers
+from mmpnet.contract.errors import ContractError
+from mmpnet.runtime.inference.model_file import read_model_file
+from mmpnet.system.machine import (
+    cpu_name,
+    frequency_governor,
+    instruction_sets,
+    load_average,
+    temperature_c,
+    throttle_count,
+    usable_cores,
+)
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """The processor, and what of it this process may use. Equal ones may be compared."""
+
+    cpu: str
+    instruction_sets: tuple[str, ...]
+    usable_cores: float
+
+    def __str__(self) -> str:
+        instructions = ", ".join(self.instruction_sets) or "instructions not told"
+        return f"{self.cpu}, {instructions}, usable cores {self.usable_cores:g}"
+
+
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """Of what takes part in a detection."""
+
+    mmpnet: str
+    onnxruntime: str
+    opencv: str
+    numpy: str
+    python: str
+
+
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
+    """What else the machine was doing, None where the system does not tell: throttle_count is since its start."""
+
+    load_average: float | None
+    temperature_c: float | None
+    throttle_count: int | None
+    governor: str | None
+
+
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Which file it was; parameters and multiply-adds are None where its layers cannot be counted."""
+
+    file: str
+    sha256: str
+    size_bytes: int
+    input_shape: tuple[int | str | None, ...]
+    parameters: int | None
+    multiply_adds: int | None
+
+
+def machine() -> Machine:
+    """This one."""
+    return Machine(cpu=cpu_name(), instruction_sets=instruction_sets(), usable_cores=usable_cores())
+
+
+def versions() -> Versions:
+    """The installed ones."""
+    return Versions(
+        mmpnet=version("mmpnet"),
+        onnxruntime=onnxruntime.__version__,
+        opencv=cv2.__version__,
+        numpy=np.__version__,
+        python=platform.python_version(),
+    )
+
+
+def conditions() -> Conditions:
+    """At this moment."""
+    load = load_average()
+    return Conditions(
+        load_average=None if load is None else round(load, 2),
+        temperature_c=temperature_c(),
+        throttle_count=throttle_count(),
+        governor=frequency_governor(),
+    )
+
+
+def model_facts(path: Path) -> ModelFacts:
+    """Raises: ContractError if the file is missing or not a model."""
+    file = read_model_file(path)
+    try:
+        layers = read_layers(path)
+    except ContractError:
+        layers = None
+    return ModelFacts(
+        file=path.name,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        input_shape=file.inputs[0].shape,
+        parameters=None if layers is None else sum(layer.parameters for layer in layers),
+        multiply_adds=None if layers is None else sum(layer.multiply_adds for layer in layers),
+    )

@@ -1,0 +1,90 @@
+"""The roofline picture: what each layer reaches, under what this machine can. Needs matplotlib."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mmpnet.bench.layers.peaks import Kind, Peaks
+from mmpnet.bench.layers.report import LayersReport, Row
+from mmpnet.reporting.svg import BLUE, GREY, ORANGE
+from mmpnet.system.files import replacing
+
+_SIZE_IN = (8.0, 5.0)
+_DPI = 150
+_COLOURS: dict[Kind, str] = {"fp32": BLUE, "int8": ORANGE}
+_NAMED = 6
+_ROOM = (0.2, 0.04)
+"""What a name takes, as shares of the axes."""
+_AREA_PT2 = 4000
+"""Of a point that takes all the time."""
+_LEAST_AREA_PT2 = 6
+
+
+def draw_roofline(report: LayersReport, path: Path) -> None:
+    """Operations a second over operations a byte, both logarithmic; a point's area is its share of the time.
+
+    Raises: OutputError if the picture cannot be written.
+    """
+    figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="10⁹ operations a second")
+    axes.set_title(
+        f"{report.file}, one thread of {report.machine.cpu}: {report.kernels_ms:.1f} ms in kernels", fontsize=10
+    )
+    axes.grid(color=GREY, alpha=0.25, linewidth=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    rows = [row for row in report.rows if row.gops is not None and row.bytes]
+    _draw_layers(axes, rows)
+    _draw_roofs(axes, report.peaks, [total.kind for total in report.kinds])
+    _name_layers(axes, rows)
+    with replacing(path) as partial:
+        figure.savefig(partial)
+
+
+def _draw_layers(axes: Axes, rows: Sequence[Row]) -> None:
+    for kind, colour in _COLOURS.items():
+        drawn = [row for row in rows if row.kind == kind]
+        places = np.array([_place(row) for row in drawn]).reshape(-1, 2)
+        areas_pt2 = [max(row.share * _AREA_PT2, _LEAST_AREA_PT2) for row in drawn]
+        axes.scatter(places[:, 0], places[:, 1], s=areas_pt2, color=colour, alpha=0.5, linewidths=0)
+
+
+def _draw_roofs(axes: Axes, peaks: Peaks, kinds: Sequence[Kind]) -> None:
+    """Level: what the machine multiplies; sloping: what its memory brings."""
+    left, right = axes.get_xlim()
+    for kind in kinds:
+        peak, colour = peaks.of(kind), _COLOURS[kind]
+        ridge = left if peaks.memory_gb_s is None else peak / peaks.memory_gb_s
+        end = max(right, 5 * ridge)
+        axes.plot([ridge, end], [peak, peak], color=colour, linewidth=1.2)
+        name = f"{kind} matrix product {peak:.0f}"
+        axes.annotate(
+            name, (end, peak), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8, color=colour
+        )
+    if peaks.memory_gb_s is not None:
+        slope = np.array([left, max(map(peaks.of, kinds), default=1.0) / peaks.memory_gb_s])
+        start = (slope[0], slope[0] * peaks.memory_gb_s)
+        axes.plot(slope, slope * peaks.memory_gb_s, color=GREY, linewidth=1.2)
+        name = f"main memory {peaks.memory_gb_s:.0f} GB/s"
+        axes.annotate(name, start, xytext=(10, 0), textcoords="offset points", fontsize=8, color=GREY)
+
+
+def _name_layers(axes: Axes, rows: Sequence[Row]) -> None:
+    """The slowest ones, where there is room beside the names that stand already."""
+    named: list[tuple[float, float]] = []
+    for row in rows:
+        at = axes.transAxes.inverted().transform(axes.transData.transform(_place(row)))
+        x, y = float(at[0]), float(at[1])
+        if all(abs(x - there[0]) > _ROOM[0] or abs(y - there[1]) > _ROOM[1] for there in named):
+            named.append((x, y))
+            label = f"{row.layer}, {row.share:.0%}"
+            axes.annotate(label, _place(row), xytext=(7, -9), textcoords="offset points", fontsize=7)
+        if len(named) == _NAMED:
+            return
+
+
+def _place(row: Row) -> tuple[float, float]:
+    return 2 * row.multiply_adds / row.bytes, row.gops or 0.0

@@ -1,0 +1,208 @@
+"""Which setting is the most accurate within a time budget: every file with every number of threads, timed in turns,
+and judged on the same pictures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from mmpnet.bench.environment import conditions, machine, versions
+from mmpnet.bench.latency import STAGES, opencv_threads, stage_times_ms, warm_up
+from mmpnet.bench.search.report import FileReport, Judge, LeftOut, Rank, SearchReport, SettingReport
+from mmpnet.bench.statistics import Floats, StageReport, summarise
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import ContractError
+from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.model_file import read_model_file
+from mmpnet.runtime.inference.session import Provider
+from mmpnet.system.timing import LEAST_SAMPLES
+
+ACCURACIES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+Step = TypeVar("Step")
+
+
+class Progress(Protocol):
+    """Is handed steps and what they are, and gives them back one by one."""
+
+    def __call__(self, steps: Sequence[Step], what: str, /) -> Iterable[Step]: ...
+
+
+def unseen(steps: Sequence[Step], _: str) -> Iterable[Step]:
+    """The steps, without a word."""
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """What is timed and how: every setting `repeats` times `frames` frames. `rank` of the times must keep to the
+    target; p50 is the median of the repeats' medians."""
+
+    target_ms: float
+    rank: Rank = "p50"
+    threads: tuple[int, ...] = (1,)
+    provider: Provider = "auto"
+    repeats: int = 5
+    frames: int = 40
+    seed: int = 0
+
+
+def search(
+    paths: Sequence[Path],
+    plan: SearchPlan,
+    dataset: Dataset,
+    frame_bgr: UInt8Array,
+    *,
+    left_out: Sequence[LeftOut] = (),
+    progress: Progress = unseen,
+) -> SearchReport:
+    """Time and judge every file.
+
+    Raises: ContractError for a bad file, or two of one name; DeviceError for a provider that is not honoured;
+    DatasetError where there is nothing to measure.
+    """
+    require_samples(plan)
+    names = [path.name for path in paths]
+    if len(set(names)) != len(names):
+        raise ContractError(f"model files must have different names, got {', '.join(names)}; rename one")
+    files = [_file_report(path, dataset) for path in progress(paths, "accuracy")]
+    before = conditions()
+    combinations = [(path, threads) for path in paths for threads in plan.threads]
+    times_ms, provider = _timed(combinations, plan, frame_bgr, progress)
+    ap_of = {file.file: file.accuracy["AP"] or 0.0 for file in files}
+    settings = _setting_reports(combinations, times_ms, ap_of, plan)
+    return SearchReport(
+        target_ms=plan.target_ms,
+        rank=plan.rank,
+        chosen=choose(settings),
+        settings=tuple(settings),
+        files=tuple(files),
+        left_out=tuple(left_out),
+        judge=_judge(dataset),
+        frame_hw=(frame_bgr.shape[0], frame_bgr.shape[1]),
+        provider=provider,
+        repeats=plan.repeats,
+        frames=plan.frames,
+        machine=machine(),
+        versions=versions(),
+        before=before,
+        after=conditions(),
+    )
+
+
+def require_samples(plan: SearchPlan) -> None:
+    """Raises: ContractError where so few frames say nothing of the percentile."""
+    least, planned = LEAST_SAMPLES[int(plan.rank[1:])], plan.repeats * plan.frames
+    if planned < least:
+        raise ContractError(
+            f"{plan.rank} of {planned} frames is a guess: it needs {least}; raise --repeats or --frames"
+        )
+
+
+def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """For each (time, accuracy): whether no other is at least as good in both and better in one."""
+    return [
+        not any(ms <= own_ms and ap >= own_ap and (ms < own_ms or ap > own_ap) for ms, ap in points)
+        for own_ms, own_ap in points
+    ]
+
+
+def choose(settings: Sequence[SettingReport]) -> int | None:
+    """Index of the most accurate one within the target: of equals the one with fewer threads, then the faster."""
+    within = [index for index, one in enumerate(settings) if one.within]
+    return min(
+        within,
+        key=lambda index: (-settings[index].AP, settings[index].threads or np.inf, settings[index].time_ms),
+        default=None,
+    )
+
+
+def _timed(
+    settings: Sequence[tuple[Path, int]],
+    plan: SearchPlan,
+    frame_bgr: UInt8Array,
+    progress: Progress,
+) -> tuple[list[list[Floats]], str]:
+    """Of each setting and repeat: ms (frames, len(STAGES)); and the provider in use.
+
+    Every repeat goes through all settings in another order, so that what else the machine does troubles them alike;
+    each is opened anew, so that a small device need not hold them all. Threads are asleep between frames, as mmp-run
+    has them for cameras.
+    """
+    random = np.random.default_rng(plan.seed)
+    order = [int(index) for _ in range(plan.repeats) for index in random.permutation(len(settings))]
+    times_ms: list[list[Floats]] = [[] for _ in settings]
+    provider = ""
+    for index in progress(order, "latency"):
+        path, threads = settings[index]
+        opencv_threads(threads)
+        with Detector(path, provider=plan.provider, threads=threads, spin=False) as detector:
+            provider = detector.provider
+            warm_up(detector, frame_bgr, seconds=0)
+            times_ms[index].append(np.array([stage_times_ms(detector, frame_bgr) for _ in range(plan.frames)]))
+    return times_ms, provider
+
+
+def _setting_reports(
+    combinations: Sequence[tuple[Path, int]],
+    times_ms: Sequence[Sequence[Floats]],
+    ap_of: Mapping[str, float],
+    plan: SearchPlan,
+) -> list[SettingReport]:
+    """Fastest first."""
+    times = [_times(repeats_ms, plan.rank) for repeats_ms in times_ms]
+    front = on_front(
+        [(time_ms, ap_of[path.name]) for (path, _), (_, _, time_ms) in zip(combinations, times, strict=True)]
+    )
+    reports = [
+        SettingReport(
+            file=path.name,
+            threads=threads,
+            end_to_end=end_to_end,
+            infer_ms=infer_ms,
+            time_ms=time_ms,
+            AP=ap_of[path.name],
+            within=time_ms <= plan.target_ms,
+            front=there,
+            noisy=end_to_end.noisy,
+        )
+        for (path, threads), (end_to_end, infer_ms, time_ms), there in zip(combinations, times, front, strict=True)
+    ]
+    return sorted(reports, key=lambda one: one.time_ms)
+
+
+def _times(repeats_ms: Sequence[Floats], rank: Rank) -> tuple[StageReport, float, float]:
+    """End to end, the model alone, and what is held against the target."""
+    end_to_end = summarise([rows[:, STAGES.index("end_to_end")] for rows in repeats_ms])
+    infer = summarise([rows[:, STAGES.index("infer")] for rows in repeats_ms])
+    ranked = end_to_end.median_ms if rank == "p50" else end_to_end.percentiles_ms[rank]
+    assert ranked is not None, "require_samples has seen to it"
+    return end_to_end, infer.median_ms, ranked
+
+
+def _file_report(path: Path, dataset: Dataset) -> FileReport:
+    file = read_model_file(path)
+    with Detector(path, thresholds=EVALUATION_THRESHOLDS, provider="cpu") as detector:
+        found = evaluate(detector, dataset, detector.class_names)
+        metadata = detector.metadata
+    return FileReport(
+        file=path.name,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        precision=metadata.precision,
+        input_hw=metadata.input.size_hw,
+        accuracy={name: None if found.coco[name] is None else round(found.ap(name), 4) for name in ACCURACIES},
+    )
+
+
+def _judge(dataset: Dataset) -> Judge:
+    return Judge(
+        name=dataset.name,
+        sha256=dataset.sha256,
+        n_images=len(dataset.pictures),
+        n_boxes=dataset.num_boxes,
+        protocol=EVALUATION_PROTOCOL,
+    )

@@ -1,0 +1,72 @@
+"""What repeated timings say, and how sure one can be of it."""
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mmpnet.system.timing import percentiles
+
+RANKS = (50, 90, 95, 99)
+NOISY_SPREAD = 0.05
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+Floats = NDArray[np.float64]
+
+
+class StageReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage's times.
+
+    repeats_ms: each repeat's median; median_ms: their median; spread: (largest - smallest) / median of them, None with
+    one repeat. percentiles_ms: of all samples together, None where those are too few.
+    """
+
+    median_ms: float
+    spread: float | None
+    repeats_ms: tuple[float, ...]
+    samples: int
+    percentiles_ms: dict[str, float | None]
+
+    @property
+    def noisy(self) -> bool | None:
+        """Whether the repeats disagree too much to be trusted; None with one repeat."""
+        return None if self.spread is None else self.spread > NOISY_SPREAD
+
+
+def summarise(repeats_ms: Sequence[Floats]) -> StageReport:
+    """The samples of each repeat, as one report; every repeat has at least one sample."""
+    medians = [float(np.median(repeat)) for repeat in repeats_ms]
+    median = float(np.median(medians))
+    pooled = np.concatenate(repeats_ms)
+    return StageReport(
+        median_ms=round(median, 4),
+        spread=round((max(medians) - min(medians)) / median, 4) if len(medians) > 1 else None,
+        repeats_ms=tuple(round(value, 4) for value in medians),
+        samples=len(pooled),
+        percentiles_ms={
+            name: None if value is None else round(value, 4) for name, value in percentiles(pooled, RANKS).items()
+        },
+    )
+
+
+def block_length(count: int) -> int:
+    """How many neighbours are drawn together: the cube root of the sample, as usual for a moving block bootstrap."""
+    return max(1, round(math.cbrt(count)))
+
+
+def median_interval(values: Floats, *, seed: int) -> tuple[float, float]:
+    """The median's interval at CONFIDENCE, by a circular block bootstrap.
+
+    Blocks, because neighbours in time share what else the machine was doing: single draws would take them for
+    independent, and the interval for narrower than it is.
+    """
+    count, block = len(values), block_length(len(values))
+    starts = np.random.default_rng(seed).integers(0, count, (RESAMPLES, math.ceil(count / block)))
+    drawn = (starts[..., None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :count] % count
+    medians = np.median(values[drawn], axis=1)
+    outside = (1 - CONFIDENCE) / 2 * 100
+    low, high = np.percentile(medians, [outside, 100 - outside])
+    return float(low), float(high)

@@ -1,0 +1,25 @@
+"""What a search has found, in words and rows."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mmpnet.bench.search.report import SearchReport
+from mmpnet.bench.search.wording import COLUMNS, cells, command_of, verdict
+
+
+def show_search(console: Console, report: SearchReport, folder: Path | None) -> None:
+    """Every setting, what was left out, and the verdict."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in COLUMNS:
+        table.add_column(name, overflow="fold")
+    for one in report.settings:
+        table.add_row(*cells(report, one))
+    console.print(table)
+    for left in report.left_out:
+        console.print(f"left out: {left.what}: {left.why}")
+    console.print(verdict(report))
+    command = command_of(report, folder)
+    if command is not None:
+        console.print(f"next: {command}")

@@ -1,0 +1,68 @@
+"""mmp-doctor: what works on this machine, what does not, and what to do about it."""
+
+import sys
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from mmpnet.cli.doctor.examine import Report, examine
+from mmpnet.console.command import HELP_NAMES, exit_on_error, people, show_version
+from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
+from mmpnet.runtime.sources.opencv_log import silence_opencv
+
+app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+
+
+@app.command()
+def doctor(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="ONNX files of ours to try; default: the embedded ones.")
+    ] = None,
+    cameras: Annotated[bool, typer.Option(help="Open every camera and watch it for a moment.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Try models, window and cameras on this machine; the exit code is 1 if something does not work."""
+    with exit_on_error():
+        # What OpenCV has to say about absent cameras is in the report.
+        silence_opencv()
+        with people().status("looking"):
+            report = examine(models or EMBEDDED_MODELS, look_at_cameras=cameras)
+        if as_json:
+            sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        else:
+            _show(report)
+    if not report.healthy:
+        raise typer.Exit(1)
+
+
+def _show(report: Report) -> None:
+    machine = report.machine
+    table = Table(show_header=False, box=None)
+    table.add_row("processor", machine.cpu)
+    table.add_row("instructions", ", ".join(machine.instruction_sets) or "not told")
+    table.add_row("usable cores", f"{machine.usable_cores:g}")
+    table.add_row("system", f"{machine.system}, Python {machine.python}")
+    table.add_row("packages", ", ".join(f"{name} {version}" for name, version in machine.packages.items()))
+    for session in report.sessions:
+        works = session.fault or f"self-test passed, {session.infer_ms:g} ms"
+        table.add_row(f"{session.model} on {session.provider}", works)
+    table.add_row("window", report.no_window or "opens")
+    for camera in report.cameras or ():
+        mode = f"{camera.width}x{camera.height}, states {camera.stated_fps:g} frames a second, gives "
+        rate = "one frame" if camera.measured_fps is None else f"{camera.measured_fps:g}"
+        works = camera.fault or f"{mode}{rate}, the first after {camera.first_frame_ms:g} ms"
+        table.add_row(camera.name, works)
+    people().print(table)
+    for title, lines in (("does not work", report.faults), ("advice", report.advice)):
+        for line in lines:
+            people().print(f"{title}: {line}")
+
+
+def main() -> None:
+    """Entry point of mmp-doctor."""
+    app()

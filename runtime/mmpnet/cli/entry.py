@@ -1,0 +1,23 @@
+"""The commands mmp-run, mmp-info, mmp-doctor and mmp-bench, as installed."""
+
+from mmpnet.console.command import launch
+
+
+def run() -> None:
+    """mmp-run."""
+    launch("mmpnet.cli.run.command", extra="cpu")
+
+
+def info() -> None:
+    """mmp-info."""
+    launch("mmpnet.cli.info", extra="cpu")
+
+
+def doctor() -> None:
+    """mmp-doctor."""
+    launch("mmpnet.cli.doctor.command", extra="cpu")
+
+
+def bench() -> None:
+    """mmp-bench."""
+    launch("mmpnet.cli.bench.command", extra="cpu")

@@ -1,0 +1,105 @@
+"""mmp-info: what a model file says of itself, and what each of its layers costs."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from mmpnet.bench.profile.layer_costs import Layer, read_layers
+from mmpnet.console.command import HELP_NAMES, exit_on_error, parse_size_hw, people, show_version
+from mmpnet.contract.metadata import METADATA_KEY
+from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES, model_path
+from mmpnet.runtime.inference.model_file import ModelFile, read_model_file, rows
+
+app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+
+CAPTION = (
+    "parameters: kernels and biases. A folded batch norm has become its convolution's bias: one number a channel, "
+    "where training had two; torch counts more for the same network. multiply-adds: convolutions and matrix products, "
+    "without biases, of one run."
+)
+
+
+@app.command()
+def info(
+    model: Annotated[
+        Path | None, typer.Argument(help=f"An ONNX file, {OTHER_NAMES}; default: {DEFAULT_MODEL}.")
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Shapes, parameters and multiply-adds by layer.")] = False,
+    imgsz: Annotated[
+        str | None, typer.Option(help="For --layers: N or HEIGHTxWIDTH in px, where the file leaves them free.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Show a model file's input, outputs and metadata, or its layers. Runs without torch and onnx."""
+    with exit_on_error():
+        if imgsz is not None and not layers:
+            raise typer.BadParameter("--imgsz goes with --layers")
+        file = read_model_file(model_path(model))
+        input_hw = None if imgsz is None else parse_size_hw(imgsz)
+        if imgsz is not None and all(isinstance(side, int) for port in file.inputs for side in port.shape):
+            raise typer.BadParameter(f"--imgsz is for files of any input size; {file.path.name} has its own")
+        counted = read_layers(file.path, input_hw=input_hw) if layers else None
+        if as_json:
+            sys.stdout.write(json.dumps(_document(file, counted)) + "\n")
+        elif counted is not None:
+            people().print(_layer_table(file, counted))
+        else:
+            _show(file)
+
+
+def _document(file: ModelFile, layers: Sequence[Layer] | None) -> dict[str, object]:
+    document = file.as_dict()
+    if layers is not None:
+        document["layers"] = [layer.as_dict() for layer in layers]
+        document["parameters"] = sum(layer.parameters for layer in layers)
+        document["multiply_adds"] = sum(layer.multiply_adds for layer in layers)
+    return document
+
+
+def _show(file: ModelFile) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")  # a hash that is cut short is none
+    for name, value in rows(file):
+        table.add_row(name, value)
+    people().print(table)
+    if file.metadata is None:
+        people().print(
+            f"no '{METADATA_KEY}' metadata: class names, anchors, thresholds, training and licences are not stated; "
+            "mmp-run and mmp-val take files from mmp-export. --layers works"
+        )
+
+
+def _layer_table(file: ModelFile, layers: Sequence[Layer]) -> Table:
+    parameters = sum(layer.parameters for layer in layers)
+    multiply_adds = sum(layer.multiply_adds for layer in layers)
+    # Without a frame, so that 80 columns hold most names whole.
+    table = Table(
+        title=f"{file.path.name}: {len(layers)} layers",
+        caption=CAPTION,
+        show_footer=True,
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("layer", "total", overflow="fold")
+    table.add_column("op", no_wrap=True)
+    table.add_column("output")
+    table.add_column("parameters", f"{parameters:,}", justify="right", no_wrap=True)
+    table.add_column("multiply-adds", f"{multiply_adds:,}", justify="right", no_wrap=True)
+    for layer in layers:
+        shape = "x".join(map(str, layer.output_shape)) or "scalar"
+        table.add_row(layer.name, layer.op, shape, f"{layer.parameters:,}", f"{layer.multiply_adds:,}")
+    return table
+
+
+def main() -> None:
+    """Entry point of mmp-info."""
+    app()

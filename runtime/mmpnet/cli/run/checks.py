@@ -1,0 +1,101 @@
+"""What of mmp-run's command line cannot be, or would have no effect: found before the model is loaded."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import typer
+
+from mmpnet.contract.errors import OutputError
+from mmpnet.media.images import is_picture
+from mmpnet.runtime.sinks.line_writer import check_ndjson
+from mmpnet.runtime.sinks.video import SAVED_SUFFIXES, check_name, is_many
+from mmpnet.runtime.sources.frame import Kind, Source
+from mmpnet.system.files import check_folder
+
+FOLLOWING_FLAGS = ("--track", "--line", "--zone")
+SELF_TEST_FLAGS = frozenset({"--self-test", "--provider", "--threads"})
+_OWN_MODE = "a file's frames are as they were written"
+_ALWAYS_THERE = "a file is neither stale nor lost"
+LIVE_ONLY = {
+    "--width": _OWN_MODE,
+    "--height": _OWN_MODE,
+    "--fps": _OWN_MODE,
+    "--fourcc": _OWN_MODE,
+    "--max-age-ms": "a file's frames wait to be read",
+    "--stale-after": _ALWAYS_THERE,
+    "--reconnect": _ALWAYS_THERE,
+}
+"""Options that no file knows, and why."""
+
+
+def given_flags(context: typer.Context) -> frozenset[str]:
+    """The options that stand on the command line; those from the environment or by default do not."""
+    sources = {option.opts[0]: context.get_parameter_source(option.name or "") for option in context.command.params}
+    typed = {flag for flag, origin in sources.items() if origin is not None and origin.name == "COMMANDLINE"}
+    return frozenset(flag for flag in typed if flag.startswith("--"))
+
+
+def check_flags(given: Collection[str]) -> None:
+    """Raises: typer.BadParameter for options that do not go together, whatever the sources."""
+    if "--self-test" in given and (others := sorted(set(given) - SELF_TEST_FLAGS)):
+        raise typer.BadParameter(f"--self-test looks at a frame of its own; leave {', '.join(others)} out")
+    if "--blur" in given and "--save-crops" in given:
+        raise typer.BadParameter("--save-crops cuts people out, --blur hides them; choose one")
+    if "--token" in given and "--serve" not in given:
+        raise typer.BadParameter("--token is for readers of the page that --serve makes; add --serve HOST:PORT")
+
+
+def check_effects(given: Collection[str], sources: Sequence[Source]) -> None:
+    """Raises: typer.BadParameter for options that none of these sources knows, and for what would write for ever."""
+    live = [source.live for source in sources]
+    if not any(live):
+        for flag, why in LIVE_ONLY.items():
+            # The page's readers are told of a picture that has stopped, whatever it comes from.
+            if flag in given and not (flag == "--stale-after" and "--serve" in given):
+                raise typer.BadParameter(f"{flag} is for cameras and streams; {why}")
+    if "--loop" in given and all(live):
+        raise typer.BadParameter("--loop is for files; a camera or stream goes on by itself")
+    if "--vid-stride" in given and not any(live) and all(map(is_picture, _paths(sources))):
+        raise typer.BadParameter("--vid-stride is for videos, cameras and streams; every picture is looked at")
+    following = [flag for flag in FOLLOWING_FLAGS if flag in given]
+    pictures = [path for path in _paths(sources) if is_picture(path)]
+    if following and pictures:
+        raise typer.BadParameter(f"{following[0]} needs a camera or a video; {pictures[0]} is a picture")
+    if {"--loop", "--save"} <= set(given) and "--limit" not in given:
+        if any(source.many_files for source in sources):
+            raise typer.BadParameter("--loop over several files with --save would write for ever; give --limit")
+        if any(map(is_picture, _paths(sources))):
+            raise typer.BadParameter("--loop over a picture with --save would write for ever; give --limit")
+
+
+def check_outputs(sources: Sequence[Source], *, save: Path | None, save_crops: Path | None, ndjson: str | None) -> None:
+    """Raises: OutputError for what cannot be written to, typer.BadParameter for one file that is to be two."""
+    if ndjson is not None:
+        check_ndjson(ndjson, _paths(sources))
+    if save is not None:
+        if ndjson not in (None, "-") and save.resolve() == Path(str(ndjson)).resolve():
+            raise typer.BadParameter("--save and --json name the same file; choose another for one of them")
+        _check_save(save, sources)
+    if save_crops is not None:
+        check_folder(save_crops, option=f"--save-crops {save_crops}")
+
+
+def _check_save(out: Path, sources: Sequence[Source]) -> None:
+    many_files, (first, *_) = is_many(out, sources), sources
+    check_name(out, many_files=many_files, kind=_kind(first), source=first.name)
+    if not many_files and out.resolve() in {path.resolve() for path in first.paths}:
+        raise OutputError(f"--save {out}: is itself a source; choose another name or folder")
+    kept = [path for path in _paths(sources) if many_files and path.suffix.lower() in SAVED_SUFFIXES]
+    if own := [path for path in kept if path.resolve().parent == out.resolve()]:
+        raise OutputError(f"--save {out}: {own[0].name} there is itself a source; choose another folder")
+    check_folder(out if many_files else out.parent, option=f"--save {out}")
+
+
+def _kind(source: Source) -> Kind:
+    if source.live:
+        return "camera"
+    return "picture" if all(map(is_picture, source.paths)) else "video"
+
+
+def _paths(sources: Sequence[Source]) -> list[Path]:
+    return [path for source in sources for path in source.paths]

@@ -1,0 +1,216 @@
+"""mmp-run: find people in cameras', streams' or files' frames."""
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+
+from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, given_flags
+from mmpnet.cli.run.console_sink import ConsoleSink
+from mmpnet.cli.run.detector import check_and_warm_up, find_more, show_self_test
+from mmpnet.cli.run.outputs import saving, serving, windows
+from mmpnet.console.command import HELP_NAMES, exit_on_error, overridden, people, show_version
+from mmpnet.contract.detections import Thresholds
+from mmpnet.runtime.analytics.analyzer import Following, follow_with
+from mmpnet.runtime.analytics.shapes import Line, Zone, parse_line, parse_zone
+from mmpnet.runtime.analytics.tracker import Tracker
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES
+from mmpnet.runtime.inference.session import Provider
+from mmpnet.runtime.pipeline.options import Blur, RunOptions
+from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.sinks.crops import CropSink
+from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sources.frame import Frame, Source
+from mmpnet.runtime.sources.open import open_source
+from mmpnet.runtime.sources.opencv_log import silence_opencv
+from mmpnet.runtime.sources.options import STALE_AFTER_S, CameraMode, LiveOptions
+from mmpnet.system.signals import stop_wanted
+
+app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+P = ParamSpec("P")
+Value = TypeVar("Value")
+SHOWN_PICTURES = 8
+SOURCES, CAMERAS, OUTPUTS, FOLLOWING, SERVING = "Sources", "Cameras and streams", "Outputs", "Counting", "Web page"
+
+
+@app.command()
+def detect(
+    context: typer.Context,
+    model: Annotated[
+        Path | None,
+        typer.Argument(help=f"A file from mmp-export, {OTHER_NAMES}; default: {DEFAULT_MODEL}."),
+    ] = None,
+    camera: Annotated[
+        list[int] | None, typer.Option(min=0, max=999, help="OpenCV camera index.", rich_help_panel=SOURCES)
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Picture, video, folder, glob pattern, device or stream address; may be repeated.",
+            rich_help_panel=SOURCES,
+        ),
+    ] = None,
+    vid_stride: Annotated[int, typer.Option(min=1, help="Take every n-th frame.", rich_help_panel=SOURCES)] = 1,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Files: begin again, for ever.", rich_help_panel=SOURCES)
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many frames.", rich_help_panel=SOURCES)] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Ask the camera for it.", rich_help_panel=CAMERAS)] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Ask the camera for it.", rich_help_panel=CAMERAS)] = None,
+    fps: Annotated[float | None, typer.Option(min=0.1, help="Ask the camera for it.", rich_help_panel=CAMERAS)] = None,
+    fourcc: Annotated[
+        str | None, typer.Option(help="Ask the camera for this format, such as MJPG.", rich_help_panel=CAMERAS)
+    ] = None,
+    max_age_ms: Annotated[
+        float | None, typer.Option(min=1, help="Drop and count older frames.", rich_help_panel=CAMERAS)
+    ] = None,
+    stale_after: Annotated[
+        float, typer.Option(min=0.1, help="Seconds without a new picture.", rich_help_panel=CAMERAS)
+    ] = STALE_AFTER_S,
+    reconnect: Annotated[
+        bool | None,
+        typer.Option(
+            "--reconnect/--no-reconnect",
+            help="Open a lost source again, for ever; default: once it has worked.",
+            rich_help_panel=CAMERAS,
+        ),
+    ] = None,
+    conf: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score; default: the model's.")] = None,
+    iou: Annotated[float | None, typer.Option(min=0, max=1, help="NMS threshold; default: the model's.")] = None,
+    max_det: Annotated[int | None, typer.Option(min=1, help="Most boxes per frame; default: the model's.")] = None,
+    provider: Annotated[Provider, typer.Option(help="auto: CUDA where it starts, else the CPU.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="Inference threads; 0 is ONNX Runtime's choice.")] = 0,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Annotated picture or video; a folder for several files, or one that is there.",
+            rich_help_panel=OUTPUTS,
+        ),
+    ] = None,
+    save_crops: Annotated[
+        Path | None, typer.Option(help="Folder for everything found, cut out.", rich_help_panel=OUTPUTS)
+    ] = None,
+    ndjson: Annotated[
+        str | None, typer.Option("--json", help="NDJSON file, or - for stdout.", rich_help_panel=OUTPUTS)
+    ] = None,
+    show: Annotated[bool, typer.Option(help="Open a window where there is a display.", rich_help_panel=OUTPUTS)] = True,
+    blur: Annotated[
+        bool,
+        typer.Option("--blur", help="Nobody who was found can be recognised in any output.", rich_help_panel=OUTPUTS),
+    ] = False,
+    track: Annotated[
+        bool, typer.Option("--track", help="Number people from frame to frame.", rich_help_panel=FOLLOWING)
+    ] = False,
+    line: Annotated[
+        list[str] | None,
+        typer.Option(help="[NAME=]X1,Y1,X2,Y2, px or %: count who crosses it.", rich_help_panel=FOLLOWING),
+    ] = None,
+    zone: Annotated[
+        list[str] | None,
+        typer.Option(help="[NAME=]X1,Y1,X2,Y2,X3,Y3,...: count who is in it.", rich_help_panel=FOLLOWING),
+    ] = None,
+    serve: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a web page, such as 127.0.0.1:8000.", rich_help_panel=SERVING)
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="MMPNET_TOKEN", help="What readers of the page must know.", rich_help_panel=SERVING),
+    ] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Only check that this device finds what the exporter's machine found.")
+    ] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find people: boxes in windows, in files, on a web page, or as NDJSON."""
+    with exit_on_error():
+        given = given_flags(context)
+        check_flags(given)
+        if self_test:
+            show_self_test(Detector(model, provider=provider, threads=threads))
+            return
+        mode = _checked(lambda: CameraMode(width=width, height=height, fps=fps, fourcc=fourcc))
+        lines = [_checked(parse_line, text, default_name=f"line{n}") for n, text in enumerate(line or (), 1)]
+        zones = [_checked(parse_zone, text, default_name=f"zone{n}") for n, text in enumerate(zone or (), 1)]
+        wanted: list[int | str] = [*(camera or ()), *(source or ())]
+        if not wanted:
+            raise typer.BadParameter("give --camera INDEX or --source FILE, FOLDER, PATTERN or ADDRESS")
+        # Of several sources one that is not there yet must not stop the others.
+        patient = True if reconnect is None and len(wanted) > 1 else reconnect
+        treated = LiveOptions(mode, patient, stale_after)
+        sources = [open_source(text, stride=vid_stride, loop=loop, live=treated) for text in wanted]
+        check_effects(given, sources)
+        check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson)
+        spin = not any(frames.live for frames in sources)
+        detector = Detector(model, provider=provider, threads=threads, spin=spin)
+        detector.thresholds = chosen = overridden(detector.thresholds, conf, iou, max_det)
+        served = serving(serve, token, detector, provider, stale_after) if serve is not None else []
+        follower = _follower(chosen, lines, zones) if track or lines or zones else None
+        if follower is not None or blur:
+            find_more(detector, blur=blur)
+        check_and_warm_up(detector)
+        stop = threading.Event()
+        sinks = [ConsoleSink(people(), detector.class_names), *served]
+        sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
+        saved = saving(save, sources) if save is not None else None
+        sinks += [] if saved is None else [saved]
+        sinks += windows(only=len(sinks) == 1) if show else []
+        height_px, width_px = detector.metadata.input.size_hw
+        people().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
+        options = RunOptions(
+            remember=SHOWN_PICTURES,
+            limit=limit,
+            max_age_ms=max_age_ms,
+            stale_after_s=stale_after,
+            blur=Blur(most_shown=chosen.max_det) if blur else None,
+            shown_conf=chosen.conf if blur else None,
+            follower=follower,
+        )
+        try:
+            with stop_wanted(stop) as asked:
+                run(sources, detector, sinks, options, stop=stop)
+        finally:
+            for path in saved.written if saved is not None else ():
+                people().print(f"saved {path}")
+        if asked.is_set() and not loop and not any(one.live for one in sources):
+            raise KeyboardInterrupt("stopped before the end of the files")
+
+
+def _follower(chosen: Thresholds, lines: Sequence[Line], zones: Sequence[Zone]) -> Callable[[Frame], Following]:
+    Tracker(frame_rate=1.0)  # imports its packages now, which takes a second, or says that they are missing
+    return follow_with(conf=chosen.conf, max_det=chosen.max_det, lines=lines, zones=zones)
+
+
+def _data_sinks(
+    ndjson: str | None,
+    save_crops: Path | None,
+    sources: Sequence[Source],
+    class_names: Sequence[str],
+    stop: threading.Event,
+) -> list[Sink]:
+    sinks: list[Sink] = []
+    if ndjson is not None:
+        paths = [path for frames in sources for path in frames.paths]
+        sinks.append(NdjsonSink(ndjson, class_names, sources=paths, stop=stop))
+    if save_crops is not None:
+        sinks.append(CropSink(save_crops, class_names))
+    return sinks
+
+
+def _checked(make: Callable[P, Value], *args: P.args, **kwargs: P.kwargs) -> Value:
+    """What `make` makes; its ValueError is the command line's."""
+    try:
+        return make(*args, **kwargs)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def main() -> None:
+    """Entry point of mmp-run."""
+    silence_opencv()
+    app()

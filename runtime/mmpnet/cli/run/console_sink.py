@@ -1,0 +1,79 @@
+"""What mmp-run tells people: events as they happen, a table at the end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sources.frame import Event
+
+
+class ConsoleSink(Sink):
+    """One line for everything that happens to a live source, and the run's numbers at its end."""
+
+    def __init__(self, console: Console, class_names: Sequence[str]) -> None:
+        self._console = console
+        self._class_names = class_names
+        self._alone = False
+
+    def started(self, summary: Summary) -> None:
+        self._alone = len(summary.sources) == 1
+
+    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+        del result, annotated_bgr
+        return True
+
+    def event(self, event: Event) -> None:
+        if event.kind == "closed" and self._alone:
+            return  # the run ends with it, and says why
+        at = event.at.astimezone().strftime("%H:%M:%S")
+        if event.kind == "notice":
+            self._console.print(f"{at} {event.reason}")
+        else:
+            reason = f": {event.reason.removeprefix(f'{event.source}: ')}" if event.reason else ""
+            self._console.print(f"{at} {event.source} {event.kind}{reason}")
+
+    def finished(self, summary: Summary) -> None:
+        if any(counts.captured for counts in summary.sources):
+            print_summary(self._console, summary, self._class_names)
+
+
+def print_summary(console: Console, summary: Summary, class_names: Sequence[str]) -> None:
+    """Pictures' detections, the stages' times, and what became of each live source's frames."""
+    if any(len(found) for _, found in summary.pictures):
+        console.print(_pictures(summary, class_names))
+    stages = Table("stage", "p50 ms", "p90", "p99")
+    for name, row in summary.percentiles().items():
+        stages.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))
+    if summary.frames:
+        console.print(stages)
+    console.print(
+        f"{summary.detections} detections in {summary.frames} frames, CPU at {summary.cpu_percent:.0f} % of one core"
+    )
+    for counts in summary.sources:
+        if counts.live:
+            late = f", {counts.late} of them too old" if counts.late else ""
+            damaged = f", {counts.damaged} damaged" if counts.damaged else ""
+            console.print(
+                f"{counts.source}: {counts.captured} frames captured, {counts.processed} detected in, "
+                f"{counts.dropped} dropped{late}{damaged}"
+            )
+    for source, counted in summary.counts.items():
+        for name, values in counted.items():
+            console.print(f"{source}, {name}: {', '.join(f'{key} {value}' for key, value in values.items())}")
+
+
+def _pictures(summary: Summary, class_names: Sequence[str]) -> Table:
+    table = Table("picture", "name", "score", "x1", "y1", "x2", "y2")
+    for source, found in summary.pictures:
+        for xyxy, score, class_id in zip(found.xyxy, found.score, found.class_id, strict=True):
+            corners = [f"{value:.0f}" for value in xyxy]
+            table.add_row(Path(source).name, class_names[class_id], f"{score:.2f}", *corners)
+    if summary.frames > len(summary.pictures):
+        table.caption = f"{len(summary.pictures)} of {summary.frames} frames; --json lists all"
+    return table

@@ -1,0 +1,50 @@
+"""The detector of one mmp-run: its thresholds, and the proof that it works here."""
+
+import dataclasses
+
+from mmpnet.console.command import people
+from mmpnet.contract.errors import ContractError
+from mmpnet.runtime.analytics.tracker import LOW_CONF
+from mmpnet.runtime.inference.decode import CANDIDATES
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.self_test import in_words, run_self_test
+
+
+def find_more(detector: Detector, *, blur: bool) -> None:
+    """Have the detector give more than is to be shown.
+
+    ByteTrack goes on with a track on scores that would begin none. Hiding errs on the side of hiding: the unlikely, and
+    more people than --max-det allows.
+
+    Raises: ContractError if the thresholds are frozen into the graph, and too high.
+    """
+    chosen = detector.thresholds
+    if detector.metadata.frozen:
+        if chosen.conf > LOW_CONF:
+            raise ContractError(
+                f"{detector.path}: --blur, --track, --line and --zone need what is found from a score of {LOW_CONF:g} "
+                f"up, and conf {chosen.conf:g} is frozen into this file; leave them out, or export it without --frozen"
+            )
+        return
+    detector.thresholds = dataclasses.replace(
+        chosen,
+        conf=min(LOW_CONF, chosen.conf),
+        max_det=max(CANDIDATES, chosen.max_det) if blur else chosen.max_det,
+    )
+
+
+def check_and_warm_up(detector: Detector) -> None:
+    """The first inference is slow on every device: it may as well prove that the others will be right."""
+    if detector.metadata.self_test is None:
+        detector.warm_up()
+    else:
+        run_self_test(detector)
+
+
+def show_self_test(detector: Detector) -> None:
+    """Say how near this device comes to the exporter's. Raises: SelfTestError if it does not."""
+    result = run_self_test(detector)
+    people().print(
+        f"{detector.path.name} on {detector.provider}: self-test passed, scores within "
+        f"{result.max_score_difference:.1e}, IoU from {result.min_iou:.4f}; it expects {in_words(result.n_expected)}"
+    )

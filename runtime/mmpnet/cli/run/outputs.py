@@ -1,0 +1,42 @@
+"""The outputs that mmp-run is asked for, with a word to people where one is not all it seems."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmpnet.console.command import people
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.session import Provider
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.sinks.video import SaveSink, is_many
+from mmpnet.runtime.sinks.window import WindowSink, why_no_window
+from mmpnet.runtime.sources.frame import Source
+from mmpnet.runtime.web.run_status import ServedModel
+from mmpnet.runtime.web.sink import ServeSink
+
+
+def saving(out: Path, sources: Sequence[Source]) -> SaveSink:
+    """Annotated pictures and videos of these sources."""
+    if out.suffix.lower() in (".mp4", ".mov") and any(source.live for source in sources):
+        people().print(f"{out}: cannot be read if this program is killed before its end; .mkv can")
+    sources_paths = [path for source in sources for path in source.paths]
+    return SaveSink(out, many_files=is_many(out, sources), sources=sources_paths)
+
+
+def windows(*, only: bool) -> list[Sink]:
+    """A window per source, where there is a display; `only` says that there is no other output."""
+    reason = why_no_window()
+    if reason is None:
+        return [WindowSink()]
+    people().print(f"no window: {reason}{'; --save, --json or --serve would show what is found' if only else ''}")
+    return []
+
+
+def serving(address: str, token: str | None, detector: Detector, asked: Provider, stale_after_s: float) -> list[Sink]:
+    """A web page at HOST:PORT, which is listened on at once.
+
+    Raises: OutputError where that cannot be or must not be, MissingExtraError without the [serve] extra.
+    """
+    model = ServedModel(detector.path.stem, detector.class_names, asked, detector.provider)
+    sink = ServeSink(address, model, token=token, stale_after_s=stale_after_s)
+    people().print(f"serving {sink.url}")
+    return [sink]

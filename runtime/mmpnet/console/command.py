@@ -1,0 +1,110 @@
+"""What every mmp- command shares: one error line and an exit code instead of a traceback."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import IO, NoReturn, cast
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from mmpnet.console.safe_stderr import Stderr
+from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.errors import MmpnetError
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+OPTIONAL_PACKAGES = frozenset({"torch", "torchvision", "onnx", "onnxruntime", "pycocotools", "matplotlib", "jinja2"})
+
+
+def launch(module: str, *, extra: str) -> None:
+    """Run a command's module; where a package it needs is not installed, say which extra brings it and exit with 1.
+
+    Loading torch takes seconds: Ctrl-C there is one line too.
+    """
+    try:
+        command = importlib.import_module(module)
+    except KeyboardInterrupt:
+        people().print("stopped")
+        sys.exit(INTERRUPTED)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in OPTIONAL_PACKAGES:
+            raise
+        _print_error(f"{error.name} is not installed; pip install 'mmpnet[{extra}]'")
+        sys.exit(1)
+    command.main()
+
+
+def people() -> Console:
+    """The console for people's messages: stderr, so that stdout stays data; text is shown as it is.
+
+    Once nobody can read it, it is silent.
+    """
+    return Console(file=cast(IO[str], Stderr()), stderr=True, soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Turn a user's mistake into one line on stderr and exit code 1, Ctrl-C into one line and 130."""
+    try:
+        yield
+    except MmpnetError as error:
+        fail(str(error))
+    except KeyboardInterrupt as stop:
+        people().print(str(stop) or "stopped")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def fail(message: str) -> NoReturn:
+    """Print one error line and leave."""
+    _print_error(message)
+    raise typer.Exit(1)
+
+
+def show_version(value: bool) -> None:  # typer calls it with the flag's value
+    """Callback of --version."""
+    if value:
+        sys.stdout.write(f"mmpnet {version('mmpnet')}\n")
+        raise typer.Exit
+
+
+def parse_size_hw(text: str) -> tuple[int, int]:
+    """`320` -> (320, 320); `192x320` -> (192, 320), height first.
+
+    Raises: typer.BadParameter for anything else.
+    """
+    parts = text.lower().split("x")
+    if len(parts) not in (1, 2) or not all(part.isdecimal() and 0 < int(part) < 10_000 for part in parts):
+        raise typer.BadParameter(f"{text!r}: expected N or HEIGHTxWIDTH in px, such as 320 or 192x320")
+    return int(parts[0]), int(parts[-1])
+
+
+def checked_thresholds(conf: float, iou: float, max_det: int) -> Thresholds:
+    """Thresholds from the command line.
+
+    Raises: typer.BadParameter where they are none, such as NaN, which older typers let through their ranges.
+    """
+    try:
+        return Thresholds(conf=conf, iou=iou, max_det=max_det)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:
+    """The file's thresholds with those of the command line in their place.
+
+    Raises: typer.BadParameter where they are none.
+    """
+    return checked_thresholds(
+        thresholds.conf if conf is None else conf,
+        thresholds.iou if iou is None else iou,
+        thresholds.max_det if max_det is None else max_det,
+    )
+
+
+def _print_error(message: str) -> None:
+    people().print(Text("error: ", style="red").append(" ".join(message.split()), style="default"))

@@ -1,0 +1,121 @@
+"""From what a format says about a picture to a Picture: the one check of a box, the one numbering of classes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.types import BACKGROUND, Dataset, Picture
+
+BORDER_TOLERANCE_PX = 1.0
+"""Boxes may stick out of the picture by rounding; they are clipped. Further out is an error."""
+
+XYXY: TypeAlias = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One object as its file states it: a checked box, its class by name."""
+
+    xyxy: XYXY
+    class_name: str
+    area_px2: float | None = None
+    crowd: bool = False
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One picture and its objects, before classes are numbered."""
+
+    path: Path
+    image_hw: tuple[int, int]
+    labels: Sequence[Label]
+    tags: tuple[str, ...] = ()
+
+
+def checked_xyxy(xyxy: XYXY, image_hw: tuple[int, int], *, stated: Sequence[float], where: str) -> XYXY:
+    """The box, clipped to its picture of (height, width) px; `stated` are the numbers that the file holds.
+
+    Raises: DatasetError, beginning with `where`, if a number is not finite, the box has no area (also as float32, which
+    training takes logarithms of) or it reaches further out of its picture than rounding explains.
+    """
+    if not all(math.isfinite(number) for number in stated):
+        raise DatasetError(f"{where} is not finite; correct or remove it")
+    x1, y1, x2, y2 = xyxy
+    if not (x2 > x1 and y2 > y1):
+        raise DatasetError(f"{where} has no area; expected sides above 0")
+    height, width = image_hw
+    outside_px = max(-x1, -y1, x2 - width, y2 - height)
+    if outside_px > BORDER_TOLERANCE_PX:
+        raise DatasetError(
+            f"{where} reaches outside its {width}x{height} px picture by {outside_px:.6g} px; correct or remove it"
+        )
+    clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+    as_stored = np.array(clipped, np.float32)
+    if not (as_stored[2:] > as_stored[:2]).all():
+        raise DatasetError(f"{where} has no area inside its picture; correct or remove it")
+    return clipped
+
+
+def checked_score(score: float, *, where: str) -> float:
+    """A label's confidence.
+
+    Raises: DatasetError, beginning with `where`, if it is not in (0, 1].
+    """
+    if not 0 < score <= 1:
+        raise DatasetError(f"{where}: score {score} is not in (0, 1]; correct or remove it")
+    return score
+
+
+def check_class_names(names: Sequence[str], *, where: str) -> None:
+    """Raises: DatasetError naming WHERE[index] if a name is empty, there twice, or the background's."""
+    for index, name in enumerate(names):
+        if not name or name == BACKGROUND or name in names[:index]:
+            fault = "reserved" if name == BACKGROUND else "there twice" if name else "no name"
+            raise DatasetError(f"{where}[{index}]: the name {name!r} is {fault}; rename it, or remove it and its boxes")
+
+
+def class_names_of(entries: Sequence[Entry]) -> list[str]:
+    """Class names in alphabetical order, for formats that list them nowhere."""
+    return sorted({label.class_name for entry in entries for label in entry.labels})
+
+
+def assemble(
+    path: Path, *, name: str, class_names: Sequence[str], entries: Sequence[Entry], sha256: str, faults: Faults
+) -> Dataset:
+    """A Dataset with classes numbered from 1 in the order given.
+
+    Raises: DatasetError if there are no pictures or no classes.
+    """
+    with faults:
+        if not entries or not class_names:
+            raise DatasetError(f"{path}: has no pictures or no categories; expected at least one of each")
+    names = (BACKGROUND, *class_names)
+    class_ids = {class_name: class_id for class_id, class_name in enumerate(names)}
+    pictures = tuple(_picture(entry, class_ids) for entry in entries)
+    return Dataset(path=path, name=name, class_names=names, pictures=pictures, sha256=sha256)
+
+
+def _picture(entry: Entry, class_ids: dict[str, int]) -> Picture:
+    labels = entry.labels
+    xyxy = np.array([label.xyxy for label in labels], np.float32).reshape(-1, 4)
+    sides = xyxy[:, 2:] - xyxy[:, :2]
+    areas = [
+        float(w * h) if label.area_px2 is None else label.area_px2 for label, (w, h) in zip(labels, sides, strict=True)
+    ]
+    return Picture(
+        path=entry.path,
+        image_hw=entry.image_hw,
+        boxes_xyxy=xyxy,
+        class_ids=np.array([class_ids[label.class_name] for label in labels], np.int64),
+        areas_px2=np.array(areas, np.float32),
+        crowd=np.array([label.crowd for label in labels], np.bool_),
+        scores=np.array([label.score for label in labels], np.float32),
+        tags=entry.tags,
+    )

@@ -1,0 +1,106 @@
+"""What the formats share that keep labels in many files: listing, pairing and hashing them."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.types import SPLITS, Split
+from mmpnet.system.files import is_folder
+
+SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
+
+
+def file_names(folder: Path) -> list[str]:
+    """Names in a folder in order, hidden ones left out.
+
+    Raises: DatasetError if it cannot be listed.
+    """
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be listed ({error.strerror}); expected a folder") from error
+
+
+def read_bytes(path: Path, *, expected: str) -> bytes:
+    """A file's bytes.
+
+    Raises: DatasetError if it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from error
+
+
+def numbered_lines(raw: bytes, path: Path) -> list[tuple[int, str]]:
+    """The lines of a text file that are not blank, each with its number from 1.
+
+    Raises: DatasetError if it is not text.
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: is not text ({error}); expected lines of numbers or names") from error
+    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+
+
+def labelled_folders(folder: Path, has_labels: Callable[[Path], bool]) -> dict[Split, Path]:
+    """The split folders train/, val/ (or valid/) and test/ that have labels; none where the labels lie in no split.
+
+    Raises: DatasetError if val/ and valid/ both have, or the folder has labels itself as well.
+    """
+    found: dict[Split, Path] = {}
+    for split in SPLITS:
+        named = [folder / name for name in SPLIT_FOLDERS[split]]
+        labelled = [one for one in named if is_folder(one) and has_labels(one)]
+        if len(labelled) > 1:
+            raise DatasetError(f"{folder}: both {labelled[0].name}/ and {labelled[1].name}/ hold labels; keep one")
+        if labelled:
+            found[split] = labelled[0]
+    return found
+
+
+def pair(
+    pictures: Iterable[Path], labels: dict[str, Path], *, stem: Callable[[Path], str], faults: Faults
+) -> list[tuple[Path, Path]]:
+    """Each picture with the label file of its name: `labels` by stem, `stem` of a picture.
+
+    Raises: DatasetError naming a picture without label file, a label file without picture, or two pictures with one.
+    """
+    paired: dict[str, Path] = {}
+    for picture in pictures:
+        key = stem(picture)
+        with faults:
+            if key not in labels:
+                raise DatasetError(f"{picture}: has no label file; add one (without objects if there are none)")
+            if key in paired:
+                raise DatasetError(f"{picture}: shares its label file with {paired[key].name}; rename one of them")
+            paired[key] = picture
+    for key in sorted(labels.keys() - paired.keys()):
+        with faults:
+            raise DatasetError(f"{labels[key]}: has no picture of its name; add it, or remove the file")
+    return [(picture, labels[key]) for key, picture in paired.items()]
+
+
+def name_of(folder: Path, split: Split, *, whole: bool) -> str:
+    """What to call a folder's split in reports: FOLDER/SPLIT, or FOLDER alone where it has no splits."""
+    name = folder.resolve().name
+    return name if whole else f"{name}/{split}"
+
+
+def sha256_of(contents: Iterable[tuple[str, bytes]]) -> str:
+    """One hash over files, by name in order: each name and content with its length, so that nothing can shift between
+    them."""
+    digest = hashlib.sha256()
+    for name, content in sorted(contents):
+        for part in (name.encode(), content):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """A file's name below a folder, with forward slashes; its path as it stands where it lies elsewhere."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

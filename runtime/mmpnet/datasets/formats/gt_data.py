@@ -1,0 +1,87 @@
+"""The exercise's format: NAME.gt_data.txt beside NAME.jpg, one person per line as `x1 y1 x2 y2` in pixels."""
+
+from pathlib import Path
+
+from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.checked_labels import Entry, Label, assemble, checked_xyxy
+from mmpnet.datasets.faults import STRICT, Faults
+from mmpnet.datasets.formats._folders import (
+    file_names,
+    labelled_folders,
+    name_of,
+    numbered_lines,
+    pair,
+    read_bytes,
+    sha256_of,
+)
+from mmpnet.datasets.types import Dataset, Split
+from mmpnet.media.image_size import picture_size_hw
+from mmpnet.media.images import is_picture
+from mmpnet.system.files import is_folder
+
+LAYOUT = "NAME.gt_data.txt beside NAME.jpg"
+SUFFIX = ".gt_data.txt"
+CLASS_NAME = "person"
+
+
+def evidence(path: Path) -> str | None:
+    """What in this folder looks like the exercise's data."""
+    if not is_folder(path):
+        return None
+    if _has_labels(path):
+        return f"*{SUFFIX}"
+    folders = labelled_folders(path, _has_labels)
+    return f"{next(iter(folders.values())).name}/*{SUFFIX}" if folders else None
+
+
+def splits(path: Path) -> tuple[Split, ...]:
+    """The splits that have a folder."""
+    return () if _has_labels(path) else tuple(labelled_folders(path, _has_labels))
+
+
+def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
+    """A split's folder, or the folder itself. Corners are half-open, a picture without people has an empty file.
+
+    Raises: DatasetError if a file or a line is missing or malformed.
+    """
+    whole = _has_labels(path)
+    folder = path if whole else labelled_folders(path, _has_labels)[split]
+    names = file_names(folder)
+    labels = {name.removesuffix(SUFFIX): folder / name for name in names if name.endswith(SUFFIX)}
+    pictures = [folder / name for name in names if is_picture(name)]
+    entries, contents = [], []
+    for picture, label_path in pair(pictures, labels, stem=lambda one: one.stem, faults=faults):
+        with faults:
+            raw = read_bytes(label_path, expected="lines of x1 y1 x2 y2")
+            contents.append((label_path.name, raw))
+            entries.append(_entry(picture, label_path, raw, faults))
+    return assemble(
+        path,
+        name=name_of(path, split, whole=whole),
+        class_names=[CLASS_NAME],
+        entries=entries,
+        sha256=sha256_of(contents),
+        faults=faults,
+    )
+
+
+def _has_labels(folder: Path) -> bool:
+    return any(name.endswith(SUFFIX) for name in file_names(folder))
+
+
+def _entry(picture: Path, label_path: Path, raw: bytes, faults: Faults) -> Entry:
+    image_hw = picture_size_hw(picture, error=DatasetError)
+    labels = []
+    for number, line in numbered_lines(raw, label_path):
+        with faults:
+            labels.append(_label(line, image_hw, f"{label_path}:{number}"))
+    return Entry(picture, image_hw, labels)
+
+
+def _label(line: str, image_hw: tuple[int, int], where: str) -> Label:
+    try:
+        x1, y1, x2, y2 = (float(word) for word in line.split())
+    except ValueError:
+        raise DatasetError(f"{where}: {line[:80]!r}; expected four numbers, x1 y1 x2 y2") from None
+    box = checked_xyxy((x1, y1, x2, y2), image_hw, stated=(x1, y1, x2, y2), where=f"{where}: box {line[:80]}")
+    return Label(box, CLASS_NAME)

@@ -1,0 +1,77 @@
+"""Penn-Fudan pedestrians (Wang et al. 2007): PNGImages/NAME.png and PedMasks/NAME_mask.png, one value per person."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.checked_labels import Entry, Label, assemble
+from mmpnet.datasets.faults import STRICT, Faults
+from mmpnet.datasets.formats._folders import file_names, name_of, pair, read_bytes, sha256_of
+from mmpnet.datasets.types import Dataset, Split
+from mmpnet.media.image_size import picture_size_hw
+from mmpnet.media.images import is_picture, read_mask
+from mmpnet.system.files import is_folder
+
+LAYOUT = "PNGImages/NAME.png and PedMasks/NAME_mask.png"
+PICTURES, MASKS, MASK_STEM = "PNGImages", "PedMasks", "_mask"
+CLASS_NAME = "person"
+
+
+def evidence(path: Path) -> str | None:
+    """What in this folder looks like Penn-Fudan."""
+    return f"{MASKS}/" if is_folder(path / PICTURES) and is_folder(path / MASKS) else None
+
+
+def splits(path: Path) -> tuple[Split, ...]:
+    """None: the set comes in one piece."""
+    del path
+    return ()
+
+
+def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
+    """Everything; the box of a person is the tight one around its pixels. The texts in Annotation/ are not looked at.
+
+    Raises: DatasetError if a picture or mask is missing, unreadable, or of another size than the other.
+    """
+    masks = {
+        Path(name).stem.removesuffix(MASK_STEM): path / MASKS / name
+        for name in file_names(path / MASKS)
+        if is_picture(name)
+    }
+    pictures = [path / PICTURES / name for name in file_names(path / PICTURES) if is_picture(name)]
+    entries, contents = [], []
+    for picture, mask in pair(pictures, masks, stem=lambda one: one.stem, faults=faults):
+        with faults:
+            entries.append(_entry(picture, mask))
+            contents.append((mask.name, read_bytes(mask, expected="a mask")))
+    return assemble(
+        path,
+        name=name_of(path, split, whole=True),
+        class_names=[CLASS_NAME],
+        entries=entries,
+        sha256=sha256_of(contents),
+        faults=faults,
+    )
+
+
+def _entry(picture: Path, mask_path: Path) -> Entry:
+    ids = read_mask(mask_path, error=DatasetError)
+    image_hw = picture_size_hw(picture, error=DatasetError)
+    if ids.shape != image_hw:
+        raise DatasetError(
+            f"{mask_path}: is {ids.shape[1]}x{ids.shape[0]} px, its picture {image_hw[1]}x{image_hw[0]}; "
+            "correct one of them"
+        )
+    return Entry(picture, image_hw, _labels(ids))
+
+
+def _labels(ids: NDArray[np.int64]) -> list[Label]:
+    """One person per value above 0, in their order; ids (H, W)."""
+    labels = []
+    for value in np.unique(ids[ids > 0]):
+        rows, cols = np.nonzero(ids == value)
+        box = (float(cols.min()), float(rows.min()), float(cols.max() + 1), float(rows.max() + 1))
+        labels.append(Label(box, CLASS_NAME))
+    return labels

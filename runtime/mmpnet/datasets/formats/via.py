@@ -1,0 +1,177 @@
+"""VGG Image Annotator, versions 1 and 2, as in the Matterport balloon set: via_region_data.json beside pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.checked_labels import XYXY, Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
+from mmpnet.datasets.faults import STRICT, Faults
+from mmpnet.datasets.formats._folders import file_names, labelled_folders, name_of, read_bytes, sha256_of
+from mmpnet.datasets.types import Dataset, Split
+from mmpnet.media.image_size import picture_size_hw
+from mmpnet.system.files import is_file
+
+LAYOUT = "via_region_data.json (or another via_*.json) beside the pictures"
+CLASS_NAME = "object"
+"""The class of regions in a file in which none has an attribute."""
+CLASS_ATTRIBUTES = ("class", "label", "name", "category")
+"""Where a region has several attributes, the one of these names is its class."""
+_PROJECT_ENTRIES = "_via_img_metadata"
+
+
+class _Shape(msgspec.Struct, frozen=True):
+    name: str
+    all_points_x: list[float] = msgspec.field(default_factory=list)
+    all_points_y: list[float] = msgspec.field(default_factory=list)
+    x: float = 0.0
+    y: float = 0.0
+    width: float = 0.0
+    height: float = 0.0
+
+
+class _Region(msgspec.Struct, frozen=True):
+    shape_attributes: _Shape
+    region_attributes: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class _File(msgspec.Struct, frozen=True):
+    filename: str
+    regions: list[Any] | dict[str, Any]
+
+    def numbered(self) -> list[tuple[str, Any]]:
+        """Version 1 keeps regions in an object with numbers for keys, version 2 in a list."""
+        if isinstance(self.regions, dict):
+            return list(self.regions.items())
+        return [(str(index), region) for index, region in enumerate(self.regions)]
+
+
+def evidence(path: Path) -> str | None:
+    """What at this path looks like VIA: the JSON itself, or what a folder holds."""
+    if is_file(path):
+        return path.name if _is_via(path.name) else None
+    if _has_labels(path):
+        return _json_path(path).name
+    folders = labelled_folders(path, _has_labels)
+    return next((_json_path(one).relative_to(path).as_posix() for one in folders.values()), None)
+
+
+def splits(path: Path) -> tuple[Split, ...]:
+    """The splits that have a folder; a file is no split."""
+    return () if is_file(path) or _has_labels(path) else tuple(labelled_folders(path, _has_labels))
+
+
+def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
+    """A split's folder, or the file. Of polygons, polylines and rectangles the tight box is taken, corners being
+    points, not pixels. The class is the region's only attribute, or the one called so (CLASS_ATTRIBUTES); `object`
+    where no region of the file has any.
+
+    Raises: DatasetError if the file, an entry or a picture is missing or malformed.
+    """
+    whole = is_file(path) or _has_labels(path)
+    json_path = path if is_file(path) else _json_path(path if whole else labelled_folders(path, _has_labels)[split])
+    raw = read_bytes(json_path, expected="VIA's JSON")
+    files = _parse(raw, json_path)
+    has_classes = any(_attributes(file) for file in files.values())
+    entries = []
+    for key, file in files.items():
+        with faults:
+            entries.append(_entry(file, f"{json_path}: {key}", json_path.parent, has_classes, faults))
+    class_names = class_names_of(entries) if has_classes else [CLASS_NAME]
+    check_class_names(class_names, where=f"{json_path}: classes")
+    return assemble(
+        path,
+        name=name_of(path, split, whole=whole),
+        class_names=class_names,
+        entries=entries,
+        sha256=sha256_of([(json_path.name, raw)]),
+        faults=faults,
+    )
+
+
+def _is_via(name: str) -> bool:
+    return name.startswith("via_") and name.endswith(".json")
+
+
+def _has_labels(folder: Path) -> bool:
+    return any(_is_via(name) for name in file_names(folder))
+
+
+def _json_path(folder: Path) -> Path:
+    names = [name for name in file_names(folder) if _is_via(name)]
+    if len(names) > 1:
+        raise DatasetError(f"{folder}: holds both {names[0]} and {names[1]}; give the file that is meant")
+    return folder / names[0]
+
+
+def _parse(raw: bytes, path: Path) -> dict[str, Any]:
+    try:
+        content: Any = json.loads(raw)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: is not JSON ({error}); expected VIA's regions") from error
+    if isinstance(content, dict) and _PROJECT_ENTRIES in content:
+        content = content[_PROJECT_ENTRIES]
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: holds no object of pictures; expected VIA's regions by picture")
+    return content
+
+
+def _attributes(file: Any) -> bool:
+    """Whether any region of a picture, as the JSON has it, carries an attribute."""
+    regions = file.get("regions") if isinstance(file, dict) else None
+    values = regions.values() if isinstance(regions, dict) else regions if isinstance(regions, list) else ()
+    return any(isinstance(region, dict) and region.get("region_attributes") for region in values)
+
+
+def _entry(raw: Any, where: str, folder: Path, has_classes: bool, faults: Faults) -> Entry:
+    try:
+        file = msgspec.convert(raw, _File)
+    except msgspec.ValidationError as error:
+        raise DatasetError(f"{where}: {error}; expected filename and regions") from error
+    picture = folder / file.filename
+    if not is_file(picture):
+        raise DatasetError(f"{where}: picture {file.filename} is not in {folder}; add it, or remove the entry")
+    image_hw = picture_size_hw(picture, error=DatasetError)
+    labels = []
+    for index, region in file.numbered():
+        with faults:
+            labels.append(_label(region, image_hw, f"{where}: regions[{index}]", has_classes))
+    return Entry(picture, image_hw, labels)
+
+
+def _label(raw: Any, image_hw: tuple[int, int], where: str, has_classes: bool) -> Label:
+    try:
+        region = msgspec.convert(raw, _Region)
+    except msgspec.ValidationError as error:
+        raise DatasetError(f"{where}: {error}; correct or remove it") from error
+    name = _class_name(region.region_attributes, where) if has_classes else CLASS_NAME
+    return Label(_box(region.shape_attributes, image_hw, where), name)
+
+
+def _class_name(attributes: dict[str, Any], where: str) -> str:
+    named = [key for key in attributes if len(attributes) == 1 or key.lower() in CLASS_ATTRIBUTES]
+    value = attributes[named[0]] if len(named) == 1 else None
+    if not isinstance(value, str) or not value.strip():
+        raise DatasetError(
+            f"{where}: has the attributes {attributes}; expected its class as a text, in its only attribute or in one "
+            f"called {', '.join(CLASS_ATTRIBUTES)}, because regions of the file have attributes"
+        )
+    return value.strip()
+
+
+def _box(shape: _Shape, image_hw: tuple[int, int], where: str) -> XYXY:
+    if shape.name == "rect":
+        xs, ys = [shape.x, shape.x + shape.width], [shape.y, shape.y + shape.height]
+        corners = (xs[0], ys[0], xs[1], ys[1])
+    elif shape.name in ("polygon", "polyline"):
+        xs, ys = shape.all_points_x, shape.all_points_y
+        if not xs or len(xs) != len(ys):
+            raise DatasetError(f"{where}: has {len(xs)} x and {len(ys)} y; expected as many of both")
+        corners = (min(xs), min(ys), max(xs), max(ys))
+    else:
+        raise DatasetError(f"{where}: is a {shape.name}; expected a polygon, polyline or rect")
+    return checked_xyxy(
+        corners, image_hw, stated=[*xs, *ys], where=f"{where}: box {[round(c, 3) for c in corners]} of its {shape.name}"
+    )

@@ -1,0 +1,177 @@
+"""Pascal VOC: one XML per picture, corners as 1-based inclusive pixels (Everingham et al. 2010)."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from mmpnet.contract.errors import DatasetError, MissingExtraError
+from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
+from mmpnet.datasets.faults import STRICT, Faults
+from mmpnet.datasets.formats._folders import (
+    file_names,
+    labelled_folders,
+    name_of,
+    numbered_lines,
+    pair,
+    read_bytes,
+    sha256_of,
+)
+from mmpnet.datasets.types import SPLITS, Dataset, Split
+from mmpnet.media.image_size import picture_size_hw
+from mmpnet.media.images import is_picture
+from mmpnet.system.files import is_file, is_folder
+
+LAYOUT = "Annotations/NAME.xml and JPEGImages/NAME.jpg, or NAME.xml beside NAME.jpg"
+SPLIT_LISTS = Path("ImageSets", "Main")
+_FOLDER_PAIRS = (("Annotations", "JPEGImages"), ("annotations", "images"))
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def evidence(path: Path) -> str | None:
+    """What in this folder looks like VOC."""
+    if not is_folder(path):
+        return None
+    folders = _apart(path)
+    if folders is not None:
+        return f"{folders[0].name}/*.xml"
+    if _has_xml(path):
+        return "*.xml"
+    beside = labelled_folders(path, _has_xml)
+    return f"{next(iter(beside.values())).name}/*.xml" if beside else None
+
+
+def splits(path: Path) -> tuple[Split, ...]:
+    """The splits that ImageSets/Main lists, or that have a folder. `train` may be all that trainval.txt lists."""
+    if _apart(path) is not None:
+        return tuple(split for split in SPLITS if _split_list(path, split) is not None)
+    return () if _has_xml(path) else tuple(labelled_folders(path, _has_xml))
+
+
+def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
+    """A split, or everything where there are no splits. Files belong together by name; `filename` and `path` inside the
+    XML are not looked at. `difficult` objects become crowd: not learned from, not counted as missed.
+
+    Raises: DatasetError if a file or an object is missing or malformed; MissingExtraError without defusedxml.
+    """
+    labelled = splits(path)
+    pairs = _pairs(path, split, faults)
+    entries, contents = [], []
+    for picture, xml_path in pairs:
+        with faults:
+            raw = read_bytes(xml_path, expected="a VOC annotation")
+            contents.append((xml_path.name, raw))
+            entries.append(_entry(picture, xml_path, raw, faults))
+    class_names = class_names_of(entries)
+    check_class_names(class_names, where=f"{path}: classes")
+    return assemble(
+        path,
+        name=name_of(path, split, whole=not labelled),
+        class_names=class_names,
+        entries=entries,
+        sha256=sha256_of(contents),
+        faults=faults,
+    )
+
+
+def _has_xml(folder: Path) -> bool:
+    return any(name.lower().endswith(".xml") for name in file_names(folder))
+
+
+def _apart(path: Path) -> tuple[Path, Path] | None:
+    """The folders of annotations and of pictures, where there are two."""
+    for labels, pictures in _FOLDER_PAIRS:
+        if is_folder(path / pictures) and is_folder(path / labels) and _has_xml(path / labels):
+            return path / labels, path / pictures
+    return None
+
+
+def _split_list(path: Path, split: Split) -> Path | None:
+    names = ("train.txt", "trainval.txt") if split == "train" else (f"{split}.txt",)
+    return next((path / SPLIT_LISTS / name for name in names if is_file(path / SPLIT_LISTS / name)), None)
+
+
+def _pairs(path: Path, split: Split, faults: Faults) -> list[tuple[Path, Path]]:
+    """Each picture of a split and its XML."""
+    folders = _apart(path)
+    if folders is None:
+        folder = labelled_folders(path, _has_xml).get(split, path)
+        folders = (folder, folder)
+    labels = {Path(n).stem: folders[0] / n for n in file_names(folders[0]) if n.lower().endswith(".xml")}
+    pictures = [folders[1] / name for name in file_names(folders[1]) if is_picture(name)]
+    listed = _split_list(path, split) if splits(path) else None
+    if listed is not None:
+        stems = _listed(listed, labels, faults)
+        labels = {stem: labels[stem] for stem in stems}
+        pictures = [picture for picture in pictures if picture.stem in labels]
+    return pair(pictures, labels, stem=lambda picture: picture.stem, faults=faults)
+
+
+def _listed(path: Path, labels: dict[str, Path], faults: Faults) -> list[str]:
+    stems = []
+    for number, line in numbered_lines(read_bytes(path, expected="a list of names"), path):
+        with faults:
+            if line not in labels:
+                raise DatasetError(f"{path}:{number}: there is no annotation {line}.xml; add it, or remove the line")
+            stems.append(line)
+    return stems
+
+
+def _entry(picture: Path, xml_path: Path, raw: bytes, faults: Faults) -> Entry:
+    root = _parsed(raw, xml_path)
+    image_hw = _stated_hw(root, xml_path) or picture_size_hw(picture, error=DatasetError)
+    labels = []
+    for index, node in enumerate(root.findall("object")):
+        with faults:
+            labels.append(_label(node, image_hw, f"{xml_path}: object[{index}]"))
+    return Entry(picture, image_hw, labels)
+
+
+def _parsed(raw: bytes, path: Path) -> Any:
+    try:
+        from defusedxml import DefusedXmlException
+        from defusedxml.ElementTree import ParseError, fromstring
+    except ImportError as error:
+        raise MissingExtraError(f"{path}: VOC data needs defusedxml: pip install 'mmpnet[eval]'") from error
+    try:
+        root = fromstring(raw)
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:  # the last: an unknown encoding
+        raise DatasetError(f"{path}: is not XML that can be read ({error}); expected a VOC annotation") from error
+    if root.tag != "annotation":
+        raise DatasetError(f"{path}: holds <{root.tag}>; expected VOC's <annotation>")
+    return root
+
+
+def _stated_hw(root: Any, path: Path) -> tuple[int, int] | None:
+    size = root.find("size")
+    if size is None:
+        return None
+    height, width = (_number(size, side, f"{path}: size") for side in ("height", "width"))
+    if not (1 <= height < math.inf and 1 <= width < math.inf):
+        raise DatasetError(f"{path}: size says {width:g}x{height:g} px; correct or remove it")
+    return int(height), int(width)
+
+
+def _label(node: Any, image_hw: tuple[int, int], where: str) -> Label:
+    name = (node.findtext("name") or "").strip()
+    if not name:
+        raise DatasetError(f"{where}: has no name; expected its class")
+    corners = node.find("bndbox")
+    if corners is None:
+        raise DatasetError(f"{where} ({name}): has no bndbox; expected {', '.join(_CORNERS)}")
+    stated = [_number(corners, corner, f"{where} ({name}): bndbox") for corner in _CORNERS]
+    x1, y1, x2, y2 = stated
+    difficult = (node.findtext("difficult") or "0").strip()
+    if difficult not in ("0", "1"):
+        raise DatasetError(f"{where} ({name}): difficult is {difficult!r}; expected 0 or 1")
+    box = checked_xyxy(
+        (x1 - 1, y1 - 1, x2, y2), image_hw, stated=stated, where=f"{where} ({name}): bndbox {list(stated)}"
+    )
+    return Label(box, name, crowd=difficult == "1")
+
+
+def _number(node: Any, tag: str, where: str) -> float:
+    text = (node.findtext(tag) or "").strip()
+    try:
+        return float(text)
+    except ValueError:
+        raise DatasetError(f"{where}: {tag} is {text!r}; expected a number") from None

@@ -1,0 +1,189 @@
+"""Ultralytics' YOLO layout: data.yaml with names and splits, images/ and labels/ side by side, a .txt per picture."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mmpnet.contract.errors import DatasetError, MissingExtraError
+from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_names, checked_score, checked_xyxy
+from mmpnet.datasets.faults import STRICT, Faults
+from mmpnet.datasets.formats._folders import numbered_lines, read_bytes, relative_name, sha256_of
+from mmpnet.datasets.types import SPLITS, Dataset, Split
+from mmpnet.media.image_size import picture_size_hw
+from mmpnet.media.images import is_picture
+from mmpnet.system.files import is_file, is_folder
+
+LAYOUT = "data.yaml with names and train, val as folders or lists of pictures; labels/NAME.txt for images/NAME.jpg"
+YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+
+
+class _DataYaml(msgspec.Struct, frozen=True):
+    names: list[str] | dict[int, str]
+    path: str | None = None
+    train: str | list[str] | None = None
+    val: str | list[str] | None = None
+    test: str | list[str] | None = None
+    nc: int | None = None
+    kpt_shape: Any = None
+
+    def pictures_of(self, split: Split) -> list[str]:
+        """What the file says of a split: folders and lists of pictures."""
+        stated = {"train": self.train, "val": self.val, "test": self.test}[split]
+        return [stated] if isinstance(stated, str) else stated or []
+
+
+def evidence(path: Path) -> str | None:
+    """What at this path looks like YOLO: the YAML file itself, or the one in a folder."""
+    if is_file(path):
+        return path.name if path.suffix.lower() in (".yaml", ".yml") else None
+    return next((name for name in YAML_NAMES if is_file(path / name)), None)
+
+
+def splits(path: Path) -> tuple[Split, ...]:
+    """The splits that the YAML file names.
+
+    Raises: DatasetError if it is malformed, MissingExtraError without pyyaml.
+    """
+    content = _read_yaml(_yaml_path(path))
+    return tuple(split for split in SPLITS if content.pictures_of(split))
+
+
+def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
+    """A split; a picture without a .txt has no objects. Rows are `class cx cy w h` in fractions of the picture, with a
+    sixth number where a detector drew them, its confidence; longer rows are polygons, of which the tight box is taken.
+
+    Raises: DatasetError if the YAML, a list, a picture or a row is missing or malformed; MissingExtraError.
+    """
+    path = _yaml_path(path)
+    content = _read_yaml(path)
+    names = _class_names(content, path)
+    root = _root(content, path)
+    pictures = [picture for stated in content.pictures_of(split) for picture in _pictures(root, stated, path, faults)]
+    entries, contents = [], [("names", json.dumps(names).encode())]
+    for picture in pictures:
+        with faults:
+            label_path = _label_path(picture)
+            raw = read_bytes(label_path, expected="rows of numbers") if is_file(label_path) else b""
+            contents.append((relative_name(label_path, root), raw))
+            entries.append(_entry(picture, raw, names, faults))
+    with faults:
+        if pictures and not any(is_file(_label_path(picture)) for picture in pictures):
+            raise DatasetError(
+                f"{path}: none of the {len(pictures)} pictures of {split} has a label file; "
+                f"the first would be {_label_path(pictures[0])}"
+            )
+    return assemble(
+        path,
+        name=f"{path.resolve().parent.name}/{split}",
+        class_names=names,
+        entries=entries,
+        sha256=sha256_of(contents),
+        faults=faults,
+    )
+
+
+def _yaml_path(path: Path) -> Path:
+    return path if is_file(path) else path / (evidence(path) or YAML_NAMES[0])
+
+
+def _read_yaml(path: Path) -> _DataYaml:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError(f"{path}: YOLO data needs pyyaml: pip install 'mmpnet[eval]'") from error
+    raw = read_bytes(path, expected="YOLO's data.yaml")
+    try:
+        return msgspec.convert(yaml.safe_load(raw), _DataYaml)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # msgspec's is a ValueError too
+        fault = " ".join(str(error).split())
+        raise DatasetError(f"{path}: is not YOLO's data.yaml: {fault}; expected names, train and val") from error
+
+
+def _class_names(content: _DataYaml, path: Path) -> list[str]:
+    names = content.names
+    if isinstance(names, dict):
+        if sorted(names) != list(range(len(names))):
+            raise DatasetError(f"{path}: names are numbered {sorted(names)}; expected 0 to {len(names) - 1}")
+        names = [names[index] for index in range(len(names))]
+    if not names:
+        raise DatasetError(f"{path}: has no names; expected at least one class")
+    if content.nc is not None and content.nc != len(names):
+        raise DatasetError(f"{path}: nc is {content.nc}, but there are {len(names)} names; correct one of them")
+    if content.kpt_shape is not None:
+        raise DatasetError(f"{path}: kpt_shape says that rows hold keypoints; expected boxes or polygons")
+    check_class_names(names, where=f"{path}: names")
+    return names
+
+
+def _root(content: _DataYaml, path: Path) -> Path:
+    root = path.parent / content.path if content.path else path.parent
+    if not is_folder(root):
+        raise DatasetError(f"{path}: path says {content.path}, and {root} is no folder; correct or remove the line")
+    return root
+
+
+def _pictures(root: Path, stated: str, yaml_path: Path, faults: Faults) -> list[Path]:
+    """The pictures of one folder, below it at any depth, or of one list."""
+    place = root / stated
+    if not place.exists() and stated.startswith("../"):
+        place = root / stated.removeprefix("../")  # Roboflow writes paths as seen from another folder
+    if is_folder(place):
+        found = sorted(path for path in place.rglob("*") if is_picture(path.name) and not path.name.startswith("."))
+        if not found:
+            raise DatasetError(f"{yaml_path}: says {stated}, but {place} holds no pictures; correct the line")
+        return found
+    if not is_file(place):
+        raise DatasetError(f"{yaml_path}: says {stated}, but there is no {place}; correct the line")
+    raw = read_bytes(place, expected="a list of pictures")
+    listed = []
+    for number, line in numbered_lines(raw, place):
+        with faults:
+            if not is_file(place.parent / line):
+                raise DatasetError(f"{place}:{number}: there is no picture {line}; correct or remove the line")
+            listed.append(place.parent / line)
+    return listed
+
+
+def _label_path(picture: Path) -> Path:
+    """labels/ for the last images/ of the path; beside the picture where there is none."""
+    parts = list(picture.parts)
+    if "images" in parts[:-1]:
+        parts[len(parts) - 2 - parts[-2::-1].index("images")] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _entry(picture: Path, raw: bytes, names: Sequence[str], faults: Faults) -> Entry:
+    image_hw = picture_size_hw(picture, error=DatasetError)
+    label_path = _label_path(picture)
+    labels = []
+    for number, line in numbered_lines(raw, label_path):
+        with faults:
+            labels.append(_label(line, names, image_hw, f"{label_path}:{number}"))
+    return Entry(picture, image_hw, labels)
+
+
+def _label(line: str, names: Sequence[str], image_hw: tuple[int, int], where: str) -> Label:
+    try:
+        class_number, *numbers = [float(word) for word in line.split()]
+    except ValueError:
+        raise DatasetError(f"{where}: {line[:80]!r} is not a row of numbers; expected class cx cy w h") from None
+    if class_number not in range(len(names)):
+        raise DatasetError(f"{where}: class {line.split()[0]}, but there are {len(names)} names, 0 to {len(names) - 1}")
+    height, width = image_hw
+    score = 1.0
+    if len(numbers) in (4, 5):
+        cx, cy, w, h = numbers[:4]
+        corners = ((cx - w / 2), (cy - h / 2), (cx + w / 2), (cy + h / 2))
+        score = checked_score(numbers[4], where=where) if len(numbers) == 5 else score
+    elif len(numbers) >= 6 and len(numbers) % 2 == 0:
+        xs, ys = numbers[::2], numbers[1::2]
+        corners = (min(xs), min(ys), max(xs), max(ys))
+    else:
+        raise DatasetError(f"{where}: has {len(numbers) + 1} numbers; expected class cx cy w h, or a polygon")
+    x1, y1, x2, y2 = corners
+    xyxy = (x1 * width, y1 * height, x2 * width, y2 * height)
+    box = checked_xyxy(xyxy, image_hw, stated=numbers, where=f"{where}: box {line[:80]}")
+    return Label(box, names[int(class_number)], score=score)

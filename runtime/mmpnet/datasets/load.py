@@ -1,0 +1,34 @@
+"""Read a data set and report its faults."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.faults import STRICT, Faults
+from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.transform import mix, select_classes
+from mmpnet.datasets.types import Dataset, Split
+
+
+def read_data(
+    paths: Sequence[Path],
+    split: Split,
+    classes: Sequence[str] = (),
+    *,
+    allow_absent: bool = False,
+    undivided: bool = False,
+    faults: Faults = STRICT,
+) -> Dataset:
+    """What `--data A --data B --classes person` means: the splits mixed, then the classes chosen; all without classes.
+
+    undivided: a folder without splits may be any split.
+
+    Raises: DatasetError, MissingExtraError as `open_dataset`; ValueError, DatasetError as `select_classes`;
+    DatasetError for a path that is there twice.
+    """
+    resolved = [path.resolve() for path in paths]
+    for index, path in enumerate(paths):
+        if resolved[index] in resolved[:index]:
+            raise DatasetError(f"{path}: is given twice; give it once")
+    dataset = mix([open_dataset(path, split, faults, undivided=undivided) for path in paths])
+    return select_classes(dataset, classes, allow_absent=allow_absent) if classes else dataset

@@ -1,0 +1,176 @@
+"""What is in a data set, in numbers, as the network will see it; and on demand every file looked at."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmpnet.contract.arrays import FloatArray
+from mmpnet.contract.errors import DatasetError
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.types import Dataset, Picture
+
+SIZE_EDGES_PX = (0, 8, 16, 32, 64, 128, 256)
+"""Lower edges of the size ranges, sqrt(w*h) in px of the letterboxed input."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+Progress = Callable[[Sequence[Picture]], Iterator[Picture]]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRange:
+    """How many boxes have sqrt(w*h) in [from_px, to_px), in px of the letterboxed input; to_px None: no end."""
+
+    from_px: int
+    to_px: int | None
+    n_boxes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """What looking at every file found: one line per fault, and the SHA-1 of each picture's bytes."""
+
+    faults: tuple[str, ...]
+    digests: dict[str, Path]
+    copies: tuple[str, ...]
+    """One line per picture whose bytes an earlier one has as well: a warning, not a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A data set in numbers. Crowds are counted by themselves; sizes and ratios are those of all other boxes.
+
+    min_wh and max_wh are the smallest and largest width and height in px, each for itself; None without pictures.
+    aspect_ratios: h / w at each of QUANTILES; empty without boxes. files is None where they were not looked at.
+    """
+
+    name: str
+    input_hw: tuple[int, int]
+    n_pictures: int
+    n_without_boxes: int
+    boxes_per_class: dict[str, int]
+    n_crowd: int
+    min_wh: tuple[int, int] | None
+    max_wh: tuple[int, int] | None
+    sizes: tuple[SizeRange, ...]
+    aspect_ratios: tuple[float, ...]
+    faults: tuple[str, ...]
+    files: FileCheck | None
+
+    @property
+    def all_faults(self) -> tuple[str, ...]:
+        """Of labels, then of files."""
+        return self.faults + (self.files.faults if self.files is not None else ())
+
+    @property
+    def ok(self) -> bool:
+        return not self.all_faults
+
+    def as_dict(self) -> dict[str, Any]:
+        """The scan as JSON has it."""
+        plain = {key: value for key, value in asdict(self).items() if key != "files"}
+        return {
+            **plain,
+            "aspect_ratios": dict(zip(map(str, QUANTILES), self.aspect_ratios, strict=False)),
+            "faults": list(self.all_faults),
+            "copies": None if self.files is None else list(self.files.copies),
+            "files_checked": self.files is not None,
+        }
+
+
+def scan(
+    dataset: Dataset,
+    *,
+    input_hw: tuple[int, int] = (320, 320),
+    verify_files: bool = False,
+    faults: Sequence[str] = (),
+    progress: Progress = iter,
+) -> Scan:
+    """Count; with `verify_files` also decode every picture. `faults` are those that reading the labels collected."""
+    boxes = _input_boxes(dataset, Letterbox(input_hw))
+    sides = boxes[:, 2:] - boxes[:, :2]  # (N, 2): width, height
+    sizes_hw = np.array([picture.image_hw for picture in dataset.pictures], np.int64).reshape(-1, 2)
+    return Scan(
+        name=dataset.name,
+        input_hw=input_hw,
+        n_pictures=len(dataset.pictures),
+        n_without_boxes=sum(1 for picture in dataset.pictures if not len(picture.boxes_xyxy)),
+        boxes_per_class=_boxes_per_class(dataset),
+        n_crowd=sum(int(picture.crowd.sum()) for picture in dataset.pictures),
+        min_wh=_wh(sizes_hw.min(axis=0)) if len(sizes_hw) else None,
+        max_wh=_wh(sizes_hw.max(axis=0)) if len(sizes_hw) else None,
+        sizes=_size_ranges(np.sqrt(sides.prod(axis=1))),
+        aspect_ratios=tuple(np.quantile(sides[:, 1] / sides[:, 0], QUANTILES).tolist()) if len(sides) else (),
+        faults=tuple(faults),
+        files=check_files(dataset, progress=progress) if verify_files else None,
+    )
+
+
+def check_files(dataset: Dataset, *, progress: Progress = iter) -> FileCheck:
+    """Decode every picture, and note which share their bytes."""
+    faults = Faults(collect=True)
+    digests: dict[str, Path] = {}
+    copies: list[str] = []
+    for picture in progress(dataset.pictures):
+        with faults:
+            picture.read()
+            digest = _sha1(picture.path)
+            earlier = digests.setdefault(digest, picture.path)
+            if earlier != picture.path:
+                copies.append(f"{picture.path}: is the same picture as {earlier}")
+    return FileCheck(faults=tuple(faults.found), digests=digests, copies=tuple(copies))
+
+
+def shared_pictures(train: Scan, val: Scan) -> tuple[str, ...]:
+    """One line per picture of `val` whose bytes `train` has as well: validation would measure memory.
+
+    Raises: ValueError if the files of one of them were not looked at.
+    """
+    if train.files is None or val.files is None:
+        raise ValueError("scan both with verify_files=True before comparing them")
+    known = train.files.digests
+    return tuple(
+        f"{path}: is in {val.name} and, as {known[digest]}, in {train.name}"
+        for digest, path in val.files.digests.items()
+        if digest in known
+    )
+
+
+def _input_boxes(dataset: Dataset, letterbox: Letterbox) -> FloatArray:
+    """All boxes but crowds (N, 4), in input px."""
+    placed = [
+        letterbox.fit(picture.image_hw).to_input(picture.boxes_xyxy[~picture.crowd]) for picture in dataset.pictures
+    ]
+    return np.concatenate([np.zeros((0, 4), np.float32), *placed])
+
+
+def _boxes_per_class(dataset: Dataset) -> dict[str, int]:
+    counts = np.zeros(len(dataset.class_names), np.int64)
+    for picture in dataset.pictures:
+        counts += np.bincount(picture.class_ids[~picture.crowd], minlength=len(counts))
+    return dict(zip(dataset.class_names[1:], counts[1:].tolist(), strict=True))
+
+
+def _size_ranges(sizes_px: FloatArray) -> tuple[SizeRange, ...]:
+    edges: list[int | None] = [*SIZE_EDGES_PX, None]
+    counts, _ = np.histogram(sizes_px, bins=[*SIZE_EDGES_PX, np.inf])
+    return tuple(
+        SizeRange(lower or 0, upper, count)
+        for (lower, upper), count in zip(pairwise(edges), counts.tolist(), strict=True)
+    )
+
+
+def _wh(size_hw: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[int, int]:
+    return int(size_hw[1]), int(size_hw[0])
+
+
+def _sha1(path: Path) -> str:
+    try:
+        return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected a picture file") from error

@@ -1,0 +1,101 @@
+"""Which classes are wanted, under which names: `--classes person`, `--classes person=pedestrian,rider`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import chain
+
+import numpy as np
+
+from mmpnet.contract.arrays import IntArray
+from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.types import BACKGROUND, Dataset, Picture
+
+
+@dataclass(frozen=True, slots=True)
+class WantedClass:
+    """A class of the result and the names it has in the data."""
+
+    name: str
+    members: tuple[str, ...]
+
+
+def parse_classes(texts: Sequence[str]) -> tuple[WantedClass, ...]:
+    """`["person", "vehicle=car,truck"]`, one or several per text where they are not merged: `["person,car"]`.
+
+    Raises: ValueError if a name is missing, `background`, or there twice.
+    """
+    wanted: list[WantedClass] = []
+    for text in texts:
+        name, merges, members = text.partition("=")
+        names = tuple(part.strip() for part in (members if merges else name).split(","))
+        wanted += [WantedClass(name.strip(), names)] if merges else [WantedClass(one, (one,)) for one in names]
+    for what in ([one.name for one in wanted], list(chain.from_iterable(one.members for one in wanted))):
+        for index, name in enumerate(what):
+            if not name or name == BACKGROUND or name in what[:index]:
+                fault = "is there twice" if name in what[:index] else "is not a class"
+                raise ValueError(f"classes {' '.join(texts)}: {name!r} {fault}; expected NAME or NAME=OLD,OLDER")
+    return tuple(wanted)
+
+
+def select_classes(dataset: Dataset, classes: Sequence[str], *, allow_absent: bool = False) -> Dataset:
+    """Only these classes, in this order, merged as asked; pictures stay, as background where nothing is left of them.
+
+    `allow_absent` is for a validation set, which may lack a class that the training set has.
+
+    Raises: DatasetError if the data set does not have a class; ValueError as `parse_classes`.
+    """
+    wanted = parse_classes(classes)
+    new_ids = np.zeros(len(dataset.class_names), np.int64)  # 0: not wanted
+    for class_id, one in enumerate(wanted, start=1):
+        for member in one.members:
+            if member in dataset.class_names:
+                new_ids[dataset.class_names.index(member)] = class_id
+            elif not allow_absent:
+                known = ", ".join(dataset.class_names[1:])
+                raise DatasetError(f"{dataset.name}: has no class {member!r}; it has {known}")
+    return replace(
+        dataset,
+        class_names=(BACKGROUND, *(one.name for one in wanted)),
+        pictures=tuple(renumbered(picture, new_ids) for picture in dataset.pictures),
+    )
+
+
+def renumbered(picture: Picture, new_ids: IntArray) -> Picture:
+    """The picture with each class id i as new_ids[i], boxes of those that are 0 left out; new_ids (classes,)."""
+    class_ids = new_ids[picture.class_ids]
+    kept = class_ids > 0
+    return replace(
+        picture,
+        boxes_xyxy=picture.boxes_xyxy[kept],
+        class_ids=class_ids[kept],
+        areas_px2=picture.areas_px2[kept],
+        crowd=picture.crowd[kept],
+        scores=picture.scores[kept],
+    )
+
+
+def mix(datasets: Sequence[Dataset]) -> Dataset:
+    """All pictures, in order; classes are matched by name and numbered as they first appear. One data set stays itself.
+
+    Each picture is tagged with its data set's name, so that sampling can weigh the sets. `path` is the first one's.
+
+    Raises: ValueError if there are none.
+    """
+    if not datasets:
+        raise ValueError("nothing to mix: give at least one data set")
+    if len(datasets) == 1:
+        return datasets[0]
+    names = (BACKGROUND, *dict.fromkeys(name for one in datasets for name in one.class_names[1:]))
+    pictures = []
+    for one in datasets:
+        new_ids = np.array([names.index(name) for name in one.class_names], np.int64)
+        for picture in one.pictures:
+            pictures.append(replace(renumbered(picture, new_ids), tags=(*picture.tags, one.name)))
+    return Dataset(
+        path=datasets[0].path,
+        name=" + ".join(one.name for one in datasets),
+        class_names=names,
+        pictures=tuple(pictures),
+        sha256=sha256("\n".join(one.sha256 for one in datasets).encode()).hexdigest(),
+    )

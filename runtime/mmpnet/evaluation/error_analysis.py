@@ -1,0 +1,144 @@
+"""What a detector gets wrong, and how: false positives and misses, each with the nearest thing to being right."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from mmpnet.contract.arrays import FloatArray
+from mmpnet.contract.boxes import area, pairwise_iou
+from mmpnet.contract.detections import Detections
+from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.evaluation.evaluate import MATCH_IOU, Evaluation
+from mmpnet.evaluation.matching import Matches, match_coco
+
+NEAR_IOU = 0.1
+"""Below this two boxes have nothing to do with each other (Hoiem et al. 2012, Diagnosing error in object detectors)."""
+PER_PICTURE = 2
+
+Kind: TypeAlias = Literal["false positive", "miss"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A wrong detection, or a labelled box that none found; xyxy (4,) in px of the stored picture.
+
+    best_iou: with the closest labelled box of its class (false positive) or detection of any score (miss). score: its
+    own, or that closest detection's; None where nothing overlaps. index: the picture's place in the data set.
+    """
+
+    kind: Kind
+    reason: str
+    index: int
+    xyxy: FloatArray
+    class_id: int
+    score: float | None
+    best_iou: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mistakes:
+    """All mistakes at one score threshold, the worst first: highest scores, and largest boxes missed."""
+
+    conf: float
+    hits: int
+    false_positives: tuple[Mistake, ...]
+    misses: tuple[Mistake, ...]
+
+    def of(self, kind: Kind) -> tuple[Mistake, ...]:
+        return self.false_positives if kind == "false positive" else self.misses
+
+    def worst(self, kind: Kind, count: int) -> list[Mistake]:
+        """The first so many, but no more than PER_PICTURE of one picture, so that one scene does not hide the rest."""
+        seen: Counter[int] = Counter()
+        chosen: list[Mistake] = []
+        for mistake in self.of(kind):
+            seen[mistake.index] += 1
+            if seen[mistake.index] <= PER_PICTURE and len(chosen) < count:
+                chosen.append(mistake)
+        return chosen
+
+    def reasons(self, kind: Kind) -> dict[str, int]:
+        """How many mistakes there are of each sort, most frequent first."""
+        return dict(Counter(mistake.reason for mistake in self.of(kind)).most_common())
+
+
+def find_mistakes(dataset: Dataset, evaluation: Evaluation, *, conf: float) -> Mistakes:
+    """Every mistake that a user sees who runs the detector with this score threshold; matched as COCO does, IoU 0.5.
+
+    Classes that the model does not know are not held against it.
+    """
+    measured = {one.class_id for one in evaluation.classes}
+    hits = 0
+    wrong: list[Mistake] = []
+    missed: list[Mistake] = []
+    for index, (picture, detections) in enumerate(zip(dataset.pictures, evaluation.found, strict=True)):
+        answer = _Answer(index, picture, detections, match_coco(detections, picture, MATCH_IOU))
+        hits += int((answer.matches.correct & (detections.score >= conf)).sum())
+        wrong.extend(_false_positives(answer, conf))
+        missed.extend(mistake for mistake in _misses(answer, conf) if mistake.class_id in measured)
+    return Mistakes(
+        conf=conf,
+        hits=hits,
+        false_positives=tuple(sorted(wrong, key=lambda mistake: -(mistake.score or 0.0))),
+        misses=tuple(sorted(missed, key=lambda mistake: -float(area(mistake.xyxy)))),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    index: int
+    picture: Picture
+    detections: Detections
+    matches: Matches
+
+
+def _false_positives(answer: _Answer, conf: float) -> Iterator[Mistake]:
+    detections, matches = answer.detections, answer.matches
+    for row in np.flatnonzero(~matches.correct & ~matches.ignored & (detections.score >= conf)):
+        yield Mistake(
+            kind="false positive",
+            reason=_why_wrong(float(matches.best_iou[row])),
+            index=answer.index,
+            xyxy=detections.xyxy[row],
+            class_id=int(detections.class_id[row]),
+            score=float(detections.score[row]),
+            best_iou=float(matches.best_iou[row]),
+        )
+
+
+def _misses(answer: _Answer, conf: float) -> Iterator[Mistake]:
+    picture, detections, matches = answer.picture, answer.detections, answer.matches
+    found = matches.label[matches.correct & (detections.score >= conf)]
+    iou = pairwise_iou(picture.boxes_xyxy, detections.xyxy)  # (M, N)
+    iou = np.where(picture.class_ids[:, None] == detections.class_id, iou, 0)
+    for row in np.setdiff1d(np.flatnonzero(~picture.crowd), found):
+        closest = int(iou[row].argmax()) if len(detections) else -1
+        best_iou = float(iou[row, closest]) if len(detections) else 0.0
+        score = float(detections.score[closest]) if best_iou > 0 else None
+        yield Mistake(
+            kind="miss",
+            reason=_why_missed(best_iou, score, conf),
+            index=answer.index,
+            xyxy=picture.boxes_xyxy[row],
+            class_id=int(picture.class_ids[row]),
+            score=score,
+            best_iou=best_iou,
+        )
+
+
+def _why_wrong(best_iou: float) -> str:
+    if best_iou < NEAR_IOU:
+        return "nothing labelled there"
+    return "loose box" if best_iou < MATCH_IOU else "seen twice"
+
+
+def _why_missed(best_iou: float, score: float | None, conf: float) -> str:
+    if score is None or best_iou < NEAR_IOU:
+        return "not seen"
+    if best_iou < MATCH_IOU:
+        return "loose box"
+    # Its box is there, and it is shown only where it stands for somebody else.
+    return "low score" if score < conf else "one box for two"

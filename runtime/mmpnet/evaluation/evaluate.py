@@ -1,0 +1,169 @@
+"""Accuracy of any function from frame to Detections: COCO's twelve numbers, VOC's two, the exercise's quasi IoU."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.evaluation.coco import accumulated, coco_results, require_pycocotools, twelve_numbers
+from mmpnet.evaluation.curves import mean_ap, mean_confidence_curve, voc07_ap, voc_ap
+from mmpnet.evaluation.matching import Ranking, match_coco, match_voc, rankings
+
+EVALUATION_THRESHOLDS = Thresholds(conf=0.001, iou=0.5, max_det=100)
+
+
+def protocol(thresholds: Thresholds) -> str:
+    """How an evaluation with these thresholds is named."""
+    return f"COCO, conf {thresholds.conf}, NMS IoU {thresholds.iou}, {thresholds.max_det} detections"
+
+
+EVALUATION_PROTOCOL = protocol(EVALUATION_THRESHOLDS)
+MATCH_IOU = 0.5
+"""From here on a box is found, for the quasi IoU, F1 and VOC's average precision."""
+QUASI_IOU_CONF = 0.5
+
+Detect = Callable[[UInt8Array], Detections]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAccuracy:
+    """One class of the data set: boxes to find (crowds left out) and VOC's average precisions at IoU 0.5, None without
+    boxes."""
+
+    name: str
+    class_id: int
+    n_boxes: int
+    voc07_ap50: float | None
+    voc_ap50: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """COCO's twelve numbers by name, None where a size range has no boxes; VOC's two, means over classes; the quasi
+    IoU; and the score threshold with the best F1 (mean over classes, IoU 0.5), a first choice for `--conf`.
+
+    n_boxes: those to find; crowds and what is difficult are left out.
+    found: each picture's detections, with the data set's class ids, for whatever else one wants to know of them.
+    """
+
+    coco: dict[str, float | None]
+    classes: tuple[ClassAccuracy, ...]
+    quasi_iou: float
+    best_f1: float
+    best_f1_conf: float
+    n_images: int
+    n_boxes: int
+    found: tuple[Detections, ...] = field(repr=False)
+
+    @property
+    def voc07_ap50(self) -> float | None:
+        return mean_ap(one.voc07_ap50 for one in self.classes)
+
+    @property
+    def voc_ap50(self) -> float | None:
+        return mean_ap(one.voc_ap50 for one in self.classes)
+
+    def ap(self, name: str = "AP") -> float:
+        """One of the twelve numbers; 0 where it is undefined."""
+        return self.coco[name] or 0.0
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        return {
+            **self.coco,
+            "voc07_AP50": self.voc07_ap50,
+            "voc_AP50": self.voc_ap50,
+            "quasi_iou": self.quasi_iou,
+            "best_f1": self.best_f1,
+            "best_f1_conf": self.best_f1_conf,
+            "n_images": self.n_images,
+            "n_boxes": self.n_boxes,
+        }
+
+
+def evaluate(
+    detect: Detect,
+    dataset: Dataset,
+    class_names: Sequence[str],
+    *,
+    progress: Callable[[Sequence[Picture]], Iterator[Picture]] = iter,
+) -> Evaluation:
+    """Run a detector over every picture of a data set; classes are matched by name (index 0 is background).
+
+    Raises: DatasetError if there is nothing to measure, or for a bad picture; MissingExtraError without pycocotools.
+    """
+    to_category = require_measurable(dataset, class_names)
+    found = tuple(_in_categories(detect(picture.read()), to_category) for picture in progress(dataset.pictures))
+    return _measured(dataset, found, sorted(to_category.values()))
+
+
+def _measured(dataset: Dataset, found: tuple[Detections, ...], categories: list[int]) -> Evaluation:
+    results = [entry for image_id, one in enumerate(found, start=1) for entry in coco_results(image_id, one)]
+    pairs = list(zip(found, dataset.pictures, strict=True))
+    by_coco = [match_coco(detections, picture, MATCH_IOU) for detections, picture in pairs]
+    by_voc = [match_voc(detections, picture, MATCH_IOU) for detections, picture in pairs]
+    ranked = list(rankings(by_coco, dataset.pictures, categories).values())
+    best_f1, best_f1_conf = mean_confidence_curve(ranked).best()
+    return Evaluation(
+        coco=twelve_numbers(accumulated(dataset, categories, results)),
+        classes=tuple(
+            ClassAccuracy(dataset.class_names[class_id], class_id, one.n_boxes, voc07_ap(one), voc_ap(one))
+            for class_id, one in rankings(by_voc, dataset.pictures, categories).items()
+        ),
+        quasi_iou=_quasi_iou_of(ranked),
+        best_f1=best_f1,
+        best_f1_conf=best_f1_conf,
+        n_images=len(dataset.pictures),
+        n_boxes=sum(one.n_boxes for one in ranked),
+        found=found,
+    )
+
+
+def require_measurable(dataset: Dataset, class_names: Sequence[str]) -> dict[int, int]:
+    """The data set's class index of each of the model's, by name.
+
+    Raises: DatasetError if no class is shared or none of the shared has a box; MissingExtraError without pycocotools.
+    """
+    require_pycocotools()
+    to_category = {
+        class_id: dataset.class_names.index(name)
+        for class_id, name in enumerate(class_names)
+        if class_id > 0 and name in dataset.class_names
+    }
+    if not to_category:
+        raise DatasetError(
+            f"{dataset.path}: has classes {list(dataset.class_names[1:])}, the model {list(class_names[1:])}; "
+            "at least one must be shared"
+        )
+    wanted = list(to_category.values())
+    if not any(np.isin(picture.class_ids[~picture.crowd], wanted).any() for picture in dataset.pictures):
+        raise DatasetError(
+            f"{dataset.path}: has no box of {list(class_names[1:])} but crowds; there is nothing to measure against"
+        )
+    return to_category
+
+
+def quasi_iou(true_positives: int, false_positives: int, misses: int) -> float:
+    """TP / (TP + FP + FN), found and labelled over found or labelled: the IoU of two sets; 1 if both are empty.
+
+    Here the sets are boxes: detections of score 0.5 or more, matched one to one with labelled boxes at IoU 0.5; those
+    in a crowd count for nothing.
+    """
+    either = true_positives + false_positives + misses
+    return true_positives / either if either else 1.0
+
+
+def _quasi_iou_of(ranked: Sequence[Ranking]) -> float:
+    confident = [one.correct[one.score >= QUASI_IOU_CONF] for one in ranked]
+    hits = sum(int(correct.sum()) for correct in confident)
+    return quasi_iou(hits, sum(map(len, confident)) - hits, sum(one.n_boxes for one in ranked) - hits)
+
+
+def _in_categories(detections: Detections, to_category: dict[int, int]) -> Detections:
+    """The detections of shared classes, with the data set's class ids."""
+    category = np.array([to_category.get(class_id, 0) for class_id in detections.class_id.tolist()], np.int64)
+    shared = category > 0
+    return Detections(detections.xyxy[shared], detections.score[shared], category[shared])

@@ -1,0 +1,119 @@
+"""Which detections are right: matched with the labelled boxes of their picture, as COCO or as VOC does it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray
+from mmpnet.contract.boxes import EPSILON_PX2, area, pairwise_iou, pairwise_overlap
+from mmpnet.contract.detections import Detections
+from mmpnet.datasets.types import Picture
+
+NO_LABEL = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What became of one picture's detections (N,), best first, all classes together.
+
+    label: the row of the labelled box that it found, or NO_LABEL; ignored: neither right nor wrong, it lies on a crowd;
+    best_iou: its largest IoU with a labelled box of its class, crowds left out.
+    """
+
+    score: FloatArray
+    class_id: IntArray
+    label: IntArray
+    ignored: BoolArray
+    best_iou: FloatArray
+
+    @property
+    def correct(self) -> BoolArray:
+        correct: BoolArray = self.label != NO_LABEL
+        return correct
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One class's detections of all pictures, best first: score (N,), correct (N,); and how many boxes there are.
+
+    Ignored detections are left out; equal scores stand in the order of the pictures.
+    """
+
+    score: FloatArray
+    correct: BoolArray
+    n_boxes: int
+
+
+def match_coco(detections: Detections, picture: Picture, iou_threshold: float) -> Matches:
+    """Best score first, each detection takes the free labelled box of its class that it overlaps most.
+
+    One that finds none and lies in a crowd, by the threshold's share of its own area, is ignored (Lin et al. 2014).
+    """
+    iou = _iou_within_class(detections, picture)  # (N, M)
+    real = np.where(picture.crowd, 0, iou)
+    label = np.full(len(detections), NO_LABEL, np.int64)
+    free = ~picture.crowd
+    for row in np.flatnonzero(real.max(axis=1, initial=0) >= iou_threshold):
+        candidates = np.where(free, real[row], 0)
+        best = len(candidates) - 1 - int(candidates[::-1].argmax())  # the last of equals, as pycocotools has it
+        if candidates[best] >= iou_threshold:
+            label[row], free[best] = best, False
+    own_class = detections.class_id[:, None] == picture.class_ids
+    share = (
+        pairwise_overlap(detections.xyxy, picture.boxes_xyxy) / np.maximum(area(detections.xyxy), EPSILON_PX2)[:, None]
+    )
+    in_crowd = np.where(own_class & picture.crowd, share, 0).max(axis=1, initial=0) >= iou_threshold
+    return Matches(
+        score=detections.score,
+        class_id=detections.class_id,
+        label=label,
+        ignored=in_crowd & (label == NO_LABEL),
+        best_iou=real.max(axis=1, initial=0).astype(np.float32),
+    )
+
+
+def match_voc(detections: Detections, picture: Picture, iou_threshold: float) -> Matches:
+    """Each detection is for the box of its class that it overlaps most, free or not.
+
+    The best score there is right, every further one wrong; on a difficult (crowd) box all are ignored (Everingham et
+    al. 2010). Our boxes are half-open: the development kit's `+ 1` is for corners inside the box.
+    """
+    iou = _iou_within_class(detections, picture)  # (N, M)
+    label = np.full(len(detections), NO_LABEL, np.int64)
+    ignored = np.zeros(len(detections), np.bool_)
+    reaching = np.flatnonzero(iou.max(axis=1, initial=0) >= iou_threshold)
+    if len(reaching):
+        wanted = iou[reaching].argmax(axis=1)
+        ignored[reaching] = picture.crowd[wanted]
+        boxes, first = np.unique(wanted, return_index=True)  # first: the best score, rows stand best first
+        label[reaching[first]] = np.where(picture.crowd[boxes], NO_LABEL, boxes)
+    best_iou = np.where(picture.crowd, 0, iou).max(axis=1, initial=0).astype(np.float32)
+    return Matches(detections.score, detections.class_id, label, ignored, best_iou)
+
+
+def rankings(matches: Sequence[Matches], pictures: Sequence[Picture], class_ids: Sequence[int]) -> dict[int, Ranking]:
+    """All pictures' matches as one ranking for each of the data set's classes."""
+    score = _joined([one.score for one in matches], np.float32)
+    class_id = _joined([one.class_id for one in matches], np.int64)
+    correct = _joined([one.correct for one in matches], np.bool_)
+    counted = ~_joined([one.ignored for one in matches], np.bool_)
+    labelled = _joined([picture.class_ids[~picture.crowd] for picture in pictures], np.int64)
+    order = np.argsort(-score, kind="stable")
+    result = {}
+    for wanted in class_ids:
+        rows = order[(counted & (class_id == wanted))[order]]
+        result[wanted] = Ranking(score[rows], correct[rows], int((labelled == wanted).sum()))
+    return result
+
+
+def _iou_within_class(detections: Detections, picture: Picture) -> NDArray[np.float64]:
+    """IoU (N, M) in float64, in which thresholds are compared; 0 between boxes of different classes."""
+    iou = pairwise_iou(detections.xyxy, picture.boxes_xyxy).astype(np.float64)
+    return np.where(detections.class_id[:, None] == picture.class_ids, iou, 0.0)
+
+
+def _joined(parts: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype), *parts])

@@ -1,0 +1,110 @@
+"""Picture files in, picture files out; a damaged file is an error, never half a picture."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import MmpnetError, OutputError, SourceError
+from mmpnet.system.files import replacing
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+_JPEG_START = b"\xff\xd8\xff"
+_JPEG_MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
+
+
+def read_picture(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8Array:
+    """Pixels (H, W, 3) BGR uint8, turned upright as its EXIF says.
+
+    Raises: `error` if the file is missing, not a picture, or cut short (OpenCV would fill the rest with grey).
+    """
+    return np.asarray(_decoded(path, cv2.IMREAD_COLOR, error), np.uint8)
+
+
+def read_mask(path: Path, *, error: type[MmpnetError] = SourceError) -> NDArray[np.int64]:
+    """What each pixel belongs to (H, W), 0 = nothing: the values of a grey picture, the colours of another as numbers.
+
+    Raises: `error` as `read_picture`, and if the picture has other than one or three channels of bytes.
+    """
+    values = _decoded(path, cv2.IMREAD_UNCHANGED, error)
+    if values.dtype != np.uint8 or (values.ndim == 3 and values.shape[2] != 3):
+        raise error(f"{path}: is {values.dtype} of shape {values.shape}; expected a mask of 8 bits, grey or of colours")
+    if values.ndim == 2:
+        return values.astype(np.int64)
+    numbers: NDArray[np.int64] = values.astype(np.int64) @ np.array([1, 1 << 8, 1 << 16])
+    return numbers
+
+
+def _decoded(path: Path, flags: int, error: type[MmpnetError]) -> NDArray[Any]:
+    try:
+        content = path.read_bytes()
+    except OSError as reason:
+        raise error(f"{path}: cannot be read ({reason.strerror}); expected a picture file") from reason
+    if is_truncated(content):
+        raise error(f"{path}: the picture is cut short after {len(content)} bytes; copy or download it again")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error as reason:  # such as more pixels than OpenCV takes
+        raise error(f"{path}: OpenCV refuses the picture ({' '.join(str(reason).split())[:160]})") from reason
+    if pixels is None:
+        raise error(f"{path}: is not a picture that OpenCV can read ({len(content)} bytes); expected JPEG, PNG, ...")
+    return pixels
+
+
+def write_picture(path: Path, frame_bgr: UInt8Array) -> None:
+    """Write a picture beside its place, read it back, then rename it there.
+
+    Raises: OutputError if OpenCV does not know the suffix, the folder is missing, or the file cannot be read back.
+    """
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        known = " ".join(sorted(PICTURE_SUFFIXES))
+        raise OutputError(f"{path}: unknown picture suffix {path.suffix or '(none)'}; expected one of {known}")
+    encoded, content = cv2.imencode(path.suffix.lower(), frame_bgr)
+    if not encoded:
+        raise OutputError(f"{path}: OpenCV cannot encode {path.suffix}; choose .jpg or .png")
+    with replacing(path) as partial:
+        partial.write_bytes(content.tobytes())
+        read_picture(partial, error=OutputError)
+
+
+def is_picture(name: Path | str) -> bool:
+    """Whether a file's name is that of a picture."""
+    return Path(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def is_truncated(content: bytes) -> bool:
+    """Whether a JPEG or PNG ends before its end marker; other formats are left to their decoder."""
+    if content.startswith(_PNG_START):
+        return _PNG_END not in content[-64:] and _PNG_END not in content
+    if content.startswith(_JPEG_START):
+        return not _jpeg_ends(content)
+    return False
+
+
+def _jpeg_ends(content: bytes) -> bool:
+    """Walk a JPEG's segments (ISO 10918-1, annex B) up to its end-of-image marker."""
+    position = 2
+    while position + 2 <= len(content):
+        if content[position] != 0xFF:
+            return True  # not a well-formed JPEG: whether it can be shown is the decoder's to say
+        marker = content[position + 1]
+        if marker == 0xD9:
+            return True
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if position + 4 > len(content):
+            return False
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+        if marker == 0xDA:
+            found = _JPEG_MARKER_IN_SCAN.search(content, position)
+            if found is None:
+                return False
+            position = found.end() - 2
+    return False

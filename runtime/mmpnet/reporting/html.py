@@ -1,0 +1,28 @@
+"""Pages that the commands write: one HTML file each, nothing comes from the net. Needs jinja2."""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from mmpnet.system.files import replacing
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of the package as HTML; it is also told this version and the time."""
+    folder = Path(str(files("mmpnet.reporting") / "templates"))
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return pages.get_template(template).render(
+        **values, version=version("mmpnet"), made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write it beside its place, then rename it there. Raises: OutputError if it cannot be written."""
+    with replacing(path) as partial:
+        partial.write_bytes(page.encode("utf-8", "replace"))  # file names need not be UTF-8

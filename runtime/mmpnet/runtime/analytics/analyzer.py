@@ -1,0 +1,75 @@
+"""People followed from frame to frame, and counted at lines and in zones."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmpnet.contract.arrays import IntArray, UInt8Array
+from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import SourceError
+from mmpnet.runtime.analytics.counting import PeopleCounter
+from mmpnet.runtime.analytics.overlay import draw_counts
+from mmpnet.runtime.analytics.shapes import Line, Zone
+from mmpnet.runtime.analytics.tracker import NO_TRACK, Tracker
+from mmpnet.runtime.sources.frame import Frame
+
+
+class Following:
+    """One source's tracker and counter. Takes detections from LOW_CONF up; gives on those from `conf` up, and those
+    below it that continue a track. Of each frame's detections the `max_det` best are looked at.
+
+    Raises: SourceError for a picture, MissingExtraError without the [track] extra, MmpnetError for a line or zone that
+    does not lie in the frame.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        *,
+        conf: float,
+        lines: Sequence[Line],
+        zones: Sequence[Zone],
+        max_det: int | None = None,
+    ) -> None:
+        if frame.kind == "picture":
+            raise SourceError(f"{frame.source}: is a picture; following people needs a camera or a video")
+        self._conf = conf
+        self._max_det = max_det
+        self._live = frame.kind == "camera"
+        self._tracker = Tracker(frame_rate=frame.fps, conf=conf)
+        self._lines, self._zones = lines, zones
+        self._counter = self._counter_for(frame)
+
+    def follow(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
+        """What is to be shown of a frame's detections, their track ids (N,), and the counts so far."""
+        if self._max_det is not None:
+            detections = detections.kept(np.arange(len(detections)) < self._max_det)
+        ids = self._tracker.update(detections, captured_s=frame.captured_s if self._live else None)
+        kept = (detections.score >= self._conf) | (ids != NO_TRACK)
+        shown, ids = detections.kept(kept), ids[kept]
+        if self._counter is None:
+            return shown, ids, None
+        if self._counter.frame_hw != frame.pixels_bgr.shape[:2]:
+            resized = self._counter_for(frame)
+            assert resized is not None
+            resized.go_on_from(self._counter)
+            self._counter = resized
+        self._counter.update(shown, ids)
+        return shown, ids, self._counter.as_dict()
+
+    def _counter_for(self, frame: Frame) -> PeopleCounter | None:
+        height, width = frame.pixels_bgr.shape[:2]
+        return PeopleCounter(self._lines, self._zones, frame_hw=(height, width)) if self._lines or self._zones else None
+
+    def draw(self, frame_bgr: UInt8Array) -> None:
+        """Paint lines and zones with their counts, in place."""
+        if self._counter is not None:
+            draw_counts(frame_bgr, self._counter)
+
+
+def follow_with(
+    *, conf: float, lines: Sequence[Line], zones: Sequence[Zone], max_det: int | None = None
+) -> Callable[[Frame], Following]:
+    """Makes each source's follower from its first frame."""
+    return lambda frame: Following(frame, conf=conf, lines=lines, zones=zones, max_det=max_det)

@@ -1,0 +1,209 @@
+"""How many people cross a line and how many are in a zone, by the place where their feet are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmpnet.contract.arrays import FloatArray, IntArray
+from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import MmpnetError
+from mmpnet.runtime.analytics.shapes import Line, Zone
+from mmpnet.runtime.analytics.tracker import NO_TRACK
+
+CLEAR = 0.1
+"""Feet this share of the box's height (some 17 cm of a person) away from a line or a zone's edge are clear of it.
+
+The lower edge of a standing person's box moves by a few hundredths of its height from frame to frame.
+"""
+FORGET_AFTER_FRAMES = 1000
+"""A track not seen for so long is forgotten: its id does not come back, and a camera runs for months."""
+
+Points: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class LineCount:
+    """How many tracked people crossed a line, each way; points_px (2, 2)."""
+
+    name: str
+    points_px: Points
+    in_count: int = 0
+    out_count: int = 0
+
+    def distance_px(self, feet_xy: Points) -> Points:
+        """How far feet (N, 2) are to the right of the endless line, negative to its left -> (N,)."""
+        along, to_feet = self.points_px[1] - self.points_px[0], feet_xy - self.points_px[0]
+        distance: Points = (along[0] * to_feet[:, 1] - along[1] * to_feet[:, 0]) / np.hypot(*along)
+        return distance
+
+    def passage(self, step_xy: Points, step_px: tuple[float, float]) -> int:
+        """1 for a step (2, 2) to the right between the line's ends, -1 to the left; step_px: its ends' distances."""
+        before, now = step_px
+        if (before > 0) == (now > 0):
+            return 0
+        meeting_xy = step_xy[0] + before / (before - now) * (step_xy[1] - step_xy[0])
+        along = self.points_px[1] - self.points_px[0]
+        if not 0 <= (meeting_xy - self.points_px[0]) @ along <= along @ along:
+            return 0
+        return 1 if now > 0 else -1
+
+    def as_dict(self) -> dict[str, int]:
+        return {"in_count": self.in_count, "out_count": self.out_count}
+
+
+@dataclass(slots=True)
+class ZoneCount:
+    """How many people are in a zone now, and how many tracked ones entered and left it; points_px (K, 2).
+
+    An edge along the frame's border is none: nobody is seen to cross it.
+    """
+
+    name: str
+    points_px: Points
+    frame_hw: tuple[int, int]
+    count: int = 0
+    in_count: int = 0
+    out_count: int = 0
+
+    def distance_px(self, feet_xy: Points) -> Points:
+        """How far feet (N, 2) are from the nearest edge, negative outside the zone -> (N,); inf without an edge."""
+        start, end = self.points_px, np.roll(self.points_px, -1, axis=0)
+        edge, to_feet = end - start, feet_xy[:, None] - start  # (K, 2), (N, K, 2)
+        along = np.clip((to_feet * edge).sum(axis=2) / np.maximum((edge**2).sum(axis=1), 1e-9), 0, 1)  # (N, K)
+        distance = np.linalg.norm(to_feet - along[:, :, None] * edge, axis=2)
+        border = ((start == end) & ((start == 0) | (start == self.frame_hw[::-1]))).any(axis=1)
+        nearest = distance[:, ~border].min(axis=1, initial=np.inf)
+        # Even-odd rule: how many edges are to the right of the feet.
+        spans = (start[:, 1] > feet_xy[:, 1:]) != (end[:, 1] > feet_xy[:, 1:])
+        left_of_edge = (edge[:, 0] * to_feet[:, :, 1] > edge[:, 1] * to_feet[:, :, 0]) == (edge[:, 1] > 0)
+        inside = (spans & left_of_edge).sum(axis=1) % 2 == 1
+        signed: Points = np.where(inside, nearest, -nearest)
+        return signed
+
+    def passage(self, _step_xy: Points, step_px: tuple[float, float]) -> int:
+        """1 for a step into the zone, -1 for one out of it; step_px: its ends' distances."""
+        return int(step_px[1] > 0) - int(step_px[0] > 0)
+
+    def as_dict(self) -> dict[str, int]:
+        return {"count": self.count, "in_count": self.in_count, "out_count": self.out_count}
+
+
+@dataclass(slots=True)
+class _Stand:
+    """How a track stands to one line or zone: the last distance, the side where it was last clear, what it did since.
+
+    side: 1 in, -1 out, 0 where it has not been clear yet; passages: those inwards less those outwards.
+    """
+
+    distance_px: float
+    side: int = 0
+    passages: int = 0
+
+
+@dataclass(slots=True)
+class _Track:
+    """A person's feet (2,) when last seen, and how they stood to each line and zone then."""
+
+    seen_in_frame: int
+    foot_xy: Points
+    stands: list[_Stand]
+
+
+class PeopleCounter:
+    """Counts at the lines and zones of one video or camera, by the middle of each box's lower edge: the feet.
+
+    A track has crossed when its feet are clear of the line on the other side than where they were last clear of it, and
+    their path has led between the line's ends in that direction. So trembling on a line counts nothing, nor does a walk
+    around its end, nor a track that begins or ends before it is clear. Entering and leaving a zone is told likewise.
+    Raises: MmpnetError if two places have one name, or one lies outside the frame (height, width) or has no extent.
+    """
+
+    def __init__(self, lines: Sequence[Line], zones: Sequence[Zone], *, frame_hw: tuple[int, int]) -> None:
+        names = [line.name for line in lines] + [zone.name for zone in zones]
+        for name in names:
+            if names.count(name) > 1:
+                raise MmpnetError(f"two lines or zones are called {name!r}; give each a name of its own")
+        self.lines = [LineCount(line.name, _points_px(line, frame_hw)) for line in lines]
+        self.zones = [ZoneCount(zone.name, _points_px(zone, frame_hw), frame_hw) for zone in zones]
+        self.frame_hw = frame_hw
+        self._frames = 0
+        self._tracks: dict[int, _Track] = {}
+
+    def update(self, detections: Detections, track_ids: IntArray) -> None:
+        """Count one frame: detections in px of the frame and the track id of each (N,), NO_TRACK for one without.
+
+        Raises: ValueError if there is not one id for each detection.
+        """
+        if track_ids.shape != detections.score.shape:
+            raise ValueError(f"track_ids must be ({len(detections)},), got {track_ids.shape}")
+        self._frames += 1
+        feet_xy = self._feet_xy(detections.xyxy)
+        clear_px = CLEAR * (detections.xyxy[:, 3] - detections.xyxy[:, 1])
+        distances_px = [place.distance_px(feet_xy) for place in self._places()]  # of (N,)
+        for zone, distance_px in zip(self.zones, distances_px[len(self.lines) :], strict=True):
+            zone.count = int((distance_px > 0).sum())
+        for row in np.flatnonzero(track_ids != NO_TRACK).tolist():
+            to_places_px = [float(distance_px[row]) for distance_px in distances_px]
+            self._follow(int(track_ids[row]), feet_xy[row], to_places_px, clear_px=float(clear_px[row]))
+        self._forget()
+
+    def go_on_from(self, before: "PeopleCounter") -> None:
+        """Take over the counts of the same lines and zones in frames of another size."""
+        for place, earlier in zip(self._places(), before._places(), strict=True):
+            place.in_count, place.out_count = earlier.in_count, earlier.out_count
+
+    def as_dict(self) -> dict[str, dict[str, int]]:
+        """The counts so far by the name of the line or zone, as plain JSON."""
+        return {place.name: place.as_dict() for place in self._places()}
+
+    def _places(self) -> list[LineCount | ZoneCount]:
+        return [*self.lines, *self.zones]
+
+    def _feet_xy(self, xyxy: FloatArray) -> Points:
+        """Boxes (N, 4) -> (N, 2); feet that the frame cuts off are taken to be half a pixel inside it."""
+        height_px, width_px = self.frame_hw
+        feet = np.stack([(xyxy[:, 0] + xyxy[:, 2]) / 2, xyxy[:, 3]], axis=1).astype(np.float64)
+        return np.clip(feet, 0.5, (width_px - 0.5, height_px - 0.5))
+
+    def _follow(self, track_id: int, foot_xy: Points, distances_px: list[float], *, clear_px: float) -> None:
+        # Taken out and put back, so that the tracks stand in the order in which they were last seen.
+        track = self._tracks.pop(track_id, None)
+        if track is None:
+            track = _Track(self._frames, foot_xy, [_Stand(distance_px) for distance_px in distances_px])
+        self._tracks[track_id] = track
+        step_xy = np.stack([track.foot_xy, foot_xy])
+        for place, stand, distance_px in zip(self._places(), track.stands, distances_px, strict=True):
+            stand.passages += place.passage(step_xy, (stand.distance_px, distance_px))
+            stand.distance_px = distance_px
+            if abs(distance_px) >= clear_px:
+                side = 1 if distance_px > 0 else -1
+                crossed = stand.side == -side and stand.passages * side > 0
+                place.in_count += crossed and side == 1
+                place.out_count += crossed and side == -1
+                stand.side, stand.passages = side, 0
+        track.seen_in_frame, track.foot_xy = self._frames, foot_xy
+
+    def _forget(self) -> None:
+        for track_id in list(self._tracks):
+            if self._tracks[track_id].seen_in_frame >= self._frames - FORGET_AFTER_FRAMES:
+                break
+            del self._tracks[track_id]
+
+
+def _points_px(shape: Line | Zone, frame_hw: tuple[int, int]) -> Points:
+    """A shape's points in px of the frame -> (K, 2). Raises: MmpnetError as PeopleCounter."""
+    height_px, width_px = frame_hw
+    points = np.array([(x.px(width_px), y.px(height_px)) for x, y in shape.points])
+    for x, y in points.tolist():
+        if x > width_px or y > height_px:
+            raise MmpnetError(
+                f"{shape.name}: the point {x:g},{y:g} lies outside the frame of {width_px}x{height_px} px; "
+                "give points inside it, or in percent"
+            )
+    if np.linalg.matrix_rank(points - points[0]) < (1 if isinstance(shape, Line) else 2):
+        expected = "a line with two ends" if isinstance(shape, Line) else "a zone with an area"
+        raise MmpnetError(f"{shape.name}: its points fall on one place or one line of the frame; expected {expected}")
+    return points

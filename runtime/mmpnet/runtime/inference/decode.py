@@ -1,0 +1,67 @@
+"""From what a graph gives to detections, for each head that mmp-export knows."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmpnet.contract.detections import Detections, Thresholds, candidates_from_grid, select_detections
+from mmpnet.contract.errors import ContractError
+from mmpnet.contract.letterbox import Placement
+from mmpnet.contract.metadata import HEAD_OUTPUTS, ModelMetadata
+
+ReadHead: TypeAlias = Callable[[Sequence[NDArray[Any]], Placement], Detections]
+"""The session's outputs of one picture, in the order of HEAD_OUTPUTS and with their batch dimension -> Detections."""
+
+CANDIDATES = 400
+"""Anchors of a bare grid that reach NMS: as many as leave a graph with the head `boxes`."""
+
+
+def output_names(metadata: ModelMetadata) -> list[str]:
+    """The outputs to fetch, in the order that the head's reader takes them."""
+    return [metadata.output_name(meaning) for meaning in HEAD_OUTPUTS[metadata.head]]
+
+
+def threshold_feed(metadata: ModelMetadata, thresholds: Thresholds, *, source: str) -> dict[str, NDArray[Any]]:
+    """What to feed beside the picture: the thresholds, where NMS is in the graph and takes them.
+
+    Raises: ContractError if the graph has others and they are frozen.
+    """
+    nms = metadata.nms
+    if nms is None or thresholds == metadata.thresholds:
+        return {}
+    if not nms.overridable:
+        raise ContractError(
+            f"{source}: conf {metadata.default_conf:g}, iou {metadata.default_iou:g} and max-det "
+            f"{metadata.default_max_det} are frozen into it; leave --conf, --iou and --max-det out, or export it "
+            "without --frozen"
+        )
+    return {
+        nms.conf: np.array([thresholds.conf], np.float32),
+        nms.iou: np.array([thresholds.iou], np.float32),
+        nms.max_det: np.array([thresholds.max_det], np.int64),
+    }
+
+
+def head_reader(metadata: ModelMetadata, thresholds: Thresholds) -> ReadHead:
+    """The reader of this file's head."""
+    if metadata.head == "nms":
+        return _read_final
+    if metadata.head == "boxes":
+        return lambda outputs, placement: select_detections(
+            outputs[0][0], outputs[1][0], outputs[2][0], placement=placement, thresholds=thresholds
+        )
+    anchors_xyxy = metadata.anchors.spec().boxes_xyxy(metadata.input.size_hw)
+
+    def read_grid(outputs: Sequence[NDArray[Any]], placement: Placement) -> Detections:
+        num_classes = len(metadata.class_names)
+        best = candidates_from_grid(outputs[0][0], anchors_xyxy, num_classes=num_classes, top_k=CANDIDATES)
+        return select_detections(*best, placement=placement, thresholds=thresholds)
+
+    return read_grid
+
+
+def _read_final(outputs: Sequence[NDArray[Any]], placement: Placement) -> Detections:
+    rows = outputs[0][0][: int(outputs[1][0])]
+    return Detections(xyxy=placement.to_frame(rows[:, :4]), score=rows[:, 4], class_id=rows[:, 5].astype(np.int64))

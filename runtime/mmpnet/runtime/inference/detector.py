@@ -1,0 +1,178 @@
+"""Detector: an exported model file as a function from frame to Detections. Never touches torch."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.errors import ContractError
+from mmpnet.contract.letterbox import Placement
+from mmpnet.contract.metadata import InputDescription, ModelMetadata, metadata_from_properties
+from mmpnet.runtime.inference.decode import head_reader, output_names, threshold_feed
+from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.runtime.inference.session import Provider, open_session, provider_in_use
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Milliseconds spent on one frame, by stage."""
+
+    preprocess_ms: float
+    infer_ms: float
+    postprocess_ms: float
+
+
+class _Images(threading.local):
+    """What the network is fed, reused from frame to frame; every thread has its own."""
+
+    def __init__(self, described: InputDescription) -> None:
+        self.pixels = np.zeros((1, *described.size_hw, 3), np.uint8)
+        planes = described.kind == "float-nchw"
+        self.planes = np.zeros((1, 3, *described.size_hw), np.float32) if planes else None
+
+    @property
+    def fed(self) -> NDArray[Any]:
+        """The tensor of the model's input."""
+        return self.pixels if self.planes is None else self.planes
+
+
+class Detector:
+    """Finds objects in BGR frames with a model file that mmp-export wrote. May be called from several threads at once.
+
+    `path` is a file, or the name of a model that ships with the package: person-320, the default, person-320-int8,
+    person-192x320-int8 for frames of 16:9, or person-224-int8 for weak devices.
+    Thresholds default to the file's own.
+
+    Raises: ContractError for a bad file, DeviceError for a provider that is not honoured.
+    """
+
+    def __init__(
+        self,
+        path: Path | str | None = None,
+        *,
+        thresholds: Thresholds | None = None,
+        provider: Provider = "auto",
+        threads: int = 0,
+        spin: bool = True,
+    ) -> None:
+        self.path = model_path(path)
+        self._session = open_session(self.path, provider=provider, threads=threads, spin=spin)
+        self.provider = provider_in_use(self._session)
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.metadata: ModelMetadata = metadata_from_properties(properties, source=str(self.path))
+        self._check_signature()
+        self.class_names = self.metadata.class_names
+        self._letterbox = self.metadata.letterbox
+        self._images = _Images(self.metadata.input)
+        self._fetch = output_names(self.metadata)
+        self.thresholds = thresholds or self.metadata.thresholds
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What is applied to every frame. Setting it raises ContractError where others are frozen into the graph."""
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, thresholds: Thresholds) -> None:
+        fed = threshold_feed(self.metadata, thresholds, source=str(self.path))
+        # One assignment, so that a thread in mid-frame never sees one half of the old and one of the new.
+        self._head = fed, head_reader(self.metadata, thresholds)
+        self._thresholds = thresholds
+
+    def __call__(self, frame_bgr: UInt8Array) -> Detections:
+        """Objects in one frame (H, W, 3) uint8 BGR."""
+        return self.timed(frame_bgr)[0]
+
+    def timed(self, frame_bgr: UInt8Array) -> tuple[Detections, StageTimes]:
+        """Objects in one frame, and what each stage took."""
+        images, (fed, read) = self._images, self._head
+        started = time.perf_counter()
+        placement = self._prepare(frame_bgr, images.pixels[0], None if images.planes is None else images.planes[0])
+        prepared = time.perf_counter()
+        outputs = self._run({self.metadata.input.name: images.fed, **fed})
+        inferred = time.perf_counter()
+        detections = read(outputs, placement)
+        done = time.perf_counter()
+        times = StageTimes(
+            preprocess_ms=(prepared - started) * 1e3,
+            infer_ms=(inferred - prepared) * 1e3,
+            postprocess_ms=(done - inferred) * 1e3,
+        )
+        return detections, times
+
+    def batch(self, frames_bgr: Sequence[UInt8Array]) -> list[Detections]:
+        """Objects in each of several frames, whatever their sizes: in one go where the file was exported with
+        `--batch dynamic`, else one by one."""
+        described, (fed, read) = self.metadata.input, self._head
+        if described.batch != "dynamic" or not frames_bgr:
+            return [self(frame_bgr) for frame_bgr in frames_bgr]
+        pixels = np.empty((len(frames_bgr), *described.size_hw, 3), np.uint8)
+        planes = None
+        if described.kind == "float-nchw":
+            planes = np.empty((len(frames_bgr), 3, *described.size_hw), np.float32)
+        placements = [
+            self._prepare(frame_bgr, pixels[row], None if planes is None else planes[row])
+            for row, frame_bgr in enumerate(frames_bgr)
+        ]
+        outputs = self._run({described.name: pixels if planes is None else planes, **fed})
+        return [read([output[row : row + 1] for output in outputs], place) for row, place in enumerate(placements)]
+
+    def warm_up(self) -> None:
+        """Run the network once, so that the first frame's time is like every other's."""
+        self._run({self.metadata.input.name: self._images.fed, **self._head[0]})
+
+    def close(self) -> None:
+        """Give the session's memory back; calls after that raise ContractError."""
+        self._session = None
+
+    def __enter__(self) -> "Detector":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prepare(self, frame_bgr: UInt8Array, pixels: UInt8Array, planes: NDArray[np.float32] | None) -> Placement:
+        _, placement = self._letterbox.apply(frame_bgr, out=pixels)
+        if planes is not None:
+            np.multiply(pixels[:, :, ::-1].transpose(2, 0, 1), np.float32(1 / 255), out=planes)
+        return placement
+
+    def _run(self, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        session = self._session  # another thread may close the detector meanwhile
+        if session is None:
+            raise ContractError(f"{self.path}: this detector has been closed; make another")
+        outputs: list[NDArray[Any]] = session.run(self._fetch, feed)
+        return outputs
+
+    def _check_signature(self) -> None:
+        """The graph must be what its metadata says, or every number after it would be wrong in silence."""
+        described = self.metadata.input
+        inputs = self._session.get_inputs()
+        if [(i.name, i.type) for i in inputs] != [(described.name, described.type)]:
+            found = ", ".join(f"{i.name} {i.type}" for i in inputs)
+            raise ContractError(
+                f"{self.path}: inputs are {found}, its metadata says {described.name} {described.dtype}"
+            )
+        expected = {described.name: list(described.shape)}
+        expected |= {output.name: list(output.shape) for output in self.metadata.outputs}
+        actual = {value.name: list(value.shape) for value in (*inputs, *self._session.get_outputs())}
+        for name, shape in expected.items():
+            if actual.get(name) != shape:
+                raise ContractError(
+                    f"{self.path}: {name} is {actual.get(name, 'absent')} in the graph, {shape} in its metadata; "
+                    "export it again with mmp-export"
+                )
+        if described.batch not in (1, "dynamic"):
+            raise ContractError(
+                f"{self.path}: has a fixed batch of {described.batch}; export it with --batch 1 or dynamic"
+            )

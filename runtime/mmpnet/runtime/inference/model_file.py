@@ -1,0 +1,113 @@
+"""What a model file says of itself: its signature, and the metadata of files that mmp-export wrote."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mmpnet.contract.errors import ContractError
+from mmpnet.contract.metadata import METADATA_KEY, ModelMetadata, metadata_from_properties
+from mmpnet.runtime.inference.session import open_session
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output: free dimensions are names, or None without one."""
+
+    name: str
+    type: str
+    shape: tuple[int | str | None, ...]
+
+    def __str__(self) -> str:
+        sides = "x".join("?" if side is None else str(side) for side in self.shape)
+        return f"{self.name} {sides} {self.type.removeprefix('tensor(').removesuffix(')')}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One ONNX file; `metadata` is None where mmp-export did not write it, `properties` are everybody's keys."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    producer: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    properties: dict[str, str]
+    metadata: ModelMetadata | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "file": self.path.name,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "producer": self.producer,
+            "inputs": msgspec.to_builtins(self.inputs),
+            "outputs": msgspec.to_builtins(self.outputs),
+            "properties": {key: value for key, value in self.properties.items() if key != METADATA_KEY},
+            "metadata": msgspec.to_builtins(self.metadata),
+        }
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Open a file on the CPU and read what it says.
+
+    Raises: ContractError if the file is missing, not a model, or its mmpnet metadata are damaged or of another schema.
+    """
+    session = open_session(path, provider="cpu")
+    about = session.get_modelmeta()
+    properties: dict[str, str] = about.custom_metadata_map
+    ours = METADATA_KEY in properties
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size_bytes = path.stat().st_size
+    except OSError as error:
+        raise ContractError(f"{path}: cannot be read ({error.strerror}); expected an ONNX file") from error
+    return ModelFile(
+        path=path,
+        size_bytes=size_bytes,
+        sha256=sha256,
+        producer=about.producer_name,
+        inputs=tuple(Port(port.name, port.type, tuple(port.shape)) for port in session.get_inputs()),
+        outputs=tuple(Port(port.name, port.type, tuple(port.shape)) for port in session.get_outputs()),
+        properties=properties,
+        metadata=metadata_from_properties(properties, source=str(path)) if ours else None,
+    )
+
+
+def rows(file: ModelFile) -> Iterator[tuple[str, str]]:
+    """The same as readable (name, value) lines; metadata by dotted names, whatever this version's schema holds."""
+    yield "file", f"{file.path.name}, {file.size_bytes / 1e6:.1f} MB"
+    yield "sha256", file.sha256
+    yield "written by", file.producer or "not stated"
+    for port in file.inputs:
+        yield "input", str(port)
+    for port in file.outputs:
+        yield "output", str(port)
+    if file.metadata is not None:
+        yield from _flat("", msgspec.to_builtins(file.metadata))
+        return
+    yield from file.properties.items()
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else key, item)
+    elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+        for index, item in enumerate(value):
+            yield from _flat(f"{prefix}[{index}]", item)
+    elif isinstance(value, list | tuple):
+        yield prefix, ", ".join(map(_text, value))
+    else:
+        yield prefix, _text(value)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,136 @@
+"""Does this device compute what the file was exported with? One seeded frame, and what must be found in it."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.boxes import pairwise_iou
+from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import ContractError, SelfTestError
+from mmpnet.contract.records import ExpectedDetection, SelfTestRecord
+from mmpnet.runtime.inference.detector import Detector
+
+_FIGURES = 5
+
+
+def in_words(n_expected: int) -> str:
+    """What a record of so many boxes tests."""
+    if not n_expected:
+        return (
+            "no box, so it would only notice invented ones: nothing in a synthetic frame reaches the frozen threshold"
+        )
+    return f"{n_expected} {'box' if n_expected == 1 else 'boxes'}"
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestResult:
+    """How far this device is from the record; unmatched counts boxes that only one side has."""
+
+    n_expected: int
+    n_unmatched: int
+    max_score_difference: float
+    min_iou: float
+
+
+def synthetic_frame(seed: int, frame_hw: tuple[int, int]) -> UInt8Array:
+    """A ramp with upright figures (a disc on a box) and grain, (H, W, 3) BGR; the same bytes on every machine.
+
+    Whole numbers and Python's own generator only: numpy's and OpenCV's results may change with their versions.
+    """
+    draw = random.Random(seed).random
+    height, width = frame_hw
+    rows, cols = np.mgrid[:height, :width]
+    frame = np.empty((height, width, 3), np.int64)
+    for channel in range(3):
+        base, down, across = (int(draw() * limit) for limit in (128, 96, 96))
+        frame[..., channel] = base + rows * down // height + cols * across // width
+    for _ in range(_FIGURES):
+        tall = int(height * (0.25 + 0.5 * draw()))
+        wide = max(tall * (25 + int(20 * draw())) // 100, 3)
+        top, left = int((height - tall) * draw()), int((width - wide) * draw())
+        radius = max(tall // 10, 1)
+        body = (rows >= top + 2 * radius) & (rows < top + tall) & (cols >= left) & (cols < left + wide)
+        legs = (rows >= top + tall * 11 // 20) & (abs(cols - left - wide // 2) < max(wide // 8, 1))
+        head = (rows - top - radius) ** 2 + (cols - left - wide // 2) ** 2 <= radius**2
+        for part in (body & ~legs, head):
+            frame[part] = [int(256 * draw()) for _ in range(3)]
+    frame += ((rows * 7919 + cols * 104729 + rows * cols * 31) % 17)[..., None] - 8
+    return np.asarray(frame.clip(0, 255), np.uint8)
+
+
+def record_self_test(
+    detect_at: Callable[[float], Callable[[UInt8Array], Detections]],
+    *,
+    input_hw: tuple[int, int],
+    conf: float | None,
+    tolerances: tuple[float, float],
+    seeds: int = 128,
+) -> SelfTestRecord:
+    """The record of the seed whose best score is highest, so that the test says something.
+
+    detect_at: score threshold -> detector. conf None: half of that best score. tolerances: largest difference in score
+    (a quarter of the best one, if that is less: then its box may not go missing unseen), smallest IoU.
+    """
+    lowest = detect_at(0.0 if conf is None else conf)
+    best = {seed: lowest(synthetic_frame(seed, input_hw)).score.max(initial=0.0) for seed in range(seeds)}
+    seed = max(best, key=lambda one: float(best[one]))
+    threshold = float(best[seed]) / 2 if conf is None else conf
+    score_tolerance, min_iou = min(tolerances[0], float(best[seed]) / 4), tolerances[1]
+    found = detect_at(threshold)(synthetic_frame(seed, input_hw))
+    expected = tuple(
+        ExpectedDetection(
+            xyxy=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+            score=float(score),
+            class_id=int(class_id),
+        )
+        for box, score, class_id in zip(found.xyxy, found.score, found.class_id, strict=True)
+    )
+    return SelfTestRecord(seed, input_hw, threshold, expected, score_tolerance, min_iou)
+
+
+def run_self_test(detector: Detector) -> SelfTestResult:
+    """One inference on the record's frame, compared with what the record expects.
+
+    Raises: ContractError if the file has no record, SelfTestError if this device finds something else.
+    """
+    record = detector.metadata.self_test
+    if record is None:
+        raise ContractError(f"{detector.path}: has no self-test; export it again with mmp-export")
+    kept = detector.thresholds
+    try:
+        detector.thresholds = replace(detector.metadata.thresholds, conf=record.conf)
+        found = detector(synthetic_frame(record.seed, record.frame_hw))
+    finally:
+        detector.thresholds = kept
+    result = compare(record, found)
+    if result.n_unmatched:
+        raise SelfTestError(
+            f"{detector.path}: self-test failed on {detector.provider}: {result.n_unmatched} of {result.n_expected} "
+            f"boxes are not what the exporter's machine found (scores within {record.max_score_difference:g}, IoU from "
+            f"{record.min_iou:g}); do not trust this file here: try --provider cpu, or another precision"
+        )
+    return result
+
+
+def compare(record: SelfTestRecord, found: Detections) -> SelfTestResult:
+    """Each side's boxes need a partner on the other, but for those within tolerance of the score threshold."""
+    xyxy = np.array([one.xyxy for one in record.expected], np.float32).reshape(-1, 4)
+    score = np.array([one.score for one in record.expected], np.float32)
+    class_id = np.array([one.class_id for one in record.expected], np.int64)
+    iou = pairwise_iou(xyxy, found.xyxy)
+    difference = np.abs(score[:, None] - found.score)
+    partner = (
+        (iou >= record.min_iou) & (difference <= record.max_score_difference) & (class_id[:, None] == found.class_id)
+    )
+    certain = record.conf + record.max_score_difference
+    missing = (score >= certain) & ~partner.any(axis=1)
+    extra = (found.score >= certain) & ~partner.any(axis=0)
+    return SelfTestResult(
+        n_expected=len(score),
+        n_unmatched=int(missing.sum() + extra.sum()),
+        max_score_difference=float(difference[partner].max(initial=0.0)),
+        min_iou=float(iou[partner].min(initial=1.0)),
+    )

@@ -1,0 +1,102 @@
+"""ONNX Runtime sessions: the provider that was asked for, or an error; never another one in silence."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import onnxruntime
+
+from mmpnet.contract.errors import ContractError, DeviceError
+from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
+from mmpnet.system.files import is_file
+from mmpnet.system.machine import usable_cores
+
+Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
+
+PROVIDER_NAMES: dict[Provider, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+_FATAL_ONLY = 4
+
+
+def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, spin: bool = True) -> Any:
+    """An onnxruntime.InferenceSession on one provider.
+
+    provider `auto`: CUDA where it really starts, else the CPU. threads 0: as many as ONNX Runtime likes, or as
+    the process may use where that is fewer. `spin` off
+    lets threads sleep between paced frames instead of burning their cores.
+
+    Raises: ContractError if the file is missing or not a model, DeviceError if the provider is not known or not
+    honoured, ValueError for a negative number of threads.
+    """
+    if provider != "auto" and provider not in PROVIDER_NAMES:
+        raise DeviceError(f"provider must be auto, {', '.join(PROVIDER_NAMES)}; got {provider!r}")
+    if threads < 0:
+        raise ValueError(f"threads must be 0, for all that may be used, or more; got {threads}")
+    if not is_file(path):
+        raise ContractError(
+            f"{path}: no such model file; expected an ONNX file that mmp-export wrote, or "
+            + " or ".join(EMBEDDED_MODELS)
+        )
+    if path.suffix.lower() == ".pth":
+        raise ContractError(f"{path}: is a checkpoint, not a model file; run mmp-export on it first")
+    if provider != "auto":
+        return _start(path, provider, threads=threads, spin=spin)
+    if PROVIDER_NAMES["cuda"] in onnxruntime.get_available_providers():
+        try:
+            return _start(path, "cuda", threads=threads, spin=spin)
+        except DeviceError as reason:
+            logging.getLogger(__name__).warning("%s; using the CPU", reason)
+    return _start(path, "cpu", threads=threads, spin=spin)
+
+
+def provider_in_use(session: Any) -> str:
+    """Short name of the session's first provider, such as `cpu`."""
+    first = session.get_providers()[0]
+    return next((short for short, name in PROVIDER_NAMES.items() if name == first), str(first))
+
+
+def _all_allowed() -> int:
+    """0, ONNX Runtime's own choice, unless this process may not use every core: it would count all of them, and bind
+    its threads to forbidden ones."""
+    usable = usable_cores()
+    return 0 if usable >= (os.cpu_count() or 1) else max(int(usable), 1)
+
+
+def _start(path: Path, provider: Provider, *, threads: int, spin: bool) -> Any:
+    wanted = PROVIDER_NAMES[provider]
+    available = onnxruntime.get_available_providers()
+    if wanted not in available:
+        here = ", ".join(short for short, name in PROVIDER_NAMES.items() if name in available)
+        raise DeviceError(
+            f"provider {provider} was asked for, this onnxruntime {onnxruntime.__version__} has {here}; "
+            f"use --provider {here.split(', ', 1)[0]}, or install the wheel that brings it (mmpnet[gpu] for cuda)"
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = threads or _all_allowed()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    # Nodes that an accelerator cannot run go to the CPU, so the CPU stands second; it may not stand first.
+    providers = [wanted] if provider == "cpu" else [wanted, PROVIDER_NAMES["cpu"]]
+    try:
+        # Left on, its own fallback would go on with the CPU, in mid-run too, and print to stdout.
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        session.disable_fallback()
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        if provider == "cpu":
+            raise ContractError(
+                f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason}); "
+                "expected an ONNX file that mmp-export wrote"
+            ) from error
+        raise DeviceError(f"provider {provider} was asked for and did not start ({reason})") from error
+    if session.get_providers()[0] != wanted:
+        raise DeviceError(
+            f"provider {provider} was asked for, ONNX Runtime fell back to {provider_in_use(session)}; "
+            "install its driver and libraries, or ask for --provider cpu"
+        )
+    return session

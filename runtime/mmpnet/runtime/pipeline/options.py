@@ -1,0 +1,48 @@
+"""What a run may be told beside its sources, detector and sinks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mmpnet.contract.arrays import IntArray, UInt8Array
+from mmpnet.contract.detections import Detections
+from mmpnet.runtime.sources.frame import Frame
+
+
+class Follower(Protocol):
+    """Tracks and counts one source's people."""
+
+    def follow(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
+        """The detections to show, their track ids (N,), and the counts so far."""
+
+    def draw(self, frame_bgr: UInt8Array) -> None:
+        """Paint lines and zones with their counts, in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blur:
+    """No sink sees a frame before everything the detector gave is made unrecognisable."""
+
+    most_shown: int | None = None
+    """Hand on so many detections of a frame at most, where the detector gives more than that for hiding's sake."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """All off by default."""
+
+    remember: int = 0
+    """Keep the first so many pictures' detections in the summary, for a table."""
+    limit: int | None = None
+    """End after so many results."""
+    max_age_ms: float | None = None
+    """Drop a live source's frame, or its result, that is older than this, and count it."""
+    stale_after_s: float = 5.0
+    blur: Blur | None = None
+    shown_conf: float | None = None
+    """Hand on detections from this score up only, where the detector gives more than that for `blur`'s sake."""
+    follower: Callable[[Frame], Follower] | None = None
+    """Makes a source's follower from its first frame; every file has one of its own."""
+
+
+PLAIN = RunOptions()

@@ -1,0 +1,146 @@
+"""One run: frames from sources through a detector into sinks, in overlapping stages, every stage timed.
+
+Every source is grabbed in a thread of its own, a second one detects, and the caller's draws and writes: windows need
+the main thread. Between two threads there is room for one frame, so that a slow stage holds the ones before it up: from
+a file nothing is lost, from a live source only frames that nobody had looked at.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from types import TracebackType
+
+from mmpnet.contract.errors import OutputError, SourceError
+from mmpnet.media.images import is_picture
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.pipeline.detect_stage import Detecting, Found
+from mmpnet.runtime.pipeline.options import PLAIN, RunOptions
+from mmpnet.runtime.pipeline.render_stage import Painter
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sources.frame import Event, Source
+from mmpnet.runtime.sources.frame_grabber import TICK_S, FrameExchange
+from mmpnet.system.timing import CpuClock
+
+HOLDING_S = 0.005
+
+
+def run(
+    sources: Source | Sequence[Source],
+    detector: Detector,
+    sinks: Sequence[Sink],
+    options: RunOptions = PLAIN,
+    *,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Detect in every frame until the sources end, `stop` is set, Ctrl-C, or a sink asks for it; sinks are closed
+    whatever happens.
+
+    A source that fails does not stop the others. Raises: SourceError of the first that failed, once all have ended, or
+    OutputError, after the sinks have been closed; SourceError at once for a picture where people are to be followed.
+    """
+    chosen = list(sources) if isinstance(sources, Sequence) else [sources]
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    with ExitStack() as stack:
+        for sink in sinks:
+            stack.callback(sink.close)
+        if options.follower is not None:
+            _refuse_pictures(chosen)
+        with FrameExchange(chosen, events.put, stale_after_s=options.stale_after_s) as exchange:
+            summary = Summary(sources=exchange.counts)
+            delivery = _Delivery(sinks, events, Painter(detector.class_names, options.blur), summary, options)
+            stack.push(delivery.finish)
+            # Ctrl-C is how a run without a window ends: what was found so far is finished and summed up.
+            with Detecting(exchange, detector, options) as detecting, suppress(KeyboardInterrupt):
+                delivery.deliver(exchange, detecting, stop or threading.Event())
+        for error in exchange.errors:
+            raise error
+    return summary
+
+
+def _refuse_pictures(sources: Sequence[Source]) -> None:
+    """Before anything begins, as far as file names tell. Raises: SourceError for a picture."""
+    for path in (path for source in sources for path in source.paths):
+        if is_picture(path):
+            raise SourceError(f"{path}: is a picture; following people needs a camera or a video")
+
+
+class _Delivery:
+    """Hands results and events to the sinks."""
+
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        events: "queue.SimpleQueue[Event]",
+        painter: Painter,
+        summary: Summary,
+        options: RunOptions,
+    ) -> None:
+        self._sinks = sinks
+        self._events = events
+        self._painter = painter
+        self._summary = summary
+        self._options = options
+        self._clock = CpuClock()
+
+    def deliver(self, exchange: FrameExchange, detecting: Detecting, stop: threading.Event) -> None:
+        """Until there are no more results, `stop` is set, or a sink asks for the end."""
+        for sink in self._sinks:
+            sink.started(self._summary)
+        while not stop.is_set():
+            exchange.watch()
+            self._tell()
+            holding = any(sink.holding for sink in self._sinks)
+            found = None if holding else detecting.next(TICK_S)
+            if found is None:
+                going_on = [sink.idle() for sink in self._sinks]
+                if not all(going_on) or (detecting.done and not any(sink.holding for sink in self._sinks)):
+                    return
+                if holding:
+                    time.sleep(HOLDING_S)
+            elif not detecting.too_late(found.frame) and not self._hand_on(found):
+                return
+
+    def _hand_on(self, found: Found) -> bool:
+        """One result, painted where somebody looks; whether the run goes on."""
+        summary, times_ms = self._summary, self._summary.times_ms
+        began_s = time.perf_counter()
+        wanted = any(sink.wants_picture for sink in self._sinks)
+        result, annotated = self._painter.paint(found, summary.frames, wanted=wanted)
+        painted_s = time.perf_counter()
+        summary.record(result, self._options.remember)
+        going_on = [sink.write(result, annotated) for sink in self._sinks]
+        times_ms["render"].append((painted_s - began_s) * 1e3)
+        times_ms["write"].append((time.perf_counter() - painted_s) * 1e3)
+        if found.track_ms:
+            times_ms["track"].append(found.track_ms)
+        return all(going_on) and summary.frames != self._options.limit
+
+    def finish(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """The last events and the summary, whatever ended the run; a sink that fails here keeps no other from them."""
+        self._summary.cpu_percent = self._clock.percent()
+        failed: OutputError | None = None
+        last: list[Event] = []
+        with suppress(queue.Empty):
+            while True:
+                last.append(self._events.get_nowait())
+        for sink in self._sinks:
+            try:
+                for event in last:
+                    sink.event(event)
+                sink.finished(self._summary)
+            except OutputError as fault:
+                failed = failed or fault
+        if failed is not None and error is None:
+            raise failed
+
+    def _tell(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                event = self._events.get_nowait()
+                for sink in self._sinks:
+                    sink.event(event)

@@ -1,0 +1,81 @@
+"""The result of one frame and the events between frames, as sinks receive them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from mmpnet.contract.arrays import IntArray
+from mmpnet.contract.detections import Detections
+from mmpnet.runtime.inference.detector import StageTimes
+from mmpnet.runtime.sources.frame import Event, Frame
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One frame with what was found in it; index counts the frames of the run from 0."""
+
+    index: int
+    frame: Frame
+    detections: Detections
+    times: StageTimes
+    age_ms: float
+    """Of the frame, when its result was handed to the sinks."""
+    track_ids: IntArray | None = None
+    """(N,), one per detection, -1 where there is none yet; None in a run that does not track."""
+    counts: Mapping[str, Any] | None = None
+    """People counted by line and zone so far."""
+
+
+def event_as_dict(event: Event) -> dict[str, Any]:
+    """One NDJSON object of something that happened to a source."""
+    line = {"event": event.kind, "source": event.source, "at": _utc(event.at)}
+    if event.reason:
+        line["reason"] = event.reason
+    return line
+
+
+def result_as_dict(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
+    """One NDJSON object; coordinates in px of the source frame, times in ms."""
+    detections, frame = result.detections, result.frame
+    found: list[dict[str, Any]] = [
+        {
+            "xyxy": [round(value, 2) for value in xyxy],
+            "score": round(score, 4),
+            "class_id": class_id,
+            "name": class_names[class_id],
+        }
+        for xyxy, score, class_id in zip(
+            detections.xyxy.tolist(), detections.score.tolist(), detections.class_id.tolist(), strict=True
+        )
+    ]
+    if result.track_ids is not None:
+        for entry, track_id in zip(found, result.track_ids.tolist(), strict=True):
+            entry["track_id"] = track_id if track_id >= 0 else None
+    line = {
+        "frame": result.index,
+        "source": frame.source,
+        "source_frame": frame.index,
+        "captured_at": _utc(frame.captured_at),
+        "frame_age_ms": round(result.age_ms, 3),
+        "width": frame.pixels_bgr.shape[1],
+        "height": frame.pixels_bgr.shape[0],
+        "detections": found,
+        "timing_ms": {
+            "preprocess": round(result.times.preprocess_ms, 3),
+            "infer": round(result.times.infer_ms, 3),
+            "postprocess": round(result.times.postprocess_ms, 3),
+        },
+    }
+    if frame.frozen:
+        line["stale"] = True
+    if result.counts is not None:
+        line["counts"] = result.counts
+    return line
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,76 @@
+"""What a run saw, in numbers."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmpnet.contract.detections import Detections
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.sources.frame_grabber import SourceCounts
+from mmpnet.system.timing import Samples
+
+STAGES = ("grab", "preprocess", "infer", "postprocess", "track", "render", "write")
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run saw: counts, the first few pictures with their detections, the latest frames' times and ages."""
+
+    frames: int = 0
+    detections: int = 0
+    pictures: list[tuple[str, Detections]] = field(default_factory=list)
+    times_ms: dict[str, Samples] = field(default_factory=lambda: {stage: Samples() for stage in STAGES})
+    ages_ms: Samples = field(default_factory=Samples)
+    sources: list[SourceCounts] = field(default_factory=list)
+    counts: dict[str, Any] = field(default_factory=dict)
+    cpu_percent: float = 0.0
+
+    @property
+    def live(self) -> bool:
+        """Whether any of the sources is a camera or a stream."""
+        return any(counts.live for counts in self.sources)
+
+    def record(self, result: Result, remember: int) -> None:
+        """Add one result; the first `remember` pictures' detections are kept."""
+        frame, times = result.frame, result.times
+        self.frames += 1
+        self.detections += len(result.detections)
+        self.sources[frame.stream].processed += 1
+        stages = (frame.grab_ms, times.preprocess_ms, times.infer_ms, times.postprocess_ms)
+        for name, value in zip(STAGES[:4], stages, strict=True):
+            self.times_ms[name].append(value)
+        self.ages_ms.append(result.age_ms)
+        if result.counts is not None:
+            self.counts[frame.source] = result.counts
+        if frame.kind == "picture" and len(self.pictures) < remember:
+            self.pictures.append((frame.source, result.detections))
+
+    def percentiles(self) -> dict[str, dict[str, float | None]]:
+        """p50, p90 and p99 of each stage's time, and of the frames' ages when their results were handed on, in ms."""
+        stages = {**self.times_ms, "frame age": self.ages_ms}
+        return {name: samples.percentiles() for name, samples in stages.items() if samples}
+
+    def facts(self) -> dict[str, Any]:
+        """All of it but the pictures, as plain values."""
+        timing = self.percentiles()
+        rounded = {n: {p: None if v is None else round(v, 3) for p, v in row.items()} for n, row in timing.items()}
+        age = rounded.pop("frame age", None)
+        return {
+            "frames": self.frames,
+            "detections": self.detections,
+            "frame_age_ms": age,
+            "timing_ms": rounded,
+            "cpu_percent": round(self.cpu_percent, 1),
+            "sources": [
+                {
+                    "source": c.source,
+                    "state": c.state,
+                    "captured": c.captured,
+                    "processed": c.processed,
+                    "dropped": c.dropped,
+                    "late": c.late,
+                    "damaged": c.damaged,
+                }
+                for c in self.sources
+            ],
+            **({"counts": self.counts} if self.counts else {}),
+        }

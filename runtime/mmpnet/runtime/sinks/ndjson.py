@@ -1,0 +1,93 @@
+"""Where results go: what every sink is, and NDJSON."""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpnet.console.command import people
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import OutputError
+from mmpnet.runtime.pipeline.results import Result, event_as_dict, result_as_dict
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.sinks.line_writer import LineOutput, check_ndjson, destroys_nothing, open_ndjson
+from mmpnet.runtime.sources.frame import Event
+
+if TYPE_CHECKING:
+    from mmpnet.runtime.pipeline.summary import Summary
+
+
+class NdjsonSink(Sink):
+    """One JSON object per frame, flushed at once; live sources' events and their run's summary have the key `event`.
+
+    A file is opened with the first frame or, where sources are waited for, once one of them is; a run that fails
+    before that destroys nothing. Stdout, pipes and devices are told everything from the first event on. A reader that
+    sleeps is waited for, but once `stop` is set for two seconds only.
+
+    Raises: OutputError if the target is no place to write to, or one of the sources.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        class_names: Sequence[str],
+        *,
+        sources: Sequence[Path] = (),
+        stop: threading.Event | None = None,
+    ) -> None:
+        check_ndjson(target, sources)
+        self._target = target
+        self._class_names = class_names
+        self._stop = stop or threading.Event()
+        self._file: LineOutput | None = None
+        self._at_once = destroys_nothing(target)
+        self._waiting: list[dict[str, Any]] = []
+        self._gone = False
+
+    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+        del annotated_bgr
+        return self._append(result_as_dict(result, self._class_names))
+
+    def event(self, event: Event) -> None:
+        line = event_as_dict(event)
+        if self._file is None and event.kind != "reconnecting" and not self._at_once:
+            self._waiting.append(line)
+        else:
+            self._append(line)
+
+    def idle(self) -> bool:
+        return not self._gone
+
+    def finished(self, summary: "Summary") -> None:
+        # Of files there is a line per frame and nothing else, as there always was.
+        begun = self._at_once or self._file is not None or any(counts.captured for counts in summary.sources)
+        if summary.live and begun:
+            self._append({"event": "summary", **summary.facts()})
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _append(self, line: dict[str, Any]) -> bool:
+        if self._gone:
+            return False
+        lines, self._waiting = [*self._waiting, line], []
+        try:
+            if self._file is None:
+                self._file = open_ndjson(self._target, self._stop)
+            for entry in lines:
+                self._file.write(json.dumps(entry) + "\n")
+        except BrokenPipeError:
+            # The reader has seen enough, as in `mmp-run --json - | head`.
+            self._gone = True
+            if self._target == "-":  # Python would complain again at exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except TimeoutError as error:
+            self._gone = True
+            people().print(f"--json {self._target}: {error.strerror}; the last lines are lost")
+        except OSError as error:
+            raise OutputError(f"{self._target}: NDJSON cannot be written ({error.strerror})") from error
+        return not self._gone

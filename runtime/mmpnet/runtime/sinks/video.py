@@ -1,0 +1,154 @@
+"""Annotated pictures and videos, and crops, as files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import OutputError
+from mmpnet.media.images import PICTURE_SUFFIXES, write_picture
+from mmpnet.media.video_writer import VIDEO_CODECS, VideoFile
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.sinks.file_names import make_folder, named_after
+from mmpnet.runtime.sources.frame import Frame, Kind, Source
+from mmpnet.system.files import is_folder
+
+LONGEST_REPEAT_S = 1.0
+"""A gap in a live source is filled with its last frame for so long, so that a video runs at the speed of life."""
+
+SAVED_SUFFIXES = PICTURE_SUFFIXES | frozenset(VIDEO_CODECS)
+"""A file of one of these keeps its name in the folder of a --save."""
+
+
+class SaveSink(Sink):
+    """Annotated pictures and videos: one file for a single source; a folder for many, with files named after them.
+
+    A video of a live source runs at the speed of life: frames are repeated where fewer came than its rate, and left out
+    where more came. Where frames change their size, a further file begins.
+    """
+
+    wants_picture = True
+
+    def __init__(self, out: Path, *, many_files: bool, sources: Sequence[Path] = ()) -> None:
+        self._out = out
+        self._many_files = many_files
+        self._sources = frozenset(source.resolve() for source in sources)
+        self._recordings: dict[int, _Recording] = {}
+        self._taken: set[Path] = set()
+        self.written: list[Path] = []
+
+    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+        assert annotated_bgr is not None
+        frame = result.frame
+        if frame.kind == "picture":
+            path = self._path(frame, known=PICTURE_SUFFIXES, default=".jpg")
+            write_picture(path, annotated_bgr)
+            self.written.append(path)
+            return True
+        recording = self._recordings.get(frame.stream)
+        if recording is not None and not recording.goes_on_with(frame, annotated_bgr):
+            self._finish(frame.stream)
+            recording = None
+        if recording is None:
+            default = ".mkv" if frame.kind == "camera" else ".mp4"
+            path = self._path(frame, known=frozenset(VIDEO_CODECS), default=default)
+            video = VideoFile(path, fps=frame.fps, frame_hw=_hw(annotated_bgr))
+            recording = self._recordings[frame.stream] = _Recording(video, frame)
+        recording.append(frame, annotated_bgr)
+        return True
+
+    def close(self) -> None:
+        failed: OutputError | None = None
+        for stream in list(self._recordings):
+            try:
+                self._finish(stream)
+            except OutputError as error:  # the other videos are finished all the same
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _finish(self, stream: int) -> None:
+        video = self._recordings.pop(stream).video
+        video.close()
+        self.written.append(video.path)
+
+    def _path(self, frame: Frame, *, known: frozenset[str], default: str) -> Path:
+        check_name(self._out, many_files=self._many_files, kind=frame.kind, source=frame.source)
+        folder = self._out if self._many_files else self._out.parent
+        make_folder(folder, option=f"--save {self._out}")
+        stem, suffix = (named_after(frame), default) if self._many_files else (self._out.stem, self._out.suffix)
+        if self._many_files and Path(frame.source).suffix.lower() in known and frame.kind != "camera":
+            suffix = Path(frame.source).suffix
+        path, number = folder / f"{stem}{suffix}", 1
+        while path in self._taken:  # files of one name from several folders, and frames of another size
+            number += 1
+            path = folder / f"{stem}-{number}{suffix}"
+        self._taken.add(path)
+        if path.resolve() in self._sources:
+            raise OutputError(f"--save {path}: is itself a source; choose another name or folder")
+        return path
+
+
+class _Recording:
+    """One video that is being written, and where it stands in time."""
+
+    def __init__(self, video: VideoFile, first: Frame) -> None:
+        self.video = video
+        self._source = first.source
+        self._began_s = first.captured_s
+        self._count = 0
+        self._before: UInt8Array | None = None
+
+    def goes_on_with(self, frame: Frame, annotated_bgr: UInt8Array) -> bool:
+        return frame.source == self._source and self.video.frame_hw == _hw(annotated_bgr)
+
+    def append(self, frame: Frame, annotated_bgr: UInt8Array) -> None:
+        """Every frame of a file; of a live source what its time on the video's clock wants.
+
+        There a frame is repeated until the next one's time comes, and one that comes before its time is left out.
+        """
+        if frame.kind != "camera":
+            self.video.write(annotated_bgr)
+            return
+        due = round((frame.captured_s - self._began_s) * frame.fps)
+        longest = max(int(LONGEST_REPEAT_S * frame.fps), 1)
+        if due - self._count > longest:
+            self._began_s += (due - self._count - longest) / frame.fps
+            due = self._count + longest
+        if due < self._count:
+            return
+        while self._before is not None and self._count < due:
+            self._write(self._before)
+        self._write(annotated_bgr)
+        self._keep(annotated_bgr)
+
+    def _write(self, frame_bgr: UInt8Array) -> None:
+        self.video.write(frame_bgr)
+        self._count += 1
+
+    def _keep(self, frame_bgr: UInt8Array) -> None:
+        if self._before is None:
+            self._before = np.empty_like(frame_bgr)
+        np.copyto(self._before, frame_bgr)
+
+
+def is_many(out: Path, sources: Sequence[Source]) -> bool:
+    """Whether `out` is a folder for what comes of these sources, rather than one file."""
+    return len(sources) > 1 or any(source.many_files for source in sources) or is_folder(out)
+
+
+def check_name(out: Path, *, many_files: bool, kind: Kind, source: str) -> None:
+    """Raises: OutputError if what comes of this source cannot have this name."""
+    known = PICTURE_SUFFIXES if kind == "picture" else frozenset(VIDEO_CODECS)
+    suffix = out.suffix.lower()
+    if many_files and suffix in SAVED_SUFFIXES and not is_folder(out):
+        raise OutputError(f"--save {out}: several files need a folder, this is the name of one file")
+    if not many_files and suffix not in known:
+        expected = " ".join(sorted(known))
+        raise OutputError(f"--save {out}: {source} is a {kind}; expected one of {expected}")
+
+
+def _hw(frame_bgr: UInt8Array) -> tuple[int, int]:
+    return frame_bgr.shape[0], frame_bgr.shape[1]

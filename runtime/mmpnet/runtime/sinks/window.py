@@ -1,0 +1,123 @@
+"""Results in a window, one per source."""
+
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import cv2
+
+from mmpnet.console.command import people
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import OutputError
+from mmpnet.media.drawing import draw_warning
+from mmpnet.media.images import write_picture
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sources.frame import Event
+
+QUIT_KEYS = frozenset({ord("q"), 27})
+PAUSE_KEY, SNAPSHOT_KEY = ord(" "), ord("s")
+_NO_KEY = 255
+
+
+class WindowSink(Sink):
+    """A window per source; q or Esc ends the run, s saves what is seen, space pauses, any key goes on to the next
+    picture.
+
+    Beside a live source nothing is held up: pausing stills the windows only, and pictures follow one another.
+    """
+
+    wants_picture = True
+
+    def __init__(self, snapshots: Path = Path()) -> None:
+        self._snapshots = snapshots
+        self._names: list[str] = []
+        self._live = False
+        self._seen: dict[int, UInt8Array] = {}
+        self._paused = False
+        self._picture = False
+
+    @property
+    def holding(self) -> bool:  # type: ignore[override]
+        """Whether a picture waits for its key, or files are paused."""
+        return (self._picture or self._paused) and not self._live
+
+    def started(self, summary: Summary) -> None:
+        self._names = [counts.source for counts in summary.sources]
+        self._live = summary.live
+
+    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+        assert annotated_bgr is not None
+        self._picture = result.frame.kind == "picture"
+        if not self._paused:
+            self._seen[result.frame.stream] = annotated_bgr
+            cv2.imshow(self._title(result.frame.stream), annotated_bgr)
+        return self._keys()
+
+    def event(self, event: Event) -> None:
+        if event.kind not in ("stale", "reconnecting", "closed"):
+            return
+        for stream, seen in self._seen.items():
+            if self._names[stream] == event.source:
+                # The last picture stays on the screen: it must not look like the present.
+                draw_warning(seen, event.kind.upper())
+                cv2.imshow(self._title(stream), seen)
+
+    def idle(self) -> bool:
+        return self._keys()
+
+    def close(self) -> None:
+        cv2.destroyAllWindows()
+
+    def _keys(self) -> bool:
+        if not self._seen:
+            return True
+        key = cv2.waitKey(1) & 0xFF
+        if key == SNAPSHOT_KEY:
+            self._snapshot()
+        elif key == PAUSE_KEY and not self._picture:
+            self._paused = not self._paused
+            # What is seen now has to outlive the canvas that the next frame is painted on.
+            self._seen = {stream: seen.copy() for stream, seen in self._seen.items()}
+        elif key != _NO_KEY:
+            self._picture = False
+        closed = any(cv2.getWindowProperty(self._title(stream), cv2.WND_PROP_VISIBLE) < 1 for stream in self._seen)
+        return key not in QUIT_KEYS and not closed
+
+    def _snapshot(self) -> None:
+        now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        for stream, seen in self._seen.items():
+            path = self._snapshots / f"mmpnet-{now}-{stream}.png"
+            try:
+                write_picture(path, seen)
+            except OutputError as error:  # no reason to end the run
+                people().print(str(error))
+            else:
+                people().print(f"saved {path}")
+
+    def _title(self, stream: int) -> str:
+        return f"{self._names[stream]} - mmpnet: q quits, s saves, space pauses"
+
+
+WINDOW_PROBE_S = 10.0
+
+
+def why_no_window() -> str | None:
+    """Why a window cannot be opened here, or None where it can."""
+    gui = [line for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")]
+    if gui and "NONE" in gui[0]:
+        return "this OpenCV is built without windows"
+    if not sys.platform.startswith("linux"):
+        return None
+    if not os.environ.get("DISPLAY"):
+        return "there is no display"
+    # Qt aborts the whole process when the display does not answer, so a smaller one tries first.
+    attempt = [sys.executable, "-c", "import cv2; cv2.namedWindow('mmpnet'); cv2.destroyAllWindows()"]
+    try:
+        opened = subprocess.run(attempt, capture_output=True, timeout=WINDOW_PROBE_S, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        opened = False
+    return None if opened else f"the display {os.environ['DISPLAY']} does not open"

@@ -1,0 +1,195 @@
+"""Frames on their way from grabbing threads to one reader."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import TracebackType
+
+from mmpnet.contract.errors import MmpnetError
+from mmpnet.runtime.sources.frame import Event, Frame, Source, State
+
+JOIN_S = 2.0
+"""How long a closing exchange waits for a thread that may hang in a driver."""
+TICK_S = 0.2
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """What became of one source's frames: grabbed, replaced by a newer one unread, dropped for their age.
+
+    `damaged` frames could not be decoded; they are in no other number.
+    """
+
+    source: str
+    live: bool
+    state: State = "connecting"
+    captured: int = 0
+    replaced: int = 0
+    late: int = 0
+    processed: int = 0
+    damaged: int = 0
+
+    @property
+    def dropped(self) -> int:
+        """Frames that no result came of."""
+        return self.replaced + self.late
+
+
+class FrameExchange:
+    """One thread per source grabs; one reader takes, from each source in turn.
+
+    A live source's frame that was not taken yet makes room for a newer one. A file waits: every frame of it is taken.
+    Events come from the grabbing threads and from the reader's. Use it as a context manager.
+    """
+
+    def __init__(self, sources: Sequence[Source], tell: Callable[[Event], None], *, stale_after_s: float = 5.0) -> None:
+        self.counts = [SourceCounts(source.name, source.live) for source in sources]
+        self.errors: list[BaseException] = []
+        self._tell = tell
+        self._stale_after_s = stale_after_s
+        self._changed = threading.Condition()
+        self._slots: list[Frame | None] = [None] * len(sources)
+        self._heard_s = [time.perf_counter()] * len(sources)
+        self._running = len(sources)
+        self._next = 0
+        self._dropped: set[int] = set()
+        self._stops = [threading.Event() for _ in sources]
+        self._threads = [
+            threading.Thread(target=self._grab, args=(stream, source), name=f"grab {source.name}", daemon=True)
+            for stream, source in enumerate(sources)
+        ]
+
+    def __enter__(self) -> "FrameExchange":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for stop in self._stops:
+            stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        until_s = time.perf_counter() + JOIN_S
+        for thread in self._threads:
+            thread.join(max(until_s - time.perf_counter(), 0.0))
+
+    @property
+    def ended(self) -> bool:
+        """Whether every source has ended and every frame was taken."""
+        with self._changed:
+            return not self._running and not any(slot is not None for slot in self._slots)
+
+    def take(self, timeout_s: float = TICK_S) -> Frame | None:
+        """The next frame, or None where there is none for so long, or no more at all."""
+        until_s = time.perf_counter() + timeout_s
+        with self._changed:
+            while (frame := self._pick()) is None and self._running:
+                left_s = until_s - time.perf_counter()
+                if left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+            self._changed.notify_all()
+        return frame
+
+    def drop(self, stream: int, error: MmpnetError) -> None:
+        """Give a source up for a reason of its own; the others go on."""
+        with self._changed:
+            self._stops[stream].set()
+            self._slots[stream] = None
+            self.errors.append(error)
+            self._turn(stream, "closed", str(error))
+            self._dropped.add(stream)
+            self._changed.notify_all()
+
+    def _pick(self) -> Frame | None:
+        for step in range(len(self._slots)):
+            stream = (self._next + step) % len(self._slots)
+            frame, self._slots[stream] = self._slots[stream], None
+            if frame is not None:
+                self._next = stream + 1
+                return frame
+        return None
+
+    def _grab(self, stream: int, source: Source) -> None:
+        try:
+            for frame in source.frames(self._stops[stream], lambda event: self._happened(stream, event)):
+                self._put(stream, replace(frame, stream=stream), every=not source.live)
+                if self._stops[stream].is_set():
+                    break
+        except BaseException as error:  # noqa: BLE001 - the reader's thread raises it
+            self._end(stream, error)
+        else:
+            self._end(stream, None)
+
+    def _put(self, stream: int, frame: Frame, *, every: bool) -> None:
+        counts = self.counts[stream]
+        with self._changed:
+            while every and self._slots[stream] is not None and not self._stops[stream].is_set():
+                self._changed.wait(TICK_S)
+            if self._stops[stream].is_set():
+                return
+            counts.captured += 1 + frame.skipped
+            counts.replaced += (self._slots[stream] is not None) + frame.skipped
+            counts.damaged += frame.damaged
+            self._slots[stream] = frame
+            self._heard_s[stream] = time.perf_counter()
+            self._changed.notify_all()
+        if not counts.live:
+            return
+        if frame.frozen and counts.state != "stale":
+            self._turn(stream, "stale", f"the same picture for {self._stale_after_s:g} s")
+        elif not frame.frozen and counts.state != "live":
+            self._turn(stream, "live", "")
+
+    def _end(self, stream: int, error: BaseException | None) -> None:
+        # The error stands before the count goes down, so that a reader that sees the end sees its reason.
+        if error is not None:
+            self.errors.append(error)
+        self._turn(stream, "closed", "" if error is None else str(error))
+        with self._changed:
+            self._running -= 1
+            self._changed.notify_all()
+
+    def watch(self) -> None:
+        """Notice live sources that have been silent for too long: they are stale. To be called now and then."""
+        now_s = time.perf_counter()
+        for stream, counts in enumerate(self.counts):
+            silent_s = now_s - self._heard_s[stream]
+            if counts.state == "live" and counts.live and silent_s >= self._stale_after_s:
+                self._turn(stream, "stale", f"no frame for {silent_s:.1f} s", only_from="live")
+
+    def _happened(self, stream: int, event: Event) -> None:
+        if event.kind == "notice":
+            self._tell(event)
+        else:
+            self._turn(stream, event.kind, event.reason)
+
+    def _turn(self, stream: int, state: State, reason: str, *, only_from: State | None = None) -> None:
+        """A new state, and its event; both under the lock, so that events come in the order of the states."""
+        with self._changed:
+            counts = self.counts[stream]
+            # One that was given up is closed, and was told to be: what its thread says on its way out is old.
+            if stream in self._dropped or (only_from is not None and counts.state != only_from):
+                return
+            counts.state = state
+            # A file has no states on its way; of several sources people want to know which one failed.
+            if counts.live or (state == "closed" and reason and len(self.counts) > 1):
+                self._tell(Event(counts.source, state, datetime.now(UTC), reason))
+
+
+def newest_frames(source: Source) -> Iterator[Frame]:
+    """A live source's newest frame whenever one is asked for.
+
+    Raises: SourceError as the source does.
+    """
+    with FrameExchange([source], lambda _: None) as exchange:
+        while not exchange.ended:
+            frame = exchange.take()
+            if frame is not None:
+                yield frame
+        for error in exchange.errors:
+            raise error

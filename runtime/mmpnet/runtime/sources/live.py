@@ -1,0 +1,232 @@
+"""Live sources: cameras and network streams, which say when they are gone and come back when they can."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import cv2
+
+from mmpnet.contract.errors import SourceError
+from mmpnet.media.images import is_picture
+from mmpnet.runtime.sources.cameras import why_no_camera
+from mmpnet.runtime.sources.connect import fourcc, open_camera, open_stream
+from mmpnet.runtime.sources.frame import Event, Frame, State, Tell, stamped
+from mmpnet.runtime.sources.frame_grabber import newest_frames
+from mmpnet.runtime.sources.freeze import FreezeWatch
+from mmpnet.runtime.sources.mjpeg import NewestJpeg
+from mmpnet.runtime.sources.options import AS_IT_COMES, LiveOptions
+from mmpnet.runtime.sources.redact import without_password
+from mmpnet.runtime.sources.stream_clock import StreamDelay
+from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, grab, stated_fps
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+STEADY_S = 5.0
+"""A source that has given frames for so long has come back; one that dies sooner is waited for longer each time."""
+RATE_FRAMES = 30
+"""Frames after which a camera's real rate is known."""
+SLOW = 0.8
+"""A camera that delivers less than this share of the rate it was asked for is spoken of."""
+
+Connect: TypeAlias = Callable[[], Any]
+"""Opens a capture as cv2.VideoCapture gives it; it may be one that is not opened."""
+
+
+@dataclass(slots=True)
+class _SoFar:
+    """What a source's connections have in common."""
+
+    watch: FreezeWatch
+    count: int = 0
+    damaged: int = 0
+    """Frames that could not be decoded since the last one that could."""
+    damage_told: bool = False
+
+
+@dataclass(slots=True)
+class LiveSource:
+    """A camera or stream. `stride` n passes on every n-th frame; the others are not decoded where the source allows.
+
+    `clocked`: its capture's CAP_PROP_POS_MSEC is the sender's clock. `may_end`: its address may be that of a file,
+    by its name of a `picture`.
+    """
+
+    name: str
+    connect: Connect
+    options: LiveOptions = AS_IT_COMES
+    stride: int = 1
+    why_unopened: Callable[[], str] = lambda: "check the address, and that this machine reaches it"
+    clocked: bool = False
+    may_end: bool = False
+    picture: bool = False
+    live: bool = field(default=True, init=False)
+    many_files: bool = field(default=False, init=False)
+    paths: tuple[Path, ...] = field(default=(), init=False)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The newest frame whenever one is asked for, read in a thread of its own.
+
+        Raises: SourceError where the source fails and is not to be opened again.
+        """
+        return newest_frames(self)
+
+    def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
+        """Every frame as it comes, across reconnections.
+
+        Raises: SourceError where the source fails and is not to be opened again.
+        """
+        again, wait_s = bool(self.options.reconnect), FIRST_WAIT_S
+        so_far = _SoFar(FreezeWatch(self.options.stale_after_s))
+        tell(self._event("connecting"))
+        while not stop.is_set():
+            first_s = None
+            try:
+                for frame in self._connected(stop, tell, so_far):
+                    now_s = time.perf_counter()
+                    first_s = first_s or now_s
+                    if now_s - first_s >= STEADY_S:
+                        wait_s = FIRST_WAIT_S
+                    again = again or self.options.reconnect is None
+                    yield frame
+            except SourceError as error:
+                if not again:
+                    raise
+                tell(self._event("reconnecting", f"{error}; trying again in {wait_s:g} s"))
+                stop.wait(wait_s)
+                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+            else:
+                return
+
+    def _connected(self, stop: threading.Event, tell: Tell, so_far: _SoFar) -> Iterator[Frame]:
+        """One connection's frames, until `stop` is set or a file has ended. Raises: SourceError where it is lost."""
+        capture = self.connect()
+        try:
+            if not capture.isOpened():
+                raise SourceError(f"{self.name}: cannot be opened; {self.why_unopened()}")
+            self._ask(capture, tell)
+            yield from self._read(capture, stop, tell, so_far)
+        finally:
+            capture.release()
+
+    def _read(self, capture: Any, stop: threading.Event, tell: Tell, so_far: _SoFar) -> Iterator[Frame]:
+        fps, before, grabbed, began_s = stated_fps(capture), so_far.count, 0, 0.0
+        delay = StreamDelay() if self.clocked else None
+        while not stop.is_set():
+            passed_over = grab(capture)
+            if passed_over is None:
+                self._end(capture, tell, grabbed=grabbed, before=before)
+                return
+            now_s = time.perf_counter()
+            grabbed += 1
+            began_s = began_s or now_s
+            if grabbed == RATE_FRAMES + 1:
+                self._compare_rate(RATE_FRAMES / max(now_s - began_s, 1e-6), tell)
+            self._add_damaged(passed_over, tell, so_far)
+            if (grabbed - 1) % self.stride:
+                continue
+            delay_s = _waited_s(capture, delay, now_s)
+            delivered, pixels = capture.retrieve()
+            if not delivered or pixels is None or not pixels.size:
+                self._add_damaged(1, tell, so_far)  # a source that gives nothing else turns stale
+                continue
+            pixels_bgr = as_bgr(pixels)
+            frozen = so_far.watch.is_frozen(pixels_bgr, now_s)
+            frame = stamped(
+                pixels_bgr,
+                source=self.name,
+                kind="camera",
+                fps=fps,
+                started_s=now_s,
+                delay_s=delay_s,
+                index=so_far.count * self.stride,
+            )
+            damaged, so_far.damaged = so_far.damaged, 0
+            so_far.count += 1
+            skipped = capture.skipped() if isinstance(capture, NewestJpeg) else 0
+            yield replace(frame, frozen=frozen, damaged=damaged, skipped=skipped)
+
+    def _end(self, capture: Any, tell: Tell, *, grabbed: int, before: int) -> None:
+        """There are no more frames: a file says how many it has, and has given them. Raises: SourceError otherwise."""
+        stated = capture.get(cv2.CAP_PROP_FRAME_COUNT) if self.may_end else 0.0
+        if self.picture and grabbed == 1:  # of small ones FFmpeg does not say that there is one only
+            stated = 1.0
+        if not (stated > 0 and grabbed >= CUT_SHORT * stated):
+            raise SourceError(
+                f"{self.name}: no frame after {before + grabbed // self.stride}; "
+                "check its cable or network and who else uses it"
+            )
+        what = "one picture, not a stream" if stated == 1 else f"a file of {stated:.0f} frames, not a stream"
+        advice = "ask the camera for its stream, or download the file to have every frame looked at"
+        tell(self._event("notice", f"{self.name}: has ended, as it is {what}; {advice}"))
+
+    def _add_damaged(self, count: int, tell: Tell, so_far: _SoFar) -> None:
+        so_far.damaged += count
+        if count and not so_far.damage_told:
+            so_far.damage_told = True
+            advice = "check its cable or network"
+            tell(
+                self._event("notice", f"{self.name}: sends damaged frames, which are passed over and counted; {advice}")
+            )
+
+    def _ask(self, capture: Any, tell: Tell) -> None:
+        """Set the mode and say where the camera has another; the format comes first, as sizes depend on it."""
+        mode = self.options.mode
+        if mode.fourcc is not None:
+            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*mode.fourcc))
+        asked = [(name, prop, getattr(mode, name)) for name, prop in _MODE_PROPS.items()]
+        asked = [(name, prop, value) for name, prop, value in asked if value is not None]
+        for _, prop, value in asked:
+            capture.set(prop, value)
+        given = [(name, value, capture.get(prop)) for name, prop, value in asked]
+        missed = [f"{name} {value:g}, is {actual:g}" for name, value, actual in given if abs(actual - value) > 0.5]
+        if mode.fourcc is not None and (given_fourcc := fourcc(capture)) != mode.fourcc:
+            missed.append(f"fourcc {mode.fourcc}, is {given_fourcc or 'unknown'}")
+        if missed:
+            tell(self._event("notice", f"{self.name}: asked for {'; '.join(missed)}"))
+
+    def _compare_rate(self, measured_fps: float, tell: Tell) -> None:
+        asked_fps = self.options.mode.fps
+        if asked_fps is not None and measured_fps < SLOW * asked_fps:
+            found = f"asked for {asked_fps:g} fps, delivers {measured_fps:.1f}"
+            advice = "more light, --fourcc MJPG or a smaller size may help"
+            tell(self._event("notice", f"{self.name}: {found}; {advice}"))
+
+    def _event(self, kind: State | Literal["notice"], reason: str = "") -> Event:
+        return Event(self.name, kind, datetime.now(UTC), reason)
+
+
+_MODE_PROPS = {"width": cv2.CAP_PROP_FRAME_WIDTH, "height": cv2.CAP_PROP_FRAME_HEIGHT, "fps": cv2.CAP_PROP_FPS}
+
+
+def camera_source(device: int | str, options: LiveOptions = AS_IT_COMES, *, stride: int = 1) -> LiveSource:
+    """A camera by OpenCV's index or its device path."""
+    name = f"camera {device}" if isinstance(device, int) else device
+    return LiveSource(
+        name, lambda: open_camera(device), options, stride=stride, why_unopened=lambda: why_no_camera(device)
+    )
+
+
+def stream_source(url: str, options: LiveOptions = AS_IT_COMES, *, stride: int = 1) -> LiveSource:
+    """An RTSP, HTTP or other stream that FFmpeg opens. The name shows no password."""
+    # Of HTTP's MJPEG, FFmpeg numbers the frames as if there were 25 a second; RTSP's senders state the time.
+    clocked = url.lower().startswith("rtsp")
+    return LiveSource(
+        without_password(url),
+        lambda: open_stream(url, clocked=clocked),
+        options,
+        stride=stride,
+        clocked=clocked,
+        may_end=url.lower().startswith("http"),
+        picture=is_picture(re.split(r"[?#]", url)[0]),
+    )
+
+
+def _waited_s(capture: Any, delay: StreamDelay | None, now_s: float) -> float:
+    """How long the grabbed frame had waited on this machine, as far as one can know."""
+    if isinstance(capture, NewestJpeg):  # which knows on this clock when it came
+        return now_s - float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
+    return 0.0 if delay is None else delay.seconds(capture.get(cv2.CAP_PROP_POS_MSEC), now_s)

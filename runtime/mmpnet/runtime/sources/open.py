@@ -1,0 +1,76 @@
+"""Where frames come from: picture and video files, cameras, streams."""
+
+import glob
+import re
+import stat
+from pathlib import Path
+
+from mmpnet.contract.errors import SourceError
+from mmpnet.media.images import PICTURE_SUFFIXES
+from mmpnet.runtime.sources.files import VIDEO_SUFFIXES, FileSource
+from mmpnet.runtime.sources.frame import Source
+from mmpnet.runtime.sources.live import camera_source, stream_source
+from mmpnet.runtime.sources.options import AS_IT_COMES, LiveOptions
+from mmpnet.runtime.sources.redact import without_password
+from mmpnet.system.files import is_file, is_folder
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a drive's letter stands alone
+_STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt)://.+", re.IGNORECASE)
+
+
+def open_source(text: str | int, *, stride: int = 1, loop: bool = False, live: LiveOptions = AS_IT_COMES) -> Source:
+    """A camera index or device, a stream's address, a picture, a video, a folder of them, or a glob pattern.
+
+    Files come in name order, from the beginning again if `loop`; every `stride`-th frame is given.
+
+    Raises: SourceError if nothing there gives frames. Cameras and streams are opened when their first frame is asked
+    for.
+    """
+    text = str(text).strip()
+    if text.isdecimal() and len(text) < 4:
+        return camera_source(int(text), live, stride=stride)
+    if _is_device(text):
+        return camera_source(text, live, stride=stride)
+    if _STREAM.fullmatch(text):
+        return stream_source(text, live, stride=stride)
+    if _ADDRESS.match(text):
+        raise SourceError(
+            f"{without_password(text)}: an address of an unknown kind; expected rtsp://, http://, https://, rtmp://, "
+            "udp://, tcp://, rtp:// or srt://"
+        )
+    return _open_files(text, stride=stride, loop=loop)
+
+
+def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
+    path = Path(text)
+    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+    if is_file(path):
+        if path.suffix.lower() not in known:
+            raise SourceError(
+                f"{text}: {path.suffix or 'no suffix'} is no picture or video; expected .jpg, .png, .mp4, ..."
+            )
+        return FileSource((path,), many_files=False, name=text, stride=stride, loop=loop)
+    if text and is_folder(path):
+        candidates, where = sorted(path.iterdir()), f"{path}: the folder"
+    elif glob.has_magic(text):
+        found = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
+        candidates, where = sorted(Path(name) for name in found), f"{text}: the pattern"
+    else:
+        raise SourceError(
+            f"{text or '(empty)'}: no such file or folder; expected a picture, a video, a folder, a glob pattern, "
+            "a camera (0, /dev/video0) or a stream (rtsp://..., http://...)"
+        )
+    paths = tuple(found for found in candidates if is_file(found) and found.suffix.lower() in known)
+    if not paths:
+        raise SourceError(
+            f"{where} has {len(candidates)} entries and no picture or video; expected .jpg, .png, .mp4, ..."
+        )
+    return FileSource(paths, many_files=True, name=text, stride=stride, loop=loop)
+
+
+def _is_device(text: str) -> bool:
+    try:
+        return stat.S_ISCHR(Path(text).stat().st_mode)
+    except (OSError, ValueError):
+        # Absent now, which its opening says; /dev/shm is a folder as any other.
+        return text.startswith("/dev/") and not text.startswith("/dev/shm/")

@@ -1,0 +1,139 @@
+"""What the server answers: each address, and what is sent from it."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from mmpnet.runtime.web.event_stream import News
+from mmpnet.runtime.web.metrics import Metrics
+from mmpnet.runtime.web.mjpeg import BOUNDARY, LivePictures
+from mmpnet.runtime.web.page import load_page
+from mmpnet.runtime.web.run_status import Monitor
+
+SNAPSHOT_WAIT_S = 2.0
+JSON = "application/json"
+MJPEG = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+
+
+@dataclass(frozen=True, slots=True)
+class Feeds:
+    """What the run fills and the server reads."""
+
+    monitor: Monitor
+    pictures: LivePictures
+    news: News
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The answers; every method is one address."""
+
+    feeds: Feeds
+
+    async def snapshot(self, request: Request) -> Response:
+        """The newest picture; with `?seen=NUMBER` the next one that is not this."""
+        stream, seen = self._stream(request), _number(request.query_params.get("seen", ""))
+        picture = await self.feeds.pictures.other_than(seen, stream, SNAPSHOT_WAIT_S)
+        if picture is None:
+            source = self.feeds.monitor.status().sources[stream]
+            why = source.problem or "frames come too slowly"
+            return Response(f"no picture for {SNAPSHOT_WAIT_S:g} s ({why})\n", 503, media_type="text/plain")
+        jpeg = await self.feeds.pictures.jpeg(picture)
+        return Response(jpeg, media_type="image/jpeg", headers=picture.headers)
+
+    async def mjpeg(self, request: Request) -> Response:
+        """One source's pictures, each in place of the last."""
+        return _streamed(request, self.feeds.pictures.parts(self._stream(request)), MJPEG)
+
+    async def detections(self, request: Request) -> Response:
+        """Results and events as server-sent events."""
+        return _streamed(request, self.feeds.news.stream(), "text/event-stream")
+
+    async def status(self, request: Request) -> Response:
+        """All that the page shows beside the pictures."""
+        del request
+        return Response(msgspec.json.encode(self.feeds.monitor.status()), media_type=JSON)
+
+    async def metrics(self, request: Request) -> Response:
+        """The numbers for Prometheus."""
+        body, content_type = self.feeds.metrics.exposition(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
+
+    async def healthz(self, request: Request) -> Response:
+        """200 while every source can be relied on, else 503; and why."""
+        del request
+        status = self.feeds.monitor.status()
+        health = {
+            "healthy": not status.problems,
+            "problems": status.problems,
+            "sources": {source.name: source.state for source in status.sources},
+        }
+        code = HTTPStatus.SERVICE_UNAVAILABLE if status.problems else HTTPStatus.OK
+        return Response(msgspec.json.encode(health), code, media_type=JSON)
+
+    def _stream(self, request: Request) -> int:
+        """Which source is asked for. Raises: HTTPException if there is none of that number."""
+        count, text = len(self.feeds.monitor.status().sources), request.query_params.get("source", "0")
+        if not count:
+            raise HTTPException(503, "the run has not begun\n")
+        stream = _number(text)
+        if stream is None or stream >= count:
+            raise HTTPException(404, f"source is {text[:20]!r}; expected a number from 0 to {count - 1}\n")
+        return stream
+
+
+def make_app(feeds: Feeds) -> Starlette:
+    """The ASGI application; it also has the monitor tick while it runs."""
+    endpoints, page = Endpoints(feeds), load_page()
+
+    async def index(request: Request) -> Response:
+        del request
+        return Response(page.html, media_type="text/html", headers={"Content-Security-Policy": page.policy})
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        del app
+        feeds.pictures.bell.attach()
+        feeds.news.bell.attach()
+        ticking = asyncio.create_task(_tick(feeds.monitor))
+        yield
+        ticking.cancel()
+
+    routes = [
+        Route("/", index),
+        Route("/stream.mjpg", endpoints.mjpeg),
+        Route("/snapshot.jpg", endpoints.snapshot),
+        Route("/detections", endpoints.detections),
+        Route("/status", endpoints.status),
+        Route("/metrics", endpoints.metrics),
+        Route("/healthz", endpoints.healthz),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _streamed(request: Request, body: AsyncIterator[bytes], media_type: str) -> Response:
+    headers = {"X-Accel-Buffering": "no"}
+    if request.method == "HEAD":  # has no body, so that nothing would ever end it
+        return Response(headers=headers, media_type=media_type)
+    return StreamingResponse(body, media_type=media_type, headers=headers)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None
+
+
+async def _tick(monitor: Monitor) -> None:
+    while True:
+        await asyncio.sleep(1)
+        monitor.tick()

@@ -1,0 +1,138 @@
+"""Each source's newest annotated frame, for those who look at it now."""
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.media.drawing import draw_warning
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.web.notifier import LINGER_S, TICK_S, Bell
+
+JPEG_QUALITY = 80
+BOUNDARY = "frame"
+
+
+@dataclass(slots=True, eq=False)
+class LivePicture:
+    """An annotated frame (H, W, 3) with a number of its own and, once somebody asked for it, its JPEG."""
+
+    frame_bgr: UInt8Array
+    number: int
+    captured_s: float
+    jpeg: asyncio.Future[bytes] | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What HTTP says about it: its number, and the time since it was captured."""
+        age_ms = (time.perf_counter() - self.captured_s) * 1e3
+        return {"X-Picture-Number": str(self.number), "X-Frame-Age-Ms": f"{age_ms:.0f}"}
+
+
+class LivePictures:
+    """The pictures; `put` and `warn` belong to the run's thread, the coroutines to the server's.
+
+    A picture is copied only while somebody looks at its source, and encoded once, however many look. The one that is
+    kept is always of the source's latest result: there is none rather than an older one.
+    """
+
+    def __init__(self) -> None:
+        self.bell = Bell()
+        self.closed = False
+        self._lock = threading.Lock()
+        self._newest: dict[int, LivePicture | None] = {}
+        self._wanted_until_s: dict[int, float] = {}
+        self._numbers = itertools.count()
+        self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="jpeg")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody looks at any source."""
+        with self._lock:
+            return max(self._wanted_until_s.values(), default=0.0) > time.perf_counter()
+
+    def put(self, result: Result, annotated_bgr: UInt8Array | None) -> None:
+        """Take a result's annotated frame, which may be painted over afterwards."""
+        frame = result.frame
+        with self._lock:
+            wanted = self._wanted_until_s.get(frame.stream, 0.0) > time.perf_counter()
+        picture = None
+        if annotated_bgr is not None and wanted:
+            picture = LivePicture(annotated_bgr.copy(), next(self._numbers), frame.captured_s)
+        self._replace(frame.stream, picture)
+
+    def warn(self, stream: int, text: str) -> None:
+        """Paint a warning over a source's picture: it stays on screens, and must not look like the present."""
+        with self._lock:
+            last = self._newest.get(stream)
+        if last is not None:
+            frame_bgr = last.frame_bgr.copy()
+            draw_warning(frame_bgr, text)
+            self._replace(stream, LivePicture(frame_bgr, next(self._numbers), last.captured_s))
+
+    def look(self, stream: int) -> LivePicture | None:
+        """The newest picture, if there is one; ask for the next ones to be drawn."""
+        with self._lock:
+            self._wanted_until_s[stream] = time.perf_counter() + LINGER_S
+            return self._newest.get(stream)
+
+    async def other_than(self, seen: int | None, stream: int, timeout_s: float) -> LivePicture | None:
+        """The newest picture as soon as it is not number `seen`, or None where none is drawn for so long."""
+        until_s = time.perf_counter() + timeout_s
+        while not self.closed:
+            picture, now_s = self.look(stream), time.perf_counter()
+            if picture is not None and picture.number != seen:
+                return picture
+            if now_s >= until_s:
+                break
+            await self.bell.heard(min(until_s - now_s, TICK_S))
+        return None
+
+    async def jpeg(self, picture: LivePicture) -> bytes:
+        """The picture as JPEG, encoded beside the server's and the run's threads."""
+        if picture.jpeg is None:
+            picture.jpeg = asyncio.get_running_loop().run_in_executor(self._encoder, _encode, picture.frame_bgr)
+        return await asyncio.shield(picture.jpeg)  # a client that goes away must not take it from the others
+
+    async def parts(self, stream: int) -> AsyncIterator[bytes]:
+        """One source's pictures as the parts of a multipart body, for as long as it is read."""
+        seen = None
+        yield f"--{BOUNDARY}\r\n".encode()
+        while not self.closed:
+            # The server holds this until the client has taken the last picture: the next is chosen then, not before.
+            yield b""
+            picture = await self.other_than(seen, stream, TICK_S)
+            if picture is not None:
+                seen = picture.number
+                jpeg = await self.jpeg(picture)
+                head = {"Content-Type": "image/jpeg", "Content-Length": str(len(jpeg)), **picture.headers}
+                lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+                # Browsers show a part once they see its end, so that the boundary comes at once, not with the next.
+                yield b"%s\r\n%s\r\n--%s\r\n" % (lines.encode(), jpeg, BOUNDARY.encode())
+
+    def _replace(self, stream: int, picture: LivePicture | None) -> None:
+        with self._lock:
+            self._newest[stream] = picture
+        if picture is not None:
+            self.bell.ring()
+
+    def end(self) -> None:
+        """Let every coroutine end."""
+        self.closed = True
+        self.bell.ring()
+
+    def close(self) -> None:
+        """Once no coroutine is left."""
+        self._encoder.shutdown(cancel_futures=True)
+
+
+def _encode(frame_bgr: UInt8Array) -> bytes:
+    encoded, jpeg = cv2.imencode(".jpg", frame_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert encoded, "OpenCV writes JPEG"
+    return jpeg.tobytes()

@@ -1,0 +1,135 @@
+"""The whole run, watched: what the page, the metrics and the health check have in common."""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.sources.frame_grabber import SourceCounts
+from mmpnet.runtime.web.source_stats import RATES_OVER_S, SourceStatus, SourceWatch
+from mmpnet.system.machine import resident_memory_mb
+
+PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What is running: the model's name and classes, the provider that was asked for and the one in use."""
+
+    name: str
+    class_names: Sequence[str]
+    provider_asked: str
+    provider: str
+
+    @property
+    def as_asked(self) -> bool:
+        """Whether the model runs where it was to run; `auto` leaves that open."""
+        return self.provider_asked in ("auto", self.provider)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The run as of now."""
+
+    version: str
+    model: str
+    provider: str
+    running_s: float
+    cpu_percent: float
+    """Over the last 10 s: 100 is one core, all the time."""
+    memory_mb: float | None
+    stale_after_s: float
+    problems: tuple[str, ...]
+    """Why the run cannot be relied on now; empty where it can."""
+    sources: tuple[SourceStatus, ...]
+
+
+class Monitor:
+    """Watches every source; `started`, `record` and `event` belong to the run's thread, the others to the server's."""
+
+    def __init__(self, model: ServedModel, stale_after_s: float) -> None:
+        self.model = model
+        self._stale_after_s = stale_after_s
+        self._lock = threading.Lock()
+        self._began_s = time.perf_counter()
+        self._watches: list[SourceWatch] = []
+        self._cpu_ticks = deque([(self._began_s, time.process_time())], maxlen=RATES_OVER_S + 1)
+        named = [index for index, name in enumerate(model.class_names) if name == PERSON]
+        self._people_ids = frozenset(named or range(len(model.class_names)))
+
+    def started(self, sources: Sequence[SourceCounts]) -> None:
+        """The run's sources, in the order of Frame.stream; their numbers are read from now on."""
+        names, now_s = distinct_names([counts.source for counts in sources]), time.perf_counter()
+        watches = [
+            SourceWatch(name, counts, stale_after_s=self._stale_after_s, now_s=now_s)
+            for name, counts in zip(names, sources, strict=True)
+        ]
+        with self._lock:
+            self._watches = watches
+
+    def name(self, stream: int) -> str:
+        """What a source is called, here and in the metrics."""
+        return self._watches[stream].name
+
+    def streams(self, source: str) -> list[int]:
+        """Which streams an event of that source speaks of: more than one where a source is given twice."""
+        return [stream for stream, watch in enumerate(self._watches) if watch.counts.source == source]
+
+    def record(self, result: Result) -> None:
+        """Take a result."""
+        people = sum(class_id in self._people_ids for class_id in result.detections.class_id.tolist())
+        with self._lock:
+            self._watches[result.frame.stream].record(result, people, time.perf_counter())
+
+    def event(self, event: Event) -> None:
+        """Take a live source's event."""
+        with self._lock:
+            for stream in self.streams(event.source):
+                self._watches[stream].happened(event)
+
+    def tick(self) -> None:
+        """Another second has gone by."""
+        now_s = time.perf_counter()
+        with self._lock:
+            self._cpu_ticks.append((now_s, time.process_time()))
+            for watch in self._watches:
+                watch.tick(now_s)
+
+    def status(self) -> Status:
+        """All of it, as of now."""
+        now_s = time.perf_counter()
+        with self._lock:
+            sources = tuple(watch.status(now_s) for watch in self._watches)
+            tick_s, cpu_s = self._cpu_ticks[0]
+        return Status(
+            version=version("mmpnet"),
+            model=self.model.name,
+            provider=self.model.provider,
+            running_s=round(now_s - self._began_s, 1),
+            cpu_percent=round(100 * (time.process_time() - cpu_s) / max(now_s - tick_s, 1e-3), 1),
+            memory_mb=resident_memory_mb(),
+            stale_after_s=self._stale_after_s,
+            problems=self._problems(sources),
+            sources=sources,
+        )
+
+    def _problems(self, sources: Sequence[SourceStatus]) -> tuple[str, ...]:
+        problems = [f"{source.name}: {source.problem}" for source in sources if source.problem]
+        if not self.model.as_asked:
+            problems.insert(0, f"runs on {self.model.provider}, not on {self.model.provider_asked} as asked")
+        return tuple(problems) if sources else (*problems, "the run has not begun")
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, as text that can be sent; the second of a name is called `NAME (2)`."""
+    seen: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        sendable = name.encode("utf-8", "replace").decode()  # file names need not be UTF-8
+        seen[sendable] += 1
+        distinct.append(sendable if seen[sendable] == 1 else f"{sendable} ({seen[sendable]})")
+    return distinct

@@ -1,0 +1,89 @@
+"""The sink of `mmp-run --serve`: a page, streams, metrics and a health check, for boxes without a display.
+
+Imports neither starlette nor uvicorn nor prometheus_client, which only a server needs, before one is made.
+"""
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import MissingExtraError, OutputError
+from mmpnet.runtime.pipeline.results import Result, result_as_dict
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.web.event_stream import News
+from mmpnet.runtime.web.listen import Address, is_loopback, listen, parse_address
+from mmpnet.runtime.web.mjpeg import LivePictures
+from mmpnet.runtime.web.run_status import Monitor, ServedModel
+
+STALE_AFTER_S = 5.0
+
+
+class ServeSink(Sink):
+    """Serves the run over HTTP from its own thread; the run never waits for those who look.
+
+    It listens at once, at `url`. Whoever can reach an address that is not this machine's loopback needs the `token`;
+    with a token everybody does. The run must call `started` before the first result.
+
+    Raises: MissingExtraError without the [serve] extra, OutputError for an address that cannot be listened on or that
+    others can reach without a token.
+    """
+
+    def __init__(
+        self, address: str, model: ServedModel, *, token: str | None = None, stale_after_s: float = STALE_AFTER_S
+    ) -> None:
+        try:
+            from mmpnet.runtime.web.app import Feeds, make_app
+            from mmpnet.runtime.web.auth import Access
+            from mmpnet.runtime.web.metrics import Metrics
+            from mmpnet.runtime.web.server import ServerThread
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(f"--serve needs {error.name}: pip install 'mmpnet[serve]'") from error
+        wanted = parse_address(address)
+        _check_token(token, wanted)
+        self._class_names = model.class_names
+        self._monitor = Monitor(model, stale_after_s)
+        self._pictures = LivePictures()
+        self._news = News()
+        self._metrics = Metrics(self._monitor)
+        feeds = Feeds(self._monitor, self._pictures, self._news, self._metrics)
+        listening = listen(wanted)
+        self.url = Address(wanted.host, listening.getsockname()[1]).url
+        self._server = ServerThread(Access(make_app(feeds), token), listening)
+
+    @property
+    def wants_picture(self) -> bool:  # type: ignore[override]
+        """Whether somebody looks at a picture now."""
+        return self._pictures.wanted
+
+    def started(self, summary: Summary) -> None:
+        self._monitor.started(summary.sources)
+
+    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+        self._monitor.record(result)
+        self._metrics.observe(result)
+        self._pictures.put(result, annotated_bgr)
+        if self._news.listening:
+            self._news.result(result_as_dict(result, self._class_names))
+        return True
+
+    def event(self, event: Event) -> None:
+        self._monitor.event(event)
+        self._news.event(event)
+        if event.kind in ("stale", "reconnecting", "closed"):
+            for stream in self._monitor.streams(event.source):
+                self._pictures.warn(stream, event.kind.upper())
+
+    def close(self) -> None:
+        self._pictures.end()
+        self._news.end()
+        self._server.close()
+        self._pictures.close()
+
+
+def _check_token(token: str | None, address: Address) -> None:
+    """Raises: OutputError if the token is empty, or is missing where others can reach the address."""
+    if token is not None and not token.strip():
+        raise OutputError("--serve: the token is empty; give one that cannot be guessed")
+    if token is None and not is_loopback(address.host):
+        raise OutputError(
+            f"--serve {address.host}:{address.port}: others can reach this address; give a token, or use 127.0.0.1"
+        )

@@ -1,0 +1,152 @@
+"""One source of a run, watched: its state, its rates over the last seconds, its latency over the last minutes."""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.sources.frame_grabber import SourceCounts
+
+RATES_OVER_S = 10
+HISTORY_S = 180
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """What is known of a source now; rates are frames per second over the last 10 s."""
+
+    name: str
+    state: str
+    """As in frames.State; `playing` where a file is read."""
+    up: bool
+    """Whether frames come."""
+    reason: str
+    """Of its state, where there is one to give."""
+    problem: str
+    """Why the source cannot be relied on now; empty where it can."""
+    notice: str
+    camera_fps: float
+    process_fps: float
+    skipped_fps: float
+    captured: int
+    processed: int
+    dropped: int
+    late: int
+    damaged: int
+    detections: int
+    """In all frames so far."""
+    people: int
+    """In the newest frame."""
+    frame_age_ms: float | None
+    """How long ago the newest frame that has a result was captured; None before the first."""
+    counts: Mapping[str, Mapping[str, int]]
+    """Of lines (in_count, out_count) and zones (count too), by name."""
+    infer_ms: tuple[float | None, ...]
+    """Of the slowest frame in each of the last seconds, oldest first; None for a second without results."""
+    age_ms: tuple[float | None, ...]
+    """Of the oldest frame in each of these seconds, when its result came."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    at_s: float
+    captured: int
+    processed: int
+    dropped: int
+
+
+class SourceWatch:
+    """Takes a source's results and events, and `tick` once a second; not for several threads at once."""
+
+    def __init__(self, name: str, counts: SourceCounts, *, stale_after_s: float, now_s: float) -> None:
+        self.name = name
+        self.counts = counts
+        self._stale_after_s = stale_after_s
+        self._reason = ""
+        self._notice = ""
+        self._detections = 0
+        self._people = 0
+        self._tallies: dict[str, dict[str, int]] = {}
+        self._result_s = now_s
+        self._captured_s: float | None = None
+        self._ticks: deque[_Tick] = deque(maxlen=RATES_OVER_S + 1)
+        self._slowest_ms: float | None = None
+        self._oldest_ms: float | None = None
+        self._history: deque[tuple[float | None, float | None]] = deque(maxlen=HISTORY_S)
+        self._ticks.append(self._counted(now_s))
+
+    def record(self, result: Result, people: int, now_s: float) -> None:
+        """Take a result in which there are so many people."""
+        self._result_s, self._captured_s = now_s, result.frame.captured_s
+        self._detections += len(result.detections)
+        self._people = people
+        if result.counts is not None:
+            self._tallies = {name: dict(values) for name, values in result.counts.items()}
+        self._slowest_ms = max(result.times.infer_ms, self._slowest_ms or 0.0)
+        self._oldest_ms = max(result.age_ms, self._oldest_ms or 0.0)
+
+    def happened(self, event: Event) -> None:
+        """Take an event of this source."""
+        if event.kind == "notice":
+            self._notice = event.reason
+        else:
+            self._reason = event.reason
+
+    def tick(self, now_s: float) -> None:
+        """Another second has gone by."""
+        self._ticks.append(self._counted(now_s))
+        self._history.append((self._slowest_ms, self._oldest_ms))
+        self._slowest_ms = self._oldest_ms = None
+
+    def status(self, now_s: float) -> SourceStatus:
+        """All of it, as of now."""
+        counts, state = self.counts, self._state()
+        oldest, latest = self._ticks[0], self._counted(now_s)
+        over_s = now_s - oldest.at_s
+        per_s = 1 / over_s if over_s >= 0.5 else 0.0
+        return SourceStatus(
+            name=self.name,
+            state=state,
+            up=state in ("live", "playing"),
+            reason=self._reason,
+            problem=self._problem(state, now_s),
+            notice=self._notice,
+            camera_fps=round((latest.captured - oldest.captured) * per_s, 3),
+            process_fps=round((latest.processed - oldest.processed) * per_s, 3),
+            skipped_fps=round((latest.dropped - oldest.dropped) * per_s, 3),
+            captured=latest.captured,
+            processed=latest.processed,
+            dropped=latest.dropped,
+            late=counts.late,
+            damaged=counts.damaged,
+            detections=self._detections,
+            people=self._people,
+            frame_age_ms=None if self._captured_s is None else round((now_s - self._captured_s) * 1e3, 1),
+            counts=self._tallies,
+            infer_ms=tuple(_rounded(infer_ms) for infer_ms, _ in self._history),
+            age_ms=tuple(_rounded(age_ms) for _, age_ms in self._history),
+        )
+
+    def _state(self) -> str:
+        # A file has no states on its way: it is opened, read and closed.
+        if not self.counts.live and self.counts.state == "connecting" and self.counts.captured:
+            return "playing"
+        return self.counts.state
+
+    def _problem(self, state: str, now_s: float) -> str:
+        if state == "closed" and not self.counts.live and not self._reason:
+            return ""  # a file that was read to its end
+        if state not in ("live", "playing"):
+            return f"{state}: {self._reason}" if self._reason else state
+        silent_s = now_s - self._result_s
+        if silent_s >= self._stale_after_s:
+            return f"no result for {silent_s:.0f} s"
+        return "" if self._captured_s is not None else "no result yet"
+
+    def _counted(self, now_s: float) -> _Tick:
+        return _Tick(now_s, self.counts.captured, self.counts.processed, self.counts.dropped)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

@@ -1,0 +1,194 @@
+"""Checkpoints: tensors and plain values only, so that `torch.load(weights_only=True)` opens them; written beside."""
+
+import hashlib
+import pickle
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from mmpnet.contract.errors import CheckpointError
+from mmpnet.system.files import is_file, replacing
+from mmpnet.train.artifacts.config import ModelConfig, TrainConfig, from_plain
+from mmpnet.train.model import MmpNet
+
+FORMAT = "mmpnet-checkpoint"
+SCHEMA = 1
+_ZIP_START = b"PK\x03\x04"
+"""Of the archive that torch.save writes."""
+
+
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where weights come from, and how good they were when they were written."""
+
+    mmpnet_version: str
+    git_commit: str | None
+    train_name: str
+    train_sha256: str
+    train_images: int
+    val_name: str | None
+    val_sha256: str | None
+    val_images: int
+    epochs_done: int
+    seed: int
+    evaluation: dict[str, float | int | None] | None = None
+    teacher_sha256: str | None = None
+
+
+class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run needs to go on: everything but the deployable weights, and how far it is."""
+
+    epoch: int
+    batch: int
+    best: float
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    loss_sums: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A file's content: `ema` are the weights to deploy; `progress` is only in last.pth."""
+
+    model: ModelConfig
+    train: TrainConfig
+    provenance: Provenance
+    ema: dict[str, Tensor]
+    progress: Progress | None
+
+    def network(self) -> MmpNet:
+        """The deployable network, in evaluation mode on the CPU."""
+        network = self.model.build()
+        network.load_state_dict(self.ema)
+        return network.eval()
+
+    def model_at(self, input_hw: tuple[int, int]) -> ModelConfig:
+        """The same network for pictures of another size."""
+        return msgspec.structs.replace(self.model, input_hw=input_hw)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write beside, then rename: a reader never sees half a file.
+
+    Raises: OutputError if the folder cannot be written.
+    """
+    progress = checkpoint.progress
+    content = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "model": msgspec.to_builtins(checkpoint.model),
+        "train": msgspec.to_builtins(checkpoint.train),
+        "provenance": msgspec.to_builtins(checkpoint.provenance),
+        "ema": checkpoint.ema,
+        "progress": None
+        if progress is None
+        else {
+            "epoch": progress.epoch,
+            "batch": progress.batch,
+            "best": progress.best,
+            "weights": progress.weights,
+            "optimizer": progress.optimizer,
+            "loss_sums": list(progress.loss_sums),
+        },
+    }
+    with replacing(path) as partial:
+        try:
+            torch.save(_on_cpu(content), partial)
+        except RuntimeError as error:  # torch's word for a full disk
+            raise OSError("torch could not write all of it; is the disk full?") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint that mmp-train wrote.
+
+    Raises: CheckpointError if the file is missing, damaged, not a checkpoint of ours, or of another schema.
+    """
+    content = _load_dict(path)
+    if content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: is a torch file but not an mmpnet checkpoint; expected last.pth or best.pth from mmp-train "
+            "(course checkpoints are not supported, see docs/adr/0004)"
+        )
+    if content.get("schema") != SCHEMA:
+        raise CheckpointError(f"{path}: checkpoint schema {content.get('schema')}, expected {SCHEMA}; train it again")
+    try:
+        progress = content["progress"]
+        checkpoint = Checkpoint(
+            model=from_plain(content["model"], ModelConfig, path=path),
+            train=from_plain(content["train"], TrainConfig, path=path),
+            provenance=from_plain(content["provenance"], Provenance, path=path),
+            ema=content["ema"],
+            progress=None if progress is None else from_plain(progress, Progress, path=path),
+        )
+        checkpoint.network()
+    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
+        raise damaged(path, error) from error
+    return checkpoint
+
+
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    """What to raise where a checkpoint's tensors do not fit the network or the optimiser that it names."""
+    return CheckpointError(f"{path}: checkpoint is damaged ({' '.join(str(error).split())[:160]})")
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _on_cpu(value: Any) -> Any:
+    """The same plain content with its tensors on the CPU, so that a machine without a GPU opens it."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_on_cpu(item) for item in value]
+    return value
+
+
+def load_tensors(path: Path, *, expected: str) -> Any:
+    """What a torch file holds. Raises: CheckpointError that says what is there and what was expected."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch's remarks would stand beside our one line
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path}: {_what_is_wrong(path, error)}; expected {expected}") from error
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror or error})"
+    with path.open("rb") as file:
+        start = file.read(len(_ZIP_START))
+    if not start:
+        return "is empty"
+    if not zipfile.is_zipfile(path):
+        return "is cut short" if start == _ZIP_START else "is not a file of torch.save"
+    if isinstance(error, pickle.UnpicklingError) and _is_whole(path):
+        return "holds Python objects beside tensors, which could run code and are not opened"
+    return f"is damaged ({type(error).__name__})"
+
+
+def _is_whole(archive: Path) -> bool:
+    try:
+        with zipfile.ZipFile(archive) as parts:
+            return parts.testzip() is None
+    except zipfile.BadZipFile:
+        return False
+
+
+def _load_dict(path: Path) -> dict[str, Any]:
+    if not is_file(path):
+        raise CheckpointError(f"{path}: no such file; expected last.pth or best.pth from mmp-train")
+    content = load_tensors(path, expected="last.pth or best.pth from mmp-train")
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected an mmpnet checkpoint")
+    return content

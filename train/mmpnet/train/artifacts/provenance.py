@@ -1,0 +1,53 @@
+"""Where a run's weights come from: the data's names and hashes, the seed, the commit of this source tree."""
+
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from mmpnet.datasets.types import Dataset
+from mmpnet.system.files import is_file
+from mmpnet.train.artifacts.checkpoint import Provenance, sha256_of
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.distillation.pseudo_labels import read_teacher_labels
+
+
+def provenance_of(config: TrainConfig, train: Dataset, val: Dataset | None) -> Provenance:
+    """What a run's checkpoints say of its data and code; epochs and accuracy are added as they come."""
+    return Provenance(
+        mmpnet_version=version("mmpnet"),
+        git_commit=git_commit(),
+        train_name=train.name,
+        train_sha256=train.sha256,
+        train_images=len(train.pictures),
+        val_name=None if val is None else val.name,
+        val_sha256=None if val is None else val.sha256,
+        val_images=0 if val is None else len(val.pictures),
+        epochs_done=0,
+        seed=config.seed,
+        teacher_sha256=_teacher_sha256(config),
+    )
+
+
+def _teacher_sha256(config: TrainConfig) -> str | None:
+    """Hash of the detector that taught; None without a teacher, or where a resumed run no longer has it."""
+    path = None if config.teacher is None else Path(config.teacher)
+    if path is None or not is_file(path):
+        return None
+    return read_teacher_labels(path).teacher_sha256 if path.suffix == ".json" else sha256_of(path)
+
+
+def git_commit() -> str | None:
+    """The commit of this source tree; None for an installed wheel, or without git."""
+    here = Path(__file__).parent
+    root = _git(here, "rev-parse", "--show-toplevel")
+    if root is None or not here.is_relative_to(Path(root) / "train"):
+        return None  # a wheel inside somebody's own repository has that repository's commit
+    return _git(here, "describe", "--always", "--dirty", "--abbrev=12")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None

@@ -1,0 +1,22 @@
+"""Box offsets relative to anchors, in torch: encode and decode."""
+
+import torch
+from torch import Tensor
+
+from mmpnet.contract.boxes import CENTER_VARIANCE, MAX_LOG_RATIO, SIZE_VARIANCE
+
+
+def decode_offsets(offsets: Tensor, anchors_xyxy: Tensor) -> Tensor:
+    """`mmpnet.contract.boxes.decode_offsets` as differentiable torch, (..., 4) -> (..., 4); a test pins the two."""
+    anchor_wh = anchors_xyxy[..., 2:] - anchors_xyxy[..., :2]
+    anchor_center = (anchors_xyxy[..., 2:] + anchors_xyxy[..., :2]) / 2
+    center = anchor_center + offsets[..., :2] * CENTER_VARIANCE * anchor_wh
+    half_wh = anchor_wh * (offsets[..., 2:] * SIZE_VARIANCE).clamp(max=MAX_LOG_RATIO).exp() / 2
+    return torch.cat([center - half_wh, center + half_wh], dim=-1)
+
+
+def encode_offsets(boxes_xyxy: Tensor, anchors_xyxy: Tensor) -> Tensor:
+    """`mmpnet.contract.boxes.encode_offsets` as torch, (P, 4) -> (P, 4); a test pins the two."""
+    anchor_wh, wh = anchors_xyxy[:, 2:] - anchors_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    moved = (boxes_xyxy[:, 2:] + boxes_xyxy[:, :2] - anchors_xyxy[:, 2:] - anchors_xyxy[:, :2]) / 2
+    return torch.cat([moved / (CENTER_VARIANCE * anchor_wh), (wh / anchor_wh).log() / SIZE_VARIANCE], dim=1)

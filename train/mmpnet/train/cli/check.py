@@ -1,0 +1,63 @@
+"""mmp-train --check: everything that can be said about the data before a single step is trained."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from mmpnet.cli.data_tables import check_data, show_scan
+from mmpnet.console.command import people
+from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.load import read_data
+from mmpnet.datasets.statistics import Scan, shared_pictures
+from mmpnet.train.run.anchor_fit import coverage, coverage_table, input_boxes, suited_anchors
+
+
+def check(
+    data: Sequence[Path],
+    val: Sequence[Path],
+    classes: Sequence[str],
+    anchors: AnchorSpec,
+    input_hw: tuple[int, int],
+    *,
+    suggest: bool,
+    needs_boxes: bool,
+    as_json: bool,
+) -> bool:
+    """Scan training and validation data, every file of them, and the anchors on them, with `suggest` those that suit
+    the boxes; whether there is no fault. Without a teacher, training `needs_boxes`.
+
+    Raises: DatasetError for faults that leave nothing to look at, TrainingError for boxes too few to suggest anchors,
+    ValueError if input size and stride do not fit.
+    """
+    found = check_data(data, "train", classes, input_hw=input_hw)
+    scans: dict[str, Scan] = {"train": _with_boxes(found, "to learn from") if needs_boxes else found}
+    if val:
+        found = check_data(val, "val", classes, input_hw=input_hw, allow_absent=True, undivided=True)
+        scans["val"] = _with_boxes(found, "to measure against")
+    for found in scans.values():
+        show_scan(people(), found)
+    # What the scan has just listed is left out here.
+    train = read_data(data, "train", classes, faults=Faults(collect=True))
+    boxes = input_boxes(train.pictures, Letterbox(input_hw))
+    anchors = suited_anchors(anchors, boxes, input_hw, people()) if suggest else anchors
+    rows = coverage(boxes, anchors, input_hw)
+    people().print(coverage_table("anchors on these boxes", rows))
+    copies = shared_pictures(scans["train"], scans["val"]) if val else ()
+    for copy in copies:
+        people().print(f"warning: {copy}")
+    if as_json:
+        document = {name: found.as_dict() for name, found in scans.items()}
+        covered = {"anchor_spec": asdict(anchors), "anchors": [asdict(row) for row in rows]}
+        sys.stdout.write(json.dumps({**document, **covered, "shared_pictures": list(copies)}) + "\n")
+    return all(found.ok for found in scans.values())
+
+
+def _with_boxes(found: Scan, purpose: str) -> Scan:
+    """The scan, with a fault where no picture has a box."""
+    if any(found.boxes_per_class.values()):
+        return found
+    return replace(found, faults=(*found.faults, f"{found.name}: has no boxes {purpose}"))

@@ -1,0 +1,170 @@
+"""What a teacher saw on the training pictures, kept in the run's folder so that a resumed run learns the same."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from mmpnet.contract.boxes import area, pairwise_iou
+from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import DatasetError, TrainingError
+from mmpnet.datasets.types import Picture
+from mmpnet.media.image_size import picture_size_hw
+from mmpnet.media.images import is_picture
+from mmpnet.system.files import is_file, is_folder, replacing
+from mmpnet.train.distillation.teacher import Detect
+
+SAME_OBJECT_IOU = 0.45
+"""A teacher's box that overlaps a labelled one of its class by this much says nothing new."""
+LEAST_SCORE = 0.05
+
+
+class TeacherBox(msgspec.Struct, frozen=True, array_like=True):
+    """One detection: xyxy in px of the stored picture."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    score: float
+    class_id: int
+
+
+class TeacherLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All boxes of `LEAST_SCORE` and more that a teacher found, by picture; whose they are, and of which classes (index
+    0 is background)."""
+
+    teacher_sha256: str
+    pictures_sha256: str
+    class_names: tuple[str, ...]
+    boxes: tuple[tuple[TeacherBox, ...], ...]
+
+
+def pictures_sha256(pictures: Sequence[Picture]) -> str:
+    """Hash of the pictures' names and sizes, in order."""
+    lines = (f"{picture.path.name} {picture.image_hw[0]} {picture.image_hw[1]}\n" for picture in pictures)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def ask_teacher(
+    detect: Detect,
+    teacher_sha256: str,
+    pictures: Sequence[Picture],
+    class_names: Sequence[str],
+    *,
+    progress: Callable[[Sequence[Picture]], Iterable[Picture]] = iter,
+) -> TeacherLabels:
+    """Show every picture to the teacher, who knows the run's classes by these names.
+
+    Raises: DatasetError for the first bad picture.
+    """
+    boxes = tuple(tuple(_likely(detect(picture.read()))) for picture in progress(pictures))
+    return TeacherLabels(teacher_sha256, pictures_sha256(pictures), tuple(class_names), boxes)
+
+
+def save_teacher_labels(path: Path, labels: TeacherLabels) -> None:
+    """Raises: OutputError if the file cannot be written."""
+    with replacing(path) as partial:
+        partial.write_bytes(msgspec.json.encode(labels))
+
+
+def read_teacher_labels(path: Path) -> TeacherLabels:
+    """Raises: TrainingError if the file is missing or damaged."""
+    if not is_file(path):
+        raise TrainingError(f"{path}: a run's teacher labels were expected here and are gone; start a new run")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=TeacherLabels)
+    except (OSError, msgspec.DecodeError) as error:
+        raise TrainingError(
+            f"{path}: the teacher's labels cannot be read ({error}); expected the teacher.json of a run"
+        ) from error
+
+
+def load_teacher_labels(path: Path, pictures: Sequence[Picture], class_names: Sequence[str]) -> TeacherLabels:
+    """What a teacher saw on these pictures, with the class ids that these names have now.
+
+    Raises: TrainingError if the file is missing, damaged, of other pictures, or without one of the classes.
+    """
+    labels = read_teacher_labels(path)
+    if labels.pictures_sha256 != pictures_sha256(pictures) or len(labels.boxes) != len(pictures):
+        raise TrainingError(
+            f"{path}: holds a teacher's labels of other pictures; restore those of --data and --unlabelled, or start a "
+            "new run with the teacher itself"
+        )
+    unknown = [name for name in class_names if name not in labels.class_names]
+    if unknown:
+        raise TrainingError(
+            f"{path}: holds labels of {list(labels.class_names[1:])}, this run also learns {unknown}; start it with "
+            "the teacher itself"
+        )
+    ids = {then: class_names.index(name) for then, name in enumerate(labels.class_names) if name in class_names}
+    boxes = tuple(
+        tuple(msgspec.structs.replace(box, class_id=ids[box.class_id]) for box in found if box.class_id in ids)
+        for found in labels.boxes
+    )
+    return msgspec.structs.replace(labels, class_names=tuple(class_names), boxes=boxes)
+
+
+def with_teacher_boxes(
+    pictures: Sequence[Picture], labels: TeacherLabels, *, least_score: float
+) -> tuple[Picture, ...]:
+    """The pictures with the teacher's further boxes, each as sure as its score."""
+    return tuple(
+        _extended(picture, [box for box in boxes if box.score >= least_score])
+        for picture, boxes in zip(pictures, labels.boxes, strict=True)
+    )
+
+
+def unlabelled_pictures(folder: Path) -> tuple[Picture, ...]:
+    """Every picture of a folder and those below it, without boxes, in order of their paths; hidden ones are left out.
+
+    Raises: TrainingError if there are none, DatasetError for a bad picture.
+    """
+    if not is_folder(folder):
+        raise TrainingError(f"{folder}: no such folder; --unlabelled takes a folder of pictures")
+    named = (path for path in folder.rglob("*") if is_picture(path))
+    paths = sorted(path for path in named if not path.name.startswith("."))
+    if not paths:
+        raise TrainingError(f"{folder}: holds no pictures; --unlabelled takes a folder of pictures")
+    return tuple(_unlabelled(path) for path in paths)
+
+
+def _unlabelled(path: Path) -> Picture:
+    none = np.zeros(0, np.float32)
+    return Picture(
+        path=path,
+        image_hw=picture_size_hw(path, error=DatasetError),
+        boxes_xyxy=none.reshape(0, 4),
+        class_ids=none.astype(np.int64),
+        areas_px2=none,
+        crowd=none.astype(np.bool_),
+        scores=none,
+        tags=("unlabelled",),
+    )
+
+
+def _likely(detections: Detections) -> Iterator[TeacherBox]:
+    for xyxy, score, class_id in zip(detections.xyxy, detections.score, detections.class_id, strict=True):
+        if score >= LEAST_SCORE:
+            x1, y1, x2, y2 = (round(float(value), 1) for value in xyxy)
+            yield TeacherBox(x1, y1, x2, y2, round(float(score), 4), int(class_id))
+
+
+def _extended(picture: Picture, boxes: Sequence[TeacherBox]) -> Picture:
+    xyxy = np.array([(box.x1, box.y1, box.x2, box.y2) for box in boxes], np.float32).reshape(-1, 4)
+    scores = np.array([box.score for box in boxes], np.float32)
+    class_ids = np.array([box.class_id for box in boxes], np.int64)
+    same = pairwise_iou(xyxy, picture.boxes_xyxy) >= SAME_OBJECT_IOU  # (N, M)
+    same &= class_ids[:, None] == picture.class_ids
+    new = ~same.any(axis=1) & (xyxy[:, 2:] - xyxy[:, :2] > 1).all(axis=1)
+    return replace(
+        picture,
+        boxes_xyxy=np.concatenate([picture.boxes_xyxy, xyxy[new]]),
+        class_ids=np.concatenate([picture.class_ids, class_ids[new]]),
+        areas_px2=np.concatenate([picture.areas_px2, area(xyxy[new])]),
+        crowd=np.concatenate([picture.crowd, np.zeros(int(new.sum()), np.bool_)]),
+        scores=np.concatenate([picture.scores, scores[new]]),
+    )

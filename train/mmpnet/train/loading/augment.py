@@ -1,0 +1,201 @@
+"""One random view of one or four labelled pictures: a window of each, resized once, flipped, its colours changed.
+
+Zooming out, cropping, letterboxing and mosaics are all a window of a frame painted into a region of the canvas, so each
+pixel is interpolated once, by cv2. torchvision's transforms took 8.9 ms of a core for what takes about 1 ms here
+(docs/adr/0007): on a computer with two cores that decides how much of them is left to learn with.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+from mmpnet.contract.arrays import FloatArray, IntArray, UInt8Array
+from mmpnet.contract.boxes import area, clip
+from mmpnet.contract.letterbox import Letterbox, Placement
+
+MIN_SIDE_PX = 2.0
+"""Boxes that cropping and shrinking leave thinner than this, in input px, teach nothing."""
+MIN_VISIBLE = 0.25
+"""Share of a box that must lie inside the window for it to stay a box, cut at the window's edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Pixels (H, W, 3) uint8 BGR with boxes (N, 4) in their px, class ids (N,) and label confidences (N,)."""
+
+    image_bgr: UInt8Array
+    boxes_xyxy: FloatArray
+    class_ids: IntArray
+    scores: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How freely pictures are changed; each share is a probability.
+
+    zoom_out and crop exclude each other, what is left of 1 keeps the whole picture. Scales are of the picture's sides.
+    """
+
+    flip: float = 0.5
+    zoom_out: float = 0.25
+    largest_zoom_out: float = 2.5
+    crop: float = 0.5
+    smallest_crop: float = 0.35
+    stretch: float = 0.2
+    colour: float = 0.6
+    grey: float = 0.05
+
+
+AugmentationName: TypeAlias = Literal["full", "light", "none"]
+
+AUGMENTATIONS: dict[AugmentationName, Augmentation] = {
+    "full": Augmentation(),
+    # For pictures whose mirror image means something else, such as digits.
+    "light": Augmentation(flip=0, zoom_out=0.2, largest_zoom_out=1.5, crop=0.3, smallest_crop=0.7, stretch=0.1),
+    "none": Augmentation(flip=0, zoom_out=0, crop=0, stretch=0, colour=0, grey=0),
+}
+
+
+def augment(sample: Sample, letterbox: Letterbox, how: Augmentation, random: Generator) -> Sample:
+    """A random view of one picture, letterboxed."""
+    frame_hw = _size(sample.image_bgr)
+    window = random_window(frame_hw, sample.boxes_xyxy, how, random)
+    stretch = float(np.exp(random.uniform(-how.stretch, how.stretch)))
+    # Letterboxing a window that is a little wider or narrower than it is stretches what is in it.
+    placement = letterbox.fit((window[3] - window[1], max(round((window[2] - window[0]) * stretch), 1)))
+    canvas = np.full((*letterbox.input_hw, 3), letterbox.pad_value, np.uint8)
+    return _finished(canvas, [_painted(canvas, sample, window, _region(placement))], how, random)
+
+
+def mosaic(samples: Sequence[Sample], letterbox: Letterbox, how: Augmentation, random: Generator) -> Sample:
+    """Four pictures, each filling one corner of the canvas around a random point (Bochkovskiy et al. 2020)."""
+    height, width = letterbox.input_hw
+    middle_y, middle_x = (round(side * random.uniform(0.3, 0.7)) for side in (height, width))
+    canvas = np.full((height, width, 3), letterbox.pad_value, np.uint8)
+    regions = (
+        (0, 0, middle_x, middle_y),
+        (middle_x, 0, width, middle_y),
+        (0, middle_y, middle_x, height),
+        (middle_x, middle_y, width, height),
+    )
+    painted = []
+    for sample, region in zip(samples, regions, strict=True):
+        window = _filling_window(_size(sample.image_bgr), sample.boxes_xyxy, region, random)
+        painted.append(_painted(canvas, sample, window, region))
+    return _finished(canvas, painted, how, random)
+
+
+def random_window(
+    frame_hw: tuple[int, int], boxes_xyxy: FloatArray, how: Augmentation, random: Generator
+) -> tuple[int, int, int, int]:
+    """The part of a frame to look at, xyxy in whole frame px: all of it, a crop, or more than there is."""
+    height, width = frame_hw
+    choice = random.random()
+    if choice < how.zoom_out:
+        zoom = random.uniform(1, how.largest_zoom_out)
+        window_hw = round(height * zoom), round(width * zoom)
+        top, left = (round(random.uniform(side - window, 0)) for side, window in zip(frame_hw, window_hw, strict=True))
+        return left, top, left + window_hw[1], top + window_hw[0]
+    if choice >= how.zoom_out + how.crop:
+        return 0, 0, width, height
+    scale = random.uniform(how.smallest_crop, 1)
+    shape = float(np.exp(random.uniform(-0.3, 0.3)))
+    window_hw = min(max(round(height * scale / shape), 1), height), min(max(round(width * scale * shape), 1), width)
+    return _around_a_box(frame_hw, window_hw, boxes_xyxy, random)
+
+
+def _filling_window(
+    frame_hw: tuple[int, int], boxes_xyxy: FloatArray, region: tuple[int, int, int, int], random: Generator
+) -> tuple[int, int, int, int]:
+    """A window of about the region's shape inside the frame, so that no padding is needed."""
+    height, width = frame_hw
+    shape = (region[2] - region[0]) / max(region[3] - region[1], 1) * float(np.exp(random.uniform(-0.15, 0.15)))
+    largest = min(width / shape, float(height))
+    side = largest * random.uniform(0.6, 1)
+    window_hw = min(max(round(side), 1), height), min(max(round(side * shape), 1), width)
+    return _around_a_box(frame_hw, window_hw, boxes_xyxy, random)
+
+
+def _around_a_box(
+    frame_hw: tuple[int, int], window_hw: tuple[int, int], boxes_xyxy: FloatArray, random: Generator
+) -> tuple[int, int, int, int]:
+    """A window inside the frame; where there are boxes, mostly one that holds the centre of one of them."""
+    spare = frame_hw[0] - window_hw[0], frame_hw[1] - window_hw[1]
+    low, high = [0, 0], list(spare)
+    if len(boxes_xyxy) and random.random() < 0.75:
+        box = boxes_xyxy[random.integers(len(boxes_xyxy))]
+        for axis, center in enumerate(((box[1] + box[3]) / 2, (box[0] + box[2]) / 2)):
+            low[axis] = min(max(int(center) - window_hw[axis] + 1, 0), spare[axis])
+            high[axis] = max(min(int(center), spare[axis]), low[axis])
+    top, left = (int(random.integers(a, b, endpoint=True)) for a, b in zip(low, high, strict=True))
+    return left, top, left + window_hw[1], top + window_hw[0]
+
+
+def _painted(
+    canvas: UInt8Array, sample: Sample, window: tuple[int, int, int, int], region: tuple[int, int, int, int]
+) -> Sample:
+    """Resize the window of a picture into the region of the canvas, and take its boxes along; pixels are the canvas."""
+    frame_h, frame_w = _size(sample.image_bgr)
+    scale_x = (region[2] - region[0]) / (window[2] - window[0])
+    scale_y = (region[3] - region[1]) / (window[3] - window[1])
+    left, top, right, bottom = max(window[0], 0), max(window[1], 0), min(window[2], frame_w), min(window[3], frame_h)
+    inside = (
+        region[0] + round((left - window[0]) * scale_x),
+        region[1] + round((top - window[1]) * scale_y),
+        region[0] + round((right - window[0]) * scale_x),
+        region[1] + round((bottom - window[1]) * scale_y),
+    )
+    target = canvas[inside[1] : inside[3], inside[0] : inside[2]]
+    if target.size:
+        part = sample.image_bgr[top:bottom, left:right]
+        target[:] = cv2.resize(part, (target.shape[1], target.shape[0]), interpolation=cv2.INTER_LINEAR)
+    # The painted part's own scale: rounding its corners to whole pixels moved them a little.
+    scale = np.array([(inside[2] - inside[0]) / (right - left), (inside[3] - inside[1]) / (bottom - top)] * 2)
+    moved = (sample.boxes_xyxy - (left, top, left, top)) * scale + (inside[0], inside[1], inside[0], inside[1])
+    cut = moved.clip((inside[0], inside[1]) * 2, (inside[2], inside[3]) * 2).astype(np.float32)
+    keep = (area(cut) >= MIN_VISIBLE * area(moved.astype(np.float32))) & (cut[:, 2:] - cut[:, :2] >= MIN_SIDE_PX).all(1)
+    return Sample(canvas, cut[keep], sample.class_ids[keep], sample.scores[keep])
+
+
+def _finished(canvas: UInt8Array, painted: Sequence[Sample], how: Augmentation, random: Generator) -> Sample:
+    """Flip the whole canvas or not, and change its colours."""
+    boxes = clip(np.concatenate([part.boxes_xyxy for part in painted]), _size(canvas))
+    if random.random() < how.flip:
+        canvas = np.ascontiguousarray(canvas[:, ::-1])
+        width = canvas.shape[1]
+        boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+    if random.random() < how.colour:
+        canvas = change_colours(canvas, random)
+    if random.random() < how.grey:
+        canvas = cv2.cvtColor(cv2.cvtColor(canvas, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
+    return Sample(
+        image_bgr=canvas,
+        boxes_xyxy=boxes,
+        class_ids=np.concatenate([part.class_ids for part in painted]),
+        scores=np.concatenate([part.scores for part in painted]),
+    )
+
+
+def change_colours(image_bgr: UInt8Array, random: Generator) -> UInt8Array:
+    """Hue, saturation, contrast, brightness and gamma, a little each, as three look-up tables in HSV."""
+    levels = np.arange(256, dtype=np.float32)
+    hue = (levels + random.uniform(-9, 9)) % 180
+    saturation = levels * random.uniform(0.5, 1.5)
+    value = 255 * (levels / 255) ** np.exp(random.uniform(-0.3, 0.3))
+    value = (value - 128) * random.uniform(0.7, 1.3) + 128 + random.uniform(-24, 24)
+    table = np.stack([hue, saturation, value], axis=1).clip(0, 255).astype(np.uint8)[None]  # (1, 256, 3)
+    hsv = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2HSV)
+    return np.asarray(cv2.cvtColor(cv2.LUT(hsv, table), cv2.COLOR_HSV2BGR), np.uint8)
+
+
+def _region(placement: Placement) -> tuple[int, int, int, int]:
+    left, top = placement.top_left_xy
+    return left, top, left + placement.resized_hw[1], top + placement.resized_hw[0]
+
+
+def _size(image: UInt8Array) -> tuple[int, int]:
+    return image.shape[0], image.shape[1]

@@ -1,0 +1,119 @@
+"""Decoded pictures in one mapped file, so that no core is spent on the same JPEG in every epoch."""
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import cv2
+import numpy as np
+
+from mmpnet.contract.arrays import FloatArray, UInt8Array
+from mmpnet.contract.errors import TrainingError
+from mmpnet.datasets.types import Picture
+from mmpnet.system.files import remove
+
+Caching: TypeAlias = Literal["auto", "on", "off"]
+
+MEMORY_SHARE = 0.4
+"""`auto` caches what fits into this share of the memory: more would be read from the disk again and again."""
+_DECODED_AT_ONCE = 256
+
+
+class StoredPictures:
+    """Pictures as training reads them, no longer than `longest_px`: decoded when asked for."""
+
+    def __init__(self, pictures: Sequence[Picture], longest_px: int) -> None:
+        self._pictures = pictures
+        self._longest_px = longest_px
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def read(self, index: int) -> tuple[UInt8Array, FloatArray]:
+        """Pixels (h, w, 3) BGR, shrunk where they are long, and the boxes (N, 4) of all labels in their px.
+
+        Raises: DatasetError if the file is unreadable or of another size than its entry says.
+        """
+        picture = self._pictures[index]
+        (full_h, full_w), (height, width) = picture.image_hw, self.shape(index)[:2]
+        return self.pixels(index), picture.boxes_xyxy * np.array([width / full_w, height / full_h] * 2, np.float32)
+
+    def pixels(self, index: int) -> UInt8Array:
+        """Pixels (h, w, 3) BGR, perhaps read-only."""
+        frame_bgr = self._pictures[index].read()
+        shape = self.shape(index)
+        if frame_bgr.shape == shape:
+            return frame_bgr
+        return np.asarray(cv2.resize(frame_bgr, (shape[1], shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
+
+    def shape(self, index: int) -> tuple[int, int, int]:
+        """(h, w, 3) after shrinking."""
+        height, width = self._pictures[index].image_hw
+        scale = min(self._longest_px / max(height, width), 1)
+        return max(round(height * scale), 1), max(round(width * scale), 1), 3
+
+    def num_bytes(self) -> int:
+        """Size of all pictures decoded."""
+        return sum(int(np.prod(self.shape(index))) for index in range(len(self)))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class CachedPictures(StoredPictures):
+    """The same, decoded once into a file that every loader process maps; the file goes with `close`."""
+
+    def __init__(self, pictures: Sequence[Picture], longest_px: int, file: Path) -> None:
+        super().__init__(pictures, longest_px)
+        self._file = file
+        self._filled_here = False
+        sizes = [int(np.prod(self.shape(index))) for index in range(len(self))]
+        self._starts = [0, *itertools.accumulate(sizes)]
+        self._map: np.memmap[Any, np.dtype[np.uint8]] | None = None
+
+    def fill(self, *, progress: Callable[[Iterator[UInt8Array]], Iterable[UInt8Array]] = iter) -> None:
+        """Decode every picture into the file; of several processes on a machine, one does.
+
+        Raises: DatasetError for the first bad picture, TrainingError if the file cannot be written.
+        """
+        try:
+            with self._file.open("wb") as out:
+                for pixels in progress(self._decoded()):
+                    out.write(np.ascontiguousarray(pixels).data)
+            self._filled_here = True
+        except BaseException as error:
+            remove(self._file)
+            if isinstance(error, OSError):
+                raise TrainingError(
+                    f"{self._file}: decoded pictures cannot be written ({error.strerror}); free "
+                    f"{self._starts[-1] / 1e9:.1f} GB, or give --cache off"
+                ) from error
+            raise
+
+    def _decoded(self) -> Iterator[UInt8Array]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(self), _DECODED_AT_ONCE):
+                yield from pool.map(super().pixels, range(start, min(start + _DECODED_AT_ONCE, len(self))))
+
+    def pixels(self, index: int) -> UInt8Array:
+        if self._map is None:
+            self._map = np.memmap(self._file, np.uint8, mode="r")
+        return self._map[self._starts[index] : self._starts[index + 1]].reshape(self.shape(index))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_map": None}  # a loader process maps the file itself
+
+    def close(self) -> None:
+        self._map = None
+        if self._filled_here:
+            remove(self._file)
+
+
+def fits(needed_bytes: int, folder: Path) -> bool:
+    """Whether decoded pictures of this size go into a share of the memory and onto the folder's disk."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return needed_bytes < MEMORY_SHARE * memory and needed_bytes < 0.8 * shutil.disk_usage(folder).free

@@ -1,0 +1,177 @@
+"""Batches for training: augmented, letterboxed pictures and the label grid each should become."""
+
+import os
+import random
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.arrays import FloatArray, IntArray
+from mmpnet.contract.errors import DatasetError
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.datasets.types import Picture
+from mmpnet.train.assignment import UNDECIDED, UNDECIDED_LABEL, LabelGrid, assign_adaptively, assign_by_iou
+from mmpnet.train.loading.augment import Augmentation, Sample, augment, mosaic
+from mmpnet.train.loading.image_cache import StoredPictures
+from mmpnet.train.loading.sampling import EpochSampler, SampleKey, generator
+
+LOADER_NICENESS = 19
+
+Assignment: TypeAlias = Literal["adaptive", "atss", "iou"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """images_bgr (B, H, W, 3) uint8, letterboxed, and their label grid."""
+
+    images_bgr: Tensor
+    target: LabelGrid
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        return self.images_bgr.shape[1], self.images_bgr.shape[2]
+
+    def pin_memory(self) -> "Batch":
+        """Called by the loader where a CUDA device will read the batch."""
+        return Batch(images_bgr=self.images_bgr.pin_memory(), target=self.target.pin_memory())
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    image_bgr: Tensor
+    labels: Tensor  # (S, R, rows, cols)
+    boxes_xyxy: Tensor  # (P, 4)
+    scores: Tensor  # (P,)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a labelled picture becomes a sample: its view and the anchors that learn its boxes."""
+
+    anchors: AnchorSpec
+    pad_value: int
+    assignment: Assignment
+    augmentation: Augmentation
+
+
+class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
+    """Augmented pictures with their label grids; a SampleKey decides everything random about one.
+
+    A picture that cannot be read comes back as the error itself, which collate passes on: raised in a worker, it would
+    arrive wrapped in the worker's traceback.
+    """
+
+    def __init__(self, pictures: Sequence[Picture], stored: StoredPictures, recipe: Recipe) -> None:
+        self._pictures = pictures
+        self._stored = stored
+        self._recipe = recipe
+        self._anchors: dict[tuple[int, int], FloatArray] = {}
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, key: SampleKey) -> "_Labelled | DatasetError":
+        try:
+            return self._labelled(key)
+        except DatasetError as error:
+            return error
+
+    def view(self, key: SampleKey) -> Sample:
+        """The augmented picture, before its label grid."""
+        random = generator(key.seed)
+        letterbox = Letterbox(input_hw=key.input_hw, pad_value=self._recipe.pad_value)
+        if key.partners:
+            samples = [self._sample(index) for index in (key.index, *key.partners)]
+            return mosaic(samples, letterbox, self._recipe.augmentation, random)
+        return augment(self._sample(key.index), letterbox, self._recipe.augmentation, random)
+
+    def _sample(self, index: int) -> Sample:
+        picture = self._pictures[index]
+        pixels, boxes_xyxy = self._stored.read(index)
+        solid = ~picture.crowd
+        return Sample(pixels, boxes_xyxy[solid], picture.class_ids[solid], picture.scores[solid])
+
+    def _labelled(self, key: SampleKey) -> _Labelled:
+        sample = self.view(key)
+        matched = self._assign(sample.boxes_xyxy, key.input_hw)
+        positive = matched >= 0
+        owner = matched[positive]
+        labels = np.zeros(len(matched), np.int16)  # a fourth of int64, on its way from the worker
+        labels[positive] = sample.class_ids[owner]
+        labels[matched == UNDECIDED] = UNDECIDED_LABEL
+        return _Labelled(
+            image_bgr=torch.from_numpy(sample.image_bgr),
+            labels=torch.from_numpy(labels).view(self._recipe.anchors.grid_shape(key.input_hw)),
+            boxes_xyxy=torch.from_numpy(sample.boxes_xyxy[owner].reshape(-1, 4)),
+            scores=torch.from_numpy(sample.scores[owner]),
+        )
+
+    def _assign(self, boxes_xyxy: FloatArray, input_hw: tuple[int, int]) -> IntArray:
+        anchors = self._recipe.anchors
+        if input_hw not in self._anchors:
+            self._anchors[input_hw] = anchors.boxes_xyxy(input_hw)
+        if self._recipe.assignment == "iou":
+            return assign_by_iou(boxes_xyxy, self._anchors[input_hw])
+        return assign_adaptively(
+            boxes_xyxy,
+            self._anchors[input_hw],
+            grid_shape=anchors.grid_shape(input_hw),
+            stride=anchors.stride,
+            as_published=self._recipe.assignment == "atss",
+        )
+
+
+def collate(items: "list[_Labelled | DatasetError]") -> Batch | DatasetError:
+    """Stack samples, the positives' boxes in the order of the stacked labels; or the first error."""
+    samples = []
+    for item in items:
+        if isinstance(item, DatasetError):
+            return item
+        samples.append(item)
+    return Batch(
+        images_bgr=torch.stack([sample.image_bgr for sample in samples]),
+        target=LabelGrid(
+            labels=torch.stack([sample.labels for sample in samples]),
+            boxes_xyxy=torch.cat([sample.boxes_xyxy for sample in samples]),
+            scores=torch.cat([sample.scores for sample in samples]),
+        ),
+    )
+
+
+def training_loader(
+    pictures: TrainingPictures, sampler: EpochSampler, *, workers: int, pin_memory: bool
+) -> "DataLoader[_Labelled | DatasetError]":
+    """A loader over the sampler's batches; iterating it yields Batch, or the DatasetError that ends the run."""
+    return DataLoader(
+        pictures,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+    )
+
+
+def _start_worker(worker_id: int) -> None:
+    # Pictures are seeded one by one; this keeps apart whatever else a library may draw.
+    seed = torch.initial_seed() % 2**32
+    random.seed(seed)
+    np.random.seed(seed)
+    # Signals go to the whole process group; only the training process decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    if hasattr(os, "nice"):
+        # Batches wait in a queue, while the step's threads all wait for the one whose core a loader has taken.
+        os.nice(LOADER_NICENESS)
+    del worker_id

@@ -1,0 +1,164 @@
+"""Weights out of a file of mmp-export, so that what is deployed can be trained further.
+
+Export folds every batch norm into the convolution before it. Opened again, the pair computes the same in evaluation
+mode; for training, the norm also needs the statistics of what reaches it, which pictures give: see `reopen_norms`.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from mmpnet.contract.errors import CheckpointError, ContractError
+from mmpnet.contract.metadata import InputKind, metadata_from_properties
+from mmpnet.system.files import is_file
+from mmpnet.train.model import MmpNet
+from mmpnet.train.network.folding import unfolded_kernel
+
+FIRST_KERNEL = "features.0.0.weight"
+SMALLEST_DEVIATION = 1e-3
+"""A channel that varies less than this is dead: dividing by its deviation would blow its weights up."""
+
+
+def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
+    """The file's weights, batch norms that do nothing included, under the names that `network` has for them; a file
+    without separate towers gives a network with them all but the second tower.
+
+    Raises: CheckpointError if the file is missing, not float32 of mmp-export, or of another architecture.
+    """
+    model, kind = _read(path)
+    weights = _named_weights(model, kind)
+    state: dict[str, Tensor] = {}
+    for conv, norm in _convolutions(network):
+        weight, bias = weights.pop(f"{conv}.weight", None), weights.pop(f"{conv}.bias", None)
+        if weight is None or bias is None:
+            if network.box_tower is not None and conv.startswith(("box_tower", "predict_offsets")):
+                continue
+            raise CheckpointError(
+                f"{path}: a file of another architecture (has no {conv}); give the same --stride and "
+                "--separate-towers as it was trained with"
+            )
+        state[f"{conv}.weight"] = weight
+        if norm is None:
+            state[f"{conv}.bias"] = bias
+            continue
+        eps = network.get_submodule(norm).eps
+        assert isinstance(eps, float)
+        state |= {
+            f"{norm}.weight": torch.ones_like(bias),
+            f"{norm}.bias": bias,
+            f"{norm}.running_mean": torch.zeros_like(bias),
+            f"{norm}.running_var": torch.full_like(bias, 1 - eps),
+            f"{norm}.num_batches_tracked": torch.tensor(0),
+        }
+    if weights:
+        raise CheckpointError(
+            f"{path}: a file of another architecture (also has {next(iter(weights))}); give the same --stride and "
+            "--separate-towers as it was trained with"
+        )
+    return state
+
+
+@torch.no_grad()
+def reopen_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Give every batch norm the statistics that the pictures (B, 3, H, W) have there; the network computes the same.
+
+    Each convolution is scaled so that its output deviates by one, and the norm takes up scale and shift: learning
+    rates then mean what they mean for a network that was never folded.
+    """
+    pairs = [(conv, norm) for conv, norm in _convolutions(network) if norm is not None]
+    moments = {norm: _Moments() for _, norm in pairs}
+    handles = [network.get_submodule(norm).register_forward_pre_hook(moments[norm].add) for _, norm in pairs]
+    was_training = network.training
+    network.eval()
+    for images in batches:
+        network(images)
+    for handle in handles:
+        handle.remove()
+    network.train(was_training)
+    for conv, norm in pairs:
+        if moments[norm].count:
+            _rescale(network.get_submodule(conv), network.get_submodule(norm), *moments[norm].mean_and_deviation())
+
+
+class _Moments:
+    """Running sums of what reaches a batch norm, by channel."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum = self._squares = torch.zeros(1, dtype=torch.float64)
+
+    def add(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values = inputs[0].double()  # (B, C, H, W)
+        self.count += values.numel() // values.shape[1]
+        self._sum = self._sum + values.sum(dim=(0, 2, 3))
+        self._squares = self._squares + values.square().sum(dim=(0, 2, 3))
+
+    def mean_and_deviation(self) -> tuple[Tensor, Tensor]:
+        mean = self._sum / self.count
+        deviation = (self._squares / self.count - mean.square()).clamp(min=0).sqrt()
+        return mean, torch.where(deviation < SMALLEST_DEVIATION, 1.0, deviation)
+
+
+def _rescale(conv: nn.Module, norm: nn.Module, mean: Tensor, deviation: Tensor) -> None:
+    """Weights / deviation, and a norm whose running mean and variance are then right; together they do the same."""
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+    norm.bias.copy_(norm.bias + gain * (mean - norm.running_mean))
+    norm.weight.copy_(gain * deviation * (1 + norm.eps) ** 0.5)
+    norm.running_mean.copy_(mean / deviation)
+    norm.running_var.fill_(1)
+    conv.weight.copy_(conv.weight / deviation.view(-1, 1, 1, 1))
+
+
+def _convolutions(network: nn.Module) -> Iterator[tuple[str, str | None]]:
+    """Each convolution with the batch norm behind it: the next child of the same sequence, as MobileNetV2 and ours have
+    it."""
+    modules = dict(network.named_modules())
+    for name, module in modules.items():
+        if isinstance(module, nn.Conv2d):
+            parent, _, child = name.rpartition(".")
+            follower = f"{parent}.{int(child) + 1}" if child.isdecimal() else ""
+            yield name, follower if isinstance(modules.get(follower), nn.BatchNorm2d) else None
+
+
+def convolution_inputs(model: onnx.ModelProto) -> list[list[str]]:
+    """Names of each convolution's kernel and bias, as they are stored: a cast in between is looked through."""
+    stored = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}
+    return [[stored.get(name, name) for name in node.input[1:]] for node in model.graph.node if node.op_type == "Conv"]
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, InputKind]:
+    if not is_file(path):
+        raise CheckpointError(f"{path}: no such weights file; expected one of mmp-export")
+    try:
+        model = onnx.load(path)
+    except Exception as error:
+        raise CheckpointError(f"{path}: onnx cannot read it ({' '.join(str(error).split())[:120]})") from error
+    try:
+        metadata = metadata_from_properties({p.key: p.value for p in model.metadata_props}, source=str(path))
+    except ContractError as error:
+        raise CheckpointError(str(error)) from error
+    if metadata.precision != "float32":
+        raise CheckpointError(f"{path}: is {metadata.precision}; only float32 exports can be trained on")
+    return model, metadata.input.kind
+
+
+def _named_weights(model: onnx.ModelProto, kind: InputKind) -> dict[str, Tensor]:
+    """Kernels and biases of the graph's convolutions by name, float32, the first kernel without normalisation in it."""
+    used = {name for names in convolution_inputs(model) for name in names}
+    weights = {
+        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
+        for tensor in model.graph.initializer
+        if tensor.name in used
+    }
+    if FIRST_KERNEL in weights:
+        weights[FIRST_KERNEL] = unfolded_kernel(weights[FIRST_KERNEL], kind)
+    return weights

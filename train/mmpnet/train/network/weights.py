@@ -1,0 +1,113 @@
+"""Weights to start from: an ImageNet backbone, or a whole network that mmp-train has trained before."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+from torchvision.models import MobileNet_V2_Weights
+
+from mmpnet.contract.errors import CheckpointError
+from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.system.files import is_file
+from mmpnet.train.artifacts.checkpoint import FORMAT, load_tensors
+from mmpnet.train.model import BACKBONE_BLOCKS, MmpNet
+from mmpnet.train.network.onnx_weights import read_onnx_weights, reopen_norms
+
+
+def load_weights(network: MmpNet, source: str, *, pictures: Iterable[Tensor] = ()) -> str:
+    """Fill the network from `none`, `imagenet` (torchvision's own download), a mobilenet_v2 state dict file, a
+    checkpoint of mmp-train, an ONNX file of mmp-export, or `default`, the one that ships; says what was loaded.
+
+    From a network of ours everything is taken, but for a last layer that predicts other classes or anchors. An ONNX
+    file holds no statistics for its batch norms: they are taken from `pictures`, batches (B, 3, H, W), normalised.
+
+    Raises: CheckpointError if the file is missing, unreadable or of another network, or the download fails.
+    """
+    if source == "none":
+        return "all weights start at random"
+    if source == "imagenet":
+        return _fill_backbone(network, _downloaded_imagenet_state(), source)
+    path = model_path() if source == "default" else Path(source)
+    if path.suffix.lower() == ".onnx":
+        said = _fill_network(network, read_onnx_weights(path, network), path.name)
+        reopen_norms(network, pictures)
+        return said
+    content = _content(path)
+    if content.get("format") == FORMAT:
+        return _fill_network(network, content.get("ema"), source)
+    return _fill_backbone(network, content, source)
+
+
+def _fill_backbone(network: MmpNet, state: dict[str, Any], source: str) -> str:
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{source}: holds other things than tensors; expected a mobilenet_v2 state dict")
+    backbone = {
+        name.removeprefix("features."): tensor
+        for name, tensor in state.items()
+        if name.startswith("features.") and not name.startswith(f"features.{BACKBONE_BLOCKS}.")
+    }
+    try:
+        network.features.load_state_dict(backbone, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{source}: not a torchvision mobilenet_v2 state dict of this width "
+            f"({_first_line(error)}); expected keys like features.0.0.weight"
+        ) from error
+    return f"backbone from {source}; the rest starts at random"
+
+
+def _fill_network(network: MmpNet, state: Any, source: str) -> str:
+    own = network.state_dict()
+    if isinstance(state, dict) and network.box_tower is not None and "predict_offsets.weight" not in state:
+        state = _with_separate_towers(state, network)
+    if not isinstance(state, dict) or state.keys() != own.keys():
+        raise CheckpointError(
+            f"{source}: a checkpoint of another architecture; give the same --stride as it was trained"
+        )
+    other = [name for name, tensor in state.items() if tensor.shape != own[name].shape]
+    if any(not name.startswith("predict") for name in other):
+        name = next(name for name in other if not name.startswith("predict"))
+        raise CheckpointError(
+            f"{source}: a checkpoint of another architecture ({name} is {tuple(state[name].shape)}, here "
+            f"{tuple(own[name].shape)}); give the --channels and --width-mult it was trained with"
+        )
+    network.load_state_dict({**state, **{name: own[name] for name in other}})
+    return f"weights from {source}" + ("; the last layer starts at random: other classes or anchors" if other else "")
+
+
+def _with_separate_towers(state: dict[str, Tensor], network: MmpNet) -> dict[str, Tensor]:
+    """The state of a network with one tower as that of one with two that say the same."""
+    of_logits = network.predict.out_channels
+    split = {name.replace("tower.", "box_tower.", 1): t for name, t in state.items() if name.startswith("tower.")}
+    for part in ("weight", "bias"):
+        whole = state[f"predict.{part}"]
+        split |= {f"predict.{part}": whole[:of_logits], f"predict_offsets.{part}": whole[of_logits:]}
+    return {**state, **split}
+
+
+def _content(path: Path) -> dict[str, Any]:
+    if not is_file(path):
+        raise CheckpointError(
+            f"{path}: no such weights file; give a mobilenet_v2 state dict, a checkpoint or ONNX file of ours, "
+            "`default`, `imagenet` or `none`"
+        )
+    content = load_tensors(path, expected="a mobilenet_v2 state dict, or a checkpoint or ONNX file of ours")
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(content).__name__}")
+    return cast(dict[str, Any], content)
+
+
+def _downloaded_imagenet_state() -> dict[str, Tensor]:
+    try:
+        state = MobileNet_V2_Weights.IMAGENET1K_V2.get_state_dict(progress=True)
+    except (OSError, RuntimeError) as error:  # no network, or a file that does not match its hash
+        raise CheckpointError(
+            f"torchvision could not download its ImageNet weights ({_first_line(error)}); "
+            "give --weights FILE with a mobilenet_v2 state dict, or --weights none"
+        ) from error
+    return cast(dict[str, Tensor], dict(state))
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

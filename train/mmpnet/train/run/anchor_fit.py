@@ -1,0 +1,149 @@
+"""How well a label grid can cover a data set's boxes at all, and which anchors would cover them better."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.arrays import FloatArray, IntArray
+from mmpnet.contract.errors import TrainingError
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.datasets.types import Picture
+
+RECALL_IOU = 0.5
+OBJECT_SIZES = (("small", 0.0, 32.0), ("medium", 32.0, 96.0), ("large", 96.0, float("inf")))
+"""COCO's bounds of sqrt(area), here in input px."""
+_ROUNDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Boxes of one size range: how many, the mean IoU with each one's best anchor, the share where it reaches 0.5, and
+    the share whose best anchor is also another box's of the picture, so that one of them has to do with a worse one."""
+
+    name: str
+    boxes: int
+    mean_best_iou: float
+    best_possible_recall: float
+    shared: float
+
+
+def input_boxes(pictures: Iterable[Picture], letterbox: Letterbox) -> list[FloatArray]:
+    """Each picture's boxes (N, 4) that are no crowd, in input px."""
+    return [letterbox.fit(picture.image_hw).to_input(picture.boxes_xyxy[~picture.crowd]) for picture in pictures]
+
+
+def best_anchors(boxes_xyxy: FloatArray, anchors: AnchorSpec, input_hw: tuple[int, int]) -> tuple[IntArray, FloatArray]:
+    """Flat index (N,) of each box's best anchor and their IoU (N,).
+
+    An anchor of any kind overlaps a box most at the nearest cell, so one cell has to be looked at, not the grid.
+    """
+    rows, cols = anchors.grid_hw(input_hw)
+    kinds = anchors.boxes_xyxy((anchors.stride, anchors.stride)) - anchors.stride / 2  # (K, 4) around the origin
+    center = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    cell = np.floor(center / anchors.stride).astype(np.int64).clip(0, (cols - 1, rows - 1))  # (N, 2) col, row
+    around = kinds[None] + np.tile((cell + 0.5) * anchors.stride, 2)[:, None]  # (N, K, 4)
+    low = np.maximum(boxes_xyxy[:, None, :2], around[..., :2])
+    high = np.minimum(boxes_xyxy[:, None, 2:], around[..., 2:])
+    overlap = (high - low).clip(0).prod(axis=2)  # (N, K)
+    areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)[:, None] + (kinds[:, 2:] - kinds[:, :2]).prod(axis=1)
+    iou = overlap / (areas - overlap)
+    kind = iou.argmax(axis=1)
+    return (kind * rows + cell[:, 1]) * cols + cell[:, 0], iou.max(axis=1).astype(np.float32)
+
+
+def coverage(boxes: Sequence[FloatArray], anchors: AnchorSpec, input_hw: tuple[int, int]) -> tuple[Coverage, ...]:
+    """Coverage of small, medium, large and all boxes of pictures, (N, 4) each in input px."""
+    rows = [np.zeros((0, 3))]  # side, IoU, whether the anchor is shared
+    for of_picture in boxes:
+        if not len(of_picture):
+            continue
+        flat, iou = best_anchors(of_picture, anchors, input_hw)
+        _, inverse, counts = np.unique(flat, return_inverse=True, return_counts=True)
+        side = np.sqrt((of_picture[:, 2:] - of_picture[:, :2]).prod(axis=1))
+        rows.append(np.stack([side, iou, counts[inverse] > 1], axis=1))
+    table = np.concatenate(rows)
+    ranges = (*OBJECT_SIZES, ("all", 0.0, float("inf")))
+    return tuple(_coverage(name, table[(table[:, 0] >= low) & (table[:, 0] < high)]) for name, low, high in ranges)
+
+
+def _coverage(name: str, rows: NDArray[np.float64]) -> Coverage:
+    if not len(rows):
+        return Coverage(name, 0, 0.0, 0.0, 0.0)
+    iou, shared = rows[:, 1], rows[:, 2]
+    return Coverage(name, len(iou), float(iou.mean()), float((iou >= RECALL_IOU).mean()), float(shared.mean()))
+
+
+def suggested_anchors(
+    boxes: Sequence[FloatArray], *, num_sizes: int, num_aspect_ratios: int, stride: int
+) -> AnchorSpec:
+    """Sizes and aspect ratios by k-means of the boxes' log size and log ratio, each by itself because a label grid
+    holds every size in every ratio (clustering of boxes after Redmon and Farhadi 2017).
+
+    Raises: TrainingError if there are fewer different boxes than anchors are asked for.
+    """
+    wh = np.concatenate([np.zeros((0, 2)), *(of_picture[:, 2:] - of_picture[:, :2] for of_picture in boxes)])
+    wh = wh[(wh > 0).all(axis=1)]
+    log_sizes, log_ratios = np.log(wh.prod(axis=1)) / 2, np.log(wh[:, 1] / wh[:, 0])
+    centers = _k_means(log_sizes, num_sizes), _k_means(log_ratios, num_aspect_ratios)
+    sizes_px, aspect_ratios = (tuple(float(f"{value:.3g}") for value in np.exp(logs)) for logs in centers)
+    # Both are counted: centres without a box of their own stay apart from each other.
+    different = min(_distinct(log_sizes) - num_sizes, _distinct(log_ratios) - num_aspect_ratios)
+    if different < 0 or len(set(sizes_px)) < num_sizes or len(set(aspect_ratios)) < num_aspect_ratios:
+        raise TrainingError(
+            f"{len(wh)} boxes are too few or too alike for {num_sizes} sizes and {num_aspect_ratios} aspect ratios; "
+            "give --sizes and --ratios instead of --anchors auto"
+        )
+    return AnchorSpec(sizes_px=sizes_px, aspect_ratios=aspect_ratios, stride=stride)
+
+
+def suited_anchors(
+    given: AnchorSpec, boxes: Sequence[FloatArray], input_hw: tuple[int, int], console: Console
+) -> AnchorSpec:
+    """As many sizes and aspect ratios as are given, but those that the boxes suggest, unless these cover the boxes no
+    better; people are told.
+
+    Raises: TrainingError as `suggested_anchors`.
+    """
+    found = suggested_anchors(
+        boxes, num_sizes=given.num_sizes, num_aspect_ratios=given.num_aspect_ratios, stride=given.stride
+    )
+    recalls = [coverage(boxes, anchors, input_hw)[-1].best_possible_recall for anchors in (given, found)]
+    kept = "" if recalls[1] > recalls[0] else ": no better, so the given ones stay"
+    console.print(
+        f"anchors from the data: sizes {found.sizes_px} px, aspect ratios {found.aspect_ratios}; best possible recall "
+        f"{recalls[1]:.1%}, of the given ones {recalls[0]:.1%}{kept}"
+    )
+    return given if kept else found
+
+
+def _distinct(logs: NDArray[np.float64]) -> int:
+    """How many values there are, those within a thousandth of each other as one."""
+    return len(np.unique(logs.round(3)))
+
+
+def _k_means(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Centres (count,), ascending, of Lloyd's algorithm in one dimension, started at evenly spread quantiles."""
+    if not len(values):
+        return np.zeros(count)
+    centers = np.quantile(values, (np.arange(count) + 0.5) / count)
+    for _ in range(_ROUNDS):
+        nearest = np.abs(values[:, None] - centers).argmin(axis=1)
+        moved = np.array([values[nearest == k].mean() if (nearest == k).any() else centers[k] for k in range(count)])
+        if np.allclose(moved, centers):
+            break
+        centers = moved
+    return np.sort(centers)
+
+
+def coverage_table(title: str, rows: Iterable[Coverage]) -> Table:
+    """For people: one row per size range."""
+    table = Table("object size", "boxes", "mean best IoU", "best possible recall", "anchor shared", title=title)
+    for row in rows:
+        numbers = [f"{row.mean_best_iou:.2f}", f"{row.best_possible_recall:.1%}", f"{row.shared:.1%}"]
+        table.add_row(row.name, str(row.boxes), *(numbers if row.boxes else ["-"] * 3))
+    return table

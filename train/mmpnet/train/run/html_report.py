@@ -1,0 +1,97 @@
+"""A run's report.html: its losses, and its best.pth on the validation set."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from rich.progress import track
+
+from mmpnet.console.command import people
+from mmpnet.contract.errors import MmpnetError, OutputError
+from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.evaluation.curves import Curve
+from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
+from mmpnet.evaluation.report.inputs import History, Line, Measured, Subject
+from mmpnet.evaluation.report.report import write_report
+from mmpnet.train.artifacts.checkpoint import Checkpoint, load_checkpoint, sha256_of
+from mmpnet.train.engine.device import resolve_device
+from mmpnet.train.engine.run_writer import BEST, RESULTS
+from mmpnet.train.engine.stopping import InterruptedRunError
+from mmpnet.train.network.torch_detector import torch_detector
+
+REPORT = "report.html"
+LOSS = "_loss"
+"""Columns of results.csv that end like this are losses."""
+
+
+def write_run_report(folder: Path, val: Dataset | None, *, device: str) -> None:
+    """Evaluate the run's best.pth once and write report.html; without a validation set it shows the losses.
+
+    Raises: OutputError if there can be no report, InterruptedRunError on Ctrl-C; they say that the run is complete all
+    the same.
+    """
+    try:
+        checkpoint = load_checkpoint(folder / BEST)
+        measured = None if val is None else _measured(checkpoint, val, device)
+        subject = checkpoint_subject(folder / BEST, checkpoint)
+        write_report(folder / REPORT, subject, measured=measured, history=read_history(folder / RESULTS))
+    except MmpnetError as error:
+        raise OutputError(
+            f"the run is complete, {folder / BEST} is written; only its report failed: {error}"
+        ) from error
+    except KeyboardInterrupt as stop:
+        raise InterruptedRunError(
+            f"the run is complete, only its report is missing; make it with: mmp-train --resume {folder}"
+        ) from stop
+
+
+def read_history(path: Path) -> History:
+    """A run's results.csv: every loss, AP and AP50.
+
+    Raises: OutputError if it cannot be read as such a table.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        names = list(rows[0]) if rows else []
+        columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
+        epochs: Curve = columns["epoch"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{path}: is not the table of a run's epochs ({error}); expected what mmp-train wrote"
+        ) from error
+    losses = [Line(name.removesuffix(LOSS), epochs, y) for name, y in columns.items() if name.endswith(LOSS)]
+    accuracies = [Line(name, epochs, columns[name]) for name in ("AP", "AP50") if name in columns]
+    return History(tuple(losses), tuple(accuracies))
+
+
+def _measured(checkpoint: Checkpoint, val: Dataset, device: str) -> Measured:
+    where = resolve_device(device)
+    detect = torch_detector(
+        checkpoint.network().to(where), checkpoint.model, thresholds=EVALUATION_THRESHOLDS, device=where
+    )
+    evaluation = evaluate(detect, val, checkpoint.model.class_names, progress=_shown)
+    return Measured(val, evaluation, EVALUATION_PROTOCOL)
+
+
+def _shown(pictures: Sequence[Picture]) -> Iterator[Picture]:
+    return iter(track(pictures, description=f"evaluating {BEST} for the report", console=people()))
+
+
+def checkpoint_subject(path: Path, checkpoint: Checkpoint) -> Subject:
+    """A checkpoint, by what it says of itself."""
+    provenance, model = checkpoint.provenance, checkpoint.model
+    height, width = model.input_hw
+    trained_on = f"{provenance.train_name}, {provenance.train_images} pictures, sha256 {provenance.train_sha256}"
+    facts = (
+        ("model", f"{path.name}, {height}x{width} px, stride {model.stride}, {len(model.sizes_px)} anchor sizes"),
+        ("classes", ", ".join(model.class_names[1:])),
+        ("checkpoint sha256", sha256_of(path)),
+        ("trained on", trained_on),
+        ("epoch kept", f"{provenance.epochs_done} of {checkpoint.train.epochs}, seed {provenance.seed}"),
+        ("source tree", f"mmpnet {provenance.mmpnet_version}, commit {provenance.git_commit or 'unknown'}"),
+    )
+    settings = tuple((name, str(value)) for name, value in msgspec.to_builtins(checkpoint.train).items())
+    return Subject(f"{path.resolve().parent.name}/{path.name}", facts, settings)

@@ -1,0 +1,206 @@
+"""What a run learns from: pictures of several data sets, a teacher's finds on them, anchors that cover them, pixels."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import track
+
+from mmpnet.cli.data_tables import show_scan
+from mmpnet.console.command import people
+from mmpnet.contract.anchors import AnchorSpec
+from mmpnet.contract.errors import TrainingError
+from mmpnet.datasets.load import read_data
+from mmpnet.datasets.open import has_split
+from mmpnet.datasets.statistics import scan
+from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.evaluate import require_measurable
+from mmpnet.train.artifacts.checkpoint import sha256_of
+from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
+from mmpnet.train.distillation.pseudo_labels import (
+    TeacherLabels,
+    ask_teacher,
+    load_teacher_labels,
+    unlabelled_pictures,
+    with_teacher_boxes,
+)
+from mmpnet.train.distillation.teacher import open_teacher
+from mmpnet.train.engine.distributed import World, require_shareable
+from mmpnet.train.loading.image_cache import CachedPictures, StoredPictures, fits
+from mmpnet.train.loading.sampling import picture_weights
+from mmpnet.train.run.anchor_fit import coverage, coverage_table, input_boxes, suited_anchors
+
+TEACHER = "teacher.json"
+
+
+def validation_paths(data: Sequence[Path], val: Sequence[Path]) -> tuple[str, ...]:
+    """The data to watch: those given, else those of the training data that have a val split of their own."""
+    chosen = val or [path for path in data if has_split(path, "val")]
+    return tuple(str(path.resolve()) for path in chosen)
+
+
+def read_all(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | None]:
+    """The pictures to learn from, those without labels last, and those to watch.
+
+    Raises: DatasetError for bad data, TrainingError for a folder without pictures or pictures without boxes.
+    """
+    train = read_data([Path(path) for path in config.data], "train", config.classes)
+    watched = [Path(path) for path in config.val]
+    val = read_data(watched, "val", config.classes, allow_absent=True, undivided=True) if watched else None
+    show_scan(console, scan(train, input_hw=config.imgsz))
+    watching = (
+        "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.pictures)} pictures"
+    )
+    console.print(f"{train.name}: {len(train.pictures)} pictures, {train.num_boxes} boxes; {watching}")
+    _say_repeated(train, val, console)
+    if config.teacher is None:
+        require_boxes(train)
+    return _with_unlabelled(train, val, config.unlabelled, console), val
+
+
+def _say_repeated(train: Dataset, val: Dataset | None, console: Console) -> None:
+    """Tell of files that are learned from twice, and of files that are learned from and watched."""
+    learned = [os.path.realpath(picture.path) for picture in train.pictures]
+    twice = len(learned) - len(set(learned))
+    if twice:
+        console.print(
+            f"note: {twice} pictures are in {train.name} more than once: they count as often as they are there"
+        )
+    watched = {os.path.realpath(picture.path) for picture in val.pictures} if val is not None else set()
+    both = len(watched.intersection(learned))
+    if both:
+        console.print(f"note: {both} of the {len(watched)} pictures to watch are learned from: their accuracy flatters")
+
+
+def _with_unlabelled(train: Dataset, val: Dataset | None, folders: Sequence[str], console: Console) -> Dataset:
+    """The training pictures and those of the folders that no data set has: to learn from pictures that are watched
+    would make their accuracy a lie."""
+    sets = (train,) if val is None else (train, val)
+    known = {os.path.realpath(picture.path) for one in sets for picture in one.pictures}
+    for folder in folders:
+        found = unlabelled_pictures(Path(folder))
+        new = [picture for picture in found if os.path.realpath(picture.path) not in known]
+        if not new:
+            raise TrainingError(f"{folder}: all {len(found)} pictures are in the data already; give other ones")
+        known.update(os.path.realpath(picture.path) for picture in new)
+        left_out = f", {len(found) - len(new)} left out that are in the data already" if len(new) < len(found) else ""
+        console.print(f"{folder}: {len(new)} pictures without labels{left_out}")
+        train = replace(train, pictures=(*train.pictures, *new))
+    return train
+
+
+def require_boxes(train: Dataset) -> None:
+    """Raises: TrainingError if there is no box to learn from; crowds are none."""
+    if all(picture.crowd.all() for picture in train.pictures):
+        marked = f", as all {train.num_boxes} are marked as crowds" if train.num_boxes else ""
+        raise TrainingError(
+            f"{train.name}: has no boxes to learn from{marked}; label some people in it, or let a --teacher find them"
+        )
+
+
+def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
+    """Find out before a folder is made what these pictures do not allow.
+
+    Raises: TrainingError if batches cannot be shared or normalised, or a group weight matches no picture.
+    """
+    require_shareable(config.batch, len(train.pictures), world)
+    picture_weights(train.pictures, config.group_weights)
+    shown = min(config.batch, len(train.pictures))
+    if not config.can_normalise(shown):
+        raise TrainingError(
+            f"{train.name}: {shown} picture at the smallest input size gives batch norm a single value; raise --imgsz, "
+            "or give more pictures"
+        )
+
+
+def with_anchors(config: TrainConfig, train: Dataset, console: Console) -> TrainConfig:
+    """The anchors to learn with, those the data suggest where that was asked for; people see how well they cover it."""
+    boxes = input_boxes(train.pictures, config.model(train.class_names).letterbox)
+    given = AnchorSpec(config.sizes_px, config.aspect_ratios, config.stride)
+    chosen = given
+    if config.anchors == "auto":
+        chosen = suited_anchors(given, boxes, config.imgsz, console)
+    console.print(coverage_table("anchors on these boxes", coverage(boxes, chosen, config.imgsz)))
+    return msgspec.structs.replace(config, sizes_px=chosen.sizes_px, aspect_ratios=chosen.aspect_ratios)
+
+
+def teaching(config: TrainConfig, train: Dataset, class_names: Sequence[str]) -> Callable[[], TeacherLabels]:
+    """Opens the teacher, and gives what it will say when it is asked: of a detector what it finds on the pictures, of
+    an earlier run's teacher.json what was found then.
+
+    Raises: TrainingError for a file that cannot teach; later DatasetError for a bad picture, and TrainingError if
+    there is then still nothing to learn.
+    """
+    assert config.teacher is not None
+    path = Path(config.teacher)
+    if path.suffix == ".json":
+        remembered = load_teacher_labels(path, train.pictures, class_names)
+        return lambda: _checked_lesson(remembered, config, train)
+    teacher = open_teacher(path, class_names)
+
+    def ask() -> TeacherLabels:
+        shown = partial(track, description="asking the teacher", console=people())
+        labels = ask_teacher(teacher, sha256_of(path), train.pictures, class_names, progress=shown)
+        return _checked_lesson(labels, config, train)
+
+    return ask
+
+
+def _checked_lesson(labels: TeacherLabels, config: TrainConfig, train: Dataset) -> TeacherLabels:
+    pictures = with_teacher_boxes(train.pictures, labels, least_score=config.teacher_least_score)
+    require_boxes(replace(train, pictures=pictures))
+    return labels
+
+
+def taught(config: TrainConfig, train: Dataset, folder: Path, console: Console) -> Dataset:
+    """The data set with what the teacher found when the run started.
+
+    Raises: TrainingError if that is gone or of other pictures.
+    """
+    labels = load_teacher_labels(folder / TEACHER, train.pictures, train.class_names)
+    pictures = with_teacher_boxes(train.pictures, labels, least_score=config.teacher_least_score)
+    added = sum(len(picture.boxes_xyxy) for picture in pictures) - train.num_boxes
+    console.print(f"the teacher adds {added} boxes of score {config.teacher_least_score} and more")
+    return replace(train, pictures=pictures)
+
+
+@contextmanager
+def stored_pictures(
+    config: TrainConfig, train: Dataset, folder: Path, world: World, console: Console
+) -> Iterator[StoredPictures]:
+    """Where the pictures' pixels come from: the disk, or a file on each machine, decoded once and removed at the end,
+    however that comes.
+
+    Raises: DatasetError for a bad picture, TrainingError if the file cannot be written.
+    """
+    longest_px = 2 * max(config.imgsz)
+    plain = StoredPictures(train.pictures, longest_px)
+    needed = plain.num_bytes()
+    # The first process alone has the folder before all others.
+    if config.cache == "auto" and not world.from_first(world.is_first and fits(needed, folder)):
+        console.print(f"decoded pictures would take {needed / 1e9:.1f} GB: they are decoded every epoch instead")
+        yield plain
+        return
+    if config.cache == "off":
+        yield plain
+        return
+    cached = CachedPictures(train.pictures, longest_px, folder / f"pictures-{world.machine}.cache")
+    try:
+        if world.local_rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            cached.fill(progress=partial(track, description="decoding", total=len(cached), console=console))
+        world.wait()
+        yield cached
+    finally:
+        cached.close()
+
+
+def check_measurable(val: Dataset | None, model: ModelConfig) -> None:
+    """Find out now, not after the first epochs, whether the validation set can be evaluated."""
+    if val is not None:
+        require_measurable(val, model.class_names)
