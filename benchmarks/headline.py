@@ -45,8 +45,12 @@ def newest_result() -> Path:
 
 
 def table(result: dict[str, Any], path: Path) -> str:
-    """The table in markdown, fastest first, and where its numbers come from."""
-    rows = sorted(result["contestants"].items(), key=lambda item: item[1]["one thread"]["end_to_end_ms"])
+    """The table in markdown, fastest first, and where its numbers come from.
+
+    Rows with `made_from` are left out: peers that an earlier version of peers.py quantized.
+    """
+    contestants = {name: row for name, row in result["contestants"].items() if "made_from" not in row}
+    rows = sorted(contestants.items(), key=lambda item: item[1]["one thread"]["end_to_end_ms"])
     lines = ["| model | ms per frame, one thread | AP50 | AP | MB |", "| --- | --- | --- | --- | --- |"]
     for name, row in rows:
         shown = f"**{name}**" if row["family"] == "mmpnet" else name
@@ -59,24 +63,21 @@ def table(result: dict[str, Any], path: Path) -> str:
     said = (
         f"{result['data']['pictures']} pictures, class person. Times: a {result['frame']} frame from pixels to boxes, "
         f"medians of {result['rounds']}, taking turns in one run, on one core of an {where} "
-        f"(`{_command(result['contestants'])}`, {', '.join(links)}).{_remarks(result['contestants'])}"
+        f"(`{_command(contestants)}`, {', '.join(links)}).{_remarks(contestants)}"
     )
     return "\n".join([*lines, "", said, ""])
 
 
 def _command(contestants: dict[str, Any]) -> str:
     """How the result was made."""
-    int8 = " --int8 --calib DATA" if any("made_from" in row for row in contestants.values()) else ""
     timed = "".join(f" --timed {name}.onnx" for name, row in contestants.items() if "note" in row)
-    return f"python benchmarks/peers.py --data DATA --peers PEERS{int8}{timed}"
+    return f"python benchmarks/peers.py --data DATA --peers PEERS{timed}"
 
 
 def _remarks(contestants: dict[str, Any]) -> str:
     """Sentences on rows that do not speak for themselves."""
-    made = [name for name, row in contestants.items() if "made_from" in row]
     without = [name for name, row in contestants.items() if row["AP"] is None]
-    said = f" Quantised here, from the float32 files: {', '.join(made)}." if made else ""
-    return said + (f" A dash: accuracy not measured, only time ({', '.join(without)})." if without else "")
+    return f" A dash: accuracy not measured, only time ({', '.join(without)})." if without else ""
 
 
 def _files(path: Path) -> dict[str, Path]:

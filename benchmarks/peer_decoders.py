@@ -53,8 +53,7 @@ class Family:
 class Contestant:
     """A model ready to be run: its file, its family, its input, and the function from frame to Detections.
 
-    `feed` gives what a peer's network is fed for a frame, by input; None for ours. `infer_ms` is the network's part of
-    the latest call.
+    `infer_ms` is the network's part of the latest call.
     """
 
     path: Path
@@ -62,7 +61,6 @@ class Contestant:
     precision: str
     input_hw: tuple[int, int]
     detect: Callable[[UInt8Array], tuple[Detections, float]]
-    feed: Callable[[UInt8Array], dict[str, FloatArray]] | None = None
     infer_ms: float = 0.0
 
     @property
@@ -146,14 +144,11 @@ def _peer(path: Path, family: Family, session: Any, input_hw: tuple[int, int], t
     # Whatever wrote the file, the names of its operators stand in it as they are: onnx is not needed to find one.
     precision = "int8" if b"DequantizeLinear" in path.read_bytes() else "fp32"
 
-    def feed(frame_bgr: UInt8Array) -> dict[str, FloatArray]:
-        return {input_name: family.pixels(frame_bgr, input_hw)}
-
     def detect(frame_bgr: UInt8Array) -> tuple[Detections, float]:
         frame_hw = frame_bgr.shape[0], frame_bgr.shape[1]
-        pixels = feed(frame_bgr)
+        pixels = family.pixels(frame_bgr, input_hw)
         began = time.perf_counter()
-        outputs = session.run(None, pixels)
+        outputs = session.run(None, {input_name: pixels})
         infer_ms = (time.perf_counter() - began) * 1e3
         boxes, scores = family.decode(outputs, frame_hw, thresholds.conf)
         boxes, scores = clip(boxes.astype(np.float32), frame_hw), scores.astype(np.float32)
@@ -161,7 +156,7 @@ def _peer(path: Path, family: Family, session: Any, input_hw: tuple[int, int], t
         kept = kept[: thresholds.max_det]
         return Detections(boxes[kept], scores[kept], np.full(len(kept), PERSON, np.int64)), infer_ms
 
-    return Contestant(path, family.name, precision, input_hw, detect, feed)
+    return Contestant(path, family.name, precision, input_hw, detect)
 
 
 def yolox_pixels(frame_bgr: UInt8Array, input_hw: tuple[int, int]) -> FloatArray:

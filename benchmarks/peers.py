@@ -2,19 +2,16 @@
 
 Everybody sees the same pictures and is judged by the same evaluator (conf 0.001, NMS 0.5, 100 boxes, class person). A
 latency is one frame in memory from BGR pixels to final boxes, decoding and NMS in numpy included (conf 0.25 there, as a
-user has it); contestants take turns frame by frame, first on one thread, then on all. With --int8 every float32 peer
-takes part in int8 too (peer_int8.py), which needs mmpnet[train]. Writes JSON and the Pareto picture. Peers that are not
-in --peers are named as absent.
+user has it); contestants take turns frame by frame, first on one thread, then on all. Writes JSON and the Pareto
+picture. Peers that are not in --peers are named as absent.
 """
 
 import dataclasses
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,12 +44,10 @@ app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exce
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entrant:
-    """A model file; `made_from` is the file that an int8 one was made from here, `quantization` how."""
+    """A model file, and whether only its latency is measured."""
 
     path: Path
     timed_only: bool = False
-    made_from: Path | None = None
-    quantization: Any = None
 
 
 @app.command()
@@ -61,9 +56,6 @@ def peers(
     folder: Annotated[Path | None, typer.Option("--peers", help="Folder with the peers' ONNX files.")] = None,
     model: Annotated[list[Path] | None, typer.Option(help="A further ONNX file of a known family.")] = None,
     timed: Annotated[list[Path] | None, typer.Option(help="One of which only the latency is measured.")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Let every float32 peer take part in int8 too.")] = False,
-    calib: Annotated[Path | None, typer.Option(help="Labelled pictures for --int8, with a train split.")] = None,
-    int8_folder: Annotated[Path | None, typer.Option(help="Where --int8's files are kept and found again.")] = None,
     rounds: Annotated[int, typer.Option(min=3, help="Frames that each one is timed on.")] = 150,
     frame_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the timed frame.")] = "1280x720",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many pictures: a trial.")] = None,
@@ -71,14 +63,9 @@ def peers(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Measure everybody's AP and latency."""
-    if int8 != (calib is not None) or (int8_folder is not None and not int8):
-        raise typer.BadParameter("--int8 and --calib go together, and --int8-folder with them")
     frame = camera_frame(frame_size)
-    made_in = tempfile.TemporaryDirectory() if int8_folder is None else nullcontext(str(int8_folder))
-    with exit_on_error(), made_in as int8_path:
+    with exit_on_error():
         entrants, absent = _entrants(folder, model or (), timed or ())
-        if calib is not None:
-            entrants += _in_int8(entrants, calib, Path(int8_path))
         rows = {entrant.path.stem: _row(entrant, data, limit) for entrant in entrants}
         for label, threads in (("one thread", 1), ("all cores", 0)):
             for name, times in _latencies([one.path for one in entrants], frame, threads, rounds).items():
@@ -101,7 +88,7 @@ def peers(
 def _entrants(folder: Path | None, further: Sequence[Path], timed: Sequence[Path]) -> tuple[list[Entrant], list[str]]:
     """Ours and the others, and the names of the known peers that are not there.
 
-    Raises: MmpnetError if two files have one name, with or without -int8.
+    Raises: MmpnetError if two files have one name.
     """
     found = [] if folder is None else [folder / name for name in KNOWN_PEERS if (folder / name).exists()]
     ours = [model_path(name) for name in OURS]
@@ -110,26 +97,6 @@ def _entrants(folder: Path | None, further: Sequence[Path], timed: Sequence[Path
     if len(set(names)) != len(names):
         raise MmpnetError(f"contestants must have different names, got {', '.join(names)}")
     return entrants, [name for name in KNOWN_PEERS if name not in {path.name for path in found}]
-
-
-def _in_int8(entrants: Sequence[Entrant], calib: Path, folder: Path) -> list[Entrant]:
-    """The int8 versions of the float32 peers that are more than timed.
-
-    Raises: MmpnetError as `int8_peer`, or if a contestant has an int8 version's name.
-    """
-    from peer_int8 import choose_pictures, int8_peer  # needs mmpnet[train]
-
-    pictures = choose_pictures(open_dataset(calib, "train"))
-    names, made = {entrant.path.stem for entrant in entrants}, []
-    for entrant in entrants:
-        contestant = open_contestant(entrant.path, threads=0, thresholds=EVALUATION_THRESHOLDS)
-        if entrant.timed_only or contestant.family == "mmpnet" or contestant.precision != "fp32":
-            continue
-        if f"{contestant.name}-int8" in names:
-            raise MmpnetError(f"{contestant.name}-int8 is there already; give --int8 or the file, not both")
-        path, quantization = int8_peer(entrant.path, pictures, folder)
-        made.append(Entrant(path, made_from=entrant.path, quantization=quantization))
-    return made
 
 
 def _row(entrant: Entrant, data: Path, limit: int | None) -> dict[str, Any]:
@@ -144,10 +111,7 @@ def _row(entrant: Entrant, data: Path, limit: int | None) -> dict[str, Any]:
         "n_images": None,
         **dict.fromkeys(ACCURACIES),
     }
-    if entrant.made_from is not None:
-        row["made_from"] = entrant.made_from.stem
-        row["quantization"] = msgspec.to_builtins(entrant.quantization)
-    elif contestant.family == "mmpnet" and contestant.precision == "int8":
+    if contestant.family == "mmpnet" and contestant.precision == "int8":
         metadata = read_model_file(entrant.path).metadata
         row["quantization"] = None if metadata is None else msgspec.to_builtins(metadata.quantization)
     if entrant.timed_only:
@@ -202,20 +166,10 @@ def _show(rows: dict[str, dict[str, Any]], absent: Sequence[str]) -> None:
         table.add_row(name, *accuracy, f"{row['size_bytes'] / 1e6:.1f}", *(f"{value:.1f}" for value in numbers))
     people().print(table)
     for name, row in rows.items():
-        if "made_from" in row:
-            people().print(f"{name}: {_cost(rows[row['made_from']], row)}")
         if "note" in row:
             people().print(f"{name}: {row['note']}")
     for name in absent:
         people().print(f"absent: {name}")
-
-
-def _cost(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """What int8 cost a peer in accuracy, and how it was done."""
-    pairs = [(key, before[key] or 0.0, after[key] or 0.0) for key in ("AP", "AP50")]
-    said = ", ".join(f"{key} {old:.3f} -> {new:.3f} ({new - old:+.3f})" for key, old, new in pairs)
-    done = after["quantization"]["chosen"]
-    return f"{said}; {done['calibrator']}, kernels of {done['kernels']}, {len(done['float_tensors'])} tensors in float"
 
 
 if __name__ == "__main__":

@@ -59,17 +59,15 @@ def test_what_was_only_timed_has_dashes_and_a_sentence(headline: ModuleType) -> 
     assert "--peers PEERS --timed yolo.onnx`" in lines[-1]
 
 
-def test_a_peers_int8_row_says_that_it_was_made_here(headline: ModuleType) -> None:
+def test_peers_that_an_earlier_version_quantized_are_left_out(headline: ModuleType) -> None:
     lines = shown(headline, nanodet=row(12.0, 0.3), **{"nanodet-int8": row(8.0, 0.29, made_from="nanodet")})
-    assert lines[2] == "| nanodet-int8 | 8.0 | 0.290 | 0.290 | 9.7 |"
-    assert "Quantised here, from the float32 files: nanodet-int8." in lines[-1]
-    assert "--peers PEERS --int8 --calib DATA`" in lines[-1]
+    assert not any("nanodet-int8" in line for line in lines)
+    assert lines[2] == "| nanodet | 12.0 | 0.300 | 0.300 | 9.7 |"
 
 
-def test_a_result_of_float32_peers_alone_has_no_remarks(headline: ModuleType) -> None:
+def test_a_result_with_all_accuracies_has_no_remarks(headline: ModuleType) -> None:
     said = shown(headline, nanodet=row(12.0, 0.3))[-1]
     assert "dash" not in said
-    assert "Quantised" not in said
     assert "`python benchmarks/peers.py --data DATA --peers PEERS`" in said
 
 
