@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.errors import TrainingError
 from mmpnet.system.files import replacing
 from mmpnet.train.artifacts.config import RECIPE
@@ -98,7 +98,7 @@ def ablation(
             remembered = project / "default" / "teacher.json"
             taught = remembered if setting.pseudo and remembered.exists() else teacher
             asked = [*sources, *(["--teacher", str(taught)] if setting.teacher else []), *common, *setting.flags]
-            people().print(f"{setting.name}: {setting.what}")
+            console().print(f"{setting.name}: {setting.what}")
             _train(project / setting.name, asked)
         rows = {s.name: _result(project / s.name, epochs) for s in SETTINGS}
         measured = {name: row for name, row in rows.items() if row is not None}

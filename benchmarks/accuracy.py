@@ -23,7 +23,7 @@ from rich.table import Column, Table
 
 from mmpnet.bench.environment import model_facts
 from mmpnet.bench.latency import opencv_threads
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.datasets.load import read_data
 from mmpnet.datasets.types import Dataset, Picture
@@ -116,7 +116,7 @@ def evenly_spaced(dataset: Dataset, limit: int | None) -> Dataset:
 
 def _measure(detector: Detector, dataset: Dataset, what: str) -> Measured:
     def shown(pictures: Sequence[Picture]) -> Iterator[Picture]:
-        return iter(track(pictures, what, console=people(), transient=True))
+        return iter(track(pictures, what, console=console(), transient=True))
 
     evaluation = evaluate(detector, dataset, detector.class_names, progress=shown)
     return Measured(numbers(evaluation), mean_precision(evaluation, dataset))
@@ -157,8 +157,8 @@ def _show(entry: dict[str, Any]) -> None:
     for name, facts in entry["models"].items():
         values = (facts[number] for number in NUMBERS)
         table.add_row(name, *("-" if value is None else f"{value:.3f}" for value in values))
-    people().print(f"{entry['name']}: {entry['n_images']} pictures")
-    people().print(table)
+    console().print(f"{entry['name']}: {entry['n_images']} pictures")
+    console().print(table)
 
 
 def _draw(path: Path, datasets: Sequence[Dataset], measured: Sequence[dict[str, Measured]]) -> None:

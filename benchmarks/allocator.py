@@ -21,7 +21,7 @@ from rich.progress import track
 from rich.table import Table
 from training_step import Bench, step_config, synthetic_batch
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.errors import DeviceError
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.engine.malloc import keep_freed_memory
@@ -59,7 +59,7 @@ def allocator(
         seconds: dict[str, list[float]] = {setting: [] for setting in SETTINGS}
         peak_mb: dict[str, float] = {}
         turns = [setting for _ in range(rounds) for setting in SETTINGS]
-        for setting in track(turns, description="steps", console=people(), transient=True):
+        for setting in track(turns, description="steps", console=console(), transient=True):
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
                 spent, peak = pool.submit(measured, setting, config, steps=steps).result()
             seconds[setting] += spent
@@ -68,7 +68,7 @@ def allocator(
         table = Table("freed memory", "images/s", "ratio", "most memory, MB")
         for setting, value in speed.items():
             table.add_row(setting, f"{value:.1f}", f"{value / speed['returned']:.2f}", f"{peak_mb[setting]:.0f}")
-        people().print(table)
+        console().print(table)
         if as_json:
             settings = {"freeze": freeze, "batch": batch, "imgsz": side_px, "steps": steps, "rounds": rounds}
             versions = {"torch": str(torch.__version__), "threads": torch.get_num_threads()}

@@ -25,7 +25,7 @@ from latency import machine
 from rich.progress import track
 from rich.table import Table
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.metadata import Head
 from mmpnet.datasets.open import open_dataset
@@ -100,7 +100,7 @@ def timed(paths: dict[str, Path], rounds: int) -> dict[str, float]:
     """Median ms of each file; each is run once unmeasured before each measured run."""
     running = {name: session_and_feed(path) for name, path in paths.items()}
     times: dict[str, list[float]] = {name: [] for name in paths}
-    for _ in track(range(rounds), description="timing", console=people(), transient=True):
+    for _ in track(range(rounds), description="timing", console=console(), transient=True):
         for name, (session, feed) in running.items():
             session.run(None, feed)
             started = time.perf_counter()
@@ -146,7 +146,7 @@ def export_graph_cost(
         for file, value in medians.items():
             ratios = (f"{value / medians[base]:.3f}" for base in ("bare network", "int8 rearranged"))
             table.add_row(file, f"{value:.2f}", *ratios)
-        people().print(table)
+        console().print(table)
         operators = {}
         for file in ("int8 as quantised", "int8 rearranged"):
             totals, slowest = by_operator(paths[file], rounds, folder)
@@ -154,7 +154,7 @@ def export_graph_cost(
             table = Table("operator", "node", "median us", title=file)
             for row in slowest:
                 table.add_row(*map(str, row))
-            people().print(table)
+            console().print(table)
         if as_json:
             document = {"machine": machine(), "rounds": rounds, "median_ms": medians, "operators": operators}
             sys.stdout.write(json.dumps(document, indent=2) + "\n")

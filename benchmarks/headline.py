@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.system.files import replacing
 
@@ -33,7 +33,7 @@ def headline(
             return
         with replacing(README) as partial:
             partial.write_text(new)
-        people().print(f"README.md: table of {path.name}")
+        console().print(f"README.md: table of {path.name}")
 
 
 def newest_result() -> Path:

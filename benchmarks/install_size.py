@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.errors import MmpnetError
 
 PROJECT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ def install_size(
         table.add_section()
         table.add_row(", ".join(CORE), f"{core_mb:.1f}")
         table.add_row(f"all {len(sizes)}", f"{total_mb:.1f}")
-        people().print(table)
+        console().print(table)
         if as_json:
             wheels = {name: round(size_mb, 2) for name, size_mb in sorted(sizes.items())}
             totals = {"total_mb": round(total_mb, 1), "core_mb": round(core_mb, 1)}

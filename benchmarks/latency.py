@@ -29,7 +29,7 @@ from mmpnet.bench.environment import model_facts
 from mmpnet.bench.latency import STAGES, opencv_threads, sample_frame, stage_reports, stage_times_ms, warm_up
 from mmpnet.bench.statistics import RANKS, Floats, StageReport
 from mmpnet.cli.bench.options import frame_hw_of
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.inference.detector import Detector
@@ -111,7 +111,7 @@ def take_turns(contestants: Sequence[tuple[Detector, UInt8Array]], *, frames: in
     random = np.random.default_rng(0)
     times_ms = np.empty((len(contestants), repeats, frames, len(STAGES)))
     # Drawn between the repeats alone: a progress bar's thread would be measured along.
-    for repeat in track(range(repeats), what, console=people(), transient=True, auto_refresh=False):
+    for repeat in track(range(repeats), what, console=console(), transient=True, auto_refresh=False):
         for frame in range(frames):
             for index in random.permutation(len(contestants)):
                 detector, frame_bgr = contestants[index]
@@ -174,11 +174,11 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
             times = row[key]["percentiles_ms"].values()
             cells = ["-" if value is None else f"{value:.2f}" for value in times]
             table.add_row(*first, name, *cells, spread_cell(row[key]))
-    people().print(table)
+    console().print(table)
     samples = rows[0]["infer"]["samples"]
     few = [f"p{rank} {least}" for rank, least in LEAST_SAMPLES.items() if samples < least]
     if few:
-        people().print(f"-: {samples} samples are too few; needed for {', '.join(few)}")
+        console().print(f"-: {samples} samples are too few; needed for {', '.join(few)}")
 
 
 def check_picture(path: Path | None) -> None:

@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.errors import CheckpointError
 from mmpnet.datasets.load import read_data
 from mmpnet.datasets.types import Dataset
@@ -50,7 +50,7 @@ def mean_weights(
         for path, one in {**dict(zip(map(str, checkpoint), opened, strict=True)), str(output): mean}.items():
             found[path] = measured(one, dataset, path)
             table.add_row(path, *(f"{found[path][name] or 0:.4f}" for name in NUMBERS))
-        people().print(table)
+        console().print(table)
         provenance = msgspec.structs.replace(
             mean.provenance,
             val_name=dataset.name,
@@ -89,7 +89,7 @@ def measured(checkpoint: Checkpoint, dataset: Dataset, name: str) -> dict[str, f
         detect,
         dataset,
         checkpoint.model.class_names,
-        progress=lambda pictures: iter(track(pictures, description=name, console=people())),
+        progress=lambda pictures: iter(track(pictures, description=name, console=console())),
     )
     return watched.as_dict()
 

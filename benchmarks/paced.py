@@ -24,7 +24,7 @@ from latency import camera_frame, machine
 from rich.progress import track
 from rich.table import Table
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
@@ -80,7 +80,7 @@ def paced(
             return
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in SETTINGS}
         turns = [name for _ in range(repeats) for name in SETTINGS]
-        for name in track(turns, "running", console=people(), transient=True):
+        for name in track(turns, "running", console=console(), transient=True):
             given = [str(model), "--fps", str(fps), "--seconds", str(seconds), "--threads", str(threads)]
             command = [sys.executable, __file__, *given, "--frame-size", frame_size, "--one", name]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -101,7 +101,7 @@ def paced(
             numbers = [row[key] for key in ("cpu_percent", "cpu_least", "cpu_most", "age_p50_ms", "age_p90_ms")]
             shown = ["too few frames" if number is None else f"{number:.1f}" for number in numbers]
             table.add_row(name, *shown, str(row["dropped"]))
-        people().print(table)
+        console().print(table)
         if as_json:
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
 

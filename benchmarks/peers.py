@@ -25,7 +25,7 @@ from peer_picture import draw
 from rich.progress import track
 from rich.table import Column, Table
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.datasets.open import open_dataset
@@ -136,7 +136,7 @@ def _latencies(paths: Sequence[Path], frame: Any, threads: int, rounds: int) -> 
             contestant(frame)
     order = np.random.default_rng(0)
     what = f"timing with {threads or 'all'} threads"
-    for _ in track(range(rounds), what, console=people(), transient=True):
+    for _ in track(range(rounds), what, console=console(), transient=True):
         for index in order.permutation(len(contestants)):
             ends_ms, infer_ms = _timed(contestants[index], frame)
             ends[contestants[index].name].append(ends_ms)
@@ -164,12 +164,12 @@ def _show(rows: dict[str, dict[str, Any]], absent: Sequence[str]) -> None:
         numbers = (one["end_to_end_ms"], one["infer_ms"], every["end_to_end_ms"])
         accuracy = ["–" if row[key] is None else f"{row[key]:.3f}" for key in ("AP", "AP50")]
         table.add_row(name, *accuracy, f"{row['size_bytes'] / 1e6:.1f}", *(f"{value:.1f}" for value in numbers))
-    people().print(table)
+    console().print(table)
     for name, row in rows.items():
         if "note" in row:
-            people().print(f"{name}: {row['note']}")
+            console().print(f"{name}: {row['note']}")
     for name in absent:
-        people().print(f"absent: {name}")
+        console().print(f"absent: {name}")
 
 
 if __name__ == "__main__":

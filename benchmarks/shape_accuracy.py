@@ -22,7 +22,7 @@ from shape_candidates import CANDIDATES, FRONT_BLOCKS, Candidate, prune_front
 from torch import Tensor, nn
 from training_batches import endless
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.datasets.load import read_data
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
@@ -52,7 +52,7 @@ def fit_front(narrow: nn.Sequential, wide: nn.Sequential, batches: Iterator[Batc
     errors: list[float] = []
     wide.eval()
     narrow.train()
-    for step in track(range(steps), description="fitting the front", console=people()):
+    for step in track(range(steps), description="fitting the front", console=console()):
         for group in optimizer.param_groups:
             group["lr"] = FRONT_RATE * learning_rate_factor(step=step, steps=steps, warmup_steps=min(20, steps))
         images = normalise(next(batches).images_bgr).contiguous(memory_format=torch.channels_last)
@@ -147,12 +147,12 @@ def shape_accuracy(
             )
             measured = short_run(network, config, train, val, Path(folder))
             results.append({"name": name, "front_error": error, "AP": measured.ap(), "AP50": measured.ap("AP50")})
-            people().print(f"{name}: AP {measured.ap():.3f}")  # hours may follow, and end early
+            console().print(f"{name}: AP {measured.ap():.3f}")  # hours may follow, and end early
         table = Table("shape", "AP", "AP50", "front's error")
         for row in results:
             left = "-" if row["front_error"] is None else f"{row['front_error']:.3f}"
             table.add_row(str(row["name"]), f"{row['AP']:.3f}", f"{row['AP50']:.3f}", left)
-        people().print(table)
+        console().print(table)
         if as_json:
             sys.stdout.write(json.dumps({"epochs": epochs, "data": train.name, "shapes": results}, indent=2) + "\n")
 

@@ -25,7 +25,7 @@ from rich.table import Table
 from shape_candidates import CANDIDATES
 from torch import nn
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.train.model import MmpNet
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
@@ -100,7 +100,7 @@ def shapes(
         if unknown:
             raise typer.BadParameter(f"--shape {unknown[0]!r}: known are {', '.join(known)}")
         rows, running = [], []
-        for candidate in track([known[name] for name in shape or known], description="exporting", console=people()):
+        for candidate in track([known[name] for name in shape or known], description="exporting", console=console()):
             network = candidate.build()
             size = {"multiply_adds": multiply_adds(network, candidate.side_px)}
             size["parameters"] = sum(parameter.numel() for parameter in network.parameters())
@@ -108,7 +108,7 @@ def shapes(
             frame = np.zeros((1, 3, candidate.side_px, candidate.side_px), np.float32)
             running.append((frame, sessions(network, candidate.side_px, Path(folder))))
         times: list[tuple[list[float], list[float]]] = [([], []) for _ in rows]
-        for _ in track(range(rounds), description="timing", console=people()):
+        for _ in track(range(rounds), description="timing", console=console()):
             for (frame, pair), samples in zip(running, times, strict=True):
                 for session, spent in zip(pair, samples, strict=True):
                     session.run(None, {"images": frame})
@@ -121,7 +121,7 @@ def shapes(
             millions = (f"{row['multiply_adds'] / 1e6:.0f}", f"{row['parameters'] / 1e6:.2f}")
             ratio = row["int8_ms"] / rows[0]["int8_ms"]
             table.add_row(row["name"], *millions, f"{row['fp32_ms']:.2f}", f"{row['int8_ms']:.2f}", f"{ratio:.2f}")
-        people().print(table)
+        console().print(table)
         if as_json:
             sys.stdout.write(json.dumps({"machine": machine(), "rounds": rounds, "shapes": rows}, indent=2) + "\n")
 

@@ -28,7 +28,7 @@ from soak_trends import Sample, draw_trends, growth, rounded, trends
 
 from mmpnet.bench.environment import model_facts
 from mmpnet.bench.latency import stage_times_ms, warm_up
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.inference.detector import Detector
@@ -184,13 +184,13 @@ def _show(result: dict[str, Any]) -> None:
     table.add_row("latency ms", *tenth_ms, change)
     for name in ("descriptors", "threads"):
         table.add_row(name, *(str(result[when][name]) for when in ("before", "after")), "before and after the run")
-    people().print(table)
-    people().print(
+    console().print(table)
+    console().print(
         f"{result['frames']} frames in {result['seconds']:.0f} s, {result['dropped']} dropped, "
         f"CPU at {result['cpu_percent']:.0f} % of one core"
     )
     if result["frames"] <= 2 * REMEMBERED:
-        people().print(
+        console().print(
             f"short: until frame {REMEMBERED} a run's record of its latest times fills, which is in the rise"
         )
 

@@ -30,7 +30,7 @@ from mmpnet.bench.compare import WARM_UP_S
 from mmpnet.bench.environment import model_facts
 from mmpnet.bench.latency import STAGES, opencv_threads, stage_reports, warm_up
 from mmpnet.bench.statistics import Floats
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
 
@@ -112,7 +112,7 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
         medians = (f"{stage['median_ms']:.2f}" for stage in found)
         aim = share if row["within_aim"] else f"{share}, over {MOST_SHARE:.0%}"
         table.add_row(row["frame"], *medians, spread_cell(found[-1]), aim)
-    people().print(table)
+    console().print(table)
 
 
 def _draw(path: Path, rows: Sequence[dict[str, Any]], what: str) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.system.machine import cpu_name
@@ -51,7 +51,7 @@ def startup(
         table = Table("part", "median s")
         for name, seconds in medians.items():
             table.add_row(name, f"{seconds:.3f}")
-        people().print(table)
+        console().print(table)
         if as_json:
             rounded = {name: round(seconds, 4) for name, seconds in medians.items()}
             facts = {"model": path.name, "repeats": repeats, "seconds": rounded, "cpu": cpu_name()}

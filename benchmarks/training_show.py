@@ -9,7 +9,7 @@ from matplotlib.ticker import LogFormatter
 from rich.table import Table
 from training_speeds import Loading, StepSpeed
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.reporting.svg import BLUE, GREY, ORANGE
 
 AIM = 0.95
@@ -19,10 +19,10 @@ _KINDS = {"loader_alone": ("loader alone", GREY), "step_alone": ("step alone", O
 
 def show(rows: Sequence[StepSpeed] | Sequence[Loading]) -> None:
     """The table, and a sentence on each loader."""
-    people().print(_table(rows))
+    console().print(_table(rows))
     for row in rows:
         if isinstance(row, Loading):
-            people().print(verdict(row))
+            console().print(verdict(row))
 
 
 def _table(rows: Sequence[StepSpeed] | Sequence[Loading]) -> Table:

@@ -15,7 +15,7 @@ import numpy as np
 from rich.progress import track
 from training_step import Bench
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.train.loading.loader import Batch
 
 LEAST_STEPS = 3
@@ -62,7 +62,7 @@ def take_turns(kinds: Mapping[str, Callable[[], Turn]], rounds: int) -> dict[str
     turns: dict[str, list[Turn]] = {name: [] for name in kinds}
     names, random = list(kinds), np.random.default_rng(0)
     order = [names[index] for _ in range(rounds) for index in random.permutation(len(names))]
-    for name in track(order, description="turns", console=people(), transient=True):
+    for name in track(order, description="turns", console=console(), transient=True):
         turns[name].append(kinds[name]())
     return turns
 

@@ -8,7 +8,7 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.boxes import nms
@@ -65,7 +65,7 @@ def labelled_pictures(pictures: Sequence[Picture]) -> LabelledPictures:
     anchors_xyxy = ANCHORS.boxes_xyxy(INPUT_HW)
     images = np.empty((len(pictures), *INPUT_HW, 3), np.uint8)
     labels = np.zeros((len(pictures), len(anchors_xyxy)), np.int8)
-    for row, picture in enumerate(track(pictures, description="reading", console=people())):
+    for row, picture in enumerate(track(pictures, description="reading", console=console())):
         _, placement = letterbox.apply(picture.read(), out=images[row])
         solid = ~picture.crowd
         matched = assign_by_iou(placement.to_input(picture.boxes_xyxy[solid]), anchors_xyxy)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from torchvision.ops import distance_box_iou, generalized_box_iou
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.boxes import pairwise_iou
 
 Curve = NDArray[np.float64]
@@ -55,7 +55,7 @@ def iou_displacement(
             kinks = ", ".join(f"{kink:g}" for kink in entry["kinks_px"])
             flat = ", ".join(f"{left:g} to {right:g}" for left, right in entry["flat_px"]) or "nowhere"
             table.add_row(name, kinks, flat)
-        people().print(table)
+        console().print(table)
         if as_json:
             sys.stdout.write(json.dumps(result, indent=2) + "\n")
 

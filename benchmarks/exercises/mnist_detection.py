@@ -18,7 +18,7 @@ from exercise_record import RESULTS, make_folder, record
 from mnist_digits import read_digits
 from mnist_pictures import write_split
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.datasets.formats.coco import read_coco
@@ -81,7 +81,7 @@ def mnist_detection(
             "mmp_val": numbers,
         }
         result = record(results / "mnist_detection.json", result)
-        people().print(
+        console().print(
             f"mAP@0.5 {numbers['voc07_AP50']:.4f} (VOC07, 11 points), {numbers['voc_AP50']:.4f} (area); "
             f"published: {', '.join(f'{name} {value}' for name, value in PUBLISHED.items())}"
         )
@@ -104,13 +104,13 @@ def train_to_end(run: Path, flags: list[str], machine_flags: list[str]) -> None:
     if is_file(last):
         checkpoint = load_checkpoint(last)
         if checkpoint.progress is not None and checkpoint.progress.epoch >= checkpoint.train.epochs:
-            people().print(f"{run}: trained already; for another training choose another --run")
+            console().print(f"{run}: trained already; for another training choose another --run")
             return
         command = ["--resume", str(run), *machine_flags]
     else:
         make_folder(run.parent)
         command = [*flags, *machine_flags, "--project", str(run.parent), "--name", run.name]
-    people().print(" ".join(["mmp-train", *command]))
+    console().print(" ".join(["mmp-train", *command]))
     done = call(TRAIN, command)
     if done.returncode == 130:
         raise KeyboardInterrupt("stopped; the same command goes on")

@@ -15,7 +15,7 @@ from exercise_record import make_folder
 from mnist_digits import Digits, Split
 from rich.progress import track
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.arrays import FloatArray, IntArray, UInt8Array
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.errors import DatasetError
@@ -115,7 +115,7 @@ def write_split(folder: Path, digits: Digits, *, split: Split, count: int, seed:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     left_out = 0
-    for number in track(range(1, count + 1), description=f"drawing {split}", console=people()):
+    for number in track(range(1, count + 1), description=f"drawing {split}", console=console()):
         scene = draw_scene(digits, generator(seed, _SPLIT_KEYS[split], number))
         name = f"{split}_{number:05d}.png"
         write_picture(folder / "images" / name, scene.picture)

@@ -21,7 +21,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.errors import CheckpointError, TrainingError
 from mmpnet.datasets.open import open_dataset
 from mmpnet.datasets.types import Dataset
@@ -114,7 +114,7 @@ def negative_mining(
                 trainee.curve.append(train_epoch(trainee, course, epoch))
                 save(run / f"{trainee.variant}.pth", trainee, settings)
                 document = write_results(results, report(trainees, settings, epochs, kept))
-                people().print(_line(trainee, epochs))
+                console().print(_line(trainee, epochs))
         document = write_results(results, document)
         if as_json:
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
@@ -153,7 +153,7 @@ def train_epoch(trainee: Trainee, course: Course, epoch: int) -> dict[str, float
     batches = course.train.batches(batch=course.batch, seed=course.seed, epoch=epoch)
     losses = []
     total = course.train.batches_per_epoch(course.batch)
-    bar = track(batches, f"{trainee.variant} {epoch + 1}", total, console=people(), transient=True)
+    bar = track(batches, f"{trainee.variant} {epoch + 1}", total, console=console(), transient=True)
     for number, (images_bgr, labels) in enumerate(bar):
         draw = torch.Generator().manual_seed(int(generator(course.seed, 1, epoch, number).integers(2**62)))
         images = normalise(images_bgr.to(course.device))

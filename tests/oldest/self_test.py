@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.detections import select_detections
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS, model_path
 from mmpnet.runtime.inference.model_file import read_model_file
@@ -53,7 +53,7 @@ def on_oldest(path: Path, packages: Path) -> SelfTestResult:
 if __name__ == "__main__":
     results = {name: on_oldest(model_path(name), Path(sys.argv[1])) for name in EMBEDDED_MODELS}
     for name, result in results.items():
-        people().print(
+        console().print(
             f"{name} on ONNX Runtime 1.10: {result.n_expected} expected, {result.n_unmatched} without a partner, "
             f"scores within {result.max_score_difference:.1e}"
         )

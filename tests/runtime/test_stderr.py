@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.progress import track
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 
 MMP_RUN = (sys.executable, "-c", "from mmpnet.cli.run.command import main; main()")
@@ -55,10 +55,10 @@ def test_a_terminal_is_known_and_a_progress_bar_lets_others_speak(monkeypatch: p
     monkeypatch.setenv("TERM", "xterm-256color")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    console = people()
-    assert console.is_terminal
-    assert console.encoding == "utf-8"
-    for step in track(range(2), description="counting", console=console):
+    shown = console()
+    assert shown.is_terminal
+    assert shown.encoding == "utf-8"
+    for step in track(range(2), description="counting", console=shown):
         sys.stderr.write(f"step {step}\n")  # rich's own stream, while the bar is shown
     assert sys.stderr is terminal
     assert "step 0\n" in terminal.getvalue().replace("\r", "")
@@ -75,7 +75,7 @@ def test_a_stream_that_failed_is_not_tried_again(monkeypatch: pytest.MonkeyPatch
 
     full = Full()
     monkeypatch.setattr(sys, "stderr", full)
-    console = people()
+    shown = console()
     for _ in range(3):
-        console.print("a word")
+        shown.print("a word")
     assert full.tries == 1

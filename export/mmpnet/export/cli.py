@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mmpnet.console.command import HELP_NAMES, checked_thresholds, exit_on_error, parse_size_hw, people, show_version
+from mmpnet.console.command import HELP_NAMES, checked_thresholds, console, exit_on_error, parse_size_hw, show_version
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ExportError, MmpnetError
 from mmpnet.contract.metadata import Head, InputKind, ModelMetadata
@@ -220,7 +220,7 @@ def _summarise(path: Path, metadata: ModelMetadata) -> None:
         )
     lines += [f"next:   mmp-run {path} --source PICTURE --save out.jpg", f"        mmp-val {path} --data val.json"]
     for line in lines:
-        people().print(line)
+        console().print(line)
 
 
 def main() -> None:

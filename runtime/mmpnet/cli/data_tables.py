@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.load import read_data
 from mmpnet.datasets.statistics import QUANTILES, Scan, SizeRange, scan
@@ -33,7 +33,7 @@ def check_data(
     dataset = read_data(paths, split, classes, allow_absent=allow_absent, undivided=undivided, faults=faults)
 
     def shown(pictures: Sequence[Picture]) -> Iterator[Picture]:
-        return iter(track(pictures, description=f"checking {dataset.name}", console=people()))
+        return iter(track(pictures, description=f"checking {dataset.name}", console=console()))
 
     return scan(dataset, input_hw=input_hw, verify_files=True, faults=faults.found, progress=shown)
 

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from mmpnet.bench.profile.layer_costs import Layer, read_layers
-from mmpnet.console.command import HELP_NAMES, exit_on_error, parse_size_hw, people, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, parse_size_hw, show_version
 from mmpnet.contract.metadata import METADATA_KEY
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES, model_path
 from mmpnet.runtime.inference.model_file import ModelFile, read_model_file, rows
@@ -50,7 +50,7 @@ def info(
         if as_json:
             sys.stdout.write(json.dumps(_document(file, counted)) + "\n")
         elif counted is not None:
-            people().print(_layer_table(file, counted))
+            console().print(_layer_table(file, counted))
         else:
             _show(file)
 
@@ -70,9 +70,9 @@ def _show(file: ModelFile) -> None:
     table.add_column(overflow="fold")  # a hash that is cut short is none
     for name, value in rows(file):
         table.add_row(name, value)
-    people().print(table)
+    console().print(table)
     if file.metadata is None:
-        people().print(
+        console().print(
             f"no '{METADATA_KEY}' metadata: class names, anchors, thresholds, training and licences are not stated; "
             "mmp-run and mmp-val take files from mmp-export. --layers works"
         )

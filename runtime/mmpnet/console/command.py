@@ -29,7 +29,7 @@ def launch(module: str, *, extra: str) -> None:
     try:
         command = importlib.import_module(module)
     except KeyboardInterrupt:
-        people().print("stopped")
+        console().print("stopped")
         sys.exit(INTERRUPTED)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in OPTIONAL_PACKAGES:
@@ -39,7 +39,7 @@ def launch(module: str, *, extra: str) -> None:
     command.main()
 
 
-def people() -> Console:
+def console() -> Console:
     """The console for people's messages: stderr, so that stdout stays data; text is shown as it is.
 
     Once nobody can read it, it is silent.
@@ -55,7 +55,7 @@ def exit_on_error() -> Iterator[None]:
     except MmpnetError as error:
         fail(str(error))
     except KeyboardInterrupt as stop:
-        people().print(str(stop) or "stopped")
+        console().print(str(stop) or "stopped")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -107,4 +107,4 @@ def overridden(thresholds: Thresholds, conf: float | None, iou: float | None, ma
 
 
 def _print_error(message: str) -> None:
-    people().print(Text("error: ", style="red").append(" ".join(message.split()), style="default"))
+    console().print(Text("error: ", style="red").append(" ".join(message.split()), style="default"))

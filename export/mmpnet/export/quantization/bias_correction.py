@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from rich.progress import track
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.export.graph import INPUT_NAME
 from mmpnet.export.quantization.graph_editor import GraphEditor, int8_convolutions, is_depthwise
@@ -27,7 +27,7 @@ def input_means(prepared: onnx.ModelProto, pictures: Sequence[UInt8Array]) -> di
     session = open_graph(model.SerializeToString())
     chosen = pictures[:: max(len(pictures) // PICTURES, 1)][:PICTURES]
     sums: dict[str, NDArray[np.float64]] = {}
-    for picture in track(chosen, description="mean of each layer", console=people(), transient=True):
+    for picture in track(chosen, description="mean of each layer", console=console(), transient=True):
         for name, values in zip(names, session.run(names, {INPUT_NAME: picture[None]}), strict=True):
             sums[name] = sums.get(name, 0) + values[0].mean(axis=(1, 2), dtype=np.float64)
     return {name: total / len(chosen) for name, total in sums.items()}

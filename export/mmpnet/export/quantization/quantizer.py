@@ -24,7 +24,7 @@ from onnxruntime.quantization import (
 )
 from rich.progress import track
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import PAD_VALUE
@@ -128,7 +128,7 @@ def layer_errors(quantizer: Quantizer, count: int) -> list[tuple[str, float]]:
     pictures = quantizer.pictures[:count]
     expected = _scores(quantizer.quantized(quantizer.layers), pictures)
     errors = []
-    for layer in track(quantizer.layers, description="error of each layer", console=people(), transient=True):
+    for layer in track(quantizer.layers, description="error of each layer", console=console(), transient=True):
         found = _scores(quantizer.quantized([name for name in quantizer.layers if name != layer]), pictures)
         errors.append((layer, float(np.abs(found - expected).max(axis=1).mean())))
     return sorted(errors, key=lambda one: -one[1])

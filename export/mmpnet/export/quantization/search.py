@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from rich.progress import track
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import Letterbox
@@ -152,7 +152,7 @@ def _search(quantizer: Quantizer, path: Path, metadata: ModelMetadata, judge: Da
         )
         trial = Trial(model, tuple(ranking[:count]), accuracy, interleaved_latency(candidate, path))
         fault = trial.fault()
-        people().print(f"int8 with {count} layers in float: {fault or 'worth it'}")
+        console().print(f"int8 with {count} layers in float: {fault or 'worth it'}")
         if fault is None:
             return trial
         trials.append(trial)
@@ -171,7 +171,7 @@ def interleaved_latency(int8: Path, reference: Path, *, rounds: int = TIMED_ROUN
     random = np.random.default_rng(0)
     frame = random.integers(0, 256, (*detectors[0].metadata.input.size_hw, 3), dtype=np.uint8)
     times: list[list[float]] = [[], []]
-    for _ in track(range(rounds), description="speed", console=people(), transient=True):
+    for _ in track(range(rounds), description="speed", console=console(), transient=True):
         for detector, spent in zip(detectors, times, strict=True):
             detector(frame)
             started = time.perf_counter()

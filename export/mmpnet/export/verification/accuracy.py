@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import Accuracy, AccuracyRecord
@@ -50,6 +50,6 @@ def measured(detect: Detect, dataset: Dataset, class_names: Sequence[str], who: 
     """An evaluation with a progress bar."""
 
     def watched(pictures: Sequence[Picture]) -> Iterator[Picture]:
-        return iter(track(pictures, description=f"accuracy of {who}", console=people(), transient=True))
+        return iter(track(pictures, description=f"accuracy of {who}", console=console(), transient=True))
 
     return evaluate(detect, dataset, class_names, progress=watched)

@@ -13,7 +13,7 @@ from mmpnet.bench.stored_reports import compare_stored
 from mmpnet.cli.bench.options import TOO_SLOW, FrameSize, Json, Picture, Threads, Wanted, frame_hw_of, write_json
 from mmpnet.cli.bench.search import search_command
 from mmpnet.cli.bench.tables import noise_line, show_comparison, show_layers, show_report
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES, model_path
 from mmpnet.runtime.inference.session import Provider
 from mmpnet.system.files import check_output
@@ -75,15 +75,15 @@ def run(
             warm_up_s=warm_up,
             cold_starts=cold_starts,
         )
-        with people().status("measuring"):
+        with console().status("measuring"):
             report = measure(plan, frame_bgr, picture=picture)
         if as_json:
             write_json(report)
         else:
-            show_report(people(), report)
+            show_report(console(), report)
         noise = noise_line(report)
         if noise is not None:
-            people().print(noise)
+            console().print(noise)
 
 
 @app.command("compare")
@@ -117,14 +117,14 @@ def compare_command(
         else:
             first, second = (_side(text, provider, threads) for text in (a, b))
             frame_bgr = sample_frame(picture, frame_hw_of(frame_size))
-            with people().status("comparing"):
+            with console().status("comparing"):
                 comparison = compare(first, second, frame_bgr, rules)
         if as_json:
             write_json(comparison)
         else:
-            show_comparison(people(), comparison)
+            show_comparison(console(), comparison)
     if at_least is not None and comparison.interval[0] < at_least:
-        people().print(f"A / B may be as low as {comparison.interval[0]:.3f}; --at-least {at_least:g} was asked for")
+        console().print(f"A / B may be as low as {comparison.interval[0]:.3f}; --at-least {at_least:g} was asked for")
         raise typer.Exit(TOO_SLOW)
 
 
@@ -141,17 +141,17 @@ def layers(
         if plot is not None:
             check_output(plot, PLOT_SUFFIXES)
             require_packages("matplotlib", wanted_for="--plot")
-        with people().status("measuring"):
+        with console().status("measuring"):
             report = layers_report(model_path(model), runs=runs, peak_s=PEAK_S, with_memory=plot is not None)
         if as_json:
             write_json(report)
         else:
-            show_layers(people(), report, top=top)
+            show_layers(console(), report, top=top)
         if plot is not None:
             from mmpnet.bench.layers.roofline import draw_roofline
 
             draw_roofline(report, plot)
-            people().print(f"saved {plot}")
+            console().print(f"saved {plot}")
 
 
 def _side(text: str, provider: Provider, threads: int) -> Side:

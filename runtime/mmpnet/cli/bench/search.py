@@ -14,7 +14,7 @@ from mmpnet.bench.search.report import Rank
 from mmpnet.bench.search.search import SearchPlan, Step, require_samples, search
 from mmpnet.cli.bench.options import TOO_SLOW, FrameSize, Json, Picture, Wanted, frame_hw_of, write_json
 from mmpnet.cli.bench.search_tables import show_search
-from mmpnet.console.command import exit_on_error, parse_size_hw, people
+from mmpnet.console.command import console, exit_on_error, parse_size_hw
 from mmpnet.contract.errors import OutputError
 from mmpnet.datasets.load import read_data
 from mmpnet.datasets.types import Dataset
@@ -78,17 +78,17 @@ def search_command(
             calib=tuple(calib or data),
             folder=_made(out),
         )
-        paths, left_out = collect(models, wanted, people().print)
+        paths, left_out = collect(models, wanted, console().print)
         report = search(paths, plan, dataset, frame_bgr, left_out=left_out, progress=_shown)
         if as_json:
             write_json(report)
         else:
-            show_search(people(), report, out)
+            show_search(console(), report, out)
         # matplotlib takes its time to load, and only now is it needed.
         from mmpnet.bench.search.page import write_search_page
 
         write_search_page(out / REPORT_NAME, report, out)
-        people().print(f"saved {out / REPORT_NAME}")
+        console().print(f"saved {out / REPORT_NAME}")
     if report.chosen is None:
         raise typer.Exit(TOO_SLOW)
 
@@ -125,4 +125,4 @@ def _made(folder: Path) -> Path:
 
 
 def _shown(steps: Sequence[Step], what: str) -> Iterable[Step]:
-    return track(steps, description=what, console=people(), transient=True)
+    return track(steps, description=what, console=console(), transient=True)

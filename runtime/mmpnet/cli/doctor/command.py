@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from mmpnet.cli.doctor.examine import Report, examine
-from mmpnet.console.command import HELP_NAMES, exit_on_error, people, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
 from mmpnet.runtime.sources.opencv_log import silence_opencv
 
@@ -30,7 +30,7 @@ def doctor(
     with exit_on_error():
         # What OpenCV has to say about absent cameras is in the report.
         silence_opencv()
-        with people().status("looking"):
+        with console().status("looking"):
             report = examine(models or EMBEDDED_MODELS, look_at_cameras=cameras)
         if as_json:
             sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
@@ -57,10 +57,10 @@ def _show(report: Report) -> None:
         rate = "one frame" if camera.measured_fps is None else f"{camera.measured_fps:g}"
         works = camera.fault or f"{mode}{rate}, the first after {camera.first_frame_ms:g} ms"
         table.add_row(camera.name, works)
-    people().print(table)
+    console().print(table)
     for title, lines in (("does not work", report.faults), ("advice", report.advice)):
         for line in lines:
-            people().print(f"{title}: {line}")
+            console().print(f"{title}: {line}")
 
 
 def main() -> None:

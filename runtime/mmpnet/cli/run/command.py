@@ -11,7 +11,7 @@ from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, giv
 from mmpnet.cli.run.console_sink import ConsoleSink
 from mmpnet.cli.run.detector import check_and_warm_up, find_more, show_self_test
 from mmpnet.cli.run.outputs import saving, serving, windows
-from mmpnet.console.command import HELP_NAMES, exit_on_error, overridden, people, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, overridden, show_version
 from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.analytics.analyzer import Following, follow_with
 from mmpnet.runtime.analytics.shapes import Line, Zone, parse_line, parse_zone
@@ -155,13 +155,13 @@ def detect(
             find_more(detector, blur=blur)
         check_and_warm_up(detector)
         stop = threading.Event()
-        sinks = [ConsoleSink(people(), detector.class_names), *served]
+        sinks = [ConsoleSink(console(), detector.class_names), *served]
         sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
         saved = saving(save, sources) if save is not None else None
         sinks += [] if saved is None else [saved]
         sinks += windows(only=len(sinks) == 1) if show else []
         height_px, width_px = detector.metadata.input.size_hw
-        people().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
+        console().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
         options = RunOptions(
             remember=SHOWN_PICTURES,
             limit=limit,
@@ -176,7 +176,7 @@ def detect(
                 run(sources, detector, sinks, options, stop=stop)
         finally:
             for path in saved.written if saved is not None else ():
-                people().print(f"saved {path}")
+                console().print(f"saved {path}")
         if asked.is_set() and not loop and not any(one.live for one in sources):
             raise KeyboardInterrupt("stopped before the end of the files")
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.errors import ContractError
 from mmpnet.runtime.analytics.tracker import LOW_CONF
 from mmpnet.runtime.inference.decode import CANDIDATES
@@ -44,7 +44,7 @@ def check_and_warm_up(detector: Detector) -> None:
 def show_self_test(detector: Detector) -> None:
     """Say how near this device comes to the exporter's. Raises: SelfTestError if it does not."""
     result = run_self_test(detector)
-    people().print(
+    console().print(
         f"{detector.path.name} on {detector.provider}: self-test passed, scores within "
         f"{result.max_score_difference:.1e}, IoU from {result.min_iou:.4f}; it expects {in_words(result.n_expected)}"
     )

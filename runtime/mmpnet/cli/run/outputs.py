@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.session import Provider
 from mmpnet.runtime.pipeline.sink import Sink
@@ -17,7 +17,7 @@ from mmpnet.runtime.web.sink import ServeSink
 def saving(out: Path, sources: Sequence[Source]) -> SaveSink:
     """Annotated pictures and videos of these sources."""
     if out.suffix.lower() in (".mp4", ".mov") and any(source.live for source in sources):
-        people().print(f"{out}: cannot be read if this program is killed before its end; .mkv can")
+        console().print(f"{out}: cannot be read if this program is killed before its end; .mkv can")
     sources_paths = [path for source in sources for path in source.paths]
     return SaveSink(out, many_files=is_many(out, sources), sources=sources_paths)
 
@@ -27,7 +27,7 @@ def windows(*, only: bool) -> list[Sink]:
     reason = why_no_window()
     if reason is None:
         return [WindowSink()]
-    people().print(f"no window: {reason}{'; --save, --json or --serve would show what is found' if only else ''}")
+    console().print(f"no window: {reason}{'; --save, --json or --serve would show what is found' if only else ''}")
     return []
 
 
@@ -38,5 +38,5 @@ def serving(address: str, token: str | None, detector: Detector, asked: Provider
     """
     model = ServedModel(detector.path.stem, detector.class_names, asked, detector.provider)
     sink = ServeSink(address, model, token=token, stale_after_s=stale_after_s)
-    people().print(f"serving {sink.url}")
+    console().print(f"serving {sink.url}")
     return [sink]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
 from mmpnet.runtime.pipeline.results import Result, event_as_dict, result_as_dict
@@ -87,7 +87,7 @@ class NdjsonSink(Sink):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except TimeoutError as error:
             self._gone = True
-            people().print(f"--json {self._target}: {error.strerror}; the last lines are lost")
+            console().print(f"--json {self._target}: {error.strerror}; the last lines are lost")
         except OSError as error:
             raise OutputError(f"{self._target}: NDJSON cannot be written ({error.strerror})") from error
         return not self._gone

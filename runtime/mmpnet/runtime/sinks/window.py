@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
 from mmpnet.media.drawing import draw_warning
@@ -94,9 +94,9 @@ class WindowSink(Sink):
             try:
                 write_picture(path, seen)
             except OutputError as error:  # no reason to end the run
-                people().print(str(error))
+                console().print(str(error))
             else:
-                people().print(f"saved {path}")
+                console().print(f"saved {path}")
 
     def _title(self, stream: int) -> str:
         return f"{self._names[stream]} - mmpnet: q quits, s saves, space pauses"

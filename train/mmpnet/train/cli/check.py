@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from mmpnet.cli.data_tables import check_data, show_scan
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.faults import Faults
@@ -39,16 +39,16 @@ def check(
         found = check_data(val, "val", classes, input_hw=input_hw, allow_absent=True, undivided=True)
         scans["val"] = _with_boxes(found, "to measure against")
     for found in scans.values():
-        show_scan(people(), found)
+        show_scan(console(), found)
     # What the scan has just listed is left out here.
     train = read_data(data, "train", classes, faults=Faults(collect=True))
     boxes = input_boxes(train.pictures, Letterbox(input_hw))
-    anchors = suited_anchors(anchors, boxes, input_hw, people()) if suggest else anchors
+    anchors = suited_anchors(anchors, boxes, input_hw, console()) if suggest else anchors
     rows = coverage(boxes, anchors, input_hw)
-    people().print(coverage_table("anchors on these boxes", rows))
+    console().print(coverage_table("anchors on these boxes", rows))
     copies = shared_pictures(scans["train"], scans["val"]) if val else ()
     for copy in copies:
-        people().print(f"warning: {copy}")
+        console().print(f"warning: {copy}")
     if as_json:
         document = {name: found.as_dict() for name, found in scans.items()}
         covered = {"anchor_spec": asdict(anchors), "anchors": [asdict(row) for row in rows]}

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from mmpnet.cli.class_option import checked_classes
-from mmpnet.console.command import HELP_NAMES, exit_on_error, parse_size_hw, people, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, parse_size_hw, show_version
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.config import RECIPE, TrainConfig
@@ -192,7 +192,7 @@ def train(
             if teacher is not None and not is_file(teacher):
                 raise typer.BadParameter(f"--teacher {teacher}: no such file")
             for folder in unlabelled or ():
-                people().print(f"{folder}: {len(unlabelled_pictures(folder))} pictures without labels")
+                console().print(f"{folder}: {len(unlabelled_pictures(folder))} pictures without labels")
             watched = [Path(path) for path in validation_paths(data, val or ())]
             with _as_bad_parameter():
                 anchor_spec = AnchorSpec(sizes_px, aspect_ratios, stride)

@@ -11,7 +11,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mmpnet.cli.class_option import checked_classes
-from mmpnet.console.command import HELP_NAMES, exit_on_error, overridden, people, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, overridden, show_version
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MissingExtraError
 from mmpnet.datasets.load import read_data
@@ -76,7 +76,7 @@ def val(
             detector = Detector(model, provider=provider or "auto", threads=threads or 0)
             if detector.metadata.frozen and conf is iou is max_det is None:
                 thresholds = detector.thresholds
-                people().print(f"{model.name}: its thresholds are frozen, so this is {protocol(thresholds)}")
+                console().print(f"{model.name}: its thresholds are frozen, so this is {protocol(thresholds)}")
             detector.thresholds = thresholds
             detect: Detect = detector
             class_names: Sequence[str] = detector.class_names
@@ -87,7 +87,7 @@ def val(
         if as_json:
             sys.stdout.write(json.dumps(result.as_dict()) + "\n")
         else:
-            people().print(_table(model, dataset.name, result))
+            console().print(_table(model, dataset.name, result))
         _write_outputs(sheet, report, subject, Measured(dataset, result, protocol(thresholds)))
 
 
@@ -105,13 +105,13 @@ def _write_outputs(sheet: Path | None, report: Path | None, subject: Subject, me
         evaluation = measured.evaluation
         mistakes = find_mistakes(measured.dataset, evaluation, conf=evaluation.best_f1_conf)
         write_sheet(sheet, mistakes, measured.dataset, evaluation)
-        people().print(f"saved {sheet}")
+        console().print(f"saved {sheet}")
     if report is not None:
         # matplotlib takes its time to load, and only a report needs it.
         from mmpnet.evaluation.report.report import write_report
 
         write_report(report, subject, measured=measured, history=None)
-        people().print(f"saved {report}")
+        console().print(f"saved {report}")
 
 
 def _checkpoint_detector(path: Path, thresholds: Thresholds, device: str) -> tuple[Detect, Sequence[str], Subject]:
@@ -134,7 +134,7 @@ def _checkpoint_detector(path: Path, thresholds: Thresholds, device: str) -> tup
 
 
 def _shown(pictures: Sequence[Picture]) -> Iterator[Picture]:
-    return iter(track(pictures, description="evaluating", console=people()))
+    return iter(track(pictures, description="evaluating", console=console()))
 
 
 def _table(model: Path, dataset: str, result: Evaluation) -> Table:

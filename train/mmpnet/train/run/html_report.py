@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from rich.progress import track
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.errors import MmpnetError, OutputError
 from mmpnet.datasets.types import Dataset, Picture
 from mmpnet.evaluation.curves import Curve
@@ -77,7 +77,7 @@ def _measured(checkpoint: Checkpoint, val: Dataset, device: str) -> Measured:
 
 
 def _shown(pictures: Sequence[Picture]) -> Iterator[Picture]:
-    return iter(track(pictures, description=f"evaluating {BEST} for the report", console=people()))
+    return iter(track(pictures, description=f"evaluating {BEST} for the report", console=console()))
 
 
 def checkpoint_subject(path: Path, checkpoint: Checkpoint) -> Subject:

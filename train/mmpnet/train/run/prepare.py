@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mmpnet.cli.data_tables import show_scan
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.errors import TrainingError
 from mmpnet.datasets.load import read_data
@@ -144,7 +144,7 @@ def teaching(config: TrainConfig, train: Dataset, class_names: Sequence[str]) ->
     teacher = open_teacher(path, class_names)
 
     def ask() -> TeacherLabels:
-        shown = partial(track, description="asking the teacher", console=people())
+        shown = partial(track, description="asking the teacher", console=console())
         labels = ask_teacher(teacher, sha256_of(path), train.pictures, class_names, progress=shown)
         return _checked_lesson(labels, config, train)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from mmpnet.console.command import people
+from mmpnet.console.command import console
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.datasets.types import Dataset
 from mmpnet.system.files import check_folder, is_file, is_folder
@@ -75,7 +75,7 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
     config = checkpoint.train
     if checkpoint.progress.epoch >= config.epochs:
         if is_first_process() and not is_file(path.parent / REPORT):
-            train, val = read_all(config, people())
+            train, val = read_all(config, console())
             _require_unchanged(train, val, checkpoint)
             write_run_report(path.parent, val, device=config.device if device is None else device)
             return
@@ -86,8 +86,8 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
         workers=config.workers if workers is None else workers,
     )
     with joined_world() as world:
-        console = _console(world)
-        train, val = read_all(config, console)
+        messages = _console(world)
+        train, val = read_all(config, messages)
         _require_unchanged(train, val, checkpoint)
         check_measurable(val, checkpoint.model)
         check_trainable(config, train, world)
@@ -100,9 +100,9 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
         provenance = msgspec.structs.replace(
             provenance_of(config, train, val), teacher_sha256=checkpoint.provenance.teacher_sha256
         )
-        report = TrainingReport(path.parent, config, checkpoint.model, provenance, console, writes=world.is_first)
+        report = TrainingReport(path.parent, config, checkpoint.model, provenance, messages, writes=world.is_first)
         report.start(first_epoch=state.epoch)
-        console.print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
+        messages.print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
         world.wait()
         _execute(_placed(config, world), train, val, report, state, world)
 
@@ -128,7 +128,7 @@ def _removed_on_failure(folder: Path, world: World) -> Iterator[None]:
 
 def _console(world: World) -> Console:
     """Where to talk to people: one process does."""
-    return people() if world.is_first else Console(quiet=True)
+    return console() if world.is_first else Console(quiet=True)
 
 
 def _placed(config: TrainConfig, world: World) -> TrainConfig:
