@@ -1,75 +1,24 @@
 """Small data and models that the tests make themselves."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import msgspec
-import numpy as np
 import pytest
 import torch
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.writer import export_file
+from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Provenance, save_checkpoint
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
+from support.coco_writer import write_coco
 
 # Tiny tensors: a second thread only waits for the first, and for other programs.
 torch.set_num_threads(1)
 
-MakeCoco = Callable[..., Path]
 MakeCheckpoint = Callable[..., Path]
-
-
-def write_coco(path: Path, *, count: int, seed: int, size_hw: tuple[int, int] = (96, 128)) -> Path:
-    """A COCO JSON at `path` with `count` noisy pictures in images/ beside it; every fourth has no person.
-
-    People are bright upright rectangles. Groups alternate between `street` and `yard`.
-    """
-    random = np.random.default_rng(seed)
-    height, width = size_hw
-    (path.parent / "images").mkdir(parents=True, exist_ok=True)
-    images, annotations = [], []
-    for number in range(1, count + 1):
-        frame = random.integers(0, 90, (height, width, 3), dtype=np.uint8)
-        name = f"{path.stem}_{number:03d}.png"
-        images.append(
-            {
-                "id": number,
-                "file_name": name,
-                "width": width,
-                "height": height,
-                "group": "street" if number % 2 else "yard",
-                "source": "synthetic",
-            }
-        )
-        for _ in range(0 if number % 4 == 0 else int(random.integers(1, 4))):
-            box_w = int(random.integers(12, 36))
-            box_h = int(random.integers(box_w, 80))
-            x, y = int(random.integers(0, width - box_w)), int(random.integers(0, height - box_h))
-            cv2.rectangle(frame, (x, y), (x + box_w - 1, y + box_h - 1), (60, 220, 250), cv2.FILLED)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": 7,
-                    "bbox": [x, y, box_w, box_h],
-                    "area": box_w * box_h,
-                    "iscrowd": 0,
-                }
-            )
-        cv2.imwrite(str(path.parent / "images" / name), frame)
-    content = {"categories": [{"id": 7, "name": "person"}], "images": images, "annotations": annotations}
-    path.write_text(json.dumps(content))
-    return path
-
-
-@pytest.fixture(scope="session")
-def make_coco() -> MakeCoco:
-    """`write_coco`: (path, *, count, seed, size_hw) -> path."""
-    return write_coco
 
 
 @pytest.fixture(scope="session")
@@ -196,3 +145,9 @@ def tiny_onnx(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, e
     out = tmp_path_factory.mktemp("exported") / "tiny.onnx"
     export_file(tiny_checkpoint, out, export_options)
     return out
+
+
+@pytest.fixture(scope="session")
+def detector(tiny_onnx: Path) -> Detector:
+    """The exported tiny network on one CPU thread. Its thresholds are not to be changed."""
+    return Detector(tiny_onnx, provider="cpu", threads=1)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import accuracy
@@ -17,6 +16,7 @@ from mmpnet.datasets.open import open_dataset
 from mmpnet.evaluation.evaluate import evaluate
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.cli import val as val_cli
+from support.coco_writer import write_coco
 
 MODEL = "person-224-int8"
 
@@ -55,8 +55,8 @@ def run(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_the_curve_by_hand_and_its_mean_is_ap50(make_coco: Callable[..., Path], tmp_path: Path) -> None:
-    dataset = open_dataset(make_coco(tmp_path / "val.json", count=2, seed=0), "val")
+def test_the_curve_by_hand_and_its_mean_is_ap50(tmp_path: Path) -> None:
+    dataset = open_dataset(write_coco(tmp_path / "val.json", count=2, seed=0), "val")
     boxes = [picture.boxes_xyxy for picture in dataset.pictures]
     count = sum(map(len, boxes))
     # The best box is right, the next one wrong, and the other boxes of the first picture are right again.
@@ -84,8 +84,8 @@ def test_the_curve_by_hand_and_its_mean_is_ap50(make_coco: Callable[..., Path], 
     assert numbers["quasi_iou"] == round(right / (count + 1), 4)
 
 
-def test_a_trial_has_pictures_of_the_whole_set(make_coco: Callable[..., Path], tmp_path: Path) -> None:
-    dataset = open_dataset(make_coco(tmp_path / "val.json", count=10, seed=0), "val")
+def test_a_trial_has_pictures_of_the_whole_set(tmp_path: Path) -> None:
+    dataset = open_dataset(write_coco(tmp_path / "val.json", count=10, seed=0), "val")
     for limit, rows in ((5, [0, 2, 4, 6, 8]), (3, [0, 3, 6]), (1, [0]), (10, list(range(10)))):
         chosen = accuracy.evenly_spaced(dataset, limit)
         assert [picture.path for picture in chosen.pictures] == [dataset.pictures[row].path for row in rows]
@@ -132,8 +132,8 @@ def test_mistakes_are_one_line(labelled: tuple[Path, Path], tmp_path: Path) -> N
     assert "different names" in stderr
 
 
-def test_wide_pictures_alone(labelled: tuple[Path, Path], make_coco: Callable[..., Path], tmp_path: Path) -> None:
-    dataset = open_dataset(make_coco(tmp_path / "val.json", count=4, seed=0), "val")
+def test_wide_pictures_alone(labelled: tuple[Path, Path], tmp_path: Path) -> None:
+    dataset = open_dataset(write_coco(tmp_path / "val.json", count=4, seed=0), "val")
     sizes = [(90, 160), (160, 90), (100, 100), (10, 17)]
     pictures = tuple(dataclasses.replace(one, image_hw=hw) for one, hw in zip(dataset.pictures, sizes, strict=True))
     dataset = dataclasses.replace(dataset, pictures=pictures)

@@ -33,17 +33,17 @@ from mmpnet.train.engine.state import TrainingState, start_state
 from mmpnet.train.engine.trainer import TrainingRun
 from mmpnet.train.loading.image_cache import StoredPictures
 from mmpnet.train.loading.loader import Batch
+from support.coco_writer import write_coco
 
 CPU = torch.device("cpu")
 SMALL = ("--batch", "2", "--imgsz", "64", "--seconds", "0", "--rounds", "1", "--device", "cpu")
-MakeCoco = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory, make_coco: MakeCoco) -> Path:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of four labelled pictures: two batches of two. Read only."""
     folder = tmp_path_factory.mktemp("four")
-    make_coco(folder / "train.json", count=4, seed=3)
+    write_coco(folder / "train.json", count=4, seed=3)
     return folder
 
 
@@ -115,8 +115,8 @@ def test_the_synthetic_batch_is_made_like_a_loaded_one(pictures: Path, config: T
     assert made.target.scores.dtype == loaded.target.scores.dtype
 
 
-def test_batches_go_on_after_an_epoch_and_a_bad_picture_ends_them(tmp_path: Path, make_coco: MakeCoco) -> None:
-    dataset = open_dataset(make_coco(tmp_path / "train.json", count=4, seed=3), "train")
+def test_batches_go_on_after_an_epoch_and_a_bad_picture_ends_them(tmp_path: Path) -> None:
+    dataset = open_dataset(write_coco(tmp_path / "train.json", count=4, seed=3), "train")
     with closing(endless(dataset, stored(dataset), batch=2, side_px=64, workers=0)) as batches:
         first, _, third = itertools.islice(batches, 3)
         assert third.images_bgr.shape == (2, 64, 64, 3)

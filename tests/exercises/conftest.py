@@ -1,28 +1,11 @@
 """A small MNIST of the tests' own."""
 
-import gzip
-import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-WriteIdx = Callable[[Path, np.ndarray], Path]
-
-
-def write_idx_file(path: Path, values: np.ndarray) -> Path:
-    """Bytes as an idx file, gzipped where the name says so."""
-    content = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
-    content += values.astype(np.uint8).tobytes()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    return path
-
-
-@pytest.fixture(scope="session")
-def write_idx() -> WriteIdx:
-    """`write_idx_file`: (path, values) -> path."""
-    return write_idx_file
+from support.idx_writer import write_idx
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +19,6 @@ def mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             x, y = random.integers(2, 12, size=2)
             w, h = random.integers(6, 14, size=2)
             picture[y : y + h, x : x + w] = 120 + 100 * seed
-        write_idx_file(folder / f"{stem}-images-idx3-ubyte.gz", pictures)
-        write_idx_file(folder / f"{stem}-labels-idx1-ubyte.gz", random.permutation(np.arange(count) % 10))
+        write_idx(folder / f"{stem}-images-idx3-ubyte.gz", pictures)
+        write_idx(folder / f"{stem}-labels-idx1-ubyte.gz", random.permutation(np.arange(count) % 10))
     return folder

@@ -1,4 +1,4 @@
-"""Counting anchors, as the exercise does on paper. Its convolution arithmetic is in tests/runtime/test_layers.py."""
+"""Counting anchors, as the exercise does on paper; tests/bench/profile/test_layer_costs.py has the convolutions."""
 
 import pytest
 

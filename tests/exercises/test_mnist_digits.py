@@ -2,7 +2,6 @@
 
 import gzip
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,11 @@ import pytest
 from mnist_digits import read_digits, read_idx
 
 from mmpnet.contract.errors import DatasetError
-
-WriteIdx = Callable[[Path, np.ndarray], Path]
+from support.idx_writer import write_idx
 
 
 @pytest.mark.parametrize("name", ["a-idx3-ubyte", "a-idx3-ubyte.gz"])
-def test_every_byte_comes_back(tmp_path: Path, write_idx: WriteIdx, name: str) -> None:
+def test_every_byte_comes_back(tmp_path: Path, name: str) -> None:
     values = np.random.default_rng(0).integers(0, 256, (5, 3, 4), dtype=np.uint8)
     found = read_idx(write_idx(tmp_path / name, values), dimensions=3)
     np.testing.assert_array_equal(found, values)
@@ -70,7 +68,7 @@ def test_damaged_gzip_is_refused(tmp_path: Path, mnist_folder: Path, damage: str
         read_idx(path, dimensions=3)
 
 
-def test_halves_that_do_not_fit_are_refused(tmp_path: Path, mnist_folder: Path, write_idx: WriteIdx) -> None:
+def test_halves_that_do_not_fit_are_refused(tmp_path: Path, mnist_folder: Path) -> None:
     shutil.copytree(mnist_folder, tmp_path / "m")
     labels = tmp_path / "m" / "train-labels-idx1-ubyte.gz"
     images = tmp_path / "m" / "train-images-idx3-ubyte.gz"

@@ -3,7 +3,6 @@
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,15 +10,13 @@ import numpy as np
 import pytest
 
 import mmpnet.runtime
-from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.export.metadata_builder import ExportOptions, InputKind
 from mmpnet.export.writer import export_file
 from mmpnet.media.images import write_picture
 from mmpnet.runtime import Detector, open_source
-
-MakeNoise = Callable[[int, tuple[int, int]], UInt8Array]
+from support.frames import make_noise
 
 
 def assert_same(found: Detections, expected: Detections, *, within: float = 0.0) -> None:
@@ -30,7 +27,7 @@ def assert_same(found: Detections, expected: Detections, *, within: float = 0.0)
 
 @pytest.mark.parametrize("kind", ["uint8-bgr-nhwc", "float-nchw"])
 def test_threads_may_share_a_detector(
-    tmp_path: Path, tiny_checkpoint: Path, export_options: ExportOptions, make_noise: MakeNoise, kind: InputKind
+    tmp_path: Path, tiny_checkpoint: Path, export_options: ExportOptions, kind: InputKind
 ) -> None:
     """Every thread letterboxes into pixels of its own: frames of many sizes at once, each as if it were alone."""
     export_file(tiny_checkpoint, tmp_path / "m.onnx", dataclasses.replace(export_options, input_kind=kind))
@@ -44,7 +41,7 @@ def test_threads_may_share_a_detector(
                 assert_same(found, alone), round_
 
 
-def test_thresholds_may_change_while_others_detect(tiny_onnx: Path, make_noise: MakeNoise) -> None:
+def test_thresholds_may_change_while_others_detect(tiny_onnx: Path) -> None:
     detector = Detector(tiny_onnx, provider="cpu", threads=1)
     frame = make_noise(0, (64, 64))
     wide, narrow = detector.thresholds, Thresholds(conf=0.6, iou=0.5, max_det=3)
@@ -66,7 +63,6 @@ def test_a_batch_gives_what_each_of_its_frames_gives(
     tmp_path: Path,
     tiny_checkpoint: Path,
     export_options: ExportOptions,
-    make_noise: MakeNoise,
     batch: int | str,
     head: str,
     kind: InputKind,
@@ -83,14 +79,14 @@ def test_a_batch_gives_what_each_of_its_frames_gives(
     assert detector.batch([]) == []
 
 
-def test_a_closed_detector_says_so(tiny_onnx: Path, make_noise: MakeNoise) -> None:
+def test_a_closed_detector_says_so(tiny_onnx: Path) -> None:
     with Detector(tiny_onnx, provider="cpu", threads=1) as detector:
         assert len(detector(make_noise(0, (64, 64)))) > 0
     with pytest.raises(ContractError, match="this detector has been closed"):
         detector(make_noise(0, (64, 64)))
 
 
-def test_the_ten_lines_of_the_readme_run(tmp_path: Path, make_noise: MakeNoise) -> None:
+def test_the_ten_lines_of_the_readme_run(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", make_noise(0, (64, 64)))
     with Detector() as detector:
         for frame in open_source(str(tmp_path)):

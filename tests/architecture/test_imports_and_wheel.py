@@ -1,0 +1,58 @@
+"""The walls between the rooms, and what the wheel contains."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+from hatchling.build import build_wheel
+
+ROOT = Path(__file__).parents[2]
+ROOMS = {
+    path.parent.name: path.parents[2].name
+    for root in ("runtime", "train", "export")
+    for path in (ROOT / root / "mmpnet").glob("*/__init__.py")
+}
+
+
+def test_import_linter_holds_the_walls() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    assert "0 broken" in result.stdout
+
+
+def test_every_package_is_known_to_import_linter_and_mypy() -> None:
+    """Import Linter does not report a package of a namespace that its configuration leaves out."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    packages = {f"mmpnet.{room}" for room in ROOMS}
+    floors = tools["importlinter"]["contracts"][0]["layers"]
+    assert set(tools["importlinter"]["root_packages"]) == packages
+    assert {name for floor in floors for name in floor.split(" | ")} == packages
+    assert set(tools["mypy"]["packages"]) == packages
+
+
+def test_mmpnet_is_a_namespace_without_a_package_file() -> None:
+    for root in set(ROOMS.values()):
+        assert not (ROOT / root / "mmpnet" / "__init__.py").exists()
+    for room, root in ROOMS.items():
+        text = (ROOT / root / "mmpnet" / room / "__init__.py").read_text()
+        # The runtime is the one that is imported as a package: `from mmpnet.runtime import Detector`.
+        assert text == "" or room == "runtime"
+
+
+def test_wheel_holds_every_module_of_every_room_and_nothing_else(tmp_path: Path, monkeypatch: object) -> None:
+    monkeypatch.chdir(ROOT)  # type: ignore[attr-defined]
+    names = zipfile.ZipFile(tmp_path / build_wheel(str(tmp_path))).namelist()
+    in_wheel = {name for name in names if name.endswith(".py")}
+    in_tree = {
+        path.relative_to(ROOT / root).as_posix()
+        for root in set(ROOMS.values())
+        for path in (ROOT / root / "mmpnet").rglob("*.py")
+    }
+    assert in_wheel == in_tree
+    assert "mmpnet/runtime/web/page.html" in names
+    assert "mmpnet/runtime/models/person-320.onnx" in names
+    assert "mmpnet/reporting/templates/report.html.j2" in names
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"mmpnet"}

@@ -1,0 +1,177 @@
+"""Ultralytics' layout in its variants; every fault is named by file and line."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmpnet.contract.errors import DatasetError, MissingExtraError
+from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.open import has_split, open_dataset
+from support.drawn_pictures import Drawn, draw_picture
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """data.yaml as given, images/{train,val}/a.png and b.png of 40x20 px, and labels for train's a.png."""
+
+    def write_files(rows: str = "0 0.5 0.5 0.25 0.5\n", *, yaml: str = "") -> Path:
+        for split in ("train", "val"):
+            for name in ("a", "b"):
+                draw_picture(tmp_path / "images" / split / f"{name}.png", Drawn(f"{split}{name}", (20, 40), []))
+            (tmp_path / "labels" / split).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "labels" / split / "a.txt").write_text(rows)
+        (tmp_path / "data.yaml").write_text(yaml or "train: images/train\nval: images/val\nnames: [person, dog]\n")
+        return tmp_path
+
+    return write_files
+
+
+def test_rows_are_boxes_in_fractions_and_a_missing_file_is_background(write: Write) -> None:
+    folder = write("0 0.5 0.5 0.25 0.5\n\n1 .25 .75 .5 .5 0.625\n")
+    dataset = open_dataset(folder, "val")
+    assert dataset.class_names == ("background", "person", "dog")
+    assert dataset.name == f"{folder.name}/val"
+    first, second = dataset.pictures
+    assert first.path == folder / "images" / "val" / "a.png"
+    assert first.boxes_xyxy.tolist() == [[15, 5, 25, 15], [0, 10, 20, 20]]
+    assert first.class_ids.tolist() == [1, 2]
+    assert first.scores.tolist() == [1.0, 0.625], "a sixth number is the confidence of the detector that drew the box"
+    assert second.boxes_xyxy.shape == (0, 4)
+
+
+def test_polygons_become_their_tight_box(write: Write) -> None:
+    dataset = open_dataset(write("1 0.1 0.5 0.2 0.1 0.35 0.9 0.3 0.2\n"), "train")
+    np.testing.assert_allclose(dataset.pictures[0].boxes_xyxy, [[4, 2, 14, 18]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "train: images/train\nnames: {0: person, 1: dog}\nnc: 2\n",
+        "path: .\ntrain: [images/train]\nnames: [person, dog]\n",
+        "path: images\ntrain: train\nnames: [person, dog]\n",
+        "train: ../images/train\nnames: [person, dog]\n",
+        "train: list.txt\nnames: [person, dog]\n",
+    ],
+)
+def test_the_ways_to_name_pictures_and_classes(write: Write, yaml: str) -> None:
+    folder = write(yaml=yaml)
+    (folder / "list.txt").write_text("./images/train/a.png\nimages/train/b.png\n")
+    dataset = open_dataset(folder, "train")
+    assert dataset.class_names == ("background", "person", "dog")
+    assert [picture.path.name for picture in dataset.pictures] == ["a.png", "b.png"]
+    assert dataset.num_boxes == 1
+    assert not has_split(folder, "val")
+    assert len(open_dataset(folder / "data.yaml", "train").pictures) == 2
+
+
+def test_several_folders_are_one_split_and_subfolders_are_entered(write: Write) -> None:
+    dataset = open_dataset(write(yaml="train: [images/val, images/train]\ntest: images\nnames: [person]\n"), "train")
+    assert [str(picture.path.relative_to(dataset.path.parent)) for picture in dataset.pictures] == [
+        "images/val/a.png",
+        "images/val/b.png",
+        "images/train/a.png",
+        "images/train/b.png",
+    ]
+    assert len(open_dataset(dataset.path, "test").pictures) == 4
+
+
+def test_only_the_last_images_of_a_path_becomes_labels(tmp_path: Path) -> None:
+    root = tmp_path / "images" / "set"
+    draw_picture(root / "images" / "a.png", Drawn("a", (20, 40), []))
+    (root / "labels").mkdir()
+    (root / "labels" / "a.txt").write_text("0 0.5 0.5 1 1")
+    (root / "data.yaml").write_text("train: images\nnames: [person]")
+    assert open_dataset(root, "train").num_boxes == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ("2 0.5 0.5 0.2 0.2", "class 2, but there are 2 names, 0 to 1"),
+        ("-1 0.5 0.5 0.2 0.2", "class -1"),
+        ("0.5 0.5 0.5 0.2 0.2", "class 0.5"),
+        ("nan 0.5 0.5 0.2 0.2", "class nan"),
+        ("0 0.5 0.5 0.2", "4 numbers; expected class cx cy w h"),
+        ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", "8 numbers"),
+        ("0", "1 numbers"),
+        ("person 0.5 0.5 0.2 0.2", "not a row of numbers"),
+        ("0 0.5 0.5 0 0.2", "no area"),
+        ("0 0.5 0.5 0.2 -0.2", "no area"),
+        ("0 0.5 0.5 nan 0.2", "not finite"),
+        ("0 20 10 8 8", "reaches outside its 40x20 px picture"),
+        ("0 0.5 0.5 0.2 0.2 1.5", r"score 1.5 is not in \(0, 1\]"),
+        ("0 0.1 0.1 0.2 0.1 0.3 0.1", "no area"),
+        ("0 0.1 0.1 inf 0.1 0.3 0.3", "not finite"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_and_line(write: Write, row: str, fault: str) -> None:
+    folder = write(f"1 0.5 0.5 0.25 0.5\n\n{row}\n")
+    with pytest.raises(DatasetError, match=fault) as caught:
+        open_dataset(folder, "train")
+    assert str(caught.value).startswith(f"{folder / 'labels' / 'train' / 'a.txt'}:3: ")
+    assert "\n" not in str(caught.value)
+    faults = Faults(collect=True)
+    assert open_dataset(folder, "train", faults).num_boxes == 1
+    assert faults.found == [str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    ("yaml", "fault"),
+    [
+        ("train: images/gone\nnames: [a]\n", "says images/gone, but there is no"),
+        ("train: labels\nnames: [a]\n", "holds no pictures"),
+        ("train: images/train\npath: gone\nnames: [a]\n", "path says gone"),
+        ("train: images/train\nnames: []\n", "has no names"),
+        ("train: images/train\nnames: [a, a]\n", r"names\[1\]: the name 'a' is there twice"),
+        ("train: images/train\nnames: [a, background]\n", r"names\[1\].*reserved"),
+        ("train: images/train\nnames: {0: a, 2: b}\n", r"numbered \[0, 2\]; expected 0 to 1"),
+        ("train: images/train\nnames: [a, b]\nnc: 3\n", "nc is 3"),
+        ("train: images/train\nnames: [a]\nkpt_shape: [17, 3]\n", "keypoints"),
+        ("train: images/train\nnames: [no]\n", r"\$\.names"),
+        ("train: images/train\n", "`names`"),
+        ("- a\n", "is not YOLO's data.yaml"),
+        ("names: [a\n", "is not YOLO's data.yaml"),
+        ("names: \x00\n", "is not YOLO's data.yaml"),
+        ("train: !!python/name:os.system\nnames: [a]\n", "is not YOLO's data.yaml"),
+        ("val: images/val\nnames: [a]\n", "has no train"),
+    ],
+)
+def test_a_bad_data_yaml_is_named(write: Write, yaml: str, fault: str) -> None:
+    folder = write(yaml=yaml)
+    with pytest.raises(DatasetError, match=fault) as caught:
+        open_dataset(folder, "train")
+    assert str(caught.value).startswith((f"{folder / 'data.yaml'}: ", f"{folder}: has no train"))
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_in_the_wrong_place_are_not_taken_for_background(write: Write) -> None:
+    folder = write()
+    (folder / "labels").rename(folder / "label")
+    with pytest.raises(DatasetError, match=r"none of the 2 pictures of train .*/labels/train/a\.txt"):
+        open_dataset(folder, "train")
+
+
+def test_a_listed_picture_that_is_gone_is_named(write: Write) -> None:
+    folder = write(yaml="train: list.txt\nnames: [person]\n")
+    (folder / "list.txt").write_text("images/train/a.png\nimages/train/gone.png\n")
+    with pytest.raises(DatasetError, match=r"list\.txt:2: there is no picture images/train/gone\.png"):
+        open_dataset(folder, "train")
+
+
+def test_labels_that_are_not_text_are_named(write: Write) -> None:
+    folder = write()
+    (folder / "labels" / "train" / "a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DatasetError, match=r"a\.txt: is not text"):
+        open_dataset(folder, "train")
+
+
+def test_without_pyyaml_the_extra_is_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'mmpnet\[eval\]'"):
+        open_dataset(write(), "train")

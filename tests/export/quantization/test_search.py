@@ -1,0 +1,409 @@
+"""Int8: the network's convolutions and nothing else, rearranged without a changed bit, kept only if it is worth it."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+from typer.testing import CliRunner
+
+from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.errors import ExportError
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.contract.records import Accuracy, LatencyRecord
+from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.types import Dataset
+from mmpnet.export.cli import app
+from mmpnet.export.metadata_builder import ExportOptions
+from mmpnet.export.quantization import search as int8
+from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer, layer_errors
+from mmpnet.export.quantization.rearrange import rearrange
+from mmpnet.export.quantization.search import calibration_pictures, interleaved_latency, make_int8
+from mmpnet.export.verification.file_parity import Reference, reference_of
+from mmpnet.export.writer import export_file
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.model_file import read_model_file
+from mmpnet.runtime.inference.self_test import run_self_test
+from mmpnet.system.machine import cpu_name
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from support.coco_writer import write_coco
+
+MakeCheckpoint = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def float_file(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: MakeCheckpoint) -> Path:
+    """A float32 file whose grid has 24 channels, not a multiple of 16, over 64x96 px."""
+    folder = tmp_path_factory.mktemp("float")
+    checkpoint = make_checkpoint(folder / "model.pth")
+    options = ExportOptions((64, 96), 1, 13, thresholds=Thresholds(conf=0.3))
+    export_file(checkpoint, folder / "model.onnx", options)
+    return folder / "model.onnx"
+
+
+@pytest.fixture(scope="module")
+def reference(float_file: Path) -> Reference:
+    """What the float file was exported from."""
+    return reference_of(load_checkpoint(float_file.with_suffix(".pth")), Letterbox((64, 96)))
+
+
+@pytest.fixture(scope="module")
+def train(dataset_folder: Path) -> Dataset:
+    return open_dataset(dataset_folder, "train")
+
+
+@pytest.fixture(scope="module")
+def val(dataset_folder: Path) -> Dataset:
+    return open_dataset(dataset_folder, "val")
+
+
+def pictures_of(dataset: Dataset) -> list[np.ndarray[Any, Any]]:
+    return calibration_pictures(dataset, Letterbox((64, 96)))
+
+
+def run(model: onnx.ModelProto, picture: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    outputs: list[np.ndarray[Any, Any]] = session.run(None, {"images": picture[None]})
+    return outputs
+
+
+def quantizer_of(path: Path, train: Dataset, folder: Path, **options: Any) -> Quantizer:
+    return Quantizer(onnx.load(path), pictures_of(train), QuantizationOptions(**options), folder)
+
+
+def test_only_the_network_is_quantised_and_bytes_go_straight_in(
+    float_file: Path, train: Dataset, tmp_path: Path
+) -> None:
+    quantizer = quantizer_of(float_file, train, tmp_path)
+    model = quantizer.quantized()
+    producers = {output: node for node in model.graph.node for output in node.output}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == len(quantizer.layers)
+    for convolution in convolutions:
+        assert [producers[name].op_type for name in convolution.input] == ["DequantizeLinear"] * 3
+    first = producers[convolutions[0].input[0]]
+    assert producers[first.input[0]].op_type == "Transpose"
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 13)]
+    assert "Cast" not in [node.op_type for node in model.graph.node]
+    after = [node for node in model.graph.node if "/network/" not in node.name and "Linear" not in node.op_type]
+    for node in after:
+        for name in node.input:
+            assert "quantized" not in name
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("weight_quantized"):
+            assert tensor.data_type == onnx.TensorProto.INT8
+
+
+@pytest.mark.parametrize("activations", ["uint8", "int8"])
+@pytest.mark.parametrize("calibrator", ["minmax", "entropy", "percentile"])
+def test_scores_stay_near_float32s(
+    float_file: Path, train: Dataset, val: Dataset, tmp_path: Path, activations: str, calibrator: str
+) -> None:
+    quantizer = quantizer_of(float_file, train, tmp_path, activations=activations, calibrator=calibrator)
+    model = rearrange(quantizer.quantized())
+    for picture in pictures_of(val)[:3]:
+        expected, found = run(onnx.load(float_file), picture)[1], run(model, picture)[1]
+        assert np.abs(expected - found).mean() < 0.1
+
+
+@pytest.mark.parametrize("left_out", [(), (0,), (-1,), (3, 20)])
+def test_rearranging_changes_no_bit(
+    float_file: Path, train: Dataset, val: Dataset, tmp_path: Path, left_out: tuple[int, ...]
+) -> None:
+    quantizer = quantizer_of(float_file, train, tmp_path)
+    model = quantizer.quantized([quantizer.layers[index] for index in left_out])
+    changed = rearrange(model)
+    onnx.checker.check_model(changed, full_check=True)
+    names = {node.name for node in changed.graph.node}
+    assert ("group_pixels" in names) == (0 not in left_out)
+    assert ("cut_last_outputs" in names) == (-1 not in left_out)
+    assert "Resize" not in [node.op_type for node in changed.graph.node]
+    for picture in [*pictures_of(val)[:3], np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)]:
+        for expected, found in zip(run(model, picture), run(changed, picture), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_every_convolution_still_fuses(float_file: Path, train: Dataset, tmp_path: Path) -> None:
+    quantizer = quantizer_of(float_file, train, tmp_path)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(rearrange(quantizer.quantized()).SerializeToString(), options)
+    operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert operators.count("QLinearConv") == len(quantizer.layers)
+    assert "Conv" not in operators
+
+
+@pytest.mark.parametrize("left_out", [1, 2, 5, -2, -1])
+def test_onnx_runtime_leaves_in_float_what_the_search_does(
+    float_file: Path, train: Dataset, tmp_path: Path, left_out: int
+) -> None:
+    quantizer = quantizer_of(float_file, train, tmp_path)
+    layer = quantizer.layers[left_out]
+    model = rearrange(quantizer.quantized([layer]))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
+    kernels = []
+    for graph in (model.graph, onnx.load(tmp_path / "optimised.onnx").graph):
+        tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        kernels.append(tensors.get(next(node.input[1] for node in graph.node if node.name == layer)))
+    assert kernels[1] is not None
+    assert np.array_equal(kernels[0], kernels[1])
+
+
+def test_layers_are_ranked_by_the_error_they_bring(float_file: Path, train: Dataset, tmp_path: Path) -> None:
+    quantizer = quantizer_of(float_file, train, tmp_path)
+    quantizer.layers = quantizer.layers[:3] + quantizer.layers[-1:]
+    errors = layer_errors(quantizer, 2)
+    assert {name for name, _ in errors} == set(quantizer.layers)
+    assert [error for _, error in errors] == sorted((error for _, error in errors), reverse=True)
+    assert errors[0][1] > 0
+
+
+def copied(path: Path, folder: Path) -> Path:
+    target = folder / path.name
+    target.write_bytes(path.read_bytes())
+    return target
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, *, ap: Sequence[float], int8_ms: float, float_ms: float = 10.0) -> None:
+    """Accuracies in the order they are asked for, float32's first, and a speed."""
+    answers = iter(ap)
+    monkeypatch.setattr(int8, "_accuracy", lambda *_: Accuracy(next(answers), 0.5))
+    monkeypatch.setattr(int8, "interleaved_latency", lambda *_: LatencyRecord(int8_ms, float_ms, 1, "a CPU"))
+    monkeypatch.setattr(int8, "layer_errors", lambda quantizer, _: [(name, 1.0) for name in reversed(quantizer.layers)])
+
+
+def test_a_good_int8_file_takes_the_float_files_place(
+    float_file: Path,
+    train: Dataset,
+    val: Dataset,
+    reference: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = copied(float_file, tmp_path)
+    judged(monkeypatch, ap=[0.5, 0.496], int8_ms=4.0)
+    make_int8(path, train, val, reference)
+    metadata = read_model_file(path).metadata
+    assert metadata is not None
+    record = metadata.quantization
+    assert record is not None
+    assert metadata.precision == "int8"
+    assert record.kept
+    assert (record.dataset, record.n_images, record.float_layers) == (train.name, 16, ())
+    assert record.accuracy.reference.AP == 0.5
+    assert record.latency.cpu == "a CPU"
+    assert metadata.self_test is not None
+    assert metadata.self_test.max_score_difference == 0.05
+    run_self_test(Detector(path, provider="cpu"))
+    assert path.stat().st_size < 0.7 * float_file.stat().st_size
+
+
+def test_layers_are_left_in_float_until_it_is_accurate(
+    float_file: Path,
+    train: Dataset,
+    val: Dataset,
+    reference: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = copied(float_file, tmp_path)
+    judged(monkeypatch, ap=[0.5, 0.4, 0.45, 0.499], int8_ms=4.0)
+    metadata = make_int8(path, train, val, reference)
+    assert metadata.quantization is not None
+    layers = metadata.quantization.float_layers
+    assert len(layers) == 2
+    assert layers[0].endswith("predict/Conv")
+    producers = {output: node for node in onnx.load(path).graph.node for output in node.output}
+    for node in onnx.load(path).graph.node:
+        if node.op_type == "Conv":
+            assert (node.name in layers) == (node.input[1] not in producers)
+
+
+@pytest.mark.parametrize(
+    ("ap", "int8_ms", "reason"),
+    [([0.5, 0.3, 0.31, 0.32, 0.3, 0.2], 4.0, "AP 0.3200 is less than 99%"), ([0.5] * 6, 11.0, "is not less than")],
+)
+def test_an_int8_file_that_is_not_worth_it_is_not_kept(
+    dataset_folder: Path,
+    make_checkpoint: MakeCheckpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ap: list[float],
+    int8_ms: float,
+    reason: str,
+) -> None:
+    checkpoint = make_checkpoint(tmp_path / "model.pth")
+    judged(monkeypatch, ap=ap, int8_ms=int8_ms)
+    arguments = [str(checkpoint), "--int8", "--calib", str(dataset_folder)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == 1
+    assert "int8 was not kept" in result.stderr
+    assert reason in result.stderr
+    file = read_model_file(tmp_path / "model.onnx")
+    assert file.metadata is not None
+    assert file.metadata.precision == "float32"
+    assert file.metadata.quantization is not None
+    assert not file.metadata.quantization.kept
+    assert reason in json.dumps(file.as_dict())
+    assert run_self_test(Detector(file.path, provider="cpu")).n_expected >= 1
+
+
+def test_both_files_are_timed_in_turns(float_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other.onnx"
+    other.write_bytes(float_file.read_bytes())
+    order: list[str] = []
+    look = Detector.__call__
+
+    def watched(detector: Detector, frame_bgr: np.ndarray[Any, Any]) -> Detections:
+        order.append(detector.path.stem)
+        return look(detector, frame_bgr)
+
+    monkeypatch.setattr(Detector, "__call__", watched)
+    record = interleaved_latency(other, float_file, rounds=5)
+    assert order == ["other", "other", "model", "model"] * 5  # each once uncounted
+    assert record.int8_ms > 0
+    assert record.float_ms > 0
+    assert record.cpu == cpu_name()
+
+
+def test_a_network_that_finds_nothing_is_no_judge(
+    float_file: Path,
+    train: Dataset,
+    val: Dataset,
+    reference: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = copied(float_file, tmp_path)
+    judged(monkeypatch, ap=[0.0007, 0.0007], int8_ms=4.0)
+    with pytest.raises(ExportError, match=r"has AP 0\.0007 on dataset\d+/val.json, too little to judge int8 by"):
+        make_int8(path, train, val, reference)
+    assert path.read_bytes() == float_file.read_bytes()
+
+
+def test_calibration_sees_what_the_runtime_sees(
+    train: Dataset, float_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = Detector(float_file, provider="cpu")
+    run_really = detector._run
+    fed: list[np.ndarray[Any, Any]] = []
+
+    def watched(feed: dict[str, np.ndarray[Any, Any]]) -> Any:
+        fed.append(feed["images"][0].copy())
+        return run_really(feed)
+
+    monkeypatch.setattr(detector, "_run", watched)
+    for picture in train.pictures:
+        detector(picture.read())
+    np.testing.assert_array_equal(np.stack(fed), np.stack(pictures_of(train)))
+
+
+def test_the_proof_is_about_the_int8_file(
+    float_file: Path,
+    train: Dataset,
+    val: Dataset,
+    reference: Reference,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = copied(float_file, tmp_path)
+    judged(monkeypatch, ap=[0.5, 0.499], int8_ms=4.0)
+    make_int8(path, train, val, reference)
+    proofs = [metadata.proof for metadata in (read_model_file(one).metadata for one in (path, float_file)) if metadata]
+    quantised, exact = (proof.after_nms for proof in proofs if proof is not None)
+    assert quantised is not None
+    assert exact is not None
+    assert exact.max_score_difference < 1e-4 < quantised.max_score_difference
+    assert quantised == reference.beside(path, Detector(path, provider="cpu").metadata)
+    assert proofs[0] is not None
+    assert proofs[0].accuracy is not None
+    assert (proofs[0].accuracy.reference.AP, proofs[0].accuracy.file.AP) == (0.5, 0.499)
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_the_old_file_stays_when_quantising_is_cut_short(
+    dataset_folder: Path,
+    make_checkpoint: MakeCheckpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: BaseException,
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(int8, "_search", interrupted)
+    out = tmp_path / "model.onnx"
+    out.write_bytes(b"what was there before")
+    arguments = [str(make_checkpoint(tmp_path / "model.pth")), "--int8", "--calib", str(dataset_folder)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == (130 if isinstance(fault, KeyboardInterrupt) else 1)
+    if isinstance(fault, OSError):
+        assert "model.onnx: cannot be written (No space left on device)" in result.stderr
+    assert out.read_bytes() == b"what was there before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.pth"]
+
+
+def test_pictures_without_people_leave_the_old_file(
+    dataset_folder: Path, make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    deserted = write_coco(tmp_path / "d" / "train.json", count=4, seed=1)
+    content = json.loads(deserted.read_text())
+    deserted.write_text(json.dumps({**content, "annotations": []}))
+    out = tmp_path / "model.onnx"
+    out.write_bytes(b"what was there before")
+    checkpoint = make_checkpoint(tmp_path / "model.pth")
+    arguments = [str(checkpoint), "--int8", "--calib", str(tmp_path / "d"), "--verify", str(dataset_folder)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == 1
+    assert out.read_bytes() == b"what was there before"
+
+
+def test_pictures_without_people_and_no_pictures_are_refused(train: Dataset, float_file: Path, tmp_path: Path) -> None:
+    empty = dataclasses.replace(train, pictures=())
+    with pytest.raises(ExportError, match="is empty"):
+        pictures_of(empty)
+    deserted = dataclasses.replace(train, pictures=tuple(p for p in train.pictures if not len(p.boxes_xyxy)))
+    with pytest.raises(ExportError, match="shows nothing that is to be found"):
+        pictures_of(deserted)
+    with pytest.raises(ExportError, match="no pictures to calibrate with"):
+        Quantizer(onnx.load(float_file), [], QuantizationOptions(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--int8"], 2, "--int8 and --calib"),
+        (["--calib", "D"], 2, "--int8 and --calib"),
+        (["--int8", "--calib", "D", "--nms"], 2, "--int8 needs --head boxes"),
+        (["--int8", "--calib", "D", "--batch", "dynamic"], 2, "--batch 1"),
+        (["--int8", "--calib", "D", "--calibrator", "guess"], 2, "minmax"),
+        (["--int8", "--calib", "absent"], 1, "absent"),
+    ],
+)
+def test_bad_requests_are_named_before_anything_is_written(
+    tiny_checkpoint: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    out = tmp_path / "m.onnx"
+    result = CliRunner().invoke(app, [str(tiny_checkpoint), "-o", str(out), *arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert not out.exists()
+
+
+def test_data_without_a_val_split_cannot_judge(tiny_checkpoint: Path, dataset_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.onnx"
+    arguments = [str(tiny_checkpoint), "-o", str(out), "--int8", "--calib", str(dataset_folder / "train.json")]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert result.exit_code == 1
+    assert "give labelled pictures with --verify" in result.stderr
+    assert not out.exists()

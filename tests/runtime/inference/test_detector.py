@@ -1,0 +1,207 @@
+"""A model file detects as its metadata says, or is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.errors import ContractError
+from mmpnet.contract.letterbox import Letterbox
+from mmpnet.runtime.inference.detector import Detector
+from support.frames import make_noise
+
+Edit = Callable[[dict[str, Any]], object]
+
+SIZES_HW = [(64, 64), (97, 33), (7, 301), (241, 323), (1, 1), (3, 2)]
+
+
+def reference_iou(a: list[float], b: list[float]) -> float:
+    """IoU of two boxes, one number at a time."""
+    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0.0)
+    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
+    return width * height / union if union > 0 else 0.0
+
+
+def reference_detect(path: Path, frame_bgr: UInt8Array, thresholds: Thresholds) -> list[tuple[list[float], float, int]]:
+    """A fresh session and buffer, NMS and vote in loops and the way back to the frame written out: (xyxy, score,
+    class)."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    pixels, placement = Letterbox(input_hw=(64, 64), pad_value=114).apply(frame_bgr)
+    boxes, scores, class_ids = session.run(["boxes", "scores", "class_ids"], {"images": pixels[None]})
+    kept: list[int] = []
+    for row in sorted(range(len(scores[0])), key=lambda row: -scores[0][row]):
+        rivals = [k for k in kept if class_ids[0][k] == class_ids[0][row]]
+        overlaps = [reference_iou(boxes[0][k].tolist(), boxes[0][row].tolist()) for k in rivals]
+        if scores[0][row] >= thresholds.conf and all(iou <= thresholds.iou for iou in overlaps):
+            kept.append(row)
+    found = []
+    for row in kept[: thresholds.max_det]:
+        sides = ((placement.frame_hw[1], placement.resized_hw[1]), (placement.frame_hw[0], placement.resized_hw[0]))
+        own = boxes[0][row].tolist()
+        votes = [
+            float(score) * max(reference_iou(own, box.tolist()) - 0.5, 0.0) ** 2 * (class_id == class_ids[0][row])
+            for box, score, class_id in zip(boxes[0], scores[0], class_ids[0], strict=True)
+        ]
+        xyxy = []
+        for axis in range(4):
+            value = sum(vote * float(box[axis]) for vote, box in zip(votes, boxes[0], strict=True)) / sum(votes)
+            frame_side, resized_side = sides[axis % 2]
+            moved = (value - placement.top_left_xy[axis % 2]) * frame_side / resized_side
+            xyxy.append(min(max(moved, 0.0), float(frame_side)))
+        found.append((xyxy, float(scores[0][row]), int(class_ids[0][row])))
+    return found
+
+
+def edited(model: Path, out: Path, edit: Edit) -> Path:
+    """A copy of a model file whose metadata `edit` has changed."""
+    proto = onnx.load(str(model))
+    for entry in proto.metadata_props:
+        if entry.key == "mmpnet":
+            metadata = json.loads(entry.value)
+            edit(metadata)
+            entry.value = json.dumps(metadata)
+    onnx.save(proto, str(out))
+    return out
+
+
+def assert_same(a: Detections, b: Detections) -> None:
+    np.testing.assert_array_equal(a.xyxy, b.xyxy)
+    np.testing.assert_array_equal(a.score, b.score)
+    np.testing.assert_array_equal(a.class_id, b.class_id)
+
+
+def test_one_detector_serves_frames_of_any_size_as_a_fresh_session_would(tiny_onnx: Path, detector: Detector) -> None:
+    for seed, size_hw in enumerate(SIZES_HW):
+        frame = make_noise(seed, size_hw)
+        found = detector(frame)
+        expected = reference_detect(tiny_onnx, frame, detector.thresholds)
+        assert len(found) == len(expected)
+        # 301 px seen through 64 magnify float32's rounding.
+        np.testing.assert_allclose(found.xyxy, [xyxy for xyxy, _, _ in expected], atol=1e-3)
+        np.testing.assert_allclose(found.score, [score for _, score, _ in expected], atol=1e-6)
+        assert found.class_id.tolist() == [class_id for _, _, class_id in expected]
+        assert len(found) > 0
+
+
+def test_the_same_frame_gives_the_same_result_and_results_are_the_callers_own(detector: Detector) -> None:
+    frame = make_noise(0, (50, 70))
+    before = frame.copy()
+    first = detector(frame)
+    kept = Detections(first.xyxy.copy(), first.score.copy(), first.class_id.copy())
+    detector(make_noise(1, (70, 50)))
+    assert_same(first, kept)
+    assert_same(detector(frame), kept)
+    np.testing.assert_array_equal(frame, before)
+
+
+def test_thresholds_default_to_those_of_the_file(tiny_onnx: Path) -> None:
+    assert Detector(tiny_onnx, provider="cpu", threads=1).thresholds == Thresholds(conf=0.3, iou=0.5, max_det=50)
+
+
+def test_a_higher_score_threshold_keeps_the_best_of_a_lower_one(tiny_onnx: Path) -> None:
+    frame = make_noise(2, (64, 80))
+    low = Detector(tiny_onnx, provider="cpu", threads=1, thresholds=Thresholds(conf=0.0, iou=0.5, max_det=1000))
+    everything = low(frame)
+    conf = float(np.median(everything.score))
+    high = Detector(tiny_onnx, provider="cpu", threads=1, thresholds=Thresholds(conf=conf, iou=0.5, max_det=1000))
+    count = int((everything.score >= conf).sum())
+    assert 0 < count < len(everything)
+    expected = Detections(everything.xyxy[:count], everything.score[:count], everything.class_id[:count])
+    assert_same(high(frame), expected)
+
+
+def test_a_frame_with_nothing_above_the_threshold_is_empty(tiny_onnx: Path) -> None:
+    strict = Detector(tiny_onnx, provider="cpu", threads=1, thresholds=Thresholds(conf=1.0))
+    found = strict(make_noise(3, (64, 80)))
+    assert (found.xyxy.shape, found.score.shape, found.class_id.shape) == ((0, 4), (0,), (0,))
+
+
+def test_thresholds_can_be_changed_between_frames(tiny_onnx: Path) -> None:
+    frame = make_noise(4, (64, 80))
+    changing = Detector(tiny_onnx, provider="cpu", threads=1, thresholds=Thresholds(conf=0.0, iou=0.5, max_det=1000))
+    many = changing(frame)
+    changing.thresholds = Thresholds(conf=0.0, iou=0.5, max_det=3)
+    few = changing(frame)
+    np.testing.assert_array_equal(few.xyxy, many.xyxy[:3])
+    changing.thresholds = Thresholds(conf=0.0, iou=0.1, max_det=1000)
+    assert 3 < len(changing(frame)) < len(many), "a lower NMS threshold leaves fewer boxes"
+
+
+def test_every_stage_is_timed_and_warming_up_changes_nothing(tiny_onnx: Path) -> None:
+    fresh = Detector(tiny_onnx, provider="cpu", threads=1)
+    fresh.warm_up()
+    found, times = fresh.timed(make_noise(5, (64, 80)))
+    assert min(times.preprocess_ms, times.infer_ms, times.postprocess_ms) > 0
+    assert_same(found, Detector(tiny_onnx, provider="cpu", threads=1)(make_noise(5, (64, 80))))
+
+
+@pytest.mark.parametrize("shape", [(64, 80), (64, 80, 1), (64, 80, 4)])
+def test_a_frame_that_is_not_bgr_is_the_callers_mistake(detector: Detector, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8"):
+        detector(np.zeros(shape, np.uint8))
+
+
+def test_a_file_without_our_metadata_is_a_contract_error(tmp_path: Path, tiny_onnx: Path) -> None:
+    proto = onnx.load(str(tiny_onnx))
+    kept = [entry for entry in proto.metadata_props if entry.key != "mmpnet"]
+    assert len(kept) < len(proto.metadata_props)
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(kept)
+    path = tmp_path / "bare.onnx"
+    onnx.save(proto, str(path))
+    with pytest.raises(ContractError, match=r"has no 'mmpnet' metadata.*mmp-export") as caught:
+        Detector(path, provider="cpu")
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "fault"),
+    [
+        (lambda m: m["input"].update(size_hw=[64, 128]), r"images is \[1, 64, 64, 3\].*\[1, 64, 128, 3\]"),
+        (lambda m: m["input"].update(size_hw=[128, 128]), r"images is \[1, 64, 64, 3\].*\[1, 128, 128, 3\]"),
+        (lambda m: m["input"].update(name="pixels"), "inputs are images .*pixels"),
+        (lambda m: m["input"].update(batch=2), r"images is \[1, 64, 64, 3\].*\[2, 64, 64, 3\]"),
+        (lambda m: m["outputs"][0].update(name="rectangles"), "rectangles is absent in the graph"),
+        (lambda m: m["anchors"].update(stride=16), "anchor fingerprint"),
+        (lambda m: m.update(schema_version=4), "schema 4"),
+    ],
+)
+def test_metadata_that_disagrees_with_the_graph_is_a_contract_error(
+    tmp_path: Path, tiny_onnx: Path, edit: Edit, fault: str
+) -> None:
+    path = edited(tiny_onnx, tmp_path / "edited.onnx", edit)
+    with pytest.raises(ContractError, match=fault) as caught:
+        Detector(path, provider="cpu")
+    assert str(path) in str(caught.value)
+
+
+def test_metadata_with_the_outputs_swapped_is_a_contract_error(tmp_path: Path, tiny_onnx: Path) -> None:
+    def swap(metadata: dict[str, Any]) -> None:
+        boxes, scores = metadata["outputs"][:2]
+        boxes["name"], scores["name"] = scores["name"], boxes["name"]
+
+    with pytest.raises(ContractError):
+        Detector(edited(tiny_onnx, tmp_path / "swapped.onnx", swap), provider="cpu")
+
+
+def test_a_graph_of_another_batch_than_its_metadata_is_a_contract_error(tmp_path: Path, tiny_onnx: Path) -> None:
+    proto = onnx.load(str(tiny_onnx))
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(proto, str(tmp_path / "two.onnx"))
+    with pytest.raises(ContractError):
+        Detector(tmp_path / "two.onnx", provider="cpu")
+
+
+def test_the_unchanged_file_passes_the_same_editing(tmp_path: Path, tiny_onnx: Path) -> None:
+    path = edited(tiny_onnx, tmp_path / "same.onnx", lambda metadata: metadata)
+    assert Detector(path, provider="cpu", threads=1).class_names == ("background", "person")

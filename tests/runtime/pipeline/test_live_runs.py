@@ -1,0 +1,417 @@
+"""Live runs: ages that are true, faults that are survived."""
+
+import http.server
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mmpnet.cli.run.console_sink import print_summary
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import MmpnetError, SourceError
+from mmpnet.media.images import write_picture
+from mmpnet.runtime.analytics.analyzer import follow_with
+from mmpnet.runtime.analytics.shapes import parse_line
+from mmpnet.runtime.inference.detector import Detector, StageTimes
+from mmpnet.runtime.pipeline.options import RunOptions
+from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sources.connect import open_stream
+from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.sources.frame_grabber import SourceCounts
+from mmpnet.runtime.sources.live import LiveSource
+from mmpnet.runtime.sources.mjpeg import NewestJpeg
+from mmpnet.runtime.sources.open import open_source
+from mmpnet.runtime.sources.options import LiveOptions
+from support.fake_capture import FakeCapture
+from support.frames import write_video
+
+CLOCK_BITS = 48
+
+
+def burn_clock(_: int = 0) -> UInt8Array:
+    """A frame whose pixels tell time.perf_counter() in microseconds: one column per bit."""
+    now_us = int(time.perf_counter() * 1e6)
+    bits = np.array([255 * (now_us >> bit & 1) for bit in range(CLOCK_BITS)], np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(bits[None, :, None], (16, CLOCK_BITS, 3)))
+
+
+def read_clock(pixels_bgr: UInt8Array) -> float:
+    """Seconds on time.perf_counter() that the pixels tell."""
+    return sum(1 << bit for bit in range(CLOCK_BITS) if pixels_bgr[8, bit, 0] > 127) / 1e6
+
+
+class SlowDetector:
+    """Stands for a detector that takes its time."""
+
+    class_names = ("background", "person")
+
+    def __init__(self, infer_s: float) -> None:
+        self._infer_s = infer_s
+
+    def timed(self, frame_bgr: UInt8Array) -> tuple[Detections, StageTimes]:
+        del frame_bgr
+        time.sleep(self._infer_s)
+        nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+        return nothing, StageTimes(0.0, self._infer_s * 1e3, 0.0)
+
+
+@dataclass
+class Clocks(Sink):
+    """Reads the clock out of every frame it gets; asks to stop after `enough`."""
+
+    enough: int
+    true_ages_ms: list[float] = field(default_factory=list)
+    told_ages_ms: list[float] = field(default_factory=list)
+    stamp_errors_ms: list[float] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+        del annotated_bgr
+        burnt_s = read_clock(result.frame.pixels_bgr) if result.frame.pixels_bgr.shape[1] == CLOCK_BITS else 0.0
+        self.true_ages_ms.append((time.perf_counter() - burnt_s) * 1e3)
+        self.told_ages_ms.append(result.age_ms)
+        self.stamp_errors_ms.append((result.frame.captured_s - burnt_s) * 1e3)
+        self.sources.append(result.frame.source)
+        self.shapes.append(result.frame.pixels_bgr.shape)
+        return len(self.told_ages_ms) < self.enough
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def finished(self, summary: Summary) -> None:
+        self.facts = summary.facts()
+
+
+def test_the_clock_in_the_pixels_can_be_read() -> None:
+    before_s = time.perf_counter()
+    assert before_s - 1e-5 <= read_clock(burn_clock()) <= time.perf_counter()
+
+
+def test_ages_are_what_a_clock_in_the_pixels_says() -> None:
+    """A camera of 200 frames a second before a detector of 20: a queue would be a minute behind after a while."""
+    camera = LiveSource("camera 0", lambda: FakeCapture(burn_clock, period_s=0.005))
+    clocks = Clocks(enough=30)
+    summary = run(camera, SlowDetector(0.05), [clocks])  # type: ignore[arg-type]
+    # The medians, as any single frame may have met a busy machine.
+    assert abs(np.median(clocks.stamp_errors_ms)) < 5
+    differences = np.abs(np.array(clocks.true_ages_ms) - np.array(clocks.told_ages_ms))
+    assert np.median(differences) < 5
+    assert np.median(clocks.true_ages_ms[-10:]) < 3 * 50, "the last frames are no older than the first"
+    counts = summary.sources[0]
+    assert counts.processed == 30
+    assert counts.dropped > 100, "most frames make room for newer ones"
+    assert counts.processed + counts.dropped <= counts.captured <= counts.processed + counts.dropped + 4
+    assert clocks.facts["sources"][0]["dropped"] == counts.dropped
+    assert clocks.facts["frame_age_ms"]["p50"] == pytest.approx(np.median(clocks.told_ages_ms), abs=0.01)
+
+
+def test_frames_that_are_too_old_are_dropped_and_counted() -> None:
+    camera = LiveSource("camera 0", lambda: FakeCapture(burn_clock, period_s=0.005))
+    clocks = Clocks(enough=10**6)
+    stop = threading.Event()
+    threading.Timer(0.6, stop.set).start()
+    options = RunOptions(max_age_ms=20)
+    summary = run(camera, SlowDetector(0.04), [clocks], options, stop=stop)  # type: ignore[arg-type]
+    assert clocks.told_ages_ms == [], "every result is at least 40 ms old"
+    assert summary.sources[0].late >= 5
+    assert clocks.facts["sources"][0]["late"] == summary.sources[0].late
+    assert summary.sources[0].dropped >= summary.sources[0].late
+    generous = Clocks(enough=5)
+    again = LiveSource("camera 0", lambda: FakeCapture(burn_clock, period_s=0.005))
+    run(again, SlowDetector(0.01), [generous], RunOptions(max_age_ms=5000))  # type: ignore[arg-type]
+    assert len(generous.told_ages_ms) == 5
+
+
+def test_grabbing_and_writing_overlap_with_detecting() -> None:
+    """Three stages of 20 ms each: one after another 40 frames would take 2.4 s."""
+
+    class SlowSink(Clocks):
+        def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+            time.sleep(0.02)
+            return super().write(result, annotated_bgr)
+
+    camera = LiveSource("camera 0", lambda: FakeCapture(burn_clock, period_s=0.02))
+    began = time.perf_counter()
+    run(camera, SlowDetector(0.02), [SlowSink(enough=40)])  # type: ignore[arg-type]
+    assert time.perf_counter() - began < 1.8
+
+
+def test_one_dead_source_never_stops_the_others(detector: Detector) -> None:
+    alive = LiveSource("alive", lambda: FakeCapture(burn_clock, period_s=0.01))
+    dead = LiveSource("dead", lambda: FakeCapture([], opened=False), options=LiveOptions(reconnect=True))
+    dies = LiveSource("dies", lambda: FakeCapture([burn_clock()] * 2, period_s=0.01))
+    clocks = Clocks(enough=25)
+    summary = run([dead, dies, alive], detector, [clocks])
+    assert clocks.sources.count("alive") >= 20
+    assert {"dead", "dies"} <= {event.source for event in clocks.events if event.kind == "reconnecting"}
+    processed = {counts.source: counts.processed for counts in summary.sources}
+    assert (processed["dead"], processed["alive"]) == (0, clocks.sources.count("alive"))
+
+
+def test_frames_of_changing_size_and_channels_are_detected_in(detector: Detector) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [(48, 64, 3), (1, 1, 3), (300, 20, 3), (48, 64), (48, 64, 4)]
+    frames = [rng.integers(0, 256, size, dtype=np.uint8) for size in sizes]
+    camera = LiveSource("camera 0", lambda: FakeCapture(frames, period_s=0.05))
+    clocks = Clocks(enough=5)
+    run(camera, detector, [clocks])
+    assert clocks.shapes == [(48, 64, 3), (1, 1, 3), (300, 20, 3), (48, 64, 3), (48, 64, 3)]
+
+
+class MjpegServer:
+    """A camera on the network: JPEGs over HTTP on one port of this machine, which can be cut off and plugged in again.
+
+    Every seventh JPEG is cut short.
+    """
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._server: http.server.ThreadingHTTPServer | None = None
+        self._cut = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/video.mjpg"
+
+    def plug_in(self) -> None:
+        cut = self._cut = threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                number = 0
+                while not cut.wait(0.02):
+                    picture = np.full((120, 160, 3), number * 7 % 250, np.uint8)
+                    jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+                    if number % 7 == 3:
+                        jpeg = jpeg[: len(jpeg) // 2]
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                    try:
+                        self.wfile.write(head.encode() + jpeg + b"\r\n")
+                    except OSError:
+                        return
+                    number += 1
+
+        class Server(http.server.ThreadingHTTPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def cut_off(self) -> None:
+        self._cut.set()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+@pytest.fixture
+def mjpeg() -> Iterator[MjpegServer]:
+    server = MjpegServer()
+    server.plug_in()
+    yield server
+    server.cut_off()
+
+
+def test_a_network_camera_is_unplugged_and_comes_back(mjpeg: MjpegServer, detector: Detector, tmp_path: Path) -> None:
+    """Over a real socket and FFmpeg, with damaged pictures among the good ones."""
+
+    class Unplugging(Sink):
+        def __init__(self) -> None:
+            self.frames = 0
+            self.after = 0
+            self.kinds: list[str] = []
+
+        def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+            del result, annotated_bgr
+            self.frames += 1
+            if self.frames == 15:
+                mjpeg.cut_off()
+                threading.Timer(0.7, mjpeg.plug_in).start()
+            self.after += "reconnecting" in self.kinds
+            return self.after < 15
+
+        def event(self, event: Event) -> None:
+            self.kinds.append(event.kind)
+
+    out, sink, stop = tmp_path / "out.ndjson", Unplugging(), threading.Event()
+    threading.Timer(60, stop.set).start()
+    sinks = [sink, NdjsonSink(str(out), detector.class_names)]
+    run(open_source(mjpeg.url), detector, sinks, RunOptions(stale_after_s=30), stop=stop)
+    assert sink.after == 15, "frames came again"
+    states = [kind for kind in sink.kinds if kind != "notice"]
+    assert states[:3] == ["connecting", "live", "reconnecting"]
+    assert states[-2:] == ["live", "closed"], out.read_text()[-3000:]
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    events = [line["event"] for line in lines if "event" in line]
+    assert events == [*sink.kinds, "summary"]
+    assert all(line["source"] == mjpeg.url for line in lines if "frame" in line)
+    assert [line["frame"] for line in lines if "frame" in line] == list(range(sink.frames))
+    assert next(line for line in lines if line.get("event") == "reconnecting")["reason"].endswith("0.5 s")
+    notices = [line["reason"] for line in lines if line.get("event") == "notice"]
+    assert len(notices) == 1
+    assert "sends damaged frames" in notices[0]
+    counts = lines[-1]["sources"][0]
+    assert counts["damaged"] >= 2
+    assert counts["captured"] >= counts["processed"] + counts["dropped"]
+
+
+def test_no_picture_of_a_network_camera_waits_in_a_buffer(mjpeg: MjpegServer) -> None:
+    capture = open_stream(mjpeg.url, clocked=False)
+    assert isinstance(capture, NewestJpeg)
+    assert capture.grab()
+    time.sleep(0.5)
+    capture.grab()
+    asked_s = time.perf_counter()
+    assert capture.skipped() >= 10, "at 50 pictures a second, those of the pause were taken off the stream"
+    assert asked_s - capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3 < 0.2
+    capture.release()
+
+
+@pytest.fixture
+def web_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the address that it is served at."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    handler = partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("name", "words"), [("walk.avi", "a file of 20 frames"), ("1.jpg", "one picture")])
+def test_a_file_on_the_web_is_looked_at_once(web_folder: tuple[Path, str], name: str, words: str) -> None:
+    folder, address = web_folder
+    write_video(folder / "walk.avi", count=20)
+    write_picture(folder / "1.jpg", np.full((48, 64, 3), 90, np.uint8))
+    clocks, stop = Clocks(enough=10**6), threading.Event()
+    too_long = threading.Timer(60, stop.set)
+    too_long.start()
+    source = open_source(f"{address}/{name}", live=LiveOptions(reconnect=True))
+    summary = run(source, SlowDetector(0.0), [clocks], stop=stop)  # type: ignore[arg-type]
+    too_long.cancel()
+    assert not stop.is_set(), "it ends by itself"
+    assert summary.sources[0].captured == (20 if name == "walk.avi" else 1)
+    assert [event.kind for event in clocks.events] == ["connecting", "live", "notice", "closed"]
+    assert words in clocks.events[2].reason
+
+
+def test_damaged_frames_stand_in_the_summary_for_people() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    counts = SourceCounts("camera 0", live=True, captured=9, processed=5, replaced=4, damaged=3)
+    print_summary(console, Summary(sources=[counts]), ("background", "person"))
+    assert isinstance(console.file, io.StringIO)
+    assert "camera 0: 9 frames captured, 5 detected in, 4 dropped, 3 damaged" in console.file.getvalue()
+
+
+def test_a_picture_among_those_to_follow_people_in_is_refused_before_anything_begins(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.jpg", np.zeros((48, 64, 3), np.uint8))
+    connected = []
+
+    def connect() -> Any:
+        connected.append(1)
+        return FakeCapture(burn_clock, period_s=0.01)
+
+    sources = [LiveSource("camera 0", connect), open_source(str(tmp_path / "a.jpg"))]
+    options = RunOptions(follower=follow_with(conf=0.4, lines=[], zones=[]), limit=5)
+    with pytest.raises(SourceError, match=r"a\.jpg: is a picture; following people needs"):
+        run(sources, SlowDetector(0.0), [Clocks(enough=5)], options)  # type: ignore[arg-type]
+    assert connected == []
+
+
+def test_a_camera_that_falls_silent_is_stale_until_it_speaks(detector: Detector) -> None:
+    def halting(number: int) -> UInt8Array:
+        time.sleep(0.5 if number == 3 else 0.01)
+        return burn_clock()
+
+    camera = LiveSource("camera 0", lambda: FakeCapture(halting))
+    clocks = Clocks(enough=8)
+    run(camera, detector, [clocks], RunOptions(stale_after_s=0.2))
+    assert [event.kind for event in clocks.events][:4] == ["connecting", "live", "stale", "live"]
+
+
+def test_a_frozen_cameras_frames_are_marked(detector: Detector, tmp_path: Path) -> None:
+    still = burn_clock()
+    out = tmp_path / "out.ndjson"
+    camera = LiveSource(
+        "camera 0",
+        lambda: FakeCapture([still] * 20, period_s=0.02),
+        options=LiveOptions(reconnect=False, stale_after_s=0.15),
+    )
+    with pytest.raises(SourceError, match="camera 0: no frame after 20"):
+        run(camera, detector, [NdjsonSink(str(out), detector.class_names)], RunOptions(stale_after_s=0.15))
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    marks = [line.get("stale", False) for line in lines if "frame" in line]
+    assert not marks[0]
+    assert marks[-1]
+    assert "the same picture for 0.15 s" in [line.get("reason") for line in lines]
+
+
+def test_a_slow_output_hands_on_nothing_that_is_too_old() -> None:
+    class SlowSink(Clocks):
+        def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+            goes_on = super().write(result, annotated_bgr)
+            time.sleep(0.15)
+            return goes_on
+
+    camera = LiveSource("camera 0", lambda: FakeCapture(burn_clock, period_s=0.005))
+    clocks = SlowSink(enough=5)
+    summary = run(camera, SlowDetector(0.005), [clocks], RunOptions(max_age_ms=60))  # type: ignore[arg-type]
+    assert max(clocks.told_ages_ms) <= 65
+    assert summary.sources[0].late >= 4
+
+
+def test_that_every_frame_is_too_old_is_summed_up(tmp_path: Path) -> None:
+    camera = LiveSource("camera 0", lambda: FakeCapture(burn_clock, period_s=0.005))
+    out, stop = tmp_path / "out.ndjson", threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    sinks = [NdjsonSink(str(out), ("background", "person"))]
+    run(camera, SlowDetector(0.03), sinks, RunOptions(max_age_ms=10), stop=stop)  # type: ignore[arg-type]
+    last = json.loads(out.read_text().splitlines()[-1])
+    assert (last["event"], last["frames"]) == ("summary", 0)
+    assert last["sources"][0]["late"] >= 3
+
+
+def test_a_line_outside_a_cameras_new_size_ends_that_camera_alone() -> None:
+    large, small = np.zeros((64, 64, 3), np.uint8), np.zeros((16, 16, 3), np.uint8)
+    shrinking = LiveSource("shrinks", lambda: FakeCapture([large, large, small, small], period_s=0.05))
+    steady = LiveSource("steady", lambda: FakeCapture(lambda _: large.copy(), period_s=0.02))
+    clocks = Clocks(enough=30)
+    line = parse_line("door=0,40,64,40", default_name="")
+    options = RunOptions(follower=follow_with(conf=0.4, lines=[line], zones=[]))
+    with pytest.raises(MmpnetError, match="door: the point"):
+        run([shrinking, steady], SlowDetector(0.002), [clocks], options)  # type: ignore[arg-type]
+    assert clocks.sources.count("steady") >= 20
+    assert next(event for event in clocks.events if event.kind == "closed").source == "shrinks"

@@ -1,0 +1,202 @@
+"""NDJSON to readers who sleep, come late, read slowly or are not there."""
+
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sinks.line_writer import GRACE_S, LineOutput, open_ndjson
+from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.sources.frame_grabber import SourceCounts
+from mmpnet.system.signals import stop_wanted
+from support.frames import read_video, write_video
+
+MMP_RUN = (sys.executable, "-c", "from mmpnet.cli.run.command import main; main()")
+LINE = "x" * 999 + "\n"
+Opened = tuple[LineOutput, int, int]
+"""What is written to; the reader's descriptor; the writer's that others share."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_sleeping_reader_keeps_no_run_from_its_end(tmp_path: Path, tiny_onnx: Path, number: signal.Signals) -> None:
+    video, out = write_video(tmp_path / "in.avi", count=20), tmp_path / "out.avi"
+    reading, writing = os.pipe()
+    command = [*MMP_RUN, str(tiny_onnx), "--source", str(video), "--loop", "--conf", "0", "--no-show"]
+    command += ["--threads", "1", "--save", str(out), "--json", "-"]
+    running = subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    until, before = time.monotonic() + 60, 0
+    while not before or held(reading) > before:
+        before = held(reading)
+        assert time.monotonic() < until
+        assert running.poll() is None, running.communicate()
+        time.sleep(1)
+    running.send_signal(number)
+    asked = time.monotonic()
+    _, stderr = running.communicate(timeout=60)
+    assert time.monotonic() - asked < GRACE_S + 6, "a busy machine's leeway"
+    assert running.returncode == 0, stderr
+    assert len(read_video(out)) > 1
+    assert "its reader does not read; the last lines are lost" in stderr.replace("\n", " ")
+    os.close(reading)
+
+
+def held(reading: int) -> int:
+    """Bytes that wait in a pipe."""
+    if not select.select([reading], [], [], 0)[0]:
+        return 0
+    waiting = fcntl.ioctl(reading, 0x541B if sys.platform == "linux" else 0x4004667F, b"\0" * 4)  # FIONREAD
+    return int.from_bytes(waiting, sys.byteorder)
+
+
+@pytest.fixture(params=["pipe as stdout", "socket as stdout", "terminal as stdout", "FIFO", "terminal"])
+def opened(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Opened, threading.Event]]:
+    """An output that has a reader, and the wish to stop."""
+    stop = threading.Event()
+    target = "-"
+    if "pipe" in request.param:
+        reading, writing = os.pipe()
+    elif "socket" in request.param:
+        reading, writing = (end.detach() for end in socket.socketpair())
+    elif "terminal" in request.param:
+        reading, writing = os.openpty()
+        target = "-" if "stdout" in request.param else os.ttyname(writing)
+    else:
+        target = str(tmp_path / "fifo")
+        os.mkfifo(target)
+        reading = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
+        writing = os.open(target, os.O_WRONLY)
+        os.set_blocking(reading, True)
+    with os.fdopen(os.dup(writing), "w") as stdout, monkeypatch.context() as patched:
+        if target == "-":
+            patched.setattr(sys, "stdout", stdout)
+        output = open_ndjson(target, stop)
+        yield (output, reading, writing), stop
+        output.close()
+    for descriptor in (reading, writing):
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+def test_a_reader_that_sleeps_is_waited_for_until_the_run_is_to_end(opened: tuple[Opened, threading.Event]) -> None:
+    (output, _, shared), stop = opened
+    threading.Timer(0.6, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        output.write(LINE * 2000)
+    assert stop.is_set()
+    assert time.monotonic() - began < GRACE_S + 6, "a busy machine's leeway"
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        output.write(LINE)
+    assert time.monotonic() - began < 1, "the grace is for all that is left to say"
+    assert os.get_blocking(shared), "others write there too"
+
+
+def test_a_slow_reader_gets_every_byte(opened: tuple[Opened, threading.Event]) -> None:
+    (output, reading, _), stop = opened
+    got = bytearray()
+    lines = [f"{number:09d}{LINE[9:]}" for number in range(200)]
+    wanted = "".join(lines).encode()
+
+    def read() -> None:
+        while len(got.replace(b"\r", b"")) < len(wanted):
+            time.sleep(0.001)
+            got.extend(os.read(reading, 5000))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    stop.set()  # to be asked to end loses nothing either, as long as somebody reads
+    for line in lines:
+        output.write(line)
+    reader.join(20)
+    assert got.replace(b"\r", b"") == wanted  # a terminal's line ends are its own
+
+
+def test_a_fifo_without_a_reader_is_waited_for(tmp_path: Path) -> None:
+    target, stop = str(tmp_path / "fifo"), threading.Event()
+    os.mkfifo(target)
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(TimeoutError, match="it has no reader"):
+        open_ndjson(target, stop)
+    stop.clear()
+    readers: list[int] = []
+    threading.Timer(0.3, lambda: readers.append(os.open(target, os.O_RDONLY))).start()
+    output = open_ndjson(target, stop)
+    output.write("{}\n")
+    output.close()
+    time.sleep(0.1)
+    assert os.read(readers[0], 100) == b"{}\n"
+    os.close(readers[0])
+
+
+def opening() -> Event:
+    return Event("camera 0", "connecting", datetime.now(UTC))
+
+
+def test_stdout_hears_of_a_source_that_never_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    sink = NdjsonSink("-", ("background", "person"))
+    sink.event(opening())
+    assert json.loads(capsys.readouterr().out)["event"] == "connecting", "at once"
+    sink.finished(Summary(sources=[SourceCounts("camera 0", live=True)]))
+    sink.close()
+    assert json.loads(capsys.readouterr().out)["event"] == "summary"
+
+
+def test_a_fifo_hears_of_a_source_that_never_comes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    reading = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    sink = NdjsonSink(str(tmp_path / "fifo"), ("background", "person"))
+    sink.event(opening())
+    assert json.loads(os.read(reading, 1000))["event"] == "connecting"
+    sink.close()
+    os.close(reading)
+
+
+def test_a_file_survives_a_source_that_never_comes(tmp_path: Path) -> None:
+    path = tmp_path / "out.ndjson"
+    path.write_text("yesterday\n")
+    sink = NdjsonSink(str(path), ("background", "person"))
+    sink.event(opening())
+    sink.finished(Summary(sources=[SourceCounts("camera 0", live=True)]))
+    sink.close()
+    assert path.read_text() == "yesterday\n"
+
+
+def test_a_closed_stdout_is_one_line(tiny_onnx: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "in.avi", count=2)
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *MMP_RUN, str(tiny_onnx), "--source", str(video), "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["error: --json -: stdout is closed; leave it open, or give a file"]
+
+
+def test_a_hangup_is_a_wish_unless_nohup_had_it_ignored() -> None:
+    before, heard = signal.getsignal(signal.SIGHUP), threading.Event()
+    try:
+        for handler, wished in ((lambda *_: heard.set(), True), (signal.SIG_IGN, False)):
+            signal.signal(signal.SIGHUP, handler)
+            stop = threading.Event()
+            with stop_wanted(stop):
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert stop.wait(1) is wished
+                assert not heard.is_set()
+            assert signal.getsignal(signal.SIGHUP) == handler
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,0 +1,178 @@
+"""What is saved is what was seen, at the speed of life, and nothing recorded is thrown away."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import OutputError
+from mmpnet.media.images import read_picture
+from mmpnet.media.pixelate import TILES, blur_detections
+from mmpnet.media.video_writer import LEAST_FREE_BYTES, VideoFile
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.sinks.crops import CropSink
+from mmpnet.runtime.sinks.video import SaveSink
+from support.frames import frame_indices, make_noise, read_video
+from support.results import make_result
+
+
+def boxes(*xyxy: tuple[float, float, float, float]) -> Detections:
+    count = len(xyxy)
+    return Detections(np.array(xyxy, np.float32), np.linspace(0.9, 0.5, count, dtype=np.float32), np.ones(count, int))
+
+
+def grey(value: int, size_hw: tuple[int, int] = (48, 64)) -> UInt8Array:
+    return np.full((*size_hw, 3), value, np.uint8)
+
+
+def at(result: Result, captured_s: float) -> Result:
+    """The same, grabbed at another time."""
+    return replace(result, frame=replace(result.frame, captured_s=captured_s))
+
+
+def test_a_live_recording_runs_at_the_speed_of_life(tmp_path: Path) -> None:
+    """At 10 fps: a frame stays until the next one came, and one that came too soon is left out."""
+    sink = SaveSink(tmp_path / "out.avi", many_files=False)
+    for value, captured_s in ((1, 50.0), (2, 50.1), (9, 50.12), (3, 50.4), (9, 50.41), (4, 50.5)):
+        frame = grey(12 * value)
+        sink.write(at(make_result(frame, kind="camera", source="camera 0"), captured_s), frame)
+    sink.close()
+    assert frame_indices(read_video(tmp_path / "out.avi")) == [1, 2, 2, 2, 3, 4]
+
+
+def test_an_hour_without_frames_is_a_second_of_video(tmp_path: Path) -> None:
+    sink = SaveSink(tmp_path / "out.avi", many_files=False)
+    for value, captured_s in ((1, 0.0), (2, 3600.0), (3, 3600.1), (4, 3600.2)):
+        frame = grey(12 * value)
+        sink.write(at(make_result(frame, kind="camera", source="camera 0"), captured_s), frame)
+    sink.close()
+    assert frame_indices(read_video(tmp_path / "out.avi")) == [*[1] * 11, 2, 3, 4]
+
+
+def test_each_source_has_a_recording_named_after_it(tmp_path: Path) -> None:
+    sink = SaveSink(tmp_path / "out", many_files=True)
+    for stream, source in enumerate(("camera 0", "rtsp://user:***@10.0.0.3:554/live?a=b", "../..")):
+        result = make_result(grey(0), kind="camera", source=source)
+        sink.write(replace(result, frame=replace(result.frame, stream=stream)), grey(0))
+    sink.close()
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["camera-0.mkv", "camera.mkv", "rtsp-user-10.0.0.3-554-live-a-b.mkv"]
+
+
+def test_crops_are_cut_from_the_frame_itself(tmp_path: Path) -> None:
+    frame = grey(200)
+    frame[10:30, 20:40] = 40
+    sink = CropSink(tmp_path / "crops", ("background", "person"))
+    found = boxes((20, 10, 40, 30), (-5.5, 40, 9.2, 99), (70, 0, 80, 48))
+    painted = make_noise(0, (48, 64))
+    assert sink.write(make_result(frame, index=7, detections=found), painted)
+    assert sink.write(make_result(frame, index=8), painted)
+    names = sorted(path.name for path in (tmp_path / "crops").iterdir())
+    assert names == ["a-000007-0-person.jpg", "a-000007-1-person.jpg"], "the third lies outside"
+    assert sink.count == 2
+    assert abs(read_picture(tmp_path / "crops" / names[0]).astype(int) - 40).max() < 8
+    assert read_picture(tmp_path / "crops" / names[1]).shape == (8, 10, 3)
+
+
+def test_no_crop_no_folder(tmp_path: Path) -> None:
+    CropSink(tmp_path / "crops", ("background", "person")).write(make_result(grey(0)), None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mosaic_leaves_nothing_of_a_face_and_everything_else() -> None:
+    frame = make_noise(3, (240, 320))
+    before = frame.copy()
+    blur_detections(frame, boxes((100, 40, 180, 200)))
+    inside = frame[40:200, 100:180]
+    assert len(np.unique(inside.reshape(-1, 3), axis=0)) <= (2 * TILES + 3) * (TILES + 3)
+    assert (before[40:200, 100:180] != inside).any(axis=2).mean() > 0.99
+    untouched = np.ones((240, 320), bool)
+    untouched[24:216, 92:188] = False
+    np.testing.assert_array_equal(frame[untouched], before[untouched])
+
+
+@pytest.mark.parametrize(
+    "xyxy",
+    [
+        (99, 99, 105, 117),
+        (-50, -50, 10, 10),
+        (5, 5, 5, 5),
+        (310, 230, 900, 900),
+        (0, 0, 320, 240),
+        (8, 8, 9, 200),
+        (400, 5, 500, 9),
+    ],
+)
+def test_a_mosaic_takes_any_box(xyxy: tuple[float, float, float, float]) -> None:
+    frame = make_noise(3, (240, 320))
+    before = frame.copy()
+    blur_detections(frame, boxes(xyxy))
+    x1, y1, x2, y2 = np.clip(xyxy, 0, (320, 240, 320, 240))
+    inside = np.s_[round(y1) : round(y2), round(x1) : round(x2)]
+    same = (before[inside] == frame[inside]).all(axis=2)
+    assert same.size == 0 or same.mean() < 0.05, "nothing of the raw pixels stands, however small or cut the box"
+
+
+def test_a_nearly_full_disk_ends_the_video_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = LEAST_FREE_BYTES
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    sink = SaveSink(tmp_path / "out.avi", many_files=False)
+    for _ in range(30):
+        sink.write(make_result(grey(0), kind="video"), grey(0))
+    free = LEAST_FREE_BYTES - 1
+    with pytest.raises(OutputError, match=r"out\.avi: 31 MB are left on the disk; the video ends after 30 frames"):
+        sink.write(make_result(grey(0), kind="video"), grey(0))
+    sink.close()
+    assert len(read_video(tmp_path / "out.avi")) == 30
+
+
+def test_a_video_that_comes_back_in_part_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = VideoFile(tmp_path / "out.avi", fps=10, frame_hw=(48, 64))
+    for _ in range(5):
+        video.write(grey(0))
+    monkeypatch.setattr(video, "_count", 9)
+    with pytest.raises(OutputError, match=r"wrote 9 frames, 5 can be read back; what there is lies in .*partial\.avi"):
+        video.close()
+    assert len(read_video(tmp_path / "out.partial.avi")) == 5
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from mmpnet.media.video_writer import VideoFile
+video = VideoFile(Path(sys.argv[1]), fps=15, frame_hw=(240, 320))
+noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+for number in range(90):
+    video.write(np.roll(noise, 3 * number, axis=1))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi"])
+def test_a_killed_run_leaves_a_video_that_can_be_read_and_the_next_run_keeps_it(tmp_path: Path, suffix: str) -> None:
+    out, left = tmp_path / f"out{suffix}", tmp_path / f"out.partial{suffix}"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(out)], env=os.environ, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not out.exists()
+    assert len(read_video(left)) > 60, "of 90; what is lost is the last second"
+    content = left.read_bytes()
+    for number in (1, 2):
+        again = VideoFile(out, fps=15, frame_hw=(48, 64))
+        again.write(grey(0))
+        if number == 1:
+            again._writer.release()  # as if killed again
+        else:
+            again.close()
+    assert (tmp_path / f"out.partial-1{suffix}").read_bytes() == content
+    assert (tmp_path / f"out.partial-2{suffix}").exists()
+    assert len(read_video(out)) == 1

@@ -1,0 +1,329 @@
+"""mmp-train and mmp-val as a user types them."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.export.cli import app as export_app
+from mmpnet.train.cli.train import app as train_app
+from mmpnet.train.cli.val import app as val_app
+from support.coco_writer import write_coco
+
+QUICK = ["--weights", "none", "--imgsz", "64", "--width-mult", "0.25", "--channels", "16", "--batch", "4"]
+COMMON = [*QUICK, "--device", "cpu", "--workers", "0", "--warmup-steps", "1"]
+
+
+def run(app: object, *arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})  # type: ignore[arg-type]
+    return result.exit_code, result.stdout, result.stderr
+
+
+def error_line(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, stderr
+    assert "Traceback" not in stderr
+    return lines[0]
+
+
+def test_train_then_both_files_evaluate_alike(dataset_folder: Path, tmp_path: Path, tiny_onnx: Path) -> None:
+    code, _, stderr = run(
+        train_app, "--data", str(dataset_folder), *COMMON, "--epochs", "1", "--project", str(tmp_path), "--name", "r"
+    )
+    assert code == 0, stderr
+    assert "16 pictures" in stderr
+    code, stdout, stderr = run(val_app, str(tmp_path / "r" / "best.pth"), "--data", str(dataset_folder), "--json")
+    assert code == 0, stderr
+    numbers = json.loads(stdout)
+    assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "quasi_iou", "n_images"} <= set(numbers)
+    code, stdout, stderr = run(val_app, str(tiny_onnx), "--data", str(dataset_folder / "val.json"), "--json")
+    assert code == 0, stderr
+    assert json.loads(stdout)["n_images"] == 6
+
+
+def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) -> None:
+    script = "from mmpnet.train.cli.train import main; main()"
+    arguments = ["--data", str(dataset_folder), *COMMON, "--epochs", "200", "--eval-every", "200"]
+    command = [sys.executable, "-c", script, *arguments, "--project", str(tmp_path), "--name", "r"]
+    results = tmp_path / "r" / "results.csv"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while process.poll() is None and not (results.exists() and results.read_text().count("\n") > 1):
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert re.search(r"mmp-train --resume \S*r", stderr)
+    assert "Traceback" not in stderr
+    code, _, stderr = run(train_app, "--resume", str(tmp_path / "r"), "--epochs", "3")
+    assert code == 2
+    assert "--epochs" in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--data"),
+        (["--data", "D", "--imgsz", "big"], "HEIGHTxWIDTH"),
+        (["--data", "D", "--imgsz", "100"], "multiples of the stride"),
+        (["--data", "D", "--sizes", "a,b"], "--sizes"),
+        (["--data", "D", "--lr", "0"], "lr must be above 0"),
+        (["--data", "D", "--lr", "nan"], "lr must be above 0"),
+        (["--data", "D", "--lr", "1e38"], "lr must be above 0 and at most 1e+06"),
+        (["--data", "D", "--sizes", "16,1e30"], "sizes must be in [1, 10000]"),
+        (["--data", "D", "--ratios", "1,1e9"], "ratios must be in [0.01, 100]"),
+        (["--data", "D", "--stride", "4"], "stride must be 8 or 16"),
+        (["--data", "D", "--width-mult", "inf"], "width-mult"),
+        (["--data", "D", "--channels", "99999999"], "channels must be in"),
+        (["--data", "D", "--neg-ratio", "inf"], "finite"),
+        (["--data", "D", "--weight-decay", "nan"], "finite"),
+        (["--data", "D", "--seed", "99999999999999999999"], "seed"),
+        (["--data", "D", "--batch", "1", "--imgsz", "32"], "more than one value"),
+        (["--data", "D", "--group-weight", "street"], "PATTERN=WEIGHT"),
+        (["--data", "D", "--weights", "none", "--freeze", "3"], "freeze"),
+        (["--data", "D", "--negatives", "some"], "focal"),
+        (["--data", "D", "--epoch", "3"], "--epochs"),
+        (["--data", "D", "--mosaic", "2"], "mosaic must be in [0, 1], got 2"),
+        (["--data", "D", "--mosaic", "nan"], "mosaic must be in"),
+        (["--data", "D", "--multi-scale", "0.6"], "multi-scale must be in"),
+        (["--data", "D", "--multi-scale", "0.25", "--imgsz", "64"], "multi-scale 0.25 of 64 px is less"),
+        (["--data", "D", "--multi-scale", "0.5", "--imgsz", "64", "--batch", "1"], "more than one value"),
+        (["--data", "D", "--unlabelled", "D"], "give --teacher"),
+        (["--data", "D", "--teacher-least-score", "0"], "teacher-least-score must be in"),
+        (["--data", "D", "--json"], "--json goes with --check"),
+        (["--resume", "D", "--check", "--group-weight", "a=2"], "--check, --group-weight: a resumed run"),
+    ],
+)
+def test_bad_arguments_exit_with_2(dataset_folder: Path, arguments: list[str], message: str) -> None:
+    code, _, stderr = run(train_app, *[str(dataset_folder) if a == "D" else a for a in arguments])
+    assert code == 2
+    assert message in stderr
+    assert "Traceback" not in stderr
+
+
+def test_bad_data_is_one_line_before_any_folder_is_made(tmp_path: Path) -> None:
+    path = write_coco(tmp_path / "data" / "train.json", count=4, seed=0)
+    content = json.loads(path.read_text())
+    content["annotations"][1]["bbox"][2] = 0
+    path.write_text(json.dumps(content))
+    code, _, stderr = run(train_app, "--data", str(path), *COMMON, "--project", str(tmp_path / "runs"))
+    assert code == 1
+    assert "annotations[1]" in error_line(stderr)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
+    """The runtime's environment has the training commands too, but not torch."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for module, name in (("mmpnet.train.cli.entry", "train"), ("mmpnet.export.entry", "export")):
+        command = [sys.executable, "-c", f"from {module} import {name}; {name}()", "-h"]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert result.returncode == 1
+        assert "mmpnet[train]" in error_line(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "absent"], "absent"),
+        (["--data", "D", "--data", "D"], "is given twice"),
+        (["--data", "D", "--weights", "none", "--classes", "dog"], "has no class 'dog'"),
+        (["--data", "D", "--weights", "none", "--teacher", "D/train.json"], "expected the teacher.json of a run"),
+        (["--data", "D", "--weights", "absent.pth"], "absent.pth"),
+        (["--data", "D", "--weights", "none", "--device", "cuda:999"], "cuda:999"),
+        (["--data", "D", "--weights", "none", "--device", "gpu"], "gpu"),
+        (["--data", "D", "--weights", "none", "--group-weight", "nobody=2"], "nobody"),
+        (["--resume", "absent"], "absent"),
+    ],
+)
+def test_bad_files_and_devices_exit_with_1(
+    dataset_folder: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    given = [re.sub(r"^D(?=$|/)", str(dataset_folder), a) for a in arguments]
+    project = [] if "--resume" in given else ["--project", str(tmp_path / "runs")]
+    code, _, stderr = run(train_app, *given, *project)
+    assert code == 1
+    assert message in error_line(stderr)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("suffix", ["pth", "onnx"])
+def test_val_writes_a_sheet_and_a_report_and_still_its_json(
+    dataset_folder: Path, tmp_path: Path, tiny_checkpoint: Path, tiny_onnx: Path, suffix: str
+) -> None:
+    model = {"pth": tiny_checkpoint, "onnx": tiny_onnx}[suffix]
+    outputs = ["--sheet", str(tmp_path / "m.png"), "--report", str(tmp_path / "r.html")]
+    code, stdout, stderr = run(val_app, str(model), "--data", str(dataset_folder), "--json", *outputs)
+    assert code == 0, stderr
+    numbers = json.loads(stdout)
+    assert 0 <= numbers["voc07_AP50"] <= 1
+    assert 0 <= numbers["voc_AP50"] <= 1
+    assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert f"{numbers['voc07_AP50']:.3f}" in html
+    assert model.name in html
+    assert "Training" not in html
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("--sheet", "sheet.txt", "ends in .txt; expected .bmp"),
+        ("--sheet", "absent/sheet.png", "there is no folder"),
+        ("--report", "report.pdf", "ends in .pdf; expected .htm"),
+        ("--report", "absent/report.html", "there is no folder"),
+    ],
+)
+def test_val_says_where_nothing_can_be_written_before_it_looks_at_pictures(
+    tmp_path: Path, tiny_onnx: Path, option: str, name: str, message: str
+) -> None:
+    code, _, stderr = run(val_app, str(tiny_onnx), "--data", "absent", option, str(tmp_path / name))
+    assert code == 1
+    assert message in error_line(stderr)
+
+
+def test_only_a_report_needs_matplotlib(dataset_folder: Path, tmp_path: Path, tiny_onnx: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['matplotlib'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", "from mmpnet.train.cli.entry import val; val()", str(tiny_onnx)]
+    command += ["--data", str(dataset_folder), "--json", "--threads", "1"]
+    plain = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert plain.returncode == 0, plain.stderr
+    assert "voc07_AP50" in json.loads(plain.stdout)
+    command += ["--report", str(tmp_path / "r.html")]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 1
+    assert "a report needs matplotlib: pip install 'mmpnet[eval]'" in error_line(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "message"),
+    [("absent.pth", 1, "absent.pth"), ("absent.onnx", 1, "absent.onnx"), ("a.txt", 2, ".onnx")],
+)
+def test_val_refuses_what_is_no_model(dataset_folder: Path, model: str, code: int, message: str) -> None:
+    found, _, stderr = run(val_app, model, "--data", str(dataset_folder))
+    assert found == code
+    assert message in stderr
+    assert "Traceback" not in stderr
+
+
+def write_yolo(folder: Path, coco: Path) -> Path:
+    """The synthetic COCO data again, as YOLO with the classes `dog` (no box) and `people`."""
+    content = json.loads(coco.read_text())
+    (folder / "labels").mkdir(parents=True)
+    (folder / "images").symlink_to(coco.parent / "images")
+    for image in content["images"]:
+        rows = []
+        for annotation in content["annotations"]:
+            if annotation["image_id"] == image["id"]:
+                x, y, w, h = annotation["bbox"]
+                wide, high = image["width"], image["height"]
+                rows.append(f"1 {(x + w / 2) / wide} {(y + h / 2) / high} {w / wide} {h / high}\n")
+        (folder / "labels" / image["file_name"]).with_suffix(".txt").write_text("".join(rows))
+    (folder / "list.txt").write_text("".join(f"images/{image['file_name']}\n" for image in content["images"]))
+    (folder / "data.yaml").write_text("train: list.txt\nval: list.txt\nnames: [dog, people]\n")
+    return folder
+
+
+def test_val_reads_other_formats_mixes_them_and_renames_classes(
+    dataset_folder: Path, tmp_path: Path, tiny_onnx: Path
+) -> None:
+    yolo = write_yolo(tmp_path / "yolo", dataset_folder / "val.json")
+
+    def measure(*arguments: str) -> dict[str, float]:
+        code, stdout, stderr = run(val_app, str(tiny_onnx), *arguments, "--threads", "1", "--json")
+        assert code == 0, stderr
+        numbers: dict[str, float] = json.loads(stdout)
+        return numbers
+
+    expected = measure("--data", str(dataset_folder))
+    assert measure("--data", str(yolo), "--classes", "person=people") == pytest.approx(expected)
+    assert measure("--data", str(dataset_folder), "--split", "train")["n_images"] == 16
+    both = measure("--data", str(yolo), "--data", str(dataset_folder), "--classes", "person=person,people")
+    assert both["n_images"] == 2 * expected["n_images"]
+    assert both["n_boxes"] == 2 * expected["n_boxes"]
+    assert both["AP50"] == pytest.approx(expected["AP50"], abs=0.02), "the same pictures twice"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--classes", "cat"], 1, "has no class 'cat'; it has person"),
+        (["--classes", "person=person,person"], 2, "is there twice"),
+        (["--split", "test"], 1, "has no test"),
+        (["--split", "training"], 2, "--split"),
+        (["--data", "absent"], 1, "absent: no such file or folder"),
+    ],
+)
+def test_val_refuses_data_it_cannot_choose(
+    dataset_folder: Path, tiny_onnx: Path, arguments: list[str], code: int, message: str
+) -> None:
+    found, _, stderr = run(val_app, str(tiny_onnx), "--data", str(dataset_folder), *arguments)
+    assert found == code
+    assert message in (error_line(stderr) if code == 1 else stderr)
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"), [("onnx", "--device=cpu"), ("pth", "--provider=cpu"), ("pth", "--threads=1")]
+)
+def test_val_refuses_options_that_do_nothing_for_the_file(
+    dataset_folder: Path, tiny_onnx: Path, tiny_checkpoint: Path, kind: str, option: str
+) -> None:
+    model = {"onnx": tiny_onnx, "pth": tiny_checkpoint}[kind]
+    code, _, stderr = run(val_app, str(model), "--data", str(dataset_folder), option)
+    assert code == 2
+    assert f"{option.split('=')[0]} has no effect on a .{kind} file" in " ".join(stderr.replace("│", " ").split())
+
+
+def test_val_measures_a_file_with_frozen_thresholds_by_those(
+    dataset_folder: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    frozen = str(tmp_path / "frozen.onnx")
+    code, _, stderr = run(export_app, str(tiny_checkpoint), "-o", frozen, "--nms", "--frozen", "--conf", "0.3")
+    assert code == 0, stderr
+    code, stdout, stderr = run(val_app, frozen, "--data", str(dataset_folder), "--json")
+    assert code == 0, stderr
+    assert 0 <= json.loads(stdout)["AP"] <= 1
+    assert "its thresholds are frozen, so this is COCO, conf 0.3, NMS IoU 0.5" in " ".join(stderr.split())
+    code, _, stderr = run(val_app, frozen, "--data", str(dataset_folder), "--conf", "0.001")
+    assert code == 1
+    assert "frozen into it" in stderr
+
+
+def test_training_watches_the_val_split_that_the_data_set_has(dataset_folder: Path, tmp_path: Path) -> None:
+    yolo = write_yolo(tmp_path / "yolo", dataset_folder / "train.json")
+    arguments = ["--data", str(yolo), *COMMON, "--epochs", "1", "--project", str(tmp_path)]
+    code, _, stderr = run(train_app, *arguments, "--name", "split")
+    assert code == 0, stderr
+    assert "yolo/train: 16 pictures" in stderr
+    assert "to watch: yolo/val, 16 pictures" in stderr
+    code, _, stderr = run(train_app, "--data", str(dataset_folder / "train.json"), *arguments[2:], "--name", "file")
+    assert code == 0, stderr
+    assert "no validation set" in stderr
+
+
+def test_training_watches_a_folder_without_splits_that_it_is_told_to(dataset_folder: Path, tmp_path: Path) -> None:
+    pictures = read_coco(write_coco(tmp_path / "coco.json", count=3, seed=5)).pictures
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    for picture in pictures:
+        shutil.copy(picture.path, watched)
+        rows = "\n".join(" ".join(str(int(v)) for v in box) for box in picture.boxes_xyxy)
+        (watched / f"{picture.path.stem}.gt_data.txt").write_text(rows)
+    arguments = ["--data", str(dataset_folder), "--val", str(watched), "--check", "--json"]
+    code, stdout, stderr = run(train_app, *arguments)
+    assert code == 0, stderr
+    assert json.loads(stdout)["val"]["n_pictures"] == 3

@@ -1,0 +1,252 @@
+"""Detectors that teach: opened strictly, read rightly, asked once, and their doubts kept."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from mmpnet.contract.arrays import FloatArray, UInt8Array
+from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import TrainingError
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.datasets.types import Picture
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.distillation.pseudo_labels import (
+    LEAST_SCORE,
+    SAME_OBJECT_IOU,
+    ask_teacher,
+    load_teacher_labels,
+    save_teacher_labels,
+    unlabelled_pictures,
+    with_teacher_boxes,
+)
+from mmpnet.train.distillation.teacher import open_teacher
+from mmpnet.train.engine.state import TrainingState
+from mmpnet.train.engine.stopping import InterruptedRunError, StopRequest
+from mmpnet.train.engine.trainer import TrainingRun
+from mmpnet.train.run.start import resume_run, start_run
+from support.coco_writer import write_coco
+
+CLASSES = ("background", "dog", "person")
+PERSON = ("background", "person")
+SIDE = 64
+CELLS = 8 * 8 + 4 * 4 + 2 * 2
+
+
+def write_yolox(path: Path, output: FloatArray, *, batch: int | str = 1, channels: int = 3) -> Path:
+    """A network with YOLOX's input and output that says the same of every picture."""
+    value = numpy_helper.from_array(output[None], "answer")
+    # The input takes part, times zero, so that it is one.
+    nodes = [
+        helper.make_node("ReduceSum", ["images"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
+        helper.make_node("Add", ["answer", "nothing"], ["output"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "yolox",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, channels, SIDE, SIDE])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, *output.shape])],
+        [value, numpy_helper.from_array(np.float32(0), "zero")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+@pytest.fixture
+def yolox(tmp_path: Path) -> Path:
+    """One sure person at the cell in row 1, column 2 of stride 16, and one doubtful elsewhere."""
+    output = np.zeros((CELLS, 85), np.float32)
+    output[64 + 1 * 4 + 2, :6] = [0.25, 0.5, np.log(1.5), np.log(2.0), 0.9, 0.8]
+    output[0, :6] = [0.5, 0.5, np.log(0.5), np.log(0.5), 0.5, 0.2]
+    output[9, :7] = [0.5, 0.5, 0, 0, 0.9, 0.0, 0.9]  # a bicycle
+    return write_yolox(tmp_path / "yolox.onnx", output)
+
+
+def test_yolox_cells_become_boxes_in_the_frames_pixels(yolox: Path) -> None:
+    detect = open_teacher(yolox, CLASSES)
+    frame = np.zeros((32, 128, 3), np.uint8)  # letterboxed by one half
+    found = detect(frame)
+    center, half = np.array([2.25, 1.5]) * 16, np.array([1.5, 2.0]) * 16 / 2
+    expected = np.concatenate([center - half, center + half]) * 2
+    np.testing.assert_allclose(found.xyxy[0], expected.clip(0, (128, 32, 128, 32)), rtol=1e-5)
+    np.testing.assert_allclose(found.score, [0.72, 0.1], rtol=1e-5)
+    assert found.class_id.tolist() == [2, 2], "person has the student's index; the bicycle is not taught"
+
+
+@pytest.mark.parametrize("shape", [{"batch": 4}, {"channels": 1}])
+def test_inputs_that_no_frame_fits_are_refused_at_once(tmp_path: Path, shape: dict[str, int]) -> None:
+    path = write_yolox(tmp_path / "other.onnx", np.zeros((CELLS, 85), np.float32), **shape)
+    with pytest.raises(TrainingError, match=r"is not a detector that can teach \(inputs: images \["):
+        open_teacher(path, CLASSES)
+
+
+def test_a_free_batch_teaches_too(tmp_path: Path) -> None:
+    path = write_yolox(tmp_path / "free.onnx", np.zeros((CELLS, 85), np.float32), batch="n")
+    assert len(open_teacher(path, CLASSES)(np.zeros((32, 32, 3), np.uint8))) == 0
+
+
+def test_boxes_that_are_decoded_already_are_refused(tmp_path: Path) -> None:
+    output = np.zeros((CELLS, 85), np.float32)
+    output[3, :6] = [30, 20, 24, 48, 0.9, 0.8]
+    detect = open_teacher(write_yolox(tmp_path / "decoded.onnx", output), CLASSES)
+    with pytest.raises(TrainingError, match=r"decoded\.onnx gives boxes that are decoded already; export it without"):
+        detect(np.zeros((32, 32, 3), np.uint8))
+
+
+def test_a_student_without_people_learns_nothing_from_coco(yolox: Path) -> None:
+    with pytest.raises(TrainingError, match="person, which is not among"):
+        open_teacher(yolox, ("background", "dog"))
+
+
+def test_our_own_files_teach_the_classes_they_share(tiny_onnx: Path) -> None:
+    detect = open_teacher(tiny_onnx, CLASSES)
+    frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    found = detect(frame)
+    assert len(found) > 0
+    assert set(found.class_id.tolist()) == {2}
+    with pytest.raises(TrainingError, match="none of which is among"):
+        open_teacher(tiny_onnx, ("background", "dog"))
+
+
+def test_what_is_no_detector_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("no model")
+    write_yolox(tmp_path / "other.onnx", np.zeros((CELLS, 84), np.float32))
+    for name, expected in (("absent.onnx", "no such"), ("text.onnx", "cannot open"), ("other.onnx", "can teach")):
+        with pytest.raises(TrainingError, match=expected) as caught:
+            open_teacher(tmp_path / name, CLASSES)
+        assert "\n" not in str(caught.value)
+        assert name in str(caught.value)
+
+
+@pytest.fixture
+def pictures(dataset_folder: Path) -> tuple[Picture, ...]:
+    return read_coco(dataset_folder / "train.json").pictures
+
+
+def teacher_of(boxes: list[list[float]], scores: list[float]):  # type: ignore[no-untyped-def]
+    """Says the same of every picture."""
+
+    def detect(frame_bgr: UInt8Array) -> Detections:
+        assert frame_bgr.ndim == 3
+        ids = np.ones(len(scores), np.int64)
+        return Detections(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), ids)
+
+    return detect
+
+
+def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(pictures: tuple[Picture, ...]) -> None:
+    labelled = next(picture for picture in pictures if len(picture.boxes_xyxy))
+    box = labelled.boxes_xyxy[0]
+    elsewhere = [1.0, 1.0, 9.0, 9.0]
+    same = [*box[:2], box[0] + (box[2] - box[0]) * (SAME_OBJECT_IOU + 0.1), box[3]]
+    labels = ask_teacher(teacher_of([same, elsewhere, elsewhere], [0.9, 0.4, 0.06]), "0" * 64, [labelled], PERSON)
+    (picture,) = with_teacher_boxes([labelled], labels, least_score=0.1)
+    count = len(labelled.boxes_xyxy)
+    np.testing.assert_array_equal(picture.boxes_xyxy[:count], labelled.boxes_xyxy)
+    np.testing.assert_allclose(picture.boxes_xyxy[count:], [elsewhere])
+    np.testing.assert_allclose(picture.scores, [1.0] * count + [0.4])
+    assert picture.class_ids.tolist() == [1] * (count + 1)
+    assert len(picture.crowd) == len(picture.areas_px2) == count + 1
+    (sure,) = with_teacher_boxes([labelled], labels, least_score=0.5)
+    assert len(sure.boxes_xyxy) == count
+
+
+def test_teacher_labels_survive_the_disk_and_fit_only_their_pictures(
+    pictures: tuple[Picture, ...], tmp_path: Path
+) -> None:
+    labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [0.5]), "0" * 64, pictures, PERSON)
+    save_teacher_labels(tmp_path / "teacher.json", labels)
+    assert load_teacher_labels(tmp_path / "teacher.json", pictures, PERSON) == labels
+    with pytest.raises(TrainingError, match="other pictures"):
+        load_teacher_labels(tmp_path / "teacher.json", pictures[1:], PERSON)
+    with pytest.raises(TrainingError, match="are gone"):
+        load_teacher_labels(tmp_path / "absent.json", pictures, PERSON)
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load_teacher_labels(tmp_path / "broken.json", pictures, PERSON)
+
+
+def test_remembered_labels_keep_their_names_where_classes_have_other_numbers(
+    pictures: tuple[Picture, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "teacher.json"
+    labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [0.5]), "0" * 64, pictures, ("background", "dog", "person"))
+    save_teacher_labels(path, labels)  # a dog in each
+    for names, expected in ((("background", "person", "dog"), 2), (("background", "dog"), 1)):
+        read = load_teacher_labels(path, pictures, names)
+        assert read.class_names == names
+        assert {box.class_id for found in read.boxes for box in found} == {expected}
+    assert all(found == () for found in load_teacher_labels(path, pictures, PERSON).boxes)
+    with pytest.raises(TrainingError, match=r"holds labels of \['dog', 'person'\], this run also learns \['cat'\]"):
+        load_teacher_labels(path, pictures, ("background", "person", "cat"))
+
+
+def test_doubts_below_the_least_score_are_not_even_kept(pictures: tuple[Picture, ...]) -> None:
+    labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [LEAST_SCORE / 2]), "0" * 64, pictures, PERSON)
+    assert all(boxes == () for boxes in labels.boxes)
+
+
+def test_pictures_without_labels_are_found_below_their_folder(dataset_folder: Path, tmp_path: Path) -> None:
+    found = unlabelled_pictures(dataset_folder)
+    assert len(found) == 22
+    assert all(not len(picture.boxes_xyxy) and picture.image_hw == (96, 128) for picture in found)
+    assert list(found) == sorted(found, key=lambda picture: picture.path)
+    for folder, expected in ((tmp_path, "holds no pictures"), (tmp_path / "absent", "no such folder")):
+        with pytest.raises(TrainingError, match=expected):
+            unlabelled_pictures(folder)
+
+
+def test_a_run_with_a_teacher_resumes_without_it(
+    tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = np.zeros((CELLS, 85), np.float32)
+    output[64 + 5, :6] = [0.5, 0.5, 0.3, 0.8, 0.9, 0.9]
+    teacher = write_yolox(tmp_path / "yolox.onnx", output)
+    write_coco(tmp_path / "more" / "more.json", count=3, seed=9)
+    config = msgspec.structs.replace(
+        tiny_train_config, teacher=str(teacher), unlabelled=(str(tmp_path / "more"),), eval_every=2
+    )
+    start_run(config, tmp_path / "whole")
+    evaluate = TrainingRun._finish_epoch
+
+    def stop_after_first(run: TrainingRun, state: TrainingState, stop: StopRequest) -> None:
+        evaluate(run, state, stop)
+        raise InterruptedRunError
+
+    monkeypatch.setattr(TrainingRun, "_finish_epoch", stop_after_first)
+    with pytest.raises(InterruptedRunError):
+        start_run(config, tmp_path / "parts")
+    monkeypatch.undo()
+    teacher.unlink()
+    resume_run(tmp_path / "parts")
+    one, other = (load_checkpoint(tmp_path / name / "last.pth") for name in ("whole", "parts"))
+    assert all(torch.equal(tensor, other.ema[name]) for name, tensor in one.ema.items())
+    assert one.provenance.train_images == 16 + 3
+    assert one.provenance.teacher_sha256 is not None
+    assert other.provenance.teacher_sha256 == one.provenance.teacher_sha256, "of the one that taught"
+
+
+def test_what_a_teacher_said_teaches_another_run_the_same(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    output = np.zeros((CELLS, 85), np.float32)
+    output[64 + 5, :6] = [0.5, 0.5, 0.3, 0.8, 0.9, 0.9]
+    teacher = write_yolox(tmp_path / "yolox.onnx", output)
+    config = msgspec.structs.replace(tiny_train_config, teacher=str(teacher), epochs=1)
+    start_run(config, tmp_path / "asked")
+    teacher.unlink()
+    remembered = tmp_path / "asked" / "teacher.json"
+    start_run(msgspec.structs.replace(config, teacher=str(remembered)), tmp_path / "remembered")
+    one, other = (load_checkpoint(tmp_path / name / "last.pth") for name in ("asked", "remembered"))
+    assert all(torch.equal(tensor, other.ema[name]) for name, tensor in one.ema.items())
+    assert other.provenance.teacher_sha256 == one.provenance.teacher_sha256 is not None
+    assert (tmp_path / "remembered" / "teacher.json").read_bytes() == remembered.read_bytes()
+    others = write_coco(tmp_path / "b.json", count=3, seed=1)
+    elsewhere = msgspec.structs.replace(config, teacher=str(remembered), data=(str(others),))
+    with pytest.raises(TrainingError, match="labels of other pictures"):
+        start_run(elsewhere, tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere").exists()

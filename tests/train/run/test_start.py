@@ -1,0 +1,161 @@
+"""What is found out before a run's folder is made, and what is put away however a run ends."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import TrainingError
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.loading.image_cache import CachedPictures
+from mmpnet.train.run import prepare as training_data
+from mmpnet.train.run.anchor_fit import input_boxes, suggested_anchors
+from mmpnet.train.run.start import start_run
+from support.coco_writer import write_coco
+
+
+def edited(path: Path, **changes: object) -> Path:
+    """A COCO JSON with these changes in every annotation."""
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        annotation.update(changes)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_what_cannot_be_trained_on_leaves_no_folder(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    crowds = edited(write_coco(tmp_path / "crowds" / "train.json", count=4, seed=0), iscrowd=1)
+    one = write_coco(tmp_path / "one" / "train.json", count=1, seed=0)
+    for data, changes, message in (
+        (crowds, {}, "has no boxes to learn from"),
+        (one, {"imgsz": (32, 32)}, "1 picture at the smallest input size"),
+        (one, {"multi_scale": 0.5}, "1 picture at the smallest input size"),
+        (one, {"group_weights": (("nobody", 2.0),)}, "'nobody' matches no picture"),
+        (
+            one,
+            {"anchors": "auto", "sizes_px": (4.0, 8.0, 16.0, 32.0)},
+            r"boxes are too few or too alike .* --sizes and --ratios",
+        ),
+    ):
+        config = msgspec.structs.replace(tiny_train_config, data=(str(data),), val=(), **changes)
+        with pytest.raises(TrainingError, match=message) as caught:
+            start_run(config, tmp_path / "run")
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("batch", [4, 1000])
+def test_one_picture_is_enough_and_a_batch_may_be_larger_than_the_data(
+    tiny_train_config: TrainConfig, tmp_path: Path, batch: int
+) -> None:
+    one = write_coco(tmp_path / "one" / "train.json", count=1, seed=0)
+    config = msgspec.structs.replace(
+        tiny_train_config, data=(str(one),), val=(), batch=batch, mosaic=1.0, mosaic_until=1.0
+    )
+    start_run(config, tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run" / "best.pth").provenance.epochs_done == 2
+
+
+def test_batches_without_any_box_are_learned_from(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    """Pictures one by one: every fourth is all background."""
+    path = write_coco(tmp_path / "data" / "train.json", count=4, seed=0)
+    for negatives in ("quality", "focal", "hard", "random"):
+        config = msgspec.structs.replace(
+            tiny_train_config, data=(str(path),), val=(), batch=1, mosaic=0.0, negatives=negatives
+        )
+        start_run(config, tmp_path / negatives)
+        assert load_checkpoint(tmp_path / negatives / "best.pth").provenance.epochs_done == 2
+
+
+def test_anchors_of_the_data_are_those_that_are_trained_and_kept(
+    tiny_train_config: TrainConfig, dataset_folder: Path, tmp_path: Path
+) -> None:
+    config = msgspec.structs.replace(tiny_train_config, anchors="auto", epochs=1)
+    start_run(config, tmp_path / "run")
+    pictures = read_coco(dataset_folder / "train.json").pictures
+    letterbox = config.model(("background", "person")).letterbox
+    expected = suggested_anchors(input_boxes(pictures, letterbox), num_sizes=2, num_aspect_ratios=2, stride=8)
+    for name in ("last.pth", "best.pth"):
+        checkpoint = load_checkpoint(tmp_path / "run" / name)
+        assert checkpoint.model.anchors == expected
+        assert checkpoint.train.sizes_px == expected.sizes_px
+    assert expected.sizes_px != config.sizes_px
+
+
+def silent(_: object) -> Detections:
+    return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+
+def interrupted(_: object) -> Detections:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("teacher", [silent, interrupted])
+def test_a_teacher_that_does_not_help_leaves_no_folder(
+    tiny_train_config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    teacher: Callable[[object], Detections],
+) -> None:
+    path = write_coco(tmp_path / "data" / "train.json", count=4, seed=0)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "annotations": []}))
+    (tmp_path / "teacher.onnx").write_bytes(b"")
+    monkeypatch.setattr(training_data, "open_teacher", lambda *_: teacher)
+    config = msgspec.structs.replace(
+        tiny_train_config, data=(str(path),), val=(), teacher=str(tmp_path / "teacher.onnx")
+    )
+    expected = KeyboardInterrupt if teacher is interrupted else TrainingError
+    with pytest.raises(expected):
+        start_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_that_are_learned_from_or_watched_are_not_taught_once_more(
+    tiny_train_config: TrainConfig,
+    dataset_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The folder that holds the pictures of both splits is the first that one thinks of."""
+    (tmp_path / "teacher.onnx").write_bytes(b"")
+    monkeypatch.setattr(training_data, "open_teacher", lambda *_: silent)
+    known = dataset_folder / "images"
+    config = msgspec.structs.replace(tiny_train_config, epochs=1, teacher=str(tmp_path / "teacher.onnx"))
+    with pytest.raises(TrainingError, match="all 22 pictures are in the data already"):
+        start_run(msgspec.structs.replace(config, unlabelled=(str(known),)), tmp_path / "run")
+    more = write_coco(tmp_path / "more" / "more.json", count=3, seed=9).parent
+    (more / "linked").symlink_to(known / "val_001.png")
+    (more / "linked").rename(more / "val_001.png")
+    (more / "._hidden.png").write_bytes(b"no picture")
+    start_run(msgspec.structs.replace(config, unlabelled=(str(more),)), tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run" / "last.pth").provenance.train_images == 16 + 3
+
+
+def test_sigterm_while_pictures_are_decoded_leaves_no_cache(
+    tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: Callable[[CachedPictures], Iterator[object]] = CachedPictures._decoded
+
+    def terminated(cached: CachedPictures) -> Iterator[object]:
+        for number, pixels in enumerate(decoded(cached)):
+            if number == 3:
+                assert list((tmp_path / "run").glob("*.cache"))
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield pixels
+
+    monkeypatch.setattr(CachedPictures, "_decoded", terminated)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        start_run(msgspec.structs.replace(tiny_train_config, cache="on"), tmp_path / "run")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert not list((tmp_path / "run").glob("*.cache"))
+    assert load_checkpoint(tmp_path / "run" / "last.pth").progress is not None, "it can be gone on with"
