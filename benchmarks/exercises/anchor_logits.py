@@ -66,9 +66,9 @@ def labelled_pictures(pictures: Sequence[Picture]) -> LabelledPictures:
     images = np.empty((len(pictures), *INPUT_HW, 3), np.uint8)
     labels = np.zeros((len(pictures), len(anchors_xyxy)), np.int8)
     for row, picture in enumerate(track(pictures, description="reading", console=console())):
-        _, placement = letterbox.apply(picture.read(), out=images[row])
+        _, transform = letterbox.apply(picture.read(), out=images[row])
         solid = ~picture.crowd
-        matched = assign_by_iou(placement.to_input(picture.boxes_xyxy[solid]), anchors_xyxy)
+        matched = assign_by_iou(transform.to_input(picture.boxes_xyxy[solid]), anchors_xyxy)
         positive = matched >= 0
         labels[row, positive] = picture.class_ids[solid][matched[positive]]
     grids = labels.reshape(len(pictures), *ANCHORS.grid_shape(INPUT_HW))
@@ -100,7 +100,7 @@ def anchor_detector(network: MmpNet, device: torch.device) -> Detect:
     network.eval()
 
     def detect(frame_bgr: UInt8Array) -> Detections:
-        pixels, placement = letterbox.apply(frame_bgr)
+        pixels, transform = letterbox.apply(frame_bgr)
         with torch.inference_mode():
             logits = network(normalise(torch.from_numpy(pixels)[None].to(device))).float().flatten(2)[0]  # (C, A)
             best, best_ids = logits.softmax(dim=0)[1:].max(dim=0)  # (A,)
@@ -109,6 +109,6 @@ def anchor_detector(network: MmpNet, device: torch.device) -> Detect:
         boxes_xyxy = anchors_xyxy[picked.cpu().numpy()]
         confident = np.flatnonzero(scores >= thresholds.conf)
         kept = confident[nms(boxes_xyxy[confident], scores[confident], thresholds.iou, class_ids=class_ids[confident])]
-        return Detections(placement.to_frame(boxes_xyxy[kept]), scores[kept], class_ids[kept])
+        return Detections(transform.to_frame(boxes_xyxy[kept]), scores[kept], class_ids[kept])
 
     return detect

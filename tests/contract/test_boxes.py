@@ -15,7 +15,7 @@ from mmpnet.contract.boxes import (
     decode_offsets,
     encode_offsets,
     pairwise_iou,
-    voted,
+    vote_boxes,
 )
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=150, database=None)
@@ -245,7 +245,7 @@ def test_a_vote_stays_between_the_boxes_that_overlap(boxes: list[BoxTuple], data
     )
     class_ids = np.array(data.draw(st.lists(st.integers(1, 2), min_size=count, max_size=count)))
     every = as_array(boxes)
-    moved = voted(every, every, scores, kept_ids=class_ids, class_ids=class_ids)
+    moved = vote_boxes(every, every, scores, kept_ids=class_ids, class_ids=class_ids)
     assert moved.dtype == np.float32
     iou = pairwise_iou(every, every)
     for index, box in enumerate(moved):
@@ -259,7 +259,7 @@ def test_a_vote_stays_between_the_boxes_that_overlap(boxes: list[BoxTuple], data
 def test_a_box_without_other_votes_stays_where_it_is(box: BoxTuple, score: float) -> None:
     far, one = (100.0, 100.0, 120.0, 120.0), np.ones(1, np.int64)
     boxes, scores = as_array([box, far]), np.array([score, 1], np.float32)
-    moved = voted(boxes[:1], boxes, scores, kept_ids=one, class_ids=np.ones(2, np.int64))
+    moved = vote_boxes(boxes[:1], boxes, scores, kept_ids=one, class_ids=np.ones(2, np.int64))
     np.testing.assert_allclose(moved, boxes[:1], rtol=1e-6)
 
 
@@ -267,7 +267,7 @@ def test_a_vote_enters_without_a_jump() -> None:
     kept, one = as_array([(0, 0, 100, 100)]), np.ones(1, np.int64)
     rights = np.linspace(40, 60, 81)
     moved = [
-        voted(
+        vote_boxes(
             kept,
             as_array([(0, 0, 100, 100), (0, 0, right, 100)]),
             np.ones(2, np.float32),

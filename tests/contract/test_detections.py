@@ -1,4 +1,4 @@
-"""Detections are checked when made, and candidates become them by threshold, NMS, limit and placement."""
+"""Detections are checked when made, and candidates become them by threshold, NMS, limit and letterbox transform."""
 
 import math
 
@@ -96,11 +96,23 @@ def test_detections_out_of_order_are_refused() -> None:
         Detections(boxes, np.array([0.9, 0.1, 0.2], np.float32), class_ids)
 
 
+def test_rows_are_selected_by_a_slice_a_mask_or_numbers() -> None:
+    every = Detections(*good_arrays())
+    for rows in (slice(1, None), np.arange(len(every)) >= 1, np.arange(1, len(every))):
+        rest = every[rows]
+        np.testing.assert_array_equal(rest.xyxy, every.xyxy[1:])
+        np.testing.assert_array_equal(rest.score, every.score[1:])
+        np.testing.assert_array_equal(rest.class_id, every.class_id[1:])
+    assert len(every[:0]) == 0
+    with pytest.raises(ValueError, match="best first"):
+        every[np.arange(len(every))[::-1]]
+
+
 def test_scores_at_the_threshold_are_kept_and_those_below_are_not() -> None:
     boxes = np.array([[0, 0, 5, 5], [10, 0, 15, 5], [20, 0, 25, 5]], np.float32)
     conf = np.float32(0.4)
     scores = np.array([np.nextafter(conf, np.float32(0)), conf, np.nextafter(conf, np.float32(1))], np.float32)
-    found = select_detections(boxes, scores, np.zeros(3, np.int64), placement=UNMOVED, thresholds=Thresholds(conf=0.4))
+    found = select_detections(boxes, scores, np.zeros(3, np.int64), transform=UNMOVED, thresholds=Thresholds(conf=0.4))
     np.testing.assert_allclose(found.xyxy, boxes[[2, 1]], atol=1e-5)
     np.testing.assert_array_equal(found.score, scores[[2, 1]])
 
@@ -108,7 +120,7 @@ def test_scores_at_the_threshold_are_kept_and_those_below_are_not() -> None:
 def test_nms_acts_within_a_class_only() -> None:
     boxes = np.array([[0, 0, 20, 10], [0, 0, 10, 10], [0, 0, 9, 10]], np.float32)
     scores, class_ids = np.array([0.7, 0.9, 0.8], np.float32), np.array([0, 0, 1])
-    found = select_detections(boxes, scores, class_ids, placement=UNMOVED, thresholds=Thresholds(conf=0.1, iou=0.4))
+    found = select_detections(boxes, scores, class_ids, transform=UNMOVED, thresholds=Thresholds(conf=0.1, iou=0.4))
     np.testing.assert_array_equal(found.class_id, [0, 1])
     np.testing.assert_allclose(found.xyxy, boxes[[1, 2]], atol=1e-5)
 
@@ -116,7 +128,7 @@ def test_nms_acts_within_a_class_only() -> None:
 def test_a_kept_box_is_moved_by_the_vote_of_those_it_beat_and_of_unsure_ones() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 8], [40, 40, 50, 50]], np.float32)
     scores, class_ids = np.array([0.9, 0.8, 0.1, 0.7], np.float32), np.zeros(4, np.int64)
-    found = select_detections(boxes, scores, class_ids, placement=UNMOVED, thresholds=Thresholds(conf=0.4, iou=0.5))
+    found = select_detections(boxes, scores, class_ids, transform=UNMOVED, thresholds=Thresholds(conf=0.4, iou=0.5))
     weights = np.array([0.9 * 0.5**2, 0.8 * 0.4**2, 0.1 * 0.3**2])
     bottom = float(weights @ [10, 9, 8] / weights.sum())
     np.testing.assert_allclose(found.xyxy, [[0, 0, 10, bottom], [40, 40, 50, 50]], rtol=1e-5)
@@ -130,7 +142,7 @@ def test_nms_compares_boxes_before_they_are_clipped_to_the_frame() -> None:
         boxes,
         np.array([0.9, 0.8], np.float32),
         np.zeros(2, np.int64),
-        placement=PLACEMENT,
+        transform=PLACEMENT,
         thresholds=Thresholds(),
     )
     np.testing.assert_allclose(found.xyxy, [[0, 10, 20, 30], [0, 10, 20, 30]], atol=1e-4)
@@ -139,7 +151,7 @@ def test_nms_compares_boxes_before_they_are_clipped_to_the_frame() -> None:
 def test_only_the_best_max_det_boxes_stay_and_suppressed_ones_do_not_count() -> None:
     boxes = np.array([[0, 0, 5, 5], [0, 0, 5, 5], [10, 0, 15, 5], [20, 0, 25, 5]], np.float32)
     scores = np.array([0.9, 0.8, 0.5, 0.7], np.float32)
-    found = select_detections(boxes, scores, np.zeros(4, np.int64), placement=UNMOVED, thresholds=Thresholds(max_det=2))
+    found = select_detections(boxes, scores, np.zeros(4, np.int64), transform=UNMOVED, thresholds=Thresholds(max_det=2))
     np.testing.assert_allclose(found.xyxy, boxes[[0, 3]], atol=1e-5)
 
 
@@ -149,7 +161,7 @@ def test_boxes_are_mapped_back_to_the_frame_and_clipped() -> None:
         boxes,
         np.array([0.9, 0.8], np.float32),
         np.zeros(2, np.int64),
-        placement=PLACEMENT,
+        transform=PLACEMENT,
         thresholds=Thresholds(),
     )
     np.testing.assert_allclose(found.xyxy, [[20, 10, 60, 90], [120, 0, 200, 100]], atol=1e-4)
@@ -160,7 +172,7 @@ def test_boxes_are_mapped_back_to_the_frame_and_clipped() -> None:
 def test_no_confident_candidates_give_no_detections(count: int) -> None:
     boxes, _, class_ids = good_arrays(count)
     found = select_detections(
-        boxes, np.full(count, 0.39, np.float32), class_ids, placement=PLACEMENT, thresholds=Thresholds(conf=0.4)
+        boxes, np.full(count, 0.39, np.float32), class_ids, transform=PLACEMENT, thresholds=Thresholds(conf=0.4)
     )
     assert len(found) == 0
     assert found.xyxy.shape == (0, 4)
@@ -173,7 +185,7 @@ def test_selection_agrees_with_an_obvious_loop(seed: int) -> None:
     boxes = np.concatenate([corner, corner + random.uniform(10, 40, (60, 2))], axis=1).astype(np.float32)
     scores, class_ids = (random.integers(0, 21, 60) / 20).astype(np.float32), random.integers(0, 3, 60)
     thresholds = Thresholds(conf=0.25, iou=0.3, max_det=25)
-    found = select_detections(boxes, scores, class_ids, placement=PLACEMENT, thresholds=thresholds)
+    found = select_detections(boxes, scores, class_ids, transform=PLACEMENT, thresholds=thresholds)
     expected = reference_selection(boxes, scores, class_ids, thresholds)
     assert 5 < len(expected) < 60
     np.testing.assert_array_equal(found.score, scores[expected])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
-from mmpnet.contract.letterbox import Letterbox, Placement
+from mmpnet.contract.letterbox import Letterbox, LetterboxTransform
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=200, database=None)
 
@@ -32,10 +32,10 @@ def random_frame(seed: int, frame_hw: tuple[int, int]) -> UInt8Array:
     return np.random.default_rng(seed).integers(0, 256, (*frame_hw, 3), dtype=np.uint8)
 
 
-def reference_letterbox(frame: UInt8Array, placement: Placement, letterbox: Letterbox) -> UInt8Array:
+def reference_letterbox(frame: UInt8Array, transform: LetterboxTransform, letterbox: Letterbox) -> UInt8Array:
     """Resize into a new image, then copy it onto a canvas of padding."""
-    height, width = placement.resized_hw
-    left, top = placement.top_left_xy
+    height, width = transform.resized_hw
+    left, top = transform.top_left_xy
     canvas = np.full((*letterbox.input_hw, 3), letterbox.pad_value, np.uint8)
     canvas[top : top + height, left : left + width] = cv2.resize(
         np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_LINEAR
@@ -57,10 +57,10 @@ def boxes_in(random: np.random.Generator, frame_hw: tuple[int, int], count: int 
 def test_placement_lies_inside_the_input_centred_and_as_large_as_fits(
     frame_h: int, frame_w: int, input_h: int, input_w: int
 ) -> None:
-    placement = Letterbox(input_hw=(input_h, input_w)).fit((frame_h, frame_w))
-    (height, width), (left, top) = placement.resized_hw, placement.top_left_xy
+    transform = Letterbox(input_hw=(input_h, input_w)).fit((frame_h, frame_w))
+    (height, width), (left, top) = transform.resized_hw, transform.top_left_xy
     right_margin, bottom_margin = input_w - left - width, input_h - top - height
-    assert placement.frame_hw == (frame_h, frame_w)
+    assert transform.frame_hw == (frame_h, frame_w)
     assert min(height, width) >= 1
     assert min(left, top, right_margin, bottom_margin) >= 0
     assert abs(left - right_margin) <= 1
@@ -86,38 +86,38 @@ def test_aspect_ratio_is_kept_to_within_rounding(frame_h: int, frame_w: int, inp
 def test_boxes_come_back_from_the_input_where_they_were(
     frame_h: int, frame_w: int, input_h: int, input_w: int, seed: int
 ) -> None:
-    placement = Letterbox(input_hw=(input_h, input_w)).fit((frame_h, frame_w))
+    transform = Letterbox(input_hw=(input_h, input_w)).fit((frame_h, frame_w))
     boxes = boxes_in(np.random.default_rng(seed), (frame_h, frame_w))
-    in_input = placement.to_input(boxes)
-    back = placement.to_frame(in_input)
+    in_input = transform.to_input(boxes)
+    back = transform.to_frame(in_input)
     assert in_input.dtype == back.dtype == np.float32
     # Half a thousandth of an input pixel, and never more than 1/50 of a frame pixel.
     assert np.abs(back - boxes).max() <= 0.02
-    assert np.abs(placement.to_input(back) - in_input).max() <= 5e-4
+    assert np.abs(transform.to_input(back) - in_input).max() <= 5e-4
 
 
 @PROPERTY
 @given(SIDES, SIDES, INPUT_SIDES, INPUT_SIDES)
 def test_the_whole_frame_maps_onto_the_resized_picture(frame_h: int, frame_w: int, input_h: int, input_w: int) -> None:
-    placement = Letterbox(input_hw=(input_h, input_w)).fit((frame_h, frame_w))
-    (height, width), (left, top) = placement.resized_hw, placement.top_left_xy
+    transform = Letterbox(input_hw=(input_h, input_w)).fit((frame_h, frame_w))
+    (height, width), (left, top) = transform.resized_hw, transform.top_left_xy
     whole = np.array([[0, 0, frame_w, frame_h]], np.float32)
-    np.testing.assert_allclose(placement.to_input(whole)[0], [left, top, left + width, top + height], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(transform.to_input(whole)[0], [left, top, left + width, top + height], rtol=0, atol=1e-3)
 
 
 def test_boxes_move_as_worked_out_by_hand() -> None:
-    placement = Letterbox(input_hw=(100, 100)).fit((100, 200))
-    assert placement == Placement(frame_hw=(100, 200), resized_hw=(50, 100), top_left_xy=(0, 25))
+    transform = Letterbox(input_hw=(100, 100)).fit((100, 200))
+    assert transform == LetterboxTransform(frame_hw=(100, 200), resized_hw=(50, 100), top_left_xy=(0, 25))
     in_frame, in_input = np.array([[20, 10, 60, 90]], np.float32), np.array([[10, 30, 30, 70]], np.float32)
-    np.testing.assert_array_equal(placement.to_input(in_frame), in_input)
-    np.testing.assert_array_equal(placement.to_frame(in_input), in_frame)
+    np.testing.assert_array_equal(transform.to_input(in_frame), in_input)
+    np.testing.assert_array_equal(transform.to_frame(in_input), in_frame)
 
 
 def test_boxes_in_the_padding_are_clipped_to_the_frame() -> None:
-    placement = Letterbox(input_hw=(100, 100)).fit((100, 200))
+    transform = Letterbox(input_hw=(100, 100)).fit((100, 200))
     boxes = np.array([[-50, 0, 150, 100], [10, 0, 20, 25], [10, 80, 20, 99]], np.float32)
     expected = np.array([[0, 0, 200, 100], [20, 0, 40, 0], [20, 100, 40, 100]], np.float32)
-    np.testing.assert_array_equal(placement.to_frame(boxes), expected)
+    np.testing.assert_array_equal(transform.to_frame(boxes), expected)
 
 
 @pytest.mark.parametrize("input_hw", INPUTS_HW)
@@ -128,19 +128,19 @@ def test_pixels_equal_a_resized_picture_pasted_onto_padding(
     letterbox = Letterbox(input_hw=input_hw, pad_value=7)
     frame = random_frame(1, frame_hw)
     before = frame.copy()
-    pixels, placement = letterbox.apply(frame)
-    assert placement == letterbox.fit(frame_hw)
+    pixels, transform = letterbox.apply(frame)
+    assert transform == letterbox.fit(frame_hw)
     assert pixels.dtype == np.uint8
-    np.testing.assert_array_equal(pixels, reference_letterbox(frame, placement, letterbox))
+    np.testing.assert_array_equal(pixels, reference_letterbox(frame, transform, letterbox))
     np.testing.assert_array_equal(frame, before)
 
 
 def test_a_large_frame_is_letterboxed_like_any_other() -> None:
     letterbox = Letterbox(input_hw=(320, 320))
     frame = random_frame(2, (2161, 3839))
-    pixels, placement = letterbox.apply(frame)
-    assert placement.resized_hw == (180, 320)
-    np.testing.assert_array_equal(pixels, reference_letterbox(frame, placement, letterbox))
+    pixels, transform = letterbox.apply(frame)
+    assert transform.resized_hw == (180, 320)
+    np.testing.assert_array_equal(pixels, reference_letterbox(frame, transform, letterbox))
 
 
 @pytest.mark.parametrize("pad_value", [0, 114, 255])
@@ -148,8 +148,8 @@ def test_a_large_frame_is_letterboxed_like_any_other() -> None:
 def test_everything_outside_the_picture_is_padding(frame_hw: tuple[int, int], pad_value: int) -> None:
     letterbox = Letterbox(input_hw=(33, 48), pad_value=pad_value)
     frame = np.full((*frame_hw, 3), 99, np.uint8)
-    pixels, placement = letterbox.apply(frame)
-    (height, width), (left, top) = placement.resized_hw, placement.top_left_xy
+    pixels, transform = letterbox.apply(frame)
+    (height, width), (left, top) = transform.resized_hw, transform.top_left_xy
     outside = np.ones((33, 48), np.bool_)
     outside[top : top + height, left : left + width] = False
     assert outside.any()
@@ -160,9 +160,9 @@ def test_everything_outside_the_picture_is_padding(frame_hw: tuple[int, int], pa
 @pytest.mark.parametrize("frame_hw", [(32, 48), (32, 20), (11, 48)])
 def test_frames_that_need_no_resizing_are_copied_bit_for_bit(frame_hw: tuple[int, int]) -> None:
     frame = random_frame(3, frame_hw)
-    pixels, placement = Letterbox(input_hw=(32, 48)).apply(frame)
-    left, top = placement.top_left_xy
-    assert placement.resized_hw == frame_hw
+    pixels, transform = Letterbox(input_hw=(32, 48)).apply(frame)
+    left, top = transform.top_left_xy
+    assert transform.resized_hw == frame_hw
     np.testing.assert_array_equal(pixels[top : top + frame_hw[0], left : left + frame_hw[1]], frame)
     assert not np.shares_memory(pixels, frame)
 
@@ -173,11 +173,11 @@ def test_a_reused_dirty_buffer_gives_the_same_pixels(input_hw: tuple[int, int]) 
     buffer = random_frame(4, input_hw)
     for turn, frame_hw in enumerate((*FRAMES_HW, *reversed(FRAMES_HW))):
         frame = random_frame(turn, frame_hw)
-        pixels, placement = letterbox.apply(frame, out=buffer)
+        pixels, transform = letterbox.apply(frame, out=buffer)
         assert pixels is buffer
         expected, expected_placement = letterbox.apply(frame)
         np.testing.assert_array_equal(pixels, expected, err_msg=f"turn {turn}, frame {frame_hw}")
-        assert placement == expected_placement
+        assert transform == expected_placement
 
 
 def test_a_buffer_inside_a_batch_is_filled_and_its_neighbours_are_left_alone() -> None:

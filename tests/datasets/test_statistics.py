@@ -63,8 +63,8 @@ def test_numbers_agree_with_a_slow_reference(random_set: Dataset) -> None:
     crowd = 0
     sizes, ratios = [], []
     for picture in random_set.pictures:
-        placement = Letterbox(INPUT_HW).fit(picture.image_hw)
-        scale_y, scale_x = (r / f for r, f in zip(placement.resized_hw, placement.frame_hw, strict=True))
+        transform = Letterbox(INPUT_HW).fit(picture.image_hw)
+        scale_y, scale_x = (r / f for r, f in zip(transform.resized_hw, transform.frame_hw, strict=True))
         for (x1, y1, x2, y2), class_id, is_crowd in zip(
             picture.boxes_xyxy.tolist(), picture.class_ids.tolist(), picture.crowd.tolist(), strict=True
         ):

@@ -54,9 +54,9 @@ def test_pictures_in_memory_are_the_letterboxed_ones_with_labels_by_iou(dataset_
     cached = labelled_pictures(pictures)
     letterbox = anchor_logits.Letterbox(input_hw=INPUT_HW)
     for row, picture in enumerate(pictures):
-        pixels, placement = letterbox.apply(picture.read())
+        pixels, transform = letterbox.apply(picture.read())
         np.testing.assert_array_equal(cached.images_bgr[row].numpy(), pixels)
-        matched = assign_by_iou(placement.to_input(picture.boxes_xyxy), ANCHORS.boxes_xyxy(INPUT_HW))
+        matched = assign_by_iou(transform.to_input(picture.boxes_xyxy), ANCHORS.boxes_xyxy(INPUT_HW))
         np.testing.assert_array_equal(cached.labels[row].flatten().numpy() > 0, matched >= 0)
     assert (cached.labels > 0).any()
 

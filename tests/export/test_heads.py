@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from mmpnet.cli.run.command import app as run_app
-from mmpnet.contract.boxes import nms, voted
+from mmpnet.contract.boxes import nms, vote_boxes
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError, ExportError
 from mmpnet.contract.metadata import Head, InputKind
@@ -49,7 +49,7 @@ def expected_rows(session: Any, images: np.ndarray[Any, Any], thresholds: Thresh
     for boxes, scores, class_ids in zip(*session.run(None, {"images": images}), strict=True):
         sure = np.flatnonzero(scores >= thresholds.conf)
         kept = sure[nms(boxes[sure], scores[sure], thresholds.iou, class_ids=class_ids[sure])[: thresholds.max_det]]
-        moved = voted(boxes[kept], boxes, scores, kept_ids=class_ids[kept], class_ids=class_ids)
+        moved = vote_boxes(boxes[kept], boxes, scores, kept_ids=class_ids[kept], class_ids=class_ids)
         rows.append(np.column_stack([moved, scores[kept], class_ids[kept]]))
     return rows
 

@@ -26,7 +26,7 @@ def on_oldest(path: Path, packages: Path) -> SelfTestResult:
     if metadata is None or metadata.self_test is None:
         raise RuntimeError(f"{path}: has no self-test")
     record = metadata.self_test
-    pixels, placement = metadata.letterbox.apply(synthetic_frame(record.seed, record.frame_hw))
+    pixels, transform = metadata.letterbox.apply(synthetic_frame(record.seed, record.frame_hw))
     with tempfile.TemporaryDirectory() as folder:
         frame = Path(folder) / "frame"
         frame.write_bytes(pixels.tobytes())
@@ -44,7 +44,7 @@ def on_oldest(path: Path, packages: Path) -> SelfTestResult:
         np.array(outputs["boxes"], np.float32).reshape(-1, 4),
         np.array(outputs["scores"], np.float32),
         np.array(outputs["class_ids"], np.int64),
-        placement=placement,
+        transform=transform,
         thresholds=replace(metadata.thresholds, conf=record.conf),
     )
     return compare(record, found)

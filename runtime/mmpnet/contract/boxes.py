@@ -96,7 +96,7 @@ def nms(
     return order[kept].astype(np.int64)
 
 
-def voted(
+def vote_boxes(
     kept_xyxy: FloatArray,
     boxes_xyxy: FloatArray,
     scores: FloatArray,

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import FloatArray, IntArray
-from mmpnet.contract.boxes import decode_offsets, nms, voted
-from mmpnet.contract.letterbox import Placement
+from mmpnet.contract.boxes import decode_offsets, nms, vote_boxes
+from mmpnet.contract.letterbox import LetterboxTransform
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Detections:
     def __len__(self) -> int:
         return len(self.score)
 
-    def kept(self, rows: NDArray[np.bool_]) -> "Detections":
-        """Those of the rows (N,) that are True."""
+    def __getitem__(self, rows: slice | NDArray[np.bool_] | IntArray) -> "Detections":
+        """The detections of a slice, of a mask (N,), or of row numbers that rise: best first stays best first."""
         return Detections(self.xyxy[rows], self.score[rows], self.class_id[rows])
 
 
@@ -81,7 +81,7 @@ def select_detections(
     scores: FloatArray,
     class_ids: IntArray,
     *,
-    placement: Placement,
+    transform: LetterboxTransform,
     thresholds: Thresholds,
 ) -> Detections:
     """Threshold, class-aware NMS in input px, best max_det, their place by vote of all candidates, back to the frame:
@@ -89,9 +89,9 @@ def select_detections(
     confident = np.flatnonzero(scores >= thresholds.conf)
     best = nms(boxes_xyxy[confident], scores[confident], thresholds.iou, class_ids=class_ids[confident])
     kept = confident[best[: thresholds.max_det]]
-    xyxy = voted(boxes_xyxy[kept], boxes_xyxy, scores, kept_ids=class_ids[kept], class_ids=class_ids)
+    xyxy = vote_boxes(boxes_xyxy[kept], boxes_xyxy, scores, kept_ids=class_ids[kept], class_ids=class_ids)
     return Detections(
-        xyxy=placement.to_frame(xyxy),
+        xyxy=transform.to_frame(xyxy),
         score=scores[kept],
         class_id=class_ids[kept],
     )

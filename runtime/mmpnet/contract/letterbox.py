@@ -16,8 +16,8 @@ PAD_VALUE = 114
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a letterboxed frame lies in the network's input: its resized size and its top-left corner, in input px."""
+class LetterboxTransform:
+    """Scale and offset of one letterboxed frame: its resized size and its top-left corner, both in input px."""
 
     frame_hw: tuple[int, int]
     resized_hw: tuple[int, int]
@@ -58,7 +58,7 @@ class Letterbox:
         if not 0 <= self.pad_value <= 255:
             raise ValueError(f"padding value must be a byte, got {self.pad_value}")
 
-    def fit(self, frame_hw: tuple[int, int]) -> Placement:
+    def fit(self, frame_hw: tuple[int, int]) -> LetterboxTransform:
         """Where a frame of (height, width) px will lie.
 
         Raises: ValueError if the frame has no pixels.
@@ -70,14 +70,14 @@ class Letterbox:
         scale = min(input_h / frame_h, input_w / frame_w)
         resized_h = min(max(round(frame_h * scale), 1), input_h)
         resized_w = min(max(round(frame_w * scale), 1), input_w)
-        return Placement(
+        return LetterboxTransform(
             frame_hw=frame_hw,
             resized_hw=(resized_h, resized_w),
             top_left_xy=((input_w - resized_w) // 2, (input_h - resized_h) // 2),
         )
 
-    def apply(self, frame_bgr: UInt8Array, out: UInt8Array | None = None) -> tuple[UInt8Array, Placement]:
-        """Letterboxed pixels (height, width, 3) uint8, channel order unchanged, and their placement.
+    def apply(self, frame_bgr: UInt8Array, out: UInt8Array | None = None) -> tuple[UInt8Array, LetterboxTransform]:
+        """Letterboxed pixels (height, width, 3) uint8, channel order unchanged, and their transform.
 
         `out`, where given, is written to and returned; a live loop hands in the same buffer for every frame.
 
@@ -93,11 +93,11 @@ class Letterbox:
             raise ValueError(f"out must be {(*self.input_hw, 3)} uint8, got {out.shape} {out.dtype}")
         if not (out.flags.c_contiguous and out.flags.writeable):
             raise ValueError("out must be writeable and contiguous, one row after another")
-        placement = self.fit((frame_bgr.shape[0], frame_bgr.shape[1]))
-        height, width = placement.resized_hw
-        left, top = placement.top_left_xy
+        transform = self.fit((frame_bgr.shape[0], frame_bgr.shape[1]))
+        height, width = transform.resized_hw
+        left, top = transform.top_left_xy
         inside = out[top : top + height, left : left + width]
-        if (height, width) == placement.frame_hw:
+        if (height, width) == transform.frame_hw:
             inside[:] = frame_bgr
         else:
             cv2.resize(frame_bgr, (width, height), dst=inside, interpolation=cv2.INTER_LINEAR)
@@ -105,4 +105,4 @@ class Letterbox:
         out[top + height :] = self.pad_value
         out[top : top + height, :left] = self.pad_value
         out[top : top + height, left + width :] = self.pad_value
-        return out, placement
+        return out, transform

@@ -16,7 +16,7 @@ from mmpnet.contract.records import (
     ProofRecord,
     QuantizationRecord,
     SelfTestRecord,
-    Strict,
+    StrictStruct,
     TrainingRecord,
 )
 
@@ -38,7 +38,7 @@ HEAD_OUTPUTS: dict[Head, tuple[Meaning, ...]] = {
 }
 
 
-class InputDescription(Strict, frozen=True):
+class InputDescription(StrictStruct, frozen=True):
     """The one input: letterboxed pixels. The graph normalises them itself, with mean and std of values in [0, 1]."""
 
     name: str
@@ -48,7 +48,7 @@ class InputDescription(Strict, frozen=True):
     dtype: Literal["uint8", "float32"] = "uint8"
     layout: Literal["NHWC", "NCHW"] = "NHWC"
     channel_order: Literal["BGR", "RGB"] = "BGR"
-    white: Literal[255, 1] = 255
+    max_value: Literal[255, 1] = msgspec.field(default=255, name="white")
     resize: Literal["letterbox-centred"] = "letterbox-centred"
     interpolation: Literal["linear"] = "linear"
     mean_rgb: tuple[float, float, float] = IMAGENET_MEAN_RGB
@@ -68,7 +68,7 @@ class InputDescription(Strict, frozen=True):
             dtype="float32",
             layout="NCHW",
             channel_order="RGB",
-            white=1,
+            max_value=1,
         )
 
     @property
@@ -86,7 +86,7 @@ class InputDescription(Strict, frozen=True):
         return (batch, *self.size_hw, 3) if self.layout == "NHWC" else (batch, 3, *self.size_hw)
 
 
-class AnchorDescription(Strict, frozen=True):
+class AnchorDescription(StrictStruct, frozen=True):
     """The AnchorSpec with its fingerprint, the order of the flat index and the variances of the offsets."""
 
     sizes_px: tuple[float, ...]
@@ -114,7 +114,7 @@ class AnchorDescription(Strict, frozen=True):
         return anchors
 
 
-class OutputDescription(Strict, frozen=True):
+class OutputDescription(StrictStruct, frozen=True):
     """One output by meaning; `boxes` are xyxy in px of the letterboxed input, rows stand best score first.
 
     `grid` is (B, C, sizes, ratios, rows, cols): logits, then offsets. `detections` are (B, rows, 6): xyxy, score, class
@@ -129,7 +129,7 @@ class OutputDescription(Strict, frozen=True):
     unit: Literal["input px"] | None = None
 
 
-class NmsDescription(Strict, frozen=True):
+class NmsDescription(StrictStruct, frozen=True):
     """NMS inside the graph, class by class; overridable thresholds may be fed to the inputs of these names."""
 
     conf: str
@@ -138,7 +138,7 @@ class NmsDescription(Strict, frozen=True):
     overridable: bool
 
 
-class ModelMetadata(Strict, frozen=True):
+class ModelMetadata(StrictStruct, frozen=True):
     """Everything a caller needs to use the model, and to know where it comes from.
 
     nms is null where the graph gives a grid or candidates: the caller applies the defaults with
@@ -250,8 +250,8 @@ def _check_consistent(metadata: ModelMetadata) -> None:
         pad_value=described.pad_value,
     ):
         raise ValueError(
-            f"input {described.dtype} {described.layout} {described.channel_order} up to {described.white} with mean "
-            f"{described.mean_rgb} and std {described.std_rgb} is none of {', '.join(get_args(InputKind))}"
+            f"input {described.dtype} {described.layout} {described.channel_order} up to {described.max_value} with "
+            f"mean {described.mean_rgb} and std {described.std_rgb} is none of {', '.join(get_args(InputKind))}"
         )
     meanings = sorted(output.meaning for output in metadata.outputs)
     expected = HEAD_OUTPUTS[metadata.head]

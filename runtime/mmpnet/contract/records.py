@@ -5,11 +5,11 @@ from typing import Literal
 import msgspec
 
 
-class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StrictStruct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Unknown keys are refused: a file from a newer schema must not be half understood."""
 
 
-class TrainingRecord(Strict, frozen=True):
+class TrainingRecord(StrictStruct, frozen=True):
     """Where the weights come from."""
 
     train_name: str
@@ -21,7 +21,7 @@ class TrainingRecord(Strict, frozen=True):
     mmpnet_version: str
 
 
-class EvaluationRecord(Strict, frozen=True):
+class EvaluationRecord(StrictStruct, frozen=True):
     """How accurate the weights were when the checkpoint was written."""
 
     protocol: str
@@ -32,14 +32,14 @@ class EvaluationRecord(Strict, frozen=True):
     AP50: float | None
 
 
-class Accuracy(Strict, frozen=True):
+class Accuracy(StrictStruct, frozen=True):
     """COCO's two main numbers."""
 
     AP: float
     AP50: float
 
 
-class AccuracyRecord(Strict, frozen=True):
+class AccuracyRecord(StrictStruct, frozen=True):
     """The same pictures through this file and through what it was made from: torch, or the float32 file."""
 
     protocol: str
@@ -50,7 +50,7 @@ class AccuracyRecord(Strict, frozen=True):
     file: Accuracy
 
 
-class DetectionsRecord(Strict, frozen=True):
+class DetectionsRecord(StrictStruct, frozen=True):
     """What this very file finds, beside what the checkpoint in torch finds, after NMS.
 
     Of n_detections of the checkpoint and of the file together, n_unmatched have no partner of their class at IoU 0.5
@@ -63,7 +63,7 @@ class DetectionsRecord(Strict, frozen=True):
     max_box_difference_px: float
 
 
-class ProofRecord(Strict, frozen=True):
+class ProofRecord(StrictStruct, frozen=True):
     """How far this file and the checkpoint in torch are apart, and with what that was measured.
 
     The first differences are the largest over n_images pictures between torch and the graph as it was exported in
@@ -86,7 +86,7 @@ class ProofRecord(Strict, frozen=True):
     after_nms: DetectionsRecord | None = None
 
 
-class ExpectedDetection(Strict, frozen=True):
+class ExpectedDetection(StrictStruct, frozen=True):
     """One detection of the self-test's frame: xyxy in frame px."""
 
     xyxy: tuple[float, float, float, float]
@@ -94,7 +94,7 @@ class ExpectedDetection(Strict, frozen=True):
     class_id: int
 
 
-class SelfTestRecord(Strict, frozen=True):
+class SelfTestRecord(StrictStruct, frozen=True):
     """A frame that a seed makes, and what the file must find in it on every device, within the tolerances."""
 
     seed: int
@@ -105,7 +105,7 @@ class SelfTestRecord(Strict, frozen=True):
     min_iou: float
 
 
-class LatencyRecord(Strict, frozen=True):
+class LatencyRecord(StrictStruct, frozen=True):
     """Medians of one inference in turns with the other file, in ms, and on what."""
 
     int8_ms: float
@@ -114,7 +114,7 @@ class LatencyRecord(Strict, frozen=True):
     cpu: str
 
 
-class QuantizationRecord(Strict, frozen=True):
+class QuantizationRecord(StrictStruct, frozen=True):
     """How int8 was tried: what it cost in accuracy (reference: the float32 file) and gave in speed. kept says whether
     this file is the int8 one, verdict why."""
 
@@ -132,7 +132,7 @@ class QuantizationRecord(Strict, frozen=True):
     latency: LatencyRecord
 
 
-class Licences(Strict, frozen=True):
+class Licences(StrictStruct, frozen=True):
     """Terms of the parts; `data` is whatever the exporter was told."""
 
     code: str
@@ -140,7 +140,7 @@ class Licences(Strict, frozen=True):
     data: str
 
 
-class MinimumRuntime(Strict, frozen=True):
+class MinimumRuntime(StrictStruct, frozen=True):
     """What a runtime must understand to open the file; onnxruntime is the oldest release that does."""
 
     opset: int

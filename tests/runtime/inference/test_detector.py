@@ -36,7 +36,7 @@ def reference_detect(path: Path, frame_bgr: UInt8Array, thresholds: Thresholds) 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    pixels, placement = Letterbox(input_hw=(64, 64), pad_value=114).apply(frame_bgr)
+    pixels, transform = Letterbox(input_hw=(64, 64), pad_value=114).apply(frame_bgr)
     boxes, scores, class_ids = session.run(["boxes", "scores", "class_ids"], {"images": pixels[None]})
     kept: list[int] = []
     for row in sorted(range(len(scores[0])), key=lambda row: -scores[0][row]):
@@ -46,7 +46,7 @@ def reference_detect(path: Path, frame_bgr: UInt8Array, thresholds: Thresholds) 
             kept.append(row)
     found = []
     for row in kept[: thresholds.max_det]:
-        sides = ((placement.frame_hw[1], placement.resized_hw[1]), (placement.frame_hw[0], placement.resized_hw[0]))
+        sides = ((transform.frame_hw[1], transform.resized_hw[1]), (transform.frame_hw[0], transform.resized_hw[0]))
         own = boxes[0][row].tolist()
         votes = [
             float(score) * max(reference_iou(own, box.tolist()) - 0.5, 0.0) ** 2 * (class_id == class_ids[0][row])
@@ -56,7 +56,7 @@ def reference_detect(path: Path, frame_bgr: UInt8Array, thresholds: Thresholds) 
         for axis in range(4):
             value = sum(vote * float(box[axis]) for vote, box in zip(votes, boxes[0], strict=True)) / sum(votes)
             frame_side, resized_side = sides[axis % 2]
-            moved = (value - placement.top_left_xy[axis % 2]) * frame_side / resized_side
+            moved = (value - transform.top_left_xy[axis % 2]) * frame_side / resized_side
             xyxy.append(min(max(moved, 0.0), float(frame_side)))
         found.append((xyxy, float(scores[0][row]), int(class_ids[0][row])))
     return found

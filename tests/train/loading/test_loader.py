@@ -41,10 +41,10 @@ def test_without_chance_training_sees_the_runtimes_pixels(dataset: Dataset, tiny
     unchanged = training_pictures(dataset, tiny_model_config, "none")
     letterbox = Letterbox(input_hw=(72, 56))
     for index, picture in enumerate(dataset.pictures):
-        expected, placement = letterbox.apply(picture.read())
+        expected, transform = letterbox.apply(picture.read())
         view = unchanged.view(SampleKey(index, seed=index, input_hw=(72, 56)))
         np.testing.assert_array_equal(view.image_bgr, expected)
-        np.testing.assert_allclose(view.boxes_xyxy, placement.to_input(picture.boxes_xyxy), atol=1e-3)
+        np.testing.assert_allclose(view.boxes_xyxy, transform.to_input(picture.boxes_xyxy), atol=1e-3)
 
 
 def test_a_key_decides_everything_random(pictures: TrainingPictures) -> None:

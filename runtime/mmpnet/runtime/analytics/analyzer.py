@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from mmpnet.contract.arrays import IntArray, UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import SourceError
@@ -43,11 +41,10 @@ class Following:
 
     def follow(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
         """What is to be shown of a frame's detections, their track ids (N,), and the counts so far."""
-        if self._max_det is not None:
-            detections = detections.kept(np.arange(len(detections)) < self._max_det)
+        detections = detections[: self._max_det]
         ids = self._tracker.update(detections, captured_s=frame.captured_s if self._live else None)
         kept = (detections.score >= self._conf) | (ids != NO_TRACK)
-        shown, ids = detections.kept(kept), ids[kept]
+        shown, ids = detections[kept], ids[kept]
         if self._counter is None:
             return shown, ids, None
         if self._counter.frame_hw != frame.pixels_bgr.shape[:2]:

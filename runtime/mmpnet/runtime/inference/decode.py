@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from mmpnet.contract.detections import Detections, Thresholds, candidates_from_grid, select_detections
 from mmpnet.contract.errors import ContractError
-from mmpnet.contract.letterbox import Placement
+from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.contract.metadata import HEAD_OUTPUTS, ModelMetadata
 
-ReadHead: TypeAlias = Callable[[Sequence[NDArray[Any]], Placement], Detections]
+ReadHead: TypeAlias = Callable[[Sequence[NDArray[Any]], LetterboxTransform], Detections]
 """The session's outputs of one picture, in the order of HEAD_OUTPUTS and with their batch dimension -> Detections."""
 
 CANDIDATES = 400
@@ -49,19 +49,19 @@ def head_reader(metadata: ModelMetadata, thresholds: Thresholds) -> ReadHead:
     if metadata.head == "nms":
         return _read_final
     if metadata.head == "boxes":
-        return lambda outputs, placement: select_detections(
-            outputs[0][0], outputs[1][0], outputs[2][0], placement=placement, thresholds=thresholds
+        return lambda outputs, transform: select_detections(
+            outputs[0][0], outputs[1][0], outputs[2][0], transform=transform, thresholds=thresholds
         )
     anchors_xyxy = metadata.anchors.spec().boxes_xyxy(metadata.input.size_hw)
 
-    def read_grid(outputs: Sequence[NDArray[Any]], placement: Placement) -> Detections:
+    def read_grid(outputs: Sequence[NDArray[Any]], transform: LetterboxTransform) -> Detections:
         num_classes = len(metadata.class_names)
         best = candidates_from_grid(outputs[0][0], anchors_xyxy, num_classes=num_classes, top_k=CANDIDATES)
-        return select_detections(*best, placement=placement, thresholds=thresholds)
+        return select_detections(*best, transform=transform, thresholds=thresholds)
 
     return read_grid
 
 
-def _read_final(outputs: Sequence[NDArray[Any]], placement: Placement) -> Detections:
+def _read_final(outputs: Sequence[NDArray[Any]], transform: LetterboxTransform) -> Detections:
     rows = outputs[0][0][: int(outputs[1][0])]
-    return Detections(xyxy=placement.to_frame(rows[:, :4]), score=rows[:, 4], class_id=rows[:, 5].astype(np.int64))
+    return Detections(xyxy=transform.to_frame(rows[:, :4]), score=rows[:, 4], class_id=rows[:, 5].astype(np.int64))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
-from mmpnet.contract.letterbox import Placement
+from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.contract.metadata import InputDescription, ModelMetadata, metadata_from_properties
 from mmpnet.runtime.inference.decode import head_reader, output_names, threshold_feed
 from mmpnet.runtime.inference.embedded import model_path
@@ -95,11 +95,11 @@ class Detector:
         """Objects in one frame, and what each stage took."""
         images, (fed, read) = self._images, self._head
         started = time.perf_counter()
-        placement = self._prepare(frame_bgr, images.pixels[0], None if images.planes is None else images.planes[0])
+        transform = self._prepare(frame_bgr, images.pixels[0], None if images.planes is None else images.planes[0])
         prepared = time.perf_counter()
         outputs = self._run({self.metadata.input.name: images.fed, **fed})
         inferred = time.perf_counter()
-        detections = read(outputs, placement)
+        detections = read(outputs, transform)
         done = time.perf_counter()
         times = StageTimes(
             preprocess_ms=(prepared - started) * 1e3,
@@ -118,12 +118,12 @@ class Detector:
         planes = None
         if described.kind == "float-nchw":
             planes = np.empty((len(frames_bgr), 3, *described.size_hw), np.float32)
-        placements = [
+        transforms = [
             self._prepare(frame_bgr, pixels[row], None if planes is None else planes[row])
             for row, frame_bgr in enumerate(frames_bgr)
         ]
         outputs = self._run({described.name: pixels if planes is None else planes, **fed})
-        return [read([output[row : row + 1] for output in outputs], place) for row, place in enumerate(placements)]
+        return [read([output[row : row + 1] for output in outputs], place) for row, place in enumerate(transforms)]
 
     def warm_up(self) -> None:
         """Run the network once, so that the first frame's time is like every other's."""
@@ -141,11 +141,13 @@ class Detector:
     ) -> None:
         self.close()
 
-    def _prepare(self, frame_bgr: UInt8Array, pixels: UInt8Array, planes: NDArray[np.float32] | None) -> Placement:
-        _, placement = self._letterbox.apply(frame_bgr, out=pixels)
+    def _prepare(
+        self, frame_bgr: UInt8Array, pixels: UInt8Array, planes: NDArray[np.float32] | None
+    ) -> LetterboxTransform:
+        _, transform = self._letterbox.apply(frame_bgr, out=pixels)
         if planes is not None:
             np.multiply(pixels[:, :, ::-1].transpose(2, 0, 1), np.float32(1 / 255), out=planes)
-        return placement
+        return transform
 
     def _run(self, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         session = self._session  # another thread may close the detector meanwhile

@@ -90,7 +90,7 @@ class Detecting:
         everything, shown_conf = detections, self._options.shown_conf
         if self._options.follower is None:
             if shown_conf is not None:
-                detections = everything.kept(everything.score >= shown_conf)
+                detections = everything[everything.score >= shown_conf]
             return Found(frame, detections, everything, times)
         began_s = time.perf_counter()
         source, follower = self._followers.get(frame.stream, ("", None))

@@ -81,6 +81,5 @@ def _best(found: Found, most: int | None) -> Found:
     """With so many detections at most; everything that was found stays known."""
     if most is None or len(found.detections) <= most:
         return found
-    kept = np.arange(len(found.detections)) < most
-    ids = None if found.track_ids is None else found.track_ids[kept]
-    return replace(found, detections=found.detections.kept(kept), track_ids=ids)
+    ids = None if found.track_ids is None else found.track_ids[:most]
+    return replace(found, detections=found.detections[:most], track_ids=ids)

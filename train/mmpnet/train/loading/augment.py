@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from mmpnet.contract.arrays import FloatArray, IntArray, UInt8Array
 from mmpnet.contract.boxes import area, clip
-from mmpnet.contract.letterbox import Letterbox, Placement
+from mmpnet.contract.letterbox import Letterbox, LetterboxTransform
 
 MIN_SIDE_PX = 2.0
 """Boxes that cropping and shrinking leave thinner than this, in input px, teach nothing."""
@@ -66,9 +66,9 @@ def augment(sample: Sample, letterbox: Letterbox, how: Augmentation, random: Gen
     window = random_window(frame_hw, sample.boxes_xyxy, how, random)
     stretch = float(np.exp(random.uniform(-how.stretch, how.stretch)))
     # Letterboxing a window that is a little wider or narrower than it is stretches what is in it.
-    placement = letterbox.fit((window[3] - window[1], max(round((window[2] - window[0]) * stretch), 1)))
+    transform = letterbox.fit((window[3] - window[1], max(round((window[2] - window[0]) * stretch), 1)))
     canvas = np.full((*letterbox.input_hw, 3), letterbox.pad_value, np.uint8)
-    return _finished(canvas, [_painted(canvas, sample, window, _region(placement))], how, random)
+    return _finished(canvas, [_painted(canvas, sample, window, _region(transform))], how, random)
 
 
 def mosaic(samples: Sequence[Sample], letterbox: Letterbox, how: Augmentation, random: Generator) -> Sample:
@@ -192,9 +192,9 @@ def change_colours(image_bgr: UInt8Array, random: Generator) -> UInt8Array:
     return np.asarray(cv2.cvtColor(cv2.LUT(hsv, table), cv2.COLOR_HSV2BGR), np.uint8)
 
 
-def _region(placement: Placement) -> tuple[int, int, int, int]:
-    left, top = placement.top_left_xy
-    return left, top, left + placement.resized_hw[1], top + placement.resized_hw[0]
+def _region(transform: LetterboxTransform) -> tuple[int, int, int, int]:
+    left, top = transform.top_left_xy
+    return left, top, left + transform.resized_hw[1], top + transform.resized_hw[0]
 
 
 def _size(image: UInt8Array) -> tuple[int, int]:

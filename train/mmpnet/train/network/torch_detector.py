@@ -19,7 +19,7 @@ def torch_detector(
     candidates = CandidateNet(network, config.anchors, config.input_hw).to(device).eval()
 
     def detect(frame_bgr: UInt8Array) -> Detections:
-        pixels, placement = letterbox.apply(frame_bgr)
+        pixels, transform = letterbox.apply(frame_bgr)
         # TF32 would round what the exported file, on a CPU, does not.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             boxes, scores, class_ids = candidates(torch.from_numpy(pixels)[None].to(device))
@@ -27,7 +27,7 @@ def torch_detector(
             boxes[0].cpu().numpy(),
             scores[0].cpu().numpy(),
             class_ids[0].cpu().numpy(),
-            placement=placement,
+            transform=transform,
             thresholds=thresholds,
         )
 
