@@ -1,4 +1,4 @@
-"""peers.py: other people's outputs decoded by hand, what is only timed, names that can be read."""
+"""peers.py: other detectors behind one interface, what is only timed, names that can be read."""
 
 import json
 from pathlib import Path
@@ -14,14 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from peer_decoders import Family, family_of, file_sha256, open_contestant, yolo_pixels
+from peer_decoders import file_sha256, open_contestant
 from typer.testing import CliRunner
 
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
-
-FRAME_HW = (720, 1280)
-"""In an input of 320 x 320 its scale is 1/4, its place 70 px from the top."""
 
 
 class Net:
@@ -86,41 +83,6 @@ def tiny_end_to_end(path: Path, rows: list[list[float]]) -> Path:
     return net.save(path, said, (1, len(rows), 6), 64, opset=13)
 
 
-def yolo(shape: tuple[int, ...]) -> Family:
-    found = family_of((320, 320), [shape])
-    assert found is not None
-    return found
-
-
-def test_end_to_end_rows_by_hand() -> None:
-    family = yolo((1, 300, 6))
-    rows = np.zeros((1, 300, 6), np.float32)
-    rows[0, :4] = [[80, 90, 160, 170, 0.9, 0], [0, 70, 10, 75, 0.8, 2], [0, 0, 40, 80, 0.3, 0], [1, 80, 2, 90, 0.2, 0]]
-    boxes, scores = family.decode([rows], FRAME_HW, 0.25)
-    np.testing.assert_allclose(boxes, [[320, 80, 640, 400], [0, 0, 160, 40]], atol=1e-3)
-    np.testing.assert_allclose(scores, [0.9, 0.3])
-
-
-def test_boxes_of_the_classic_output_by_hand() -> None:
-    family = yolo((1, 84, 2100))
-    output = np.zeros((1, 84, 2100), np.float32)
-    output[0, :6, 7] = [120, 130, 80, 80, 0.9, 0.1]
-    output[0, :6, 8] = [120, 130, 80, 80, 0.1, 0.9]  # another class
-    boxes, scores = family.decode([output], FRAME_HW, 0.25)
-    np.testing.assert_allclose(boxes, [[320, 80, 640, 400]], atol=1e-3)
-    np.testing.assert_allclose(scores, [0.9])
-    assert family.needs_nms
-
-
-def test_yolo_is_fed_rgb_between_grey_bars() -> None:
-    frame = np.zeros((*FRAME_HW, 3), np.uint8)
-    frame[..., 0] = 255  # blue
-    pixels = yolo_pixels(frame, (320, 320))
-    assert pixels.shape == (1, 3, 320, 320)
-    np.testing.assert_allclose(pixels[0, :, 160, 160], [0, 0, 1])
-    np.testing.assert_allclose(pixels[0, :, [69, 250], 5], 114 / 255, rtol=1e-6)
-
-
 def test_what_needs_no_nms_keeps_boxes_that_overlap_best_first(tmp_path: Path) -> None:
     said = [[8, 8, 24, 56, 0.6, 0], [8, 8, 24, 55, 0.7, 0], [8, 8, 24, 55, 0.9, 16]]
     contestant = open_contestant(
@@ -135,9 +97,9 @@ def test_what_needs_no_nms_keeps_boxes_that_overlap_best_first(tmp_path: Path) -
 def test_a_file_of_no_known_family_is_refused_in_one_line(tmp_path: Path) -> None:
     net = Net(0)
     path = net.save(tmp_path / "odd.onnx", net.add("Relu", "images"), (1, 3, 64, 64), 64, opset=13)
-    with pytest.raises(MmpnetError, match=r"outputs \[\(1, 3, 64, 64\)\]; expected"):
+    with pytest.raises(MmpnetError, match=r"outputs Relu_0 \[1, 3, 64, 64\]; expected"):
         open_contestant(path, threads=1, thresholds=EVALUATION_THRESHOLDS)
-    with pytest.raises(MmpnetError, match="no such file"):
+    with pytest.raises(MmpnetError, match="no such model file"):
         open_contestant(tmp_path / "none.onnx", threads=1, thresholds=EVALUATION_THRESHOLDS)
 
 
