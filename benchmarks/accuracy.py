@@ -26,7 +26,7 @@ from mmpnet.bench.latency import opencv_threads
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.datasets.load import read_data
-from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.coco import require_pycocotools
 from mmpnet.evaluation.curves import RECALL_GRID, Curve, precision_recall
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, MATCH_IOU, Evaluation, evaluate
@@ -100,22 +100,22 @@ def only_wide(dataset: Dataset, wider_than: float | None) -> Dataset:
     """Its pictures whose width is more than so many heights; all for None. Raises: MmpnetError if there is none."""
     if wider_than is None:
         return dataset
-    wide = tuple(one for one in dataset.pictures if one.image_hw[1] > wider_than * one.image_hw[0])
+    wide = tuple(one for one in dataset.images if one.image_hw[1] > wider_than * one.image_hw[0])
     if not wide:
         raise MmpnetError(f"{dataset.name}: no picture is wider than {wider_than:g} of its height")
-    return dataclasses.replace(dataset, pictures=wide)
+    return dataclasses.replace(dataset, images=wide)
 
 
 def evenly_spaced(dataset: Dataset, limit: int | None) -> Dataset:
     """So many of its pictures, in their order; all for None. Not the first ones: files are often sorted by source."""
-    pictures = dataset.pictures
+    pictures = dataset.images
     if limit is None or limit >= len(pictures):
         return dataset
-    return dataclasses.replace(dataset, pictures=tuple(pictures[n * len(pictures) // limit] for n in range(limit)))
+    return dataclasses.replace(dataset, images=tuple(pictures[n * len(pictures) // limit] for n in range(limit)))
 
 
 def _measure(detector: Detector, dataset: Dataset, what: str) -> Measured:
-    def shown(pictures: Sequence[Picture]) -> Iterator[Picture]:
+    def shown(pictures: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
         return iter(track(pictures, what, console=console(), transient=True))
 
     evaluation = evaluate(detector, dataset, detector.class_names, progress=shown)
@@ -134,10 +134,10 @@ def numbers(evaluation: Evaluation) -> dict[str, float | int | None]:
 
 def mean_precision(evaluation: Evaluation, dataset: Dataset) -> Curve:
     """The precision at RECALL_GRID and IoU 0.5, mean over the classes that have boxes: AP50 is its mean."""
-    pairs = zip(evaluation.found, dataset.pictures, strict=True)
+    pairs = zip(evaluation.found, dataset.images, strict=True)
     matches = [match_coco(found, picture, MATCH_IOU) for found, picture in pairs]
     class_ids = [one.class_id for one in evaluation.classes]
-    ranked = [one for one in rankings(matches, dataset.pictures, class_ids).values() if one.n_boxes]
+    ranked = [one for one in rankings(matches, dataset.images, class_ids).values() if one.n_boxes]
     mean: Curve = np.mean([precision_recall(one).precision_at(RECALL_GRID) for one in ranked], axis=0)
     return mean
 
@@ -146,7 +146,7 @@ def _set_facts(dataset: Dataset, measured: dict[str, Measured]) -> dict[str, Any
     return {
         "name": dataset.name,
         "sha256": dataset.sha256,
-        "n_images": len(dataset.pictures),
+        "n_images": len(dataset.images),
         "models": {name: one.facts for name, one in measured.items()},
     }
 
@@ -171,7 +171,7 @@ def _draw(path: Path, datasets: Sequence[Dataset], measured: Sequence[dict[str, 
     panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
     for panel, dataset, models in zip(panels, datasets, measured, strict=True):
         _draw_panel(panel, models)
-        panel.set_title(f"{dataset.name}, {len(dataset.pictures)} pictures", fontsize=10, loc="left")
+        panel.set_title(f"{dataset.name}, {len(dataset.images)} pictures", fontsize=10, loc="left")
     panels[0].set_ylabel(f"precision at IoU {MATCH_IOU}")
     save_figure(figure, path)
 

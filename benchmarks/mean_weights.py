@@ -55,7 +55,7 @@ def mean_weights(
             mean.provenance,
             val_name=dataset.name,
             val_sha256=dataset.sha256,
-            val_images=len(dataset.pictures),
+            val_images=len(dataset.images),
             evaluation=found[str(output)],
         )
         save_checkpoint(output, dataclasses.replace(mean, provenance=provenance))

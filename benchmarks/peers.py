@@ -118,7 +118,7 @@ def _row(entrant: Entrant, data: Path, limit: int | None) -> dict[str, Any]:
         return {**row, "note": NO_ACCURACY}
     dataset = open_dataset(data, "val")
     if limit is not None:
-        dataset = dataclasses.replace(dataset, pictures=dataset.pictures[:limit])
+        dataset = dataclasses.replace(dataset, images=dataset.images[:limit])
     found = evaluate(contestant, dataset, CLASS_NAMES)
     accuracies = {name: found.coco[name] for name in ACCURACIES}
     rounded = {name: None if value is None else round(value, 4) for name, value in accuracies.items()}

@@ -108,7 +108,7 @@ def short_run(network: MmpNet, config: TrainConfig, train: Dataset, val: Dataset
     provenance = provenance_of(config, train, None)
     # The run's own bar is enough to see; nothing is kept.
     report = TrainingReport(folder, config, model, provenance, Console(stderr=True), writes=False)
-    stored = StoredPictures(train.pictures, 2 * max(config.imgsz))
+    stored = StoredPictures(train.images, 2 * max(config.imgsz))
     TrainingRun(config, model, train, stored, None, report).execute(state)
     detect = torch_detector(state.average.network, model, thresholds=EVALUATION_THRESHOLDS, device=torch.device("cpu"))
     return evaluate(detect, val, model.class_names)
@@ -134,7 +134,7 @@ def shape_accuracy(
         for name in shape:
             candidate = known[name]
             side = candidate.side_px
-            stored = StoredPictures(train.pictures, 2 * side)
+            stored = StoredPictures(train.images, 2 * side)
             batches = endless(train, stored, batch=32, side_px=side, workers=1)
             network, error = starting_network(candidate, str(weights), batches, front_steps)
             config = TrainConfig(

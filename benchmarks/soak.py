@@ -79,7 +79,7 @@ class Camera:
 class Watching(Sink):
     """Samples the process at even intervals of `seconds`, or of `frames`, and ends the run after them."""
 
-    wants_picture = True
+    wants_annotated = True
 
     def __init__(self, *, seconds: float, frames: int | None, samples: int) -> None:
         self._seconds, self._frames, self._wanted = seconds, frames, samples

@@ -125,7 +125,7 @@ def _loading(config: TrainConfig, dataset: Dataset, plan: Plan) -> list[Loading]
 
     Raises: DatasetError for a bad picture, or fewer pictures than a batch.
     """
-    count = len(dataset.pictures)
+    count = len(dataset.images)
     if count < config.batch:
         raise DatasetError(f"{dataset.name} has {count} pictures, fewer than a batch; lower --batch {config.batch}")
     bench = _bench(config, dataset.class_names)

@@ -28,7 +28,7 @@ def endless(
     """
     anchors = AnchorSpec(sizes_px=RECIPE.sizes_px, aspect_ratios=RECIPE.aspect_ratios, stride=RECIPE.stride)
     recipe = Recipe(anchors, PAD_VALUE, RECIPE.assignment, AUGMENTATIONS[RECIPE.augmentation])
-    pictures = TrainingPictures(dataset.pictures, stored, recipe)
+    pictures = TrainingPictures(dataset.images, stored, recipe)
     plan = EpochPlan(input_sizes=((side_px, side_px),), mosaic=RECIPE.mosaic)
     for epoch in itertools.count():
         sampler = EpochSampler(np.ones(len(pictures)), plan, batch_size=batch, seed=RECIPE.seed, epoch=epoch)
@@ -46,9 +46,9 @@ def picture_stores(dataset: Dataset, side_px: int) -> Iterator[dict[str, StoredP
     Raises: DatasetError for a bad picture, TrainingError if the cache cannot be written.
     """
     with tempfile.TemporaryDirectory() as folder:
-        cached = CachedPictures(dataset.pictures, 2 * side_px, Path(folder) / "pictures.cache")
+        cached = CachedPictures(dataset.images, 2 * side_px, Path(folder) / "pictures.cache")
         cached.fill()
         try:
-            yield {"cache": cached, "files": StoredPictures(dataset.pictures, 2 * side_px)}
+            yield {"cache": cached, "files": StoredPictures(dataset.images, 2 * side_px)}
         finally:
             cached.close()

@@ -14,7 +14,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.boxes import nms
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.letterbox import Letterbox
-from mmpnet.datasets.types import Picture
+from mmpnet.datasets.types import LabeledImage
 from mmpnet.evaluation.evaluate import QUASI_IOU_CONF, Detect
 from mmpnet.train.assignment import assign_by_iou
 from mmpnet.train.engine.device import has_fast_bfloat16
@@ -56,7 +56,7 @@ def mirror(images_bgr: Tensor, labels: Tensor, mirrored: Tensor) -> tuple[Tensor
     return images, grids
 
 
-def labelled_pictures(pictures: Sequence[Picture]) -> LabelledPictures:
+def labelled_pictures(pictures: Sequence[LabeledImage]) -> LabelledPictures:
     """Decode, letterbox and label by IoU, once.
 
     Raises: DatasetError for a picture that cannot be read.

@@ -23,7 +23,7 @@ from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.media.drawing import draw_detections
-from mmpnet.media.images import write_picture
+from mmpnet.media.images import write_image
 from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
 
@@ -160,12 +160,12 @@ def write_sample(test_json: Path, path: Path) -> None:
     Raises: OutputError if it cannot be written.
     """
     dataset = read_coco(test_json)
-    picture = dataset.pictures[0]
+    picture = dataset.images[0]
     frame_bgr = picture.read()
     labelled = Detections(picture.boxes_xyxy, np.ones(len(picture.boxes_xyxy), np.float32), picture.class_ids)
     draw_detections(frame_bgr, labelled, dataset.class_names)
     make_folder(path.parent)
-    write_picture(path, frame_bgr)
+    write_image(path, frame_bgr)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from mmpnet.console.command import console
 from mmpnet.contract.arrays import FloatArray, IntArray, UInt8Array
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.errors import DatasetError
-from mmpnet.media.images import write_picture
+from mmpnet.media.images import write_image
 from mmpnet.system.files import is_file, replacing
 from mmpnet.train.loading.sampling import generator
 
@@ -118,7 +118,7 @@ def write_split(folder: Path, digits: Digits, *, split: Split, count: int, seed:
     for number in track(range(1, count + 1), description=f"drawing {split}", console=console()):
         scene = draw_scene(digits, generator(seed, _SPLIT_KEYS[split], number))
         name = f"{split}_{number:05d}.png"
-        write_picture(folder / "images" / name, scene.picture)
+        write_image(folder / "images" / name, scene.picture)
         left_out += scene.left_out
         images.append({"id": number, "file_name": name, "width": CANVAS_PX, "height": CANVAS_PX})
         for (x1, y1, x2, y2), digit in zip(scene.boxes_xyxy.tolist(), scene.digits.tolist(), strict=True):

@@ -93,9 +93,9 @@ def negative_mining(
         train, val = (_limited(open_dataset(data, split), limit) for split in ("train", "val"))
         settings = {
             "train_sha256": train.sha256,
-            "train_images": len(train.pictures),
+            "train_images": len(train.images),
             "val_sha256": val.sha256,
-            "val_images": len(val.pictures),
+            "val_images": len(val.images),
             "weights": Path(weights).name,
             "batch": batch,
             "seed": seed,
@@ -106,7 +106,7 @@ def negative_mining(
         ]
         for trainee in trainees:
             _enter_run(run / f"{trainee.variant}.pth", trainee, settings, resume=resume)
-        course = Course(labelled_pictures(train.pictures), val, train.class_names, batch, seed, where)
+        course = Course(labelled_pictures(train.images), val, train.class_names, batch, seed, where)
         kept = _curves_before(results / "negative_mining.json", settings, chosen)
         document = report(trainees, settings, epochs, kept)
         for epoch in range(epochs):
@@ -261,9 +261,9 @@ def _checked_variants(text: str) -> list[str]:
 
 def _limited(dataset: Dataset, limit: int | None) -> Dataset:
     """So many pictures from all over the file: one source often fills its beginning."""
-    count = len(dataset.pictures)
+    count = len(dataset.images)
     kept = count if limit is None else min(limit, count)
-    return dataclasses.replace(dataset, pictures=tuple(dataset.pictures[i * count // kept] for i in range(kept)))
+    return dataclasses.replace(dataset, images=tuple(dataset.images[i * count // kept] for i in range(kept)))
 
 
 def _line(trainee: Trainee, epochs: int) -> str:

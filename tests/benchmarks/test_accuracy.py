@@ -57,7 +57,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 def test_the_curve_by_hand_and_its_mean_is_ap50(tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "val.json", count=2, seed=0), "val")
-    boxes = [picture.boxes_xyxy for picture in dataset.pictures]
+    boxes = [picture.boxes_xyxy for picture in dataset.images]
     count = sum(map(len, boxes))
     # The best box is right, the next one wrong, and the other boxes of the first picture are right again.
     first = Detections(
@@ -88,7 +88,7 @@ def test_a_trial_has_pictures_of_the_whole_set(tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "val.json", count=10, seed=0), "val")
     for limit, rows in ((5, [0, 2, 4, 6, 8]), (3, [0, 3, 6]), (1, [0]), (10, list(range(10)))):
         chosen = accuracy.evenly_spaced(dataset, limit)
-        assert [picture.path for picture in chosen.pictures] == [dataset.pictures[row].path for row in rows]
+        assert [picture.path for picture in chosen.images] == [dataset.images[row].path for row in rows]
     assert accuracy.evenly_spaced(dataset, None) is dataset
     assert accuracy.evenly_spaced(dataset, 11) is dataset
 
@@ -135,10 +135,10 @@ def test_mistakes_are_one_line(labelled: tuple[Path, Path], tmp_path: Path) -> N
 def test_wide_pictures_alone(labelled: tuple[Path, Path], tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "val.json", count=4, seed=0), "val")
     sizes = [(90, 160), (160, 90), (100, 100), (10, 17)]
-    pictures = tuple(dataclasses.replace(one, image_hw=hw) for one, hw in zip(dataset.pictures, sizes, strict=True))
-    dataset = dataclasses.replace(dataset, pictures=pictures)
-    assert accuracy.only_wide(dataset, 1.5).pictures == (pictures[0], pictures[3])
-    assert accuracy.only_wide(dataset, 1.7).pictures == (pictures[0],)
+    pictures = tuple(dataclasses.replace(one, image_hw=hw) for one, hw in zip(dataset.images, sizes, strict=True))
+    dataset = dataclasses.replace(dataset, images=pictures)
+    assert accuracy.only_wide(dataset, 1.5).images == (pictures[0], pictures[3])
+    assert accuracy.only_wide(dataset, 1.7).images == (pictures[0],)
     assert accuracy.only_wide(dataset, None) is dataset
     code, _, stderr = run(MODEL, "--data", labelled[0], "--wider-than", 9)
     assert code == 1

@@ -60,7 +60,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 
 def stored(dataset: Dataset) -> StoredPictures:
-    return StoredPictures(dataset.pictures, 128)
+    return StoredPictures(dataset.images, 128)
 
 
 def trained(config: TrainConfig, dataset: Dataset, folder: Path) -> TrainingState:

@@ -46,8 +46,8 @@ def test_the_boxes_that_were_written_are_read(name: str, scenes: list[Any]) -> N
     try:
         dataset = open_dataset(WRITERS[name](folder / "data", pictures), "train")
         assert dataset.class_names == ("background", "person")
-        assert [picture.path.stem for picture in dataset.pictures] == [picture.name for picture in pictures]
-        for found, written in zip(dataset.pictures, pictures, strict=True):
+        assert [picture.path.stem for picture in dataset.images] == [picture.name for picture in pictures]
+        for found, written in zip(dataset.images, pictures, strict=True):
             assert found.image_hw == written.size_hw == found.read().shape[:2]
             expected = np.array(written.boxes, np.float32).reshape(-1, 4)
             # Fractions of the picture are rounded; all other formats hold the numbers themselves.
@@ -77,7 +77,7 @@ def test_each_format_is_recognised_and_has_no_validation_of_its_own(
     whole = name not in ("COCO JSON", "YOLO")
     assert ("no splits, all of it is train" in str(caught.value)) == whole
     if whole:
-        assert len(open_dataset(path, "val", undivided=True).pictures) == len(open_dataset(path, "train").pictures)
+        assert len(open_dataset(path, "val", undivided=True).images) == len(open_dataset(path, "train").images)
     else:
         with pytest.raises(DatasetError, match="has no val"):
             open_dataset(path, "val", undivided=True)
@@ -91,12 +91,12 @@ def test_folders_may_be_splits(name: str, val: str, some_pictures: list[Any], tm
     assert has_split(tmp_path, "train")
     assert has_split(tmp_path, "val")
     assert not has_split(tmp_path, "test")
-    assert len(open_dataset(tmp_path, "train").pictures) == 3
-    assert open_dataset(tmp_path, "val").pictures[0].path == tmp_path / val / "a1.png"
+    assert len(open_dataset(tmp_path, "train").images) == 3
+    assert open_dataset(tmp_path, "val").images[0].path == tmp_path / val / "a1.png"
     assert open_dataset(tmp_path, "val").name == f"{tmp_path.name}/val"
     with pytest.raises(DatasetError, match=r"has no test; .* has train, val"):
         open_dataset(tmp_path, "test")
-    assert len(open_dataset(tmp_path / val, "val").pictures) == 1, "a split's folder given by itself is that split"
+    assert len(open_dataset(tmp_path / val, "val").images) == 1, "a split's folder given by itself is that split"
     assert not has_split(tmp_path / val, "val"), "but nothing is set apart in it"
 
 
@@ -153,7 +153,7 @@ def test_a_damaged_picture_is_named(name: str, some_pictures: list[Any], tmp_pat
     (picture,) = tmp_path.rglob("a1.png")
     picture.write_bytes(b"no picture")
     with pytest.raises(DatasetError, match=r"a1\.png: is not a picture"):
-        open_dataset(path, "train").pictures[0].read()
+        open_dataset(path, "train").images[0].read()
 
 
 @pytest.mark.parametrize("name", ["Pascal VOC", "Pascal VOC beside", "gt_data", "Penn-Fudan"])

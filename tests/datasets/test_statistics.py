@@ -17,7 +17,7 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.load import read_data
 from mmpnet.datasets.open import open_dataset
-from mmpnet.datasets.statistics import QUANTILES, Scan, scan, shared_pictures
+from mmpnet.datasets.statistics import QUANTILES, Scan, scan, shared_images
 from mmpnet.datasets.types import Dataset
 from support.drawn_pictures import WRITERS, Drawn
 
@@ -62,7 +62,7 @@ def test_numbers_agree_with_a_slow_reference(random_set: Dataset) -> None:
     counts = {"person": 0, "dog": 0, "cat": 0}
     crowd = 0
     sizes, ratios = [], []
-    for picture in random_set.pictures:
+    for picture in random_set.images:
         transform = Letterbox(INPUT_HW).fit(picture.image_hw)
         scale_y, scale_x = (r / f for r, f in zip(transform.resized_hw, transform.frame_hw, strict=True))
         for (x1, y1, x2, y2), class_id, is_crowd in zip(
@@ -79,9 +79,9 @@ def test_numbers_agree_with_a_slow_reference(random_set: Dataset) -> None:
     assert found.boxes_per_class == counts
     assert counts["cat"] == 0, "a class without boxes is listed all the same"
     assert found.n_crowd == crowd > 0
-    assert found.n_pictures == 30
-    assert found.n_without_boxes == sum(len(p.boxes_xyxy) == 0 for p in random_set.pictures) > 0
-    widths, heights = ([p.image_hw[axis] for p in random_set.pictures] for axis in (1, 0))
+    assert found.n_images == 30
+    assert found.n_without_boxes == sum(len(p.boxes_xyxy) == 0 for p in random_set.images) > 0
+    widths, heights = ([p.image_hw[axis] for p in random_set.images] for axis in (1, 0))
     assert (found.min_wh, found.max_wh) == ((min(widths), min(heights)), (max(widths), max(heights)))
     assert [(one.from_px, one.to_px) for one in found.sizes][:3] == [(0, 8), (8, 16), (16, 32)]
     for one in found.sizes:
@@ -131,7 +131,7 @@ def test_a_set_in_which_nothing_is_right_still_lists_all(tmp_path: Path, some_pi
     path = WRITERS["COCO JSON"](tmp_path, some_pictures)
     shutil.rmtree(path / "images")
     found = check_data([path], "train")
-    assert found.n_pictures == 0
+    assert found.n_images == 0
     assert [name in fault for name, fault in zip(("a1", "b2", "c3"), found.faults, strict=False)] == [True] * 3
     assert "no pictures" in found.faults[3]
     assert found.min_wh is None
@@ -148,11 +148,11 @@ def test_pictures_that_are_there_twice_are_named(tmp_path: Path, some_pictures: 
     assert found.files is not None
     assert found.files.copies == (f"{train / 'd4.png'}: is the same picture as {train / 'b2.png'}",)
     watched = check_data([tmp_path], "val")
-    (shared,) = shared_pictures(found, watched)
+    (shared,) = shared_images(found, watched)
     assert str(val / "a1.png") in shared
     assert str(train / "a1.png") in shared
     with pytest.raises(ValueError, match="verify_files"):
-        shared_pictures(found, scan(open_dataset(val, "train")))
+        shared_images(found, scan(open_dataset(val, "train")))
 
 
 def test_several_data_sets_and_classes_are_checked_as_they_are_trained_on(

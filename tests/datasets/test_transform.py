@@ -45,8 +45,8 @@ def test_boxes_of_other_classes_go_and_pictures_stay(make: Make) -> None:
     dataset = make("a", ["dog", "person", "cat"], [[1, 2, 3, 2], [1], []])
     chosen = select_classes(dataset, ["person"])
     assert chosen.class_names == ("background", "person")
-    assert [picture.class_ids.tolist() for picture in chosen.pictures] == [[1, 1], [], []]
-    first = chosen.pictures[0]
+    assert [picture.class_ids.tolist() for picture in chosen.images] == [[1, 1], [], []]
+    first = chosen.images[0]
     assert first.boxes_xyxy[:, 0].tolist() == [1, 3], "boxes, areas, crowd and scores go together"
     assert first.areas_px2.tolist() == [30, 40]
     assert first.scores.tolist() == [0.25, 0.5]
@@ -59,10 +59,10 @@ def test_classes_are_merged_and_come_in_the_order_asked_for(make: Make) -> None:
     dataset = make("a", ["dog", "pedestrian", "rider"], [[1, 2, 3], [3]])
     chosen = select_classes(dataset, ["person=pedestrian,rider", "dog"])
     assert chosen.class_names == ("background", "person", "dog")
-    assert [picture.class_ids.tolist() for picture in chosen.pictures] == [[2, 1, 1], [1]]
+    assert [picture.class_ids.tolist() for picture in chosen.images] == [[2, 1, 1], [1]]
     both = select_classes(dataset, ["rider,dog"])
     assert both.class_names == ("background", "rider", "dog")
-    assert [picture.class_ids.tolist() for picture in both.pictures] == [[2, 1], [1]]
+    assert [picture.class_ids.tolist() for picture in both.images] == [[2, 1], [1]]
 
 
 def test_an_unknown_class_is_one_line_with_the_known_ones(make: Make) -> None:
@@ -72,7 +72,7 @@ def test_an_unknown_class_is_one_line_with_the_known_ones(make: Make) -> None:
             select_classes(dataset, classes)
     chosen = select_classes(dataset, ["person=person,cat", "dog"], allow_absent=True)
     assert chosen.class_names == ("background", "person", "dog")
-    assert chosen.pictures[0].class_ids.tolist() == [2]
+    assert chosen.images[0].class_ids.tolist() == [2]
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_classes_of_a_mix_are_matched_by_name(make: Make) -> None:
     second = make("b", ["person", "cat", "dog"], [[1, 2, 3], []])
     mixed = mix([first, second])
     assert mixed.class_names == ("background", "dog", "person", "cat")
-    names = [[mixed.class_names[i] for i in picture.class_ids] for picture in mixed.pictures]
+    names = [[mixed.class_names[i] for i in picture.class_ids] for picture in mixed.images]
     assert names == [["dog", "person"], ["person"], ["person", "cat", "dog"], []]
-    for found, source in zip(mixed.pictures, [*first.pictures, *second.pictures], strict=True):
+    for found, source in zip(mixed.images, [*first.images, *second.images], strict=True):
         assert found.path == source.path
         for field in ("boxes_xyxy", "areas_px2", "crowd", "scores"):
             np.testing.assert_array_equal(getattr(found, field), getattr(source, field))
-    assert [picture.tags for picture in mixed.pictures] == [("g", "a/train.json")] * 2 + [("g", "b/train.json")] * 2
+    assert [picture.tags for picture in mixed.images] == [("g", "a/train.json")] * 2 + [("g", "b/train.json")] * 2
     assert mixed.name == "a/train.json + b/train.json"
 
 

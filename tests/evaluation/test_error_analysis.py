@@ -10,7 +10,7 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
-from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.error_analysis import PER_PICTURE, find_mistakes
 from mmpnet.evaluation.evaluate import Evaluation, evaluate
 from mmpnet.evaluation.report.contact_sheet import (
@@ -39,7 +39,9 @@ def dataset_of(folder: Path, labelled: list[Boxes], *, class_id: int = 1) -> Dat
         ids = np.full(len(boxes), class_id, np.int64)
         areas = (xyxy[:, 2:] - xyxy[:, :2]).prod(axis=1)
         pictures.append(
-            Picture(path, IMAGE_HW, xyxy, ids, areas, np.zeros(len(boxes), np.bool_), np.ones(len(boxes), np.float32))
+            LabeledImage(
+                path, IMAGE_HW, xyxy, ids, areas, np.zeros(len(boxes), np.bool_), np.ones(len(boxes), np.float32)
+            )
         )
     return Dataset(folder / "val.json", "grey", NAMES, tuple(pictures), "f" * 64)
 
@@ -176,8 +178,8 @@ def test_a_tile_of_a_box_at_the_edge_has_its_box_in_place(
 def test_captions_say_what_and_where(measured: Measured) -> None:
     mistakes = find_mistakes(measured.dataset, measured.evaluation, conf=0.5)
     loose = mistakes.false_positives[1]
-    assert captions(loose, measured.dataset.pictures[1]) == ("0.70 loose box, best IoU 0.44", "40x35 px in 1.png")
-    by_reason = {m.reason: captions(m, measured.dataset.pictures[m.index])[0] for m in mistakes.misses}
+    assert captions(loose, measured.dataset.images[1]) == ("0.70 loose box, best IoU 0.44", "40x35 px in 1.png")
+    by_reason = {m.reason: captions(m, measured.dataset.images[m.index])[0] for m in mistakes.misses}
     assert by_reason["not seen"] == "missed: not seen"
     assert by_reason["low score"] == "missed: low score, best IoU 1.00 at 0.10"
 

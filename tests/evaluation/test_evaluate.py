@@ -161,7 +161,7 @@ def test_no_shared_class_is_a_dataset_error_that_names_both_sides(tmp_path: Path
 
 def labels_as_detections(dataset: Dataset) -> Callable[[UInt8Array], Detections]:
     """A detector that has read the labels of the synthetic data set."""
-    answers = {picture.read().tobytes(): picture for picture in dataset.pictures}
+    answers = {picture.read().tobytes(): picture for picture in dataset.images}
 
     def detect(frame_bgr: UInt8Array) -> Detections:
         picture = answers[frame_bgr.tobytes()]
@@ -317,7 +317,7 @@ def test_vocs_numbers_are_means_over_the_classes_that_have_boxes(tmp_path: Path)
 def f1_at(scene: Scene, dataset: Dataset, conf: float) -> float:
     """F1 of one class's detections of score `conf` or more; the best of them takes the best free label, IoU 0.5 up."""
     hits = answers = 0
-    for picture, found in zip(dataset.pictures, scene.found, strict=True):
+    for picture, found in zip(dataset.images, scene.found, strict=True):
         free = list(range(len(picture.boxes_xyxy)))
         for xyxy in as_detections([entry for entry in found if entry[1] >= conf]).xyxy:
             answers += 1

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmpnet.contract.detections import Detections
-from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.coco import accumulated, coco_results, twelve_numbers
 from mmpnet.evaluation.curves import RECALL_GRID, precision_recall, voc07_ap, voc_ap
 from mmpnet.evaluation.matching import NO_LABEL, Ranking, match_coco, match_voc, rankings
@@ -34,9 +34,9 @@ answers = st.lists(st.tuples(boxes, st.integers(1, 2), st.integers(1, 9)), max_s
 scenes = st.lists(st.tuples(labels, answers), min_size=1, max_size=4)
 
 
-def picture_of(entries: list[Label]) -> Picture:
+def picture_of(entries: list[Label]) -> LabeledImage:
     xyxy = np.array([box for box, _, _ in entries], np.float32).reshape(-1, 4)
-    return Picture(
+    return LabeledImage(
         path=Path("nowhere.png"),
         image_hw=(12, 12),
         boxes_xyxy=xyxy,

@@ -149,8 +149,8 @@ def test_a_split_is_a_data_set_that_the_product_reads(mnist_folder: Path, tmp_pa
     path = write_split(tmp_path, read_digits(mnist_folder, "train"), split="train", count=5, seed=1)
     dataset = read_coco(path)
     assert dataset.class_names == ("background", *"0123456789")
-    assert len(dataset.pictures) == 5
-    for picture in dataset.pictures:
+    assert len(dataset.images) == 5
+    for picture in dataset.images:
         frame = picture.read()
         assert frame.shape == (300, 300, 3)
         assert picture.path.suffix == ".png"
@@ -162,7 +162,7 @@ def test_a_split_is_a_data_set_that_the_product_reads(mnist_folder: Path, tmp_pa
 def test_written_pictures_and_boxes_are_the_drawn_ones(mnist_folder: Path, tmp_path: Path) -> None:
     digits = read_digits(mnist_folder, "train")
     dataset = read_coco(write_split(tmp_path, digits, split="train", count=3, seed=1))
-    for number, picture in enumerate(dataset.pictures, start=1):
+    for number, picture in enumerate(dataset.images, start=1):
         scene = draw_scene(digits, mnist_pictures.generator(1, 0, number))
         np.testing.assert_array_equal(cv2.imread(str(picture.path), cv2.IMREAD_GRAYSCALE), scene.picture)
         np.testing.assert_array_equal(picture.boxes_xyxy, scene.boxes_xyxy)
@@ -187,7 +187,7 @@ def test_same_seed_same_files_and_a_longer_split_begins_the_same(mnist_folder: P
 def test_test_pictures_use_other_draws_than_training_pictures(digits: Digits, tmp_path: Path) -> None:
     train = read_coco(write_split(tmp_path, digits, split="train", count=3, seed=0))
     test = read_coco(write_split(tmp_path, digits, split="test", count=3, seed=0))
-    for one, other in zip(train.pictures, test.pictures, strict=True):
+    for one, other in zip(train.images, test.images, strict=True):
         assert not np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
 
 

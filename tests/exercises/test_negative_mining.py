@@ -50,7 +50,7 @@ def test_the_network_is_the_exercise_s() -> None:
 
 
 def test_pictures_in_memory_are_the_letterboxed_ones_with_labels_by_iou(dataset_folder: Path) -> None:
-    pictures = read_coco(dataset_folder / "train.json").pictures[:5]
+    pictures = read_coco(dataset_folder / "train.json").images[:5]
     cached = labelled_pictures(pictures)
     letterbox = anchor_logits.Letterbox(input_hw=INPUT_HW)
     for row, picture in enumerate(pictures):
@@ -81,7 +81,7 @@ def test_a_mirrored_grid_is_the_grid_of_mirrored_boxes() -> None:
 
 
 def test_an_epoch_shows_each_picture_once_in_an_order_of_its_own(dataset_folder: Path) -> None:
-    cached = labelled_pictures(read_coco(dataset_folder / "train.json").pictures[:10])
+    cached = labelled_pictures(read_coco(dataset_folder / "train.json").images[:10])
     ids = torch.arange(10, dtype=torch.uint8).view(-1, 1, 1, 1).expand(cached.images_bgr.shape)
     marked = anchor_logits.LabelledPictures(ids, cached.labels)
 

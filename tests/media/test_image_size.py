@@ -9,8 +9,8 @@ import pytest
 
 from mmpnet.contract.errors import DatasetError
 from mmpnet.media import image_size as picture_size
-from mmpnet.media.image_size import picture_size_hw
-from mmpnet.media.images import read_picture
+from mmpnet.media.image_size import image_size_hw
+from mmpnet.media.images import read_image
 
 
 def encoded(suffix: str, *, size_hw: tuple[int, int] = (23, 57), flags: tuple[int, ...] = ()) -> bytes:
@@ -37,7 +37,7 @@ def exif(orientation: int, order: str) -> bytes:
 def test_the_size_is_that_of_the_decoded_picture(tmp_path: Path, suffix: str, size_hw: tuple[int, int]) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(encoded(suffix, size_hw=size_hw))
-    assert picture_size_hw(path) == read_picture(path).shape[:2] == size_hw
+    assert image_size_hw(path) == read_image(path).shape[:2] == size_hw
 
 
 @pytest.mark.parametrize("order", ["big", "little"])
@@ -45,15 +45,15 @@ def test_the_size_is_that_of_the_decoded_picture(tmp_path: Path, suffix: str, si
 def test_turned_jpegs_have_the_size_of_the_upright_picture(tmp_path: Path, orientation: int, order: str) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(with_segment(encoded(".jpg"), 0xE1, exif(orientation, order)))
-    assert picture_size_hw(path) == read_picture(path).shape[:2]
-    assert (picture_size_hw(path) == (57, 23)) == (orientation > 4), "the test must turn some of them"
+    assert image_size_hw(path) == read_image(path).shape[:2]
+    assert (image_size_hw(path) == (57, 23)) == (orientation > 4), "the test must turn some of them"
 
 
 def test_progressive_jpegs_fill_bytes_and_other_segments_are_understood(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     content = encoded(".jpg", flags=(cv2.IMWRITE_JPEG_PROGRESSIVE, 1))
     path.write_bytes(with_segment(with_segment(content, 0xFE, b"\xff\xc0\0\x11\x08" * 9), 0xE2, b"", fill=3))
-    assert picture_size_hw(path) == read_picture(path).shape[:2] == (23, 57)
+    assert image_size_hw(path) == read_image(path).shape[:2] == (23, 57)
 
 
 def test_a_huffman_table_before_the_frame_is_no_frame(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_huffman_table_before_the_frame_is_no_frame(tmp_path: Path) -> None:
     start = content.index(b"\xff\xc4") + 4
     table = content[start : start - 2 + int.from_bytes(content[start - 2 : start], "big")]
     path.write_bytes(with_segment(content, 0xC4, table))
-    assert picture_size_hw(path) == read_picture(path).shape[:2] == (23, 57)
+    assert image_size_hw(path) == read_image(path).shape[:2] == (23, 57)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
@@ -74,21 +74,21 @@ def test_pngs_with_an_orientation_have_the_size_that_opencv_gives_them(tmp_path:
     chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
     header_end = 8 + 25  # signature and IHDR
     path.write_bytes(content[:header_end] + chunk + content[header_end:])
-    assert picture_size_hw(path) == read_picture(path).shape[:2]
+    assert image_size_hw(path) == read_image(path).shape[:2]
 
 
 def test_jpeg_and_png_are_not_decoded_for_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(picture_size, "read_picture", never)
+    monkeypatch.setattr(picture_size, "read_image", never)
     for suffix in (".jpg", ".png"):
         path = tmp_path / f"a{suffix}"
         path.write_bytes(encoded(suffix))
-        assert picture_size_hw(path) == (23, 57)
+        assert image_size_hw(path) == (23, 57)
     path = tmp_path / "upright.jpg"
     path.write_bytes(with_segment(encoded(".jpg"), 0xE1, exif(1, "big")))
-    assert picture_size_hw(path) == (23, 57)
+    assert image_size_hw(path) == (23, 57)
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 5, 20])
@@ -97,9 +97,9 @@ def test_a_file_that_ends_in_its_header_is_named(tmp_path: Path, suffix: str, le
     path = tmp_path / f"a{suffix}"
     path.write_bytes(encoded(suffix)[:length])
     with pytest.raises(DatasetError, match=f"a{suffix}: "):
-        picture_size_hw(path, error=DatasetError)
+        image_size_hw(path, error=DatasetError)
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone\.png: cannot be read"):
-        picture_size_hw(tmp_path / "gone.png", error=DatasetError)
+        image_size_hw(tmp_path / "gone.png", error=DatasetError)

@@ -11,7 +11,7 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import DatasetError, OutputError, SourceError
-from mmpnet.media.images import PICTURE_SUFFIXES, is_truncated, read_picture, write_picture
+from mmpnet.media.images import IMAGE_SUFFIXES, is_truncated, read_image, write_image
 from support.frames import make_noise
 
 ENCODINGS: dict[str, list[int]] = {
@@ -48,7 +48,7 @@ def test_a_jpeg_cut_anywhere_is_refused(tmp_path: Path, encoding: str) -> None:
     for cut in (0, 1, 2, 3, 30, *range(100, len(content), 400), len(content) - 2, len(content) - 1):
         path.write_bytes(content[:cut])
         with pytest.raises(SourceError, match=r"cut short|not a picture") as caught:
-            read_picture(path)
+            read_image(path)
         assert str(path) in str(caught.value)
 
 
@@ -58,7 +58,7 @@ def test_a_complete_jpeg_is_read_whatever_follows_it(tmp_path: Path, encoding: s
     plain, content = jpeg_with_thumbnail(make_noise(1, (40, 56)), encoding)
     path = tmp_path / "whole.jpg"
     path.write_bytes(content + tail)
-    np.testing.assert_array_equal(read_picture(path), decoded(plain))
+    np.testing.assert_array_equal(read_image(path), decoded(plain))
 
 
 def test_a_picture_is_turned_upright_as_its_exif_says(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_picture_is_turned_upright_as_its_exif_says(tmp_path: Path) -> None:
     quarter_turn = struct.pack("<2sHIHHHIIHI", b"II", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
     path = tmp_path / "turned.jpg"
     path.write_bytes(plain[:2] + app1(b"Exif\0\0" + quarter_turn) + plain[2:])
-    np.testing.assert_array_equal(read_picture(path), np.rot90(decoded(plain), k=-1))
+    np.testing.assert_array_equal(read_image(path), np.rot90(decoded(plain), k=-1))
 
 
 def test_a_png_is_read_or_refused_where_it_is_cut(tmp_path: Path) -> None:
@@ -74,11 +74,11 @@ def test_a_png_is_read_or_refused_where_it_is_cut(tmp_path: Path) -> None:
     content = cv2.imencode(".png", frame)[1].tobytes()
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    np.testing.assert_array_equal(read_picture(path), frame)
+    np.testing.assert_array_equal(read_image(path), frame)
     for cut in (8, 20, *range(40, len(content) - 12, 500), len(content) - 9):
         path.write_bytes(content[:cut])
         with pytest.raises(SourceError, match="cut short"):
-            read_picture(path)
+            read_image(path)
 
 
 def test_an_end_marker_in_a_comment_does_not_end_a_png(tmp_path: Path) -> None:
@@ -89,10 +89,10 @@ def test_an_end_marker_in_a_comment_does_not_end_a_png(tmp_path: Path) -> None:
     commented = content[:33] + chunk + content[33:]
     path = tmp_path / "a.png"
     path.write_bytes(commented)
-    np.testing.assert_array_equal(read_picture(path), frame)
+    np.testing.assert_array_equal(read_image(path), frame)
     path.write_bytes(commented[: len(commented) // 2])
     with pytest.raises(SourceError):
-        read_picture(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"just some words", b"%PDF-1.4 \xff\xd9"])
@@ -100,21 +100,21 @@ def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, content: bytes) ->
     path = tmp_path / "notes.jpg"
     path.write_bytes(content)
     with pytest.raises(SourceError, match="is not a picture") as caught:
-        read_picture(path)
+        read_image(path)
     assert str(path) in str(caught.value)
 
 
 def test_the_caller_chooses_the_kind_of_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone\.jpg: cannot be read"):
-        read_picture(tmp_path / "gone.jpg", error=DatasetError)
+        read_image(tmp_path / "gone.jpg", error=DatasetError)
 
 
-@pytest.mark.parametrize("suffix", sorted(PICTURE_SUFFIXES | {".JPG", ".Png"}))
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES | {".JPG", ".Png"}))
 def test_a_written_picture_is_read_back(tmp_path: Path, suffix: str) -> None:
     frame = cv2.GaussianBlur(make_noise(5, (31, 45)), (9, 9), 0)
     path = tmp_path / f"out{suffix}"
-    write_picture(path, np.asarray(frame, np.uint8))
-    back = read_picture(path)
+    write_image(path, np.asarray(frame, np.uint8))
+    back = read_image(path)
     if suffix.lower() in (".png", ".bmp", ".tif", ".tiff"):
         np.testing.assert_array_equal(back, frame)
     else:
@@ -126,7 +126,7 @@ def test_a_written_picture_is_read_back(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("name", ["out.gif", "out.txt", "out", "out.mp4"])
 def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match=r"\.jpg.*\.png"):
-        write_picture(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+        write_image(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -147,12 +147,12 @@ def test_an_existing_picture_survives_a_failed_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, failure: Callable[..., object]
 ) -> None:
     path = tmp_path / "out.png"
-    write_picture(path, np.full((8, 8, 3), 7, np.uint8))
+    write_image(path, np.full((8, 8, 3), 7, np.uint8))
     monkeypatch.setattr(Path, method, failure)
     with pytest.raises(OutputError, match=r"out\.png: cannot be written"):
-        write_picture(path, np.full((8, 8, 3), 200, np.uint8))
+        write_image(path, np.full((8, 8, 3), 200, np.uint8))
     monkeypatch.undo()
-    assert (read_picture(path) == 7).all()
+    assert (read_image(path) == 7).all()
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.png"]
 
 
@@ -160,15 +160,15 @@ def test_an_existing_picture_survives_one_that_cannot_be_read_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "out.jpg"
-    write_picture(path, make_noise(6, (20, 20)))
+    write_image(path, make_noise(6, (20, 20)))
     before = path.read_bytes()
     monkeypatch.setattr(cv2, "imencode", lambda *_: (True, np.frombuffer(before[: len(before) // 2], np.uint8)))
     with pytest.raises(OutputError, match="cut short"):
-        write_picture(path, make_noise(7, (20, 20)))
+        write_image(path, make_noise(7, (20, 20)))
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.jpg"]
 
 
 def test_an_absent_folder_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
-        write_picture(tmp_path / "gone" / "out.png", np.zeros((4, 4, 3), np.uint8))
+        write_image(tmp_path / "gone" / "out.png", np.zeros((4, 4, 3), np.uint8))

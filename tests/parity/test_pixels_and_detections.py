@@ -22,7 +22,7 @@ def test_exported_file_detects_what_the_checkpoint_detects(
     )
     from_onnx = Detector(tiny_onnx, thresholds=thresholds, provider="cpu")
     found = 0
-    for picture in read_coco(dataset_folder / "val.json").pictures:
+    for picture in read_coco(dataset_folder / "val.json").images:
         expected, actual = from_torch(picture.read()), from_onnx(picture.read())
         np.testing.assert_allclose(actual.score, expected.score, atol=1e-5)
         np.testing.assert_allclose(actual.xyxy, expected.xyxy, atol=1e-2)

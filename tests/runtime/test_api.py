@@ -14,7 +14,7 @@ from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.export.metadata_builder import ExportOptions, InputKind
 from mmpnet.export.writer import export_file
-from mmpnet.media.images import write_picture
+from mmpnet.media.images import write_image
 from mmpnet.runtime import Detector, open_source
 from support.frames import make_noise
 
@@ -87,7 +87,7 @@ def test_a_closed_detector_says_so(tiny_onnx: Path) -> None:
 
 
 def test_the_ten_lines_of_the_readme_run(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.png", make_noise(0, (64, 64)))
+    write_image(tmp_path / "a.png", make_noise(0, (64, 64)))
     with Detector() as detector:
         for frame in open_source(str(tmp_path)):
             found = detector(frame.pixels_bgr)

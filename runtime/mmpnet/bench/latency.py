@@ -27,7 +27,7 @@ from mmpnet.bench.environment import (
 )
 from mmpnet.bench.statistics import Floats, StageReport, summarise
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.media.images import read_picture
+from mmpnet.media.images import read_image
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.runtime.inference.self_test import synthetic_frame
@@ -116,7 +116,7 @@ def sample_frame(picture: Path | None, frame_hw: tuple[int, int] | None) -> UInt
     """
     if picture is None:
         return synthetic_frame(FRAME_SEED, frame_hw or DEFAULT_FRAME_HW)
-    pixels = read_picture(picture)
+    pixels = read_image(picture)
     return pixels if frame_hw is None else np.asarray(cv2.resize(pixels, frame_hw[::-1]), np.uint8)
 
 

@@ -11,7 +11,7 @@ from mmpnet.console.command import console
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.load import read_data
 from mmpnet.datasets.statistics import QUANTILES, Scan, SizeRange, scan
-from mmpnet.datasets.types import Picture, Split
+from mmpnet.datasets.types import LabeledImage, Split
 
 _BAR_CHARACTERS = 30
 
@@ -32,7 +32,7 @@ def check_data(
     faults = Faults(collect=True)
     dataset = read_data(paths, split, classes, allow_absent=allow_absent, undivided=undivided, faults=faults)
 
-    def shown(pictures: Sequence[Picture]) -> Iterator[Picture]:
+    def shown(pictures: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
         return iter(track(pictures, description=f"checking {dataset.name}", console=console()))
 
     return scan(dataset, input_hw=input_hw, verify_files=True, faults=faults.found, progress=shown)
@@ -53,7 +53,7 @@ def _overview(found: Scan) -> Table:
     table = Table(title=found.name)
     table.add_column("what")
     table.add_column("number", justify="right")
-    table.add_row("pictures", str(found.n_pictures))
+    table.add_row("pictures", str(found.n_images))
     table.add_row("pictures without boxes", str(found.n_without_boxes))
     for name, count in found.boxes_per_class.items():
         table.add_row(f"boxes of {name}", str(count))

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.faults import Faults
-from mmpnet.datasets.types import BACKGROUND, Dataset, Picture
+from mmpnet.datasets.types import BACKGROUND, Dataset, LabeledImage
 
 BORDER_TOLERANCE_PX = 1.0
 """Boxes may stick out of the picture by rounding; they are clipped. Further out is an error."""
@@ -99,17 +99,17 @@ def assemble(
     names = (BACKGROUND, *class_names)
     class_ids = {class_name: class_id for class_id, class_name in enumerate(names)}
     pictures = tuple(_picture(entry, class_ids) for entry in entries)
-    return Dataset(path=path, name=name, class_names=names, pictures=pictures, sha256=sha256)
+    return Dataset(path=path, name=name, class_names=names, images=pictures, sha256=sha256)
 
 
-def _picture(entry: Entry, class_ids: dict[str, int]) -> Picture:
+def _picture(entry: Entry, class_ids: dict[str, int]) -> LabeledImage:
     labels = entry.labels
     xyxy = np.array([label.xyxy for label in labels], np.float32).reshape(-1, 4)
     sides = xyxy[:, 2:] - xyxy[:, :2]
     areas = [
         float(w * h) if label.area_px2 is None else label.area_px2 for label, (w, h) in zip(labels, sides, strict=True)
     ]
-    return Picture(
+    return LabeledImage(
         path=entry.path,
         image_hw=entry.image_hw,
         boxes_xyxy=xyxy,

@@ -13,13 +13,16 @@ from mmpnet.contract.arrays import FloatArray
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.faults import Faults
-from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.datasets.types import Dataset, LabeledImage
 
 SIZE_EDGES_PX = (0, 8, 16, 32, 64, 128, 256)
 """Lower edges of the size ranges, sqrt(w*h) in px of the letterboxed input."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
-Progress = Callable[[Sequence[Picture]], Iterator[Picture]]
+_JSON_KEYS = {"n_images": "n_pictures"}
+"""What `mmp-train --check --json` has always called it, where scripts read it."""
+
+Progress = Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Scan:
 
     name: str
     input_hw: tuple[int, int]
-    n_pictures: int
+    n_images: int
     n_without_boxes: int
     boxes_per_class: dict[str, int]
     n_crowd: int
@@ -73,7 +76,7 @@ class Scan:
 
     def as_dict(self) -> dict[str, Any]:
         """The scan as JSON has it."""
-        plain = {key: value for key, value in asdict(self).items() if key != "files"}
+        plain = {_JSON_KEYS.get(key, key): value for key, value in asdict(self).items() if key != "files"}
         return {
             **plain,
             "aspect_ratios": dict(zip(map(str, QUANTILES), self.aspect_ratios, strict=False)),
@@ -94,14 +97,14 @@ def scan(
     """Count; with `verify_files` also decode every picture. `faults` are those that reading the labels collected."""
     boxes = _input_boxes(dataset, Letterbox(input_hw))
     sides = boxes[:, 2:] - boxes[:, :2]  # (N, 2): width, height
-    sizes_hw = np.array([picture.image_hw for picture in dataset.pictures], np.int64).reshape(-1, 2)
+    sizes_hw = np.array([picture.image_hw for picture in dataset.images], np.int64).reshape(-1, 2)
     return Scan(
         name=dataset.name,
         input_hw=input_hw,
-        n_pictures=len(dataset.pictures),
-        n_without_boxes=sum(1 for picture in dataset.pictures if not len(picture.boxes_xyxy)),
+        n_images=len(dataset.images),
+        n_without_boxes=sum(1 for picture in dataset.images if not len(picture.boxes_xyxy)),
         boxes_per_class=_boxes_per_class(dataset),
-        n_crowd=sum(int(picture.crowd.sum()) for picture in dataset.pictures),
+        n_crowd=sum(int(picture.crowd.sum()) for picture in dataset.images),
         min_wh=_wh(sizes_hw.min(axis=0)) if len(sizes_hw) else None,
         max_wh=_wh(sizes_hw.max(axis=0)) if len(sizes_hw) else None,
         sizes=_size_ranges(np.sqrt(sides.prod(axis=1))),
@@ -116,7 +119,7 @@ def check_files(dataset: Dataset, *, progress: Progress = iter) -> FileCheck:
     faults = Faults(collect=True)
     digests: dict[str, Path] = {}
     copies: list[str] = []
-    for picture in progress(dataset.pictures):
+    for picture in progress(dataset.images):
         with faults:
             picture.read()
             digest = _sha1(picture.path)
@@ -126,7 +129,7 @@ def check_files(dataset: Dataset, *, progress: Progress = iter) -> FileCheck:
     return FileCheck(faults=tuple(faults.found), digests=digests, copies=tuple(copies))
 
 
-def shared_pictures(train: Scan, val: Scan) -> tuple[str, ...]:
+def shared_images(train: Scan, val: Scan) -> tuple[str, ...]:
     """One line per picture of `val` whose bytes `train` has as well: validation would measure memory.
 
     Raises: ValueError if the files of one of them were not looked at.
@@ -144,14 +147,14 @@ def shared_pictures(train: Scan, val: Scan) -> tuple[str, ...]:
 def _input_boxes(dataset: Dataset, letterbox: Letterbox) -> FloatArray:
     """All boxes but crowds (N, 4), in input px."""
     placed = [
-        letterbox.fit(picture.image_hw).to_input(picture.boxes_xyxy[~picture.crowd]) for picture in dataset.pictures
+        letterbox.fit(picture.image_hw).to_input(picture.boxes_xyxy[~picture.crowd]) for picture in dataset.images
     ]
     return np.concatenate([np.zeros((0, 4), np.float32), *placed])
 
 
 def _boxes_per_class(dataset: Dataset) -> dict[str, int]:
     counts = np.zeros(len(dataset.class_names), np.int64)
-    for picture in dataset.pictures:
+    for picture in dataset.images:
         counts += np.bincount(picture.class_ids[~picture.crowd], minlength=len(counts))
     return dict(zip(dataset.class_names[1:], counts[1:].tolist(), strict=True))
 

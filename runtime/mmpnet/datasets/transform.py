@@ -9,7 +9,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import IntArray
 from mmpnet.contract.errors import DatasetError
-from mmpnet.datasets.types import BACKGROUND, Dataset, Picture
+from mmpnet.datasets.types import BACKGROUND, Dataset, LabeledImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ def select_classes(dataset: Dataset, classes: Sequence[str], *, allow_absent: bo
     return replace(
         dataset,
         class_names=(BACKGROUND, *(one.name for one in wanted)),
-        pictures=tuple(renumbered(picture, new_ids) for picture in dataset.pictures),
+        images=tuple(renumbered(picture, new_ids) for picture in dataset.images),
     )
 
 
-def renumbered(picture: Picture, new_ids: IntArray) -> Picture:
+def renumbered(picture: LabeledImage, new_ids: IntArray) -> LabeledImage:
     """The picture with each class id i as new_ids[i], boxes of those that are 0 left out; new_ids (classes,)."""
     class_ids = new_ids[picture.class_ids]
     kept = class_ids > 0
@@ -90,12 +90,12 @@ def mix(datasets: Sequence[Dataset]) -> Dataset:
     pictures = []
     for one in datasets:
         new_ids = np.array([names.index(name) for name in one.class_names], np.int64)
-        for picture in one.pictures:
+        for picture in one.images:
             pictures.append(replace(renumbered(picture, new_ids), tags=(*picture.tags, one.name)))
     return Dataset(
         path=datasets[0].path,
         name=" + ".join(one.name for one in datasets),
         class_names=names,
-        pictures=tuple(pictures),
+        images=tuple(pictures),
         sha256=sha256("\n".join(one.sha256 for one in datasets).encode()).hexdigest(),
     )

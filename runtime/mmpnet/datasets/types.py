@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray, UInt8Array
 from mmpnet.contract.errors import DatasetError
-from mmpnet.media.images import read_picture
+from mmpnet.media.images import read_image
 
 BACKGROUND = "background"
 Split: TypeAlias = Literal["train", "val", "test"]
@@ -14,7 +14,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class LabeledImage:
     """One labelled picture: boxes_xyxy (N, 4) in px of the stored picture, class_ids (N,), 0 = background unused."""
 
     path: Path
@@ -34,7 +34,7 @@ class Picture:
 
         Raises: DatasetError if the file is unreadable or not of the size that its entry states.
         """
-        frame_bgr = read_picture(self.path, error=DatasetError)
+        frame_bgr = read_image(self.path, error=DatasetError)
         if frame_bgr.shape[:2] != self.image_hw:
             raise DatasetError(
                 f"{self.path}: is {frame_bgr.shape[1]}x{frame_bgr.shape[0]} px, its entry says "
@@ -54,9 +54,9 @@ class Dataset:
     path: Path
     name: str
     class_names: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[LabeledImage, ...]
     sha256: str
 
     @property
     def num_boxes(self) -> int:
-        return sum(len(picture.boxes_xyxy) for picture in self.pictures)
+        return sum(len(picture.boxes_xyxy) for picture in self.images)

@@ -44,7 +44,7 @@ def accumulated(dataset: Dataset, categories: list[int], found: list[dict[str, A
     from pycocotools.cocoeval import COCOeval
 
     labelled: list[dict[str, Any]] = []
-    for image_id, picture in enumerate(dataset.pictures, start=1):
+    for image_id, picture in enumerate(dataset.images, start=1):
         for box, class_id, area, crowd in zip(
             picture.boxes_xyxy.tolist(),
             picture.class_ids.tolist(),
@@ -84,7 +84,7 @@ def _coco_index(index: Any, dataset: Dataset, annotations: list[dict[str, Any]])
         annotation["id"] = number
     index.dataset = {
         "info": {},
-        "images": [{"id": image_id} for image_id in range(1, len(dataset.pictures) + 1)],
+        "images": [{"id": image_id} for image_id in range(1, len(dataset.images) + 1)],
         "categories": [{"id": i, "name": name} for i, name in enumerate(dataset.class_names) if i > 0],
         "annotations": annotations,
     }

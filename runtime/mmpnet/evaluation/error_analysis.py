@@ -10,7 +10,7 @@ import numpy as np
 from mmpnet.contract.arrays import FloatArray
 from mmpnet.contract.boxes import area, pairwise_iou
 from mmpnet.contract.detections import Detections
-from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import MATCH_IOU, Evaluation
 from mmpnet.evaluation.matching import Matches, match_coco
 
@@ -74,7 +74,7 @@ def find_mistakes(dataset: Dataset, evaluation: Evaluation, *, conf: float) -> M
     hits = 0
     wrong: list[Mistake] = []
     missed: list[Mistake] = []
-    for index, (picture, detections) in enumerate(zip(dataset.pictures, evaluation.found, strict=True)):
+    for index, (picture, detections) in enumerate(zip(dataset.images, evaluation.found, strict=True)):
         answer = _Answer(index, picture, detections, match_coco(detections, picture, MATCH_IOU))
         hits += int((answer.matches.correct & (detections.score >= conf)).sum())
         wrong.extend(_false_positives(answer, conf))
@@ -90,7 +90,7 @@ def find_mistakes(dataset: Dataset, evaluation: Evaluation, *, conf: float) -> M
 @dataclass(frozen=True, slots=True)
 class _Answer:
     index: int
-    picture: Picture
+    picture: LabeledImage
     detections: Detections
     matches: Matches
 

@@ -8,7 +8,7 @@ import numpy as np
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import DatasetError
-from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.coco import accumulated, coco_results, require_pycocotools, twelve_numbers
 from mmpnet.evaluation.curves import mean_ap, mean_confidence_curve, voc07_ap, voc_ap
 from mmpnet.evaluation.matching import Ranking, match_coco, match_voc, rankings
@@ -89,34 +89,34 @@ def evaluate(
     dataset: Dataset,
     class_names: Sequence[str],
     *,
-    progress: Callable[[Sequence[Picture]], Iterator[Picture]] = iter,
+    progress: Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]] = iter,
 ) -> Evaluation:
     """Run a detector over every picture of a data set; classes are matched by name (index 0 is background).
 
     Raises: DatasetError if there is nothing to measure, or for a bad picture; MissingExtraError without pycocotools.
     """
     to_category = require_measurable(dataset, class_names)
-    found = tuple(_in_categories(detect(picture.read()), to_category) for picture in progress(dataset.pictures))
+    found = tuple(_in_categories(detect(picture.read()), to_category) for picture in progress(dataset.images))
     return _measured(dataset, found, sorted(to_category.values()))
 
 
 def _measured(dataset: Dataset, found: tuple[Detections, ...], categories: list[int]) -> Evaluation:
     results = [entry for image_id, one in enumerate(found, start=1) for entry in coco_results(image_id, one)]
-    pairs = list(zip(found, dataset.pictures, strict=True))
+    pairs = list(zip(found, dataset.images, strict=True))
     by_coco = [match_coco(detections, picture, MATCH_IOU) for detections, picture in pairs]
     by_voc = [match_voc(detections, picture, MATCH_IOU) for detections, picture in pairs]
-    ranked = list(rankings(by_coco, dataset.pictures, categories).values())
+    ranked = list(rankings(by_coco, dataset.images, categories).values())
     best_f1, best_f1_conf = mean_confidence_curve(ranked).best()
     return Evaluation(
         coco=twelve_numbers(accumulated(dataset, categories, results)),
         classes=tuple(
             ClassAccuracy(dataset.class_names[class_id], class_id, one.n_boxes, voc07_ap(one), voc_ap(one))
-            for class_id, one in rankings(by_voc, dataset.pictures, categories).items()
+            for class_id, one in rankings(by_voc, dataset.images, categories).items()
         ),
         quasi_iou=_quasi_iou_of(ranked),
         best_f1=best_f1,
         best_f1_conf=best_f1_conf,
-        n_images=len(dataset.pictures),
+        n_images=len(dataset.images),
         n_boxes=sum(one.n_boxes for one in ranked),
         found=found,
     )
@@ -139,7 +139,7 @@ def require_measurable(dataset: Dataset, class_names: Sequence[str]) -> dict[int
             "at least one must be shared"
         )
     wanted = list(to_category.values())
-    if not any(np.isin(picture.class_ids[~picture.crowd], wanted).any() for picture in dataset.pictures):
+    if not any(np.isin(picture.class_ids[~picture.crowd], wanted).any() for picture in dataset.images):
         raise DatasetError(
             f"{dataset.path}: has no box of {list(class_names[1:])} but crowds; there is nothing to measure against"
         )

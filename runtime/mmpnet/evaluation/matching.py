@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray
 from mmpnet.contract.boxes import EPSILON_PX2, area, pairwise_iou, pairwise_overlap
 from mmpnet.contract.detections import Detections
-from mmpnet.datasets.types import Picture
+from mmpnet.datasets.types import LabeledImage
 
 NO_LABEL = -1
 
@@ -47,7 +47,7 @@ class Ranking:
     n_boxes: int
 
 
-def match_coco(detections: Detections, picture: Picture, iou_threshold: float) -> Matches:
+def match_coco(detections: Detections, picture: LabeledImage, iou_threshold: float) -> Matches:
     """Best score first, each detection takes the free labelled box of its class that it overlaps most.
 
     One that finds none and lies in a crowd, by the threshold's share of its own area, is ignored (Lin et al. 2014).
@@ -75,7 +75,7 @@ def match_coco(detections: Detections, picture: Picture, iou_threshold: float) -
     )
 
 
-def match_voc(detections: Detections, picture: Picture, iou_threshold: float) -> Matches:
+def match_voc(detections: Detections, picture: LabeledImage, iou_threshold: float) -> Matches:
     """Each detection is for the box of its class that it overlaps most, free or not.
 
     The best score there is right, every further one wrong; on a difficult (crowd) box all are ignored (Everingham et
@@ -94,7 +94,9 @@ def match_voc(detections: Detections, picture: Picture, iou_threshold: float) ->
     return Matches(detections.score, detections.class_id, label, ignored, best_iou)
 
 
-def rankings(matches: Sequence[Matches], pictures: Sequence[Picture], class_ids: Sequence[int]) -> dict[int, Ranking]:
+def rankings(
+    matches: Sequence[Matches], pictures: Sequence[LabeledImage], class_ids: Sequence[int]
+) -> dict[int, Ranking]:
     """All pictures' matches as one ranking for each of the data set's classes."""
     score = _joined([one.score for one in matches], np.float32)
     class_id = _joined([one.class_id for one in matches], np.int64)
@@ -109,7 +111,7 @@ def rankings(matches: Sequence[Matches], pictures: Sequence[Picture], class_ids:
     return result
 
 
-def _iou_within_class(detections: Detections, picture: Picture) -> NDArray[np.float64]:
+def _iou_within_class(detections: Detections, picture: LabeledImage) -> NDArray[np.float64]:
     """IoU (N, M) in float64, in which thresholds are compared; 0 between boxes of different classes."""
     iou = pairwise_iou(detections.xyxy, picture.boxes_xyxy).astype(np.float64)
     return np.where(detections.class_id[:, None] == picture.class_ids, iou, 0.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmpnet.contract.errors import MmpnetError, SourceError
-from mmpnet.media.images import read_picture
+from mmpnet.media.images import read_image
 
 _JPEG_START, _PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -14,8 +14,8 @@ _ORIENTATION = re.compile(rb"\x12\x01..\x01\0\0\0(?!\x01\0)|\x01\x12..\0\0\0\x01
 """An EXIF orientation entry (tag 0x0112, one value, either byte order) that is not 1, upright."""
 
 
-def picture_size_hw(path: Path, *, error: type[MmpnetError] = SourceError) -> tuple[int, int]:
-    """(height, width) in px of what `read_picture` gives; the whole picture is decoded only where the header leaves
+def image_size_hw(path: Path, *, error: type[MmpnetError] = SourceError) -> tuple[int, int]:
+    """(height, width) in px of what `read_image` gives; the whole picture is decoded only where the header leaves
     doubt: turned ones, and formats other than JPEG and PNG.
 
     Raises: `error` if the file is missing or not a picture.
@@ -26,7 +26,7 @@ def picture_size_hw(path: Path, *, error: type[MmpnetError] = SourceError) -> tu
     except OSError as reason:
         raise error(f"{path}: cannot be read ({reason.strerror}); expected a picture file") from reason
     if size_hw is None:
-        height, width = read_picture(path, error=error).shape[:2]
+        height, width = read_image(path, error=error).shape[:2]
         return height, width
     return size_hw
 

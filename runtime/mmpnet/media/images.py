@@ -12,14 +12,14 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MmpnetError, OutputError, SourceError
 from mmpnet.system.files import replacing
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 
 
-def read_picture(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8Array:
+def read_image(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8Array:
     """Pixels (H, W, 3) BGR uint8, turned upright as its EXIF says.
 
     Raises: `error` if the file is missing, not a picture, or cut short (OpenCV would fill the rest with grey).
@@ -30,7 +30,7 @@ def read_picture(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8
 def read_mask(path: Path, *, error: type[MmpnetError] = SourceError) -> NDArray[np.int64]:
     """What each pixel belongs to (H, W), 0 = nothing: the values of a grey picture, the colours of another as numbers.
 
-    Raises: `error` as `read_picture`, and if the picture has other than one or three channels of bytes.
+    Raises: `error` as `read_image`, and if the picture has other than one or three channels of bytes.
     """
     values = _decoded(path, cv2.IMREAD_UNCHANGED, error)
     if values.dtype != np.uint8 or (values.ndim == 3 and values.shape[2] != 3):
@@ -57,25 +57,25 @@ def _decoded(path: Path, flags: int, error: type[MmpnetError]) -> NDArray[Any]:
     return pixels
 
 
-def write_picture(path: Path, frame_bgr: UInt8Array) -> None:
+def write_image(path: Path, frame_bgr: UInt8Array) -> None:
     """Write a picture beside its place, read it back, then rename it there.
 
     Raises: OutputError if OpenCV does not know the suffix, the folder is missing, or the file cannot be read back.
     """
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-        known = " ".join(sorted(PICTURE_SUFFIXES))
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        known = " ".join(sorted(IMAGE_SUFFIXES))
         raise OutputError(f"{path}: unknown picture suffix {path.suffix or '(none)'}; expected one of {known}")
     encoded, content = cv2.imencode(path.suffix.lower(), frame_bgr)
     if not encoded:
         raise OutputError(f"{path}: OpenCV cannot encode {path.suffix}; choose .jpg or .png")
     with replacing(path) as partial:
         partial.write_bytes(content.tobytes())
-        read_picture(partial, error=OutputError)
+        read_image(partial, error=OutputError)
 
 
-def is_picture(name: Path | str) -> bool:
+def is_image(name: Path | str) -> bool:
     """Whether a file's name is that of a picture."""
-    return Path(name).suffix.lower() in PICTURE_SUFFIXES
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_truncated(content: bytes) -> bool:

@@ -177,7 +177,7 @@ def test_times_and_threads_stay_with_their_file(
     assert report.chosen == 1  # as accurate with one thread
     assert [one.front for one in report.settings] == [True, False, False, False]
     assert [one.end_to_end.samples for one in report.settings] == [6] * 4
-    assert report.judge.n_images == len(dataset.pictures)
+    assert report.judge.n_images == len(dataset.images)
     assert {file.file: file.input_hw for file in report.files} == {"a.onnx": (64, 64), "b.onnx": (64, 64)}
 
 

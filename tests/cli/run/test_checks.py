@@ -15,7 +15,7 @@ from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.metadata import Head
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.writer import export_file
-from mmpnet.media.images import read_picture, write_picture
+from mmpnet.media.images import read_image, write_image
 from mmpnet.media.pixelate import blur_detections
 from mmpnet.runtime.inference.detector import Detector
 from support.frames import make_noise, write_video
@@ -30,7 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("pictures", "out", "named.mp4"):
         (tmp_path / folder).mkdir()
     for name in ("a.png", "pictures/b.png", "pictures/c.png"):
-        write_picture(tmp_path / name, make_noise(0, (51, 77)))
+        write_image(tmp_path / name, make_noise(0, (51, 77)))
     write_video(tmp_path / "a.avi", count=3)
     (tmp_path / "notes").write_text("no folder")
     monkeypatch.chdir(tmp_path)
@@ -188,8 +188,8 @@ def test_hiding_does_not_end_at_the_most_boxes_to_show(
     assert len(everybody) > 3
     hidden = make_noise(0, (51, 77)).copy()
     blur_detections(hidden, everybody)
-    np.testing.assert_array_equal(read_picture(place / "one.png"), hidden)
-    np.testing.assert_array_equal(read_picture(place / "all.png"), hidden)
+    np.testing.assert_array_equal(read_image(place / "one.png"), hidden)
+    np.testing.assert_array_equal(read_image(place / "all.png"), hidden)
     done = mmp_run("--source", "a.png", "--blur", "--conf", 0.1, "--max-det", 1, "--json", "-", model=model)
     assert done.stdout.count('"score"') == 1
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from mmpnet.cli.run.command import app, main
 from mmpnet.console.command import checked_thresholds
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.media.images import read_picture, write_picture
+from mmpnet.media.images import read_image, write_image
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.web.sink import ServeSink
 from support.frames import make_noise, read_video, write_video
@@ -39,7 +39,7 @@ def headless(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     path = tmp_path / "in.png"
-    write_picture(path, make_noise(0, (51, 77)))
+    write_image(path, make_noise(0, (51, 77)))
     return path
 
 
@@ -79,8 +79,8 @@ def test_a_picture_is_saved_and_told_and_stdout_is_pure_ndjson(
         {"xyxy": [round(v, 2) for v in xyxy], "score": round(score, 4), "class_id": 1, "name": "person"}
         for xyxy, score in zip(expected.xyxy.tolist(), expected.score.tolist(), strict=True)
     ]
-    assert read_picture(out).shape == (51, 77, 3)
-    assert (read_picture(out) != make_noise(0, (51, 77))).any()
+    assert read_image(out).shape == (51, 77, 3)
+    assert (read_image(out) != make_noise(0, (51, 77))).any()
     stderr = plain(done.stderr)
     assert "tiny.onnx 64x64 on cpu" in stderr
     assert f"{len(expected)} detections in 1 frames" in stderr
@@ -105,7 +105,7 @@ def test_thresholds_override_those_of_the_file(tiny_onnx: Path, picture: Path, d
         assert isinstance(detections, list)
         return len(detections)
 
-    default = len(detector(read_picture(picture)))
+    default = len(detector(read_image(picture)))
     assert count() == default > 3
     assert count("--conf", 1) == 0
     assert count("--max-det", 3) == 3
@@ -345,7 +345,7 @@ def test_no_source_is_ever_overwritten(tmp_path: Path, tiny_onnx: Path, later: b
     """Neither the frame's own file, nor one that is still to be read."""
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
-        write_picture(tmp_path / folder / "a.png", np.full((40, 40, 3), 99, np.uint8))
+        write_image(tmp_path / folder / "a.png", np.full((40, 40, 3), 99, np.uint8))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
     source = str(tmp_path / "*" / "a.png") if later else str(tmp_path / "x" / "a.png")
     out = str(tmp_path / "y") if later else source

@@ -41,7 +41,7 @@ def write(tmp_path: Path) -> Write:
 def test_boxes_class_ids_areas_crowd_and_tags_are_read(write: Write) -> None:
     crowd = {**PERSON, "category_id": 3, "bbox": [0.5, 1.25, 20, 8], "area": 99.5, "iscrowd": 1}
     dataset = read_coco(write(images=[{**IMAGE, "group": "street", "source": "cam 2"}], annotations=[PERSON, crowd]))
-    picture = dataset.pictures[0]
+    picture = dataset.images[0]
     assert dataset.class_names == ("background", "person", "dog")
     assert dataset.num_boxes == 2
     np.testing.assert_array_equal(picture.boxes_xyxy, np.array([[4, 5, 14, 17], [0.5, 1.25, 20.5, 9.25]], np.float32))
@@ -59,14 +59,14 @@ def test_every_picture_gets_its_own_boxes(dataset_folder: Path) -> None:
     path = dataset_folder / "train.json"
     content = json.loads(path.read_text())
     dataset = read_coco(path)
-    assert len(dataset.pictures) == len(content["images"]) == 16
-    for picture, image in zip(dataset.pictures, content["images"], strict=True):
+    assert len(dataset.images) == len(content["images"]) == 16
+    for picture, image in zip(dataset.images, content["images"], strict=True):
         expected = [a["bbox"] for a in content["annotations"] if a["image_id"] == image["id"]]
         corners = [[x, y, x + w, y + h] for x, y, w, h in expected]
         np.testing.assert_array_equal(picture.boxes_xyxy, np.array(corners, np.float32).reshape(-1, 4))
         assert picture.path == dataset_folder / "images" / image["file_name"]
         assert picture.tags == (image["group"], image["source"])
-    assert {len(picture.boxes_xyxy) for picture in dataset.pictures} >= {0, 1}, "some pictures must have no person"
+    assert {len(picture.boxes_xyxy) for picture in dataset.images} >= {0, 1}, "some pictures must have no person"
     assert dataset.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert dataset.name == f"{dataset_folder.name}/train.json"
 
@@ -75,12 +75,12 @@ def test_pictures_may_lie_beside_the_file(write: Write, tmp_path: Path) -> None:
     path = write()
     (tmp_path / "images" / "a.png").rename(tmp_path / "a.png")
     (tmp_path / "images").rmdir()
-    assert read_coco(path).pictures[0].path == tmp_path / "a.png"
+    assert read_coco(path).images[0].path == tmp_path / "a.png"
 
 
 def test_a_file_without_annotations_has_pictures_without_boxes(write: Write) -> None:
     assert read_coco(write(annotations=None)).num_boxes == 0
-    assert read_coco(write(annotations=[])).pictures[0].boxes_xyxy.shape == (0, 4)
+    assert read_coco(write(annotations=[])).images[0].boxes_xyxy.shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_file_without_annotations_has_pictures_without_boxes(write: Write) -> 
 def test_boxes_are_clipped_where_they_stick_out_by_up_to_a_pixel(
     write: Write, bbox: list[float], expected: list[float]
 ) -> None:
-    picture = read_coco(write(annotations=[{**PERSON, "bbox": bbox}])).pictures[0]
+    picture = read_coco(write(annotations=[{**PERSON, "bbox": bbox}])).images[0]
     assert picture.boxes_xyxy.tolist() == [expected]
 
 
@@ -195,7 +195,7 @@ def test_an_absent_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 
 def test_a_picture_of_another_size_than_its_entry_is_refused(write: Write, tmp_path: Path) -> None:
-    picture = read_coco(write(images=[{**IMAGE, "width": 41}])).pictures[0]
+    picture = read_coco(write(images=[{**IMAGE, "width": 41}])).images[0]
     with pytest.raises(DatasetError, match=r"is 40x30 px, its entry says 41x30") as caught:
         picture.read()
     assert str(tmp_path / "images" / "a.png") in str(caught.value)
@@ -208,7 +208,7 @@ def test_a_picture_cut_short_is_refused(write: Write, tmp_path: Path, suffix: st
     pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     content = cv2.imencode(suffix, pixels)[1].tobytes()
     path.write_bytes(content[: len(content) * 2 // 3])
-    picture = read_coco(dataset_path).pictures[1]
+    picture = read_coco(dataset_path).images[1]
     with pytest.raises(DatasetError, match="cut short") as caught:
         picture.read()
     assert str(path) in str(caught.value)
@@ -228,7 +228,7 @@ def test_pictures_of_the_layout_that_coco_itself_has_are_found(write: Write, tmp
         (folder / "annotations" / "instances_val2017.json").write_bytes(source.read_bytes())
         (folder / pictures / "a.png").write_bytes((tmp_path / "images" / "a.png").read_bytes())
         dataset = open_dataset(folder, "val")
-        assert dataset.pictures[0].path == folder / pictures / "a.png"
+        assert dataset.images[0].path == folder / pictures / "a.png"
         assert dataset.name == "annotations/instances_val2017.json"
         assert open_dataset(folder / "annotations" / "instances_val2017.json", "train").num_boxes == 1
 
@@ -239,8 +239,8 @@ def test_a_file_beside_the_pictures_of_each_split_is_found(write: Write, tmp_pat
     folder.mkdir(parents=True)
     (folder / "_annotations.coco.json").write_bytes(source.read_bytes())
     (folder / "a.png").write_bytes((tmp_path / "images" / "a.png").read_bytes())
-    assert open_dataset(folder.parent, "val").pictures[0].path == folder / "a.png"
-    assert open_dataset(folder, "train").pictures[0].path == folder / "a.png"
+    assert open_dataset(folder.parent, "val").images[0].path == folder / "a.png"
+    assert open_dataset(folder, "train").images[0].path == folder / "a.png"
 
 
 def test_two_files_for_one_split_are_named(write: Write, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_every_fault_is_collected_where_that_is_asked_for(write: Write) -> None:
     )
     faults = Faults(collect=True)
     dataset = read_coco(path, faults)
-    assert [picture.boxes_xyxy.tolist() for picture in dataset.pictures] == [[[4, 5, 14, 17]]]
+    assert [picture.boxes_xyxy.tolist() for picture in dataset.images] == [[[4, 5, 14, 17]]]
     named = ["images[2]", "images[3]", *(f"annotations[{i}]" for i in (0, 2, 3, 4, 5)), "gone.png"]
     assert len(faults.found) == len(named)
     for name, fault in zip(named, faults.found, strict=True):
@@ -277,7 +277,7 @@ def test_every_fault_is_collected_where_that_is_asked_for(write: Write) -> None:
 
 
 def test_scores_of_boxes_that_a_detector_drew_are_kept(write: Write) -> None:
-    picture = read_coco(write(annotations=[{**PERSON, "score": 0.625}, PERSON])).pictures[0]
+    picture = read_coco(write(annotations=[{**PERSON, "score": 0.625}, PERSON])).images[0]
     assert picture.scores.tolist() == [0.625, 1.0]
     assert picture.scores.dtype == np.float32
 

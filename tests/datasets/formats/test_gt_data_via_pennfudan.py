@@ -44,7 +44,7 @@ def test_a_bad_line_of_gt_data_is_named_by_file_and_line(picture: Path, line: st
         open_dataset(picture, "train")
     assert str(caught.value).startswith(f"{path}:2: ")
     faults = Faults(collect=True)
-    assert open_dataset(picture, "train", faults).pictures[0].boxes_xyxy.tolist() == [[1, 2, 3.5, 4], [0, 0, 40, 30]]
+    assert open_dataset(picture, "train", faults).images[0].boxes_xyxy.tolist() == [[1, 2, 3.5, 4], [0, 0, 40, 30]]
     assert faults.found == [str(caught.value)]
 
 
@@ -76,14 +76,14 @@ def test_regions_of_both_versions_become_tight_boxes(write_via: Write, version: 
     regions = {"0": regions[0], "1": regions[1]} if version == 1 else regions
     dataset = open_dataset(write_via(regions, project=project), "train")
     assert dataset.class_names == ("background", "object"), "without attributes the class has no name of its own"
-    assert dataset.pictures[0].boxes_xyxy.tolist() == [[5, 3, 20, 29], [1, 2, 4, 6]]
+    assert dataset.images[0].boxes_xyxy.tolist() == [[5, 3, 20, 29], [1, 2, 4, 6]]
     assert open_dataset(dataset.path / "via_region_data.json", "val").num_boxes == 2
 
 
 def test_the_class_of_a_region_is_its_only_attribute_or_the_one_called_so(write_via: Write) -> None:
     dataset = open_dataset(write_via([region(TRIANGLE, kind="red"), region(RECT, Name="blue", colour=3)]), "train")
     assert dataset.class_names == ("background", "blue", "red")
-    assert dataset.pictures[0].class_ids.tolist() == [2, 1]
+    assert dataset.images[0].class_ids.tolist() == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -160,10 +160,10 @@ def test_each_value_or_colour_of_a_mask_is_a_person(write_mask: Write) -> None:
     mask[2:9, 3], mask[5, 4:7], mask[29, 39] = 2, 2, 1
     dataset = open_dataset(write_mask(mask), "train")
     expected = [[39, 29, 40, 30], [3, 2, 7, 9]]
-    assert dataset.pictures[0].boxes_xyxy.tolist() == expected
+    assert dataset.images[0].boxes_xyxy.tolist() == expected
     assert dataset.class_names == ("background", "person")
     colours = np.array([(0, 0, 0), (200, 0, 0), (0, 0, 200)], np.uint8)
-    assert open_dataset(write_mask(colours[mask]), "train").pictures[0].boxes_xyxy.tolist() == expected
+    assert open_dataset(write_mask(colours[mask]), "train").images[0].boxes_xyxy.tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -41,21 +41,21 @@ def write(tmp_path: Path) -> Write:
 
 def test_corners_are_inclusive_pixels_counted_from_1(write: Write) -> None:
     dataset = open_dataset(write(a=xml(DOG + bndbox(3, 4, 3, 4) + bndbox("10.5", 7, 20, 9))), "train")
-    assert dataset.pictures[0].boxes_xyxy.tolist() == [[0, 1, 40, 30], [2, 3, 3, 4], [9.5, 6, 20, 9]]
+    assert dataset.images[0].boxes_xyxy.tolist() == [[0, 1, 40, 30], [2, 3, 3, 4], [9.5, 6, 20, 9]]
     assert dataset.class_names == ("background", "dog", "person"), "in alphabetical order"
-    assert dataset.pictures[0].class_ids.tolist() == [1, 2, 2]
+    assert dataset.images[0].class_ids.tolist() == [1, 2, 2]
 
 
 def test_corners_counted_from_0_are_clipped(write: Write) -> None:
     dataset = open_dataset(write(a=xml(bndbox(0, 0, 40, 30))), "train")
-    assert dataset.pictures[0].boxes_xyxy.tolist() == [[0, 0, 40, 30]]
+    assert dataset.images[0].boxes_xyxy.tolist() == [[0, 0, 40, 30]]
 
 
 def test_difficult_objects_are_crowd_and_parts_are_no_objects(write: Write) -> None:
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
     objects = DOG.replace("<bndbox>", "<difficult>1</difficult><bndbox>") + DOG.replace("</object>", part + "</object>")
     picture = open_dataset(write(a=xml(objects + DOG.replace("<name>", "<difficult>0</difficult><name>"))), "train")
-    assert picture.pictures[0].crowd.tolist() == [True, False, False]
+    assert picture.images[0].crowd.tolist() == [True, False, False]
     assert picture.class_names == ("background", "dog")
 
 
@@ -64,12 +64,12 @@ def test_lists_say_what_is_train_and_val(write: Write) -> None:
     lists = folder / "ImageSets" / "Main"
     lists.mkdir(parents=True)
     (lists / "trainval.txt").write_text("a\nb\nc\n")
-    assert [p.path.stem for p in open_dataset(folder, "train").pictures] == ["a", "b", "c"]
+    assert [p.path.stem for p in open_dataset(folder, "train").images] == ["a", "b", "c"]
     assert not has_split(folder, "val")
     (lists / "train.txt").write_text("a\nc\n")
     (lists / "val.txt").write_text("b\n")
-    assert [p.path.stem for p in open_dataset(folder, "train").pictures] == ["a", "c"], "pictures without objects stay"
-    assert [p.path.stem for p in open_dataset(folder, "val").pictures] == ["b"]
+    assert [p.path.stem for p in open_dataset(folder, "train").images] == ["a", "c"], "pictures without objects stay"
+    assert [p.path.stem for p in open_dataset(folder, "val").images] == ["b"]
     assert open_dataset(folder, "val").class_names == ("background", "person")
     assert has_split(folder, "val")
     (lists / "val.txt").write_text("b\n\ngone\n")
@@ -87,7 +87,7 @@ def test_a_listed_picture_that_is_gone_is_named(write: Write) -> None:
 
 
 def test_without_a_size_the_picture_says_it(write: Write) -> None:
-    assert open_dataset(write(a=xml(DOG, size="")), "train").pictures[0].image_hw == (30, 40)
+    assert open_dataset(write(a=xml(DOG, size="")), "train").images[0].image_hw == (30, 40)
 
 
 @pytest.mark.parametrize(

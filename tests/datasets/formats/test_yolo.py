@@ -36,7 +36,7 @@ def test_rows_are_boxes_in_fractions_and_a_missing_file_is_background(write: Wri
     dataset = open_dataset(folder, "val")
     assert dataset.class_names == ("background", "person", "dog")
     assert dataset.name == f"{folder.name}/val"
-    first, second = dataset.pictures
+    first, second = dataset.images
     assert first.path == folder / "images" / "val" / "a.png"
     assert first.boxes_xyxy.tolist() == [[15, 5, 25, 15], [0, 10, 20, 20]]
     assert first.class_ids.tolist() == [1, 2]
@@ -46,7 +46,7 @@ def test_rows_are_boxes_in_fractions_and_a_missing_file_is_background(write: Wri
 
 def test_polygons_become_their_tight_box(write: Write) -> None:
     dataset = open_dataset(write("1 0.1 0.5 0.2 0.1 0.35 0.9 0.3 0.2\n"), "train")
-    np.testing.assert_allclose(dataset.pictures[0].boxes_xyxy, [[4, 2, 14, 18]], rtol=1e-6)
+    np.testing.assert_allclose(dataset.images[0].boxes_xyxy, [[4, 2, 14, 18]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -64,21 +64,21 @@ def test_the_ways_to_name_pictures_and_classes(write: Write, yaml: str) -> None:
     (folder / "list.txt").write_text("./images/train/a.png\nimages/train/b.png\n")
     dataset = open_dataset(folder, "train")
     assert dataset.class_names == ("background", "person", "dog")
-    assert [picture.path.name for picture in dataset.pictures] == ["a.png", "b.png"]
+    assert [picture.path.name for picture in dataset.images] == ["a.png", "b.png"]
     assert dataset.num_boxes == 1
     assert not has_split(folder, "val")
-    assert len(open_dataset(folder / "data.yaml", "train").pictures) == 2
+    assert len(open_dataset(folder / "data.yaml", "train").images) == 2
 
 
 def test_several_folders_are_one_split_and_subfolders_are_entered(write: Write) -> None:
     dataset = open_dataset(write(yaml="train: [images/val, images/train]\ntest: images\nnames: [person]\n"), "train")
-    assert [str(picture.path.relative_to(dataset.path.parent)) for picture in dataset.pictures] == [
+    assert [str(picture.path.relative_to(dataset.path.parent)) for picture in dataset.images] == [
         "images/val/a.png",
         "images/val/b.png",
         "images/train/a.png",
         "images/train/b.png",
     ]
-    assert len(open_dataset(dataset.path, "test").pictures) == 4
+    assert len(open_dataset(dataset.path, "test").images) == 4
 
 
 def test_only_the_last_images_of_a_path_becomes_labels(tmp_path: Path) -> None:

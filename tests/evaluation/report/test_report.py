@@ -12,7 +12,7 @@ import pytest
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MissingExtraError, OutputError
 from mmpnet.datasets.formats.coco import read_coco
-from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.curves import mean_confidence_curve, precision_recall
 from mmpnet.evaluation.evaluate import evaluate
 from mmpnet.evaluation.matching import Ranking
@@ -138,7 +138,7 @@ def test_without_a_history_there_are_no_training_curves(measured: Measured) -> N
 @pytest.mark.parametrize("finds", ["nothing", "everything"])
 def test_it_stands_for_a_detector_that_finds_nothing_or_everything(dataset_folder: Path, finds: str) -> None:
     dataset = read_coco(dataset_folder / "val.json")
-    answers = {picture.read().tobytes(): picture for picture in dataset.pictures}
+    answers = {picture.read().tobytes(): picture for picture in dataset.images}
 
     def detect(frame_bgr: np.ndarray) -> Detections:  # type: ignore[type-arg]
         picture = answers[frame_bgr.tobytes()]
@@ -156,8 +156,8 @@ def test_it_stands_for_a_detector_that_finds_nothing_or_everything(dataset_folde
 def test_several_classes_have_a_table(dataset_folder: Path) -> None:
     plain = read_coco(dataset_folder / "val.json")
     pictures = tuple(
-        Picture(p.path, p.image_hw, p.boxes_xyxy, p.class_ids + (index % 2), p.areas_px2, p.crowd, p.scores)
-        for index, p in enumerate(plain.pictures)
+        LabeledImage(p.path, p.image_hw, p.boxes_xyxy, p.class_ids + (index % 2), p.areas_px2, p.crowd, p.scores)
+        for index, p in enumerate(plain.images)
     )
     dataset = Dataset(plain.path, plain.name, ("background", "person", "dog", "cat"), pictures, plain.sha256)
     answers = {picture.read().tobytes(): picture for picture in pictures}

@@ -303,7 +303,7 @@ def test_calibration_sees_what_the_runtime_sees(
         return run_really(feed)
 
     monkeypatch.setattr(detector, "_run", watched)
-    for picture in train.pictures:
+    for picture in train.images:
         detector(picture.read())
     np.testing.assert_array_equal(np.stack(fed), np.stack(pictures_of(train)))
 
@@ -369,10 +369,10 @@ def test_pictures_without_people_leave_the_old_file(
 
 
 def test_pictures_without_people_and_no_pictures_are_refused(train: Dataset, float_file: Path, tmp_path: Path) -> None:
-    empty = dataclasses.replace(train, pictures=())
+    empty = dataclasses.replace(train, images=())
     with pytest.raises(ExportError, match="is empty"):
         pictures_of(empty)
-    deserted = dataclasses.replace(train, pictures=tuple(p for p in train.pictures if not len(p.boxes_xyxy)))
+    deserted = dataclasses.replace(train, images=tuple(p for p in train.images if not len(p.boxes_xyxy)))
     with pytest.raises(ExportError, match="shows nothing that is to be found"):
         pictures_of(deserted)
     with pytest.raises(ExportError, match="no pictures to calibrate with"):

@@ -11,7 +11,7 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import SourceError
-from mmpnet.media.images import write_picture
+from mmpnet.media.images import write_image
 from mmpnet.runtime.analytics.analyzer import Following, follow_with
 from mmpnet.runtime.analytics.shapes import parse_line, parse_zone
 from mmpnet.runtime.inference.detector import StageTimes
@@ -50,7 +50,7 @@ class Walkers:
 class Pictures(Sink):
     """Keeps results, and pictures where it is asked to."""
 
-    wants_picture: bool = True
+    wants_annotated: bool = True
     results: list[Result] = field(default_factory=list)
     painted: list[UInt8Array] = field(default_factory=list)
 
@@ -99,7 +99,7 @@ def test_every_file_has_numbers_of_its_own(tmp_path: Path) -> None:
 
 
 def test_pictures_cannot_be_followed(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
+    write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
     (frame,) = open_source(str(tmp_path / "a.png"))
     with pytest.raises(SourceError, match=r"a\.png: is a picture; following people needs a camera or a video"):
         Following(frame, conf=0.4, lines=[], zones=[])
@@ -108,8 +108,8 @@ def test_pictures_cannot_be_followed(tmp_path: Path) -> None:
 def test_blurred_runs_hand_on_no_raw_pixel(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    write_picture(tmp_path / "a.png", noise)
-    pictures, quiet = Pictures(), Pictures(wants_picture=False)
+    write_image(tmp_path / "a.png", noise)
+    pictures, quiet = Pictures(), Pictures(wants_annotated=False)
     walkers = Walkers(frame=3)
     run(open_source(str(tmp_path / "a.png")), walkers, [quiet], RunOptions(blur=Blur()))  # type: ignore[arg-type]
     inside = quiet.results[0].frame.pixels_bgr[8:16, 11:19]
@@ -122,7 +122,7 @@ def test_blurred_runs_hand_on_no_raw_pixel(tmp_path: Path) -> None:
 def test_what_is_too_unlikely_to_be_shown_is_hidden_all_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    write_picture(tmp_path / "a.png", noise)
+    write_image(tmp_path / "a.png", noise)
     pictures = Pictures()
     options = RunOptions(blur=Blur(), shown_conf=0.4)
     run(open_source(str(tmp_path / "a.png")), Walkers(frame=5), [pictures], options)  # type: ignore[arg-type]
@@ -134,7 +134,7 @@ def test_what_is_too_unlikely_to_be_shown_is_hidden_all_the_same(tmp_path: Path)
 def test_who_is_too_many_to_be_shown_is_hidden_all_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    write_picture(tmp_path / "a.png", noise)
+    write_image(tmp_path / "a.png", noise)
     pictures = Pictures()
     options = RunOptions(blur=Blur(most_shown=1), shown_conf=0.1)
     summary = run(open_source(str(tmp_path / "a.png")), Walkers(frame=5), [pictures], options)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.boxes import pairwise_iou
-from mmpnet.media.images import read_picture
+from mmpnet.media.images import read_image
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS, model_path
 from mmpnet.runtime.inference.self_test import run_self_test
@@ -29,7 +29,7 @@ def each(request: pytest.FixtureRequest) -> Detector:
 
 
 def test_it_finds_the_astronaut_and_boxes_her_best(each: Detector) -> None:
-    found = each(read_picture(ROOT / "docs" / "pictures" / "astronaut.jpg"))
+    found = each(read_image(ROOT / "docs" / "pictures" / "astronaut.jpg"))
     assert len(found) >= 1
     assert float(pairwise_iou(found.xyxy[:1], PERSON_XYXY)[0, 0]) > 0.6
 

@@ -21,7 +21,7 @@ from mmpnet.cli.run.console_sink import print_summary
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError, SourceError
-from mmpnet.media.images import write_picture
+from mmpnet.media.images import write_image
 from mmpnet.runtime.analytics.analyzer import follow_with
 from mmpnet.runtime.analytics.shapes import parse_line
 from mmpnet.runtime.inference.detector import Detector, StageTimes
@@ -315,7 +315,7 @@ def web_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 def test_a_file_on_the_web_is_looked_at_once(web_folder: tuple[Path, str], name: str, words: str) -> None:
     folder, address = web_folder
     write_video(folder / "walk.avi", count=20)
-    write_picture(folder / "1.jpg", np.full((48, 64, 3), 90, np.uint8))
+    write_image(folder / "1.jpg", np.full((48, 64, 3), 90, np.uint8))
     clocks, stop = Clocks(enough=10**6), threading.Event()
     too_long = threading.Timer(60, stop.set)
     too_long.start()
@@ -337,7 +337,7 @@ def test_damaged_frames_stand_in_the_summary_for_people() -> None:
 
 
 def test_a_picture_among_those_to_follow_people_in_is_refused_before_anything_begins(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.jpg", np.zeros((48, 64, 3), np.uint8))
+    write_image(tmp_path / "a.jpg", np.zeros((48, 64, 3), np.uint8))
     connected = []
 
     def connect() -> Any:

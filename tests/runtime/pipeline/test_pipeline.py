@@ -11,7 +11,7 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DeviceError, OutputError, SourceError
-from mmpnet.media.images import write_picture
+from mmpnet.media.images import write_image
 from mmpnet.runtime.inference.detector import Detector, StageTimes
 from mmpnet.runtime.pipeline.detect_stage import Found
 from mmpnet.runtime.pipeline.options import RunOptions
@@ -29,7 +29,7 @@ from support.frames import make_noise, write_video
 class ListSink(Sink):
     """Keeps what it is given; asks to stop after `enough` frames, fails at frame `failing`."""
 
-    wants_picture: bool = False
+    wants_annotated: bool = False
     enough: int | None = None
     failing: int | None = None
     results: list[Result] = field(default_factory=list)
@@ -51,7 +51,7 @@ class ListSink(Sink):
 def folder(tmp_path: Path) -> Path:
     """Five pictures of different sizes."""
     for index in range(5):
-        write_picture(tmp_path / f"{index}.png", make_noise(index, (40 + index, 70 - index)))
+        write_image(tmp_path / f"{index}.png", make_noise(index, (40 + index, 70 - index)))
     return tmp_path
 
 
@@ -66,7 +66,7 @@ def test_every_frame_is_detected_in_order(folder: Path, detector: Detector) -> N
         np.testing.assert_array_equal(result.detections.score, expected.score)
     assert summary.frames == 5
     assert summary.detections == sum(len(result.detections) for result in sink.results) > 0
-    assert [source for source, _ in summary.pictures] == [str(folder / "0.png"), str(folder / "1.png")]
+    assert [source for source, _ in summary.images] == [str(folder / "0.png"), str(folder / "1.png")]
     assert list(summary.times_ms["infer"]) == [result.times.infer_ms for result in sink.results]
     shown = summary.percentiles()
     assert shown["infer"]["p50"] == np.median([result.times.infer_ms for result in sink.results])
@@ -83,7 +83,7 @@ def test_only_a_sink_that_wants_pictures_makes_them(folder: Path, detector: Dete
     plain = ListSink()
     run(open_source(str(folder)), detector, [plain])
     assert plain.annotated == [None] * 5
-    wanting = ListSink(wants_picture=True)
+    wanting = ListSink(wants_annotated=True)
     run(open_source(str(folder)), detector, [wanting])
     for index, (result, annotated) in enumerate(zip(wanting.results, wanting.annotated, strict=True)):
         original = make_noise(index, (40 + index, 70 - index))
@@ -96,11 +96,11 @@ def test_only_a_sink_that_wants_pictures_makes_them(folder: Path, detector: Dete
 def test_a_camera_bears_its_rate_once_it_is_known_and_a_file_does_not(
     tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_picture(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
+    write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
     write_video(tmp_path / "b.avi", count=2)
     texts: list[str] = []
     monkeypatch.setattr("mmpnet.runtime.pipeline.render_stage.draw_status", lambda _, text: texts.append(text))
-    run(open_source(str(tmp_path)), detector, [ListSink(wants_picture=True)])
+    run(open_source(str(tmp_path)), detector, [ListSink(wants_annotated=True)])
     assert texts == []
     painter = Painter(("background", "person"), None)
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))

@@ -21,7 +21,7 @@ FRAMES, SETTLED, GROWTH_MB = 20_000, 4_000, 5.0
 class Watching(Sink):
     """Notes the memory now and then; wants pictures, so that painting is in it."""
 
-    wants_picture = True
+    wants_annotated = True
 
     def __init__(self) -> None:
         self.frames = 0

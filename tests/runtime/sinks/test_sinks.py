@@ -15,7 +15,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError, SourceError
 from mmpnet.media.drawing import WARNING_BGR
-from mmpnet.media.images import read_picture
+from mmpnet.media.images import read_image
 from mmpnet.media.video_writer import VIDEO_CODECS
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.pipeline.pipeline import run
@@ -143,7 +143,7 @@ def test_a_picture_is_saved_in_a_folder_that_need_not_exist(tmp_path: Path) -> N
     sink = SaveSink(out, many_files=False)
     assert sink.write(make_result(grey(0, (9, 11))), make_noise(0, (9, 11)))
     sink.close()
-    np.testing.assert_array_equal(read_picture(out), make_noise(0, (9, 11)))
+    np.testing.assert_array_equal(read_image(out), make_noise(0, (9, 11)))
     assert sink.written == [out]
     assert names_in(out.parent) == ["out.png"]
 
@@ -185,7 +185,7 @@ def test_many_files_keep_their_names_in_a_folder(tmp_path: Path) -> None:
     sink.close()
     assert names_in(out) == ["a.png", "b.avi", "c.mp4", "d.JPG"]
     assert sorted(sink.written) == [out / name for name in names_in(out)]
-    assert (read_picture(out / "a.png") == 60).all()
+    assert (read_image(out / "a.png") == 60).all()
     assert frame_indices(read_video(out / "b.avi")) == [0, 1, 2]
     assert frame_indices(read_video(out / "c.mp4")) == [2, 3, 4, 5]
 
@@ -359,13 +359,13 @@ def test_s_saves_what_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert sink.write(make_result(grey(0), kind="camera"), canvas)
     (name,) = names_in(tmp_path)
     assert re.fullmatch(r"mmpnet-\d{8}-\d{6}-\d{3}-0\.png", name)
-    assert (read_picture(tmp_path / name) == 77).all()
+    assert (read_image(tmp_path / name) == 77).all()
     (tmp_path / name).unlink()
     for value in (40, 99, 100):
         canvas[:] = value
         sink.write(make_result(grey(0), kind="camera"), canvas)
     (name,) = names_in(tmp_path)
-    assert (read_picture(tmp_path / name) == 40).all()
+    assert (read_image(tmp_path / name) == 40).all()
     assert [frame.mean() for _, frame in window.shown] == [77, 40]
 
 

@@ -15,7 +15,7 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
-from mmpnet.media.images import read_picture
+from mmpnet.media.images import read_image
 from mmpnet.media.pixelate import TILES, blur_detections
 from mmpnet.media.video_writer import LEAST_FREE_BYTES, VideoFile
 from mmpnet.runtime.pipeline.results import Result
@@ -79,8 +79,8 @@ def test_crops_are_cut_from_the_frame_itself(tmp_path: Path) -> None:
     names = sorted(path.name for path in (tmp_path / "crops").iterdir())
     assert names == ["a-000007-0-person.jpg", "a-000007-1-person.jpg"], "the third lies outside"
     assert sink.count == 2
-    assert abs(read_picture(tmp_path / "crops" / names[0]).astype(int) - 40).max() < 8
-    assert read_picture(tmp_path / "crops" / names[1]).shape == (8, 10, 3)
+    assert abs(read_image(tmp_path / "crops" / names[0]).astype(int) - 40).max() < 8
+    assert read_image(tmp_path / "crops" / names[1]).shape == (8, 10, 3)
 
 
 def test_no_crop_no_folder(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
-from mmpnet.media.images import write_picture
+from mmpnet.media.images import write_image
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.live import LiveSource, camera_source
@@ -50,7 +50,7 @@ class FakeCamera:
 
 def test_a_picture_is_one_frame(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    write_picture(path, make_noise(0, (21, 33)))
+    write_image(path, make_noise(0, (21, 33)))
     source = open_source(str(path))
     frames = list(source)
     assert (source.live, source.many_files) == (False, False)
@@ -67,7 +67,7 @@ def mixed_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "mixed [1]"
     folder.mkdir()
     for name, grey in (("d.PNG", 40), ("a.jpg", 10), ("c.bmp", 30)):
-        write_picture(folder / name, np.full((16, 16, 3), grey, np.uint8))
+        write_image(folder / name, np.full((16, 16, 3), grey, np.uint8))
     write_video(folder / "b.avi", count=2)
     (folder / "notes.txt").write_text("no picture")
     (folder / "z.json").write_text("{}")
@@ -87,7 +87,7 @@ def test_a_folder_gives_its_media_in_name_order_and_ignores_the_rest(mixed_folde
 def test_a_glob_pattern_gives_its_matches_in_name_order(tmp_path: Path) -> None:
     for number, name in enumerate(("x2.png", "x10.png", "x1.png", "y1.png", "sub/x3.png")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        write_picture(tmp_path / name, np.full((8, 8, 3), number, np.uint8))
+        write_image(tmp_path / name, np.full((8, 8, 3), number, np.uint8))
     (tmp_path / "x9.txt").write_text("no picture")
     source = open_source(str(tmp_path / "x*"))
     assert source.many_files
@@ -97,7 +97,7 @@ def test_a_glob_pattern_gives_its_matches_in_name_order(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a[1].png", np.zeros((8, 8, 3), np.uint8))
+    write_image(tmp_path / "a[1].png", np.zeros((8, 8, 3), np.uint8))
     assert [Path(frame.source).name for frame in open_source(str(tmp_path / "a[1].png"))] == ["a[1].png"]
 
 
@@ -150,11 +150,11 @@ def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_bad_file_is_named_when_it_is_met_and_the_folder_goes_on(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
     write_video(tmp_path / "c.avi", count=2)
     (tmp_path / "d.mp4").touch()
-    write_picture(tmp_path / "e.png", np.zeros((8, 8, 3), np.uint8))
+    write_image(tmp_path / "e.png", np.zeros((8, 8, 3), np.uint8))
     events: list[Event] = []
     told_before, seen = [], []
 
@@ -177,7 +177,7 @@ def test_a_folder_of_bad_files_ends_though_it_is_looped(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(SourceError, match="2 of 2 files"):
         list(open_source(str(tmp_path), loop=True))
-    write_picture(tmp_path / "c.png", np.zeros((8, 8, 3), np.uint8))
+    write_image(tmp_path / "c.png", np.zeros((8, 8, 3), np.uint8))
     events: list[Event] = []
     frames = open_source(str(tmp_path), loop=True).frames(threading.Event(), events.append)
     assert {Path(next(frames).source).name for _ in range(5)} == {"c.png"}

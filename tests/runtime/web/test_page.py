@@ -162,7 +162,7 @@ class Feed:
         result = self.make_result(frame_bgr, index=index, kind="camera", detections=found)
         frame = replace(result.frame, stream=stream, captured_s=time.perf_counter() - 0.05)
         counted = {"front door": {"in_count": 12, "out_count": 7}}
-        self.sink.write(replace(result, frame=frame, counts=counted), frame_bgr if self.sink.wants_picture else None)
+        self.sink.write(replace(result, frame=frame, counts=counted), frame_bgr if self.sink.wants_annotated else None)
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ class Serving:
         source = self.sources[stream].source
         frame = replace(plain.frame, stream=stream, source=source, captured_s=time.perf_counter() - 0.05)
         result = replace(plain, frame=frame, **changes)
-        canvas = frame_bgr.copy() if self.sink.wants_picture else None
+        canvas = frame_bgr.copy() if self.sink.wants_annotated else None
         self.sources[stream].captured += 1
         self.sources[stream].processed += 1
         self.index += 1
@@ -317,9 +317,9 @@ def test_pictures_are_wanted_only_while_somebody_looks(
     monkeypatch.setattr(live_pictures, "LINGER_S", 0.2)
     serving = start()
     serving.result(grey=10)
-    assert not serving.sink.wants_picture
+    assert not serving.sink.wants_annotated
     answer = later(lambda: get(serving.sink.url, "/snapshot.jpg"))
-    wait_for(lambda: serving.sink.wants_picture)
+    wait_for(lambda: serving.sink.wants_annotated)
     serving.result(grey=200)
     snapshot = answer()
     assert snapshot.status == 200
@@ -327,7 +327,7 @@ def test_pictures_are_wanted_only_while_somebody_looks(
     assert 50 <= int(snapshot.headers["X-Frame-Age-Ms"]) < 20_000
     assert abs(decoded(snapshot.body).mean() - 200) < 2, "as it was before the canvas was painted over"
     assert decoded(snapshot.body).shape == (*SIZE_HW, 3)
-    wait_for(lambda: not serving.sink.wants_picture)
+    wait_for(lambda: not serving.sink.wants_annotated)
 
 
 def test_a_snapshot_is_of_the_latest_result_or_there_is_none(
@@ -337,10 +337,10 @@ def test_a_snapshot_is_of_the_latest_result_or_there_is_none(
     monkeypatch.setattr(live_pictures, "LINGER_S", 0.2)
     serving = start()
     answer = later(lambda: get(serving.sink.url, "/snapshot.jpg"))
-    wait_for(lambda: serving.sink.wants_picture)
+    wait_for(lambda: serving.sink.wants_annotated)
     serving.result(grey=200)
     assert answer().status == 200
-    wait_for(lambda: not serving.sink.wants_picture)
+    wait_for(lambda: not serving.sink.wants_annotated)
     serving.result(grey=10)
     serving.sources[0].state = "stale"
     late = get(serving.sink.url, "/snapshot.jpg")
@@ -351,7 +351,7 @@ def test_a_snapshot_is_of_the_latest_result_or_there_is_none(
 def test_a_snapshot_can_wait_for_another_one(start: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch) -> None:
     serving = start()
     answer = later(lambda: get(serving.sink.url, "/snapshot.jpg"))
-    serving.results_until(lambda: serving.sink.wants_picture)
+    serving.results_until(lambda: serving.sink.wants_annotated)
     serving.result(grey=100)
     answer()
     number = get(serving.sink.url, "/snapshot.jpg").headers["X-Picture-Number"]
@@ -392,7 +392,7 @@ def test_the_stream_gives_each_sources_newest_pictures(start: Callable[..., Serv
     for grey in (40, 80, 120):
         # A part ends with its boundary at once: browsers show it when they see that, not with the next picture.
         for number, response in enumerate(streams):
-            wait_for(lambda: serving.sink.wants_picture)
+            wait_for(lambda: serving.sink.wants_annotated)
             serving.result(number, grey=grey + 100 * number)
             headers, picture = read_part(response)
             assert headers["Content-Type"] == "image/jpeg"
@@ -404,7 +404,7 @@ def test_the_last_picture_of_a_source_that_is_gone_says_so(start: Callable[..., 
     serving = start("front", "yard")
     response = serving.stream("/stream.mjpg?source=1")
     response.readline()
-    wait_for(lambda: serving.sink.wants_picture)
+    wait_for(lambda: serving.sink.wants_annotated)
     serving.sink.event(event("yard", state))  # there is no picture yet
     serving.result(1, grey=90, size_hw=(240, 320))
     _, before = read_part(response)
@@ -435,7 +435,7 @@ def test_a_frame_is_encoded_once_however_many_look(
     streams = [serving.stream("/stream.mjpg") for _ in range(4)]
     for response in streams:
         response.readline()
-    wait_for(lambda: serving.sink.wants_picture)
+    wait_for(lambda: serving.sink.wants_annotated)
     for _ in range(3):
         serving.result()
         assert len({read_part(response)[0]["X-Picture-Number"] for response in streams}) == 1
@@ -451,7 +451,7 @@ def test_a_client_that_never_reads_costs_neither_time_nor_memory(
     monkeypatch.setattr(news, "LINGER_S", 0.5)
     for path in ("/stream.mjpg", "/stream.mjpg", "/detections"):
         serving.stream(path)
-    wait_for(lambda: serving.sink.wants_picture)
+    wait_for(lambda: serving.sink.wants_annotated)
     result = serving.result()
     noisy = make_noise(0, (720, 1280))  # some 1 MB as JPEG
     many = Detections(np.zeros((300, 4), np.float32), np.ones(300, np.float32), np.ones(300, np.int64))
@@ -463,13 +463,13 @@ def test_a_client_that_never_reads_costs_neither_time_nor_memory(
 
     before_mb = resident_memory_mb() or 0.0
     # Until all are stuck: nobody asks for pictures or listens any more.
-    wait_for(lambda: not serving.sink.wants_picture and not serving.sink._news.listening, meanwhile=write)
+    wait_for(lambda: not serving.sink.wants_annotated and not serving.sink._news.listening, meanwhile=write)
     for _ in range(1000):
         write()
     assert (resident_memory_mb() or 0.0) - before_mb < 60, "of 2.7 GB of frames and 40 MB of results"
     reading = serving.stream("/stream.mjpg")
     reading.readline()
-    wait_for(lambda: serving.sink.wants_picture)
+    wait_for(lambda: serving.sink.wants_annotated)
     serving.index = next(indices)
     serving.result(grey=70)
     assert abs(read_part(reading)[1].mean() - 70) < 2, "others are served as before"
@@ -678,7 +678,7 @@ def test_rates_are_of_the_last_ten_seconds_and_latencies_of_the_slowest_frame() 
 def test_a_question_for_the_headers_alone_has_an_end(start: Callable[..., Serving], path: str) -> None:
     serving = start()
     answer = later(lambda: get(serving.sink.url, path, method="HEAD"))
-    serving.results_until(lambda: serving.sink.wants_picture or path != "/snapshot.jpg")
+    serving.results_until(lambda: serving.sink.wants_annotated or path != "/snapshot.jpg")
     serving.result()
     assert answer().body == b""
 
@@ -718,7 +718,7 @@ def test_close_ends_every_connection_and_frees_the_port(
     serving.stream("/stream.mjpg")  # never reads
     snapshot = later(lambda: get(serving.sink.url, "/snapshot.jpg?source=1"))
     noisy = make_noise(0, (720, 1280))
-    wait_for(lambda: serving.sink.wants_picture)
+    wait_for(lambda: serving.sink.wants_annotated)
     result = serving.result()
     for _ in range(20):
         serving.sink.write(replace(result, index=serving.index), noisy)

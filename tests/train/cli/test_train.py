@@ -316,7 +316,7 @@ def test_training_watches_the_val_split_that_the_data_set_has(dataset_folder: Pa
 
 
 def test_training_watches_a_folder_without_splits_that_it_is_told_to(dataset_folder: Path, tmp_path: Path) -> None:
-    pictures = read_coco(write_coco(tmp_path / "coco.json", count=3, seed=5)).pictures
+    pictures = read_coco(write_coco(tmp_path / "coco.json", count=3, seed=5)).images
     watched = tmp_path / "watched"
     watched.mkdir()
     for picture in pictures:

@@ -13,7 +13,7 @@ from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError, TrainingError
 from mmpnet.datasets.formats.coco import read_coco
-from mmpnet.datasets.types import Picture
+from mmpnet.datasets.types import LabeledImage
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.distillation.pseudo_labels import (
@@ -125,8 +125,8 @@ def test_what_is_no_detector_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def pictures(dataset_folder: Path) -> tuple[Picture, ...]:
-    return read_coco(dataset_folder / "train.json").pictures
+def pictures(dataset_folder: Path) -> tuple[LabeledImage, ...]:
+    return read_coco(dataset_folder / "train.json").images
 
 
 def teacher_of(boxes: list[list[float]], scores: list[float]):  # type: ignore[no-untyped-def]
@@ -140,7 +140,7 @@ def teacher_of(boxes: list[list[float]], scores: list[float]):  # type: ignore[n
     return detect
 
 
-def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(pictures: tuple[Picture, ...]) -> None:
+def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(pictures: tuple[LabeledImage, ...]) -> None:
     labelled = next(picture for picture in pictures if len(picture.boxes_xyxy))
     box = labelled.boxes_xyxy[0]
     elsewhere = [1.0, 1.0, 9.0, 9.0]
@@ -158,7 +158,7 @@ def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(pictures: tupl
 
 
 def test_teacher_labels_survive_the_disk_and_fit_only_their_pictures(
-    pictures: tuple[Picture, ...], tmp_path: Path
+    pictures: tuple[LabeledImage, ...], tmp_path: Path
 ) -> None:
     labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [0.5]), "0" * 64, pictures, PERSON)
     save_teacher_labels(tmp_path / "teacher.json", labels)
@@ -173,7 +173,7 @@ def test_teacher_labels_survive_the_disk_and_fit_only_their_pictures(
 
 
 def test_remembered_labels_keep_their_names_where_classes_have_other_numbers(
-    pictures: tuple[Picture, ...], tmp_path: Path
+    pictures: tuple[LabeledImage, ...], tmp_path: Path
 ) -> None:
     path = tmp_path / "teacher.json"
     labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [0.5]), "0" * 64, pictures, ("background", "dog", "person"))
@@ -187,7 +187,7 @@ def test_remembered_labels_keep_their_names_where_classes_have_other_numbers(
         load_teacher_labels(path, pictures, ("background", "person", "cat"))
 
 
-def test_doubts_below_the_least_score_are_not_even_kept(pictures: tuple[Picture, ...]) -> None:
+def test_doubts_below_the_least_score_are_not_even_kept(pictures: tuple[LabeledImage, ...]) -> None:
     labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [LEAST_SCORE / 2]), "0" * 64, pictures, PERSON)
     assert all(boxes == () for boxes in labels.boxes)
 

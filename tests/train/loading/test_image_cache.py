@@ -22,11 +22,11 @@ def dataset(dataset_folder: Path) -> Dataset:
 
 @pytest.mark.parametrize("longest_px", [640, 50])
 def test_cached_pixels_and_boxes_are_those_of_the_files(dataset: Dataset, tmp_path: Path, longest_px: int) -> None:
-    stored = StoredPictures(dataset.pictures, longest_px)
-    cached = CachedPictures(dataset.pictures, longest_px, tmp_path / "pictures.cache")
+    stored = StoredPictures(dataset.images, longest_px)
+    cached = CachedPictures(dataset.images, longest_px, tmp_path / "pictures.cache")
     cached.fill()
     assert (tmp_path / "pictures.cache").stat().st_size == stored.num_bytes() == cached.num_bytes()
-    for index in range(len(dataset.pictures)):
+    for index in range(len(dataset.images)):
         pixels, boxes = stored.read(index)
         same_pixels, same_boxes = cached.read(index)
         np.testing.assert_array_equal(pixels, same_pixels)
@@ -34,17 +34,17 @@ def test_cached_pixels_and_boxes_are_those_of_the_files(dataset: Dataset, tmp_pa
 
 
 def test_long_pictures_are_shrunk_with_their_boxes(dataset: Dataset) -> None:
-    picture = dataset.pictures[0]
-    pixels, boxes = StoredPictures(dataset.pictures, 64).read(0)
+    picture = dataset.images[0]
+    pixels, boxes = StoredPictures(dataset.images, 64).read(0)
     assert pixels.shape == (48, 64, 3)
     np.testing.assert_allclose(boxes, picture.boxes_xyxy / 2)
-    whole, same = StoredPictures(dataset.pictures, 128).read(0)
+    whole, same = StoredPictures(dataset.images, 128).read(0)
     np.testing.assert_array_equal(whole, picture.read())
     np.testing.assert_array_equal(same, picture.boxes_xyxy)
 
 
 def test_another_process_maps_the_file_instead_of_copying_it(dataset: Dataset, tmp_path: Path) -> None:
-    cached = CachedPictures(dataset.pictures, 640, tmp_path / "pictures.cache")
+    cached = CachedPictures(dataset.images, 640, tmp_path / "pictures.cache")
     cached.fill()
     cached.read(0)
     sent = pickle.dumps(cached)
@@ -53,7 +53,7 @@ def test_another_process_maps_the_file_instead_of_copying_it(dataset: Dataset, t
 
 
 def test_the_file_goes_with_the_cache(dataset: Dataset, tmp_path: Path) -> None:
-    cached = CachedPictures(dataset.pictures, 640, tmp_path / "pictures.cache")
+    cached = CachedPictures(dataset.images, 640, tmp_path / "pictures.cache")
     cached.fill()
     cached.read(0)
     cached.close()
@@ -62,7 +62,7 @@ def test_the_file_goes_with_the_cache(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_a_bad_picture_is_named_and_leaves_no_file(tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     path = write_coco(tmp_path / "data" / "train.json", count=4, seed=0)
-    pictures = read_coco(path).pictures
+    pictures = read_coco(path).images
     cv2.imwrite(str(pictures[2].path), np.zeros((5, 5, 3), np.uint8))
     with pytest.raises(DatasetError, match=pictures[2].path.name):
         CachedPictures(pictures, 640, tmp_path / "pictures.cache").fill()
@@ -73,7 +73,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(dataset: Dataset, tmp_path: 
     full = tmp_path / "pictures.cache"
     full.symlink_to("/dev/full")
     with pytest.raises(TrainingError, match=r"decoded pictures cannot be written.*--cache off"):
-        CachedPictures(dataset.pictures, 640, full).fill()
+        CachedPictures(dataset.images, 640, full).fill()
     assert not full.is_symlink()
 
 

@@ -29,7 +29,7 @@ INPUT_HW = (64, 64)
 
 def training_pictures(dataset: Dataset, model: ModelConfig, how: AugmentationName = "full") -> TrainingPictures:
     recipe = Recipe(model.anchors, model.pad_value, "adaptive", AUGMENTATIONS[how])
-    return TrainingPictures(dataset.pictures, StoredPictures(dataset.pictures, 640), recipe)
+    return TrainingPictures(dataset.images, StoredPictures(dataset.images, 640), recipe)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def pictures(dataset: Dataset, tiny_model_config: ModelConfig) -> TrainingPictur
 def test_without_chance_training_sees_the_runtimes_pixels(dataset: Dataset, tiny_model_config: ModelConfig) -> None:
     unchanged = training_pictures(dataset, tiny_model_config, "none")
     letterbox = Letterbox(input_hw=(72, 56))
-    for index, picture in enumerate(dataset.pictures):
+    for index, picture in enumerate(dataset.images):
         expected, transform = letterbox.apply(picture.read())
         view = unchanged.view(SampleKey(index, seed=index, input_hw=(72, 56)))
         np.testing.assert_array_equal(view.image_bgr, expected)
@@ -101,7 +101,7 @@ class _WorkerDraws(TrainingPictures):
 
 def test_workers_are_seeded_differently(dataset: Dataset, tiny_model_config: ModelConfig) -> None:
     recipe = Recipe(tiny_model_config.anchors, 114, "iou", AUGMENTATIONS["none"])
-    own = _WorkerDraws(dataset.pictures, StoredPictures(dataset.pictures, 640), recipe)
+    own = _WorkerDraws(dataset.images, StoredPictures(dataset.images, 640), recipe)
     sampler = EpochSampler(np.ones(4), EpochPlan((INPUT_HW,)), batch_size=1, seed=0, epoch=0)
     loader = training_loader(own, sampler, workers=2, pin_memory=False)
     loader.collate_fn = lambda samples: samples[0]  # type: ignore[assignment, misc, return-value]

@@ -80,7 +80,7 @@ def test_anchors_of_the_data_are_those_that_are_trained_and_kept(
 ) -> None:
     config = msgspec.structs.replace(tiny_train_config, anchors="auto", epochs=1)
     start_run(config, tmp_path / "run")
-    pictures = read_coco(dataset_folder / "train.json").pictures
+    pictures = read_coco(dataset_folder / "train.json").images
     letterbox = config.model(("background", "person")).letterbox
     expected = suggested_anchors(input_boxes(pictures, letterbox), num_sizes=2, num_aspect_ratios=2, stride=8)
     for name in ("last.pth", "best.pth"):

@@ -115,8 +115,8 @@ def calibration_pictures(dataset: Dataset, letterbox: Letterbox) -> list[UInt8Ar
 
     Raises: ExportError if there are none, or none of them has a box: ranges would not cover what is to be found.
     """
-    step = max(len(dataset.pictures) // CALIBRATION_PICTURES, 1)
-    chosen = dataset.pictures[::step][:CALIBRATION_PICTURES]
+    step = max(len(dataset.images) // CALIBRATION_PICTURES, 1)
+    chosen = dataset.images[::step][:CALIBRATION_PICTURES]
     if not any(len(picture.boxes_xyxy) for picture in chosen):
         found = "is empty" if not chosen else "shows nothing that is to be found: no box in the pictures looked at"
         raise ExportError(f"{dataset.name}: {found}; give --calib pictures as the camera will see them")
@@ -146,7 +146,7 @@ def _search(quantizer: Quantizer, path: Path, metadata: ModelMetadata, judge: Da
             protocol=EVALUATION_PROTOCOL,
             dataset=judge.name,
             dataset_sha256=judge.sha256,
-            n_images=len(judge.pictures),
+            n_images=len(judge.images),
             reference=reference,
             file=_accuracy(candidate, judge, f"int8, {count} layers in float"),
         )

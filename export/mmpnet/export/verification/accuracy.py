@@ -10,7 +10,7 @@ from mmpnet.console.command import console
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import Accuracy, AccuracyRecord
-from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.artifacts.checkpoint import Checkpoint
@@ -40,7 +40,7 @@ def compare_accuracy(checkpoint: Checkpoint, path: Path, metadata: ModelMetadata
         protocol=f"COCO at the frozen thresholds {thresholds}" if metadata.frozen else EVALUATION_PROTOCOL,
         dataset=dataset.name,
         dataset_sha256=dataset.sha256,
-        n_images=len(dataset.pictures),
+        n_images=len(dataset.images),
         reference=Accuracy(expected.ap("AP"), expected.ap("AP50")),
         file=Accuracy(found.ap("AP"), found.ap("AP50")),
     )
@@ -49,7 +49,7 @@ def compare_accuracy(checkpoint: Checkpoint, path: Path, metadata: ModelMetadata
 def measured(detect: Detect, dataset: Dataset, class_names: Sequence[str], who: str) -> Evaluation:
     """An evaluation with a progress bar."""
 
-    def watched(pictures: Sequence[Picture]) -> Iterator[Picture]:
+    def watched(pictures: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
         return iter(track(pictures, description=f"accuracy of {who}", console=console(), transient=True))
 
     return evaluate(detect, dataset, class_names, progress=watched)

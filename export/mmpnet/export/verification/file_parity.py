@@ -116,7 +116,7 @@ def _validation_pictures(checkpoint: Checkpoint, letterbox: Letterbox) -> list[U
     if not checkpoint.train.val:
         return []
     try:
-        pictures = open_dataset(Path(checkpoint.train.val[0]), "val", undivided=True).pictures[:REAL_PICTURES]
+        pictures = open_dataset(Path(checkpoint.train.val[0]), "val", undivided=True).images[:REAL_PICTURES]
         return [letterbox.apply(picture.read())[0] for picture in pictures]
     except DatasetError:
         # A checkpoint may be exported where its data is not; the summary counts the pictures that were compared.

@@ -202,7 +202,7 @@ def _judge(dataset: Dataset) -> Judge:
     return Judge(
         name=dataset.name,
         sha256=dataset.sha256,
-        n_images=len(dataset.pictures),
+        n_images=len(dataset.images),
         n_boxes=dataset.num_boxes,
         protocol=EVALUATION_PROTOCOL,
     )

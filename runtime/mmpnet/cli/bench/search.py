@@ -109,11 +109,11 @@ def _powers_of_two() -> list[int]:
 
 def _thinned(dataset: Dataset, limit: int | None) -> Dataset:
     """So many pictures from all over the data set."""
-    if limit is None or limit >= len(dataset.pictures):
+    if limit is None or limit >= len(dataset.images):
         return dataset
-    count = len(dataset.pictures)
-    chosen = tuple(dataset.pictures[index * count // limit] for index in range(limit))
-    return dataclasses.replace(dataset, pictures=chosen, name=f"{dataset.name} ({limit} of {count})")
+    count = len(dataset.images)
+    chosen = tuple(dataset.images[index * count // limit] for index in range(limit))
+    return dataclasses.replace(dataset, images=chosen, name=f"{dataset.name} ({limit} of {count})")
 
 
 def _made(folder: Path) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from mmpnet.contract.errors import OutputError
-from mmpnet.media.images import is_picture
+from mmpnet.media.images import is_image
 from mmpnet.runtime.sinks.line_writer import check_ndjson
 from mmpnet.runtime.sinks.video import SAVED_SUFFIXES, check_name, is_many
 from mmpnet.runtime.sources.frame import Kind, Source
@@ -55,16 +55,16 @@ def check_effects(given: Collection[str], sources: Sequence[Source]) -> None:
                 raise typer.BadParameter(f"{flag} is for cameras and streams; {why}")
     if "--loop" in given and all(live):
         raise typer.BadParameter("--loop is for files; a camera or stream goes on by itself")
-    if "--vid-stride" in given and not any(live) and all(map(is_picture, _paths(sources))):
+    if "--vid-stride" in given and not any(live) and all(map(is_image, _paths(sources))):
         raise typer.BadParameter("--vid-stride is for videos, cameras and streams; every picture is looked at")
     following = [flag for flag in FOLLOWING_FLAGS if flag in given]
-    pictures = [path for path in _paths(sources) if is_picture(path)]
+    pictures = [path for path in _paths(sources) if is_image(path)]
     if following and pictures:
         raise typer.BadParameter(f"{following[0]} needs a camera or a video; {pictures[0]} is a picture")
     if {"--loop", "--save"} <= set(given) and "--limit" not in given:
         if any(source.many_files for source in sources):
             raise typer.BadParameter("--loop over several files with --save would write for ever; give --limit")
-        if any(map(is_picture, _paths(sources))):
+        if any(map(is_image, _paths(sources))):
             raise typer.BadParameter("--loop over a picture with --save would write for ever; give --limit")
 
 
@@ -94,7 +94,7 @@ def _check_save(out: Path, sources: Sequence[Source]) -> None:
 def _kind(source: Source) -> Kind:
     if source.live:
         return "camera"
-    return "picture" if all(map(is_picture, source.paths)) else "video"
+    return "picture" if all(map(is_image, source.paths)) else "video"
 
 
 def _paths(sources: Sequence[Source]) -> list[Path]:

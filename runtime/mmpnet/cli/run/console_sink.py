@@ -45,7 +45,7 @@ class ConsoleSink(Sink):
 
 def print_summary(console: Console, summary: Summary, class_names: Sequence[str]) -> None:
     """Pictures' detections, the stages' times, and what became of each live source's frames."""
-    if any(len(found) for _, found in summary.pictures):
+    if any(len(found) for _, found in summary.images):
         console.print(_pictures(summary, class_names))
     stages = Table("stage", "p50 ms", "p90", "p99")
     for name, row in summary.percentiles().items():
@@ -70,10 +70,10 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
 
 def _pictures(summary: Summary, class_names: Sequence[str]) -> Table:
     table = Table("picture", "name", "score", "x1", "y1", "x2", "y2")
-    for source, found in summary.pictures:
+    for source, found in summary.images:
         for xyxy, score, class_id in zip(found.xyxy, found.score, found.class_id, strict=True):
             corners = [f"{value:.0f}" for value in xyxy]
             table.add_row(Path(source).name, class_names[class_id], f"{score:.2f}", *corners)
-    if summary.frames > len(summary.pictures):
-        table.caption = f"{len(summary.pictures)} of {summary.frames} frames; --json lists all"
+    if summary.frames > len(summary.images):
+        table.caption = f"{len(summary.images)} of {summary.frames} frames; --json lists all"
     return table

@@ -15,8 +15,8 @@ from mmpnet.datasets.formats._folders import (
     sha256_of,
 )
 from mmpnet.datasets.types import Dataset, Split
-from mmpnet.media.image_size import picture_size_hw
-from mmpnet.media.images import is_picture
+from mmpnet.media.image_size import image_size_hw
+from mmpnet.media.images import is_image
 from mmpnet.system.files import is_folder
 
 LAYOUT = "NAME.gt_data.txt beside NAME.jpg"
@@ -48,7 +48,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     folder = path if whole else labelled_folders(path, _has_labels)[split]
     names = file_names(folder)
     labels = {name.removesuffix(SUFFIX): folder / name for name in names if name.endswith(SUFFIX)}
-    pictures = [folder / name for name in names if is_picture(name)]
+    pictures = [folder / name for name in names if is_image(name)]
     entries, contents = [], []
     for picture, label_path in pair(pictures, labels, stem=lambda one: one.stem, faults=faults):
         with faults:
@@ -70,7 +70,7 @@ def _has_labels(folder: Path) -> bool:
 
 
 def _entry(picture: Path, label_path: Path, raw: bytes, faults: Faults) -> Entry:
-    image_hw = picture_size_hw(picture, error=DatasetError)
+    image_hw = image_size_hw(picture, error=DatasetError)
     labels = []
     for number, line in numbered_lines(raw, label_path):
         with faults:

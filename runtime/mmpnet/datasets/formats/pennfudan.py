@@ -10,8 +10,8 @@ from mmpnet.datasets.checked_labels import Entry, Label, assemble
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import file_names, name_of, pair, read_bytes, sha256_of
 from mmpnet.datasets.types import Dataset, Split
-from mmpnet.media.image_size import picture_size_hw
-from mmpnet.media.images import is_picture, read_mask
+from mmpnet.media.image_size import image_size_hw
+from mmpnet.media.images import is_image, read_mask
 from mmpnet.system.files import is_folder
 
 LAYOUT = "PNGImages/NAME.png and PedMasks/NAME_mask.png"
@@ -38,9 +38,9 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     masks = {
         Path(name).stem.removesuffix(MASK_STEM): path / MASKS / name
         for name in file_names(path / MASKS)
-        if is_picture(name)
+        if is_image(name)
     }
-    pictures = [path / PICTURES / name for name in file_names(path / PICTURES) if is_picture(name)]
+    pictures = [path / PICTURES / name for name in file_names(path / PICTURES) if is_image(name)]
     entries, contents = [], []
     for picture, mask in pair(pictures, masks, stem=lambda one: one.stem, faults=faults):
         with faults:
@@ -58,7 +58,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
 
 def _entry(picture: Path, mask_path: Path) -> Entry:
     ids = read_mask(mask_path, error=DatasetError)
-    image_hw = picture_size_hw(picture, error=DatasetError)
+    image_hw = image_size_hw(picture, error=DatasetError)
     if ids.shape != image_hw:
         raise DatasetError(
             f"{mask_path}: is {ids.shape[1]}x{ids.shape[0]} px, its picture {image_hw[1]}x{image_hw[0]}; "

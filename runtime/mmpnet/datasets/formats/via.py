@@ -11,7 +11,7 @@ from mmpnet.datasets.checked_labels import XYXY, Entry, Label, assemble, check_c
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import file_names, labelled_folders, name_of, read_bytes, sha256_of
 from mmpnet.datasets.types import Dataset, Split
-from mmpnet.media.image_size import picture_size_hw
+from mmpnet.media.image_size import image_size_hw
 from mmpnet.system.files import is_file
 
 LAYOUT = "via_region_data.json (or another via_*.json) beside the pictures"
@@ -133,7 +133,7 @@ def _entry(raw: Any, where: str, folder: Path, has_classes: bool, faults: Faults
     picture = folder / file.filename
     if not is_file(picture):
         raise DatasetError(f"{where}: picture {file.filename} is not in {folder}; add it, or remove the entry")
-    image_hw = picture_size_hw(picture, error=DatasetError)
+    image_hw = image_size_hw(picture, error=DatasetError)
     labels = []
     for index, region in file.numbered():
         with faults:

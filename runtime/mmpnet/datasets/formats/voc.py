@@ -17,8 +17,8 @@ from mmpnet.datasets.formats._folders import (
     sha256_of,
 )
 from mmpnet.datasets.types import SPLITS, Dataset, Split
-from mmpnet.media.image_size import picture_size_hw
-from mmpnet.media.images import is_picture
+from mmpnet.media.image_size import image_size_hw
+from mmpnet.media.images import is_image
 from mmpnet.system.files import is_file, is_folder
 
 LAYOUT = "Annotations/NAME.xml and JPEGImages/NAME.jpg, or NAME.xml beside NAME.jpg"
@@ -97,7 +97,7 @@ def _pairs(path: Path, split: Split, faults: Faults) -> list[tuple[Path, Path]]:
         folder = labelled_folders(path, _has_xml).get(split, path)
         folders = (folder, folder)
     labels = {Path(n).stem: folders[0] / n for n in file_names(folders[0]) if n.lower().endswith(".xml")}
-    pictures = [folders[1] / name for name in file_names(folders[1]) if is_picture(name)]
+    pictures = [folders[1] / name for name in file_names(folders[1]) if is_image(name)]
     listed = _split_list(path, split) if splits(path) else None
     if listed is not None:
         stems = _listed(listed, labels, faults)
@@ -118,7 +118,7 @@ def _listed(path: Path, labels: dict[str, Path], faults: Faults) -> list[str]:
 
 def _entry(picture: Path, xml_path: Path, raw: bytes, faults: Faults) -> Entry:
     root = _parsed(raw, xml_path)
-    image_hw = _stated_hw(root, xml_path) or picture_size_hw(picture, error=DatasetError)
+    image_hw = _stated_hw(root, xml_path) or image_size_hw(picture, error=DatasetError)
     labels = []
     for index, node in enumerate(root.findall("object")):
         with faults:

@@ -12,8 +12,8 @@ from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_n
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import numbered_lines, read_bytes, relative_name, sha256_of
 from mmpnet.datasets.types import SPLITS, Dataset, Split
-from mmpnet.media.image_size import picture_size_hw
-from mmpnet.media.images import is_picture
+from mmpnet.media.image_size import image_size_hw
+from mmpnet.media.images import is_image
 from mmpnet.system.files import is_file, is_folder
 
 LAYOUT = "data.yaml with names and train, val as folders or lists of pictures; labels/NAME.txt for images/NAME.jpg"
@@ -131,7 +131,7 @@ def _pictures(root: Path, stated: str, yaml_path: Path, faults: Faults) -> list[
     if not place.exists() and stated.startswith("../"):
         place = root / stated.removeprefix("../")  # Roboflow writes paths as seen from another folder
     if is_folder(place):
-        found = sorted(path for path in place.rglob("*") if is_picture(path.name) and not path.name.startswith("."))
+        found = sorted(path for path in place.rglob("*") if is_image(path.name) and not path.name.startswith("."))
         if not found:
             raise DatasetError(f"{yaml_path}: says {stated}, but {place} holds no pictures; correct the line")
         return found
@@ -156,7 +156,7 @@ def _label_path(picture: Path) -> Path:
 
 
 def _entry(picture: Path, raw: bytes, names: Sequence[str], faults: Faults) -> Entry:
-    image_hw = picture_size_hw(picture, error=DatasetError)
+    image_hw = image_size_hw(picture, error=DatasetError)
     label_path = _label_path(picture)
     labels = []
     for number, line in numbered_lines(raw, label_path):

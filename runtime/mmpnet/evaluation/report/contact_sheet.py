@@ -8,11 +8,11 @@ import numpy as np
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.detections import Detections
-from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.error_analysis import Kind, Mistake, Mistakes
 from mmpnet.evaluation.evaluate import Evaluation
 from mmpnet.media.drawing import Colour, draw_box, draw_label
-from mmpnet.media.images import write_picture
+from mmpnet.media.images import write_image
 
 LABELLED_BGR: Colour = (240, 190, 70)
 DETECTED_BGR: Colour = (40, 150, 255)
@@ -34,7 +34,7 @@ _CAPTION_PX, _HEADER_PX, _GAP_PX = 44, 40, 12
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def captions(mistake: Mistake, picture: Picture) -> tuple[str, str]:
+def captions(mistake: Mistake, picture: LabeledImage) -> tuple[str, str]:
     """Two short lines: what is wrong, and where."""
     if mistake.kind == "false positive":
         first = f"{mistake.score:.2f} {mistake.reason}, best IoU {mistake.best_iou:.2f}"
@@ -51,7 +51,7 @@ def mistake_tile(mistake: Mistake, dataset: Dataset, evaluation: Evaluation, *, 
 
     Raises: DatasetError if the picture has become unreadable.
     """
-    picture, detections = dataset.pictures[mistake.index], evaluation.found[mistake.index]
+    picture, detections = dataset.images[mistake.index], evaluation.found[mistake.index]
     tile, scale, origin_xy = _crop(picture.read(), mistake.xyxy)
     shift = np.tile(origin_xy, 2).astype(np.float32)
     measured = np.isin(picture.class_ids, [one.class_id for one in evaluation.classes])
@@ -65,7 +65,7 @@ def mistake_tile(mistake: Mistake, dataset: Dataset, evaluation: Evaluation, *, 
 
 
 def comparison(
-    picture: Picture, detections: Detections, class_ids: Sequence[int], *, conf: float, side_px: int
+    picture: LabeledImage, detections: Detections, class_ids: Sequence[int], *, conf: float, side_px: int
 ) -> UInt8Array:
     """A picture with its labelled boxes, and the detections from this score on; its longer side at most side_px.
 
@@ -100,7 +100,7 @@ def contact_sheet(mistakes: Mistakes, dataset: Dataset, evaluation: Evaluation) 
             tiles = [
                 _captioned(
                     mistake_tile(mistake, dataset, evaluation, conf=mistakes.conf),
-                    captions(mistake, dataset.pictures[mistake.index]),
+                    captions(mistake, dataset.images[mistake.index]),
                 )
                 for mistake in shown[start : start + SHEET_COLUMNS]
             ]
@@ -113,7 +113,7 @@ def write_sheet(path: Path, mistakes: Mistakes, dataset: Dataset, evaluation: Ev
 
     Raises: OutputError if it cannot be written, DatasetError if a picture has become unreadable.
     """
-    write_picture(path, contact_sheet(mistakes, dataset, evaluation))
+    write_image(path, contact_sheet(mistakes, dataset, evaluation))
 
 
 def _crop(frame_bgr: UInt8Array, xyxy: FloatArray) -> tuple[UInt8Array, float, FloatArray]:

@@ -164,7 +164,7 @@ def _accuracy_plots(measured: Measured) -> list[_Plot]:
 
 
 def _ranked(measured: Measured, iou_threshold: float) -> list[Ranking]:
-    pictures, found = measured.dataset.pictures, measured.evaluation.found
+    pictures, found = measured.dataset.images, measured.evaluation.found
     matches = [match_coco(one, picture, iou_threshold) for one, picture in zip(found, pictures, strict=True)]
     return list(rankings(matches, pictures, [one.class_id for one in measured.evaluation.classes]).values())
 
@@ -172,14 +172,14 @@ def _ranked(measured: Measured, iou_threshold: float) -> list[Ranking]:
 def _boxes_by_size(measured: Measured) -> tuple[int, int, int]:
     class_ids = [one.class_id for one in measured.evaluation.classes]
     areas = np.concatenate(
-        [one.areas_px2[~one.crowd & np.isin(one.class_ids, class_ids)] for one in measured.dataset.pictures]
+        [one.areas_px2[~one.crowd & np.isin(one.class_ids, class_ids)] for one in measured.dataset.images]
     )
     small, large = int((areas <= SMALL_PX2).sum()), int((areas > LARGE_PX2).sum())
     return small, len(areas) - small - large, large
 
 
 def _samples(measured: Measured) -> list[_Inset]:
-    pictures, evaluation = measured.dataset.pictures, measured.evaluation
+    pictures, evaluation = measured.dataset.images, measured.evaluation
     class_ids = [one.class_id for one in evaluation.classes]
     drawn = np.random.default_rng(SAMPLE_SEED).permutation(len(pictures))[:SAMPLES]
     insets = []
@@ -197,7 +197,7 @@ def _mistakes(measured: Measured, mistakes: Mistakes) -> list[_MistakesOfKind]:
         insets = [
             _inset(
                 mistake_tile(mistake, measured.dataset, measured.evaluation, conf=mistakes.conf),
-                captions(mistake, measured.dataset.pictures[mistake.index]),
+                captions(mistake, measured.dataset.images[mistake.index]),
             )
             for mistake in mistakes.worst(kind, SHEET_MISTAKES)
         ]

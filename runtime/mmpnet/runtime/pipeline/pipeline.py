@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 
 from mmpnet.contract.errors import OutputError, SourceError
-from mmpnet.media.images import is_picture
+from mmpnet.media.images import is_image
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.pipeline.detect_stage import Detecting, Found
 from mmpnet.runtime.pipeline.options import PLAIN, RunOptions
@@ -63,7 +63,7 @@ def run(
 def _refuse_pictures(sources: Sequence[Source]) -> None:
     """Before anything begins, as far as file names tell. Raises: SourceError for a picture."""
     for path in (path for source in sources for path in source.paths):
-        if is_picture(path):
+        if is_image(path):
             raise SourceError(f"{path}: is a picture; following people needs a camera or a video")
 
 
@@ -107,7 +107,7 @@ class _Delivery:
         """One result, painted where somebody looks; whether the run goes on."""
         summary, times_ms = self._summary, self._summary.times_ms
         began_s = time.perf_counter()
-        wanted = any(sink.wants_picture for sink in self._sinks)
+        wanted = any(sink.wants_annotated for sink in self._sinks)
         result, annotated = self._painter.paint(found, summary.frames, wanted=wanted)
         painted_s = time.perf_counter()
         summary.record(result, self._options.remember)

@@ -13,7 +13,7 @@ from mmpnet.runtime.pipeline.results import Result
 class Sink:
     """Takes results one by one; close makes them final. All of it happens in the thread that runs the run."""
 
-    wants_picture = False
+    wants_annotated = False
     """Whether `write` needs the annotated frame now."""
     holding = False
     """Whether the run waits before its next frame, as a window with a picture does."""

@@ -17,7 +17,7 @@ class Summary:
 
     frames: int = 0
     detections: int = 0
-    pictures: list[tuple[str, Detections]] = field(default_factory=list)
+    images: list[tuple[str, Detections]] = field(default_factory=list)
     times_ms: dict[str, Samples] = field(default_factory=lambda: {stage: Samples() for stage in STAGES})
     ages_ms: Samples = field(default_factory=Samples)
     sources: list[SourceCounts] = field(default_factory=list)
@@ -41,8 +41,8 @@ class Summary:
         self.ages_ms.append(result.age_ms)
         if result.counts is not None:
             self.counts[frame.source] = result.counts
-        if frame.kind == "picture" and len(self.pictures) < remember:
-            self.pictures.append((frame.source, result.detections))
+        if frame.kind == "picture" and len(self.images) < remember:
+            self.images.append((frame.source, result.detections))
 
     def percentiles(self) -> dict[str, dict[str, float | None]]:
         """p50, p90 and p99 of each stage's time, and of the frames' ages when their results were handed on, in ms."""

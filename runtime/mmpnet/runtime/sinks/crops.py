@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.media.images import write_picture
+from mmpnet.media.images import write_image
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.sinks.file_names import make_folder, named_after
@@ -33,6 +33,6 @@ class CropSink(Sink):
                 make_folder(self._folder, option=f"--save-crops {self._folder}")
             name = self._class_names[int(found.class_id[row])]
             path = self._folder / f"{named_after(frame)}-{result.index:06d}-{row}-{name}.jpg"
-            write_picture(path, frame.pixels_bgr[y1:y2, x1:x2])
+            write_image(path, frame.pixels_bgr[y1:y2, x1:x2])
             self.count += 1
         return True

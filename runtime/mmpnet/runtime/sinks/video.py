@@ -7,7 +7,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
-from mmpnet.media.images import PICTURE_SUFFIXES, write_picture
+from mmpnet.media.images import IMAGE_SUFFIXES, write_image
 from mmpnet.media.video_writer import VIDEO_CODECS, VideoFile
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
@@ -18,7 +18,7 @@ from mmpnet.system.files import is_folder
 LONGEST_REPEAT_S = 1.0
 """A gap in a live source is filled with its last frame for so long, so that a video runs at the speed of life."""
 
-SAVED_SUFFIXES = PICTURE_SUFFIXES | frozenset(VIDEO_CODECS)
+SAVED_SUFFIXES = IMAGE_SUFFIXES | frozenset(VIDEO_CODECS)
 """A file of one of these keeps its name in the folder of a --save."""
 
 
@@ -29,7 +29,7 @@ class SaveSink(Sink):
     where more came. Where frames change their size, a further file begins.
     """
 
-    wants_picture = True
+    wants_annotated = True
 
     def __init__(self, out: Path, *, many_files: bool, sources: Sequence[Path] = ()) -> None:
         self._out = out
@@ -43,8 +43,8 @@ class SaveSink(Sink):
         assert annotated_bgr is not None
         frame = result.frame
         if frame.kind == "picture":
-            path = self._path(frame, known=PICTURE_SUFFIXES, default=".jpg")
-            write_picture(path, annotated_bgr)
+            path = self._path(frame, known=IMAGE_SUFFIXES, default=".jpg")
+            write_image(path, annotated_bgr)
             self.written.append(path)
             return True
         recording = self._recordings.get(frame.stream)
@@ -141,7 +141,7 @@ def is_many(out: Path, sources: Sequence[Source]) -> bool:
 
 def check_name(out: Path, *, many_files: bool, kind: Kind, source: str) -> None:
     """Raises: OutputError if what comes of this source cannot have this name."""
-    known = PICTURE_SUFFIXES if kind == "picture" else frozenset(VIDEO_CODECS)
+    known = IMAGE_SUFFIXES if kind == "picture" else frozenset(VIDEO_CODECS)
     suffix = out.suffix.lower()
     if many_files and suffix in SAVED_SUFFIXES and not is_folder(out):
         raise OutputError(f"--save {out}: several files need a folder, this is the name of one file")

@@ -12,7 +12,7 @@ from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
 from mmpnet.media.drawing import draw_warning
-from mmpnet.media.images import write_picture
+from mmpnet.media.images import write_image
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
@@ -30,7 +30,7 @@ class WindowSink(Sink):
     Beside a live source nothing is held up: pausing stills the windows only, and pictures follow one another.
     """
 
-    wants_picture = True
+    wants_annotated = True
 
     def __init__(self, snapshots: Path = Path()) -> None:
         self._snapshots = snapshots
@@ -92,7 +92,7 @@ class WindowSink(Sink):
         for stream, seen in self._seen.items():
             path = self._snapshots / f"mmpnet-{now}-{stream}.png"
             try:
-                write_picture(path, seen)
+                write_image(path, seen)
             except OutputError as error:  # no reason to end the run
                 console().print(str(error))
             else:

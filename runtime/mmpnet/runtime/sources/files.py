@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 
 from mmpnet.contract.errors import SourceError
-from mmpnet.media.images import is_picture, read_picture
+from mmpnet.media.images import is_image, read_image
 from mmpnet.runtime.sources.frame import Event, Frame, Tell, stamped
 from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, grab, stated_fps
 from mmpnet.system.files import is_file
@@ -66,11 +66,11 @@ class FileSource:
 
 
 def _frames_of(path: Path, stride: int) -> Iterator[Frame]:
-    if not is_picture(path):
+    if not is_image(path):
         yield from _video_frames(path, stride)
         return
     began_s = time.perf_counter()
-    pixels_bgr = read_picture(path)
+    pixels_bgr = read_image(path)
     yield stamped(pixels_bgr, source=str(path), kind="picture", fps=0.0, started_s=began_s)
 
 

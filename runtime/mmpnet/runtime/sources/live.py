@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import cv2
 
 from mmpnet.contract.errors import SourceError
-from mmpnet.media.images import is_picture
+from mmpnet.media.images import is_image
 from mmpnet.runtime.sources.cameras import why_no_camera
 from mmpnet.runtime.sources.connect import fourcc, open_camera, open_stream
 from mmpnet.runtime.sources.frame import Event, Frame, State, Tell, stamped
@@ -221,7 +221,7 @@ def stream_source(url: str, options: LiveOptions = AS_IT_COMES, *, stride: int =
         stride=stride,
         clocked=clocked,
         may_end=url.lower().startswith("http"),
-        picture=is_picture(re.split(r"[?#]", url)[0]),
+        picture=is_image(re.split(r"[?#]", url)[0]),
     )
 
 

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from mmpnet.contract.errors import SourceError
-from mmpnet.media.images import PICTURE_SUFFIXES
+from mmpnet.media.images import IMAGE_SUFFIXES
 from mmpnet.runtime.sources.files import VIDEO_SUFFIXES, FileSource
 from mmpnet.runtime.sources.frame import Source
 from mmpnet.runtime.sources.live import camera_source, stream_source
@@ -43,7 +43,7 @@ def open_source(text: str | int, *, stride: int = 1, loop: bool = False, live: L
 
 def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
     path = Path(text)
-    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     if is_file(path):
         if path.suffix.lower() not in known:
             raise SourceError(

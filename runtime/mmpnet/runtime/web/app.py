@@ -30,7 +30,7 @@ class Feeds:
     """What the run fills and the server reads."""
 
     monitor: Monitor
-    pictures: LivePictures
+    images: LivePictures
     news: News
     metrics: Metrics
 
@@ -44,17 +44,17 @@ class Endpoints:
     async def snapshot(self, request: Request) -> Response:
         """The newest picture; with `?seen=NUMBER` the next one that is not this."""
         stream, seen = self._stream(request), _number(request.query_params.get("seen", ""))
-        picture = await self.feeds.pictures.other_than(seen, stream, SNAPSHOT_WAIT_S)
+        picture = await self.feeds.images.other_than(seen, stream, SNAPSHOT_WAIT_S)
         if picture is None:
             source = self.feeds.monitor.status().sources[stream]
             why = source.problem or "frames come too slowly"
             return Response(f"no picture for {SNAPSHOT_WAIT_S:g} s ({why})\n", 503, media_type="text/plain")
-        jpeg = await self.feeds.pictures.jpeg(picture)
+        jpeg = await self.feeds.images.jpeg(picture)
         return Response(jpeg, media_type="image/jpeg", headers=picture.headers)
 
     async def mjpeg(self, request: Request) -> Response:
         """One source's pictures, each in place of the last."""
-        return _streamed(request, self.feeds.pictures.parts(self._stream(request)), MJPEG)
+        return _streamed(request, self.feeds.images.parts(self._stream(request)), MJPEG)
 
     async def detections(self, request: Request) -> Response:
         """Results and events as server-sent events."""
@@ -104,7 +104,7 @@ def make_app(feeds: Feeds) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
-        feeds.pictures.bell.attach()
+        feeds.images.bell.attach()
         feeds.news.bell.attach()
         ticking = asyncio.create_task(_tick(feeds.monitor))
         yield

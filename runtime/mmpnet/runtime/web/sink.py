@@ -50,7 +50,7 @@ class ServeSink(Sink):
         self._server = ServerThread(Access(make_app(feeds), token), listening)
 
     @property
-    def wants_picture(self) -> bool:  # type: ignore[override]
+    def wants_annotated(self) -> bool:  # type: ignore[override]
         """Whether somebody looks at a picture now."""
         return self._pictures.wanted
 

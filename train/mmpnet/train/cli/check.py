@@ -12,7 +12,7 @@ from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.load import read_data
-from mmpnet.datasets.statistics import Scan, shared_pictures
+from mmpnet.datasets.statistics import Scan, shared_images
 from mmpnet.train.run.anchor_fit import coverage, coverage_table, input_boxes, suited_anchors
 
 
@@ -42,11 +42,11 @@ def check(
         show_scan(console(), found)
     # What the scan has just listed is left out here.
     train = read_data(data, "train", classes, faults=Faults(collect=True))
-    boxes = input_boxes(train.pictures, Letterbox(input_hw))
+    boxes = input_boxes(train.images, Letterbox(input_hw))
     anchors = suited_anchors(anchors, boxes, input_hw, console()) if suggest else anchors
     rows = coverage(boxes, anchors, input_hw)
     console().print(coverage_table("anchors on these boxes", rows))
-    copies = shared_pictures(scans["train"], scans["val"]) if val else ()
+    copies = shared_images(scans["train"], scans["val"]) if val else ()
     for copy in copies:
         console().print(f"warning: {copy}")
     if as_json:

@@ -15,12 +15,12 @@ from mmpnet.console.command import HELP_NAMES, console, exit_on_error, overridde
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MissingExtraError
 from mmpnet.datasets.load import read_data
-from mmpnet.datasets.types import Picture, Split
+from mmpnet.datasets.types import LabeledImage, Split
 from mmpnet.evaluation.error_analysis import find_mistakes
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate, protocol
 from mmpnet.evaluation.report.contact_sheet import write_sheet
 from mmpnet.evaluation.report.inputs import Measured, Subject, exported_subject
-from mmpnet.media.images import PICTURE_SUFFIXES
+from mmpnet.media.images import IMAGE_SUFFIXES
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import OTHER_NAMES, model_path
 from mmpnet.runtime.inference.session import Provider
@@ -94,7 +94,7 @@ def val(
 def _check_outputs(sheet: Path | None, report: Path | None) -> None:
     """What cannot be written is said before the pictures are looked at."""
     if sheet is not None:
-        check_output(sheet, PICTURE_SUFFIXES)
+        check_output(sheet, IMAGE_SUFFIXES)
     if report is not None:
         check_output(report, REPORT_SUFFIXES)
         require_report_packages()
@@ -133,7 +133,7 @@ def _checkpoint_detector(path: Path, thresholds: Thresholds, device: str) -> tup
     return detect, checkpoint.model.class_names, checkpoint_subject(path, checkpoint)
 
 
-def _shown(pictures: Sequence[Picture]) -> Iterator[Picture]:
+def _shown(pictures: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
     return iter(track(pictures, description="evaluating", console=console()))
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from mmpnet.contract.boxes import area, pairwise_iou
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DatasetError, TrainingError
-from mmpnet.datasets.types import Picture
-from mmpnet.media.image_size import picture_size_hw
-from mmpnet.media.images import is_picture
+from mmpnet.datasets.types import LabeledImage
+from mmpnet.media.image_size import image_size_hw
+from mmpnet.media.images import is_image
 from mmpnet.system.files import is_file, is_folder, replacing
 from mmpnet.train.distillation.teacher import Detect
 
@@ -43,7 +43,7 @@ class TeacherLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     boxes: tuple[tuple[TeacherBox, ...], ...]
 
 
-def pictures_sha256(pictures: Sequence[Picture]) -> str:
+def pictures_sha256(pictures: Sequence[LabeledImage]) -> str:
     """Hash of the pictures' names and sizes, in order."""
     lines = (f"{picture.path.name} {picture.image_hw[0]} {picture.image_hw[1]}\n" for picture in pictures)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -52,10 +52,10 @@ def pictures_sha256(pictures: Sequence[Picture]) -> str:
 def ask_teacher(
     detect: Detect,
     teacher_sha256: str,
-    pictures: Sequence[Picture],
+    pictures: Sequence[LabeledImage],
     class_names: Sequence[str],
     *,
-    progress: Callable[[Sequence[Picture]], Iterable[Picture]] = iter,
+    progress: Callable[[Sequence[LabeledImage]], Iterable[LabeledImage]] = iter,
 ) -> TeacherLabels:
     """Show every picture to the teacher, who knows the run's classes by these names.
 
@@ -83,7 +83,7 @@ def read_teacher_labels(path: Path) -> TeacherLabels:
         ) from error
 
 
-def load_teacher_labels(path: Path, pictures: Sequence[Picture], class_names: Sequence[str]) -> TeacherLabels:
+def load_teacher_labels(path: Path, pictures: Sequence[LabeledImage], class_names: Sequence[str]) -> TeacherLabels:
     """What a teacher saw on these pictures, with the class ids that these names have now.
 
     Raises: TrainingError if the file is missing, damaged, of other pictures, or without one of the classes.
@@ -109,8 +109,8 @@ def load_teacher_labels(path: Path, pictures: Sequence[Picture], class_names: Se
 
 
 def with_teacher_boxes(
-    pictures: Sequence[Picture], labels: TeacherLabels, *, least_score: float
-) -> tuple[Picture, ...]:
+    pictures: Sequence[LabeledImage], labels: TeacherLabels, *, least_score: float
+) -> tuple[LabeledImage, ...]:
     """The pictures with the teacher's further boxes, each as sure as its score."""
     return tuple(
         _extended(picture, [box for box in boxes if box.score >= least_score])
@@ -118,25 +118,25 @@ def with_teacher_boxes(
     )
 
 
-def unlabelled_pictures(folder: Path) -> tuple[Picture, ...]:
+def unlabelled_pictures(folder: Path) -> tuple[LabeledImage, ...]:
     """Every picture of a folder and those below it, without boxes, in order of their paths; hidden ones are left out.
 
     Raises: TrainingError if there are none, DatasetError for a bad picture.
     """
     if not is_folder(folder):
         raise TrainingError(f"{folder}: no such folder; --unlabelled takes a folder of pictures")
-    named = (path for path in folder.rglob("*") if is_picture(path))
+    named = (path for path in folder.rglob("*") if is_image(path))
     paths = sorted(path for path in named if not path.name.startswith("."))
     if not paths:
         raise TrainingError(f"{folder}: holds no pictures; --unlabelled takes a folder of pictures")
     return tuple(_unlabelled(path) for path in paths)
 
 
-def _unlabelled(path: Path) -> Picture:
+def _unlabelled(path: Path) -> LabeledImage:
     none = np.zeros(0, np.float32)
-    return Picture(
+    return LabeledImage(
         path=path,
-        image_hw=picture_size_hw(path, error=DatasetError),
+        image_hw=image_size_hw(path, error=DatasetError),
         boxes_xyxy=none.reshape(0, 4),
         class_ids=none.astype(np.int64),
         areas_px2=none,
@@ -153,7 +153,7 @@ def _likely(detections: Detections) -> Iterator[TeacherBox]:
             yield TeacherBox(x1, y1, x2, y2, round(float(score), 4), int(class_id))
 
 
-def _extended(picture: Picture, boxes: Sequence[TeacherBox]) -> Picture:
+def _extended(picture: LabeledImage, boxes: Sequence[TeacherBox]) -> LabeledImage:
     xyxy = np.array([(box.x1, box.y1, box.x2, box.y2) for box in boxes], np.float32).reshape(-1, 4)
     scores = np.array([box.score for box in boxes], np.float32)
     class_ids = np.array([box.class_id for box in boxes], np.int64)

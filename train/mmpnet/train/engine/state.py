@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmpnet.datasets.types import Picture
+from mmpnet.datasets.types import LabeledImage
 from mmpnet.train.artifacts.checkpoint import Progress
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.engine.device import resolve_device
@@ -55,7 +55,7 @@ _NORM_BATCH = 16
 def start_state(
     config: TrainConfig,
     model: ModelConfig,
-    pictures: Sequence[Picture] = (),
+    pictures: Sequence[LabeledImage] = (),
     *,
     say: Callable[[str], object] = str,
 ) -> TrainingState:
@@ -78,7 +78,7 @@ def start_state(
     )
 
 
-def _norm_batches(model: ModelConfig, pictures: Sequence[Picture]) -> Iterator[Tensor]:
+def _norm_batches(model: ModelConfig, pictures: Sequence[LabeledImage]) -> Iterator[Tensor]:
     """Pictures from all over the data set as the network will be shown them, (16, 3, H, W), read when asked for."""
     chosen = [pictures[i] for i in range(0, len(pictures), max(len(pictures) // NORM_PICTURES, 1))][:NORM_PICTURES]
     normalise = InputNormalisation()

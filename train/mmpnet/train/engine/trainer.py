@@ -69,16 +69,16 @@ class TrainingRun:
         world: World | None = None,
     ) -> None:
         self._world = world or World()
-        require_shareable(config.batch, len(train.pictures), self._world)
+        require_shareable(config.batch, len(train.images), self._world)
         self._config = config
         self._model = model
         self._val = val
         self._report = report
         self._device = resolve_device(config.device)
         recipe = Recipe(model.anchors, model.pad_value, config.assignment, AUGMENTATIONS[config.augmentation])
-        self._pictures = TrainingPictures(train.pictures, stored, recipe)
+        self._pictures = TrainingPictures(train.images, stored, recipe)
         self._input_sizes = config.input_sizes()
-        self._weights = picture_weights(train.pictures, config.group_weights)
+        self._weights = picture_weights(train.images, config.group_weights)
         self._loss = DetectionLoss(config.negatives, config.neg_ratio, config.box_loss, config.box_weight)
         self._normalise = InputNormalisation().to(self._device)
         self._anchors: dict[tuple[int, int], Tensor] = {}

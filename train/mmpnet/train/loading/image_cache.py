@@ -13,7 +13,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.errors import TrainingError
-from mmpnet.datasets.types import Picture
+from mmpnet.datasets.types import LabeledImage
 from mmpnet.system.files import remove
 
 Caching: TypeAlias = Literal["auto", "on", "off"]
@@ -26,7 +26,7 @@ _DECODED_AT_ONCE = 256
 class StoredPictures:
     """Pictures as training reads them, no longer than `longest_px`: decoded when asked for."""
 
-    def __init__(self, pictures: Sequence[Picture], longest_px: int) -> None:
+    def __init__(self, pictures: Sequence[LabeledImage], longest_px: int) -> None:
         self._pictures = pictures
         self._longest_px = longest_px
 
@@ -67,7 +67,7 @@ class StoredPictures:
 class CachedPictures(StoredPictures):
     """The same, decoded once into a file that every loader process maps; the file goes with `close`."""
 
-    def __init__(self, pictures: Sequence[Picture], longest_px: int, file: Path) -> None:
+    def __init__(self, pictures: Sequence[LabeledImage], longest_px: int, file: Path) -> None:
         super().__init__(pictures, longest_px)
         self._file = file
         self._filled_here = False

@@ -18,7 +18,7 @@ from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.letterbox import Letterbox
-from mmpnet.datasets.types import Picture
+from mmpnet.datasets.types import LabeledImage
 from mmpnet.train.assignment import UNDECIDED, UNDECIDED_LABEL, LabelGrid, assign_adaptively, assign_by_iou
 from mmpnet.train.loading.augment import Augmentation, Sample, augment, mosaic
 from mmpnet.train.loading.image_cache import StoredPictures
@@ -70,7 +70,7 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
     arrive wrapped in the worker's traceback.
     """
 
-    def __init__(self, pictures: Sequence[Picture], stored: StoredPictures, recipe: Recipe) -> None:
+    def __init__(self, pictures: Sequence[LabeledImage], stored: StoredPictures, recipe: Recipe) -> None:
         self._pictures = pictures
         self._stored = stored
         self._recipe = recipe

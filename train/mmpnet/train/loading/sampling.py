@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from mmpnet.contract.errors import TrainingError
-from mmpnet.datasets.types import Picture
+from mmpnet.datasets.types import LabeledImage
 
 SCALE_STEP_PX = 32
 """Between two input sizes: the stride of the coarsest map, so that no side of it is padded."""
@@ -49,7 +49,9 @@ def generator(*key: int) -> Generator:
     return Generator(PCG64(SeedSequence(key)))
 
 
-def picture_weights(pictures: Sequence[Picture], group_weights: Sequence[tuple[str, float]]) -> NDArray[np.float64]:
+def picture_weights(
+    pictures: Sequence[LabeledImage], group_weights: Sequence[tuple[str, float]]
+) -> NDArray[np.float64]:
     """Sampling weight of each picture (N,), mean 1: the product of the weights whose pattern matches one of its tags.
 
     Raises: TrainingError if a pattern matches no picture, a weight is not positive and finite.

@@ -12,7 +12,7 @@ from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.errors import TrainingError
 from mmpnet.contract.letterbox import Letterbox
-from mmpnet.datasets.types import Picture
+from mmpnet.datasets.types import LabeledImage
 
 RECALL_IOU = 0.5
 OBJECT_SIZES = (("small", 0.0, 32.0), ("medium", 32.0, 96.0), ("large", 96.0, float("inf")))
@@ -32,7 +32,7 @@ class Coverage:
     shared: float
 
 
-def input_boxes(pictures: Iterable[Picture], letterbox: Letterbox) -> list[FloatArray]:
+def input_boxes(pictures: Iterable[LabeledImage], letterbox: Letterbox) -> list[FloatArray]:
     """Each picture's boxes (N, 4) that are no crowd, in input px."""
     return [letterbox.fit(picture.image_hw).to_input(picture.boxes_xyxy[~picture.crowd]) for picture in pictures]
 

@@ -10,7 +10,7 @@ from rich.progress import track
 
 from mmpnet.console.command import console
 from mmpnet.contract.errors import MmpnetError, OutputError
-from mmpnet.datasets.types import Dataset, Picture
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.curves import Curve
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
 from mmpnet.evaluation.report.inputs import History, Line, Measured, Subject
@@ -76,7 +76,7 @@ def _measured(checkpoint: Checkpoint, val: Dataset, device: str) -> Measured:
     return Measured(val, evaluation, EVALUATION_PROTOCOL)
 
 
-def _shown(pictures: Sequence[Picture]) -> Iterator[Picture]:
+def _shown(pictures: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
     return iter(track(pictures, description=f"evaluating {BEST} for the report", console=console()))
 
 

@@ -53,10 +53,8 @@ def read_all(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | 
     watched = [Path(path) for path in config.val]
     val = read_data(watched, "val", config.classes, allow_absent=True, undivided=True) if watched else None
     show_scan(console, scan(train, input_hw=config.imgsz))
-    watching = (
-        "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.pictures)} pictures"
-    )
-    console.print(f"{train.name}: {len(train.pictures)} pictures, {train.num_boxes} boxes; {watching}")
+    watching = "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.images)} pictures"
+    console.print(f"{train.name}: {len(train.images)} pictures, {train.num_boxes} boxes; {watching}")
     _say_repeated(train, val, console)
     if config.teacher is None:
         require_boxes(train)
@@ -65,13 +63,13 @@ def read_all(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | 
 
 def _say_repeated(train: Dataset, val: Dataset | None, console: Console) -> None:
     """Tell of files that are learned from twice, and of files that are learned from and watched."""
-    learned = [os.path.realpath(picture.path) for picture in train.pictures]
+    learned = [os.path.realpath(picture.path) for picture in train.images]
     twice = len(learned) - len(set(learned))
     if twice:
         console.print(
             f"note: {twice} pictures are in {train.name} more than once: they count as often as they are there"
         )
-    watched = {os.path.realpath(picture.path) for picture in val.pictures} if val is not None else set()
+    watched = {os.path.realpath(picture.path) for picture in val.images} if val is not None else set()
     both = len(watched.intersection(learned))
     if both:
         console.print(f"note: {both} of the {len(watched)} pictures to watch are learned from: their accuracy flatters")
@@ -81,7 +79,7 @@ def _with_unlabelled(train: Dataset, val: Dataset | None, folders: Sequence[str]
     """The training pictures and those of the folders that no data set has: to learn from pictures that are watched
     would make their accuracy a lie."""
     sets = (train,) if val is None else (train, val)
-    known = {os.path.realpath(picture.path) for one in sets for picture in one.pictures}
+    known = {os.path.realpath(picture.path) for one in sets for picture in one.images}
     for folder in folders:
         found = unlabelled_pictures(Path(folder))
         new = [picture for picture in found if os.path.realpath(picture.path) not in known]
@@ -90,13 +88,13 @@ def _with_unlabelled(train: Dataset, val: Dataset | None, folders: Sequence[str]
         known.update(os.path.realpath(picture.path) for picture in new)
         left_out = f", {len(found) - len(new)} left out that are in the data already" if len(new) < len(found) else ""
         console.print(f"{folder}: {len(new)} pictures without labels{left_out}")
-        train = replace(train, pictures=(*train.pictures, *new))
+        train = replace(train, images=(*train.images, *new))
     return train
 
 
 def require_boxes(train: Dataset) -> None:
     """Raises: TrainingError if there is no box to learn from; crowds are none."""
-    if all(picture.crowd.all() for picture in train.pictures):
+    if all(picture.crowd.all() for picture in train.images):
         marked = f", as all {train.num_boxes} are marked as crowds" if train.num_boxes else ""
         raise TrainingError(
             f"{train.name}: has no boxes to learn from{marked}; label some people in it, or let a --teacher find them"
@@ -108,9 +106,9 @@ def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
 
     Raises: TrainingError if batches cannot be shared or normalised, or a group weight matches no picture.
     """
-    require_shareable(config.batch, len(train.pictures), world)
-    picture_weights(train.pictures, config.group_weights)
-    shown = min(config.batch, len(train.pictures))
+    require_shareable(config.batch, len(train.images), world)
+    picture_weights(train.images, config.group_weights)
+    shown = min(config.batch, len(train.images))
     if not config.can_normalise(shown):
         raise TrainingError(
             f"{train.name}: {shown} picture at the smallest input size gives batch norm a single value; raise --imgsz, "
@@ -120,7 +118,7 @@ def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
 
 def with_anchors(config: TrainConfig, train: Dataset, console: Console) -> TrainConfig:
     """The anchors to learn with, those the data suggest where that was asked for; people see how well they cover it."""
-    boxes = input_boxes(train.pictures, config.model(train.class_names).letterbox)
+    boxes = input_boxes(train.images, config.model(train.class_names).letterbox)
     given = AnchorSpec(config.sizes_px, config.aspect_ratios, config.stride)
     chosen = given
     if config.anchors == "auto":
@@ -139,21 +137,21 @@ def teaching(config: TrainConfig, train: Dataset, class_names: Sequence[str]) ->
     assert config.teacher is not None
     path = Path(config.teacher)
     if path.suffix == ".json":
-        remembered = load_teacher_labels(path, train.pictures, class_names)
+        remembered = load_teacher_labels(path, train.images, class_names)
         return lambda: _checked_lesson(remembered, config, train)
     teacher = open_teacher(path, class_names)
 
     def ask() -> TeacherLabels:
         shown = partial(track, description="asking the teacher", console=console())
-        labels = ask_teacher(teacher, sha256_of(path), train.pictures, class_names, progress=shown)
+        labels = ask_teacher(teacher, sha256_of(path), train.images, class_names, progress=shown)
         return _checked_lesson(labels, config, train)
 
     return ask
 
 
 def _checked_lesson(labels: TeacherLabels, config: TrainConfig, train: Dataset) -> TeacherLabels:
-    pictures = with_teacher_boxes(train.pictures, labels, least_score=config.teacher_least_score)
-    require_boxes(replace(train, pictures=pictures))
+    pictures = with_teacher_boxes(train.images, labels, least_score=config.teacher_least_score)
+    require_boxes(replace(train, images=pictures))
     return labels
 
 
@@ -162,11 +160,11 @@ def taught(config: TrainConfig, train: Dataset, folder: Path, console: Console) 
 
     Raises: TrainingError if that is gone or of other pictures.
     """
-    labels = load_teacher_labels(folder / TEACHER, train.pictures, train.class_names)
-    pictures = with_teacher_boxes(train.pictures, labels, least_score=config.teacher_least_score)
+    labels = load_teacher_labels(folder / TEACHER, train.images, train.class_names)
+    pictures = with_teacher_boxes(train.images, labels, least_score=config.teacher_least_score)
     added = sum(len(picture.boxes_xyxy) for picture in pictures) - train.num_boxes
     console.print(f"the teacher adds {added} boxes of score {config.teacher_least_score} and more")
-    return replace(train, pictures=pictures)
+    return replace(train, images=pictures)
 
 
 @contextmanager
@@ -179,7 +177,7 @@ def stored_pictures(
     Raises: DatasetError for a bad picture, TrainingError if the file cannot be written.
     """
     longest_px = 2 * max(config.imgsz)
-    plain = StoredPictures(train.pictures, longest_px)
+    plain = StoredPictures(train.images, longest_px)
     needed = plain.num_bytes()
     # The first process alone has the folder before all others.
     if config.cache == "auto" and not world.from_first(world.is_first and fits(needed, folder)):
@@ -189,7 +187,7 @@ def stored_pictures(
     if config.cache == "off":
         yield plain
         return
-    cached = CachedPictures(train.pictures, longest_px, folder / f"pictures-{world.machine}.cache")
+    cached = CachedPictures(train.images, longest_px, folder / f"pictures-{world.machine}.cache")
     try:
         if world.local_rank == 0:
             folder.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ def start_run(config: TrainConfig, folder: Path) -> None:
         check_trainable(config, train, world)
         check_folder(folder.parent, option=f"--project {folder.parent}")
         teach = None if config.teacher is None else teaching(config, train, model.class_names)
-        state = start_state(_placed(config, world), model, train.pictures, say=console.print)
+        state = start_state(_placed(config, world), model, train.images, say=console.print)
         labels = teach() if teach is not None and world.is_first else None
         report = TrainingReport(
             folder, config, model, provenance_of(config, train, val), console, writes=world.is_first
