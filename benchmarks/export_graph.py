@@ -18,7 +18,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 import typer
 from latency import machine
@@ -35,6 +34,7 @@ from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer
 from mmpnet.export.quantization.rearrange import rearrange
 from mmpnet.export.quantization.search import calibration_pictures
 from mmpnet.runtime.inference.detector import Detector
+from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.train.model import MmpNet
 from mmpnet.train.network.inference_net import CandidateNet
 from mmpnet.train.network.weights import load_weights

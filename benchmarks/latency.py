@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import cv2
 import msgspec
 import numpy as np
-import onnxruntime
 import typer
 from rich.progress import track
 from rich.table import Table
@@ -36,6 +35,7 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS, model_path
 from mmpnet.system.files import check_output, replacing
 from mmpnet.system.machine import cpu_name, instruction_sets, usable_cores
+from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.system.optional_packages import require_packages
 from mmpnet.system.timing import LEAST_SAMPLES
 

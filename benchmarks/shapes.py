@@ -15,17 +15,23 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import onnxruntime
 import torch
 import typer
 from latency import machine
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quant_pre_process, quantize_static
 from rich.progress import track
 from rich.table import Table
 from shape_candidates import CANDIDATES
 from torch import nn
 
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error
+from mmpnet.export.onnx_runtime_tools import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quant_pre_process,
+    quantize_static,
+)
+from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.train.model import MmpNet
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)

@@ -1,5 +1,6 @@
 """The walls between the rooms, and what the wheel contains."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -31,6 +32,15 @@ def test_every_package_is_known_to_import_linter_and_mypy() -> None:
     assert set(tools["importlinter"]["root_packages"]) == packages
     assert {name for floor in floors for name in floor.split(" | ")} == packages
     assert set(tools["mypy"]["packages"]) == packages
+
+
+def test_no_benchmark_imports_onnxruntime_itself() -> None:
+    """It would report to its maker: `mmpnet.system.onnx_runtime` switches that off first, as a contract of Import
+    Linter makes sure of for the packages."""
+    scripts = list((ROOT / "benchmarks").rglob("*.py"))
+    importing = re.compile(r"^\s*(import|from) onnxruntime\b", re.MULTILINE)
+    assert importing.search("import onnxruntime as ort")
+    assert [path.name for path in scripts if importing.search(path.read_text())] == []
 
 
 def test_mmpnet_is_a_namespace_without_a_package_file() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import InputKind
 from mmpnet.contract.node_names import module_name
+from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.train.network.folding import Shift, with_folded_input
 from mmpnet.train.network.inference_net import CandidateNet
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
-from onnxruntime.quantization.onnx_model import ONNXModel
-from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from mmpnet.contract.arrays import FloatArray
 from mmpnet.contract.errors import ExportError
@@ -16,6 +14,7 @@ from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
 from mmpnet.export.graph import NETWORK_SCOPE
+from mmpnet.export.onnx_runtime_tools import ONNXModel, convert_float_to_float16
 from mmpnet.export.verification.file_parity import Reference
 from mmpnet.export.verification.graph_parity import synthetic_pictures
 from mmpnet.export.writer import save_model, write_model

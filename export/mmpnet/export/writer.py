@@ -5,7 +5,6 @@ from pathlib import Path
 
 import msgspec
 import onnx
-import onnxruntime
 import torch
 
 from mmpnet.contract.errors import ExportError, OutputError
@@ -23,6 +22,7 @@ from mmpnet.export.verification.graph_parity import Parity, compare
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.self_test import record_self_test, run_self_test
 from mmpnet.system.files import replacing
+from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
 from mmpnet.train.artifacts.provenance import git_commit
 from mmpnet.train.network.inference_net import CandidateNet

@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import msgspec
 import numpy as np
-import onnxruntime
 
 from mmpnet.bench.profile.layer_costs import read_layers
 from mmpnet.contract.errors import ContractError
@@ -21,6 +20,7 @@ from mmpnet.system.machine import (
     throttle_count,
     usable_cores,
 )
+from mmpnet.system.onnx_runtime import onnxruntime
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

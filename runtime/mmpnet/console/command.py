@@ -14,6 +14,7 @@ from rich.text import Text
 from mmpnet.console.safe_stderr import Stderr
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError
+from mmpnet.system.privacy import disable_usage_reports, move_caches
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -26,6 +27,8 @@ def launch(module: str, *, extra: str) -> None:
 
     Loading torch takes seconds: Ctrl-C there is one line too.
     """
+    disable_usage_reports()
+    move_caches()
     try:
         command = importlib.import_module(module)
     except KeyboardInterrupt:

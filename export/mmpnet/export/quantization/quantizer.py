@@ -14,14 +14,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quant_pre_process,
-    quantize_static,
-)
 from rich.progress import track
 
 from mmpnet.console.command import console
@@ -29,6 +21,14 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import PAD_VALUE
 from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains, drop_unused_initializers
+from mmpnet.export.onnx_runtime_tools import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quant_pre_process,
+    quantize_static,
+)
 from mmpnet.export.quantization.bias_correction import correct_biases, input_means
 from mmpnet.export.quantization.float_layers import keep_in_float
 from mmpnet.export.quantization.saturation import without_saturation

@@ -6,7 +6,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import InputKind
 from mmpnet.export.graph import CANDIDATE_NAMES, GRID_NAME, INPUT_NAME
+from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.train.network.inference_net import CandidateNet
 
 MAX_GRID_DIFFERENCE = 1e-2

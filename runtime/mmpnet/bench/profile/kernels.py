@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from mmpnet.bench.profile.ort_profile import KernelRun, Refusals, Shape, record_runs, with_batch_of_one
 from mmpnet.contract.errors import ContractError
 from mmpnet.system.files import is_file
+from mmpnet.system.onnx_runtime import onnxruntime
 
 WARM_UP_RUNS = 5
 _REFUSAL = "does not run on noise ({reason}); try another file"

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from mmpnet.bench.profile.ort_profile import KernelRun, Refusals, Shape, record_runs, with_batch_of_one
 from mmpnet.contract.errors import ContractError
+from mmpnet.system.onnx_runtime import onnxruntime
 
 _REFUSALS = Refusals(
     cannot_open="ONNX Runtime cannot open it without optimisation ({reason})",

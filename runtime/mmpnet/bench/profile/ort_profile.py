@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
-import onnxruntime
 from numpy.typing import NDArray
 
 from mmpnet.contract.errors import ContractError
+from mmpnet.system.onnx_runtime import onnxruntime
 
 Shape = tuple[int, ...]
 TensorOf: TypeAlias = Callable[[Any], NDArray[Any]]

@@ -48,6 +48,7 @@ def _show(report: Report) -> None:
     table.add_row("usable cores", f"{machine.usable_cores:g}")
     table.add_row("system", f"{machine.system}, Python {machine.python}")
     table.add_row("packages", ", ".join(f"{name} {version}" for name, version in machine.packages.items()))
+    table.add_row("sent unasked", machine.sent_unasked)
     for session in report.sessions:
         works = session.fault or f"self-test passed, {session.infer_ms:g} ms"
         table.add_row(f"{session.model} on {session.provider}", works)

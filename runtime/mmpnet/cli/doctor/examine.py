@@ -12,6 +12,7 @@ from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
 from mmpnet.runtime.sinks.window import why_no_window
 from mmpnet.runtime.sources.cameras import CameraReport, probe_cameras
 from mmpnet.system.machine import cpu_name, instruction_sets, usable_cores
+from mmpnet.system.privacy import what_is_sent
 
 if TYPE_CHECKING:
     from mmpnet.cli.doctor.sessions import SessionReport
@@ -27,7 +28,7 @@ _SLOW_SHARE = 0.8
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Processor, what of it this process may use, and versions of what is installed."""
+    """Processor, what of it this process may use, versions of what is installed, and what is sent unasked."""
 
     cpu: str
     instruction_sets: tuple[str, ...]
@@ -35,6 +36,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     python: str
     packages: dict[str, str]
+    sent_unasked: str
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,7 @@ def examine(models: Sequence[str] = EMBEDDED_MODELS, *, look_at_cameras: bool = 
             system=platform.platform(),
             python=platform.python_version(),
             packages=packages,
+            sent_unasked=what_is_sent(),
         ),
         sessions=sessions,
         no_window=no_window,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import onnxruntime
 
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.runtime.inference.self_test import run_self_test
 from mmpnet.runtime.inference.session import PROVIDER_NAMES, Provider
+from mmpnet.system.onnx_runtime import onnxruntime
 
 TIMED_RUNS = 15
 

@@ -5,12 +5,11 @@ import os
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import onnxruntime
-
 from mmpnet.contract.errors import ContractError, DeviceError
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
 from mmpnet.system.files import is_file
 from mmpnet.system.machine import usable_cores
+from mmpnet.system.onnx_runtime import onnxruntime
 
 Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 
