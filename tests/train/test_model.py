@@ -93,6 +93,19 @@ def test_separate_towers_keep_logits_and_offsets_apart() -> None:
     assert not torch.equal(before[:, 3:], after[:, 3:])
 
 
+def test_deeper_towers_have_more_layers_of_the_same_shape() -> None:
+    one = MmpNet(2, 3, width_mult=0.25, channels=8, separate_towers=True)
+    three = MmpNet(2, 3, width_mult=0.25, channels=8, separate_towers=True, tower_depth=3)
+    assert three.box_tower is not None
+    assert one.box_tower is not None
+    for deep, shallow in ((three.tower, one.tower), (three.box_tower, one.box_tower)):
+        kinds = [type(layer) for layer in shallow]
+        assert [type(layer) for layer in deep] == kinds * 3
+    assert three(torch.randn(2, 3, 64, 64)).shape == (2, 2 + 4, 2, 3, 8, 8)
+    with pytest.raises(ValueError, match="1 tower layer"):
+        MmpNet(2, 3, tower_depth=0)
+
+
 def test_frozen_norms_keep_the_backbones_statistics_but_not_its_weights() -> None:
     torch.manual_seed(0)
     network = MmpNet(1, 1, width_mult=0.25, channels=8)

@@ -92,6 +92,31 @@ def test_a_mosaic_covers_the_whole_canvas_with_all_four() -> None:
         assert corners.tolist() == shades
 
 
+@pytest.mark.parametrize("side", [3, 4, 8])
+def test_a_mosaic_of_more_images_shows_each_in_its_tile(side: int) -> None:
+    shades = list(range(20, 20 + 3 * side**2, 3))
+    parts = [sample_of(np.full((60, 90, 3), shade, np.uint8), []) for shade in shades]
+    for seed in range(10):
+        view = mosaic(parts, LETTERBOX, STILL, np.random.default_rng(seed))
+        assert set(np.unique(view.image_bgr)) == set(shades), "every image has a tile, and no padding is left"
+        assert view.image_bgr[[0, 0, -1, -1], [0, -1, 0, -1], 0].tolist() == [
+            shades[0],
+            shades[side - 1],
+            shades[-side],
+            shades[-1],
+        ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_box_in_a_mosaic_of_nine_fits_its_pixels(seed: int) -> None:
+    black = sample_of(np.zeros((90, 70, 3), np.uint8), [])
+    parts = [black] * 9
+    parts[seed % 9] = lone_rectangle()
+    view = mosaic(parts, LETTERBOX, replace(STILL, flip=0.5), np.random.default_rng(seed))
+    if len(view.boxes_xyxy):
+        np.testing.assert_allclose(view.boxes_xyxy, around_bright(view.image_bgr), atol=HALF_A_PIXEL)
+
+
 def test_class_ids_and_confidences_stay_with_their_boxes() -> None:
     frame = np.zeros((100, 100, 3), np.uint8)
     sample = sample_of(frame, [(5, 5, 25, 45), (40, 40, 90, 90), (60, 2, 80, 30)])

@@ -86,6 +86,14 @@ def test_the_planned_share_of_samples_are_mosaics_of_four() -> None:
     assert 0.43 < np.mean([partner >= 900 for partner in partners]) < 0.57, "partners are drawn by weight too"
 
 
+def test_mosaics_have_the_planned_numbers_of_images_along_a_side() -> None:
+    plan = EpochPlan(((64, 64),), mosaic=0.5, mosaic_grids=(2, 3, 4))
+    keys = [key for batch in EpochSampler(np.ones(2000), plan, batch_size=10, seed=0, epoch=0) for key in batch]
+    counts = Counter(len(key.partners) for key in keys)
+    assert set(counts) == {0, 3, 8, 15}
+    assert all(270 < counts[partners] < 400 for partners in (3, 8, 15))
+
+
 def test_a_batch_has_one_input_size_and_all_sizes_come_up() -> None:
     plan = EpochPlan(input_sizes((320, 320), 0.2))
     batches = list(EpochSampler(np.ones(400), plan, batch_size=4, seed=0, epoch=0))

@@ -21,7 +21,8 @@ class MmpNet(nn.Module):
     Input (B, 3, H, W): RGB, normalised with ImageNet's mean and deviation; H and W multiples of the stride.
     Output (B, C, num_sizes, num_aspect_ratios, rows, cols): C is num_classes logits (class 0 = background), then,
     unless `box_regression` is off, four offsets in the order of `mmpnet.contract.boxes`.
-    separate_towers gives class logits and offsets a last layer pair of their own (Ge et al. 2021, section 2.1).
+    separate_towers gives class logits and offsets layers of their own before the last one (Ge et al. 2021, section
+    2.1); tower_depth is the number of depthwise-separable layers in each tower.
     MobileNetV2: Sandler et al. 2018; the top-down path: Lin et al. 2017.
 
     Raises: ValueError if a count is not positive or the stride is neither 8 nor 16.
@@ -38,12 +39,13 @@ class MmpNet(nn.Module):
         channels: int = 96,
         width_mult: float = 1.0,
         separate_towers: bool = False,
+        tower_depth: int = 1,
     ) -> None:
         super().__init__()
-        if min(num_sizes, num_aspect_ratios, channels) < 1 or num_classes < 2:
+        if min(num_sizes, num_aspect_ratios, channels, tower_depth) < 1 or num_classes < 2:
             raise ValueError(
-                "need at least 1 size, 1 aspect ratio, 1 channel and 2 classes (0 = background), got "
-                f"{num_sizes}, {num_aspect_ratios}, {channels} and {num_classes}"
+                "need at least 1 size, 1 aspect ratio, 1 channel, 1 tower layer and 2 classes (0 = background), got "
+                f"{num_sizes}, {num_aspect_ratios}, {channels}, {tower_depth} and {num_classes}"
             )
         if stride not in STRIDES:
             raise ValueError(f"stride must be 8 or 16, got {stride}")
@@ -60,13 +62,13 @@ class MmpNet(nn.Module):
         self._taps = frozenset(taps)
         self.lateral = nn.ModuleList(_lateral(self._width(tap), channels) for tap in taps)
         self.smooth = nn.ModuleList(_depthwise_separable(channels) for _ in taps)
-        self.tower = _depthwise_separable(channels)
+        self.tower = _depthwise_separable(channels, tower_depth)
         kinds = num_sizes * num_aspect_ratios
         of_boxes = 4 * kinds if box_regression else 0
         self.box_tower: nn.Sequential | None = None
         self.predict_offsets: nn.Conv2d | None = None
         if separate_towers and box_regression:
-            self.box_tower = _depthwise_separable(channels)
+            self.box_tower = _depthwise_separable(channels, tower_depth)
             self.predict_offsets = nn.Conv2d(channels, of_boxes, kernel_size=1)
             of_boxes = 0
         self.predict = nn.Conv2d(channels, num_classes * kinds + of_boxes, kernel_size=1)
@@ -137,12 +139,15 @@ def _lateral(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(in_channels, channels, kernel_size=1, bias=False), nn.BatchNorm2d(channels))
 
 
-def _depthwise_separable(channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU6(inplace=True),
-        nn.Conv2d(channels, channels, kernel_size=1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU6(inplace=True),
-    )
+def _depthwise_separable(channels: int, depth: int = 1) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [
+            nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU6(inplace=True),
+            nn.Conv2d(channels, channels, kernel_size=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU6(inplace=True),
+        ]
+    return nn.Sequential(*layers)

@@ -21,6 +21,8 @@ MAX_MULTI_SCALE = 0.5
 LARGEST_RATE = 1e6
 ANCHOR_SIZES_PX = (1.0, 1e4)
 ANCHOR_RATIOS = (0.01, 100.0)
+MAX_TOWER_DEPTH = 8
+MAX_MOSAIC_GRID = 8
 MAX_CHANNELS = 2048
 """Far more than pays; a slip of the keyboard should not ask the machine for terabytes."""
 
@@ -40,6 +42,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     width_mult: float = 1.0
     box_regression: bool = True
     separate_towers: bool = False
+    tower_depth: int = 1
 
     @property
     def anchors(self) -> AnchorSpec:
@@ -60,6 +63,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             channels=self.channels,
             width_mult=self.width_mult,
             separate_towers=self.separate_towers,
+            tower_depth=self.tower_depth,
         )
 
 
@@ -92,11 +96,13 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     channels: int = 96
     width_mult: float = 1.0
     separate_towers: bool = False
+    tower_depth: int = 1
     freeze: int = 0
     freeze_norms: bool = False
     augmentation: AugmentationName = "full"
     mosaic: float = 0.5
     mosaic_until: float = 0.85
+    mosaic_grids: tuple[int, ...] = (2,)
     multi_scale: float = 0.0
     cache: Caching = "auto"
     teacher: str | None = None
@@ -131,6 +137,10 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError("weight-decay, neg-ratio and box-weight must be finite")
         if not 1 <= self.channels <= MAX_CHANNELS:
             raise ValueError(f"channels must be in [1, {MAX_CHANNELS}], got {self.channels}")
+        if not 1 <= self.tower_depth <= MAX_TOWER_DEPTH:
+            raise ValueError(f"tower-depth must be in [1, {MAX_TOWER_DEPTH}], got {self.tower_depth}")
+        if not self.mosaic_grids or not all(2 <= side <= MAX_MOSAIC_GRID for side in self.mosaic_grids):
+            raise ValueError(f"mosaic-grids must be in [2, {MAX_MOSAIC_GRID}], got {list(self.mosaic_grids)}")
         if not 0.1 <= self.width_mult <= 4:
             raise ValueError(f"width-mult must be in [0.1, 4], got {self.width_mult}")
         if self.stride not in STRIDES:
@@ -186,6 +196,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             channels=self.channels,
             width_mult=self.width_mult,
             separate_towers=self.separate_towers,
+            tower_depth=self.tower_depth,
         )
 
 

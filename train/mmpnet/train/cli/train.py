@@ -121,6 +121,9 @@ def train(
     separate_towers: Annotated[
         bool, typer.Option("--separate-towers", help="Class logits and box offsets get a tower each.")
     ] = RECIPE.separate_towers,
+    tower_depth: Annotated[
+        int, typer.Option(help="Depthwise-separable layers before the last one, in each tower.")
+    ] = RECIPE.tower_depth,
     freeze: Annotated[int, typer.Option(min=0, help="First backbone blocks (of 18) kept as loaded.")] = RECIPE.freeze,
     freeze_norms: Annotated[
         bool, typer.Option("--freeze-norms", help="Keep the backbone's batch-norm statistics: for small batches.")
@@ -129,6 +132,12 @@ def train(
         AugmentationName, typer.Option(help="How freely pictures are changed; `light` never mirrors them.")
     ] = RECIPE.augmentation,
     mosaic: Annotated[float, typer.Option(help="Share of samples made of four pictures.")] = RECIPE.mosaic,
+    mosaic_grids: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--mosaic-grid", help="Images along a side of a mosaic; repeat it to draw one of several [default: 2]."
+        ),
+    ] = None,
     mosaic_until: Annotated[
         float, typer.Option(help="Share of the epochs that have mosaics, the first ones.")
     ] = RECIPE.mosaic_until,
@@ -236,11 +245,13 @@ def train(
             channels=channels,
             width_mult=width_mult,
             separate_towers=separate_towers,
+            tower_depth=tower_depth,
             freeze=freeze,
             freeze_norms=freeze_norms,
             augmentation=augmentation,
             mosaic=mosaic,
             mosaic_until=mosaic_until,
+            mosaic_grids=tuple(mosaic_grids or RECIPE.mosaic_grids),
             multi_scale=multi_scale,
             cache=cache,
             teacher=None if teacher is None else str(teacher.resolve()),

@@ -115,7 +115,7 @@ class TrainingRun:
         config = self._config
         # The last epochs show pictures as they come from a camera.
         mosaic = config.mosaic if state.epoch < config.mosaic_until * config.epochs else 0.0
-        plan = EpochPlan(self._input_sizes, mosaic)
+        plan = EpochPlan(self._input_sizes, mosaic, config.mosaic_grids)
         return EpochSampler(
             self._weights,
             plan,

@@ -5,8 +5,10 @@ pixel is interpolated once, by cv2. torchvision's transforms took 8.9 ms of a co
 (docs/adr/0007): on a computer with two cores that decides how much of them is left to learn with.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import cv2
@@ -72,21 +74,27 @@ def augment(sample: Sample, letterbox: Letterbox, how: Augmentation, random: Gen
 
 
 def mosaic(samples: Sequence[Sample], letterbox: Letterbox, how: Augmentation, random: Generator) -> Sample:
-    """Four pictures, each filling one corner of the canvas around a random point (Bochkovskiy et al. 2020)."""
+    """n x n pictures that tile the canvas, divided at random places (Bochkovskiy et al. 2020 have n = 2).
+
+    The more pictures, the smaller the people: a detector for far people needs them more than it needs whole pictures.
+    """
     height, width = letterbox.input_hw
-    middle_y, middle_x = (round(side * random.uniform(0.3, 0.7)) for side in (height, width))
+    side = math.isqrt(len(samples))
+    rows, columns = (_cuts(length, side, random) for length in (height, width))
     canvas = np.full((height, width, 3), letterbox.pad_value, np.uint8)
-    regions = (
-        (0, 0, middle_x, middle_y),
-        (middle_x, 0, width, middle_y),
-        (0, middle_y, middle_x, height),
-        (middle_x, middle_y, width, height),
-    )
+    regions = [(left, top, right, bottom) for top, bottom in pairwise(rows) for left, right in pairwise(columns)]
     painted = []
     for sample, region in zip(samples, regions, strict=True):
         window = _filling_window(_size(sample.image_bgr), sample.boxes_xyxy, region, random)
         painted.append(_painted(canvas, sample, window, region))
     return _finished(canvas, painted, how, random)
+
+
+def _cuts(length_px: int, parts: int, random: Generator) -> list[int]:
+    """Where a side is divided into parts: 0, the cuts in between, each moved by up to 0.4 of a part, length_px."""
+    inner = (np.arange(1, parts) + random.uniform(-0.4, 0.4, parts - 1)) * length_px / parts
+    # Neighbors that both move towards each other still leave a fifth of a part between them.
+    return [0, *(round(float(cut)) for cut in inner), length_px]
 
 
 def random_window(

@@ -18,7 +18,7 @@ SCALE_STEP_PX = 32
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """One draw: the picture's index, the three it shares a mosaic with if it does, the input size, and the seed of
+    """One draw: the picture's index, those it shares a mosaic with if it does, the input size, and the seed of
     everything else."""
 
     index: int
@@ -29,10 +29,12 @@ class SampleKey:
 
 @dataclass(frozen=True, slots=True)
 class EpochPlan:
-    """What varies from sample to sample in an epoch: the share of mosaics, and the input sizes drawn for each batch."""
+    """What varies from sample to sample in an epoch: the share of mosaics, how many images lie along a side (drawn
+    from mosaic_grids), and the input sizes drawn for each batch."""
 
     input_sizes: tuple[tuple[int, int], ...]
     mosaic: float = 0.0
+    mosaic_grids: tuple[int, ...] = (2,)
 
 
 def input_sizes(input_hw: tuple[int, int], spread: float) -> tuple[tuple[int, int], ...]:
@@ -120,14 +122,16 @@ class EpochSampler(Sampler[list[SampleKey]]):
         random.shuffle(order)
         seeds = random.integers(2**62, size=count)
         in_mosaic = random.random(count) < self._plan.mosaic
-        partners = self._drawn(random.random((count, 3)))
+        grids = self._plan.mosaic_grids
+        partners = self._drawn(random.random((count, max(grids) ** 2 - 1)))
         sizes = random.integers(len(self._plan.input_sizes), size=-(-count // size))
+        num_partners = np.array(grids)[random.integers(len(grids), size=count)] ** 2 - 1
         keys = [
             SampleKey(
                 index=int(order[draw]),
                 seed=int(seeds[draw]),
                 input_hw=self._plan.input_sizes[sizes[draw // size]],
-                partners=tuple(partners[draw].tolist()) if in_mosaic[draw] else (),
+                partners=tuple(partners[draw, : num_partners[draw]].tolist()) if in_mosaic[draw] else (),
             )
             for draw in range(count)
         ]
