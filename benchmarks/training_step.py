@@ -11,13 +11,10 @@ import typer
 from mmpnet.contract.errors import TrainingError
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.assignment import LabelGrid
-from mmpnet.train.engine.device import has_fast_bfloat16, resolve_device
-from mmpnet.train.engine.optim import set_learning_rate
+from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.state import start_state
+from mmpnet.train.engine.train_step import TrainStep
 from mmpnet.train.loading.loader import Batch
-from mmpnet.train.losses import DetectionLoss
-from mmpnet.train.network.inference_net import InputNormalisation
-from mmpnet.train.step import require_finite, update
 
 CLASS_NAMES = ("background", "person")
 POSITIVES_PER_PICTURE = 12
@@ -55,31 +52,16 @@ class Bench:
         self.peak_gpu_mb: float | None = None
         self._others_mb = torch.cuda.memory_allocated(self.device) / 1e6 if self.device.type == "cuda" else 0.0
         model = config.model(class_names)
-        self._config = config
         self.state = start_state(msgspec.structs.replace(config, weights="none"), model)
-        self._loss = DetectionLoss(config.negatives, config.neg_ratio, config.box_loss, config.box_weight)
-        self._normalise = InputNormalisation().to(self.device)
-        self._anchors = torch.from_numpy(model.anchors.boxes_xyxy(config.imgsz)).to(self.device)
-        self._autocast = config.amp and has_fast_bfloat16(self.device)
+        one_epoch = msgspec.structs.replace(config, epochs=1)
+        self._train_step = TrainStep(one_epoch, model, self.state, batches_per_epoch=_STEPS_PER_RUN)
 
     def step(self, batch: Batch) -> None:
         """One update; on a GPU it is on its way when this returns, not yet done.
 
         Raises: TrainingError if the loss is not finite.
         """
-        config, state = self._config, self.state
-        set_learning_rate(state.optimizer, step=state.batch, steps=_STEPS_PER_RUN, warmup_steps=config.warmup_steps)
-        images = self._normalise(batch.images_bgr.to(self.device, non_blocking=True))
-        images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
-            output = state.network(images)
-        parts = self._loss(output, batch.target.to(self.device), self._anchors)
-        # A run reads both for its progress bar, which waits for the GPU.
-        classification, box = torch.stack([parts.classification, parts.box]).tolist()
-        require_finite(classification + box)
-        update(state.optimizer, parts.total, max_grad_norm=config.max_grad_norm)
-        state.average.update(state.network, step=state.batch)
-        state.batch += 1
+        self._train_step(batch)
 
     def finish(self) -> None:
         """Wait until the device has done what it was asked for."""

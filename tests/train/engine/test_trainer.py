@@ -22,7 +22,8 @@ from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.engine import trainer as loop
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.engine.stopping import InterruptedRunError
-from mmpnet.train.engine.trainer import TrainingRun
+from mmpnet.train.engine.train_step import StepLosses, TrainStep
+from mmpnet.train.loading.loader import Batch
 from mmpnet.train.losses import Negatives
 from mmpnet.train.run.start import new_folder, resume_run, start_run
 from support.coco_writer import write_coco
@@ -43,17 +44,18 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
     """Send this process the signal of Ctrl-C after so many steps."""
-    take: Callable[..., None] = TrainingRun._step
+    take: Callable[..., StepLosses] = TrainStep.__call__
     seen = 0
 
-    def counted(self: TrainingRun, *arguments: object) -> None:
+    def counted(self: TrainStep, batch: Batch) -> StepLosses:
         nonlocal seen
-        take(self, *arguments)
+        losses = take(self, batch)
         seen += 1
         if seen == batches:
             os.kill(os.getpid(), signal.SIGINT)
+        return losses
 
-    monkeypatch.setattr(TrainingRun, "_step", counted)
+    monkeypatch.setattr(TrainStep, "__call__", counted)
 
 
 @pytest.mark.parametrize("negatives", ["focal", "random"])
@@ -91,7 +93,7 @@ import os, signal, sys
 from pathlib import Path
 import msgspec
 import torch
-from mmpnet.train import report
+from mmpnet.train.engine import run_writer as report
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.run.start import start_run
 
@@ -150,13 +152,13 @@ def test_resuming_keeps_to_the_result_with_mosaics_several_sizes_and_a_cache(
         tiny_train_config, negatives="quality", mosaic=0.6, mosaic_until=1.0, multi_scale=0.5, cache="on", workers=1
     )
     seen: list[tuple[int, int]] = []
-    anchors_of: Callable[..., torch.Tensor] = TrainingRun._anchors_of
+    anchors_of: Callable[..., torch.Tensor] = TrainStep._anchors_of
 
-    def noted(run: TrainingRun, input_hw: tuple[int, int]) -> torch.Tensor:
+    def noted(train_step: TrainStep, input_hw: tuple[int, int]) -> torch.Tensor:
         seen.append(input_hw)
-        return anchors_of(run, input_hw)
+        return anchors_of(train_step, input_hw)
 
-    monkeypatch.setattr(TrainingRun, "_anchors_of", noted)
+    monkeypatch.setattr(TrainStep, "_anchors_of", noted)
     start_run(config, tmp_path / "whole")
     sizes_of_whole, seen[:] = list(seen), []
     assert set(sizes_of_whole) == {(32, 32), (64, 64), (96, 96)}

@@ -3,32 +3,27 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import torch
-from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
-from mmpnet.train.engine.device import has_fast_bfloat16, resolve_device
-from mmpnet.train.engine.distributed import World, require_shareable, sync_batch_norms
+from mmpnet.train.engine.device import resolve_device
+from mmpnet.train.engine.distributed import World, require_shareable
 from mmpnet.train.engine.malloc import keep_freed_memory
-from mmpnet.train.engine.optim import set_learning_rate
 from mmpnet.train.engine.run_writer import EpochResult, TrainingReport
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.engine.stopping import InterruptedRunError, StopRequest, stop_on_signal
+from mmpnet.train.engine.train_step import TrainStep
 from mmpnet.train.loading.augment import AUGMENTATIONS
 from mmpnet.train.loading.image_cache import StoredPictures
-from mmpnet.train.loading.loader import Batch, Recipe, TrainingPictures, training_loader
-from mmpnet.train.loading.sampling import EpochPlan, EpochSampler, generator, picture_weights
-from mmpnet.train.losses import DetectionLoss
-from mmpnet.train.model import MmpNet, enter_training_mode
-from mmpnet.train.network.inference_net import InputNormalisation
+from mmpnet.train.loading.loader import Recipe, TrainingPictures, training_loader
+from mmpnet.train.loading.sampling import EpochPlan, EpochSampler, picture_weights
+from mmpnet.train.model import enter_training_mode
 from mmpnet.train.network.torch_detector import torch_detector
-from mmpnet.train.step import require_finite, update
 
 AUTOSAVE_S = 300.0
 
@@ -79,10 +74,6 @@ class TrainingRun:
         self._pictures = TrainingPictures(train.images, stored, recipe)
         self._input_sizes = config.input_sizes()
         self._weights = picture_weights(train.images, config.group_weights)
-        self._loss = DetectionLoss(config.negatives, config.neg_ratio, config.box_loss, config.box_weight)
-        self._normalise = InputNormalisation().to(self._device)
-        self._anchors: dict[tuple[int, int], Tensor] = {}
-        self._autocast = config.amp and has_fast_bfloat16(self._device)
         if self._device.type == "cpu":
             keep_freed_memory()
 
@@ -91,25 +82,14 @@ class TrainingRun:
 
         Raises: InterruptedRunError after a signal, TrainingError on a non-finite loss; last.pth is then as saved.
         """
-        with (
-            _as_training_errors(),
-            stop_on_signal() as stop,
-            self._report.live(self._sampler(state).batches_per_epoch, state),
-        ):
-            forward = self._forward(state.network)
+        batches_per_epoch = self._sampler(state).batches_per_epoch
+        with _as_training_errors(), stop_on_signal() as stop, self._report.live(batches_per_epoch, state):
+            train_step = TrainStep(
+                self._config, self._model, state, batches_per_epoch=batches_per_epoch, world=self._world
+            )
             while state.epoch < self._config.epochs:
-                self._train_epoch(state, forward, stop)
+                self._train_epoch(state, train_step, stop)
                 self._finish_epoch(state, stop)
-
-    def _forward(self, network: MmpNet) -> nn.Module:
-        """The network, or what shares its gradients with the other processes; fused if that was asked for."""
-        forward: nn.Module = network
-        if not self._world.is_alone:
-            sync_batch_norms(network)
-            where = None if self._device.type == "cpu" else [self._device.index]
-            forward = nn.parallel.DistributedDataParallel(network, device_ids=where)
-        # Each input size gets code of its own: sizes as variables cost more than they save.
-        return cast(nn.Module, torch.compile(forward, dynamic=False)) if self._config.compile else forward
 
     def _sampler(self, state: TrainingState) -> EpochSampler:
         config = self._config
@@ -127,7 +107,7 @@ class TrainingRun:
             world=self._world.size,
         )
 
-    def _train_epoch(self, state: TrainingState, forward: nn.Module, stop: StopRequest) -> None:
+    def _train_epoch(self, state: TrainingState, train_step: TrainStep, stop: StopRequest) -> None:
         sampler = self._sampler(state)
         loader = training_loader(
             self._pictures, sampler, workers=self._config.workers, pin_memory=self._device.type == "cuda"
@@ -137,7 +117,8 @@ class TrainingRun:
         for batch in loader if len(sampler) else ():
             if isinstance(batch, DatasetError):
                 raise batch
-            self._step(state, forward, batch, sampler.batches_per_epoch)
+            losses = train_step(batch)
+            self._report.batch_done(state, losses.learning_rate, images=len(batch.images_bgr) * self._world.size)
             # All processes act on what they agreed on here; a signal that comes later is for the next step.
             stopping = self._world.any(stop.asked)
             if stopping or time.monotonic() - saved_at > AUTOSAVE_S:
@@ -146,49 +127,6 @@ class TrainingRun:
             if stopping:
                 raise self._interrupted(state)
         self._report.save_last(state)
-
-    def _step(self, state: TrainingState, forward: nn.Module, batch: Batch, batches_per_epoch: int) -> None:
-        config, world = self._config, self._world
-        step = state.epoch * batches_per_epoch + state.batch
-        rate = set_learning_rate(
-            state.optimizer,
-            step=step,
-            steps=config.epochs * batches_per_epoch,
-            warmup_steps=config.warmup_steps,
-        )
-        images = self._normalise(batch.images_bgr.to(self._device, non_blocking=True))
-        images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._autocast):
-            output = forward(images)
-        target = batch.target.to(self._device)
-        parts = self._loss(
-            output,
-            target,
-            self._anchors_of(batch.input_hw),
-            # Gradients are averaged over the processes, so each divides by its share of the whole batch's positives.
-            normaliser=world.total(target.scores.sum()).clamp(min=1) / world.size,
-            noise=self._noise(output, step),
-        )
-        classification, box = (world.total(torch.stack([parts.classification, parts.box])) / world.size).tolist()
-        require_finite(classification + box)
-        update(state.optimizer, parts.total, max_grad_norm=config.max_grad_norm)
-        state.average.update(state.network, step=step)
-        state.batch += 1
-        state.loss_sums = (state.loss_sums[0] + classification, state.loss_sums[1] + box)
-        self._report.batch_done(state, rate, images=len(batch.images_bgr) * world.size)
-
-    def _noise(self, output: Tensor, step: int) -> Tensor | None:
-        """Which negatives `random` draws: this process's rows of what one process would draw for the whole batch."""
-        if self._config.negatives != "random":
-            return None
-        draw = torch.Generator().manual_seed(int(generator(self._config.seed, 1, step).integers(2**62)))
-        noise = torch.rand(len(output) * self._world.size, output[0, 0].numel(), generator=draw)
-        return noise[self._world.rank :: self._world.size]
-
-    def _anchors_of(self, input_hw: tuple[int, int]) -> Tensor:
-        if input_hw not in self._anchors:
-            self._anchors[input_hw] = torch.from_numpy(self._model.anchors.boxes_xyxy(input_hw)).to(self._device)
-        return self._anchors[input_hw]
 
     def _finish_epoch(self, state: TrainingState, stop: StopRequest) -> None:
         last = state.epoch + 1 == self._config.epochs

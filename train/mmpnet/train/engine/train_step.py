@@ -1,0 +1,118 @@
+"""One training step: the update of a training state from one batch, for the trainer and for the benchmarks."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
+from mmpnet.train.engine.device import has_fast_bfloat16, resolve_device
+from mmpnet.train.engine.distributed import World, sync_batch_norms
+from mmpnet.train.engine.optim import set_learning_rate
+from mmpnet.train.engine.state import TrainingState
+from mmpnet.train.loading.loader import Batch
+from mmpnet.train.loading.sampling import generator
+from mmpnet.train.losses import DetectionLoss
+from mmpnet.train.network.inference_net import InputNormalisation
+from mmpnet.train.step import require_finite, update
+
+
+@dataclass(frozen=True, slots=True)
+class StepLosses:
+    """The losses of one batch before its update, over all processes, and the largest learning rate of the update."""
+
+    classification: float
+    box: float
+    learning_rate: float
+
+
+class TrainStep:
+    """Updates the weights, their average and the counters of a training state, batch after batch.
+
+    batches_per_epoch: the length of an epoch, which with the number of epochs gives the learning-rate curve. The device
+    is that of the configuration; `world` are the processes that share each batch, by default this one alone.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: ModelConfig,
+        state: TrainingState,
+        *,
+        batches_per_epoch: int,
+        world: World | None = None,
+    ) -> None:
+        self._config = config
+        self._model = model
+        self._state = state
+        self._batches_per_epoch = batches_per_epoch
+        self._world = world or World()
+        self._device = resolve_device(config.device)
+        self._forward = self._wrapped(state.network)
+        self._loss = DetectionLoss(config.negatives, config.neg_ratio, config.box_loss, config.box_weight)
+        self._normalise = InputNormalisation().to(self._device)
+        self._anchors: dict[tuple[int, int], Tensor] = {}
+        self._autocast = config.amp and has_fast_bfloat16(self._device)
+
+    def __call__(self, batch: Batch) -> StepLosses:
+        """Make one update; returns the losses before it.
+
+        Raises: TrainingError if the loss or the gradient is not finite; no weight has then moved.
+        """
+        config, state, world = self._config, self._state, self._world
+        step = state.epoch * self._batches_per_epoch + state.batch
+        rate = set_learning_rate(
+            state.optimizer,
+            step=step,
+            steps=config.epochs * self._batches_per_epoch,
+            warmup_steps=config.warmup_steps,
+        )
+        output = self._output(batch)
+        target = batch.target.to(self._device)
+        parts = self._loss(
+            output,
+            target,
+            self._anchors_of(batch.input_hw),
+            # Gradients are averaged over the processes, so each divides by its share of the whole batch's positives.
+            normaliser=world.total(target.scores.sum()).clamp(min=1) / world.size,
+            noise=self._noise(output, step),
+        )
+        classification, box = (world.total(torch.stack([parts.classification, parts.box])) / world.size).tolist()
+        require_finite(classification + box)
+        update(state.optimizer, parts.total, max_grad_norm=config.max_grad_norm)
+        state.average.update(state.network, step=step)
+        state.batch += 1
+        state.loss_sums = (state.loss_sums[0] + classification, state.loss_sums[1] + box)
+        return StepLosses(classification, box, rate)
+
+    def _wrapped(self, network: nn.Module) -> nn.Module:
+        """The network, or what shares its gradients with the other processes; compiled if the configuration says so."""
+        forward = network
+        if not self._world.is_alone:
+            sync_batch_norms(network)
+            where = None if self._device.type == "cpu" else [self._device.index]
+            forward = nn.parallel.DistributedDataParallel(network, device_ids=where)
+        # Each input size gets code of its own: sizes as variables cost more than they save.
+        return cast(nn.Module, torch.compile(forward, dynamic=False)) if self._config.compile else forward
+
+    def _output(self, batch: Batch) -> Tensor:
+        images = self._normalise(batch.images_bgr.to(self._device, non_blocking=True))
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._autocast):
+            output: Tensor = self._forward(images)
+        return output
+
+    def _noise(self, output: Tensor, step: int) -> Tensor | None:
+        """Which negatives `random` draws: this process's rows of what one process would draw for the whole batch."""
+        if self._config.negatives != "random":
+            return None
+        draw = torch.Generator().manual_seed(int(generator(self._config.seed, 1, step).integers(2**62)))
+        noise = torch.rand(len(output) * self._world.size, output[0, 0].numel(), generator=draw)
+        return noise[self._world.rank :: self._world.size]
+
+    def _anchors_of(self, input_hw: tuple[int, int]) -> Tensor:
+        """Anchors (A, 4) in input px, on the device; each input size is computed once."""
+        if input_hw not in self._anchors:
+            self._anchors[input_hw] = torch.from_numpy(self._model.anchors.boxes_xyxy(input_hw)).to(self._device)
+        return self._anchors[input_hw]
