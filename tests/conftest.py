@@ -130,7 +130,9 @@ def make_checkpoint(tiny_model_config: ModelConfig, tiny_train_config: TrainConf
 @pytest.fixture(scope="session")
 def export_options() -> ExportOptions:
     """Batch 1 at the size of training, low score threshold."""
-    return ExportOptions(input_hw=None, batch=1, opset=13, thresholds=Thresholds(conf=0.3, iou=0.5, max_det=50))
+    return ExportOptions(
+        input_hw=None, batch=1, opset=13, thresholds=Thresholds(conf=0.3, iou=0.5, max_det=50), self_test_seeds=8
+    )
 
 
 @pytest.fixture(scope="session")

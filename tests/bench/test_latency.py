@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from mmpnet.bench import compare as bench_compare
 from mmpnet.bench.cold_start import cold_start
-from mmpnet.bench.compare import Comparison, Rules, Side, compare, interleaved, judge, parse_side
+from mmpnet.bench.compare import Comparison, Rules, Side, compare, judge, parse_side
 from mmpnet.bench.latency import DEFAULT_FRAME_HW, Plan, Report, measure, paced, sample_frame
 from mmpnet.bench.statistics import RESAMPLES, block_length, median_interval, summarise
 from mmpnet.cli.bench import command as bench_cli
@@ -165,19 +165,6 @@ def test_neighbours_that_are_alike_make_the_interval_wider() -> None:
 )
 def test_the_whole_interval_must_lie_beyond_the_margin(interval: tuple[float, float], verdict: str) -> None:
     assert judge(interval, margin=0.02) == verdict
-
-
-def test_both_run_once_in_each_pair_in_an_order_that_the_seed_decides() -> None:
-    def order(seed: int) -> str:
-        ran: list[str] = []
-        times = interleaved(lambda: ran.append("A") or 1.0, lambda: ran.append("B") or 2.0, pairs=50, seed=seed)
-        np.testing.assert_array_equal(times, [[1.0, 2.0]] * 50)
-        return "".join(ran)
-
-    ran = order(0)
-    pairs = [ran[index : index + 2] for index in range(0, 100, 2)]
-    assert set(pairs) == {"AB", "BA"}
-    assert order(0) == ran != order(1)
 
 
 @pytest.mark.parametrize(

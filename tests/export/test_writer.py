@@ -23,7 +23,8 @@ from mmpnet.export.verification import graph_parity as verify
 from mmpnet.export.verification.graph_parity import Parity, compare, synthetic_pictures
 from mmpnet.export.writer import export_file
 from mmpnet.runtime.inference.detector import Detector
-from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
+from mmpnet.runtime.inference.self_test import synthetic_frame
+from mmpnet.train.artifacts.checkpoint import Checkpoint, load_checkpoint, sha256_of
 from mmpnet.train.network.inference_net import CandidateNet
 
 MakeCheckpoint = Callable[..., Path]
@@ -60,7 +61,7 @@ def test_every_size_and_batch_gives_each_picture_what_torch_gives(
     tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, input_hw: tuple[int, int], batch: int | str
 ) -> None:
     out = tmp_path / "model.onnx"
-    options = ExportOptions(input_hw, batch, 13, export_options.thresholds)  # type: ignore[arg-type]
+    options = dataclasses.replace(export_options, input_hw=input_hw, batch=batch)  # type: ignore[arg-type]
     export_file(tiny_checkpoint, out, options)
     checkpoint = load_checkpoint(tiny_checkpoint)
     candidates = CandidateNet(checkpoint.network(), checkpoint.model.anchors, input_hw).eval()
@@ -182,6 +183,30 @@ def test_comparison_sees_what_a_mean_would_hide(
     parity = compare(candidates, full, synthetic_pictures(checkpoint.model.letterbox, count=3), batch=1)
     with pytest.raises(ExportError, match="not kept"):
         parity.check()
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_the_self_test_is_the_best_of_as_many_frames_as_asked(
+    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, seeds: int
+) -> None:
+    options = dataclasses.replace(export_options, self_test_seeds=seeds)
+    metadata = export_file(tiny_checkpoint, tmp_path / "m.onnx", options)
+    assert metadata.self_test is not None
+    detector = Detector(
+        tmp_path / "m.onnx", thresholds=dataclasses.replace(metadata.thresholds, conf=0), provider="cpu"
+    )
+    best = [float(detector(synthetic_frame(seed, (64, 64))).score[0]) for seed in range(seeds)]
+    assert metadata.self_test.seed == best.index(max(best))
+
+
+def test_one_export_builds_the_network_once_beside_the_check_of_its_checkpoint(
+    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    build = Checkpoint.network
+    monkeypatch.setattr(Checkpoint, "network", lambda checkpoint: built.append(checkpoint) or build(checkpoint))
+    export_file(tiny_checkpoint, tmp_path / "m.onnx", export_options)
+    assert len(built) == 2, "load_checkpoint's check, and the network that is exported and compared"
 
 
 def test_accuracy_measured_at_another_size_is_not_claimed(

@@ -20,6 +20,7 @@ from mmpnet.export.verification.graph_parity import synthetic_pictures
 from mmpnet.export.writer import save_model, write_model
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
+from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS
 
 COMPARED_PICTURES = 6
 COMPARED_SCORES = 10
@@ -28,7 +29,9 @@ MAX_SCORE_DIFFERENCE = 0.02
 SELF_TEST_TOLERANCES = (0.03, 0.85)
 
 
-def make_half(path: Path, reference: Reference, *, verify: Dataset | None = None) -> ModelMetadata:
+def make_half(
+    path: Path, reference: Reference, *, verify: Dataset | None = None, self_test_seeds: int = SELF_TEST_SEEDS
+) -> ModelMetadata:
     """Turn a float32 file of mmp-export into float16 in its place; reference: the checkpoint, which the proof compares
     the written file with; verify: labelled pictures on which its accuracy must be the checkpoint's.
 
@@ -61,7 +64,14 @@ def make_half(path: Path, reference: Reference, *, verify: Dataset | None = None
             "nothing was written"
         )
     return write_model(
-        half, described, path, reference=reference, bound=None, verify=verify, tolerances=SELF_TEST_TOLERANCES
+        half,
+        described,
+        path,
+        reference=reference,
+        bound=None,
+        verify=verify,
+        tolerances=SELF_TEST_TOLERANCES,
+        seeds=self_test_seeds,
     )
 
 

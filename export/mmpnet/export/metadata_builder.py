@@ -20,6 +20,7 @@ from mmpnet.contract.records import EvaluationRecord, Licences, MinimumRuntime, 
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL
 from mmpnet.export.graph import INPUT_NAME, Batch
 from mmpnet.export.heads import CONF, IOU, MAX_DET
+from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Provenance
 from mmpnet.train.network.inference_net import CandidateNet
 
@@ -29,7 +30,8 @@ CODE_LICENCE = "Apache-2.0"
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
     """What the caller may choose; input_hw None is the size of training. `frozen` is about the thresholds of an NMS in
-    the graph; `compact` stores kernels in 16 bits; `command` is what the file records of how it was made."""
+    the graph; `compact` stores kernels in 16 bits; `command` is what the file records of how it was made;
+    `self_test_seeds` is the number of synthetic frames among which the one of the self-test is chosen."""
 
     input_hw: tuple[int, int] | None
     batch: Batch
@@ -41,6 +43,7 @@ class ExportOptions:
     input_kind: InputKind = "uint8-nhwc"
     frozen: bool = False
     compact: bool = False
+    self_test_seeds: int = SELF_TEST_SEEDS
     command: str = "mmpnet.export.writer.export_file"
 
 

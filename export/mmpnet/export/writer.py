@@ -20,7 +20,7 @@ from mmpnet.export.verification.accuracy import compare_accuracy
 from mmpnet.export.verification.file_parity import EXACT, ROUNDED, Bound, Reference, check, reference_of
 from mmpnet.export.verification.graph_parity import Parity, compare
 from mmpnet.runtime.inference.detector import Detector
-from mmpnet.runtime.inference.self_test import record_self_test, run_self_test
+from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS, record_self_test, run_self_test
 from mmpnet.system.files import replacing
 from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
@@ -44,12 +44,12 @@ def export_file(
     checkpoint = load_checkpoint(checkpoint_path)
     input_hw = options.input_hw or checkpoint.model.input_hw
     letterbox = Letterbox(input_hw=input_hw, pad_value=checkpoint.model.pad_value)
+    reference = reference_of(checkpoint, letterbox)
     try:
-        candidates = CandidateNet(checkpoint.network(), checkpoint.model.anchors, input_hw).eval()
+        candidates = CandidateNet(reference.network, checkpoint.model.anchors, input_hw).eval()
     except ValueError as error:
         raise ExportError(f"{checkpoint_path}: {error}; choose another --imgsz, such as 320 or 192x320") from error
     full = export_graph(candidates, batch=options.batch, opset=options.opset, kind=options.input_kind)
-    reference = reference_of(checkpoint, letterbox)
     batch = 2 if options.batch == "dynamic" else options.batch
     parity = compare(candidates, full.SerializeToString(), reference.pictures, batch=batch, kind=options.input_kind)
     parity.check()
@@ -70,7 +70,9 @@ def export_file(
         checkpoint_sha256=sha256_of(checkpoint_path),
     )
     bound = ROUNDED if options.compact else EXACT
-    return write_model(model, metadata, out, reference=reference, bound=bound, verify=verify)
+    return write_model(
+        model, metadata, out, reference=reference, bound=bound, verify=verify, seeds=options.self_test_seeds
+    )
 
 
 def write_model(
@@ -82,6 +84,7 @@ def write_model(
     bound: Bound | None,
     verify: Dataset | None = None,
     tolerances: tuple[float, float] = SELF_TEST_TOLERANCES,
+    seeds: int = SELF_TEST_SEEDS,
 ) -> ModelMetadata:
     """Put metadata, self-test, the comparison after NMS and, with verify, both accuracies into the file, open it as a
     user would, and keep it. bound: of that comparison, None where the caller has judged the model itself.
@@ -96,7 +99,7 @@ def write_model(
         save_model(model, metadata, partial)
         # A fixed batch above one is for callers with their own code: Detector takes one frame at a time.
         if metadata.input.batch in (1, "dynamic"):
-            metadata = _with_self_test(metadata, partial, tolerances)
+            metadata = _with_self_test(metadata, partial, tolerances, seeds)
             metadata = _with_proof(metadata, partial, reference, bound, verify)
             save_model(model, metadata, partial)
             run_self_test(Detector(partial, provider="cpu"))
@@ -114,12 +117,12 @@ def _with_proof(
             check(after_nms, bound)
         proof = msgspec.structs.replace(proof, after_nms=after_nms)
     if verify is not None:
-        accuracy = compare_accuracy(reference.checkpoint, path, metadata, verify)
+        accuracy = compare_accuracy(reference, path, metadata, verify)
         proof = msgspec.structs.replace(proof, accuracy=accuracy)
     return msgspec.structs.replace(metadata, proof=proof)
 
 
-def _with_self_test(metadata: ModelMetadata, path: Path, tolerances: tuple[float, float]) -> ModelMetadata:
+def _with_self_test(metadata: ModelMetadata, path: Path, tolerances: tuple[float, float], seeds: int) -> ModelMetadata:
     detector = Detector(path, provider="cpu")
 
     def detect_at(conf: float) -> Detector:
@@ -131,6 +134,7 @@ def _with_self_test(metadata: ModelMetadata, path: Path, tolerances: tuple[float
         input_hw=metadata.input.size_hw,
         conf=metadata.default_conf if metadata.frozen else None,
         tolerances=tolerances,
+        seeds=seeds,
     )
     return msgspec.structs.replace(metadata, self_test=record)
 

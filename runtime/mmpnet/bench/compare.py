@@ -1,13 +1,14 @@
 """Which of two models is faster here: interleaved runs, the ratio's interval, and a verdict."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
 import numpy as np
 
 from mmpnet.bench.environment import Machine, Versions, machine, versions
+from mmpnet.bench.interleaved import take_turns
 from mmpnet.bench.latency import STAGES, opencv_threads, stage_times_ms, warm_up
 from mmpnet.bench.statistics import CONFIDENCE, RESAMPLES, Floats, block_length, median_interval
 from mmpnet.contract.arrays import UInt8Array
@@ -108,12 +109,8 @@ def compare(a: Side, b: Side, frame_bgr: UInt8Array, rules: Rules) -> Comparison
     with _opened(a) as first, _opened(b) as second:
         for detector in (first, second):
             warm_up(detector, frame_bgr, seconds=WARM_UP_S)
-        times_ms = interleaved(
-            lambda: stage_times_ms(first, frame_bgr)[column],
-            lambda: stage_times_ms(second, frame_bgr)[column],
-            pairs=rules.pairs,
-            seed=rules.seed,
-        )
+        turns = [partial(_time_ms, detector, frame_bgr, column) for detector in (first, second)]
+        times_ms: Floats = np.array(take_turns(turns, rounds=rules.pairs, seed=rules.seed)).T  # (pairs, 2)
         sides = _side_report(a, first, times_ms[:, 0]), _side_report(b, second, times_ms[:, 1])
     ratios = times_ms[:, 0] / times_ms[:, 1]
     low, high = median_interval(ratios, seed=rules.seed)
@@ -134,16 +131,6 @@ def compare(a: Side, b: Side, frame_bgr: UInt8Array, rules: Rules) -> Comparison
     )
 
 
-def interleaved(run_a: Callable[[], float], run_b: Callable[[], float], *, pairs: int, seed: int) -> Floats:
-    """What both give, in turns, (pairs, 2); a coin decides who goes first in each pair."""
-    coins = np.random.default_rng(seed).random(pairs) < 0.5
-    times = np.empty((pairs, 2))
-    for row, a_first in zip(times, coins, strict=True):
-        for column in (0, 1) if a_first else (1, 0):
-            row[column] = (run_a, run_b)[column]()
-    return times
-
-
 def judge(interval: tuple[float, float], *, margin: float) -> Verdict:
     """Only where the whole interval lies beyond the margin."""
     low, high = interval
@@ -152,6 +139,10 @@ def judge(interval: tuple[float, float], *, margin: float) -> Verdict:
     if high < 1 / (1 + margin):
         return "A is faster"
     return "no difference shown"
+
+
+def _time_ms(detector: Detector, frame_bgr: UInt8Array, column: int) -> float:
+    return stage_times_ms(detector, frame_bgr)[column]
 
 
 def _opened(side: Side) -> Detector:

@@ -32,7 +32,7 @@ Pictures = list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]
 @pytest.fixture(scope="module")
 def float_model(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: Callable[..., Path]) -> onnx.ModelProto:
     folder = tmp_path_factory.mktemp("float")
-    options = ExportOptions((64, 96), 1, 13, thresholds=Thresholds(conf=0.3))
+    options = ExportOptions((64, 96), 1, 13, thresholds=Thresholds(conf=0.3), self_test_seeds=8)
     export_file(make_checkpoint(folder / "model.pth"), folder / "model.onnx", options)
     return onnx.load(folder / "model.onnx")
 

@@ -42,7 +42,7 @@ def float_file(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: MakeCh
     """A float32 file whose grid has 24 channels, not a multiple of 16, over 64x96 px."""
     folder = tmp_path_factory.mktemp("float")
     checkpoint = make_checkpoint(folder / "model.pth")
-    options = ExportOptions((64, 96), 1, 13, thresholds=Thresholds(conf=0.3))
+    options = ExportOptions((64, 96), 1, 13, thresholds=Thresholds(conf=0.3), self_test_seeds=8)
     export_file(checkpoint, folder / "model.onnx", options)
     return folder / "model.onnx"
 
@@ -192,7 +192,7 @@ def test_a_good_int8_file_takes_the_float_files_place(
 ) -> None:
     path = copied(float_file, tmp_path)
     judged(monkeypatch, ap=[0.5, 0.496], int8_ms=4.0)
-    make_int8(path, train, val, reference)
+    make_int8(path, train, val, reference, self_test_seeds=8)
     metadata = read_model_file(path).metadata
     assert metadata is not None
     record = metadata.quantization
@@ -218,7 +218,7 @@ def test_layers_are_left_in_float_until_it_is_accurate(
 ) -> None:
     path = copied(float_file, tmp_path)
     judged(monkeypatch, ap=[0.5, 0.4, 0.45, 0.499], int8_ms=4.0)
-    metadata = make_int8(path, train, val, reference)
+    metadata = make_int8(path, train, val, reference, self_test_seeds=8)
     assert metadata.quantization is not None
     layers = metadata.quantization.float_layers
     assert len(layers) == 2
@@ -287,7 +287,7 @@ def test_a_network_that_finds_nothing_is_no_judge(
     path = copied(float_file, tmp_path)
     judged(monkeypatch, ap=[0.0007, 0.0007], int8_ms=4.0)
     with pytest.raises(ExportError, match=r"has AP 0\.0007 on dataset\d+/val.json, too little to judge int8 by"):
-        make_int8(path, train, val, reference)
+        make_int8(path, train, val, reference, self_test_seeds=8)
     assert path.read_bytes() == float_file.read_bytes()
 
 
@@ -318,7 +318,7 @@ def test_the_proof_is_about_the_int8_file(
 ) -> None:
     path = copied(float_file, tmp_path)
     judged(monkeypatch, ap=[0.5, 0.499], int8_ms=4.0)
-    make_int8(path, train, val, reference)
+    make_int8(path, train, val, reference, self_test_seeds=8)
     proofs = [metadata.proof for metadata in (read_model_file(one).metadata for one in (path, float_file)) if metadata]
     quantised, exact = (proof.after_nms for proof in proofs if proof is not None)
     assert quantised is not None

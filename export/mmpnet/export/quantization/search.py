@@ -28,6 +28,7 @@ from mmpnet.export.verification.file_parity import Reference
 from mmpnet.export.writer import save_model, write_model
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
+from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS
 from mmpnet.system.machine import cpu_name
 
 DEFAULTS = QuantizationOptions()
@@ -67,6 +68,8 @@ def make_int8(
     judge: Dataset,
     reference: Reference,
     options: QuantizationOptions = DEFAULTS,
+    *,
+    self_test_seeds: int = SELF_TEST_SEEDS,
 ) -> ModelMetadata:
     """Turn a float32 file of mmp-export into int8 in its place, or leave it float32 and record in it why.
 
@@ -100,14 +103,22 @@ def make_int8(
     )
     if fault is not None:
         undone = msgspec.structs.replace(metadata, quantization=record)
-        return write_model(onnx.load(path), undone, path, reference=reference, bound=None)
+        return write_model(onnx.load(path), undone, path, reference=reference, bound=None, seeds=self_test_seeds)
     runtime = msgspec.structs.replace(metadata.minimum_runtime, onnxruntime=oldest_runtime(best.model))
     # What was measured of the float32 file is not this one's.
     proof = None if metadata.proof is None else msgspec.structs.replace(metadata.proof, accuracy=best.accuracy)
     int8 = msgspec.structs.replace(
         metadata, precision="int8", quantization=record, minimum_runtime=runtime, proof=proof
     )
-    return write_model(best.model, int8, path, reference=reference, bound=None, tolerances=SELF_TEST_TOLERANCES)
+    return write_model(
+        best.model,
+        int8,
+        path,
+        reference=reference,
+        bound=None,
+        tolerances=SELF_TEST_TOLERANCES,
+        seeds=self_test_seeds,
+    )
 
 
 def calibration_pictures(dataset: Dataset, letterbox: Letterbox) -> list[UInt8Array]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
 from rich.progress import track
 
 from mmpnet.console.command import console
@@ -12,21 +11,19 @@ from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import Accuracy, AccuracyRecord
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate
+from mmpnet.export.verification.file_parity import Reference
 from mmpnet.runtime.inference.detector import Detector
-from mmpnet.train.artifacts.checkpoint import Checkpoint
-from mmpnet.train.network.torch_detector import torch_detector
 
 MAX_AP_DIFFERENCE = 1e-3
 
 
-def compare_accuracy(checkpoint: Checkpoint, path: Path, metadata: ModelMetadata, dataset: Dataset) -> AccuracyRecord:
+def compare_accuracy(reference: Reference, path: Path, metadata: ModelMetadata, dataset: Dataset) -> AccuracyRecord:
     """AP and AP50 of both, at evaluation's thresholds, or at the file's own where they are frozen into it.
 
     Raises: ExportError if they differ, or if the data has nothing to measure against.
     """
     thresholds = metadata.thresholds if metadata.frozen else EVALUATION_THRESHOLDS
-    model = checkpoint.model_at(metadata.input.size_hw)
-    from_torch = torch_detector(checkpoint.network(), model, thresholds=thresholds, device=torch.device("cpu"))
+    from_torch = reference.detector(metadata.input.size_hw, thresholds)
     from_file = Detector(path, thresholds=thresholds, provider="cpu")
     expected = measured(from_torch, dataset, metadata.class_names, "torch")
     found = measured(from_file, dataset, metadata.class_names, "the file")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 
@@ -16,9 +17,12 @@ from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import DetectionsRecord
 from mmpnet.datasets.open import open_dataset
+from mmpnet.evaluation.evaluate import Detect
 from mmpnet.export.verification.graph_parity import synthetic_pictures
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.artifacts.checkpoint import Checkpoint
+from mmpnet.train.artifacts.config import ModelConfig
+from mmpnet.train.model import MmpNet
 from mmpnet.train.network.torch_detector import torch_detector
 
 SYNTHETIC_PICTURES = 4
@@ -47,16 +51,21 @@ one score NMS may keep the other, whose box is off by some px: boxes are told, n
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The checkpoint's network, and letterboxed pictures (H, W, 3) to look at."""
+    """A checkpoint's network in evaluation mode, its configuration, and letterboxed images (H, W, 3) to compare on."""
 
-    checkpoint: Checkpoint
+    network: MmpNet
+    model: ModelConfig
     pictures: tuple[UInt8Array, ...]
+
+    def detector(self, input_hw: tuple[int, int], thresholds: Thresholds) -> Detect:
+        """The network at this input size, on the CPU."""
+        model = msgspec.structs.replace(self.model, input_hw=input_hw)
+        return torch_detector(self.network, model, thresholds=thresholds, device=torch.device("cpu"))
 
     def beside(self, path: Path, metadata: ModelMetadata) -> DetectionsRecord:
         """What the file finds in the pictures, beside what torch finds."""
         thresholds = metadata.thresholds if metadata.frozen else COMPARED_THRESHOLDS
-        model = self.checkpoint.model_at(metadata.input.size_hw)
-        expected = torch_detector(self.checkpoint.network(), model, thresholds=thresholds, device=torch.device("cpu"))
+        expected = self.detector(metadata.input.size_hw, thresholds)
         detector = Detector(path, thresholds=thresholds, provider="cpu", threads=1)
         return apart([(detector(picture), expected(picture)) for picture in self.pictures], conf=thresholds.conf)
 
@@ -64,7 +73,7 @@ class Reference:
 def reference_of(checkpoint: Checkpoint, letterbox: Letterbox) -> Reference:
     """With synthetic pictures, and the first of the run's validation set where it is still there."""
     synthetic = synthetic_pictures(letterbox, count=SYNTHETIC_PICTURES)
-    return Reference(checkpoint, (*synthetic, *_validation_pictures(checkpoint, letterbox)))
+    return Reference(checkpoint.network(), checkpoint.model, (*synthetic, *_validation_pictures(checkpoint, letterbox)))
 
 
 def apart(pairs: Sequence[tuple[Detections, Detections]], *, conf: float) -> DetectionsRecord:

@@ -3,12 +3,14 @@ and judged on the same pictures."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from mmpnet.bench.environment import conditions, machine, versions
+from mmpnet.bench.interleaved import take_turns
 from mmpnet.bench.latency import STAGES, opencv_threads, stage_times_ms, warm_up
 from mmpnet.bench.search.report import FileReport, Judge, LeftOut, Rank, SearchReport, SettingReport
 from mmpnet.bench.statistics import Floats, StageReport, summarise
@@ -132,18 +134,22 @@ def _timed(
     each is opened anew, so that a small device need not hold them all. Threads are asleep between frames, as mmp-run
     has them for cameras.
     """
-    random = np.random.default_rng(plan.seed)
-    order = [int(index) for _ in range(plan.repeats) for index in random.permutation(len(settings))]
-    times_ms: list[list[Floats]] = [[] for _ in settings]
-    provider = ""
-    for index in progress(order, "latency"):
-        path, threads = settings[index]
+    providers: list[str] = []
+
+    def repeat(path: Path, threads: int) -> Floats:
         opencv_threads(threads)
         with Detector(path, provider=plan.provider, threads=threads, spin=False) as detector:
-            provider = detector.provider
+            providers.append(detector.provider)
             warm_up(detector, frame_bgr, seconds=0)
-            times_ms[index].append(np.array([stage_times_ms(detector, frame_bgr) for _ in range(plan.frames)]))
-    return times_ms, provider
+            return np.array([stage_times_ms(detector, frame_bgr) for _ in range(plan.frames)])
+
+    times_ms = take_turns(
+        [partial(repeat, *setting) for setting in settings],
+        rounds=plan.repeats,
+        seed=plan.seed,
+        progress=lambda turns: progress(turns, "latency"),
+    )
+    return times_ms, providers[-1]
 
 
 def _setting_reports(

@@ -14,6 +14,8 @@ from mmpnet.contract.records import ExpectedDetection, SelfTestRecord
 from mmpnet.runtime.inference.detector import Detector
 
 _FIGURES = 5
+SELF_TEST_SEEDS = 128
+"""Synthetic frames among which an export chooses the one of its self-test."""
 
 
 def in_words(n_expected: int) -> str:
@@ -67,7 +69,7 @@ def record_self_test(
     input_hw: tuple[int, int],
     conf: float | None,
     tolerances: tuple[float, float],
-    seeds: int = 128,
+    seeds: int = SELF_TEST_SEEDS,
 ) -> SelfTestRecord:
     """The record of the seed whose best score is highest, so that the test says something.
 
