@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.engine.device import has_fast_bfloat16, resolve_device
 from mmpnet.train.engine.distributed import World, sync_batch_norms
+from mmpnet.train.engine.mixed_precision import keep_strided_depthwise_in_float32
 from mmpnet.train.engine.optim import set_learning_rate
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.loading.loader import Batch
@@ -49,11 +50,13 @@ class TrainStep:
         self._batches_per_epoch = batches_per_epoch
         self._world = world or World()
         self._device = resolve_device(config.device)
+        self._autocast = config.amp and has_fast_bfloat16(self._device)
+        if self._autocast and self._device.type == "cpu":
+            keep_strided_depthwise_in_float32(state.network)
         self._forward = self._wrapped(state.network)
         self._loss = DetectionLoss(config.negatives, config.neg_ratio, config.box_loss, config.box_weight)
         self._normalise = InputNormalisation().to(self._device)
         self._anchors: dict[tuple[int, int], Tensor] = {}
-        self._autocast = config.amp and has_fast_bfloat16(self._device)
 
     def __call__(self, batch: Batch) -> StepLosses:
         """Make one update; returns the losses before it.
