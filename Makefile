@@ -8,20 +8,29 @@ RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 # The environment of `make test` can run the demo too; the demo's alone is smaller and has no torch.
 DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
 
-.PHONY: demo test check cost oldest clean
+# How many processes the tests run in: a number, or auto, one for each core.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.PHONY: demo test check lint cost oldest clean
 
 demo: $(DEMO_READY)
 	$(BIN)/mmp-run --source docs/pictures/astronaut.jpg --save out/astronaut.jpg --no-show
 
+# Every test; makes the environment where there is none.
 test: $(VENV)/.test
-	$(MAKE) check
+	$(MAKE) lint
+	$(PYTEST)
 
-check:
+# What to run before each commit: all but the slow tests.
+check: lint
+	$(PYTEST) -m "not slow"
+
+lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,7 +1,12 @@
 """Small data and models that the tests make themselves."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+# Tiny tensors: a second thread only waits for the first, and for the other processes of the tests. OpenMP and BLAS
+# read this when numpy and torch are imported; processes that a test starts inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import msgspec
 import pytest
@@ -14,9 +19,6 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Provenance, save_checkpoint
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from support.coco_writer import write_coco
-
-# Tiny tensors: a second thread only waits for the first, and for other programs.
-torch.set_num_threads(1)
 
 MakeCheckpoint = Callable[..., Path]
 
