@@ -11,6 +11,7 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.coco import accumulated, coco_results, require_pycocotools, twelve_numbers
 from mmpnet.evaluation.curves import mean_ap, mean_confidence_curve, voc07_ap, voc_ap
+from mmpnet.evaluation.image_matches import ImageMatches, image_matches
 from mmpnet.evaluation.matching import Ranking, match_coco, match_voc, rankings
 
 EVALUATION_THRESHOLDS = Thresholds(conf=0.001, iou=0.5, max_det=100)
@@ -48,6 +49,7 @@ class Evaluation:
 
     n_boxes: those to find; crowds and what is difficult are left out.
     found: each picture's detections, with the data set's class ids, for whatever else one wants to know of them.
+    matches: what the twelve numbers are made of, for those of resampled images.
     """
 
     coco: dict[str, float | None]
@@ -58,6 +60,7 @@ class Evaluation:
     n_images: int
     n_boxes: int
     found: tuple[Detections, ...] = field(repr=False)
+    matches: ImageMatches = field(repr=False)
 
     @property
     def voc07_ap50(self) -> float | None:
@@ -96,19 +99,37 @@ def evaluate(
     Raises: DatasetError if there is nothing to measure, or for a bad picture; MissingExtraError without pycocotools.
     """
     to_category = require_measurable(dataset, class_names)
-    found = tuple(_in_categories(detect(picture.read()), to_category) for picture in progress(dataset.images))
-    return _measured(dataset, found, sorted(to_category.values()))
+    return measure(dataset, detect_all(detect, dataset, to_category, progress=progress), sorted(to_category.values()))
 
 
-def _measured(dataset: Dataset, found: tuple[Detections, ...], categories: list[int]) -> Evaluation:
+def detect_all(
+    detect: Detect,
+    dataset: Dataset,
+    to_category: dict[int, int],
+    *,
+    progress: Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]] = iter,
+) -> tuple[Detections, ...]:
+    """The detections in every image, of the classes of `to_category`, with the data set's class ids.
+
+    Raises: DatasetError for a bad image.
+    """
+    return tuple(_in_categories(detect(image.read()), to_category) for image in progress(dataset.images))
+
+
+def measure(dataset: Dataset, found: tuple[Detections, ...], categories: list[int]) -> Evaluation:
+    """The accuracy of detections, one entry per image of the data set, in these classes of it.
+
+    Raises: MissingExtraError without pycocotools.
+    """
     results = [entry for image_id, one in enumerate(found, start=1) for entry in coco_results(image_id, one)]
     pairs = list(zip(found, dataset.images, strict=True))
     by_coco = [match_coco(detections, picture, MATCH_IOU) for detections, picture in pairs]
     by_voc = [match_voc(detections, picture, MATCH_IOU) for detections, picture in pairs]
     ranked = list(rankings(by_coco, dataset.images, categories).values())
     best_f1, best_f1_conf = mean_confidence_curve(ranked).best()
+    evaluator = accumulated(dataset, categories, results)
     return Evaluation(
-        coco=twelve_numbers(accumulated(dataset, categories, results)),
+        coco=twelve_numbers(evaluator),
         classes=tuple(
             ClassAccuracy(dataset.class_names[class_id], class_id, one.n_boxes, voc07_ap(one), voc_ap(one))
             for class_id, one in rankings(by_voc, dataset.images, categories).items()
@@ -119,6 +140,7 @@ def _measured(dataset: Dataset, found: tuple[Detections, ...], categories: list[
         n_images=len(dataset.images),
         n_boxes=sum(one.n_boxes for one in ranked),
         found=found,
+        matches=image_matches(evaluator),
     )
 
 
