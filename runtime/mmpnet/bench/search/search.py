@@ -1,11 +1,10 @@
 """Which setting is the most accurate within a time budget: every file with every number of threads, timed in turns,
 and judged on the same pictures."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -21,21 +20,10 @@ from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLD
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.runtime.inference.session import Provider
+from mmpnet.system.progress import Progress, no_progress
 from mmpnet.system.timing import LEAST_SAMPLES
 
 ACCURACIES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-Step = TypeVar("Step")
-
-
-class Progress(Protocol):
-    """Is handed steps and what they are, and gives them back one by one."""
-
-    def __call__(self, steps: Sequence[Step], what: str, /) -> Iterable[Step]: ...
-
-
-def unseen(steps: Sequence[Step], _: str) -> Iterable[Step]:
-    """The steps, without a word."""
-    return steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +47,7 @@ def search(
     frame_bgr: UInt8Array,
     *,
     left_out: Sequence[LeftOut] = (),
-    progress: Progress = unseen,
+    progress: Progress = no_progress,
 ) -> SearchReport:
     """Time and judge every file.
 

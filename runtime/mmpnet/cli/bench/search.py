@@ -1,20 +1,20 @@
 """mmp-bench search: the most accurate setting within a time budget."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
-from rich.progress import track
 
 from mmpnet.bench.latency import sample_frame
 from mmpnet.bench.search.candidates import Exported, ExportPlan, collect
 from mmpnet.bench.search.report import Rank
-from mmpnet.bench.search.search import SearchPlan, Step, require_samples, search
+from mmpnet.bench.search.search import SearchPlan, require_samples, search
 from mmpnet.cli.bench.options import TOO_SLOW, FrameSize, Json, Picture, Wanted, frame_hw_of, write_json
 from mmpnet.cli.bench.search_tables import show_search
 from mmpnet.console.command import console, exit_on_error, parse_size_hw
+from mmpnet.console.progress import progress_bar
 from mmpnet.contract.errors import OutputError
 from mmpnet.datasets.load import read_data
 from mmpnet.datasets.types import Dataset
@@ -79,7 +79,7 @@ def search_command(
             folder=_made(out),
         )
         paths, left_out = collect(models, wanted, console().print)
-        report = search(paths, plan, dataset, frame_bgr, left_out=left_out, progress=_shown)
+        report = search(paths, plan, dataset, frame_bgr, left_out=left_out, progress=progress_bar)
         if as_json:
             write_json(report)
         else:
@@ -122,7 +122,3 @@ def _made(folder: Path) -> Path:
     except OSError as error:
         raise OutputError(f"{folder}: is not a folder ({error.strerror}); choose another --out") from error
     return folder
-
-
-def _shown(steps: Sequence[Step], what: str) -> Iterable[Step]:
-    return track(steps, description=what, console=console(), transient=True)
