@@ -214,9 +214,9 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]], frame_size: str) -> None:
 
 
 def _draw_panel(panel: "Axes", rows: Sequence[dict[str, Any]]) -> None:
-    from mmpnet.reporting.svg import BLUE, GREY
+    from mmpnet.reporting.svg import BLUE, GRAY
 
-    for number, ((key, name), colour) in enumerate(zip(MEASURED.items(), (BLUE, GREY), strict=True)):
+    for number, ((key, name), colour) in enumerate(zip(MEASURED.items(), (BLUE, GRAY), strict=True)):
         at = np.arange(len(rows)) + 0.4 * number - 0.2
         for y, row in zip(at, rows, strict=True):
             times_ms = row[key]["percentiles_ms"]

@@ -119,12 +119,12 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]], what: str) -> None:
     # matplotlib takes its time to load, and only a picture needs it.
     from matplotlib.figure import Figure
 
-    from mmpnet.reporting.svg import BLUE, GREY, ORANGE
+    from mmpnet.reporting.svg import BLUE, GRAY, ORANGE
 
     medians = np.array([[row["stages_ms"][name]["median_ms"] for name in STAGES[:3]] for row in rows])  # (sizes, 3)
     figure = Figure(figsize=(8.5, 1.5 + 0.5 * len(rows)), layout="constrained")
     whole, outside = figure.subplots(1, 2, sharey=True)
-    _stack(whole, medians, (ORANGE, GREY, BLUE), [f"{total:.1f}" for total in medians.sum(axis=1)])
+    _stack(whole, medians, (ORANGE, GRAY, BLUE), [f"{total:.1f}" for total in medians.sum(axis=1)])
     whole.set_yticks(range(len(rows)), [row["frame"] for row in rows])
     whole.invert_yaxis()
     whole.set_xlabel(f"ms per frame, medians: {what}", fontsize=9)

@@ -10,11 +10,11 @@ from rich.table import Table
 from training_speeds import Loading, StepSpeed
 
 from mmpnet.console.command import console
-from mmpnet.reporting.svg import BLUE, GREY, ORANGE
+from mmpnet.reporting.svg import BLUE, GRAY, ORANGE
 
 AIM = 0.95
 """Of the step's speed, to be kept beside the loader."""
-_KINDS = {"loader_alone": ("loader alone", GREY), "step_alone": ("step alone", ORANGE), "together": ("together", BLUE)}
+_KINDS = {"loader_alone": ("loader alone", GRAY), "step_alone": ("step alone", ORANGE), "together": ("together", BLUE)}
 
 
 def show(rows: Sequence[StepSpeed] | Sequence[Loading]) -> None:
@@ -88,7 +88,7 @@ def _draw(path: Path, labels: Sequence[str], speeds: Mapping[str, Sequence[float
     axes.set_yticklabels(labels)
     axes.xaxis.set_major_formatter(LogFormatter())
     axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.4)))
-    axes.grid(axis="x", which="both", color=GREY, alpha=0.25, linewidth=0.5)
+    axes.grid(axis="x", which="both", color=GRAY, alpha=0.25, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.15)
     figure.legend(loc="outside upper right", ncols=len(speeds), frameon=False, fontsize=9)

@@ -174,11 +174,11 @@ def test_a_schema_version_that_is_no_whole_number_is_refused(version: object) ->
 @pytest.mark.parametrize(
     ("expected", "edit"),
     [
-        ("unknown field `colour`", lambda fields: fields.update(colour="red")),
-        ("$.input", lambda fields: fields["input"].update(colour="red")),
+        ("unknown field `color`", lambda fields: fields.update(color="red")),
+        ("$.input", lambda fields: fields["input"].update(color="red")),
         ("$.anchors", lambda fields: fields["anchors"].update(offset_px=0.5)),
-        ("$.outputs[1]", lambda fields: fields["outputs"][1].update(colour="red")),
-        ("$.training", lambda fields: fields["training"].update(colour="red")),
+        ("$.outputs[1]", lambda fields: fields["outputs"][1].update(color="red")),
+        ("$.training", lambda fields: fields["training"].update(color="red")),
     ],
 )
 def test_an_unknown_key_is_refused_at_every_level(expected: str, edit: Edit) -> None:
@@ -340,7 +340,7 @@ def test_default_thresholds_out_of_range_are_refused(change: dict[str, object]) 
 @pytest.mark.parametrize(
     "edit",
     [
-        lambda fields: fields.update({"colour\nred": 1}),
+        lambda fields: fields.update({"color\nred": 1}),
         lambda fields: fields["anchors"].update(fingerprint="000\nall is well"),
         lambda fields: fields.update(class_names=["back\nground"]),
     ],

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.datasets.open import FORMATS, has_split, open_dataset, recognise
+from mmpnet.datasets.open import FORMATS, has_split, open_dataset, recognize
 from support.drawn_pictures import WRITERS, Drawn
 
 NAMES = ["COCO JSON", "YOLO", "Pascal VOC", "Pascal VOC beside", "gt_data", "VIA", "Penn-Fudan"]
@@ -68,7 +68,7 @@ def test_each_format_is_recognised_and_has_no_validation_of_its_own(
     name: str, some_pictures: list[Any], tmp_path: Path
 ) -> None:
     path = WRITERS[name](tmp_path / "data", some_pictures)
-    assert recognise(path).name == name.removesuffix(" beside")
+    assert recognize(path).name == name.removesuffix(" beside")
     assert has_split(path, "train")
     assert not has_split(path, "val")
     with pytest.raises(DatasetError, match=r"has no val; this .* data has") as caught:
@@ -151,8 +151,8 @@ def test_the_hash_depends_on_every_label_and_on_nothing_else(
 def test_a_damaged_picture_is_named(name: str, some_pictures: list[Any], tmp_path: Path) -> None:
     path = WRITERS[name](tmp_path, some_pictures)
     (picture,) = tmp_path.rglob("a1.png")
-    picture.write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"a1\.png: is not a picture"):
+    picture.write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"a1\.png: is not an image"):
         open_dataset(path, "train").images[0].read()
 
 
@@ -169,11 +169,11 @@ def test_pictures_and_labels_without_each_other_are_named(name: str, some_pictur
         open_dataset(path, "train")
     picture.with_name("b2.jpeg").unlink()
     picture.unlink()
-    with pytest.raises(DatasetError, match=r"b2[^/]*: has no picture of its name"):
+    with pytest.raises(DatasetError, match=r"b2[^/]*: has no image of its name"):
         open_dataset(path, "train")
 
 
 def test_a_via_file_is_told_from_coco_by_its_name(tmp_path: Path) -> None:
     for name, expected in (("via_project.json", "VIA"), ("labels.json", "COCO JSON")):
         (tmp_path / name).write_text(json.dumps({}))
-        assert recognise(tmp_path / name).name == expected
+        assert recognize(tmp_path / name).name == expected

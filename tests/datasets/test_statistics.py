@@ -112,7 +112,7 @@ def test_every_fault_of_labels_and_files_is_listed(tmp_path: Path, some_pictures
     assert not found.ok
     starts = [f"{path / 'a1.gt_data.txt'}:1: ", f"{path / 'a1.gt_data.txt'}:3: ", f"{path / 'c3.gt_data.txt'}:1: "]
     assert len(found.all_faults) == 4
-    for fault, start in zip(found.all_faults, [*starts, f"{damaged}: the picture is cut short"], strict=True):
+    for fault, start in zip(found.all_faults, [*starts, f"{damaged}: the image is cut short"], strict=True):
         assert fault.startswith(start)
     assert found.boxes_per_class == {"person": 1}, "what is not faulty is counted"
     with pytest.raises(DatasetError, match=r"a1\.gt_data\.txt:1"):
@@ -133,7 +133,7 @@ def test_a_set_in_which_nothing_is_right_still_lists_all(tmp_path: Path, some_pi
     found = check_data([path], "train")
     assert found.n_images == 0
     assert [name in fault for name, fault in zip(("a1", "b2", "c3"), found.faults, strict=False)] == [True] * 3
-    assert "no pictures" in found.faults[3]
+    assert "no images" in found.faults[3]
     assert found.min_wh is None
     assert found.aspect_ratios == ()
 
@@ -146,7 +146,7 @@ def test_pictures_that_are_there_twice_are_named(tmp_path: Path, some_pictures: 
     found = check_data([tmp_path], "train")
     assert found.ok, "a copy is a warning"
     assert found.files is not None
-    assert found.files.copies == (f"{train / 'd4.png'}: is the same picture as {train / 'b2.png'}",)
+    assert found.files.copies == (f"{train / 'd4.png'}: is the same image as {train / 'b2.png'}",)
     watched = check_data([tmp_path], "val")
     (shared,) = shared_images(found, watched)
     assert str(val / "a1.png") in shared
@@ -174,7 +174,7 @@ def shown(found: Scan) -> str:
 def test_a_scan_is_shown_and_written_as_json(random_set: Dataset) -> None:
     found = scan(random_set, input_hw=INPUT_HW, verify_files=True, faults=["labels.txt:3: [bold]no[/bold] box"])
     text = shown(found)
-    for expected in ("pictures without boxes", "boxes of person", "192x320", "256 and more", "50% of boxes below"):
+    for expected in ("images without boxes", "boxes of person", "192x320", "256 and more", "50% of boxes below"):
         assert expected in text
     assert "fault: labels.txt:3: [bold]no[/bold] box" in text
     assert "1 fault" in text.splitlines()[-1]

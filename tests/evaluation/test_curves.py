@@ -64,7 +64,7 @@ def test_without_boxes_there_is_no_average_precision_and_the_mean_is_over_the_re
     assert mean_ap([0.5, None, 1.0]) == pytest.approx(0.75)
     assert mean_ap([None]) is None
     for curve in (precision_recall, lambda one: confidence_curve(one, np.zeros(1))):
-        with pytest.raises(ValueError, match="at least one labelled box"):
+        with pytest.raises(ValueError, match="at least one labeled box"):
             curve(ranking([0], 0))  # type: ignore[operator]
 
 

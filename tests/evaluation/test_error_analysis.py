@@ -11,7 +11,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
 from mmpnet.datasets.types import Dataset, LabeledImage
-from mmpnet.evaluation.error_analysis import PER_PICTURE, find_mistakes
+from mmpnet.evaluation.error_analysis import PER_IMAGE, find_mistakes
 from mmpnet.evaluation.evaluate import Evaluation, evaluate
 from mmpnet.evaluation.report.contact_sheet import (
     DETECTED_BGR,
@@ -43,7 +43,7 @@ def dataset_of(folder: Path, labelled: list[Boxes], *, class_id: int = 1) -> Dat
                 path, IMAGE_HW, xyxy, ids, areas, np.zeros(len(boxes), np.bool_), np.ones(len(boxes), np.float32)
             )
         )
-    return Dataset(folder / "val.json", "grey", NAMES, tuple(pictures), "f" * 64)
+    return Dataset(folder / "val.json", "gray", NAMES, tuple(pictures), "f" * 64)
 
 
 def evaluation_of(dataset: Dataset, found: list[list[tuple[tuple[float, float, float, float], float]]]) -> Evaluation:
@@ -83,7 +83,7 @@ def test_mistakes_are_told_apart(measured: Measured) -> None:
     assert [(m.index, m.reason) for m in mistakes.false_positives] == [
         (0, "seen twice"),
         (1, "loose box"),
-        (5, "nothing labelled there"),
+        (5, "nothing labeled there"),
     ]
     assert [m.score for m in mistakes.false_positives] == pytest.approx([0.8, 0.7, 0.6])
     assert [m.best_iou for m in mistakes.false_positives] == pytest.approx([78 * 38 / (2 * 3200 - 78 * 38), 0.4375, 0])
@@ -96,7 +96,7 @@ def test_mistakes_are_told_apart(measured: Measured) -> None:
     by_index = {m.index: m for m in mistakes.misses}
     assert (by_index[2].score, by_index[2].best_iou) == (pytest.approx(0.1), pytest.approx(1.0))
     assert (by_index[3].score, by_index[3].best_iou) == (None, 0.0)
-    assert mistakes.reasons("false positive") == {"seen twice": 1, "loose box": 1, "nothing labelled there": 1}
+    assert mistakes.reasons("false positive") == {"seen twice": 1, "loose box": 1, "nothing labeled there": 1}
 
 
 def test_a_lower_threshold_turns_misses_into_hits(measured: Measured) -> None:
@@ -112,7 +112,7 @@ def test_the_worst_come_first_and_no_picture_takes_the_whole_sheet(tmp_path: Pat
     mistakes = find_mistakes(dataset, evaluation, conf=0.0)
     assert len(mistakes.misses) == 6
     assert {m.index for m in mistakes.misses[:2]} == {1, 2}, "the largest boxes"
-    assert [m.index for m in mistakes.worst("miss", 12)] == [1, 2, *[0] * PER_PICTURE]
+    assert [m.index for m in mistakes.worst("miss", 12)] == [1, 2, *[0] * PER_IMAGE]
     assert len(mistakes.worst("miss", 1)) == 1
 
 

@@ -150,7 +150,7 @@ def test_no_shared_class_is_a_dataset_error_that_names_both_sides(tmp_path: Path
     scene = random_scene(tmp_path / "scene", 6)
 
     def never(_: UInt8Array) -> Detections:
-        raise AssertionError("no picture may be looked at")
+        raise AssertionError("no image may be looked at")
 
     for names in (("background", "cat"), ("person",)):
         with pytest.raises(DatasetError, match=r"\['person', 'dog'\]") as caught:
@@ -201,7 +201,7 @@ def test_a_detector_that_finds_nothing_scores_zero(dataset_folder: Path) -> None
     assert measured.coco["AP"] == 0.0
     assert measured.coco["AR100"] == 0.0
     assert (measured.quasi_iou, measured.best_f1, measured.best_f1_conf) == (0.0, 0.0, 0.0)
-    assert measured.coco["APl"] is None, "no picture of 96x128 px holds a box of 96x96 px or more"
+    assert measured.coco["APl"] is None, "no image of 96x128 px holds a box of 96x96 px or more"
     assert measured.ap("APl") == 0.0
 
 

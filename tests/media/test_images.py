@@ -47,13 +47,13 @@ def test_a_jpeg_cut_anywhere_is_refused(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "cut.jpg"
     for cut in (0, 1, 2, 3, 30, *range(100, len(content), 400), len(content) - 2, len(content) - 1):
         path.write_bytes(content[:cut])
-        with pytest.raises(SourceError, match=r"cut short|not a picture") as caught:
+        with pytest.raises(SourceError, match=r"cut short|not an image") as caught:
             read_image(path)
         assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("tail", [b"", b"\xff", bytes(64), b"\xff\xd8\xff\xe0 a second picture, cut", b"plain text"])
+@pytest.mark.parametrize("tail", [b"", b"\xff", bytes(64), b"\xff\xd8\xff\xe0 a second image, cut", b"plain text"])
 def test_a_complete_jpeg_is_read_whatever_follows_it(tmp_path: Path, encoding: str, tail: bytes) -> None:
     plain, content = jpeg_with_thumbnail(make_noise(1, (40, 56)), encoding)
     path = tmp_path / "whole.jpg"
@@ -99,7 +99,7 @@ def test_an_end_marker_in_a_comment_does_not_end_a_png(tmp_path: Path) -> None:
 def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.jpg"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match="is not a picture") as caught:
+    with pytest.raises(SourceError, match="is not an image") as caught:
         read_image(path)
     assert str(path) in str(caught.value)
 

@@ -18,7 +18,7 @@ def make_result(
     *,
     index: int = 0,
     source: str = "somewhere/a.png",
-    kind: Kind = "picture",
+    kind: Kind = "image",
     detections: Detections | None = None,
 ) -> Result:
     """A result as the pipeline hands it to the sinks; nothing found unless detections are given."""

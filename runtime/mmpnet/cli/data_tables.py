@@ -25,15 +25,15 @@ def check_data(
     allow_absent: bool = False,
     undivided: bool = False,
 ) -> Scan:
-    """Read labels and decode every picture with a progress bar; `ok` of the result says whether to exit with 0.
+    """Read labels and decode every image with a progress bar; `ok` of the result says whether to exit with 0.
 
     Raises: as `read_data`, for faults that leave nothing to look at, such as a folder in no known format.
     """
     faults = Faults(collect=True)
     dataset = read_data(paths, split, classes, allow_absent=allow_absent, undivided=undivided, faults=faults)
 
-    def shown(pictures: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
-        return iter(track(pictures, description=f"checking {dataset.name}", console=console()))
+    def shown(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
+        return iter(track(images, description=f"checking {dataset.name}", console=console()))
 
     return scan(dataset, input_hw=input_hw, verify_files=True, faults=faults.found, progress=shown)
 
@@ -53,8 +53,8 @@ def _overview(found: Scan) -> Table:
     table = Table(title=found.name)
     table.add_column("what")
     table.add_column("number", justify="right")
-    table.add_row("pictures", str(found.n_images))
-    table.add_row("pictures without boxes", str(found.n_without_boxes))
+    table.add_row("images", str(found.n_images))
+    table.add_row("images without boxes", str(found.n_without_boxes))
     for name, count in found.boxes_per_class.items():
         table.add_row(f"boxes of {name}", str(count))
     table.add_row("crowd or difficult, ignored", str(found.n_crowd))

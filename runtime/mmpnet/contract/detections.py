@@ -61,7 +61,7 @@ class Detections:
 def candidates_from_grid(
     grid: FloatArray, anchors_xyxy: FloatArray, *, num_classes: int, top_k: int
 ) -> tuple[FloatArray, FloatArray, IntArray]:
-    """The best anchors of one picture's raw grid (C, S, R, rows, cols), as a graph with the head `boxes` picks them.
+    """The best anchors of one image's raw grid (C, S, R, rows, cols), as a graph with the head `boxes` picks them.
 
     anchors_xyxy (A, 4) in the grid's order. Returns boxes (K, 4) in input px, scores (K,) best first, class ids (K,).
     """

@@ -22,7 +22,7 @@ class DatasetError(MmpnetError):
 
 
 class SourceError(MmpnetError):
-    """A picture, folder, video or camera gives no frames."""
+    """An image, folder, video or camera gives no frames."""
 
 
 class DeviceError(MmpnetError):

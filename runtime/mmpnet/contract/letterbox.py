@@ -44,7 +44,7 @@ class LetterboxTransform:
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Resize a frame into (height, width) px keeping its shape, centred, the rest filled with the padding value.
+    """Resize a frame into (height, width) px keeping its shape, centerd, the rest filled with the padding value.
 
     Raises: ValueError if the size is not positive or the padding is not a byte.
     """
@@ -92,7 +92,7 @@ class Letterbox:
         if out.shape != (*self.input_hw, 3) or out.dtype != np.uint8:
             raise ValueError(f"out must be {(*self.input_hw, 3)} uint8, got {out.shape} {out.dtype}")
         if not (out.flags.c_contiguous and out.flags.writeable):
-            raise ValueError("out must be writeable and contiguous, one row after another")
+            raise ValueError("out must be writable and contiguous, one row after another")
         transform = self.fit((frame_bgr.shape[0], frame_bgr.shape[1]))
         height, width = transform.resized_hw
         left, top = transform.top_left_xy

@@ -39,7 +39,7 @@ HEAD_OUTPUTS: dict[Head, tuple[Meaning, ...]] = {
 
 
 class InputDescription(StrictStruct, frozen=True):
-    """The one input: letterboxed pixels. The graph normalises them itself, with mean and std of values in [0, 1]."""
+    """The one input: letterboxed pixels. The graph normalizes them itself, with mean and std of values in [0, 1]."""
 
     name: str
     size_hw: tuple[PositiveInt, PositiveInt]

@@ -40,7 +40,7 @@ class Accuracy(StrictStruct, frozen=True):
 
 
 class AccuracyRecord(StrictStruct, frozen=True):
-    """The same pictures through this file and through what it was made from: torch, or the float32 file."""
+    """The same images through this file and through what it was made from: torch, or the float32 file."""
 
     protocol: str
     dataset: str
@@ -66,9 +66,9 @@ class DetectionsRecord(StrictStruct, frozen=True):
 class ProofRecord(StrictStruct, frozen=True):
     """How far this file and the checkpoint in torch are apart, and with what that was measured.
 
-    The first differences are the largest over n_images pictures between torch and the graph as it was exported in
-    float32, before anything was rounded or quantised: of the grid's raw numbers, and of the candidates' scores and
-    boxes. after_nms is about the file as it was written; null where it takes a fixed batch of several pictures, and in
+    The first differences are the largest over n_images images between torch and the graph as it was exported in
+    float32, before anything was rounded or quantized: of the grid's raw numbers, and of the candidates' scores and
+    boxes. after_nms is about the file as it was written; null where it takes a fixed batch of several images, and in
     files of earlier versions. accuracy is null where the file was exported without --verify; int8's reference is the
     float32 file.
     """

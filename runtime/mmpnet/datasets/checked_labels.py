@@ -1,4 +1,4 @@
-"""From what a format says about a picture to a Picture: the one check of a box, the one numbering of classes."""
+"""From what a format says about an image to a LabeledImage: the one check of a box, the one numbering of classes."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.types import BACKGROUND, Dataset, LabeledImage
 
 BORDER_TOLERANCE_PX = 1.0
-"""Boxes may stick out of the picture by rounding; they are clipped. Further out is an error."""
+"""Boxes may stick out of the image by rounding; they are clipped. Further out is an error."""
 
 XYXY: TypeAlias = tuple[float, float, float, float]
 
@@ -31,7 +31,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture and its objects, before classes are numbered."""
+    """One image and its objects, before classes are numbered."""
 
     path: Path
     image_hw: tuple[int, int]
@@ -40,10 +40,10 @@ class Entry:
 
 
 def checked_xyxy(xyxy: XYXY, image_hw: tuple[int, int], *, stated: Sequence[float], where: str) -> XYXY:
-    """The box, clipped to its picture of (height, width) px; `stated` are the numbers that the file holds.
+    """The box, clipped to its image of (height, width) px; `stated` are the numbers that the file holds.
 
     Raises: DatasetError, beginning with `where`, if a number is not finite, the box has no area (also as float32, which
-    training takes logarithms of) or it reaches further out of its picture than rounding explains.
+    training takes logarithms of) or it reaches further out of its image than rounding explains.
     """
     if not all(math.isfinite(number) for number in stated):
         raise DatasetError(f"{where} is not finite; correct or remove it")
@@ -54,12 +54,12 @@ def checked_xyxy(xyxy: XYXY, image_hw: tuple[int, int], *, stated: Sequence[floa
     outside_px = max(-x1, -y1, x2 - width, y2 - height)
     if outside_px > BORDER_TOLERANCE_PX:
         raise DatasetError(
-            f"{where} reaches outside its {width}x{height} px picture by {outside_px:.6g} px; correct or remove it"
+            f"{where} reaches outside its {width}x{height} px image by {outside_px:.6g} px; correct or remove it"
         )
     clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
     as_stored = np.array(clipped, np.float32)
     if not (as_stored[2:] > as_stored[:2]).all():
-        raise DatasetError(f"{where} has no area inside its picture; correct or remove it")
+        raise DatasetError(f"{where} has no area inside its image; correct or remove it")
     return clipped
 
 
@@ -91,18 +91,18 @@ def assemble(
 ) -> Dataset:
     """A Dataset with classes numbered from 1 in the order given.
 
-    Raises: DatasetError if there are no pictures or no classes.
+    Raises: DatasetError if there are no images or no classes.
     """
     with faults:
         if not entries or not class_names:
-            raise DatasetError(f"{path}: has no pictures or no categories; expected at least one of each")
+            raise DatasetError(f"{path}: has no images or no categories; expected at least one of each")
     names = (BACKGROUND, *class_names)
     class_ids = {class_name: class_id for class_id, class_name in enumerate(names)}
-    pictures = tuple(_picture(entry, class_ids) for entry in entries)
-    return Dataset(path=path, name=name, class_names=names, images=pictures, sha256=sha256)
+    images = tuple(_image(entry, class_ids) for entry in entries)
+    return Dataset(path=path, name=name, class_names=names, images=images, sha256=sha256)
 
 
-def _picture(entry: Entry, class_ids: dict[str, int]) -> LabeledImage:
+def _image(entry: Entry, class_ids: dict[str, int]) -> LabeledImage:
     labels = entry.labels
     xyxy = np.array([label.xyxy for label in labels], np.float32).reshape(-1, 4)
     sides = xyxy[:, 2:] - xyxy[:, :2]

@@ -16,7 +16,7 @@ _SHOWN_NAMES = 6
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How one format is recognised (`evidence`: what was found at a path), split and read."""
+    """How one format is recognized (`evidence`: what was found at a path), split and read."""
 
     name: str
     layout: str
@@ -35,19 +35,19 @@ FORMATS = (
 )
 
 
-def recognise(path: Path) -> Format:
+def recognize(path: Path) -> Format:
     """The format of a file or folder.
 
     Raises: DatasetError if nothing is there, no format fits, or more than one does.
     """
     if not is_file(path) and not is_folder(path):
-        raise DatasetError(f"{path}: no such file or folder; labelled pictures are {_layouts()}")
+        raise DatasetError(f"{path}: no such file or folder; labeled images are {_layouts()}")
     found = [(one, evidence) for one in FORMATS if (evidence := one.evidence(path)) is not None]
     if len(found) > 1:
         both = " and ".join(f"{one.name} ({evidence})" for one, evidence in found)
         raise DatasetError(f"{path}: looks like {both}; give the file that is meant, or move one of them away")
     if not found:
-        raise DatasetError(f"{path}: {_contents(path)}; labelled pictures are {_layouts()}")
+        raise DatasetError(f"{path}: {_contents(path)}; labeled images are {_layouts()}")
     return found[0][0]
 
 
@@ -57,7 +57,7 @@ def open_dataset(path: Path, split: Split, faults: Faults = STRICT, *, undivided
 
     Raises: DatasetError if the format or the split is not there, or an entry is bad; MissingExtraError.
     """
-    kind = recognise(path)
+    kind = recognize(path)
     available = kind.splits(path)
     if is_file(path) and not available:
         return kind.read(path, split, faults)
@@ -75,9 +75,9 @@ def open_dataset(path: Path, split: Split, faults: Faults = STRICT, *, undivided
 def has_split(path: Path, split: Split) -> bool:
     """Whether the data set itself sets a split apart. False for files, and for folders in one piece but for `train`.
 
-    Raises: DatasetError if the format is not recognised; MissingExtraError.
+    Raises: DatasetError if the format is not recognized; MissingExtraError.
     """
-    available = recognise(path).splits(path)
+    available = recognize(path).splits(path)
     return split in available or (not available and split == "train")
 
 

@@ -36,19 +36,19 @@ class SizeRange:
 
 @dataclass(frozen=True, slots=True)
 class FileCheck:
-    """What looking at every file found: one line per fault, and the SHA-1 of each picture's bytes."""
+    """What looking at every file found: one line per fault, and the SHA-1 of each image's bytes."""
 
     faults: tuple[str, ...]
     digests: dict[str, Path]
     copies: tuple[str, ...]
-    """One line per picture whose bytes an earlier one has as well: a warning, not a fault."""
+    """One line per image whose bytes an earlier one has as well: a warning, not a fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """A data set in numbers. Crowds are counted by themselves; sizes and ratios are those of all other boxes.
 
-    min_wh and max_wh are the smallest and largest width and height in px, each for itself; None without pictures.
+    min_wh and max_wh are the smallest and largest width and height in px, each for itself; None without images.
     aspect_ratios: h / w at each of QUANTILES; empty without boxes. files is None where they were not looked at.
     """
 
@@ -94,17 +94,17 @@ def scan(
     faults: Sequence[str] = (),
     progress: Progress = iter,
 ) -> Scan:
-    """Count; with `verify_files` also decode every picture. `faults` are those that reading the labels collected."""
+    """Count; with `verify_files` also decode every image. `faults` are those that reading the labels collected."""
     boxes = _input_boxes(dataset, Letterbox(input_hw))
     sides = boxes[:, 2:] - boxes[:, :2]  # (N, 2): width, height
-    sizes_hw = np.array([picture.image_hw for picture in dataset.images], np.int64).reshape(-1, 2)
+    sizes_hw = np.array([image.image_hw for image in dataset.images], np.int64).reshape(-1, 2)
     return Scan(
         name=dataset.name,
         input_hw=input_hw,
         n_images=len(dataset.images),
-        n_without_boxes=sum(1 for picture in dataset.images if not len(picture.boxes_xyxy)),
+        n_without_boxes=sum(1 for image in dataset.images if not len(image.boxes_xyxy)),
         boxes_per_class=_boxes_per_class(dataset),
-        n_crowd=sum(int(picture.crowd.sum()) for picture in dataset.images),
+        n_crowd=sum(int(image.crowd.sum()) for image in dataset.images),
         min_wh=_wh(sizes_hw.min(axis=0)) if len(sizes_hw) else None,
         max_wh=_wh(sizes_hw.max(axis=0)) if len(sizes_hw) else None,
         sizes=_size_ranges(np.sqrt(sides.prod(axis=1))),
@@ -115,22 +115,22 @@ def scan(
 
 
 def check_files(dataset: Dataset, *, progress: Progress = iter) -> FileCheck:
-    """Decode every picture, and note which share their bytes."""
+    """Decode every image, and note which share their bytes."""
     faults = Faults(collect=True)
     digests: dict[str, Path] = {}
     copies: list[str] = []
-    for picture in progress(dataset.images):
+    for image in progress(dataset.images):
         with faults:
-            picture.read()
-            digest = _sha1(picture.path)
-            earlier = digests.setdefault(digest, picture.path)
-            if earlier != picture.path:
-                copies.append(f"{picture.path}: is the same picture as {earlier}")
+            image.read()
+            digest = _sha1(image.path)
+            earlier = digests.setdefault(digest, image.path)
+            if earlier != image.path:
+                copies.append(f"{image.path}: is the same image as {earlier}")
     return FileCheck(faults=tuple(faults.found), digests=digests, copies=tuple(copies))
 
 
 def shared_images(train: Scan, val: Scan) -> tuple[str, ...]:
-    """One line per picture of `val` whose bytes `train` has as well: validation would measure memory.
+    """One line per image of `val` whose bytes `train` has as well: validation would measure memory.
 
     Raises: ValueError if the files of one of them were not looked at.
     """
@@ -146,16 +146,14 @@ def shared_images(train: Scan, val: Scan) -> tuple[str, ...]:
 
 def _input_boxes(dataset: Dataset, letterbox: Letterbox) -> FloatArray:
     """All boxes but crowds (N, 4), in input px."""
-    placed = [
-        letterbox.fit(picture.image_hw).to_input(picture.boxes_xyxy[~picture.crowd]) for picture in dataset.images
-    ]
+    placed = [letterbox.fit(image.image_hw).to_input(image.boxes_xyxy[~image.crowd]) for image in dataset.images]
     return np.concatenate([np.zeros((0, 4), np.float32), *placed])
 
 
 def _boxes_per_class(dataset: Dataset) -> dict[str, int]:
     counts = np.zeros(len(dataset.class_names), np.int64)
-    for picture in dataset.images:
-        counts += np.bincount(picture.class_ids[~picture.crowd], minlength=len(counts))
+    for image in dataset.images:
+        counts += np.bincount(image.class_ids[~image.crowd], minlength=len(counts))
     return dict(zip(dataset.class_names[1:], counts[1:].tolist(), strict=True))
 
 
@@ -176,4 +174,4 @@ def _sha1(path: Path) -> str:
     try:
         return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected a picture file") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected an image file") from error

@@ -39,7 +39,7 @@ def parse_classes(texts: Sequence[str]) -> tuple[WantedClass, ...]:
 
 
 def select_classes(dataset: Dataset, classes: Sequence[str], *, allow_absent: bool = False) -> Dataset:
-    """Only these classes, in this order, merged as asked; pictures stay, as background where nothing is left of them.
+    """Only these classes, in this order, merged as asked; images stay, as background where nothing is left of them.
 
     `allow_absent` is for a validation set, which may lack a class that the training set has.
 
@@ -57,28 +57,28 @@ def select_classes(dataset: Dataset, classes: Sequence[str], *, allow_absent: bo
     return replace(
         dataset,
         class_names=(BACKGROUND, *(one.name for one in wanted)),
-        images=tuple(renumbered(picture, new_ids) for picture in dataset.images),
+        images=tuple(renumbered(image, new_ids) for image in dataset.images),
     )
 
 
-def renumbered(picture: LabeledImage, new_ids: IntArray) -> LabeledImage:
-    """The picture with each class id i as new_ids[i], boxes of those that are 0 left out; new_ids (classes,)."""
-    class_ids = new_ids[picture.class_ids]
+def renumbered(image: LabeledImage, new_ids: IntArray) -> LabeledImage:
+    """The image with each class id i as new_ids[i], boxes of those that are 0 left out; new_ids (classes,)."""
+    class_ids = new_ids[image.class_ids]
     kept = class_ids > 0
     return replace(
-        picture,
-        boxes_xyxy=picture.boxes_xyxy[kept],
+        image,
+        boxes_xyxy=image.boxes_xyxy[kept],
         class_ids=class_ids[kept],
-        areas_px2=picture.areas_px2[kept],
-        crowd=picture.crowd[kept],
-        scores=picture.scores[kept],
+        areas_px2=image.areas_px2[kept],
+        crowd=image.crowd[kept],
+        scores=image.scores[kept],
     )
 
 
 def mix(datasets: Sequence[Dataset]) -> Dataset:
-    """All pictures, in order; classes are matched by name and numbered as they first appear. One data set stays itself.
+    """All images, in order; classes are matched by name and numbered as they first appear. One data set stays itself.
 
-    Each picture is tagged with its data set's name, so that sampling can weigh the sets. `path` is the first one's.
+    Each image is tagged with its data set's name, so that sampling can weigh the sets. `path` is the first one's.
 
     Raises: ValueError if there are none.
     """
@@ -87,15 +87,15 @@ def mix(datasets: Sequence[Dataset]) -> Dataset:
     if len(datasets) == 1:
         return datasets[0]
     names = (BACKGROUND, *dict.fromkeys(name for one in datasets for name in one.class_names[1:]))
-    pictures = []
+    images = []
     for one in datasets:
         new_ids = np.array([names.index(name) for name in one.class_names], np.int64)
-        for picture in one.images:
-            pictures.append(replace(renumbered(picture, new_ids), tags=(*picture.tags, one.name)))
+        for image in one.images:
+            images.append(replace(renumbered(image, new_ids), tags=(*image.tags, one.name)))
     return Dataset(
         path=datasets[0].path,
         name=" + ".join(one.name for one in datasets),
         class_names=names,
-        images=tuple(pictures),
+        images=tuple(images),
         sha256=sha256("\n".join(one.sha256 for one in datasets).encode()).hexdigest(),
     )

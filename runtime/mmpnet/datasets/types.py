@@ -1,4 +1,4 @@
-"""Labelled pictures, whatever format they came in."""
+"""Labeled images, whatever format they came in."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True, slots=True)
 class LabeledImage:
-    """One labelled picture: boxes_xyxy (N, 4) in px of the stored picture, class_ids (N,), 0 = background unused."""
+    """One labeled image: boxes_xyxy (N, 4) in px of the stored image, class_ids (N,), 0 = background unused."""
 
     path: Path
     image_hw: tuple[int, int]
@@ -25,7 +25,7 @@ class LabeledImage:
     crowd: BoolArray
     """Neither learned from nor counted as missed: COCO's crowds, VOC's difficult objects."""
     scores: FloatArray
-    """How sure whoever drew the box was, in (0, 1]: 1 for a person, its score for a detector that labelled pictures."""
+    """How sure whoever drew the box was, in (0, 1]: 1 for a person, its score for a detector that labeled images."""
     tags: tuple[str, ...] = ()
     """`group` and `source` of the entry, where it has them; in a mix also the name of its data set."""
 
@@ -38,14 +38,14 @@ class LabeledImage:
         if frame_bgr.shape[:2] != self.image_hw:
             raise DatasetError(
                 f"{self.path}: is {frame_bgr.shape[1]}x{frame_bgr.shape[0]} px, its entry says "
-                f"{self.image_hw[1]}x{self.image_hw[0]}; correct the entry or the picture"
+                f"{self.image_hw[1]}x{self.image_hw[0]}; correct the entry or the image"
             )
         return frame_bgr
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Pictures and class names (index 0 is background).
+    """Images and class names (index 0 is background).
 
     `path` is the file or folder that was read, for messages; `name` is short and says the split. `sha256` is that of
     the annotation file; where a format has many, of their names and contents. Choosing classes leaves it as it is.
@@ -59,4 +59,4 @@ class Dataset:
 
     @property
     def num_boxes(self) -> int:
-        return sum(len(picture.boxes_xyxy) for picture in self.images)
+        return sum(len(image.boxes_xyxy) for image in self.images)

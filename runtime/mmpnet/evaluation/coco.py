@@ -12,12 +12,12 @@ COCO_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100
 
 
 def require_pycocotools() -> None:
-    """Raises: MissingExtraError without pycocotools, before any picture has been looked at."""
+    """Raises: MissingExtraError without pycocotools, before any image has been looked at."""
     require_packages("pycocotools", wanted_for="evaluation")
 
 
 def coco_results(image_id: int, detections: Detections) -> list[dict[str, Any]]:
-    """One picture's detections, of the data set's classes, as pycocotools wants them."""
+    """One image's detections, of the data set's classes, as pycocotools wants them."""
     return [
         {
             "image_id": image_id,
@@ -43,17 +43,17 @@ def accumulated(dataset: Dataset, categories: list[int], found: list[dict[str, A
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    labelled: list[dict[str, Any]] = []
-    for image_id, picture in enumerate(dataset.images, start=1):
+    labeled: list[dict[str, Any]] = []
+    for image_id, image in enumerate(dataset.images, start=1):
         for box, class_id, area, crowd in zip(
-            picture.boxes_xyxy.tolist(),
-            picture.class_ids.tolist(),
-            picture.areas_px2,
-            picture.crowd,
+            image.boxes_xyxy.tolist(),
+            image.class_ids.tolist(),
+            image.areas_px2,
+            image.crowd,
             strict=True,
         ):
             x1, y1, x2, y2 = box
-            labelled.append(
+            labeled.append(
                 {
                     "image_id": image_id,
                     "category_id": class_id,
@@ -63,9 +63,7 @@ def accumulated(dataset: Dataset, categories: list[int], found: list[dict[str, A
                 }
             )
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints; people's messages go to stderr
-        evaluator = COCOeval(
-            _coco_index(COCO(), dataset, labelled), _coco_index(COCO(), dataset, found), iouType="bbox"
-        )
+        evaluator = COCOeval(_coco_index(COCO(), dataset, labeled), _coco_index(COCO(), dataset, found), iouType="bbox")
         evaluator.params.catIds = categories
         evaluator.evaluate()
         evaluator.accumulate()

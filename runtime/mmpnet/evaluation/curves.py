@@ -51,7 +51,7 @@ class ConfidenceCurve:
 def precision_recall(ranking: Ranking) -> PrecisionRecall:
     """Raises: ValueError if there is no box to find, which leaves recall undefined."""
     if not ranking.n_boxes:
-        raise ValueError("precision and recall need at least one labelled box")
+        raise ValueError("precision and recall need at least one labeled box")
     hits = np.cumsum(ranking.correct)
     return PrecisionRecall(hits / ranking.n_boxes, hits / np.arange(1, len(hits) + 1))
 
@@ -89,7 +89,7 @@ def confidence_curve(ranking: Ranking, conf: Curve) -> ConfidenceCurve:
     Raises: ValueError if there is no box to find.
     """
     if not ranking.n_boxes:
-        raise ValueError("precision and recall need at least one labelled box")
+        raise ValueError("precision and recall need at least one labeled box")
     found = np.searchsorted(-ranking.score.astype(np.float64), -conf, side="right")
     hits = np.append(0, np.cumsum(ranking.correct))[found]
     with np.errstate(invalid="ignore"):

@@ -16,17 +16,17 @@ from mmpnet.evaluation.matching import Matches, match_coco
 
 NEAR_IOU = 0.1
 """Below this two boxes have nothing to do with each other (Hoiem et al. 2012, Diagnosing error in object detectors)."""
-PER_PICTURE = 2
+PER_IMAGE = 2
 
 Kind: TypeAlias = Literal["false positive", "miss"]
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A wrong detection, or a labelled box that none found; xyxy (4,) in px of the stored picture.
+    """A wrong detection, or a labeled box that none found; xyxy (4,) in px of the stored image.
 
-    best_iou: with the closest labelled box of its class (false positive) or detection of any score (miss). score: its
-    own, or that closest detection's; None where nothing overlaps. index: the picture's place in the data set.
+    best_iou: with the closest labeled box of its class (false positive) or detection of any score (miss). score: its
+    own, or that closest detection's; None where nothing overlaps. index: the image's place in the data set.
     """
 
     kind: Kind
@@ -51,12 +51,12 @@ class Mistakes:
         return self.false_positives if kind == "false positive" else self.misses
 
     def worst(self, kind: Kind, count: int) -> list[Mistake]:
-        """The first so many, but no more than PER_PICTURE of one picture, so that one scene does not hide the rest."""
+        """The first so many, but no more than PER_IMAGE of one image, so that one scene does not hide the rest."""
         seen: Counter[int] = Counter()
         chosen: list[Mistake] = []
         for mistake in self.of(kind):
             seen[mistake.index] += 1
-            if seen[mistake.index] <= PER_PICTURE and len(chosen) < count:
+            if seen[mistake.index] <= PER_IMAGE and len(chosen) < count:
                 chosen.append(mistake)
         return chosen
 
@@ -74,8 +74,8 @@ def find_mistakes(dataset: Dataset, evaluation: Evaluation, *, conf: float) -> M
     hits = 0
     wrong: list[Mistake] = []
     missed: list[Mistake] = []
-    for index, (picture, detections) in enumerate(zip(dataset.images, evaluation.found, strict=True)):
-        answer = _Answer(index, picture, detections, match_coco(detections, picture, MATCH_IOU))
+    for index, (image, detections) in enumerate(zip(dataset.images, evaluation.found, strict=True)):
+        answer = _Answer(index, image, detections, match_coco(detections, image, MATCH_IOU))
         hits += int((answer.matches.correct & (detections.score >= conf)).sum())
         wrong.extend(_false_positives(answer, conf))
         missed.extend(mistake for mistake in _misses(answer, conf) if mistake.class_id in measured)
@@ -90,7 +90,7 @@ def find_mistakes(dataset: Dataset, evaluation: Evaluation, *, conf: float) -> M
 @dataclass(frozen=True, slots=True)
 class _Answer:
     index: int
-    picture: LabeledImage
+    image: LabeledImage
     detections: Detections
     matches: Matches
 
@@ -110,11 +110,11 @@ def _false_positives(answer: _Answer, conf: float) -> Iterator[Mistake]:
 
 
 def _misses(answer: _Answer, conf: float) -> Iterator[Mistake]:
-    picture, detections, matches = answer.picture, answer.detections, answer.matches
+    image, detections, matches = answer.image, answer.detections, answer.matches
     found = matches.label[matches.correct & (detections.score >= conf)]
-    iou = pairwise_iou(picture.boxes_xyxy, detections.xyxy)  # (M, N)
-    iou = np.where(picture.class_ids[:, None] == detections.class_id, iou, 0)
-    for row in np.setdiff1d(np.flatnonzero(~picture.crowd), found):
+    iou = pairwise_iou(image.boxes_xyxy, detections.xyxy)  # (M, N)
+    iou = np.where(image.class_ids[:, None] == detections.class_id, iou, 0)
+    for row in np.setdiff1d(np.flatnonzero(~image.crowd), found):
         closest = int(iou[row].argmax()) if len(detections) else -1
         best_iou = float(iou[row, closest]) if len(detections) else 0.0
         score = float(detections.score[closest]) if best_iou > 0 else None
@@ -122,8 +122,8 @@ def _misses(answer: _Answer, conf: float) -> Iterator[Mistake]:
             kind="miss",
             reason=_why_missed(best_iou, score, conf),
             index=answer.index,
-            xyxy=picture.boxes_xyxy[row],
-            class_id=int(picture.class_ids[row]),
+            xyxy=image.boxes_xyxy[row],
+            class_id=int(image.class_ids[row]),
             score=score,
             best_iou=best_iou,
         )
@@ -131,7 +131,7 @@ def _misses(answer: _Answer, conf: float) -> Iterator[Mistake]:
 
 def _why_wrong(best_iou: float) -> str:
     if best_iou < NEAR_IOU:
-        return "nothing labelled there"
+        return "nothing labeled there"
     return "loose box" if best_iou < MATCH_IOU else "seen twice"
 
 

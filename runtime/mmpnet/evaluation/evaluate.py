@@ -48,7 +48,7 @@ class Evaluation:
     IoU; and the score threshold with the best F1 (mean over classes, IoU 0.5), a first choice for `--conf`.
 
     n_boxes: those to find; crowds and what is difficult are left out.
-    found: each picture's detections, with the data set's class ids, for whatever else one wants to know of them.
+    found: each image's detections, with the data set's class ids, for whatever else one wants to know of them.
     matches: what the twelve numbers are made of, for those of resampled images.
     """
 
@@ -94,9 +94,9 @@ def evaluate(
     *,
     progress: Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]] = iter,
 ) -> Evaluation:
-    """Run a detector over every picture of a data set; classes are matched by name (index 0 is background).
+    """Run a detector over every image of a data set; classes are matched by name (index 0 is background).
 
-    Raises: DatasetError if there is nothing to measure, or for a bad picture; MissingExtraError without pycocotools.
+    Raises: DatasetError if there is nothing to measure, or for a bad image; MissingExtraError without pycocotools.
     """
     to_category = require_measurable(dataset, class_names)
     return measure(dataset, detect_all(detect, dataset, to_category, progress=progress), sorted(to_category.values()))
@@ -123,8 +123,8 @@ def measure(dataset: Dataset, found: tuple[Detections, ...], categories: list[in
     """
     results = [entry for image_id, one in enumerate(found, start=1) for entry in coco_results(image_id, one)]
     pairs = list(zip(found, dataset.images, strict=True))
-    by_coco = [match_coco(detections, picture, MATCH_IOU) for detections, picture in pairs]
-    by_voc = [match_voc(detections, picture, MATCH_IOU) for detections, picture in pairs]
+    by_coco = [match_coco(detections, image, MATCH_IOU) for detections, image in pairs]
+    by_voc = [match_voc(detections, image, MATCH_IOU) for detections, image in pairs]
     ranked = list(rankings(by_coco, dataset.images, categories).values())
     best_f1, best_f1_conf = mean_confidence_curve(ranked).best()
     evaluator = accumulated(dataset, categories, results)
@@ -161,7 +161,7 @@ def require_measurable(dataset: Dataset, class_names: Sequence[str]) -> dict[int
             "at least one must be shared"
         )
     wanted = list(to_category.values())
-    if not any(np.isin(picture.class_ids[~picture.crowd], wanted).any() for picture in dataset.images):
+    if not any(np.isin(image.class_ids[~image.crowd], wanted).any() for image in dataset.images):
         raise DatasetError(
             f"{dataset.path}: has no box of {list(class_names[1:])} but crowds; there is nothing to measure against"
         )
@@ -169,9 +169,9 @@ def require_measurable(dataset: Dataset, class_names: Sequence[str]) -> dict[int
 
 
 def quasi_iou(true_positives: int, false_positives: int, misses: int) -> float:
-    """TP / (TP + FP + FN), found and labelled over found or labelled: the IoU of two sets; 1 if both are empty.
+    """TP / (TP + FP + FN), found and labeled over found or labeled: the IoU of two sets; 1 if both are empty.
 
-    Here the sets are boxes: detections of score 0.5 or more, matched one to one with labelled boxes at IoU 0.5; those
+    Here the sets are boxes: detections of score 0.5 or more, matched one to one with labeled boxes at IoU 0.5; those
     in a crowd count for nothing.
     """
     either = true_positives + false_positives + misses

@@ -1,4 +1,4 @@
-"""Which detections are right: matched with the labelled boxes of their picture, as COCO or as VOC does it."""
+"""Which detections are right: matched with the labeled boxes of their image, as COCO or as VOC does it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ NO_LABEL = -1
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What became of one picture's detections (N,), best first, all classes together.
+    """What became of one image's detections (N,), best first, all classes together.
 
-    label: the row of the labelled box that it found, or NO_LABEL; ignored: neither right nor wrong, it lies on a crowd;
-    best_iou: its largest IoU with a labelled box of its class, crowds left out.
+    label: the row of the labeled box that it found, or NO_LABEL; ignored: neither right nor wrong, it lies on a crowd;
+    best_iou: its largest IoU with a labeled box of its class, crowds left out.
     """
 
     score: FloatArray
@@ -37,9 +37,9 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """One class's detections of all pictures, best first: score (N,), correct (N,); and how many boxes there are.
+    """One class's detections of all images, best first: score (N,), correct (N,); and how many boxes there are.
 
-    Ignored detections are left out; equal scores stand in the order of the pictures.
+    Ignored detections are left out; equal scores stand in the order of the images.
     """
 
     score: FloatArray
@@ -47,25 +47,25 @@ class Ranking:
     n_boxes: int
 
 
-def match_coco(detections: Detections, picture: LabeledImage, iou_threshold: float) -> Matches:
-    """Best score first, each detection takes the free labelled box of its class that it overlaps most.
+def match_coco(detections: Detections, image: LabeledImage, iou_threshold: float) -> Matches:
+    """Best score first, each detection takes the free labeled box of its class that it overlaps most.
 
     One that finds none and lies in a crowd, by the threshold's share of its own area, is ignored (Lin et al. 2014).
     """
-    iou = _iou_within_class(detections, picture)  # (N, M)
-    real = np.where(picture.crowd, 0, iou)
+    iou = _iou_within_class(detections, image)  # (N, M)
+    real = np.where(image.crowd, 0, iou)
     label = np.full(len(detections), NO_LABEL, np.int64)
-    free = ~picture.crowd
+    free = ~image.crowd
     for row in np.flatnonzero(real.max(axis=1, initial=0) >= iou_threshold):
         candidates = np.where(free, real[row], 0)
         best = len(candidates) - 1 - int(candidates[::-1].argmax())  # the last of equals, as pycocotools has it
         if candidates[best] >= iou_threshold:
             label[row], free[best] = best, False
-    own_class = detections.class_id[:, None] == picture.class_ids
+    own_class = detections.class_id[:, None] == image.class_ids
     share = (
-        pairwise_overlap(detections.xyxy, picture.boxes_xyxy) / np.maximum(area(detections.xyxy), EPSILON_PX2)[:, None]
+        pairwise_overlap(detections.xyxy, image.boxes_xyxy) / np.maximum(area(detections.xyxy), EPSILON_PX2)[:, None]
     )
-    in_crowd = np.where(own_class & picture.crowd, share, 0).max(axis=1, initial=0) >= iou_threshold
+    in_crowd = np.where(own_class & image.crowd, share, 0).max(axis=1, initial=0) >= iou_threshold
     return Matches(
         score=detections.score,
         class_id=detections.class_id,
@@ -75,46 +75,46 @@ def match_coco(detections: Detections, picture: LabeledImage, iou_threshold: flo
     )
 
 
-def match_voc(detections: Detections, picture: LabeledImage, iou_threshold: float) -> Matches:
+def match_voc(detections: Detections, image: LabeledImage, iou_threshold: float) -> Matches:
     """Each detection is for the box of its class that it overlaps most, free or not.
 
     The best score there is right, every further one wrong; on a difficult (crowd) box all are ignored (Everingham et
     al. 2010). Our boxes are half-open: the development kit's `+ 1` is for corners inside the box.
     """
-    iou = _iou_within_class(detections, picture)  # (N, M)
+    iou = _iou_within_class(detections, image)  # (N, M)
     label = np.full(len(detections), NO_LABEL, np.int64)
     ignored = np.zeros(len(detections), np.bool_)
     reaching = np.flatnonzero(iou.max(axis=1, initial=0) >= iou_threshold)
     if len(reaching):
         wanted = iou[reaching].argmax(axis=1)
-        ignored[reaching] = picture.crowd[wanted]
+        ignored[reaching] = image.crowd[wanted]
         boxes, first = np.unique(wanted, return_index=True)  # first: the best score, rows stand best first
-        label[reaching[first]] = np.where(picture.crowd[boxes], NO_LABEL, boxes)
-    best_iou = np.where(picture.crowd, 0, iou).max(axis=1, initial=0).astype(np.float32)
+        label[reaching[first]] = np.where(image.crowd[boxes], NO_LABEL, boxes)
+    best_iou = np.where(image.crowd, 0, iou).max(axis=1, initial=0).astype(np.float32)
     return Matches(detections.score, detections.class_id, label, ignored, best_iou)
 
 
 def rankings(
-    matches: Sequence[Matches], pictures: Sequence[LabeledImage], class_ids: Sequence[int]
+    matches: Sequence[Matches], images: Sequence[LabeledImage], class_ids: Sequence[int]
 ) -> dict[int, Ranking]:
-    """All pictures' matches as one ranking for each of the data set's classes."""
+    """All images' matches as one ranking for each of the data set's classes."""
     score = _joined([one.score for one in matches], np.float32)
     class_id = _joined([one.class_id for one in matches], np.int64)
     correct = _joined([one.correct for one in matches], np.bool_)
     counted = ~_joined([one.ignored for one in matches], np.bool_)
-    labelled = _joined([picture.class_ids[~picture.crowd] for picture in pictures], np.int64)
+    labeled = _joined([image.class_ids[~image.crowd] for image in images], np.int64)
     order = np.argsort(-score, kind="stable")
     result = {}
     for wanted in class_ids:
         rows = order[(counted & (class_id == wanted))[order]]
-        result[wanted] = Ranking(score[rows], correct[rows], int((labelled == wanted).sum()))
+        result[wanted] = Ranking(score[rows], correct[rows], int((labeled == wanted).sum()))
     return result
 
 
-def _iou_within_class(detections: Detections, picture: LabeledImage) -> NDArray[np.float64]:
+def _iou_within_class(detections: Detections, image: LabeledImage) -> NDArray[np.float64]:
     """IoU (N, M) in float64, in which thresholds are compared; 0 between boxes of different classes."""
-    iou = pairwise_iou(detections.xyxy, picture.boxes_xyxy).astype(np.float64)
-    return np.where(detections.class_id[:, None] == picture.class_ids, iou, 0.0)
+    iou = pairwise_iou(detections.xyxy, image.boxes_xyxy).astype(np.float64)
+    return np.where(detections.class_id[:, None] == image.class_ids, iou, 0.0)
 
 
 def _joined(parts: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:

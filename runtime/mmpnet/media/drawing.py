@@ -11,9 +11,9 @@ import numpy as np
 from mmpnet.contract.arrays import FloatArray, IntArray, UInt8Array
 from mmpnet.contract.detections import Detections
 
-Colour: TypeAlias = tuple[int, int, int]
-BOX_BGR: Colour = (80, 220, 60)
-WARNING_BGR: Colour = (60, 60, 235)
+Color: TypeAlias = tuple[int, int, int]
+BOX_BGR: Color = (80, 220, 60)
+WARNING_BGR: Color = (60, 60, 235)
 TEXT_BGR = (20, 20, 20)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -40,7 +40,7 @@ def draw_detections(
         plate.paint(frame_bgr, BOX_BGR)
 
 
-def draw_box(frame_bgr: UInt8Array, xyxy: FloatArray, *, bgr: Colour, thickness: int) -> None:
+def draw_box(frame_bgr: UInt8Array, xyxy: FloatArray, *, bgr: Color, thickness: int) -> None:
     """Paint one box (4,), in px of the frame (H, W, 3), in place."""
     x1, y1, x2, y2 = (round(value) for value in xyxy.tolist())
     cv2.rectangle(frame_bgr, (x1, y1), (x2, y2), bgr, thickness, cv2.LINE_AA)
@@ -62,7 +62,7 @@ def draw_warning(frame_bgr: UInt8Array, text: str) -> None:
 
 
 def draw_label(
-    frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, bgr: Colour, unit: float, taken: "Sequence[Plate]" = ()
+    frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, bgr: Color, unit: float, taken: "Sequence[Plate]" = ()
 ) -> "Plate":
     """Paint text on a filled plate above a box's top-left corner, or below it where there is no room above, in place;
     at another corner where those `taken` have that. Gives the plate.
@@ -94,7 +94,7 @@ class Plate:
             and other.top < self.top + self.height
         )
 
-    def paint(self, frame_bgr: UInt8Array, bgr: Colour) -> None:
+    def paint(self, frame_bgr: UInt8Array, bgr: Color) -> None:
         margin = round(3 * self.unit)
         right, bottom = self.left + self.width, self.top + self.height
         cv2.rectangle(frame_bgr, (self.left, self.top), (right, bottom), bgr, cv2.FILLED)

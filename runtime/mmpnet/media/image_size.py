@@ -1,4 +1,4 @@
-"""The size of a picture from its file's first bytes, for label formats that do not state it."""
+"""The size of an image from its file's first bytes, for label formats that do not state it."""
 
 import re
 from pathlib import Path
@@ -15,16 +15,16 @@ _ORIENTATION = re.compile(rb"\x12\x01..\x01\0\0\0(?!\x01\0)|\x01\x12..\0\0\0\x01
 
 
 def image_size_hw(path: Path, *, error: type[MmpnetError] = SourceError) -> tuple[int, int]:
-    """(height, width) in px of what `read_image` gives; the whole picture is decoded only where the header leaves
+    """(height, width) in px of what `read_image` gives; the whole image is decoded only where the header leaves
     doubt: turned ones, and formats other than JPEG and PNG.
 
-    Raises: `error` if the file is missing or not a picture.
+    Raises: `error` if the file is missing or not an image.
     """
     try:
         with path.open("rb") as file:
             size_hw = _stated_hw(file)
     except OSError as reason:
-        raise error(f"{path}: cannot be read ({reason.strerror}); expected a picture file") from reason
+        raise error(f"{path}: cannot be read ({reason.strerror}); expected an image file") from reason
     if size_hw is None:
         height, width = read_image(path, error=error).shape[:2]
         return height, width

@@ -1,4 +1,4 @@
-"""Picture files in, picture files out; a damaged file is an error, never half a picture."""
+"""Image files in, image files out; a damaged file is an error, never half an image."""
 
 import re
 from pathlib import Path
@@ -22,19 +22,19 @@ _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 def read_image(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8Array:
     """Pixels (H, W, 3) BGR uint8, turned upright as its EXIF says.
 
-    Raises: `error` if the file is missing, not a picture, or cut short (OpenCV would fill the rest with grey).
+    Raises: `error` if the file is missing, not an image, or cut short (OpenCV would fill the rest with gray).
     """
     return np.asarray(_decoded(path, cv2.IMREAD_COLOR, error), np.uint8)
 
 
 def read_mask(path: Path, *, error: type[MmpnetError] = SourceError) -> NDArray[np.int64]:
-    """What each pixel belongs to (H, W), 0 = nothing: the values of a grey picture, the colours of another as numbers.
+    """What each pixel belongs to (H, W), 0 = nothing: the values of a gray image, the colors of another as numbers.
 
-    Raises: `error` as `read_image`, and if the picture has other than one or three channels of bytes.
+    Raises: `error` as `read_image`, and if the image has other than one or three channels of bytes.
     """
     values = _decoded(path, cv2.IMREAD_UNCHANGED, error)
     if values.dtype != np.uint8 or (values.ndim == 3 and values.shape[2] != 3):
-        raise error(f"{path}: is {values.dtype} of shape {values.shape}; expected a mask of 8 bits, grey or of colours")
+        raise error(f"{path}: is {values.dtype} of shape {values.shape}; expected a mask of 8 bits, gray or of colors")
     if values.ndim == 2:
         return values.astype(np.int64)
     numbers: NDArray[np.int64] = values.astype(np.int64) @ np.array([1, 1 << 8, 1 << 16])
@@ -45,26 +45,26 @@ def _decoded(path: Path, flags: int, error: type[MmpnetError]) -> NDArray[Any]:
     try:
         content = path.read_bytes()
     except OSError as reason:
-        raise error(f"{path}: cannot be read ({reason.strerror}); expected a picture file") from reason
+        raise error(f"{path}: cannot be read ({reason.strerror}); expected an image file") from reason
     if is_truncated(content):
-        raise error(f"{path}: the picture is cut short after {len(content)} bytes; copy or download it again")
+        raise error(f"{path}: the image is cut short after {len(content)} bytes; copy or download it again")
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error as reason:  # such as more pixels than OpenCV takes
-        raise error(f"{path}: OpenCV refuses the picture ({' '.join(str(reason).split())[:160]})") from reason
+        raise error(f"{path}: OpenCV refuses the image ({' '.join(str(reason).split())[:160]})") from reason
     if pixels is None:
-        raise error(f"{path}: is not a picture that OpenCV can read ({len(content)} bytes); expected JPEG, PNG, ...")
+        raise error(f"{path}: is not an image that OpenCV can read ({len(content)} bytes); expected JPEG, PNG, ...")
     return pixels
 
 
 def write_image(path: Path, frame_bgr: UInt8Array) -> None:
-    """Write a picture beside its place, read it back, then rename it there.
+    """Write an image beside its place, read it back, then rename it there.
 
     Raises: OutputError if OpenCV does not know the suffix, the folder is missing, or the file cannot be read back.
     """
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         known = " ".join(sorted(IMAGE_SUFFIXES))
-        raise OutputError(f"{path}: unknown picture suffix {path.suffix or '(none)'}; expected one of {known}")
+        raise OutputError(f"{path}: unknown image suffix {path.suffix or '(none)'}; expected one of {known}")
     encoded, content = cv2.imencode(path.suffix.lower(), frame_bgr)
     if not encoded:
         raise OutputError(f"{path}: OpenCV cannot encode {path.suffix}; choose .jpg or .png")
@@ -74,7 +74,7 @@ def write_image(path: Path, frame_bgr: UInt8Array) -> None:
 
 
 def is_image(name: Path | str) -> bool:
-    """Whether a file's name is that of a picture."""
+    """Whether a file's name is that of an image."""
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 

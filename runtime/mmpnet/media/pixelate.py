@@ -1,4 +1,4 @@
-"""People made unrecognisable."""
+"""People made unrecognizable."""
 
 import cv2
 import numpy as np

@@ -37,7 +37,7 @@ class VideoFile:
         self.path = path
         self._partial = partial_path(path)
         self.frame_hw = frame_hw
-        # Codecs subsample colour by two, so they want even sides; an odd last row or column is dropped.
+        # Codecs subsample color by two, so they want even sides; an odd last row or column is dropped.
         self._even_hw = (frame_hw[0] // 2 * 2, frame_hw[1] // 2 * 2)
         if min(self._even_hw) < 2:
             raise OutputError(f"{path}: frames of {frame_hw[1]}x{frame_hw[0]} px are too small for a video")

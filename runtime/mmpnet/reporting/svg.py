@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, GREY = "#2f7fc1", "#d06a1c", "#2f9366", "#8a9099"
+BLUE, ORANGE, GREEN, GRAY = "#2f7fc1", "#d06a1c", "#2f9366", "#8a9099"
 """Readable on white and on black."""
-PALETTE = (BLUE, ORANGE, GREEN, GREY)
+PALETTE = (BLUE, ORANGE, GREEN, GRAY)
 
 
 SIZE_IN = (4.4, 3.0)
@@ -23,7 +23,7 @@ SIZE_IN = (4.4, 3.0)
 
 
 INK = "#010203"
-"""Stands for the page's text colour until the SVG is written."""
+"""Stands for the page's text color until the SVG is written."""
 
 
 _STYLE: Any = {
@@ -34,7 +34,7 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
     "axes.grid": True,
-    "grid.color": GREY,
+    "grid.color": GRAY,
     "grid.alpha": 0.25,
     "grid.linewidth": 0.5,
     "lines.linewidth": 1.5,
@@ -78,11 +78,11 @@ def _inline(written: str, what: str) -> str:
 
 
 def key(axes: Axes, names: Sequence[tuple[str, str]]) -> None:
-    """The lines' names above the plot, each in its line's colour: curves that cross leave no room beside them."""
+    """The lines' names above the plot, each in its line's color: curves that cross leave no room beside them."""
     left: Any = axes.transAxes
     at, offset = (0.0, 1.0), (0, 3)
-    for name, colour in names:
+    for name, color in names:
         left = axes.annotate(
-            name, at, xycoords=left, xytext=offset, textcoords="offset points", color=colour, va="bottom"
+            name, at, xycoords=left, xytext=offset, textcoords="offset points", color=color, va="bottom"
         )
         at, offset = (1.0, 0.0), (10, 0)

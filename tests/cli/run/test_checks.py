@@ -20,16 +20,16 @@ from mmpnet.media.pixelate import blur_detections
 from mmpnet.runtime.inference.detector import Detector
 from support.frames import make_noise, write_video
 
-PICTURE, VIDEO, FOLDER = ("--source", "a.png"), ("--source", "a.avi"), ("--source", "pictures")
+PICTURE, VIDEO, FOLDER = ("--source", "a.png"), ("--source", "a.avi"), ("--source", "images")
 CAMERA, STREAM = ("--camera", "63"), ("--source", "http://127.0.0.1:9/")
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with sources and things that are in the way."""
-    for folder in ("pictures", "out", "named.mp4"):
+    for folder in ("images", "out", "named.mp4"):
         (tmp_path / folder).mkdir()
-    for name in ("a.png", "pictures/b.png", "pictures/c.png"):
+    for name in ("a.png", "images/b.png", "images/c.png"):
         write_image(tmp_path / name, make_noise(0, (51, 77)))
     write_video(tmp_path / "a.avi", count=3)
     (tmp_path / "notes").write_text("no folder")
@@ -84,8 +84,8 @@ def test_what_no_file_knows_is_refused_for_files(source: Sequence[str], option: 
         ((*FOLDER, "--loop", "--save", "out"), "would write for ever; give --limit"),
         ((*VIDEO, *PICTURE, "--loop", "--save", "out"), "would write for ever; give --limit"),
         ((*VIDEO, "--save", "o.mkv", "--json", "./out/../o.mkv"), "--save and --json name the same file"),
-        ((*PICTURE, "--track"), "--track needs a camera or a video; a.png is a picture"),
-        ((*VIDEO, *PICTURE, "--line", "0,0,9,9"), "--line needs a camera or a video; a.png is a picture"),
+        ((*PICTURE, "--track"), "--track needs a camera or a video; a.png is an image"),
+        ((*VIDEO, *PICTURE, "--line", "0,0,9,9"), "--line needs a camera or a video; a.png is an image"),
         ((*CAMERA, *FOLDER, "--zone", "0,0,9,0,9,9"), "--zone needs a camera or a video"),
     ],
 )
@@ -119,7 +119,7 @@ def test_what_has_an_effect_is_accepted(options: Sequence[str], monkeypatch: pyt
     ("options", "fault"),
     [
         ((*VIDEO, "--save", "new/"), "--save new: a.avi is a video; expected one of .avi .mkv .mov .mp4"),
-        ((*PICTURE, "--save", "o.mp4"), "--save o.mp4: a.png is a picture; expected one of .bmp"),
+        ((*PICTURE, "--save", "o.mp4"), "--save o.mp4: a.png is an image; expected one of .bmp"),
         ((*CAMERA, "--save", "o.jpg"), "--save o.jpg: camera 63 is a camera; expected one of .avi"),
         ((*VIDEO, *PICTURE, "--save", "o.mkv"), "--save o.mkv: several files need a folder"),
         ((*VIDEO, "--save", "notes/deep/o.mkv"), "--save notes/deep/o.mkv: notes is not a folder"),

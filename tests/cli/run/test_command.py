@@ -210,9 +210,9 @@ def test_camera_0_is_a_camera(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) 
         ({"model": "."}, "no such model file"),
         ({"--source": "gone.png"}, r"gone\.png: no such file"),
         ({"--source": "words.mp4"}, r"words\.mp4"),
-        ({"--source": "words.jpg"}, r"words\.jpg: is not a picture"),
+        ({"--source": "words.jpg"}, r"words\.jpg: is not an image"),
         ({"--source": "words.txt"}, r"words\.txt"),
-        ({"--source": "empty"}, "no picture or video"),
+        ({"--source": "empty"}, "no image or video"),
         ({"--provider": "tensorrt"}, r"provider tensorrt was asked for.*cpu"),
         ({"--save": "out.mp4"}, r"--save out\.mp4"),
         ({"--save": "words.jpg/out.png"}, r"words\.jpg"),
@@ -255,7 +255,7 @@ def test_results_before_a_damaged_file_are_kept(tmp_path: Path, tiny_onnx: Path,
     lines = objects(done.stdout)
     assert [line["source"] for line in lines if "frame" in line] == [str(picture)]
     [notice] = [line for line in lines if line.get("event") == "notice"]
-    assert "z.png: the picture is cut short" in notice["reason"]
+    assert "z.png: the image is cut short" in notice["reason"]
     assert done.exit_code == 1
     errors = [line for line in plain(done.stderr).splitlines() if line.startswith("error: ")]
     assert len(errors) == 1

@@ -66,7 +66,7 @@ def test_every_picture_gets_its_own_boxes(dataset_folder: Path) -> None:
         np.testing.assert_array_equal(picture.boxes_xyxy, np.array(corners, np.float32).reshape(-1, 4))
         assert picture.path == dataset_folder / "images" / image["file_name"]
         assert picture.tags == (image["group"], image["source"])
-    assert {len(picture.boxes_xyxy) for picture in dataset.images} >= {0, 1}, "some pictures must have no person"
+    assert {len(picture.boxes_xyxy) for picture in dataset.images} >= {0, 1}, "some images must have no person"
     assert dataset.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert dataset.name == f"{dataset_folder.name}/train.json"
 
@@ -97,12 +97,12 @@ def test_boxes_are_clipped_where_they_stick_out_by_up_to_a_pixel(
 @pytest.mark.parametrize(
     ("bbox", "fault"),
     [
-        ([-1.5, 0, 10, 10], "reaches outside its 40x30 px picture"),
+        ([-1.5, 0, 10, 10], "reaches outside its 40x30 px image"),
         ([0, -1.5, 10, 10], "reaches outside"),
         ([31, 0, 10.5, 10], "reaches outside"),
         ([0, 20, 10, 11.5], "reaches outside"),
         ([1e308, 0, 1e308, 10], "reaches outside"),
-        ([-0.9, 0, 0.5, 10], "no area inside its picture"),
+        ([-0.9, 0, 0.5, 10], "no area inside its image"),
         ([4, 5, 0, 12], "no area"),
         ([4, 5, 10, -12], "no area"),
         ([math.nan, 5, 10, 12], "not finite"),
@@ -144,8 +144,8 @@ def test_an_impossible_area_is_named_by_file_and_entry(write: Write, area: float
         ({"images": [IMAGE, {**IMAGE, "id": 12, "file_name": "gone.png"}]}, r"gone\.png .*id 12"),
         ({"images": [{**IMAGE, "width": 0}], "annotations": []}, "id 11 says 0x30"),
         ({"images": [{**IMAGE, "height": 10**30}], "annotations": []}, "id 11 says 40x1000000"),
-        ({"images": [], "annotations": []}, "no pictures"),
-        ({"categories": [], "annotations": []}, "no pictures or no categories"),
+        ({"images": [], "annotations": []}, "no images"),
+        ({"categories": [], "annotations": []}, "no images or no categories"),
         ({"images": None}, "`images`"),
         ({"categories": None}, "`categories`"),
         ({"images": {"11": IMAGE}}, r"\$\.images"),

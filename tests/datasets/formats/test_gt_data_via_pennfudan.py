@@ -34,7 +34,7 @@ def picture(tmp_path: Path) -> Path:
         ("5 5 5 9", "no area"),
         ("9 5 5 9", "no area"),
         ("0 0 nan 9", "not finite"),
-        ("0 0 40 32", "reaches outside its 40x30 px picture by 2 px"),
+        ("0 0 40 32", "reaches outside its 40x30 px image by 2 px"),
     ],
 )
 def test_a_bad_line_of_gt_data_is_named_by_file_and_line(picture: Path, line: str, fault: str) -> None:
@@ -92,7 +92,7 @@ def test_the_class_of_a_region_is_its_only_attribute_or_the_one_called_so(write_
         (region({**TRIANGLE, "all_points_y": [3, 3]}, kind="red"), "has 3 x and 2 y"),
         (region({"name": "polygon"}, kind="red"), "has 0 x and 0 y"),
         (region({**TRIANGLE, "all_points_y": [3, 3, 3]}, kind="red"), "no area"),
-        (region({**TRIANGLE, "all_points_y": [3, 3, 42]}, kind="red"), "reaches outside its 40x30 px picture by 12 px"),
+        (region({**TRIANGLE, "all_points_y": [3, 3, 42]}, kind="red"), "reaches outside its 40x30 px image by 12 px"),
         (region({**TRIANGLE, "all_points_y": [3, 3, float("nan")]}, kind="red"), "not finite"),
         (region({"name": "circle", "cx": 5, "cy": 5, "r": 2}, kind="red"), "is a circle; expected a polygon"),
         (region({**RECT, "width": 0}, kind="red"), "no area"),
@@ -121,11 +121,11 @@ def test_a_bad_region_is_named_by_file_and_entry(write_via: Write, bad: Any, fau
     ("content", "fault"),
     [
         ("{", "is not JSON"),
-        ("[]", "holds no object of pictures"),
-        ("{}", "no pictures"),
+        ("[]", "holds no object of images"),
+        ("{}", "no images"),
         ('{"a": 3}', "a: Expected `object`"),
         ('{"a": {"filename": "a.png"}}', "a: .*`regions`"),
-        ('{"a": {"filename": "b.png", "regions": []}}', r"a: picture b\.png is not in"),
+        ('{"a": {"filename": "b.png", "regions": []}}', r"a: image b\.png is not in"),
     ],
 )
 def test_a_bad_via_file_is_named(picture: Path, content: str, fault: str) -> None:
@@ -169,7 +169,7 @@ def test_each_value_or_colour_of_a_mask_is_a_person(write_mask: Write) -> None:
 @pytest.mark.parametrize(
     ("mask", "fault"),
     [
-        (np.zeros((30, 41), np.uint8), "is 41x30 px, its picture 40x30"),
+        (np.zeros((30, 41), np.uint8), "is 41x30 px, its image 40x30"),
         (np.full((30, 40), 3, np.uint16), "uint16"),
         (np.full((30, 40, 4), 3, np.uint8), r"\(30, 40, 4\)"),
     ],
@@ -185,5 +185,5 @@ def test_a_damaged_mask_is_named(write_mask: Write) -> None:
     folder = write_mask(np.ones((30, 40), np.uint8))
     path = folder / "PedMasks" / "a_mask.png"
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(DatasetError, match=r"a_mask\.png: the picture is cut short"):
+    with pytest.raises(DatasetError, match=r"a_mask\.png: the image is cut short"):
         open_dataset(folder, "train")

@@ -68,7 +68,7 @@ def test_lists_say_what_is_train_and_val(write: Write) -> None:
     assert not has_split(folder, "val")
     (lists / "train.txt").write_text("a\nc\n")
     (lists / "val.txt").write_text("b\n")
-    assert [p.path.stem for p in open_dataset(folder, "train").images] == ["a", "c"], "pictures without objects stay"
+    assert [p.path.stem for p in open_dataset(folder, "train").images] == ["a", "c"], "images without objects stay"
     assert [p.path.stem for p in open_dataset(folder, "val").images] == ["b"]
     assert open_dataset(folder, "val").class_names == ("background", "person")
     assert has_split(folder, "val")
@@ -82,7 +82,7 @@ def test_a_listed_picture_that_is_gone_is_named(write: Write) -> None:
     (folder / "ImageSets" / "Main").mkdir(parents=True)
     (folder / "ImageSets" / "Main" / "val.txt").write_text("b\n")
     (folder / "JPEGImages" / "b.png").unlink()
-    with pytest.raises(DatasetError, match=r"b\.xml: has no picture"):
+    with pytest.raises(DatasetError, match=r"b\.xml: has no image"):
         open_dataset(folder, "val")
 
 
@@ -95,7 +95,7 @@ def test_without_a_size_the_picture_says_it(write: Write) -> None:
     [
         (bndbox(5, 5, 4, 9), "no area"),
         (bndbox("nan", 5, 9, 9), "not finite"),
-        (bndbox(5, 5, 45, 9), "reaches outside its 40x30 px picture by 5 px"),
+        (bndbox(5, 5, 45, 9), "reaches outside its 40x30 px image by 5 px"),
         (bndbox("left", 5, 9, 9), "xmin is 'left'; expected a number"),
         (bndbox("", 5, 9, 9), "xmin is ''"),
         ("<object><name>person</name></object>", "has no bndbox"),

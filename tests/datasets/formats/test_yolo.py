@@ -104,7 +104,7 @@ def test_only_the_last_images_of_a_path_becomes_labels(tmp_path: Path) -> None:
         ("0 0.5 0.5 0 0.2", "no area"),
         ("0 0.5 0.5 0.2 -0.2", "no area"),
         ("0 0.5 0.5 nan 0.2", "not finite"),
-        ("0 20 10 8 8", "reaches outside its 40x20 px picture"),
+        ("0 20 10 8 8", "reaches outside its 40x20 px image"),
         ("0 0.5 0.5 0.2 0.2 1.5", r"score 1.5 is not in \(0, 1\]"),
         ("0 0.1 0.1 0.2 0.1 0.3 0.1", "no area"),
         ("0 0.1 0.1 inf 0.1 0.3 0.3", "not finite"),
@@ -125,7 +125,7 @@ def test_a_bad_row_is_named_by_file_and_line(write: Write, row: str, fault: str)
     ("yaml", "fault"),
     [
         ("train: images/gone\nnames: [a]\n", "says images/gone, but there is no"),
-        ("train: labels\nnames: [a]\n", "holds no pictures"),
+        ("train: labels\nnames: [a]\n", "holds no images"),
         ("train: images/train\npath: gone\nnames: [a]\n", "path says gone"),
         ("train: images/train\nnames: []\n", "has no names"),
         ("train: images/train\nnames: [a, a]\n", r"names\[1\]: the name 'a' is there twice"),
@@ -153,14 +153,14 @@ def test_a_bad_data_yaml_is_named(write: Write, yaml: str, fault: str) -> None:
 def test_labels_in_the_wrong_place_are_not_taken_for_background(write: Write) -> None:
     folder = write()
     (folder / "labels").rename(folder / "label")
-    with pytest.raises(DatasetError, match=r"none of the 2 pictures of train .*/labels/train/a\.txt"):
+    with pytest.raises(DatasetError, match=r"none of the 2 images of train .*/labels/train/a\.txt"):
         open_dataset(folder, "train")
 
 
 def test_a_listed_picture_that_is_gone_is_named(write: Write) -> None:
     folder = write(yaml="train: list.txt\nnames: [person]\n")
     (folder / "list.txt").write_text("images/train/a.png\nimages/train/gone.png\n")
-    with pytest.raises(DatasetError, match=r"list\.txt:2: there is no picture images/train/gone\.png"):
+    with pytest.raises(DatasetError, match=r"list\.txt:2: there is no image images/train/gone\.png"):
         open_dataset(folder, "train")
 
 

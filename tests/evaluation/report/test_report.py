@@ -105,7 +105,7 @@ def test_the_page_is_whole_in_itself_and_says_what_was_measured(measured: Measur
     for picture in pictures:
         content = np.frombuffer(b64decode(picture.removeprefix("data:image/jpeg;base64,")), np.uint8)
         assert cv2.imdecode(content, cv2.IMREAD_COLOR) is not None
-    assert all(page.values("img", "alt")), "every picture has words"
+    assert all(page.values("img", "alt")), "every image has words"
     assert "width=device-width" in page.values("meta", "content")[0]
 
 
@@ -184,7 +184,7 @@ def test_an_exported_file_says_where_it_comes_from(tiny_onnx: Path) -> None:
     subject = exported_subject(tiny_onnx, Detector(tiny_onnx, provider="cpu").metadata)
     facts = dict(subject.facts)
     assert facts["classes"] == "person"
-    assert "synthetic/train.json, 16 pictures" in facts["trained on"]
+    assert "synthetic/train.json, 16 images" in facts["trained on"]
     assert len(facts["checkpoint sha256"]) == 64
 
 

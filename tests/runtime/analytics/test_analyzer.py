@@ -101,7 +101,7 @@ def test_every_file_has_numbers_of_its_own(tmp_path: Path) -> None:
 def test_pictures_cannot_be_followed(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
     (frame,) = open_source(str(tmp_path / "a.png"))
-    with pytest.raises(SourceError, match=r"a\.png: is a picture; following people needs a camera or a video"):
+    with pytest.raises(SourceError, match=r"a\.png: is an image; following people needs a camera or a video"):
         Following(frame, conf=0.4, lines=[], zones=[])
 
 
@@ -113,7 +113,7 @@ def test_blurred_runs_hand_on_no_raw_pixel(tmp_path: Path) -> None:
     walkers = Walkers(frame=3)
     run(open_source(str(tmp_path / "a.png")), walkers, [quiet], RunOptions(blur=Blur()))  # type: ignore[arg-type]
     inside = quiet.results[0].frame.pixels_bgr[8:16, 11:19]
-    assert (inside == noise[8:16, 11:19]).all(axis=2).mean() < 0.1, "without any picture asked for, too"
+    assert (inside == noise[8:16, 11:19]).all(axis=2).mean() < 0.1, "without any image asked for, too"
     assert (quiet.results[0].frame.pixels_bgr[30:, 40:] == noise[30:, 40:]).all()
     run(open_source(str(tmp_path / "a.png")), Walkers(frame=3), [pictures], RunOptions(blur=Blur()))  # type: ignore[arg-type]
     assert (pictures.painted[0][9:15, 12:18] == noise[9:15, 12:18]).all(axis=2).mean() < 0.1

@@ -29,7 +29,7 @@ def each(request: pytest.FixtureRequest) -> Detector:
 
 
 def test_it_finds_the_astronaut_and_boxes_her_best(each: Detector) -> None:
-    found = each(read_image(ROOT / "docs" / "pictures" / "astronaut.jpg"))
+    found = each(read_image(ROOT / "docs" / "images" / "astronaut.jpg"))
     assert len(found) >= 1
     assert float(pairwise_iou(found.xyxy[:1], PERSON_XYXY)[0, 0]) > 0.6
 

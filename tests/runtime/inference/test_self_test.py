@@ -96,7 +96,7 @@ def test_a_device_that_computes_something_else_is_refused_at_the_start(tiny_onnx
     with pytest.raises(SelfTestError, match="self-test failed on cpu"):
         run_self_test(Detector(broken, provider="cpu"))
     for arguments in (["--self-test"], ["--source", str(tmp_path), "--no-show"]):
-        (tmp_path / "picture.png").write_bytes(b"")
+        (tmp_path / "image.png").write_bytes(b"")
         result = CliRunner().invoke(app, [str(broken), *arguments])
         assert result.exit_code == 1
         assert "self-test failed" in result.stderr

@@ -291,7 +291,7 @@ def test_no_picture_of_a_network_camera_waits_in_a_buffer(mjpeg: MjpegServer) ->
     time.sleep(0.5)
     capture.grab()
     asked_s = time.perf_counter()
-    assert capture.skipped() >= 10, "at 50 pictures a second, those of the pause were taken off the stream"
+    assert capture.skipped() >= 10, "at 50 images a second, those of the pause were taken off the stream"
     assert asked_s - capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3 < 0.2
     capture.release()
 
@@ -311,7 +311,7 @@ def web_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(("name", "words"), [("walk.avi", "a file of 20 frames"), ("1.jpg", "one picture")])
+@pytest.mark.parametrize(("name", "words"), [("walk.avi", "a file of 20 frames"), ("1.jpg", "one image")])
 def test_a_file_on_the_web_is_looked_at_once(web_folder: tuple[Path, str], name: str, words: str) -> None:
     folder, address = web_folder
     write_video(folder / "walk.avi", count=20)
@@ -346,7 +346,7 @@ def test_a_picture_among_those_to_follow_people_in_is_refused_before_anything_be
 
     sources = [LiveSource("camera 0", connect), open_source(str(tmp_path / "a.jpg"))]
     options = RunOptions(follower=follow_with(conf=0.4, lines=[], zones=[]), limit=5)
-    with pytest.raises(SourceError, match=r"a\.jpg: is a picture; following people needs"):
+    with pytest.raises(SourceError, match=r"a\.jpg: is an image; following people needs"):
         run(sources, SlowDetector(0.0), [Clocks(enough=5)], options)  # type: ignore[arg-type]
     assert connected == []
 
@@ -376,7 +376,7 @@ def test_a_frozen_cameras_frames_are_marked(detector: Detector, tmp_path: Path) 
     marks = [line.get("stale", False) for line in lines if "frame" in line]
     assert not marks[0]
     assert marks[-1]
-    assert "the same picture for 0.15 s" in [line.get("reason") for line in lines]
+    assert "the same image for 0.15 s" in [line.get("reason") for line in lines]
 
 
 def test_a_slow_output_hands_on_nothing_that_is_too_old() -> None:

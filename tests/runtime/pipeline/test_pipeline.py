@@ -122,7 +122,7 @@ def test_a_sink_that_has_seen_enough_ends_the_run_after_all_got_the_frame(
 
 
 def test_sinks_are_closed_when_the_source_fails(folder: Path, detector: Detector) -> None:
-    (folder / "2.png").write_text("no picture")
+    (folder / "2.png").write_text("no image")
     sinks = [ListSink(), ListSink()]
     with pytest.raises(SourceError, match=r"2\.png"):
         run(open_source(str(folder)), detector, sinks)
@@ -192,8 +192,8 @@ def test_every_source_that_fails_is_told(tmp_path: Path, detector: Detector) -> 
 
     paths = [tmp_path / name for name in ("a.png", "b.png")]
     for path in paths:
-        path.write_text("no picture")
+        path.write_text("no image")
     with pytest.raises(SourceError):
         run([open_source(str(path)) for path in paths], detector, [Told()])
     for path in paths:
-        assert any(reason.startswith(f"closed: {path}: is not a picture") for reason in reasons)
+        assert any(reason.startswith(f"closed: {path}: is not an image") for reason in reasons)

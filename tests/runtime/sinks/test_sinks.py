@@ -121,7 +121,7 @@ def test_every_ndjson_line_can_be_read_at_once(tmp_path: Path) -> None:
 def test_an_existing_ndjson_file_survives_a_source_that_fails_first(tmp_path: Path, detector: Detector) -> None:
     path, broken = tmp_path / "out.ndjson", tmp_path / "broken.jpg"
     path.write_text("yesterday\n")
-    broken.write_text("no picture")
+    broken.write_text("no image")
     with pytest.raises(SourceError):
         run(open_source(str(broken)), detector, [NdjsonSink(str(path), NAMES)])
     assert path.read_text() == "yesterday\n"
@@ -150,7 +150,7 @@ def test_a_picture_is_saved_in_a_folder_that_need_not_exist(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("kind", "name", "expected"),
-    [("picture", "o.mp4", ".jpg"), ("picture", "o", ".png"), ("video", "o.jpg", ".mp4"), ("camera", "o", ".avi")],
+    [("image", "o.mp4", ".jpg"), ("image", "o", ".png"), ("video", "o.jpg", ".mp4"), ("camera", "o", ".avi")],
 )
 def test_a_suffix_of_another_kind_is_refused_with_the_right_ones(
     tmp_path: Path, kind: str, name: str, expected: str
@@ -198,7 +198,7 @@ def test_no_result_overwrites_another_of_the_same_run(tmp_path: Path, sources: t
     refusal = ""
     try:
         for source in sources:
-            kind = "picture" if source.endswith("png") else "video"
+            kind = "image" if source.endswith("png") else "video"
             sink.write(make_result(grey(0), source=source, kind=kind), grey(60))
         sink.close()
     except OutputError as error:
@@ -314,7 +314,7 @@ def window_sink(source: str = "somewhere/a.png", *, live: bool = False, snapshot
     ("key", "visible", "goes_on"),
     [(ord("q"), 1, False), (27, 1, False), (ord("x"), 1, True), (-1, 1, True), (-1, 0, False)],
 )
-@pytest.mark.parametrize("kind", ["picture", "video", "camera"])
+@pytest.mark.parametrize("kind", ["image", "video", "camera"])
 def test_a_window_ends_the_run_by_q_escape_or_its_cross(
     monkeypatch: pytest.MonkeyPatch, key: int, visible: int, goes_on: bool, kind: str
 ) -> None:
@@ -393,7 +393,7 @@ def test_a_folder_of_pictures_has_one_window_and_each_waits_for_its_key(
     window = FakeWindow([-1, -1, ord("x"), -1, ord("x"), -1, -1, ord("x")])
     window.install(monkeypatch)
     assert run(open_source(str(tmp_path)), detector, [WindowSink()]).frames == 3
-    assert window.keys == [], "the last picture waits as well"
+    assert window.keys == [], "the last image waits as well"
     assert len({title for title, _ in window.shown}) == 1
     assert len(window.shown) == 3
 

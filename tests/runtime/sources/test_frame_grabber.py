@@ -114,13 +114,13 @@ def test_a_source_that_is_given_up_after_its_end_is_told_at_once_and_once() -> N
         while exchange.counts[0].state != "closed":
             time.sleep(0.005)
         assert events == [], "a file that was read to its end is nothing to tell"
-        exchange.drop(first.stream, SourceError("a.jpg: is a picture"))
+        exchange.drop(first.stream, SourceError("a.jpg: is an image"))
         assert [(event.source, event.kind, event.reason) for event in events] == [
-            ("a.jpg", "closed", "a.jpg: is a picture")
+            ("a.jpg", "closed", "a.jpg: is an image")
         ]
         assert not exchange.ended, "the other goes on"
     assert len(events) == 1
-    assert [str(error) for error in exchange.errors] == ["a.jpg: is a picture"]
+    assert [str(error) for error in exchange.errors] == ["a.jpg: is an image"]
 
 
 def test_a_live_source_that_is_given_up_stays_closed() -> None:
@@ -186,7 +186,7 @@ def test_a_frozen_source_turns_stale_and_live_again() -> None:
         while not exchange.ended:
             exchange.take(0.02)
     assert [event.kind for event in events][:4] == ["connecting", "live", "stale", "live"]
-    assert events[2].reason == "the same picture for 0.1 s"
+    assert events[2].reason == "the same image for 0.1 s"
 
 
 def test_files_tell_no_events() -> None:

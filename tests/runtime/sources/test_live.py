@@ -223,7 +223,7 @@ def test_a_picture_that_every_connection_gives_again_is_frozen() -> None:
     assert (marks[0], marks[5], marks[6]) == (False, True, False)
 
 
-@pytest.mark.parametrize(("stated", "words"), [(3.0, "a file of 3 frames"), (1.0, "one picture, not a stream")])
+@pytest.mark.parametrize(("stated", "words"), [(3.0, "a file of 3 frames"), (1.0, "one image, not a stream")])
 def test_a_file_behind_an_address_ends(stated: float, words: str) -> None:
     capture = FakeCapture([frame(1), frame(2), frame(3)][: int(stated)], modes={cv2.CAP_PROP_FRAME_COUNT: stated})
     seen, events = collect(LiveSource("http://x/a", Plug(capture), LiveOptions(reconnect=True), may_end=True), 9)
@@ -236,7 +236,7 @@ def test_a_file_behind_an_address_ends(stated: float, words: str) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_address_of_a_picture_ends_after_one_but_may_be_a_stream(count: int) -> None:
     source = LiveSource(
-        "http://x/1.jpg", Plug(*[FakeCapture([frame(1)] * count) for _ in range(2)]), may_end=True, picture=True
+        "http://x/1.jpg", Plug(*[FakeCapture([frame(1)] * count) for _ in range(2)]), may_end=True, still_image=True
     )
     seen, events = collect(source, 3, Waits())
     assert (len(seen), events[-1].kind) == ((1, "notice") if count == 1 else (3, "reconnecting"))
@@ -256,7 +256,7 @@ def test_which_streams_state_the_time_and_which_may_be_files() -> None:
     assert [source.clocked for source in sources] == [True, True, False, False, False]
     assert [source.may_end for source in sources] == [False, False, True, True, False]
     pictures = [
-        stream_source(f"http://h/{name}").picture for name in ("a.JPG?t=1.5", "a.png#x", "a.mjpg", "jpg", "?a.jpg")
+        stream_source(f"http://h/{name}").still_image for name in ("a.JPG?t=1.5", "a.png#x", "a.mjpg", "jpg", "?a.jpg")
     ]
     assert pictures == [True, True, False, False, False]
 

@@ -77,7 +77,7 @@ def test_a_quick_decoder_gets_every_picture_until_the_end() -> None:
     while capture.grab():
         delivered, pixels = capture.retrieve()
         seen.append(number_of(pixels) if delivered and pixels is not None else None)
-    assert seen == [0, 1, 2, 3, 4, None, *range(6, 12)], "a damaged one is said, and not shown in grey"
+    assert seen == [0, 1, 2, 3, 4, None, *range(6, 12)], "a damaged one is said, and not shown in gray"
     assert capture.skipped() == 0
     assert not capture.grab()
 

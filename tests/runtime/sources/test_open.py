@@ -56,7 +56,7 @@ def test_a_picture_is_one_frame(tmp_path: Path) -> None:
     assert (source.live, source.many_files) == (False, False)
     assert len(frames) == 1
     np.testing.assert_array_equal(frames[0].pixels_bgr, make_noise(0, (21, 33)))
-    assert (frames[0].source, frames[0].kind) == (str(path), "picture")
+    assert (frames[0].source, frames[0].kind) == (str(path), "image")
     assert frames[0].captured_at.tzinfo is UTC
     assert frames[0].age_ms() >= 0
 
@@ -69,7 +69,7 @@ def mixed_folder(tmp_path: Path) -> Path:
     for name, grey in (("d.PNG", 40), ("a.jpg", 10), ("c.bmp", 30)):
         write_image(folder / name, np.full((16, 16, 3), grey, np.uint8))
     write_video(folder / "b.avi", count=2)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     (folder / "z.json").write_text("{}")
     (folder / "folder.jpg").mkdir()
     return folder
@@ -80,7 +80,7 @@ def test_a_folder_gives_its_media_in_name_order_and_ignores_the_rest(mixed_folde
     assert source.many_files
     names = [Path(frame.source).name for frame in source]
     assert names == ["a.jpg", "b.avi", "b.avi", "c.bmp", "d.PNG"]
-    greys = [round(float(frame.pixels_bgr.mean())) for frame in source if frame.kind == "picture"]
+    greys = [round(float(frame.pixels_bgr.mean())) for frame in source if frame.kind == "image"]
     assert greys == [10, 30, 40]
 
 
@@ -88,7 +88,7 @@ def test_a_glob_pattern_gives_its_matches_in_name_order(tmp_path: Path) -> None:
     for number, name in enumerate(("x2.png", "x10.png", "x1.png", "y1.png", "sub/x3.png")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write_image(tmp_path / name, np.full((8, 8, 3), number, np.uint8))
-    (tmp_path / "x9.txt").write_text("no picture")
+    (tmp_path / "x9.txt").write_text("no image")
     source = open_source(str(tmp_path / "x*"))
     assert source.many_files
     assert [Path(frame.source).name for frame in source] == ["x1.png", "x10.png", "x2.png"]
@@ -127,7 +127,7 @@ def test_a_folder_or_pattern_without_media_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="0 entries") as caught:
         open_source(str(tmp_path))
     assert str(tmp_path) in str(caught.value)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(SourceError, match="1 entries"):
         open_source(str(tmp_path))
     with pytest.raises(SourceError, match=r"\*\.txt: the pattern"):
@@ -168,7 +168,7 @@ def test_a_bad_file_is_named_when_it_is_met_and_the_folder_goes_on(tmp_path: Pat
     assert seen == ["a.png", "c.avi", "c.avi", "e.png"]
     assert told_before == [0, 1, 1, 2]
     assert [(event.source, event.kind) for event in events] == [(str(tmp_path), "notice")] * 2
-    assert "b.png: the picture is cut short" in events[0].reason
+    assert "b.png: the image is cut short" in events[0].reason
     assert "d.mp4: OpenCV cannot open it" in events[1].reason
 
 
@@ -281,7 +281,7 @@ def test_an_empty_file_is_named(tmp_path: Path, suffix: str) -> None:
         np.full((1, 1, 3), 90, np.uint8),
         np.full((8000, 8000, 3), 90, np.uint8),
     ],
-    ids=["grey", "alpha", "16 bits", "grey of 16 bits", "one pixel", "64 million pixels"],
+    ids=["gray", "alpha", "16 bits", "gray of 16 bits", "one pixel", "64 million pixels"],
 )
 def test_pictures_of_all_kinds_are_bgr_bytes_that_a_detector_takes(
     tmp_path: Path, detector: Detector, pixels: UInt8Array

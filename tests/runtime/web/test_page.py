@@ -225,7 +225,7 @@ def test_the_page_shows_moving_pictures_and_numbers_and_asks_nobody_else(
     picture = cv2.imread(str(tmp_path / "page.png"))
     assert picture is not None
     red = (np.abs(picture.astype(int)[..., 1:] - (60, 200)) < 12).all(axis=2)
-    assert red.mean() > 0.1, "the pictures are seen"
+    assert red.mean() > 0.1, "the images are seen"
     assert browser.requests
     assert all(url.startswith((sink.url, "data:")) for url in browser.requests), browser.requests
     assert not any("stream.mjpg" in url or "<" in url for url in browser.requests)
@@ -243,7 +243,7 @@ def test_an_old_picture_is_covered_and_said_to_be_old(browser: Browser, sink: Se
         sources[0].state = "reconnecting"
         wait_for(lambda: browser.text(".veil strong") == "RECONNECTING")
         assert browser.text(".state") == "RECONNECTING"
-        assert "this picture is" in browser.text(".veil span")
+        assert "this image is" in browser.text(".veil span")
         assert "grayscale" in browser.evaluate("getComputedStyle(document.querySelector('canvas')).filter")
         assert "front: reconnecting" in browser.text("#alarm")
         assert browser.evaluate("document.querySelectorAll('.veil')[1].hidden"), "the other one is live"

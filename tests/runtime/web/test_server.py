@@ -345,7 +345,7 @@ def test_a_snapshot_is_of_the_latest_result_or_there_is_none(
     serving.sources[0].state = "stale"
     late = get(serving.sink.url, "/snapshot.jpg")
     assert late.status == 503
-    assert late.body.startswith(b"no picture for 0.3 s (stale")
+    assert late.body.startswith(b"no image for 0.3 s (stale")
 
 
 def test_a_snapshot_can_wait_for_another_one(start: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,14 +354,14 @@ def test_a_snapshot_can_wait_for_another_one(start: Callable[..., Serving], monk
     serving.results_until(lambda: serving.sink.wants_annotated)
     serving.result(grey=100)
     answer()
-    number = get(serving.sink.url, "/snapshot.jpg").headers["X-Picture-Number"]
+    number = get(serving.sink.url, "/snapshot.jpg").headers["X-Image-Number"]
     answer = later(lambda: get(serving.sink.url, f"/snapshot.jpg?seen={number}"))
     time.sleep(0.1)
     serving.result(grey=150)
     other = answer()
     assert abs(decoded(other.body).mean() - 150) < 2
     monkeypatch.setattr(app, "SNAPSHOT_WAIT_S", 0.1)
-    assert get(serving.sink.url, f"/snapshot.jpg?seen={other.headers['X-Picture-Number']}").status == 503
+    assert get(serving.sink.url, f"/snapshot.jpg?seen={other.headers['X-Image-Number']}").status == 503
 
 
 @pytest.mark.parametrize("path", ["/snapshot.jpg", "/stream.mjpg"])
@@ -438,7 +438,7 @@ def test_a_frame_is_encoded_once_however_many_look(
     wait_for(lambda: serving.sink.wants_annotated)
     for _ in range(3):
         serving.result()
-        assert len({read_part(response)[0]["X-Picture-Number"] for response in streams}) == 1
+        assert len({read_part(response)[0]["X-Image-Number"] for response in streams}) == 1
     assert len(threads) == 3
     assert all(name.startswith("jpeg") for name in threads)
 

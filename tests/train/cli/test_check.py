@@ -45,7 +45,7 @@ def test_every_fault_of_labels_and_files_is_listed_and_exits_with_1(tmp_path: Pa
     assert code == 1
     faults = json.loads(stdout)["train"]["faults"]
     assert len(faults) == 3
-    for expected in ("annotations[0]", "category_id 99", "train_005.png: the picture is cut short"):
+    for expected in ("annotations[0]", "category_id 99", "train_005.png: the image is cut short"):
         assert sum(expected in fault for fault in faults) == 1
         assert expected in stderr
 

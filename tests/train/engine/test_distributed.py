@@ -157,7 +157,7 @@ def test_where_one_process_fails_the_others_end_with_a_line_too(tiny_train_confi
         said = outputs(processes)
         assert [process.returncode for process in processes] == [1, 1], said
     assert "Traceback" not in "".join(said)
-    assert sum("train_002.png: the picture is cut short" in text for text in said) == 1
+    assert sum("train_002.png: the image is cut short" in text for text in said) == 1
     assert sum("stopped, because another one did" in text for text in said) == 1
 
 

@@ -181,7 +181,7 @@ def test_a_damaged_picture_ends_the_run_with_its_own_line(
     damaged = tmp_path / "data" / "images" / "train_002.png"
     damaged.write_bytes(damaged.read_bytes()[:500])
     config = msgspec.structs.replace(tiny_train_config, data=(str(path),), val=(), workers=workers)
-    with pytest.raises(DatasetError, match=r"train_002\.png: the picture is cut short") as caught:
+    with pytest.raises(DatasetError, match=r"train_002\.png: the image is cut short") as caught:
         start_run(config, tmp_path / "run")
     assert "\n" not in str(caught.value)
 

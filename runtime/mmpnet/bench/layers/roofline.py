@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mmpnet.bench.layers.peaks import Kind, Peaks
 from mmpnet.bench.layers.report import LayersReport, Row
-from mmpnet.reporting.svg import BLUE, GREY, ORANGE
+from mmpnet.reporting.svg import BLUE, GRAY, ORANGE
 from mmpnet.system.files import replacing
 
 _SIZE_IN = (8.0, 5.0)
@@ -34,7 +34,7 @@ def draw_roofline(report: LayersReport, path: Path) -> None:
     axes.set_title(
         f"{report.file}, one thread of {report.machine.cpu}: {report.kernels_ms:.1f} ms in kernels", fontsize=10
     )
-    axes.grid(color=GREY, alpha=0.25, linewidth=0.5)
+    axes.grid(color=GRAY, alpha=0.25, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     rows = [row for row in report.rows if row.gops is not None and row.bytes]
     _draw_layers(axes, rows)
@@ -67,9 +67,9 @@ def _draw_roofs(axes: Axes, peaks: Peaks, kinds: Sequence[Kind]) -> None:
     if peaks.memory_gb_s is not None:
         slope = np.array([left, max(map(peaks.of, kinds), default=1.0) / peaks.memory_gb_s])
         start = (slope[0], slope[0] * peaks.memory_gb_s)
-        axes.plot(slope, slope * peaks.memory_gb_s, color=GREY, linewidth=1.2)
+        axes.plot(slope, slope * peaks.memory_gb_s, color=GRAY, linewidth=1.2)
         name = f"main memory {peaks.memory_gb_s:.0f} GB/s"
-        axes.annotate(name, start, xytext=(10, 0), textcoords="offset points", fontsize=8, color=GREY)
+        axes.annotate(name, start, xytext=(10, 0), textcoords="offset points", fontsize=8, color=GRAY)
 
 
 def _name_layers(axes: Axes, rows: Sequence[Row]) -> None:

@@ -10,7 +10,7 @@ from mmpnet.bench.search.report import SearchReport, SettingReport
 from mmpnet.bench.search.wording import COLUMNS, cells, command_of, verdict
 from mmpnet.contract.metadata import Precision
 from mmpnet.reporting.html import render, write_page
-from mmpnet.reporting.svg import BLUE, GREEN, GREY, INK, ORANGE, key, svg
+from mmpnet.reporting.svg import BLUE, GRAY, GREEN, INK, ORANGE, key, svg
 
 _COLOURS: dict[Precision, str] = {"float32": BLUE, "int8": ORANGE, "float16": GREEN}
 _SIZE_IN = (7.5, 4.2)
@@ -48,7 +48,7 @@ def pareto_plot(report: SearchReport) -> str:
             points = [one for one in report.settings if files[one.file].precision == precision]
             axes.plot(_ms(points), _ap(points), "o", color=_COLOURS[precision], alpha=0.8, markersize=6)
         front = [one for one in report.settings if one.front]
-        axes.plot(_ms(front), _ap(front), color=GREY, linewidth=1.0, zorder=0)
+        axes.plot(_ms(front), _ap(front), color=GRAY, linewidth=1.0, zorder=0)
         axes.axvline(report.target_ms, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
         if report.chosen is not None:
             chosen = [report.settings[report.chosen]]

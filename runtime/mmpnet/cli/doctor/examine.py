@@ -132,5 +132,5 @@ def _camera_advice(cameras: Sequence[CameraReport] | None) -> Iterator[str]:
         elif camera.measured_fps is not None and camera.measured_fps < _SLOW_SHARE * camera.stated_fps:
             yield (
                 f"{camera.name}: states {camera.stated_fps:g} frames a second and gives {camera.measured_fps:g}; "
-                "more light, or a smaller picture"
+                "more light, or a smaller image"
             )

@@ -50,22 +50,22 @@ def check_effects(given: Collection[str], sources: Sequence[Source]) -> None:
     live = [source.live for source in sources]
     if not any(live):
         for flag, why in LIVE_ONLY.items():
-            # The page's readers are told of a picture that has stopped, whatever it comes from.
+            # The page's readers are told of an image that has stopped, whatever it comes from.
             if flag in given and not (flag == "--stale-after" and "--serve" in given):
                 raise typer.BadParameter(f"{flag} is for cameras and streams; {why}")
     if "--loop" in given and all(live):
         raise typer.BadParameter("--loop is for files; a camera or stream goes on by itself")
     if "--vid-stride" in given and not any(live) and all(map(is_image, _paths(sources))):
-        raise typer.BadParameter("--vid-stride is for videos, cameras and streams; every picture is looked at")
+        raise typer.BadParameter("--vid-stride is for videos, cameras and streams; every image is looked at")
     following = [flag for flag in FOLLOWING_FLAGS if flag in given]
-    pictures = [path for path in _paths(sources) if is_image(path)]
-    if following and pictures:
-        raise typer.BadParameter(f"{following[0]} needs a camera or a video; {pictures[0]} is a picture")
+    images = [path for path in _paths(sources) if is_image(path)]
+    if following and images:
+        raise typer.BadParameter(f"{following[0]} needs a camera or a video; {images[0]} is an image")
     if {"--loop", "--save"} <= set(given) and "--limit" not in given:
         if any(source.many_files for source in sources):
             raise typer.BadParameter("--loop over several files with --save would write for ever; give --limit")
         if any(map(is_image, _paths(sources))):
-            raise typer.BadParameter("--loop over a picture with --save would write for ever; give --limit")
+            raise typer.BadParameter("--loop over an image with --save would write for ever; give --limit")
 
 
 def check_outputs(sources: Sequence[Source], *, save: Path | None, save_crops: Path | None, ndjson: str | None) -> None:
@@ -94,7 +94,7 @@ def _check_save(out: Path, sources: Sequence[Source]) -> None:
 def _kind(source: Source) -> Kind:
     if source.live:
         return "camera"
-    return "picture" if all(map(is_image, source.paths)) else "video"
+    return "image" if all(map(is_image, source.paths)) else "video"
 
 
 def _paths(sources: Sequence[Source]) -> list[Path]:

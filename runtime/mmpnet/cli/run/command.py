@@ -33,7 +33,7 @@ from mmpnet.system.signals import stop_wanted
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 P = ParamSpec("P")
 Value = TypeVar("Value")
-SHOWN_PICTURES = 8
+SHOWN_IMAGES = 8
 SOURCES, CAMERAS, OUTPUTS, FOLLOWING, SERVING = "Sources", "Cameras and streams", "Outputs", "Counting", "Web page"
 
 
@@ -50,7 +50,7 @@ def detect(
     source: Annotated[
         list[str] | None,
         typer.Option(
-            help="Picture, video, folder, glob pattern, device or stream address; may be repeated.",
+            help="Image, video, folder, glob pattern, device or stream address; may be repeated.",
             rich_help_panel=SOURCES,
         ),
     ] = None,
@@ -69,7 +69,7 @@ def detect(
         float | None, typer.Option(min=1, help="Drop and count older frames.", rich_help_panel=CAMERAS)
     ] = None,
     stale_after: Annotated[
-        float, typer.Option(min=0.1, help="Seconds without a new picture.", rich_help_panel=CAMERAS)
+        float, typer.Option(min=0.1, help="Seconds without a new image.", rich_help_panel=CAMERAS)
     ] = STALE_AFTER_S,
     reconnect: Annotated[
         bool | None,
@@ -87,7 +87,7 @@ def detect(
     save: Annotated[
         Path | None,
         typer.Option(
-            help="Annotated picture or video; a folder for several files, or one that is there.",
+            help="Annotated image or video; a folder for several files, or one that is there.",
             rich_help_panel=OUTPUTS,
         ),
     ] = None,
@@ -100,7 +100,7 @@ def detect(
     show: Annotated[bool, typer.Option(help="Open a window where there is a display.", rich_help_panel=OUTPUTS)] = True,
     blur: Annotated[
         bool,
-        typer.Option("--blur", help="Nobody who was found can be recognised in any output.", rich_help_panel=OUTPUTS),
+        typer.Option("--blur", help="Nobody who was found can be recognized in any output.", rich_help_panel=OUTPUTS),
     ] = False,
     track: Annotated[
         bool, typer.Option("--track", help="Number people from frame to frame.", rich_help_panel=FOLLOWING)
@@ -163,7 +163,7 @@ def detect(
         height_px, width_px = detector.metadata.input.size_hw
         console().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
         options = RunOptions(
-            remember=SHOWN_PICTURES,
+            remember=SHOWN_IMAGES,
             limit=limit,
             max_age_ms=max_age_ms,
             stale_after_s=stale_after,

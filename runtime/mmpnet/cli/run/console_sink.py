@@ -44,9 +44,9 @@ class ConsoleSink(Sink):
 
 
 def print_summary(console: Console, summary: Summary, class_names: Sequence[str]) -> None:
-    """Pictures' detections, the stages' times, and what became of each live source's frames."""
+    """Images' detections, the stages' times, and what became of each live source's frames."""
     if any(len(found) for _, found in summary.images):
-        console.print(_pictures(summary, class_names))
+        console.print(_images(summary, class_names))
     stages = Table("stage", "p50 ms", "p90", "p99")
     for name, row in summary.percentiles().items():
         stages.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))
@@ -68,8 +68,8 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
             console.print(f"{source}, {name}: {', '.join(f'{key} {value}' for key, value in values.items())}")
 
 
-def _pictures(summary: Summary, class_names: Sequence[str]) -> Table:
-    table = Table("picture", "name", "score", "x1", "y1", "x2", "y2")
+def _images(summary: Summary, class_names: Sequence[str]) -> Table:
+    table = Table("image", "name", "score", "x1", "y1", "x2", "y2")
     for source, found in summary.images:
         for xyxy, score, class_id in zip(found.xyxy, found.score, found.class_id, strict=True):
             corners = [f"{value:.0f}" for value in xyxy]

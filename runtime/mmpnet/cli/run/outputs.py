@@ -15,7 +15,7 @@ from mmpnet.runtime.web.sink import ServeSink
 
 
 def saving(out: Path, sources: Sequence[Source]) -> SaveSink:
-    """Annotated pictures and videos of these sources."""
+    """Annotated images and videos of these sources."""
     if out.suffix.lower() in (".mp4", ".mov") and any(source.live for source in sources):
         console().print(f"{out}: cannot be read if this program is killed before its end; .mkv can")
     sources_paths = [path for source in sources for path in source.paths]

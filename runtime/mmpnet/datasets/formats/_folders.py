@@ -46,7 +46,7 @@ def numbered_lines(raw: bytes, path: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
-def labelled_folders(folder: Path, has_labels: Callable[[Path], bool]) -> dict[Split, Path]:
+def labeled_folders(folder: Path, has_labels: Callable[[Path], bool]) -> dict[Split, Path]:
     """The split folders train/, val/ (or valid/) and test/ that have labels; none where the labels lie in no split.
 
     Raises: DatasetError if val/ and valid/ both have, or the folder has labels itself as well.
@@ -54,34 +54,34 @@ def labelled_folders(folder: Path, has_labels: Callable[[Path], bool]) -> dict[S
     found: dict[Split, Path] = {}
     for split in SPLITS:
         named = [folder / name for name in SPLIT_FOLDERS[split]]
-        labelled = [one for one in named if is_folder(one) and has_labels(one)]
-        if len(labelled) > 1:
-            raise DatasetError(f"{folder}: both {labelled[0].name}/ and {labelled[1].name}/ hold labels; keep one")
-        if labelled:
-            found[split] = labelled[0]
+        labeled = [one for one in named if is_folder(one) and has_labels(one)]
+        if len(labeled) > 1:
+            raise DatasetError(f"{folder}: both {labeled[0].name}/ and {labeled[1].name}/ hold labels; keep one")
+        if labeled:
+            found[split] = labeled[0]
     return found
 
 
 def pair(
-    pictures: Iterable[Path], labels: dict[str, Path], *, stem: Callable[[Path], str], faults: Faults
+    images: Iterable[Path], labels: dict[str, Path], *, stem: Callable[[Path], str], faults: Faults
 ) -> list[tuple[Path, Path]]:
-    """Each picture with the label file of its name: `labels` by stem, `stem` of a picture.
+    """Each image with the label file of its name: `labels` by stem, `stem` of an image.
 
-    Raises: DatasetError naming a picture without label file, a label file without picture, or two pictures with one.
+    Raises: DatasetError naming an image without label file, a label file without image, or two images with one.
     """
     paired: dict[str, Path] = {}
-    for picture in pictures:
-        key = stem(picture)
+    for image in images:
+        key = stem(image)
         with faults:
             if key not in labels:
-                raise DatasetError(f"{picture}: has no label file; add one (without objects if there are none)")
+                raise DatasetError(f"{image}: has no label file; add one (without objects if there are none)")
             if key in paired:
-                raise DatasetError(f"{picture}: shares its label file with {paired[key].name}; rename one of them")
-            paired[key] = picture
+                raise DatasetError(f"{image}: shares its label file with {paired[key].name}; rename one of them")
+            paired[key] = image
     for key in sorted(labels.keys() - paired.keys()):
         with faults:
-            raise DatasetError(f"{labels[key]}: has no picture of its name; add it, or remove the file")
-    return [(picture, labels[key]) for key, picture in paired.items()]
+            raise DatasetError(f"{labels[key]}: has no image of its name; add it, or remove the file")
+    return [(image, labels[key]) for key, image in paired.items()]
 
 
 def name_of(folder: Path, split: Split, *, whole: bool) -> str:

@@ -1,4 +1,4 @@
-"""COCO detection JSON: one file holds categories, pictures and boxes; masks and keypoints are not looked at."""
+"""COCO detection JSON: one file holds categories, images and boxes; masks and keypoints are not looked at."""
 
 import hashlib
 import json
@@ -13,16 +13,16 @@ import msgspec
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_names, checked_score, checked_xyxy
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats._folders import file_names, labelled_folders, read_bytes
+from mmpnet.datasets.formats._folders import file_names, labeled_folders, read_bytes
 from mmpnet.datasets.types import SPLITS, Dataset, Split
 from mmpnet.system.files import is_file, is_folder
 
-LAYOUT = "train.json and val.json with pictures in images/ beside them"
-BESIDE_PICTURES = "_annotations.coco.json"
+LAYOUT = "train.json and val.json with images in images/ beside them"
+BESIDE_IMAGES = "_annotations.coco.json"
 """The name under which Roboflow writes the file into each split's folder."""
 
 LARGEST_SIDE_PX = 2**20
-"""OpenCV decodes no larger picture."""
+"""OpenCV decodes no larger image."""
 
 _T = TypeVar("_T")
 
@@ -61,7 +61,7 @@ def evidence(path: Path) -> str | None:
     if is_file(path):
         return path.name if path.suffix.lower() == ".json" and not path.name.startswith("via_") else None
     files = [file for split in SPLITS for file in _candidates(path, split)]
-    files += [path / BESIDE_PICTURES] if is_file(path / BESIDE_PICTURES) else []
+    files += [path / BESIDE_IMAGES] if is_file(path / BESIDE_IMAGES) else []
     return files[0].relative_to(path).as_posix() if files else None
 
 
@@ -77,7 +77,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     """
     if is_file(path):
         return read_coco(path, faults)
-    files = _candidates(path, split) or [path / BESIDE_PICTURES]
+    files = _candidates(path, split) or [path / BESIDE_IMAGES]
     if len(files) > 1:
         found = " and ".join(file.relative_to(path).as_posix() for file in files)
         raise DatasetError(f"{path}: both {found} could be its {split}; give the file that is meant")
@@ -85,10 +85,10 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
 
 
 def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
-    """Read a COCO detection JSON whose pictures lie in images/ beside it, beside it directly, or, for
+    """Read a COCO detection JSON whose images lie in images/ beside it, beside it directly, or, for
     annotations/instances_NAME.json, in NAME/ or images/NAME/ one folder up.
 
-    Raises: DatasetError if the file, an entry or a picture's file is missing or malformed.
+    Raises: DatasetError if the file, an entry or an image's file is missing or malformed.
     """
     raw = read_bytes(path, expected="a COCO JSON file")
     content = _parse(raw, path)
@@ -103,7 +103,7 @@ def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
             if image is None:
                 raise DatasetError(f"{where}: image_id {annotation.image_id} is not in images; remove or correct it")
             labels[image.id].append(_label(annotation, image, categories, where))
-    folder = _picture_folder(path)
+    folder = _image_folder(path)
     entries = []
     for image in images.values():
         with faults:
@@ -123,13 +123,13 @@ def _candidates(folder: Path, split: Split) -> list[Path]:
     if is_folder(folder / "annotations"):  # as COCO itself comes: instances_train2017.json
         names = [n for n in file_names(folder / "annotations") if re.fullmatch(rf"instances_{split}\d*\.json", n)]
         named += [folder / "annotations" / name for name in names]
-    beside = labelled_folders(folder, lambda one: is_file(one / BESIDE_PICTURES)).get(split)
-    named += [beside / BESIDE_PICTURES] if beside else []
+    beside = labeled_folders(folder, lambda one: is_file(one / BESIDE_IMAGES)).get(split)
+    named += [beside / BESIDE_IMAGES] if beside else []
     return [path for path in named if is_file(path)]
 
 
-def _picture_folder(path: Path) -> Path:
-    """Where the pictures of a COCO JSON lie."""
+def _image_folder(path: Path) -> Path:
+    """Where the images of a COCO JSON lie."""
     folders = [path.parent / "images"]
     if path.parent.name == "annotations":
         split, above = path.stem.removeprefix("instances_"), path.parent.parent
@@ -207,6 +207,6 @@ def _label(annotation: _Annotation, image: _Image, categories: dict[int, _Catego
 def _entry(image: _Image, labels: list[Label], folder: Path, json_path: Path) -> Entry:
     path = folder / image.file_name
     if not is_file(path):
-        raise DatasetError(f"{json_path}: picture {image.file_name} (image id {image.id}) is not in {folder}")
+        raise DatasetError(f"{json_path}: image {image.file_name} (image id {image.id}) is not in {folder}")
     tags = tuple(tag for tag in (image.group, image.source) if tag)
     return Entry(path, (image.height, image.width), labels, tags)

@@ -7,7 +7,7 @@ from mmpnet.datasets.checked_labels import Entry, Label, assemble, checked_xyxy
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import (
     file_names,
-    labelled_folders,
+    labeled_folders,
     name_of,
     numbered_lines,
     pair,
@@ -30,31 +30,31 @@ def evidence(path: Path) -> str | None:
         return None
     if _has_labels(path):
         return f"*{SUFFIX}"
-    folders = labelled_folders(path, _has_labels)
+    folders = labeled_folders(path, _has_labels)
     return f"{next(iter(folders.values())).name}/*{SUFFIX}" if folders else None
 
 
 def splits(path: Path) -> tuple[Split, ...]:
     """The splits that have a folder."""
-    return () if _has_labels(path) else tuple(labelled_folders(path, _has_labels))
+    return () if _has_labels(path) else tuple(labeled_folders(path, _has_labels))
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
-    """A split's folder, or the folder itself. Corners are half-open, a picture without people has an empty file.
+    """A split's folder, or the folder itself. Corners are half-open, an image without people has an empty file.
 
     Raises: DatasetError if a file or a line is missing or malformed.
     """
     whole = _has_labels(path)
-    folder = path if whole else labelled_folders(path, _has_labels)[split]
+    folder = path if whole else labeled_folders(path, _has_labels)[split]
     names = file_names(folder)
     labels = {name.removesuffix(SUFFIX): folder / name for name in names if name.endswith(SUFFIX)}
-    pictures = [folder / name for name in names if is_image(name)]
+    images = [folder / name for name in names if is_image(name)]
     entries, contents = [], []
-    for picture, label_path in pair(pictures, labels, stem=lambda one: one.stem, faults=faults):
+    for image, label_path in pair(images, labels, stem=lambda one: one.stem, faults=faults):
         with faults:
             raw = read_bytes(label_path, expected="lines of x1 y1 x2 y2")
             contents.append((label_path.name, raw))
-            entries.append(_entry(picture, label_path, raw, faults))
+            entries.append(_entry(image, label_path, raw, faults))
     return assemble(
         path,
         name=name_of(path, split, whole=whole),
@@ -69,13 +69,13 @@ def _has_labels(folder: Path) -> bool:
     return any(name.endswith(SUFFIX) for name in file_names(folder))
 
 
-def _entry(picture: Path, label_path: Path, raw: bytes, faults: Faults) -> Entry:
-    image_hw = image_size_hw(picture, error=DatasetError)
+def _entry(image: Path, label_path: Path, raw: bytes, faults: Faults) -> Entry:
+    image_hw = image_size_hw(image, error=DatasetError)
     labels = []
     for number, line in numbered_lines(raw, label_path):
         with faults:
             labels.append(_label(line, image_hw, f"{label_path}:{number}"))
-    return Entry(picture, image_hw, labels)
+    return Entry(image, image_hw, labels)
 
 
 def _label(line: str, image_hw: tuple[int, int], where: str) -> Label:

@@ -15,13 +15,13 @@ from mmpnet.media.images import is_image, read_mask
 from mmpnet.system.files import is_folder
 
 LAYOUT = "PNGImages/NAME.png and PedMasks/NAME_mask.png"
-PICTURES, MASKS, MASK_STEM = "PNGImages", "PedMasks", "_mask"
+IMAGES, MASKS, MASK_STEM = "PNGImages", "PedMasks", "_mask"
 CLASS_NAME = "person"
 
 
 def evidence(path: Path) -> str | None:
     """What in this folder looks like Penn-Fudan."""
-    return f"{MASKS}/" if is_folder(path / PICTURES) and is_folder(path / MASKS) else None
+    return f"{MASKS}/" if is_folder(path / IMAGES) and is_folder(path / MASKS) else None
 
 
 def splits(path: Path) -> tuple[Split, ...]:
@@ -33,18 +33,18 @@ def splits(path: Path) -> tuple[Split, ...]:
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     """Everything; the box of a person is the tight one around its pixels. The texts in Annotation/ are not looked at.
 
-    Raises: DatasetError if a picture or mask is missing, unreadable, or of another size than the other.
+    Raises: DatasetError if an image or mask is missing, unreadable, or of another size than the other.
     """
     masks = {
         Path(name).stem.removesuffix(MASK_STEM): path / MASKS / name
         for name in file_names(path / MASKS)
         if is_image(name)
     }
-    pictures = [path / PICTURES / name for name in file_names(path / PICTURES) if is_image(name)]
+    images = [path / IMAGES / name for name in file_names(path / IMAGES) if is_image(name)]
     entries, contents = [], []
-    for picture, mask in pair(pictures, masks, stem=lambda one: one.stem, faults=faults):
+    for image, mask in pair(images, masks, stem=lambda one: one.stem, faults=faults):
         with faults:
-            entries.append(_entry(picture, mask))
+            entries.append(_entry(image, mask))
             contents.append((mask.name, read_bytes(mask, expected="a mask")))
     return assemble(
         path,
@@ -56,15 +56,15 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     )
 
 
-def _entry(picture: Path, mask_path: Path) -> Entry:
+def _entry(image: Path, mask_path: Path) -> Entry:
     ids = read_mask(mask_path, error=DatasetError)
-    image_hw = image_size_hw(picture, error=DatasetError)
+    image_hw = image_size_hw(image, error=DatasetError)
     if ids.shape != image_hw:
         raise DatasetError(
-            f"{mask_path}: is {ids.shape[1]}x{ids.shape[0]} px, its picture {image_hw[1]}x{image_hw[0]}; "
+            f"{mask_path}: is {ids.shape[1]}x{ids.shape[0]} px, its image {image_hw[1]}x{image_hw[0]}; "
             "correct one of them"
         )
-    return Entry(picture, image_hw, _labels(ids))
+    return Entry(image, image_hw, _labels(ids))
 
 
 def _labels(ids: NDArray[np.int64]) -> list[Label]:

@@ -1,4 +1,4 @@
-"""VGG Image Annotator, versions 1 and 2, as in the Matterport balloon set: via_region_data.json beside pictures."""
+"""VGG Image Annotator, versions 1 and 2, as in the Matterport balloon set: via_region_data.json beside images."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,12 @@ import msgspec
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import XYXY, Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats._folders import file_names, labelled_folders, name_of, read_bytes, sha256_of
+from mmpnet.datasets.formats._folders import file_names, labeled_folders, name_of, read_bytes, sha256_of
 from mmpnet.datasets.types import Dataset, Split
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.system.files import is_file
 
-LAYOUT = "via_region_data.json (or another via_*.json) beside the pictures"
+LAYOUT = "via_region_data.json (or another via_*.json) beside the images"
 CLASS_NAME = "object"
 """The class of regions in a file in which none has an attribute."""
 CLASS_ATTRIBUTES = ("class", "label", "name", "category")
@@ -54,13 +54,13 @@ def evidence(path: Path) -> str | None:
         return path.name if _is_via(path.name) else None
     if _has_labels(path):
         return _json_path(path).name
-    folders = labelled_folders(path, _has_labels)
+    folders = labeled_folders(path, _has_labels)
     return next((_json_path(one).relative_to(path).as_posix() for one in folders.values()), None)
 
 
 def splits(path: Path) -> tuple[Split, ...]:
     """The splits that have a folder; a file is no split."""
-    return () if is_file(path) or _has_labels(path) else tuple(labelled_folders(path, _has_labels))
+    return () if is_file(path) or _has_labels(path) else tuple(labeled_folders(path, _has_labels))
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
@@ -68,10 +68,10 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     points, not pixels. The class is the region's only attribute, or the one called so (CLASS_ATTRIBUTES); `object`
     where no region of the file has any.
 
-    Raises: DatasetError if the file, an entry or a picture is missing or malformed.
+    Raises: DatasetError if the file, an entry or an image is missing or malformed.
     """
     whole = is_file(path) or _has_labels(path)
-    json_path = path if is_file(path) else _json_path(path if whole else labelled_folders(path, _has_labels)[split])
+    json_path = path if is_file(path) else _json_path(path if whole else labeled_folders(path, _has_labels)[split])
     raw = read_bytes(json_path, expected="VIA's JSON")
     files = _parse(raw, json_path)
     has_classes = any(_attributes(file) for file in files.values())
@@ -114,12 +114,12 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
     if isinstance(content, dict) and _PROJECT_ENTRIES in content:
         content = content[_PROJECT_ENTRIES]
     if not isinstance(content, dict):
-        raise DatasetError(f"{path}: holds no object of pictures; expected VIA's regions by picture")
+        raise DatasetError(f"{path}: holds no object of images; expected VIA's regions by image")
     return content
 
 
 def _attributes(file: Any) -> bool:
-    """Whether any region of a picture, as the JSON has it, carries an attribute."""
+    """Whether any region of an image, as the JSON has it, carries an attribute."""
     regions = file.get("regions") if isinstance(file, dict) else None
     values = regions.values() if isinstance(regions, dict) else regions if isinstance(regions, list) else ()
     return any(isinstance(region, dict) and region.get("region_attributes") for region in values)
@@ -130,15 +130,15 @@ def _entry(raw: Any, where: str, folder: Path, has_classes: bool, faults: Faults
         file = msgspec.convert(raw, _File)
     except msgspec.ValidationError as error:
         raise DatasetError(f"{where}: {error}; expected filename and regions") from error
-    picture = folder / file.filename
-    if not is_file(picture):
-        raise DatasetError(f"{where}: picture {file.filename} is not in {folder}; add it, or remove the entry")
-    image_hw = image_size_hw(picture, error=DatasetError)
+    image = folder / file.filename
+    if not is_file(image):
+        raise DatasetError(f"{where}: image {file.filename} is not in {folder}; add it, or remove the entry")
+    image_hw = image_size_hw(image, error=DatasetError)
     labels = []
     for index, region in file.numbered():
         with faults:
             labels.append(_label(region, image_hw, f"{where}: regions[{index}]", has_classes))
-    return Entry(picture, image_hw, labels)
+    return Entry(image, image_hw, labels)
 
 
 def _label(raw: Any, image_hw: tuple[int, int], where: str, has_classes: bool) -> Label:

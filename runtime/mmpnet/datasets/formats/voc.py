@@ -1,4 +1,4 @@
-"""Pascal VOC: one XML per picture, corners as 1-based inclusive pixels (Everingham et al. 2010)."""
+"""Pascal VOC: one XML per image, corners as 1-based inclusive pixels (Everingham et al. 2010)."""
 
 import math
 from pathlib import Path
@@ -9,7 +9,7 @@ from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_n
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import (
     file_names,
-    labelled_folders,
+    labeled_folders,
     name_of,
     numbered_lines,
     pair,
@@ -36,7 +36,7 @@ def evidence(path: Path) -> str | None:
         return f"{folders[0].name}/*.xml"
     if _has_xml(path):
         return "*.xml"
-    beside = labelled_folders(path, _has_xml)
+    beside = labeled_folders(path, _has_xml)
     return f"{next(iter(beside.values())).name}/*.xml" if beside else None
 
 
@@ -44,7 +44,7 @@ def splits(path: Path) -> tuple[Split, ...]:
     """The splits that ImageSets/Main lists, or that have a folder. `train` may be all that trainval.txt lists."""
     if _apart(path) is not None:
         return tuple(split for split in SPLITS if _split_list(path, split) is not None)
-    return () if _has_xml(path) else tuple(labelled_folders(path, _has_xml))
+    return () if _has_xml(path) else tuple(labeled_folders(path, _has_xml))
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
@@ -53,19 +53,19 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
 
     Raises: DatasetError if a file or an object is missing or malformed; MissingExtraError without defusedxml.
     """
-    labelled = splits(path)
+    labeled = splits(path)
     pairs = _pairs(path, split, faults)
     entries, contents = [], []
-    for picture, xml_path in pairs:
+    for image, xml_path in pairs:
         with faults:
             raw = read_bytes(xml_path, expected="a VOC annotation")
             contents.append((xml_path.name, raw))
-            entries.append(_entry(picture, xml_path, raw, faults))
+            entries.append(_entry(image, xml_path, raw, faults))
     class_names = class_names_of(entries)
     check_class_names(class_names, where=f"{path}: classes")
     return assemble(
         path,
-        name=name_of(path, split, whole=not labelled),
+        name=name_of(path, split, whole=not labeled),
         class_names=class_names,
         entries=entries,
         sha256=sha256_of(contents),
@@ -78,10 +78,10 @@ def _has_xml(folder: Path) -> bool:
 
 
 def _apart(path: Path) -> tuple[Path, Path] | None:
-    """The folders of annotations and of pictures, where there are two."""
-    for labels, pictures in _FOLDER_PAIRS:
-        if is_folder(path / pictures) and is_folder(path / labels) and _has_xml(path / labels):
-            return path / labels, path / pictures
+    """The folders of annotations and of images, where there are two."""
+    for labels, images in _FOLDER_PAIRS:
+        if is_folder(path / images) and is_folder(path / labels) and _has_xml(path / labels):
+            return path / labels, path / images
     return None
 
 
@@ -91,19 +91,19 @@ def _split_list(path: Path, split: Split) -> Path | None:
 
 
 def _pairs(path: Path, split: Split, faults: Faults) -> list[tuple[Path, Path]]:
-    """Each picture of a split and its XML."""
+    """Each image of a split and its XML."""
     folders = _apart(path)
     if folders is None:
-        folder = labelled_folders(path, _has_xml).get(split, path)
+        folder = labeled_folders(path, _has_xml).get(split, path)
         folders = (folder, folder)
     labels = {Path(n).stem: folders[0] / n for n in file_names(folders[0]) if n.lower().endswith(".xml")}
-    pictures = [folders[1] / name for name in file_names(folders[1]) if is_image(name)]
+    images = [folders[1] / name for name in file_names(folders[1]) if is_image(name)]
     listed = _split_list(path, split) if splits(path) else None
     if listed is not None:
         stems = _listed(listed, labels, faults)
         labels = {stem: labels[stem] for stem in stems}
-        pictures = [picture for picture in pictures if picture.stem in labels]
-    return pair(pictures, labels, stem=lambda picture: picture.stem, faults=faults)
+        images = [image for image in images if image.stem in labels]
+    return pair(images, labels, stem=lambda image: image.stem, faults=faults)
 
 
 def _listed(path: Path, labels: dict[str, Path], faults: Faults) -> list[str]:
@@ -116,14 +116,14 @@ def _listed(path: Path, labels: dict[str, Path], faults: Faults) -> list[str]:
     return stems
 
 
-def _entry(picture: Path, xml_path: Path, raw: bytes, faults: Faults) -> Entry:
+def _entry(image: Path, xml_path: Path, raw: bytes, faults: Faults) -> Entry:
     root = _parsed(raw, xml_path)
-    image_hw = _stated_hw(root, xml_path) or image_size_hw(picture, error=DatasetError)
+    image_hw = _stated_hw(root, xml_path) or image_size_hw(image, error=DatasetError)
     labels = []
     for index, node in enumerate(root.findall("object")):
         with faults:
             labels.append(_label(node, image_hw, f"{xml_path}: object[{index}]"))
-    return Entry(picture, image_hw, labels)
+    return Entry(image, image_hw, labels)
 
 
 def _parsed(raw: bytes, path: Path) -> Any:

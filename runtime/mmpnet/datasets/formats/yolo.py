@@ -1,4 +1,4 @@
-"""Ultralytics' YOLO layout: data.yaml with names and splits, images/ and labels/ side by side, a .txt per picture."""
+"""Ultralytics' YOLO layout: data.yaml with names and splits, images/ and labels/ side by side, a .txt per image."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image
 from mmpnet.system.files import is_file, is_folder
 
-LAYOUT = "data.yaml with names and train, val as folders or lists of pictures; labels/NAME.txt for images/NAME.jpg"
+LAYOUT = "data.yaml with names and train, val as folders or lists of images; labels/NAME.txt for images/NAME.jpg"
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 
 
@@ -29,8 +29,8 @@ class _DataYaml(msgspec.Struct, frozen=True):
     nc: int | None = None
     kpt_shape: Any = None
 
-    def pictures_of(self, split: Split) -> list[str]:
-        """What the file says of a split: folders and lists of pictures."""
+    def images_of(self, split: Split) -> list[str]:
+        """What the file says of a split: folders and lists of images."""
         stated = {"train": self.train, "val": self.val, "test": self.test}[split]
         return [stated] if isinstance(stated, str) else stated or []
 
@@ -48,32 +48,32 @@ def splits(path: Path) -> tuple[Split, ...]:
     Raises: DatasetError if it is malformed, MissingExtraError without pyyaml.
     """
     content = _read_yaml(_yaml_path(path))
-    return tuple(split for split in SPLITS if content.pictures_of(split))
+    return tuple(split for split in SPLITS if content.images_of(split))
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
-    """A split; a picture without a .txt has no objects. Rows are `class cx cy w h` in fractions of the picture, with a
+    """A split; an image without a .txt has no objects. Rows are `class cx cy w h` in fractions of the image, with a
     sixth number where a detector drew them, its confidence; longer rows are polygons, of which the tight box is taken.
 
-    Raises: DatasetError if the YAML, a list, a picture or a row is missing or malformed; MissingExtraError.
+    Raises: DatasetError if the YAML, a list, an image or a row is missing or malformed; MissingExtraError.
     """
     path = _yaml_path(path)
     content = _read_yaml(path)
     names = _class_names(content, path)
     root = _root(content, path)
-    pictures = [picture for stated in content.pictures_of(split) for picture in _pictures(root, stated, path, faults)]
+    images = [image for stated in content.images_of(split) for image in _images(root, stated, path, faults)]
     entries, contents = [], [("names", json.dumps(names).encode())]
-    for picture in pictures:
+    for image in images:
         with faults:
-            label_path = _label_path(picture)
+            label_path = _label_path(image)
             raw = read_bytes(label_path, expected="rows of numbers") if is_file(label_path) else b""
             contents.append((relative_name(label_path, root), raw))
-            entries.append(_entry(picture, raw, names, faults))
+            entries.append(_entry(image, raw, names, faults))
     with faults:
-        if pictures and not any(is_file(_label_path(picture)) for picture in pictures):
+        if images and not any(is_file(_label_path(image)) for image in images):
             raise DatasetError(
-                f"{path}: none of the {len(pictures)} pictures of {split} has a label file; "
-                f"the first would be {_label_path(pictures[0])}"
+                f"{path}: none of the {len(images)} images of {split} has a label file; "
+                f"the first would be {_label_path(images[0])}"
             )
     return assemble(
         path,
@@ -125,44 +125,44 @@ def _root(content: _DataYaml, path: Path) -> Path:
     return root
 
 
-def _pictures(root: Path, stated: str, yaml_path: Path, faults: Faults) -> list[Path]:
-    """The pictures of one folder, below it at any depth, or of one list."""
+def _images(root: Path, stated: str, yaml_path: Path, faults: Faults) -> list[Path]:
+    """The images of one folder, below it at any depth, or of one list."""
     place = root / stated
     if not place.exists() and stated.startswith("../"):
         place = root / stated.removeprefix("../")  # Roboflow writes paths as seen from another folder
     if is_folder(place):
         found = sorted(path for path in place.rglob("*") if is_image(path.name) and not path.name.startswith("."))
         if not found:
-            raise DatasetError(f"{yaml_path}: says {stated}, but {place} holds no pictures; correct the line")
+            raise DatasetError(f"{yaml_path}: says {stated}, but {place} holds no images; correct the line")
         return found
     if not is_file(place):
         raise DatasetError(f"{yaml_path}: says {stated}, but there is no {place}; correct the line")
-    raw = read_bytes(place, expected="a list of pictures")
+    raw = read_bytes(place, expected="a list of images")
     listed = []
     for number, line in numbered_lines(raw, place):
         with faults:
             if not is_file(place.parent / line):
-                raise DatasetError(f"{place}:{number}: there is no picture {line}; correct or remove the line")
+                raise DatasetError(f"{place}:{number}: there is no image {line}; correct or remove the line")
             listed.append(place.parent / line)
     return listed
 
 
-def _label_path(picture: Path) -> Path:
-    """labels/ for the last images/ of the path; beside the picture where there is none."""
-    parts = list(picture.parts)
+def _label_path(image: Path) -> Path:
+    """labels/ for the last images/ of the path; beside the image where there is none."""
+    parts = list(image.parts)
     if "images" in parts[:-1]:
         parts[len(parts) - 2 - parts[-2::-1].index("images")] = "labels"
     return Path(*parts).with_suffix(".txt")
 
 
-def _entry(picture: Path, raw: bytes, names: Sequence[str], faults: Faults) -> Entry:
-    image_hw = image_size_hw(picture, error=DatasetError)
-    label_path = _label_path(picture)
+def _entry(image: Path, raw: bytes, names: Sequence[str], faults: Faults) -> Entry:
+    image_hw = image_size_hw(image, error=DatasetError)
+    label_path = _label_path(image)
     labels = []
     for number, line in numbered_lines(raw, label_path):
         with faults:
             labels.append(_label(line, names, image_hw, f"{label_path}:{number}"))
-    return Entry(picture, image_hw, labels)
+    return Entry(image, image_hw, labels)
 
 
 def _label(line: str, names: Sequence[str], image_hw: tuple[int, int], where: str) -> Label:

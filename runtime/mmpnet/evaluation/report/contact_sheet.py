@@ -1,4 +1,4 @@
-"""Pictures of mistakes: crops with the labelled and the detected boxes, one by one or together on a contact sheet."""
+"""Images of mistakes: crops with the labeled and the detected boxes, one by one or together on a contact sheet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +11,12 @@ from mmpnet.contract.detections import Detections
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.error_analysis import Kind, Mistake, Mistakes
 from mmpnet.evaluation.evaluate import Evaluation
-from mmpnet.media.drawing import Colour, draw_box, draw_label
+from mmpnet.media.drawing import Color, draw_box, draw_label
 from mmpnet.media.images import write_image
 
-LABELLED_BGR: Colour = (240, 190, 70)
-DETECTED_BGR: Colour = (40, 150, 255)
-"""Sky blue and orange: told apart by colour-blind eyes too."""
+LABELLED_BGR: Color = (240, 190, 70)
+DETECTED_BGR: Color = (40, 150, 255)
+"""Sky blue and orange: told apart by color-blind eyes too."""
 TILE_HW = (240, 320)
 LABEL_UNIT = 1.0
 CONTEXT = 2.0
@@ -34,7 +34,7 @@ _CAPTION_PX, _HEADER_PX, _GAP_PX = 44, 40, 12
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def captions(mistake: Mistake, picture: LabeledImage) -> tuple[str, str]:
+def captions(mistake: Mistake, image: LabeledImage) -> tuple[str, str]:
     """Two short lines: what is wrong, and where."""
     if mistake.kind == "false positive":
         first = f"{mistake.score:.2f} {mistake.reason}, best IoU {mistake.best_iou:.2f}"
@@ -43,19 +43,19 @@ def captions(mistake: Mistake, picture: LabeledImage) -> tuple[str, str]:
     else:
         first = f"missed: {mistake.reason}, best IoU {mistake.best_iou:.2f} at {mistake.score:.2f}"
     width, height = (mistake.xyxy[2:] - mistake.xyxy[:2]).round().astype(int).tolist()
-    return first, f"{width}x{height} px in {picture.path.name}"
+    return first, f"{width}x{height} px in {image.path.name}"
 
 
 def mistake_tile(mistake: Mistake, dataset: Dataset, evaluation: Evaluation, *, conf: float) -> UInt8Array:
-    """The mistake's surroundings, TILE_HW (H, W, 3): its own box bold, all others that are labelled or shown thin.
+    """The mistake's surroundings, TILE_HW (H, W, 3): its own box bold, all others that are labeled or shown thin.
 
-    Raises: DatasetError if the picture has become unreadable.
+    Raises: DatasetError if the image has become unreadable.
     """
-    picture, detections = dataset.images[mistake.index], evaluation.found[mistake.index]
-    tile, scale, origin_xy = _crop(picture.read(), mistake.xyxy)
+    image, detections = dataset.images[mistake.index], evaluation.found[mistake.index]
+    tile, scale, origin_xy = _crop(image.read(), mistake.xyxy)
     shift = np.tile(origin_xy, 2).astype(np.float32)
-    measured = np.isin(picture.class_ids, [one.class_id for one in evaluation.classes])
-    for xyxy in picture.boxes_xyxy[measured]:
+    measured = np.isin(image.class_ids, [one.class_id for one in evaluation.classes])
+    for xyxy in image.boxes_xyxy[measured]:
         draw_box(tile, (xyxy - shift) * scale, bgr=LABELLED_BGR, thickness=1)
     for xyxy in detections.xyxy[detections.score >= conf]:
         draw_box(tile, (xyxy - shift) * scale, bgr=DETECTED_BGR, thickness=1)
@@ -65,17 +65,17 @@ def mistake_tile(mistake: Mistake, dataset: Dataset, evaluation: Evaluation, *, 
 
 
 def comparison(
-    picture: LabeledImage, detections: Detections, class_ids: Sequence[int], *, conf: float, side_px: int
+    image: LabeledImage, detections: Detections, class_ids: Sequence[int], *, conf: float, side_px: int
 ) -> UInt8Array:
-    """A picture with its labelled boxes, and the detections from this score on; its longer side at most side_px.
+    """An image with its labeled boxes, and the detections from this score on; its longer side at most side_px.
 
-    Raises: DatasetError if the picture has become unreadable.
+    Raises: DatasetError if the image has become unreadable.
     """
-    frame_bgr = picture.read()
+    frame_bgr = image.read()
     scale = min(side_px / max(frame_bgr.shape[:2]), 1.0)
     size = [max(round(side * scale), 1) for side in frame_bgr.shape[1::-1]]
     frame_bgr = np.asarray(cv2.resize(frame_bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
-    for xyxy in picture.boxes_xyxy[np.isin(picture.class_ids, class_ids)]:
+    for xyxy in image.boxes_xyxy[np.isin(image.class_ids, class_ids)]:
         draw_box(frame_bgr, xyxy * scale, bgr=LABELLED_BGR, thickness=2)
     for xyxy, score in zip(detections.xyxy, detections.score.tolist(), strict=True):
         if score >= conf:
@@ -87,7 +87,7 @@ def comparison(
 def contact_sheet(mistakes: Mistakes, dataset: Dataset, evaluation: Evaluation) -> UInt8Array:
     """The worst false positives above the worst misses, SHEET_MISTAKES of each at most, on one white page (H, W, 3).
 
-    Raises: DatasetError if a picture has become unreadable.
+    Raises: DatasetError if an image has become unreadable.
     """
     width = SHEET_COLUMNS * (TILE_HW[1] + _GAP_PX) + _GAP_PX
     rows = [_header(width, mistakes)]
@@ -109,23 +109,23 @@ def contact_sheet(mistakes: Mistakes, dataset: Dataset, evaluation: Evaluation) 
 
 
 def write_sheet(path: Path, mistakes: Mistakes, dataset: Dataset, evaluation: Evaluation) -> None:
-    """Write the contact sheet as a picture.
+    """Write the contact sheet as an image.
 
-    Raises: OutputError if it cannot be written, DatasetError if a picture has become unreadable.
+    Raises: OutputError if it cannot be written, DatasetError if an image has become unreadable.
     """
     write_image(path, contact_sheet(mistakes, dataset, evaluation))
 
 
 def _crop(frame_bgr: UInt8Array, xyxy: FloatArray) -> tuple[UInt8Array, float, FloatArray]:
-    """The box and its surroundings as a tile (H, W, 3); tile px per picture px; the tile's corner (2,) in picture px.
+    """The box and its surroundings as a tile (H, W, 3); tile px per image px; the tile's corner (2,) in image px.
 
-    Nothing outside the picture is shown where the picture can fill the tile.
+    Nothing outside the image is shown where the image can fill the tile.
     """
-    tile_wh, picture_wh = np.array(TILE_HW[::-1]), np.array(frame_bgr.shape[1::-1])
+    tile_wh, image_wh = np.array(TILE_HW[::-1]), np.array(frame_bgr.shape[1::-1])
     around_wh = np.maximum((xyxy[2:] - xyxy[:2]) * CONTEXT, MIN_CROP_PX)
-    scale = max(float((tile_wh / around_wh).min()), float((tile_wh / picture_wh).min()))
-    window_wh = np.minimum(np.ceil(tile_wh / scale), picture_wh).astype(int)
-    corner = np.clip(np.round((xyxy[:2] + xyxy[2:] - window_wh) / 2), 0, picture_wh - window_wh).astype(int)
+    scale = max(float((tile_wh / around_wh).min()), float((tile_wh / image_wh).min()))
+    window_wh = np.minimum(np.ceil(tile_wh / scale), image_wh).astype(int)
+    corner = np.clip(np.round((xyxy[:2] + xyxy[2:] - window_wh) / 2), 0, image_wh - window_wh).astype(int)
     cut = frame_bgr[corner[1] : corner[1] + window_wh[1], corner[0] : corner[0] + window_wh[0]]
     size = np.clip(np.round(window_wh * scale), 1, tile_wh).astype(int).tolist()
     cut = np.asarray(cv2.resize(cut, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8)
@@ -155,7 +155,7 @@ def _header(width: int, mistakes: Mistakes) -> UInt8Array:
     found = len(mistakes.false_positives), len(mistakes.misses)
     text = f"From score {mistakes.conf:.3f} on: {mistakes.hits} right, {found[0]} wrong, {found[1]} missed"
     _write(header, text, (_GAP_PX, 27), bgr=_INK_BGR, scale=0.6)
-    for x, bgr, name in ((width - 300, LABELLED_BGR, "labelled"), (width - 160, DETECTED_BGR, "detected")):
+    for x, bgr, name in ((width - 300, LABELLED_BGR, "labeled"), (width - 160, DETECTED_BGR, "detected")):
         cv2.rectangle(header, (x, 12), (x + 22, 28), bgr, 3)
         _write(header, name, (x + 32, 27), bgr=_INK_BGR, scale=0.6)
     return header
@@ -171,7 +171,7 @@ def _blank(height: int, width: int) -> UInt8Array:
     return np.full((height, width, 3), _PAGE_BGR, np.uint8)
 
 
-def _write(page: UInt8Array, text: str, at_xy: tuple[int, int], *, bgr: Colour, scale: float) -> None:
+def _write(page: UInt8Array, text: str, at_xy: tuple[int, int], *, bgr: Color, scale: float) -> None:
     """One line, cut where the page ends; OpenCV's font has ASCII only."""
     text = text.encode("ascii", "replace").decode()
     while cv2.getTextSize(text, _FONT, scale, 1)[0][0] > page.shape[1] - at_xy[0] and len(text) > 3:

@@ -56,7 +56,7 @@ def exported_subject(path: Path, metadata: ModelMetadata) -> Subject:
         ("model", f"{path.name}, {height}x{width} px"),
         ("classes", ", ".join(metadata.class_names[1:])),
         ("checkpoint sha256", metadata.checkpoint_sha256),
-        ("trained on", f"{training.train_name}, {training.train_images} pictures, sha256 {training.train_sha256}"),
+        ("trained on", f"{training.train_name}, {training.train_images} images, sha256 {training.train_sha256}"),
         ("training", f"{training.epochs} epochs, seed {training.seed}"),
         ("source tree", f"mmpnet {training.mmpnet_version}, commit {training.git_commit or 'unknown'}"),
         ("licence of the weights", metadata.licences.weights),

@@ -1,4 +1,4 @@
-"""The report's plots, as SVG inside its page: text and axes take the page's colour, be it light or dark.
+"""The report's plots, as SVG inside its page: text and axes take the page's color, be it light or dark.
 
 Needs matplotlib, which only a report imports.
 """
@@ -22,14 +22,14 @@ def precision_recall_plot(at50: Sequence[PrecisionRecall], at75: Sequence[Precis
     """Precision over recall at IoU 0.5 and 0.75, the envelopes that AP is made of; the mean of several classes bold."""
 
     def draw(axes: Axes) -> None:
-        for curves, colour in ((at50, BLUE), (at75, ORANGE)):
+        for curves, color in ((at50, BLUE), (at75, ORANGE)):
             if len(curves) > 1:
                 for curve in curves:
-                    axes.plot(RECALL_GRID, curve.precision_at(RECALL_GRID), color=colour, linewidth=0.5, alpha=0.4)
+                    axes.plot(RECALL_GRID, curve.precision_at(RECALL_GRID), color=color, linewidth=0.5, alpha=0.4)
                 recall, precision = RECALL_GRID, np.mean([one.precision_at(RECALL_GRID) for one in curves], axis=0)
             else:
                 recall, precision = _steps(curves[0])
-            axes.plot(recall, precision, color=colour)
+            axes.plot(recall, precision, color=color)
         _unit_square(axes, "recall", "precision")
         key(axes, (("IoU 0.5", BLUE), ("IoU 0.75", ORANGE)))
 
@@ -41,8 +41,8 @@ def confidence_plot(curve: ConfidenceCurve) -> str:
     """Precision, recall and F1 against the score threshold; the best F1's is dotted."""
 
     def draw(axes: Axes) -> None:
-        for values, colour in ((curve.precision, ORANGE), (curve.recall, GREEN), (curve.f1, BLUE)):
-            axes.plot(curve.conf, values, color=colour, drawstyle="steps-pre")
+        for values, color in ((curve.precision, ORANGE), (curve.recall, GREEN), (curve.f1, BLUE)):
+            axes.plot(curve.conf, values, color=color, drawstyle="steps-pre")
         axes.axvline(curve.best()[1], color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
         _unit_square(axes, "score threshold", "at IoU 0.5")
         key(axes, (("precision", ORANGE), ("recall", GREEN), ("F1", BLUE)))
@@ -73,10 +73,10 @@ def epoch_plot(lines: Sequence[Line], what: str) -> str:
     measured = [line for line in lines if np.isfinite(line.y).any()]
 
     def draw(axes: Axes) -> None:
-        for line, colour in zip(measured, cycle(PALETTE), strict=False):
+        for line, color in zip(measured, cycle(PALETTE), strict=False):
             there = np.isfinite(line.y)
             few = int(there.sum()) <= DOTTED_POINTS
-            axes.plot(line.x[there], line.y[there], color=colour, marker="o" if few else None, markersize=2.5)
+            axes.plot(line.x[there], line.y[there], color=color, marker="o" if few else None, markersize=2.5)
         _name_ends(axes, measured)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("epoch")
@@ -111,10 +111,10 @@ def _measured(line: Line) -> tuple[Curve, Curve]:
 
 def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
     """Names and last values right of the lines' ends, moved apart where ends lie close."""
-    coloured = [(*_measured(line), line.name, colour) for line, colour in zip(lines, cycle(PALETTE), strict=False)]
-    apart = 0.08 * max((float(y.max()) for _, y, _, _ in coloured), default=1.0)
+    colored = [(*_measured(line), line.name, color) for line, color in zip(lines, cycle(PALETTE), strict=False)]
+    apart = 0.08 * max((float(y.max()) for _, y, _, _ in colored), default=1.0)
     lowest = -np.inf
-    for x, y, name, colour in sorted(coloured, key=lambda entry: float(entry[1][-1])):
+    for x, y, name, color in sorted(colored, key=lambda entry: float(entry[1][-1])):
         lowest = max(float(y[-1]), lowest + apart)
         axes.annotate(
             f"{name} {y[-1]:.3f}",
@@ -122,6 +122,6 @@ def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
-            color=colour,
+            color=color,
             annotation_clip=False,
         )

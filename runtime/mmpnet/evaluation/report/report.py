@@ -13,7 +13,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.evaluation.curves import mean_confidence_curve, precision_recall
-from mmpnet.evaluation.error_analysis import PER_PICTURE, Mistakes, find_mistakes
+from mmpnet.evaluation.error_analysis import PER_IMAGE, Mistakes, find_mistakes
 from mmpnet.evaluation.evaluate import MATCH_IOU, Evaluation
 from mmpnet.evaluation.matching import Ranking, match_coco, rankings
 from mmpnet.evaluation.report.contact_sheet import (
@@ -57,13 +57,13 @@ class _MistakesOfKind:
     title: str
     count: int
     reasons: tuple[tuple[str, int], ...]
-    pictures: tuple[_Inset, ...]
+    images: tuple[_Inset, ...]
 
 
 def write_report(path: Path, subject: Subject, *, measured: Measured | None, history: History | None) -> None:
     """Write the page beside its place, then rename it there; without a validation set it holds the losses alone.
 
-    Raises: OutputError if the file cannot be written, DatasetError if a picture has become unreadable.
+    Raises: OutputError if the file cannot be written, DatasetError if an image has become unreadable.
     """
     write_page(path, render_report(subject, measured=measured, history=history))
 
@@ -71,7 +71,7 @@ def write_report(path: Path, subject: Subject, *, measured: Measured | None, his
 def render_report(subject: Subject, *, measured: Measured | None, history: History | None) -> str:
     """The page as HTML.
 
-    Raises: DatasetError if a picture has become unreadable.
+    Raises: DatasetError if an image has become unreadable.
     """
     mistakes = None
     if measured is not None:
@@ -91,8 +91,8 @@ def render_report(subject: Subject, *, measured: Measured | None, history: Histo
         hits=0 if mistakes is None else mistakes.hits,
         conf="" if mistakes is None else f"{mistakes.conf:.3f}",
         seed=SAMPLE_SEED,
-        per_picture=PER_PICTURE,
-        labelled=_hex(LABELLED_BGR),
+        per_image=PER_IMAGE,
+        labeled=_hex(LABELLED_BGR),
         detected=_hex(DETECTED_BGR),
     )
 
@@ -103,7 +103,7 @@ def _summary(measured: Measured | None) -> str:
     evaluation, dataset = measured.evaluation, measured.dataset
     return (
         f"AP {evaluation.ap():.3f} and AP50 {evaluation.ap('AP50'):.3f} on {dataset.name}: "
-        f"{evaluation.n_images} pictures, {evaluation.n_boxes} boxes."
+        f"{evaluation.n_images} images, {evaluation.n_boxes} boxes."
     )
 
 
@@ -136,7 +136,7 @@ def _class_rows(measured: Measured) -> list[tuple[str, ...]]:
 
 def _training_plots(history: History) -> list[_Plot]:
     plots = [
-        _Plot(markupsafe.Markup(epoch_plot(history.losses, "loss")), "Mean loss of each epoch, on training pictures.")
+        _Plot(markupsafe.Markup(epoch_plot(history.losses, "loss")), "Mean loss of each epoch, on training images.")
     ]
     if any(np.isfinite(line.y).any() for line in history.accuracies):
         caption = "Accuracy on the validation set, where it was measured."
@@ -164,9 +164,9 @@ def _accuracy_plots(measured: Measured) -> list[_Plot]:
 
 
 def _ranked(measured: Measured, iou_threshold: float) -> list[Ranking]:
-    pictures, found = measured.dataset.images, measured.evaluation.found
-    matches = [match_coco(one, picture, iou_threshold) for one, picture in zip(found, pictures, strict=True)]
-    return list(rankings(matches, pictures, [one.class_id for one in measured.evaluation.classes]).values())
+    images, found = measured.dataset.images, measured.evaluation.found
+    matches = [match_coco(one, image, iou_threshold) for one, image in zip(found, images, strict=True)]
+    return list(rankings(matches, images, [one.class_id for one in measured.evaluation.classes]).values())
 
 
 def _boxes_by_size(measured: Measured) -> tuple[int, int, int]:
@@ -179,15 +179,15 @@ def _boxes_by_size(measured: Measured) -> tuple[int, int, int]:
 
 
 def _samples(measured: Measured) -> list[_Inset]:
-    pictures, evaluation = measured.dataset.images, measured.evaluation
+    images, evaluation = measured.dataset.images, measured.evaluation
     class_ids = [one.class_id for one in evaluation.classes]
-    drawn = np.random.default_rng(SAMPLE_SEED).permutation(len(pictures))[:SAMPLES]
+    drawn = np.random.default_rng(SAMPLE_SEED).permutation(len(images))[:SAMPLES]
     insets = []
     for index in sorted(drawn.tolist()):
-        picture = pictures[index]
+        image = images[index]
         found = evaluation.found[index]
-        frame_bgr = comparison(picture, found, class_ids, conf=evaluation.best_f1_conf, side_px=SAMPLE_SIDE_PX)
-        insets.append(_inset(frame_bgr, (picture.path.name,)))
+        frame_bgr = comparison(image, found, class_ids, conf=evaluation.best_f1_conf, side_px=SAMPLE_SIDE_PX)
+        insets.append(_inset(frame_bgr, (image.path.name,)))
     return insets
 
 

@@ -17,7 +17,7 @@ class Following:
     """One source's tracker and counter. Takes detections from LOW_CONF up; gives on those from `conf` up, and those
     below it that continue a track. Of each frame's detections the `max_det` best are looked at.
 
-    Raises: SourceError for a picture, MissingExtraError without the [track] extra, MmpnetError for a line or zone that
+    Raises: SourceError for an image, MissingExtraError without the [track] extra, MmpnetError for a line or zone that
     does not lie in the frame.
     """
 
@@ -30,8 +30,8 @@ class Following:
         zones: Sequence[Zone],
         max_det: int | None = None,
     ) -> None:
-        if frame.kind == "picture":
-            raise SourceError(f"{frame.source}: is a picture; following people needs a camera or a video")
+        if frame.kind == "image":
+            raise SourceError(f"{frame.source}: is an image; following people needs a camera or a video")
         self._conf = conf
         self._max_det = max_det
         self._live = frame.kind == "camera"

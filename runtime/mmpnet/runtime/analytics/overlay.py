@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.media.drawing import Colour, Plate, draw_label
+from mmpnet.media.drawing import Color, Plate, draw_label
 from mmpnet.runtime.analytics.counting import LineCount, PeopleCounter, Points, ZoneCount
 
-COUNT_BGR: Colour = (60, 190, 255)
+COUNT_BGR: Color = (60, 190, 255)
 _ARROW_PX = 24
 
 

@@ -1,4 +1,4 @@
-"""Lines and zones of the picture, as the command line names them."""
+"""Lines and zones of the image, as the command line names them."""
 
 import re
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Coordinate:
 class Line:
     """From one point x, y to another: who crosses it from its left to its right comes in, the other way is out.
 
-    Left and right are those of a walk from the first point to the second, as seen on the picture: over
+    Left and right are those of a walk from the first point to the second, as seen on the image: over
     `0,50%,100%,50%` people come in as they walk down. Raises: ValueError unless there are two points.
     """
 

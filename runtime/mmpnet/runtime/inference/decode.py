@@ -12,7 +12,7 @@ from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.contract.metadata import HEAD_OUTPUTS, ModelMetadata
 
 ReadHead: TypeAlias = Callable[[Sequence[NDArray[Any]], LetterboxTransform], Detections]
-"""The session's outputs of one picture, in the order of HEAD_OUTPUTS and with their batch dimension -> Detections."""
+"""The session's outputs of one image, in the order of HEAD_OUTPUTS and with their batch dimension -> Detections."""
 
 CANDIDATES = 400
 """Anchors of a bare grid that reach NMS: as many as leave a graph with the head `boxes`."""
@@ -24,7 +24,7 @@ def output_names(metadata: ModelMetadata) -> list[str]:
 
 
 def threshold_feed(metadata: ModelMetadata, thresholds: Thresholds, *, source: str) -> dict[str, NDArray[Any]]:
-    """What to feed beside the picture: the thresholds, where NMS is in the graph and takes them.
+    """What to feed beside the image: the thresholds, where NMS is in the graph and takes them.
 
     Raises: ContractError if the graph has others and they are frozen.
     """

@@ -51,7 +51,7 @@ class Detector:
     person-192x320-int8 for frames of 16:9, or person-224-int8 for weak devices.
     Thresholds default to the file's own.
 
-    Raises: ContractError for a bad file, DeviceError for a provider that is not honoured.
+    Raises: ContractError for a bad file, DeviceError for a provider that is not honored.
     """
 
     def __init__(

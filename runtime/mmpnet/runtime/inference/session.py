@@ -30,7 +30,7 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, s
     lets threads sleep between paced frames instead of burning their cores.
 
     Raises: ContractError if the file is missing or not a model, DeviceError if the provider is not known or not
-    honoured, ValueError for a negative number of threads.
+    honored, ValueError for a negative number of threads.
     """
     if provider != "auto" and provider not in PROVIDER_NAMES:
         raise DeviceError(f"provider must be auto, {', '.join(PROVIDER_NAMES)}; got {provider!r}")

@@ -21,7 +21,7 @@ class Follower(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Blur:
-    """No sink sees a frame before everything the detector gave is made unrecognisable."""
+    """No sink sees a frame before everything the detector gave is made unrecognizable."""
 
     most_shown: int | None = None
     """Hand on so many detections of a frame at most, where the detector gives more than that for hiding's sake."""
@@ -32,7 +32,7 @@ class RunOptions:
     """All off by default."""
 
     remember: int = 0
-    """Keep the first so many pictures' detections in the summary, for a table."""
+    """Keep the first so many images' detections in the summary, for a table."""
     limit: int | None = None
     """End after so many results."""
     max_age_ms: float | None = None

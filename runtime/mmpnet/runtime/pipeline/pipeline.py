@@ -39,7 +39,7 @@ def run(
     whatever happens.
 
     A source that fails does not stop the others. Raises: SourceError of the first that failed, once all have ended, or
-    OutputError, after the sinks have been closed; SourceError at once for a picture where people are to be followed.
+    OutputError, after the sinks have been closed; SourceError at once for an image where people are to be followed.
     """
     chosen = list(sources) if isinstance(sources, Sequence) else [sources]
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -47,7 +47,7 @@ def run(
         for sink in sinks:
             stack.callback(sink.close)
         if options.follower is not None:
-            _refuse_pictures(chosen)
+            _refuse_images(chosen)
         with FrameExchange(chosen, events.put, stale_after_s=options.stale_after_s) as exchange:
             summary = Summary(sources=exchange.counts)
             delivery = _Delivery(sinks, events, Painter(detector.class_names, options.blur), summary, options)
@@ -60,11 +60,11 @@ def run(
     return summary
 
 
-def _refuse_pictures(sources: Sequence[Source]) -> None:
-    """Before anything begins, as far as file names tell. Raises: SourceError for a picture."""
+def _refuse_images(sources: Sequence[Source]) -> None:
+    """Before anything begins, as far as file names tell. Raises: SourceError for an image."""
     for path in (path for source in sources for path in source.paths):
         if is_image(path):
-            raise SourceError(f"{path}: is a picture; following people needs a camera or a video")
+            raise SourceError(f"{path}: is an image; following people needs a camera or a video")
 
 
 class _Delivery:

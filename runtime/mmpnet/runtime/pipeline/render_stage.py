@@ -18,7 +18,7 @@ FPS_MEMORY = 0.9
 
 
 class Painter:
-    """Turns what was found into results and, where somebody looks, into pictures, on one canvas per source."""
+    """Turns what was found into results and, where somebody looks, into images, on one canvas per source."""
 
     def __init__(self, class_names: Sequence[str], blur: Blur | None) -> None:
         self._class_names = class_names

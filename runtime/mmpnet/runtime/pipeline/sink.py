@@ -16,7 +16,7 @@ class Sink:
     wants_annotated = False
     """Whether `write` needs the annotated frame now."""
     holding = False
-    """Whether the run waits before its next frame, as a window with a picture does."""
+    """Whether the run waits before its next frame, as a window with an image does."""
 
     def started(self, summary: "Summary") -> None:
         """The run begins; its numbers change from now on, by other threads too."""

@@ -13,7 +13,7 @@ STAGES = ("grab", "preprocess", "infer", "postprocess", "track", "render", "writ
 
 @dataclass(slots=True)
 class Summary:
-    """What a run saw: counts, the first few pictures with their detections, the latest frames' times and ages."""
+    """What a run saw: counts, the first few images with their detections, the latest frames' times and ages."""
 
     frames: int = 0
     detections: int = 0
@@ -30,7 +30,7 @@ class Summary:
         return any(counts.live for counts in self.sources)
 
     def record(self, result: Result, remember: int) -> None:
-        """Add one result; the first `remember` pictures' detections are kept."""
+        """Add one result; the first `remember` images' detections are kept."""
         frame, times = result.frame, result.times
         self.frames += 1
         self.detections += len(result.detections)
@@ -41,7 +41,7 @@ class Summary:
         self.ages_ms.append(result.age_ms)
         if result.counts is not None:
             self.counts[frame.source] = result.counts
-        if frame.kind == "picture" and len(self.images) < remember:
+        if frame.kind == "image" and len(self.images) < remember:
             self.images.append((frame.source, result.detections))
 
     def percentiles(self) -> dict[str, dict[str, float | None]]:
@@ -50,7 +50,7 @@ class Summary:
         return {name: samples.percentiles() for name, samples in stages.items() if samples}
 
     def facts(self) -> dict[str, Any]:
-        """All of it but the pictures, as plain values."""
+        """All of it but the images, as plain values."""
         timing = self.percentiles()
         rounded = {n: {p: None if v is None else round(v, 3) for p, v in row.items()} for n, row in timing.items()}
         age = rounded.pop("frame age", None)

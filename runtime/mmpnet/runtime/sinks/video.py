@@ -1,4 +1,4 @@
-"""Annotated pictures and videos, and crops, as files."""
+"""Annotated images and videos, and crops, as files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ SAVED_SUFFIXES = IMAGE_SUFFIXES | frozenset(VIDEO_CODECS)
 
 
 class SaveSink(Sink):
-    """Annotated pictures and videos: one file for a single source; a folder for many, with files named after them.
+    """Annotated images and videos: one file for a single source; a folder for many, with files named after them.
 
     A video of a live source runs at the speed of life: frames are repeated where fewer came than its rate, and left out
     where more came. Where frames change their size, a further file begins.
@@ -42,7 +42,7 @@ class SaveSink(Sink):
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
         assert annotated_bgr is not None
         frame = result.frame
-        if frame.kind == "picture":
+        if frame.kind == "image":
             path = self._path(frame, known=IMAGE_SUFFIXES, default=".jpg")
             write_image(path, annotated_bgr)
             self.written.append(path)
@@ -141,13 +141,14 @@ def is_many(out: Path, sources: Sequence[Source]) -> bool:
 
 def check_name(out: Path, *, many_files: bool, kind: Kind, source: str) -> None:
     """Raises: OutputError if what comes of this source cannot have this name."""
-    known = IMAGE_SUFFIXES if kind == "picture" else frozenset(VIDEO_CODECS)
+    known = IMAGE_SUFFIXES if kind == "image" else frozenset(VIDEO_CODECS)
     suffix = out.suffix.lower()
     if many_files and suffix in SAVED_SUFFIXES and not is_folder(out):
         raise OutputError(f"--save {out}: several files need a folder, this is the name of one file")
     if not many_files and suffix not in known:
         expected = " ".join(sorted(known))
-        raise OutputError(f"--save {out}: {source} is a {kind}; expected one of {expected}")
+        article = "an" if kind == "image" else "a"
+        raise OutputError(f"--save {out}: {source} is {article} {kind}; expected one of {expected}")
 
 
 def _hw(frame_bgr: UInt8Array) -> tuple[int, int]:

@@ -25,9 +25,9 @@ _NO_KEY = 255
 
 class WindowSink(Sink):
     """A window per source; q or Esc ends the run, s saves what is seen, space pauses, any key goes on to the next
-    picture.
+    image.
 
-    Beside a live source nothing is held up: pausing stills the windows only, and pictures follow one another.
+    Beside a live source nothing is held up: pausing stills the windows only, and images follow one another.
     """
 
     wants_annotated = True
@@ -38,12 +38,12 @@ class WindowSink(Sink):
         self._live = False
         self._seen: dict[int, UInt8Array] = {}
         self._paused = False
-        self._picture = False
+        self._image = False
 
     @property
     def holding(self) -> bool:  # type: ignore[override]
-        """Whether a picture waits for its key, or files are paused."""
-        return (self._picture or self._paused) and not self._live
+        """Whether an image waits for its key, or files are paused."""
+        return (self._image or self._paused) and not self._live
 
     def started(self, summary: Summary) -> None:
         self._names = [counts.source for counts in summary.sources]
@@ -51,7 +51,7 @@ class WindowSink(Sink):
 
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
         assert annotated_bgr is not None
-        self._picture = result.frame.kind == "picture"
+        self._image = result.frame.kind == "image"
         if not self._paused:
             self._seen[result.frame.stream] = annotated_bgr
             cv2.imshow(self._title(result.frame.stream), annotated_bgr)
@@ -62,7 +62,7 @@ class WindowSink(Sink):
             return
         for stream, seen in self._seen.items():
             if self._names[stream] == event.source:
-                # The last picture stays on the screen: it must not look like the present.
+                # The last image stays on the screen: it must not look like the present.
                 draw_warning(seen, event.kind.upper())
                 cv2.imshow(self._title(stream), seen)
 
@@ -78,12 +78,12 @@ class WindowSink(Sink):
         key = cv2.waitKey(1) & 0xFF
         if key == SNAPSHOT_KEY:
             self._snapshot()
-        elif key == PAUSE_KEY and not self._picture:
+        elif key == PAUSE_KEY and not self._image:
             self._paused = not self._paused
             # What is seen now has to outlive the canvas that the next frame is painted on.
             self._seen = {stream: seen.copy() for stream, seen in self._seen.items()}
         elif key != _NO_KEY:
-            self._picture = False
+            self._image = False
         closed = any(cv2.getWindowProperty(self._title(stream), cv2.WND_PROP_VISIBLE) < 1 for stream in self._seen)
         return key not in QUIT_KEYS and not closed
 

@@ -20,7 +20,7 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".m
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """Pictures and videos, one after another, every frame of them.
+    """Images and videos, one after another, every frame of them.
 
     `stride` n passes on every n-th frame of a video; `loop` begins again at the end, for ever.
     """
@@ -71,7 +71,7 @@ def _frames_of(path: Path, stride: int) -> Iterator[Frame]:
         return
     began_s = time.perf_counter()
     pixels_bgr = read_image(path)
-    yield stamped(pixels_bgr, source=str(path), kind="picture", fps=0.0, started_s=began_s)
+    yield stamped(pixels_bgr, source=str(path), kind="image", fps=0.0, started_s=began_s)
 
 
 def _video_frames(path: Path, stride: int) -> Iterator[Frame]:

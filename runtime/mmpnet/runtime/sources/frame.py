@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from mmpnet.contract.arrays import UInt8Array
 
-Kind = Literal["picture", "video", "camera"]
+Kind = Literal["image", "video", "camera"]
 State: TypeAlias = Literal["connecting", "live", "stale", "reconnecting", "closed"]
 
 
@@ -32,7 +32,7 @@ class Frame:
     grab_ms: float = 0.0
     """Reading and decoding; a camera's wait for its next frame is not in it."""
     frozen: bool = False
-    """Whether a live source has been giving this very picture for too long."""
+    """Whether a live source has been giving this very image for too long."""
     stream: int = 0
     """Which source of the run it comes from."""
     damaged: int = 0

@@ -141,7 +141,7 @@ class FrameExchange:
         if not counts.live:
             return
         if frame.frozen and counts.state != "stale":
-            self._turn(stream, "stale", f"the same picture for {self._stale_after_s:g} s")
+            self._turn(stream, "stale", f"the same image for {self._stale_after_s:g} s")
         elif not frame.frozen and counts.state != "live":
             self._turn(stream, "live", "")
 

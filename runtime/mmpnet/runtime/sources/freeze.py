@@ -1,4 +1,4 @@
-"""Pictures that stand still."""
+"""Images that stand still."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from mmpnet.contract.arrays import UInt8Array
 
 
 class FreezeWatch:
-    """Notices a source that gives one picture again and again: pixel for pixel, which no sensor does."""
+    """Notices a source that gives one image again and again: pixel for pixel, which no sensor does."""
 
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
@@ -14,7 +14,7 @@ class FreezeWatch:
         self._since_s = 0.0
 
     def is_frozen(self, pixels_bgr: UInt8Array, now_s: float) -> bool:
-        """Whether this picture (H, W, 3) has been there for as long as the watch allows."""
+        """Whether this image (H, W, 3) has been there for as long as the watch allows."""
         last, self._last = self._last, pixels_bgr
         if last is None or last.shape != pixels_bgr.shape or not _equal(last, pixels_bgr):
             self._since_s = now_s

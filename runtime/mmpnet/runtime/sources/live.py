@@ -52,7 +52,7 @@ class LiveSource:
     """A camera or stream. `stride` n passes on every n-th frame; the others are not decoded where the source allows.
 
     `clocked`: its capture's CAP_PROP_POS_MSEC is the sender's clock. `may_end`: its address may be that of a file,
-    by its name of a `picture`.
+    by its name of a `still_image`.
     """
 
     name: str
@@ -62,7 +62,7 @@ class LiveSource:
     why_unopened: Callable[[], str] = lambda: "check the address, and that this machine reaches it"
     clocked: bool = False
     may_end: bool = False
-    picture: bool = False
+    still_image: bool = False
     live: bool = field(default=True, init=False)
     many_files: bool = field(default=False, init=False)
     paths: tuple[Path, ...] = field(default=(), init=False)
@@ -152,14 +152,14 @@ class LiveSource:
     def _end(self, capture: Any, tell: Tell, *, grabbed: int, before: int) -> None:
         """There are no more frames: a file says how many it has, and has given them. Raises: SourceError otherwise."""
         stated = capture.get(cv2.CAP_PROP_FRAME_COUNT) if self.may_end else 0.0
-        if self.picture and grabbed == 1:  # of small ones FFmpeg does not say that there is one only
+        if self.still_image and grabbed == 1:  # of small ones FFmpeg does not say that there is one only
             stated = 1.0
         if not (stated > 0 and grabbed >= CUT_SHORT * stated):
             raise SourceError(
                 f"{self.name}: no frame after {before + grabbed // self.stride}; "
                 "check its cable or network and who else uses it"
             )
-        what = "one picture, not a stream" if stated == 1 else f"a file of {stated:.0f} frames, not a stream"
+        what = "one image, not a stream" if stated == 1 else f"a file of {stated:.0f} frames, not a stream"
         advice = "ask the camera for its stream, or download the file to have every frame looked at"
         tell(self._event("notice", f"{self.name}: has ended, as it is {what}; {advice}"))
 
@@ -221,7 +221,7 @@ def stream_source(url: str, options: LiveOptions = AS_IT_COMES, *, stride: int =
         stride=stride,
         clocked=clocked,
         may_end=url.lower().startswith("http"),
-        picture=is_image(re.split(r"[?#]", url)[0]),
+        still_image=is_image(re.split(r"[?#]", url)[0]),
     )
 
 

@@ -24,11 +24,11 @@ _KEPT_PROPS = (
 
 
 class NewestJpeg:
-    """Stands for the cv2.VideoCapture of an MJPEG stream, of which it gives the newest picture.
+    """Stands for the cv2.VideoCapture of an MJPEG stream, of which it gives the newest image.
 
-    OpenCV decodes within `grab`. Where that takes longer than pictures take to come, they pile up in the socket's
+    OpenCV decodes within `grab`. Where that takes longer than images take to come, they pile up in the socket's
     buffer and nobody is told. Here a thread takes the stream apart, which costs next to nothing, and keeps its newest
-    JPEG. `get(CAP_PROP_POS_MSEC)` is when the grabbed picture came, on time.perf_counter() in ms.
+    JPEG. `get(CAP_PROP_POS_MSEC)` is when the grabbed image came, on time.perf_counter() in ms.
     """
 
     def __init__(self, capture: Any) -> None:
@@ -50,7 +50,7 @@ class NewestJpeg:
         return True
 
     def get(self, prop: int) -> float:
-        """What the capture said when it was taken over, and when the grabbed picture came."""
+        """What the capture said when it was taken over, and when the grabbed image came."""
         if prop == cv2.CAP_PROP_POS_MSEC and self._grabbed is not None:
             return self._grabbed[0] * 1e3
         return self._props.get(prop, 0.0)
@@ -61,7 +61,7 @@ class NewestJpeg:
         return False
 
     def grab(self) -> bool:
-        """Take the newest picture, or wait for the next; False at the stream's end."""
+        """Take the newest image, or wait for the next; False at the stream's end."""
         with self._changed:
             while self._newest is None and not self._ended:
                 self._changed.wait()
@@ -69,10 +69,10 @@ class NewestJpeg:
         return self._grabbed is not None
 
     def retrieve(self) -> tuple[bool, UInt8Array | None]:
-        """The grabbed picture (H, W, 3) BGR; False where it is damaged."""
+        """The grabbed image (H, W, 3) BGR; False where it is damaged."""
         assert self._grabbed is not None
         content = self._grabbed[1].ravel()
-        if is_truncated(content.tobytes()):  # OpenCV would fill the rest with grey
+        if is_truncated(content.tobytes()):  # OpenCV would fill the rest with gray
             return False, None
         try:
             pixels = cv2.imdecode(content, _DECODING)
@@ -81,7 +81,7 @@ class NewestJpeg:
         return pixels is not None, None if pixels is None else np.asarray(pixels, np.uint8)
 
     def skipped(self) -> int:
-        """How many pictures made room for newer ones since the last call."""
+        """How many images made room for newer ones since the last call."""
         with self._changed:
             skipped, self._skipped = self._skipped, 0
         return skipped

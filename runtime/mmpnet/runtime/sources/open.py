@@ -1,4 +1,4 @@
-"""Where frames come from: picture and video files, cameras, streams."""
+"""Where frames come from: image and video files, cameras, streams."""
 
 import glob
 import re
@@ -19,7 +19,7 @@ _STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt)://.+", re.IGNORECA
 
 
 def open_source(text: str | int, *, stride: int = 1, loop: bool = False, live: LiveOptions = AS_IT_COMES) -> Source:
-    """A camera index or device, a stream's address, a picture, a video, a folder of them, or a glob pattern.
+    """A camera index or device, a stream's address, an image, a video, a folder of them, or a glob pattern.
 
     Files come in name order, from the beginning again if `loop`; every `stride`-th frame is given.
 
@@ -47,7 +47,7 @@ def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
     if is_file(path):
         if path.suffix.lower() not in known:
             raise SourceError(
-                f"{text}: {path.suffix or 'no suffix'} is no picture or video; expected .jpg, .png, .mp4, ..."
+                f"{text}: {path.suffix or 'no suffix'} is no image or video; expected .jpg, .png, .mp4, ..."
             )
         return FileSource((path,), many_files=False, name=text, stride=stride, loop=loop)
     if text and is_folder(path):
@@ -57,13 +57,13 @@ def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
         candidates, where = sorted(Path(name) for name in found), f"{text}: the pattern"
     else:
         raise SourceError(
-            f"{text or '(empty)'}: no such file or folder; expected a picture, a video, a folder, a glob pattern, "
+            f"{text or '(empty)'}: no such file or folder; expected an image, a video, a folder, a glob pattern, "
             "a camera (0, /dev/video0) or a stream (rtsp://..., http://...)"
         )
     paths = tuple(found for found in candidates if is_file(found) and found.suffix.lower() in known)
     if not paths:
         raise SourceError(
-            f"{where} has {len(candidates)} entries and no picture or video; expected .jpg, .png, .mp4, ..."
+            f"{where} has {len(candidates)} entries and no image or video; expected .jpg, .png, .mp4, ..."
         )
     return FileSource(paths, many_files=True, name=text, stride=stride, loop=loop)
 

@@ -23,7 +23,7 @@ def stated_fps(capture: Any) -> float:
 
 
 def as_bgr(pixels: Any) -> UInt8Array:
-    """(H, W, 3) BGR uint8 of what a capture gives: a thermal or infrared camera's frames may be grey or of 16 bits."""
+    """(H, W, 3) BGR uint8 of what a capture gives: a thermal or infrared camera's frames may be gray or of 16 bits."""
     image = np.asarray(pixels)
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from mmpnet.runtime.web.event_stream import News
 from mmpnet.runtime.web.metrics import Metrics
-from mmpnet.runtime.web.mjpeg import BOUNDARY, LivePictures
+from mmpnet.runtime.web.mjpeg import BOUNDARY, LiveImages
 from mmpnet.runtime.web.page import load_page
 from mmpnet.runtime.web.run_status import Monitor
 
@@ -30,7 +30,7 @@ class Feeds:
     """What the run fills and the server reads."""
 
     monitor: Monitor
-    images: LivePictures
+    images: LiveImages
     news: News
     metrics: Metrics
 
@@ -42,18 +42,18 @@ class Endpoints:
     feeds: Feeds
 
     async def snapshot(self, request: Request) -> Response:
-        """The newest picture; with `?seen=NUMBER` the next one that is not this."""
+        """The newest image; with `?seen=NUMBER` the next one that is not this."""
         stream, seen = self._stream(request), _number(request.query_params.get("seen", ""))
-        picture = await self.feeds.images.other_than(seen, stream, SNAPSHOT_WAIT_S)
-        if picture is None:
+        image = await self.feeds.images.other_than(seen, stream, SNAPSHOT_WAIT_S)
+        if image is None:
             source = self.feeds.monitor.status().sources[stream]
             why = source.problem or "frames come too slowly"
-            return Response(f"no picture for {SNAPSHOT_WAIT_S:g} s ({why})\n", 503, media_type="text/plain")
-        jpeg = await self.feeds.images.jpeg(picture)
-        return Response(jpeg, media_type="image/jpeg", headers=picture.headers)
+            return Response(f"no image for {SNAPSHOT_WAIT_S:g} s ({why})\n", 503, media_type="text/plain")
+        jpeg = await self.feeds.images.jpeg(image)
+        return Response(jpeg, media_type="image/jpeg", headers=image.headers)
 
     async def mjpeg(self, request: Request) -> Response:
-        """One source's pictures, each in place of the last."""
+        """One source's images, each in place of the last."""
         return _streamed(request, self.feeds.images.parts(self._stream(request)), MJPEG)
 
     async def detections(self, request: Request) -> Response:
@@ -61,7 +61,7 @@ class Endpoints:
         return _streamed(request, self.feeds.news.stream(), "text/event-stream")
 
     async def status(self, request: Request) -> Response:
-        """All that the page shows beside the pictures."""
+        """All that the page shows beside the images."""
         del request
         return Response(msgspec.json.encode(self.feeds.monitor.status()), media_type=JSON)
 

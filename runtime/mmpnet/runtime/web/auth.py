@@ -17,7 +17,7 @@ class Access:
     """Refuses requests without the token, which comes as `Authorization: Bearer TOKEN` or `?token=TOKEN`.
 
     Without a token the server listens on loopback only. Then a page from elsewhere in this machine's browser is kept
-    out: it may not show our pictures as its own, nor reach us under a name of its own that it made mean 127.0.0.1.
+    out: it may not show our images as its own, nor reach us under a name of its own that it made mean 127.0.0.1.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
@@ -47,7 +47,7 @@ class Access:
 
     def _refusal(self, scope: Scope) -> Response | None:
         refusal = self._stranger(scope)
-        # Whoever watches over the device is answered, however many look at its pictures.
+        # Whoever watches over the device is answered, however many look at its images.
         if refusal is None and self._busy >= MOST_CLIENTS and scope["path"] not in ("/healthz", "/metrics"):
             return PlainTextResponse(f"{MOST_CLIENTS} others are being answered; try again later\n", 503)
         return refusal

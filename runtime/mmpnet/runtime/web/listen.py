@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mmpnet.contract.errors import OutputError
 
 SEND_BUFFER_BYTES = 256 * 1024
-"""What the kernel holds for a client: a slow one lags by so many bytes of pictures, not by megabytes."""
+"""What the kernel holds for a client: a slow one lags by so many bytes of images, not by megabytes."""
 _ADVICE = {
     errno.EADDRINUSE: "another program listens there; choose another port, or 0 for a free one",
     errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 is for itself alone, 0.0.0.0 for its networks",

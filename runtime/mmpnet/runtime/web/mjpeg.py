@@ -20,7 +20,7 @@ BOUNDARY = "frame"
 
 
 @dataclass(slots=True, eq=False)
-class LivePicture:
+class LiveImage:
     """An annotated frame (H, W, 3) with a number of its own and, once somebody asked for it, its JPEG."""
 
     frame_bgr: UInt8Array
@@ -32,13 +32,13 @@ class LivePicture:
     def headers(self) -> dict[str, str]:
         """What HTTP says about it: its number, and the time since it was captured."""
         age_ms = (time.perf_counter() - self.captured_s) * 1e3
-        return {"X-Picture-Number": str(self.number), "X-Frame-Age-Ms": f"{age_ms:.0f}"}
+        return {"X-Image-Number": str(self.number), "X-Frame-Age-Ms": f"{age_ms:.0f}"}
 
 
-class LivePictures:
-    """The pictures; `put` and `warn` belong to the run's thread, the coroutines to the server's.
+class LiveImages:
+    """The images; `put` and `warn` belong to the run's thread, the coroutines to the server's.
 
-    A picture is copied only while somebody looks at its source, and encoded once, however many look. The one that is
+    An image is copied only while somebody looks at its source, and encoded once, however many look. The one that is
     kept is always of the source's latest result: there is none rather than an older one.
     """
 
@@ -46,7 +46,7 @@ class LivePictures:
         self.bell = Bell()
         self.closed = False
         self._lock = threading.Lock()
-        self._newest: dict[int, LivePicture | None] = {}
+        self._newest: dict[int, LiveImage | None] = {}
         self._wanted_until_s: dict[int, float] = {}
         self._numbers = itertools.count()
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="jpeg")
@@ -62,64 +62,64 @@ class LivePictures:
         frame = result.frame
         with self._lock:
             wanted = self._wanted_until_s.get(frame.stream, 0.0) > time.perf_counter()
-        picture = None
+        image = None
         if annotated_bgr is not None and wanted:
-            picture = LivePicture(annotated_bgr.copy(), next(self._numbers), frame.captured_s)
-        self._replace(frame.stream, picture)
+            image = LiveImage(annotated_bgr.copy(), next(self._numbers), frame.captured_s)
+        self._replace(frame.stream, image)
 
     def warn(self, stream: int, text: str) -> None:
-        """Paint a warning over a source's picture: it stays on screens, and must not look like the present."""
+        """Paint a warning over a source's image: it stays on screens, and must not look like the present."""
         with self._lock:
             last = self._newest.get(stream)
         if last is not None:
             frame_bgr = last.frame_bgr.copy()
             draw_warning(frame_bgr, text)
-            self._replace(stream, LivePicture(frame_bgr, next(self._numbers), last.captured_s))
+            self._replace(stream, LiveImage(frame_bgr, next(self._numbers), last.captured_s))
 
-    def look(self, stream: int) -> LivePicture | None:
-        """The newest picture, if there is one; ask for the next ones to be drawn."""
+    def look(self, stream: int) -> LiveImage | None:
+        """The newest image, if there is one; ask for the next ones to be drawn."""
         with self._lock:
             self._wanted_until_s[stream] = time.perf_counter() + LINGER_S
             return self._newest.get(stream)
 
-    async def other_than(self, seen: int | None, stream: int, timeout_s: float) -> LivePicture | None:
-        """The newest picture as soon as it is not number `seen`, or None where none is drawn for so long."""
+    async def other_than(self, seen: int | None, stream: int, timeout_s: float) -> LiveImage | None:
+        """The newest image as soon as it is not number `seen`, or None where none is drawn for so long."""
         until_s = time.perf_counter() + timeout_s
         while not self.closed:
-            picture, now_s = self.look(stream), time.perf_counter()
-            if picture is not None and picture.number != seen:
-                return picture
+            image, now_s = self.look(stream), time.perf_counter()
+            if image is not None and image.number != seen:
+                return image
             if now_s >= until_s:
                 break
             await self.bell.heard(min(until_s - now_s, TICK_S))
         return None
 
-    async def jpeg(self, picture: LivePicture) -> bytes:
-        """The picture as JPEG, encoded beside the server's and the run's threads."""
-        if picture.jpeg is None:
-            picture.jpeg = asyncio.get_running_loop().run_in_executor(self._encoder, _encode, picture.frame_bgr)
-        return await asyncio.shield(picture.jpeg)  # a client that goes away must not take it from the others
+    async def jpeg(self, image: LiveImage) -> bytes:
+        """The image as JPEG, encoded beside the server's and the run's threads."""
+        if image.jpeg is None:
+            image.jpeg = asyncio.get_running_loop().run_in_executor(self._encoder, _encode, image.frame_bgr)
+        return await asyncio.shield(image.jpeg)  # a client that goes away must not take it from the others
 
     async def parts(self, stream: int) -> AsyncIterator[bytes]:
-        """One source's pictures as the parts of a multipart body, for as long as it is read."""
+        """One source's images as the parts of a multipart body, for as long as it is read."""
         seen = None
         yield f"--{BOUNDARY}\r\n".encode()
         while not self.closed:
-            # The server holds this until the client has taken the last picture: the next is chosen then, not before.
+            # The server holds this until the client has taken the last image: the next is chosen then, not before.
             yield b""
-            picture = await self.other_than(seen, stream, TICK_S)
-            if picture is not None:
-                seen = picture.number
-                jpeg = await self.jpeg(picture)
-                head = {"Content-Type": "image/jpeg", "Content-Length": str(len(jpeg)), **picture.headers}
+            image = await self.other_than(seen, stream, TICK_S)
+            if image is not None:
+                seen = image.number
+                jpeg = await self.jpeg(image)
+                head = {"Content-Type": "image/jpeg", "Content-Length": str(len(jpeg)), **image.headers}
                 lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
                 # Browsers show a part once they see its end, so that the boundary comes at once, not with the next.
                 yield b"%s\r\n%s\r\n--%s\r\n" % (lines.encode(), jpeg, BOUNDARY.encode())
 
-    def _replace(self, stream: int, picture: LivePicture | None) -> None:
+    def _replace(self, stream: int, image: LiveImage | None) -> None:
         with self._lock:
-            self._newest[stream] = picture
-        if picture is not None:
+            self._newest[stream] = image
+        if image is not None:
             self.bell.ring()
 
     def end(self) -> None:

@@ -3,7 +3,7 @@
 
 const POLL_MS = 1000;
 const LOST_MS = 3000; // without an answer for so long, nothing on the page is the present
-const LEAST_BETWEEN_PICTURES_MS = 70; // a page is for people: the device's cores are for detecting
+const LEAST_BETWEEN_IMAGES_MS = 70; // a page is for people: the device's cores are for detecting
 const RETRY_MS = 3000;
 
 const token = new URLSearchParams(location.search).get("token");
@@ -47,7 +47,7 @@ class Card {
     this.index = index;
     this.section = document.getElementById("source").content.firstElementChild.cloneNode(true);
     this.canvas = this.find("canvas");
-    this.shown = null; // the picture's number, and when its frame was captured on performance.now()
+    this.shown = null; // the image's number, and when its frame was captured on performance.now()
     this.removed = false;
     document.getElementById("sources").append(this.section);
     this.watch();
@@ -62,7 +62,7 @@ class Card {
     this.section.remove();
   }
 
-  // One picture at a time, the newest: nothing piles up on the way here that would then be shown late.
+  // One image at a time, the newest: nothing piles up on the way here that would then be shown late.
   async watch() {
     while (!this.removed) {
       await visible();
@@ -74,12 +74,12 @@ class Card {
         const age = Number(answer.headers.get("X-Frame-Age-Ms"));
         const arrived = performance.now();
         this.draw(await createImageBitmap(await answer.blob()));
-        this.shown = { number: answer.headers.get("X-Picture-Number"), captured: arrived - age };
+        this.shown = { number: answer.headers.get("X-Image-Number"), captured: arrived - age };
       } catch (error) {
         if (this.source !== undefined && !this.source.up) await pause(RETRY_MS);
         else await pause(POLL_MS / 2);
       }
-      await pause(Math.max(LEAST_BETWEEN_PICTURES_MS - (performance.now() - began), 0));
+      await pause(Math.max(LEAST_BETWEEN_IMAGES_MS - (performance.now() - began), 0));
     }
   }
 
@@ -93,7 +93,7 @@ class Card {
   update(source) {
     this.source = source;
     this.find("h2").textContent = source.name;
-    this.canvas.setAttribute("aria-label", `Live picture of ${source.name}`);
+    this.canvas.setAttribute("aria-label", `Live image of ${source.name}`);
     this.find(".people").textContent = source.people;
     this.find(".fps").textContent = source.process_fps.toFixed(1);
     this.find(".infer").textContent = duration(source.infer_ms.at(-1));
@@ -116,19 +116,19 @@ class Card {
     this.find(".counts").hidden = rows.length === 0;
   }
 
-  // What is wrong with the picture that is seen now: [in one word, in a sentence]; null where it is the present.
+  // What is wrong with the image that is seen now: [in one word, in a sentence]; null where it is the present.
   wrong(now) {
     const { source, shown } = this;
-    const age = shown === null ? "there is no picture yet" : `this picture is ${duration(now - shown.captured)} old`;
+    const age = shown === null ? "there is no image yet" : `this image is ${duration(now - shown.captured)} old`;
     if (now - answeredAt > LOST_MS) return ["no connection", age];
     if (!source.up) return [source.state, source.reason ? `${age}; ${source.reason}` : age];
     if (source.problem) return ["stopped", `${age}; ${source.problem}`];
     if (shown === null) return ["waiting", age];
-    if (now - shown.captured > status.stale_after_s * 1000) return ["picture stopped", age];
+    if (now - shown.captured > status.stale_after_s * 1000) return ["image stopped", age];
     return null;
   }
 
-  // Of the newest frame that this page has heard of, by a picture or by numbers.
+  // Of the newest frame that this page has heard of, by an image or by numbers.
   age(now) {
     const { source, shown } = this;
     const ages = [];

@@ -11,7 +11,7 @@ from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.web.event_stream import News
 from mmpnet.runtime.web.listen import Address, is_loopback, listen, parse_address
-from mmpnet.runtime.web.mjpeg import LivePictures
+from mmpnet.runtime.web.mjpeg import LiveImages
 from mmpnet.runtime.web.run_status import Monitor, ServedModel
 
 STALE_AFTER_S = 5.0
@@ -41,18 +41,18 @@ class ServeSink(Sink):
         _check_token(token, wanted)
         self._class_names = model.class_names
         self._monitor = Monitor(model, stale_after_s)
-        self._pictures = LivePictures()
+        self._images = LiveImages()
         self._news = News()
         self._metrics = Metrics(self._monitor)
-        feeds = Feeds(self._monitor, self._pictures, self._news, self._metrics)
+        feeds = Feeds(self._monitor, self._images, self._news, self._metrics)
         listening = listen(wanted)
         self.url = Address(wanted.host, listening.getsockname()[1]).url
         self._server = ServerThread(Access(make_app(feeds), token), listening)
 
     @property
     def wants_annotated(self) -> bool:  # type: ignore[override]
-        """Whether somebody looks at a picture now."""
-        return self._pictures.wanted
+        """Whether somebody looks at an image now."""
+        return self._images.wanted
 
     def started(self, summary: Summary) -> None:
         self._monitor.started(summary.sources)
@@ -60,7 +60,7 @@ class ServeSink(Sink):
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
         self._monitor.record(result)
         self._metrics.observe(result)
-        self._pictures.put(result, annotated_bgr)
+        self._images.put(result, annotated_bgr)
         if self._news.listening:
             self._news.result(result_as_dict(result, self._class_names))
         return True
@@ -70,13 +70,13 @@ class ServeSink(Sink):
         self._news.event(event)
         if event.kind in ("stale", "reconnecting", "closed"):
             for stream in self._monitor.streams(event.source):
-                self._pictures.warn(stream, event.kind.upper())
+                self._images.warn(stream, event.kind.upper())
 
     def close(self) -> None:
-        self._pictures.end()
+        self._images.end()
         self._news.end()
         self._server.close()
-        self._pictures.close()
+        self._images.close()
 
 
 def _check_token(token: str | None, address: Address) -> None:
