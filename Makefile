@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# What OpenCV's wheel with windows needs from the system; prints what is missing.
+MISSING := $(shell $(PYTHON) runtime/mmpnet/system/window_libraries.py)
 # The GPU runtime only where an NVIDIA driver answers.
-RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+RUNTIME := $(if $(MISSING),headless,$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu))
+CPU_RUNTIME := $(if $(MISSING),headless,cpu)
+SAY_RUNTIME = @echo "installing mmpnet[$(1)]$(if $(MISSING), without windows: this machine lacks $(MISSING))"
 # The environment of `make test` can run the demo too; the demo's alone is smaller and has no torch.
 DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
 
@@ -12,7 +16,7 @@ DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test check lint cost oldest clean
+.PHONY: demo test check lint cost minimal oldest clean
 
 demo: $(DEMO_READY)
 	$(BIN)/mmp-run --source docs/pictures/astronaut.jpg --save out/astronaut.jpg --no-show
@@ -33,6 +37,7 @@ lint:
 	$(BIN)/lint-imports
 
 $(VENV)/.demo: pyproject.toml constraints.txt
+	$(call SAY_RUNTIME,$(RUNTIME))
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -e '.[$(RUNTIME)]'
 	touch $@
@@ -42,11 +47,16 @@ cost: $(DEMO_READY)
 	$(BIN)/python benchmarks/install_size.py
 	$(BIN)/python benchmarks/startup.py --most-s 1
 
-# Cleared first: [train] brings onnxruntime, which must not stand beside the demo's onnxruntime-gpu.
+# Cleared first: onnxruntime must not stand beside the demo's onnxruntime-gpu.
 $(VENV)/.test: pyproject.toml constraints.txt
+	$(call SAY_RUNTIME,$(CPU_RUNTIME))
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PIP) -e '.[train,dev]'
+	$(PIP) -e '.[$(CPU_RUNTIME),train,dev]'
 	touch $@
+
+# The demo on a Debian without a single library for windows; needs root and mmdebstrap.
+minimal:
+	tests/minimal/run.sh
 
 # The shipped models on the oldest libraries that have wheels for Python 3.11, and on an ONNX Runtime that is older
 # still, for which npm and Node are needed.

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from mmpnet.console.command import HELP_NAMES, checked_thresholds, console, exit_on_error, parse_size_hw, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, parse_size_hw, show_version
+from mmpnet.console.threshold_options import checked_thresholds
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ExportError, MmpnetError
 from mmpnet.contract.metadata import Head, InputKind, ModelMetadata

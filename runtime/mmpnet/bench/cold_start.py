@@ -12,7 +12,7 @@ import numpy as np
 
 from mmpnet.contract.errors import DeviceError
 from mmpnet.runtime.inference.detector import Detector
-from mmpnet.runtime.inference.session import Provider
+from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.machine import peak_memory_mb
 
 

@@ -14,7 +14,7 @@ from mmpnet.bench.statistics import CONFIDENCE, RESAMPLES, Floats, block_length,
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
-from mmpnet.runtime.inference.session import Provider
+from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.files import is_file
 
 Verdict: TypeAlias = Literal["A is faster", "B is faster", "no difference shown"]

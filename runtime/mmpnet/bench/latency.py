@@ -30,8 +30,8 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.media.images import read_image
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.inference.self_test import synthetic_frame
-from mmpnet.runtime.inference.session import Provider
 from mmpnet.system.timing import CpuClock
 
 FRAME_SEED = 0

@@ -12,18 +12,17 @@ from rich.console import Console
 from rich.text import Text
 
 from mmpnet.console.safe_stderr import Stderr
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError
+from mmpnet.system.libraries import explain_import, explain_incomplete
 from mmpnet.system.privacy import disable_usage_reports, move_caches
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
-OPTIONAL_PACKAGES = frozenset({"torch", "torchvision", "onnx", "onnxruntime", "pycocotools", "matplotlib", "jinja2"})
 
 
 def launch(module: str, *, extra: str) -> None:
-    """Run a command's module; where a package it needs is not installed, say which extra brings it and exit with 1.
+    """Run a command's module; where a library that it needs cannot be loaded, say what to install and exit with 1.
 
     Loading torch takes seconds: Ctrl-C there is one line too.
     """
@@ -34,10 +33,14 @@ def launch(module: str, *, extra: str) -> None:
     except KeyboardInterrupt:
         console().print("stopped")
         sys.exit(INTERRUPTED)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in OPTIONAL_PACKAGES:
+    except (ImportError, AttributeError, OSError) as error:
+        reason = explain_import(error, extra=extra)
+        if reason is None:
             raise
-        _print_error(f"{error.name} is not installed; pip install 'mmpnet[{extra}]'")
+    else:
+        reason = explain_incomplete()
+    if reason is not None:
+        _print_error(reason)
         sys.exit(1)
     command.main()
 
@@ -84,29 +87,6 @@ def parse_size_hw(text: str) -> tuple[int, int]:
     if len(parts) not in (1, 2) or not all(part.isdecimal() and 0 < int(part) < 10_000 for part in parts):
         raise typer.BadParameter(f"{text!r}: expected N or HEIGHTxWIDTH in px, such as 320 or 192x320")
     return int(parts[0]), int(parts[-1])
-
-
-def checked_thresholds(conf: float, iou: float, max_det: int) -> Thresholds:
-    """Thresholds from the command line.
-
-    Raises: typer.BadParameter where they are none, such as NaN, which older typers let through their ranges.
-    """
-    try:
-        return Thresholds(conf=conf, iou=iou, max_det=max_det)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:
-    """The file's thresholds with those of the command line in their place.
-
-    Raises: typer.BadParameter where they are none.
-    """
-    return checked_thresholds(
-        thresholds.conf if conf is None else conf,
-        thresholds.iou if iou is None else iou,
-        thresholds.max_det if max_det is None else max_det,
-    )
 
 
 def _print_error(message: str) -> None:

@@ -17,7 +17,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from mmpnet.cli.run.command import app, main
-from mmpnet.console.command import checked_thresholds
+from mmpnet.console.threshold_options import checked_thresholds
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.media.images import read_image, write_image
 from mmpnet.runtime.inference.detector import Detector

@@ -9,7 +9,8 @@ import pytest
 
 from mmpnet.contract.errors import ContractError, DeviceError
 from mmpnet.runtime.inference import session
-from mmpnet.runtime.inference.session import PROVIDER_NAMES, Provider, open_session, provider_in_use
+from mmpnet.runtime.inference.providers import PROVIDER_NAMES, Provider
+from mmpnet.runtime.inference.session import open_session, provider_in_use
 
 CPU, CUDA = PROVIDER_NAMES["cpu"], PROVIDER_NAMES["cuda"]
 

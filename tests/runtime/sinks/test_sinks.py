@@ -17,12 +17,13 @@ from mmpnet.contract.errors import OutputError, SourceError
 from mmpnet.media.drawing import WARNING_BGR
 from mmpnet.media.images import read_image
 from mmpnet.media.video_writer import VIDEO_CODECS
+from mmpnet.media.window_probe import why_no_window
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.pipeline.pipeline import run
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
 from mmpnet.runtime.sinks.video import SaveSink
-from mmpnet.runtime.sinks.window import WindowSink, why_no_window
+from mmpnet.runtime.sinks.window import WindowSink
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
 from mmpnet.runtime.sources.open import open_source

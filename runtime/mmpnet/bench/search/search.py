@@ -19,7 +19,7 @@ from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
-from mmpnet.runtime.inference.session import Provider
+from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.progress import Progress, no_progress
 from mmpnet.system.timing import LEAST_SAMPLES
 

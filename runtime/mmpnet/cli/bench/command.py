@@ -15,7 +15,7 @@ from mmpnet.cli.bench.search import search_command
 from mmpnet.cli.bench.tables import noise_line, show_comparison, show_layers, show_report
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES, model_path
-from mmpnet.runtime.inference.session import Provider
+from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.files import check_output
 from mmpnet.system.optional_packages import require_packages
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from mmpnet.runtime.inference.session import Provider
+from mmpnet.runtime.inference.providers import Provider
 
 TOO_SLOW = 3
 """Exit code where what was measured is slower than what was asked for."""

@@ -10,7 +10,6 @@ from rich.table import Table
 from mmpnet.cli.doctor.examine import Report, examine
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
-from mmpnet.runtime.sources.opencv_log import silence_opencv
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
@@ -28,8 +27,6 @@ def doctor(
 ) -> None:
     """Try models, window and cameras on this machine; the exit code is 1 if something does not work."""
     with exit_on_error():
-        # What OpenCV has to say about absent cameras is in the report.
-        silence_opencv()
         with console().status("looking"):
             report = examine(models or EMBEDDED_MODELS, look_at_cameras=cameras)
         if as_json:

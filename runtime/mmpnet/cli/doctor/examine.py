@@ -1,28 +1,29 @@
 """What this machine can do, found out by doing it: wheels, sessions with the model's self-test, display, cameras."""
 
 import importlib
+import json
 import platform
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import distributions
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from mmpnet.cli.doctor.session_processes import SessionReport, try_sessions
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
-from mmpnet.runtime.sinks.window import why_no_window
-from mmpnet.runtime.sources.cameras import CameraReport, probe_cameras
+from mmpnet.system.libraries import RIVAL_WHEELS, installed, probe, rivalry
 from mmpnet.system.machine import cpu_name, instruction_sets, usable_cores
 from mmpnet.system.privacy import what_is_sent
 
 if TYPE_CHECKING:
-    from mmpnet.cli.doctor.sessions import SessionReport
+    from mmpnet.runtime.sources.cameras import CameraReport
 
-RIVAL_WHEELS = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
-    "cv2": ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
-}
-"""Wheels that write the same module: where two are installed, each has overwritten files of the other."""
 _ALSO_VERSIONED = ("mmpnet", "numpy", "msgspec", "typer", "rich", "torch")
+_NEEDED = {
+    "numpy": "numpy.__version__",
+    "cv2": "cv2.__version__, cv2.imdecode",
+    "onnxruntime": "__import__('json').dumps(onnxruntime.get_available_providers())",
+}
+"""Compiled libraries, and what to evaluate to see that they load."""
 _SLOW_SHARE = 0.8
 """A camera below this share of the rate it states is worth a word."""
 
@@ -47,9 +48,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     healthy: bool
     machine: Machine
-    sessions: "tuple[SessionReport, ...]"
+    sessions: tuple[SessionReport, ...]
     no_window: str | None
-    cameras: tuple[CameraReport, ...] | None
+    cameras: "tuple[CameraReport, ...] | None"
     faults: tuple[str, ...]
     advice: tuple[str, ...]
 
@@ -57,19 +58,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def examine(models: Sequence[str] = EMBEDDED_MODELS, *, look_at_cameras: bool = True) -> Report:
     """Try everything. What does not work is in the report.
 
+    Each library is imported in a process of its own first: one that ends Python there is a line here.
+
     Raises: ContractError if a model is named that this build does not have.
     """
     packages = installed([name for rivals in RIVAL_WHEELS.values() for name in rivals] + [*_ALSO_VERSIONED])
-    faults = [fault for module in RIVAL_WHEELS if (fault := _rivalry(module, packages))]
+    numpy, opencv, runtime = (probe(module, expression) for module, expression in _NEEDED.items())
+    faults = [fault for module in RIVAL_WHEELS if (fault := rivalry(module, packages))]
+    faults += [one.fault for one in (numpy, opencv, runtime) if one.fault is not None]
+    loads = numpy.fault is None and opencv.fault is None
     sessions: tuple[SessionReport, ...] = ()
-    try:
-        # Where two wheels have overwritten each other, this import is what fails.
-        sessions = tuple(importlib.import_module("mmpnet.cli.doctor.sessions").try_sessions(models))
-    except ImportError as error:
-        faults.append(f"onnxruntime cannot be imported ({error}); pip install --force-reinstall 'mmpnet[cpu]'")
+    if loads and runtime.fault is None:
+        sessions = tuple(try_sessions(models, providers=json.loads(runtime.answer)))
     faults += [f"{one.model} on {one.provider}: {one.fault}" for one in sessions if one.fault]
-    no_window = why_no_window()
-    cameras = tuple(probe_cameras()) if look_at_cameras else None
+    no_window = _why_no_window() if loads else "OpenCV cannot be loaded"
+    cameras = _cameras() if loads and look_at_cameras else None
     return Report(
         healthy=not faults,
         machine=Machine(
@@ -85,28 +88,21 @@ def examine(models: Sequence[str] = EMBEDDED_MODELS, *, look_at_cameras: bool = 
         no_window=no_window,
         cameras=cameras,
         faults=tuple(faults),
-        advice=(*_model_advice(sessions), *_window_advice(no_window), *_camera_advice(cameras)),
+        advice=(*_model_advice(sessions), *_window_advice(no_window if loads else None), *_camera_advice(cameras)),
     )
 
 
-def installed(names: Iterable[str]) -> dict[str, str]:
-    """Version of each of these distributions that is installed."""
-    found = {(one.metadata["Name"] or "").lower().replace("_", "-"): one.version for one in distributions()}
-    return {name: found[name] for name in names if name in found}
+def _why_no_window() -> str | None:
+    # Imports OpenCV, which has been shown to load.
+    return importlib.import_module("mmpnet.media.window_probe").why_no_window()  # type: ignore[no-any-return]
 
 
-def _rivalry(module: str, packages: dict[str, str]) -> str | None:
-    wheels = [name for name in RIVAL_WHEELS[module] if name in packages]
-    if len(wheels) < 2:
-        return None
-    keep = "mmpnet[gpu]" if "onnxruntime-gpu" in wheels else "mmpnet[cpu]"
-    return (
-        f"{' and '.join(wheels)} are installed, and overwrite each other's {module}; "
-        f"pip uninstall {' '.join(wheels)}, then pip install '{keep}'"
-    )
+def _cameras() -> "tuple[CameraReport, ...]":
+    importlib.import_module("mmpnet.runtime.sources.opencv_log").silence_opencv()
+    return tuple(importlib.import_module("mmpnet.runtime.sources.cameras").probe_cameras())
 
 
-def _model_advice(sessions: "Sequence[SessionReport]") -> Iterator[str]:
+def _model_advice(sessions: Sequence[SessionReport]) -> Iterator[str]:
     timed = [(one.infer_ms, one) for one in sessions if one.infer_ms is not None]
     if len(timed) > 1:
         (best_ms, best), (worst_ms, worst) = (pick(timed, key=lambda pair: pair[0]) for pick in (min, max))
@@ -121,7 +117,7 @@ def _window_advice(no_window: str | None) -> Iterator[str]:
         yield f"no window: {no_window}; mmp-run works with --save FILE or --json FILE"
 
 
-def _camera_advice(cameras: Sequence[CameraReport] | None) -> Iterator[str]:
+def _camera_advice(cameras: "Sequence[CameraReport] | None") -> Iterator[str]:
     if cameras is None:
         return
     if not cameras:

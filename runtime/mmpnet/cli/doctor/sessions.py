@@ -1,44 +1,27 @@
-"""Models tried on this machine's providers: the self-test each carries, and the time of an inference."""
+"""Try models on this machine's providers: the self-test that each carries, and the time of an inference.
+
+`python -m mmpnet.cli.doctor.sessions PAIRS`: PAIRS is a JSON list of [model, provider]; prints a SessionReport a line.
+"""
 
 import statistics
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import sys
 
 import msgspec
 import numpy as np
 
+from mmpnet.cli.doctor.session_processes import SessionReport
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.inference.self_test import run_self_test
-from mmpnet.runtime.inference.session import PROVIDER_NAMES, Provider
-from mmpnet.system.onnx_runtime import onnxruntime
 
 TIMED_RUNS = 15
 
 
-class SessionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One model on one provider: the median time of an inference, or why it is not to be used there."""
-
-    model: str
-    provider: str
-    infer_ms: float | None = None
-    fault: str | None = None
-
-
-def try_sessions(models: Sequence[str]) -> Iterator[SessionReport]:
-    """Every model on every provider that this onnxruntime has.
-
-    Raises: ContractError if a model is named that this build does not have.
-    """
-    available = onnxruntime.get_available_providers()
-    for provider, name in PROVIDER_NAMES.items():
-        if name in available:
-            for model in models:
-                yield _tried(model, model_path(model), provider)
-
-
-def _tried(model: str, path: Path, provider: Provider) -> SessionReport:
+def try_session(model: str, provider: Provider) -> SessionReport:
+    """Open a model on a provider, run its self-test and time it; what fails is in the report."""
+    path = model_path(model)
     try:
         detector = Detector(path, provider=provider)
         run_self_test(detector)
@@ -47,3 +30,14 @@ def _tried(model: str, path: Path, provider: Provider) -> SessionReport:
     frame = np.zeros((*detector.metadata.input.size_hw, 3), np.uint8)
     times = [detector.timed(frame)[1].infer_ms for _ in range(TIMED_RUNS)]
     return SessionReport(model=model, provider=provider, infer_ms=round(statistics.median(times), 2))
+
+
+def main() -> None:
+    """Try the pairs of the command line in their order."""
+    for model, provider in msgspec.json.decode(sys.argv[1], type=list[tuple[str, Provider]]):
+        sys.stdout.write(msgspec.json.encode(try_session(model, provider)).decode() + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -11,14 +11,15 @@ from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, giv
 from mmpnet.cli.run.console_sink import ConsoleSink
 from mmpnet.cli.run.detector import check_and_warm_up, find_more, show_self_test
 from mmpnet.cli.run.outputs import saving, serving, windows
-from mmpnet.console.command import HELP_NAMES, console, exit_on_error, overridden, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
+from mmpnet.console.threshold_options import overridden
 from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.analytics.analyzer import Following, follow_with
 from mmpnet.runtime.analytics.shapes import Line, Zone, parse_line, parse_zone
 from mmpnet.runtime.analytics.tracker import Tracker
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES
-from mmpnet.runtime.inference.session import Provider
+from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.pipeline.options import Blur, RunOptions
 from mmpnet.runtime.pipeline.pipeline import run
 from mmpnet.runtime.pipeline.sink import Sink

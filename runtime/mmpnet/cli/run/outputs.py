@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmpnet.console.command import console
+from mmpnet.media.window_probe import why_no_window
 from mmpnet.runtime.inference.detector import Detector
-from mmpnet.runtime.inference.session import Provider
+from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.sinks.video import SaveSink, is_many
-from mmpnet.runtime.sinks.window import WindowSink, why_no_window
+from mmpnet.runtime.sinks.window import WindowSink
 from mmpnet.runtime.sources.frame import Source
 from mmpnet.runtime.web.run_status import ServedModel
 from mmpnet.runtime.web.sink import ServeSink

@@ -18,7 +18,8 @@ from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.contract.metadata import InputDescription, ModelMetadata, metadata_from_properties
 from mmpnet.runtime.inference.decode import head_reader, output_names, threshold_feed
 from mmpnet.runtime.inference.embedded import model_path
-from mmpnet.runtime.inference.session import Provider, open_session, provider_in_use
+from mmpnet.runtime.inference.providers import Provider
+from mmpnet.runtime.inference.session import open_session, provider_in_use
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,15 @@
 import logging
 import os
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from mmpnet.contract.errors import ContractError, DeviceError
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
+from mmpnet.runtime.inference.providers import PROVIDER_NAMES, Provider
 from mmpnet.system.files import is_file
 from mmpnet.system.machine import usable_cores
 from mmpnet.system.onnx_runtime import onnxruntime
 
-Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
-
-PROVIDER_NAMES: dict[Provider, str] = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-}
 _FATAL_ONLY = 4
 
 

@@ -11,7 +11,8 @@ from rich.progress import track
 from rich.table import Table
 
 from mmpnet.cli.class_option import checked_classes
-from mmpnet.console.command import HELP_NAMES, console, exit_on_error, overridden, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
+from mmpnet.console.threshold_options import overridden
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MissingExtraError
 from mmpnet.datasets.load import read_data
@@ -23,7 +24,7 @@ from mmpnet.evaluation.report.inputs import Measured, Subject, exported_subject
 from mmpnet.media.images import IMAGE_SUFFIXES
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import OTHER_NAMES, model_path
-from mmpnet.runtime.inference.session import Provider
+from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.files import check_output
 from mmpnet.system.optional_packages import require_report_packages
 

@@ -1,0 +1,159 @@
+"""Compiled libraries that cannot be loaded: what is missing, and what to install."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from types import ModuleType
+
+RIVAL_WHEELS = {
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
+    "cv2": ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+}
+"""Wheels that write the same module: where two are installed, each has overwritten files of the other."""
+EITHER_OPENCV = "pip install 'mmpnet[cpu]', or 'mmpnet[headless]' for a machine without windows"
+PROBE_S = 120.0
+_TITLES = {"cv2": "OpenCV", "onnxruntime": "ONNX Runtime"}
+_MISSING_FILE = re.compile(r"([\w.+-]+\.so[\w.]*): cannot open shared object file")
+_DEBIAN_PACKAGES = {
+    "libgomp.so.1": "libgomp1",
+    "libstdc++.so.6": "libstdc++6",
+    "libgcc_s.so.1": "libgcc-s1",
+    "libz.so.1": "zlib1g",
+}
+"""Of the shared libraries that wheels expect from the system; OpenCV's stand together in its message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What importing a module in a process of its own gave: the value asked for, or why there is none."""
+
+    answer: str = ""
+    fault: str | None = None
+
+
+def probe(module: str, expression: str) -> Probe:
+    """Import a module in a child process and evaluate an expression there, so that a crash is a line here."""
+    # -P: a file of the current folder must not stand in for an import.
+    code = f"import {module}; print({expression})"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=PROBE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Probe(fault=f"{_title(module)} cannot be loaded: its import takes more than {PROBE_S:g} s")
+    if done.returncode < 0:
+        return Probe(fault=f"{_title(module)} cannot be loaded: Python {crash(done.returncode)}; {_other(module)}")
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        return Probe(fault=explain(module, said[-1] if said else f"exit code {done.returncode}"))
+    return Probe(answer=done.stdout.strip())
+
+
+def crash(returncode: int) -> str:
+    """What a negative exit code means, in words."""
+    name = next((one.name for one in signal.Signals if one.value == -returncode), str(-returncode))
+    means = {
+        "SIGILL": "an instruction that this processor does not have",
+        "SIGSEGV": "a segmentation fault",
+        "SIGABRT": "an abort of a library",
+        "SIGKILL": "killed, perhaps for its memory",
+    }
+    return f"was ended by {name}" + (f" ({means[name]})" if name in means else "")
+
+
+def explain_import(error: Exception, *, extra: str) -> str | None:
+    """Why another's module could not be imported, and what to do; None where the fault is in mmpnet itself.
+
+    extra: of mmpnet, which brings what is not installed.
+    """
+    module = _culprit(error)
+    if module is None or module == "mmpnet":
+        return None
+    return explain(module, str(error), extra=extra)
+
+
+def explain_incomplete() -> str | None:
+    """What to say where the OpenCV that was imported is what an uninstalled wheel has left behind."""
+    opencv = sys.modules.get("cv2")
+    return None if opencv is None or hasattr(opencv, "imdecode") else explain("cv2", "cv2 has no attribute imdecode")
+
+
+def explain(module: str, reason: str, *, extra: str = "cpu") -> str:
+    """One line about a module that cannot be imported, from the text of its error."""
+    title, first = _title(module), reason.strip().splitlines()[0] if reason.strip() else "no reason given"
+    missing = _MISSING_FILE.search(reason)
+    if missing and module == "cv2":
+        return (
+            f"{title} cannot be loaded: {missing[1]} is missing; apt-get install libgl1 libglib2.0-0; or, for a "
+            f"machine without windows, pip uninstall {_present(module)}, then pip install 'mmpnet[headless]'"
+        )
+    if missing:
+        package = _DEBIAN_PACKAGES.get(missing[1])
+        todo = f"apt-get install {package}" if package else f"install what holds it, or {_other(module)}"
+        return f"{title} cannot be loaded: {missing[1]} is missing; {todo}"
+    if f"No module named '{module}'" in reason:
+        return f"{title} is not installed; {_install(module, extra)}"
+    if "has no attribute" in reason:
+        return f"{title} is incomplete, as when one of two of its wheels has been uninstalled; {_other(module)}"
+    return f"{title} cannot be loaded ({first[:300]}); {_other(module)}"
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Version of each of these distributions that is installed."""
+    found = {(one.metadata["Name"] or "").lower().replace("_", "-"): one.version for one in distributions()}
+    return {name: found[name] for name in names if name in found}
+
+
+def rivalry(module: str, packages: dict[str, str]) -> str | None:
+    """What to say where two wheels of one module are installed."""
+    wheels = [name for name in RIVAL_WHEELS[module] if name in packages]
+    if len(wheels) < 2:
+        return None
+    return f"{' and '.join(wheels)} are installed, and overwrite each other's {module}; {_other(module)}"
+
+
+def _culprit(error: Exception) -> str | None:
+    """The top-level name of the module whose import failed."""
+    broken = getattr(error, "obj", None)
+    if isinstance(error, AttributeError):
+        return broken.__name__.split(".")[0] if isinstance(broken, ModuleType) else None
+    name = getattr(error, "name", None)
+    if name:
+        return str(name).split(".")[0]
+    # A library that loads others by hand raises OSError, or an ImportError without a name: what mmpnet imported last
+    # is meant.
+    trace, culprit = error.__traceback__, None
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", "")).split(".")[0]
+        if module not in ("", "mmpnet", "importlib") and culprit is None:
+            culprit = module
+        if module == "mmpnet":
+            culprit = None
+        trace = trace.tb_next
+    return culprit
+
+
+def _title(module: str) -> str:
+    return _TITLES.get(module, module)
+
+
+def _present(module: str) -> str:
+    return " ".join(installed(RIVAL_WHEELS[module])) or RIVAL_WHEELS[module][0]
+
+
+def _install(module: str, extra: str) -> str:
+    """How to get a module that is not there."""
+    return EITHER_OPENCV if module in RIVAL_WHEELS else f"pip install 'mmpnet[{extra}]'"
+
+
+def _other(module: str) -> str:
+    """How to replace a module that is broken."""
+    if module not in RIVAL_WHEELS:
+        return f"pip install --force-reinstall {module}"
+    wheels = _present(module)
+    keep = "pip install 'mmpnet[gpu]'" if "onnxruntime-gpu" in wheels else EITHER_OPENCV
+    return f"pip uninstall {wheels}, then {keep}"
