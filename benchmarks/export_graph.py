@@ -26,7 +26,7 @@ from rich.table import Table
 
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.detections import Thresholds
-from mmpnet.contract.metadata import Head
+from mmpnet.contract.heads import Head
 from mmpnet.datasets.open import open_dataset
 from mmpnet.export.graph import export_graph
 from mmpnet.export.heads import with_head

@@ -16,7 +16,8 @@ from mmpnet.cli.run.command import app as run_app
 from mmpnet.contract.boxes import nms, vote_boxes
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError, ExportError
-from mmpnet.contract.metadata import Head, InputKind
+from mmpnet.contract.heads import Head
+from mmpnet.contract.metadata import InputKind
 from mmpnet.datasets.open import open_dataset
 from mmpnet.export.cli import app
 from mmpnet.export.metadata_builder import ExportOptions, oldest_runtime

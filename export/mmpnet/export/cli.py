@@ -14,7 +14,8 @@ from mmpnet.console.command import HELP_NAMES, console, exit_on_error, parse_siz
 from mmpnet.console.threshold_options import checked_thresholds
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ExportError, MmpnetError
-from mmpnet.contract.metadata import Head, InputKind, ModelMetadata
+from mmpnet.contract.heads import Head
+from mmpnet.contract.metadata import InputKind, ModelMetadata
 from mmpnet.datasets.load import read_data
 from mmpnet.datasets.open import has_split
 from mmpnet.datasets.types import Dataset

@@ -9,7 +9,7 @@ from onnx import TensorProto, compose, helper, numpy_helper, parser
 
 from mmpnet.contract.boxes import EPSILON_PX2, LEAST_VOTE, VOTE_FROM_IOU
 from mmpnet.contract.detections import Thresholds
-from mmpnet.contract.metadata import HEAD_OUTPUTS, Head
+from mmpnet.contract.heads import HEADS, Head
 from mmpnet.export.graph import CANDIDATE_NAMES, Batch, drop_unused_initializers, fold_constants
 
 CONF, IOU, MAX_DET = "conf", "iou", "max_det"
@@ -111,9 +111,9 @@ def with_head(
     """
     full = onnx.ModelProto()
     full.CopyFrom(model)
-    if head == "nms":
+    if HEADS[head].suppresses:
         full = _with_nms(full, batch=batch, num_classes=num_classes, thresholds=thresholds, frozen=frozen)
-    kept = [output for output in full.graph.output if output.name in HEAD_OUTPUTS[head]]
+    kept = [output for output in full.graph.output if output.name in HEADS[head].outputs]
     del full.graph.output[:]
     full.graph.output.extend(kept)
     cut = _pruned(fold_constants(full))

@@ -7,9 +7,9 @@ from typing import Literal
 import onnx
 
 from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.heads import HEADS, Head
 from mmpnet.contract.metadata import (
     AnchorDescription,
-    Head,
     InputDescription,
     InputKind,
     ModelMetadata,
@@ -81,8 +81,17 @@ def describe(
             opset=options.opset, ir_version=model.ir_version, onnxruntime=oldest_runtime(model)
         ),
         head=options.head,
-        nms=NmsDescription(CONF, IOU, MAX_DET, overridable=not options.frozen) if options.head == "nms" else None,
+        nms=_nms(options),
+        if HEADS[options.head].suppresses
+        else None,
     )
+
+
+def _nms(options: ExportOptions) -> NmsDescription | None:
+    """The thresholds' inputs, where the head suppresses."""
+    if not HEADS[options.head].suppresses:
+        return None
+    return NmsDescription(CONF, IOU, MAX_DET, overridable=not options.frozen)
 
 
 def _outputs(candidates: CandidateNet, options: ExportOptions) -> tuple[OutputDescription, ...]:

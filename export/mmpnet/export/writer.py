@@ -111,7 +111,7 @@ def _with_proof(
 ) -> ModelMetadata:
     assert metadata.proof is not None, "export_file begins it"
     proof = metadata.proof
-    if metadata.head != "grid":
+    if metadata.head_spec.decodes:
         after_nms = reference.beside(path, metadata)
         if bound is not None:
             check(after_nms, bound)

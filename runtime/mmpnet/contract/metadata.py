@@ -8,6 +8,7 @@ from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.boxes import CENTER_VARIANCE, SIZE_VARIANCE
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ContractError
+from mmpnet.contract.heads import HEADS, Head, HeadSpec, Meaning
 from mmpnet.contract.letterbox import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, Letterbox
 from mmpnet.contract.records import (
     EvaluationRecord,
@@ -26,16 +27,7 @@ SCHEMA_VERSION: Literal[3] = 3
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 InputKind: TypeAlias = Literal["uint8-nhwc", "float-nchw"]
 """Letterboxed pixels as they are, BGR; or the classic tensor, RGB in [0, 1]."""
-Head: TypeAlias = Literal["grid", "boxes", "nms"]
-"""What the graph ends in: the bare anchor grid, decoded candidates, or final detections."""
-Meaning: TypeAlias = Literal["grid", "boxes", "scores", "class_ids", "detections", "num_dets"]
 Precision: TypeAlias = Literal["float32", "float16", "int8"]
-
-HEAD_OUTPUTS: dict[Head, tuple[Meaning, ...]] = {
-    "grid": ("grid",),
-    "boxes": ("boxes", "scores", "class_ids"),
-    "nms": ("detections", "num_dets"),
-}
 
 
 class InputDescription(StrictStruct, frozen=True):
@@ -177,6 +169,11 @@ class ModelMetadata(StrictStruct, frozen=True):
         return Thresholds(conf=self.default_conf, iou=self.default_iou, max_det=self.default_max_det)
 
     @property
+    def head_spec(self) -> HeadSpec:
+        """The outputs of the file's head, and what its graph computes itself."""
+        return HEADS[self.head]
+
+    @property
     def frozen(self) -> bool:
         """Whether NMS is in the graph with thresholds that nobody can override."""
         return self.nms is not None and not self.nms.overridable
@@ -254,10 +251,10 @@ def _check_consistent(metadata: ModelMetadata) -> None:
             f"mean {described.mean_rgb} and std {described.std_rgb} is none of {', '.join(get_args(InputKind))}"
         )
     meanings = sorted(output.meaning for output in metadata.outputs)
-    expected = HEAD_OUTPUTS[metadata.head]
+    expected = metadata.head_spec.outputs
     if meanings != sorted(expected):
         raise ValueError(f"outputs of head {metadata.head} must be {', '.join(expected)}, found {', '.join(meanings)}")
-    if (metadata.nms is not None) != (metadata.head == "nms"):
+    if (metadata.nms is not None) != metadata.head_spec.suppresses:
         raise ValueError(f"head {metadata.head} {'lacks' if metadata.nms is None else 'has no use for'} an nms entry")
     kept = metadata.quantization is not None and metadata.quantization.kept
     if kept != (metadata.precision == "int8"):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from mmpnet.cli.run.command import app
 from mmpnet.contract.detections import Thresholds
-from mmpnet.contract.metadata import Head
+from mmpnet.contract.heads import Head
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.writer import export_file
 from mmpnet.media.images import read_image, write_image

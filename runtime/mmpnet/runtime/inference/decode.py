@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from mmpnet.contract.detections import Detections, Thresholds, candidates_from_grid, select_detections
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.letterbox import LetterboxTransform
-from mmpnet.contract.metadata import HEAD_OUTPUTS, ModelMetadata
+from mmpnet.contract.metadata import ModelMetadata
 
 ReadHead: TypeAlias = Callable[[Sequence[NDArray[Any]], LetterboxTransform], Detections]
-"""The session's outputs of one image, in the order of HEAD_OUTPUTS and with their batch dimension -> Detections."""
+"""The session's outputs of one image, in the order of HeadSpec.outputs and with their batch dimension -> Detections."""
 
 CANDIDATES = 400
 """Anchors of a bare grid that reach NMS: as many as leave a graph with the head `boxes`."""
@@ -20,7 +20,7 @@ CANDIDATES = 400
 
 def output_names(metadata: ModelMetadata) -> list[str]:
     """The outputs to fetch, in the order that the head's reader takes them."""
-    return [metadata.output_name(meaning) for meaning in HEAD_OUTPUTS[metadata.head]]
+    return [metadata.output_name(meaning) for meaning in metadata.head_spec.outputs]
 
 
 def threshold_feed(metadata: ModelMetadata, thresholds: Thresholds, *, source: str) -> dict[str, NDArray[Any]]:
@@ -45,10 +45,10 @@ def threshold_feed(metadata: ModelMetadata, thresholds: Thresholds, *, source: s
 
 
 def head_reader(metadata: ModelMetadata, thresholds: Thresholds) -> ReadHead:
-    """The reader of this file's head."""
-    if metadata.head == "nms":
+    """A function that does what this file's head leaves to the caller: decoding, thresholds, NMS, or none of them."""
+    if metadata.head_spec.suppresses:
         return _read_final
-    if metadata.head == "boxes":
+    if metadata.head_spec.decodes:
         return lambda outputs, transform: select_detections(
             outputs[0][0], outputs[1][0], outputs[2][0], transform=transform, thresholds=thresholds
         )
