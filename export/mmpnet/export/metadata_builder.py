@@ -82,8 +82,6 @@ def describe(
         ),
         head=options.head,
         nms=_nms(options),
-        if HEADS[options.head].suppresses
-        else None,
     )
 
 
