@@ -1,7 +1,7 @@
-"""From a fresh process to the first detection, by part: the interpreter, imports, the session, the first frame.
+"""Time fresh processes up to the first detection, by part: the interpreter, imports, the session, the first frame.
 
-Each sample is a process of its own; the medians are given. Ends with exit code 1 where the whole takes longer than
---most-s, so that CI notices. Prints a table on stderr and, with --json, one JSON document on stdout.
+Each sample is a process of its own; medians are reported. Exit code 1 where the whole takes longer than --most-s, so
+that CI notices.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mmpnet.console.command import HELP_NAMES, console, exit_on_error
+from harness.script import Json, exit_on_error, script_app, show, write_json
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.system.machine import cpu_name
@@ -33,15 +33,15 @@ done = time.time()
 print(json.dumps({"interpreter": started, "imports": imported, "session": opened, "first frame": done}))
 """
 
-app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+app = script_app()
 
 
 @app.command()
 def startup(
     model: Annotated[Path | None, typer.Argument(help="Default: the embedded model.")] = None,
-    repeats: Annotated[int, typer.Option(min=1)] = 7,
-    most_s: Annotated[float | None, typer.Option(min=0, help="Longer than this is an error.")] = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Processes.")] = 7,
+    most_s: Annotated[float | None, typer.Option(min=0, help="Fail if the median is more than this.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Start fresh processes and time their parts."""
     with exit_on_error():
@@ -51,11 +51,10 @@ def startup(
         table = Table("part", "median s")
         for name, seconds in medians.items():
             table.add_row(name, f"{seconds:.3f}")
-        console().print(table)
+        show(table)
         if as_json:
             rounded = {name: round(seconds, 4) for name, seconds in medians.items()}
-            facts = {"model": path.name, "repeats": repeats, "seconds": rounded, "cpu": cpu_name()}
-            sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+            write_json({"model": path.name, "repeats": repeats, "seconds": rounded, "cpu": cpu_name()})
         if most_s is not None and medians["all"] > most_s:
             raise MmpnetError(
                 f"the first detection comes after {medians['all']:.2f} s; at most {most_s:g} s are allowed"

@@ -29,7 +29,7 @@ MAX_BOXES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledPictures:
+class ImagesInMemory:
     """Letterboxed images_bgr (N, H, W, 3) uint8 and their label grids (N, S, R, rows, cols) int8, in memory."""
 
     images_bgr: Tensor
@@ -56,7 +56,7 @@ def mirror(images_bgr: Tensor, labels: Tensor, mirrored: Tensor) -> tuple[Tensor
     return images, grids
 
 
-def labelled_pictures(pictures: Sequence[LabeledImage]) -> LabelledPictures:
+def load_images(pictures: Sequence[LabeledImage]) -> ImagesInMemory:
     """Decode, letterbox and label by IoU, once.
 
     Raises: DatasetError for a picture that cannot be read.
@@ -72,7 +72,7 @@ def labelled_pictures(pictures: Sequence[LabeledImage]) -> LabelledPictures:
         positive = matched >= 0
         labels[row, positive] = picture.class_ids[solid][matched[positive]]
     grids = labels.reshape(len(pictures), *ANCHORS.grid_shape(INPUT_HW))
-    return LabelledPictures(images_bgr=torch.from_numpy(images), labels=torch.from_numpy(grids))
+    return ImagesInMemory(images_bgr=torch.from_numpy(images), labels=torch.from_numpy(grids))
 
 
 class AutocastNet(nn.Module):
@@ -95,14 +95,14 @@ def anchor_detector(network: MmpNet, device: torch.device) -> Detect:
     """The anchors themselves as boxes, moved by no vote: those with a foreground score of 0.5 or more, after NMS."""
     letterbox = Letterbox(input_hw=INPUT_HW)
     anchors_xyxy = ANCHORS.boxes_xyxy(INPUT_HW)
-    normalise = InputNormalisation().to(device)
+    normalize = InputNormalisation().to(device)
     thresholds = Thresholds(conf=QUASI_IOU_CONF)
     network.eval()
 
     def detect(frame_bgr: UInt8Array) -> Detections:
         pixels, transform = letterbox.apply(frame_bgr)
         with torch.inference_mode():
-            logits = network(normalise(torch.from_numpy(pixels)[None].to(device))).float().flatten(2)[0]  # (C, A)
+            logits = network(normalize(torch.from_numpy(pixels)[None].to(device))).float().flatten(2)[0]  # (C, A)
             best, best_ids = logits.softmax(dim=0)[1:].max(dim=0)  # (A,)
             picked = best.topk(min(MAX_BOXES, len(best))).indices
             scores, class_ids = (values[picked].cpu().numpy() for values in (best, best_ids + 1))

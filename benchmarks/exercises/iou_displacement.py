@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from exercise_record import RESULTS, plot, record
 from numpy.typing import NDArray
 from rich.table import Table
 from torchvision.ops import distance_box_iou, generalized_box_iou
 
+from exercise_record import RESULTS, plot, record
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.boxes import pairwise_iou
 
@@ -117,7 +117,7 @@ def _draw(path: Path, dx: Curve, curves: dict[str, Curve], width: float) -> None
         values = [curves["IoU"][int(np.argmin(np.abs(dx - kink)))] for kink in kinks]
         axes.plot(kinks, values, "o", color="black", label="kinks of IoU")
         for left, right in find_flat(dx, curves["IoU"], width):
-            axes.axvspan(left, right, color="grey", alpha=0.2, label="IoU has no gradient" if left < 0 else None)
+            axes.axvspan(left, right, color="gray", alpha=0.2, label="IoU has no gradient" if left < 0 else None)
         axes.set_xlabel(f"horizontal displacement in px (boxes {width:g} px wide)")
         axes.set_ylabel("overlap")
         axes.grid(alpha=0.3)

@@ -14,10 +14,8 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 import typer
-from exercise_record import RESULTS, make_folder, record
-from mnist_digits import read_digits
-from mnist_pictures import write_split
 
+from exercise_record import RESULTS, make_folder, record
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
@@ -26,6 +24,8 @@ from mmpnet.media.drawing import draw_detections
 from mmpnet.media.images import write_image
 from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
+from mnist_digits import read_digits
+from mnist_pictures import write_split
 
 PUBLISHED = {"basic": 0.7576, "improved": 0.8524, "best": 0.9052}
 GOAL = 0.92
@@ -162,8 +162,8 @@ def write_sample(test_json: Path, path: Path) -> None:
     dataset = read_coco(test_json)
     picture = dataset.images[0]
     frame_bgr = picture.read()
-    labelled = Detections(picture.boxes_xyxy, np.ones(len(picture.boxes_xyxy), np.float32), picture.class_ids)
-    draw_detections(frame_bgr, labelled, dataset.class_names)
+    labeled = Detections(picture.boxes_xyxy, np.ones(len(picture.boxes_xyxy), np.float32), picture.class_ids)
+    draw_detections(frame_bgr, labeled, dataset.class_names)
     make_folder(path.parent)
     write_image(path, frame_bgr)
 

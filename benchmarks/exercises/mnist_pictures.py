@@ -11,10 +11,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from exercise_record import make_folder
-from mnist_digits import Digits, Split
 from rich.progress import track
 
+from exercise_record import make_folder
 from mmpnet.console.command import console
 from mmpnet.contract.arrays import FloatArray, IntArray, UInt8Array
 from mmpnet.contract.boxes import pairwise_iou
@@ -22,6 +21,7 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.media.images import write_image
 from mmpnet.system.files import is_file, replacing
 from mmpnet.train.loading.sampling import generator
+from mnist_digits import Digits, Split
 
 CANVAS_PX = 300
 COUNT_RANGE = (1, 20)

@@ -11,16 +11,16 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import typer
-from anchor_logits import ANCHORS, INPUT_HW, AutocastNet, LabelledPictures, anchor_detector, labelled_pictures
-from exercise_record import RESULTS, make_folder, plot, record
 from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anchor_logits import ANCHORS, INPUT_HW, AutocastNet, ImagesInMemory, anchor_detector, load_images
+from exercise_record import RESULTS, make_folder, plot, record
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.errors import CheckpointError, TrainingError
 from mmpnet.datasets.open import open_dataset
@@ -47,7 +47,7 @@ app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exce
 
 @dataclass(slots=True)
 class Trainee:
-    """One variant's network, its optimiser and its curve: one entry per finished epoch."""
+    """One variant's network, its optimizer and its curve: one entry per finished epoch."""
 
     variant: str
     network: MmpNet
@@ -60,7 +60,7 @@ class Trainee:
 class Course:
     """What all variants share: the pictures, the order they are shown in, the device."""
 
-    train: LabelledPictures
+    train: ImagesInMemory
     val: Dataset
     class_names: tuple[str, ...]
     batch: int
@@ -106,7 +106,7 @@ def negative_mining(
         ]
         for trainee in trainees:
             _enter_run(run / f"{trainee.variant}.pth", trainee, settings, resume=resume)
-        course = Course(labelled_pictures(train.images), val, train.class_names, batch, seed, where)
+        course = Course(load_images(train.images), val, train.class_names, batch, seed, where)
         kept = _curves_before(results / "negative_mining.json", settings, chosen)
         document = report(trainees, settings, epochs, kept)
         for epoch in range(epochs):
@@ -142,21 +142,22 @@ def start_trainee(
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     forward = AutocastNet(network, device)
-    return Trainee(variant, network, torch.compile(forward) if compiled else forward, optimizer, [])
+    compiled_forward = cast(nn.Module, torch.compile(forward)) if compiled else forward
+    return Trainee(variant, network, compiled_forward, optimizer, [])
 
 
 def train_epoch(trainee: Trainee, course: Course, epoch: int) -> dict[str, float]:
     """One epoch and its evaluation: the entry of the curve."""
     started = time.monotonic()
     enter_training_mode(trainee.network, freeze=0)
-    normalise = InputNormalisation().to(course.device)
+    normalize = InputNormalisation().to(course.device)
     batches = course.train.batches(batch=course.batch, seed=course.seed, epoch=epoch)
     losses = []
     total = course.train.batches_per_epoch(course.batch)
     bar = track(batches, f"{trainee.variant} {epoch + 1}", total, console=console(), transient=True)
     for number, (images_bgr, labels) in enumerate(bar):
         draw = torch.Generator().manual_seed(int(generator(course.seed, 1, epoch, number).integers(2**62)))
-        images = normalise(images_bgr.to(course.device))
+        images = normalize(images_bgr.to(course.device))
         losses.append(one_step(trainee, images, labels.to(course.device).long(), draw))
     trained = time.monotonic()
     found = evaluate(anchor_detector(trainee.network, course.device), course.val, course.class_names)
@@ -277,7 +278,7 @@ def _draw(path: Path, curves: dict[str, list[dict[str, float]]]) -> None:
         for variant, curve in curves.items():
             epochs = [point["epoch"] for point in curve]
             axes.plot(epochs, [point["quasi_iou"] for point in curve], ".-", label=variant)
-        axes.axhline(PUBLISHED["random"], color="grey", linestyle="--", label="published, random, 50 epochs")
+        axes.axhline(PUBLISHED["random"], color="gray", linestyle="--", label="published, random, 50 epochs")
         axes.set_xlabel("epoch")
         axes.set_ylabel("quasi IoU on the validation pictures")
         axes.grid(alpha=0.3)

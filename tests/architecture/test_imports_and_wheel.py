@@ -31,7 +31,7 @@ def test_every_package_is_known_to_import_linter_and_mypy() -> None:
     floors = tools["importlinter"]["contracts"][0]["layers"]
     assert set(tools["importlinter"]["root_packages"]) == packages
     assert {name for floor in floors for name in floor.split(" | ")} == packages
-    assert set(tools["mypy"]["packages"]) == packages
+    assert set(tools["mypy"]["files"]) >= {*ROOMS.values(), "benchmarks"}
 
 
 def test_no_benchmark_imports_onnxruntime_itself() -> None:

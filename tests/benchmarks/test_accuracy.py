@@ -4,15 +4,17 @@ import dataclasses
 import json
 from pathlib import Path
 
-import accuracy
 import cv2
 import numpy as np
 import pytest
-from latency import PICTURE
 from typer.testing import CliRunner
 
+import accuracy
+from harness.accuracy import mean_precision, numbers, only_wide
+from harness.frames import SAMPLE_IMAGE
 from mmpnet.contract.detections import Detections
 from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.transform import evenly_spaced
 from mmpnet.evaluation.evaluate import evaluate
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.cli import val as val_cli
@@ -24,7 +26,7 @@ MODEL = "person-224-int8"
 def people_at(folder: Path, *boxes_xywh: list[float]) -> Path:
     """A COCO file over copies of the sample picture, one for each of the boxes, and one picture without people."""
     (folder / "images").mkdir(parents=True)
-    pixels = cv2.imread(str(PICTURE))
+    pixels = cv2.imread(str(SAMPLE_IMAGE))
     height, width = pixels.shape[:2]
     shown = [*(pixels for _ in boxes_xywh), np.full_like(pixels, 60)]
     for number, content in enumerate(shown, start=1):
@@ -44,7 +46,9 @@ def people_at(folder: Path, *boxes_xywh: list[float]) -> Path:
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two data sets: one labelled where the larger model sees its person, one in a corner where nobody is."""
     folder = tmp_path_factory.mktemp("labelled")
-    x1, y1, x2, y2 = (float(value) for value in Detector("person-320", threads=1)(cv2.imread(str(PICTURE))).xyxy[0])
+    x1, y1, x2, y2 = (
+        float(value) for value in Detector("person-320", threads=1)(cv2.imread(str(SAMPLE_IMAGE))).xyxy[0]
+    )
     right = people_at(folder / "right", [x1, y1, x2 - x1, y2 - y1], [x1, y1, x2 - x1, y2 - y1])
     return right, people_at(folder / "wrong", [0.0, 0.0, 12.0, 12.0])
 
@@ -68,7 +72,7 @@ def test_the_curve_by_hand_and_its_mean_is_ap50(tmp_path: Path) -> None:
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     found = iter((first, nothing))
     evaluation = evaluate(lambda _: next(found), dataset, ("background", "person"))
-    curve = accuracy.mean_precision(evaluation, dataset)
+    curve = mean_precision(evaluation, dataset)
     right = len(boxes[0])
     assert 1 < right < count
     expected = [
@@ -77,26 +81,26 @@ def test_the_curve_by_hand_and_its_mean_is_ap50(tmp_path: Path) -> None:
     ]
     np.testing.assert_allclose(curve, expected)
     assert curve.mean() == pytest.approx(evaluation.coco["AP50"], abs=1e-6)
-    numbers = accuracy.numbers(evaluation)
-    assert numbers["AP50"] == round(curve.mean(), 4)
-    assert numbers["n_boxes"] == count
-    assert numbers["best_f1_conf"] == pytest.approx(0.5)
-    assert numbers["quasi_iou"] == round(right / (count + 1), 4)
+    found_numbers = numbers(evaluation)
+    assert found_numbers["AP50"] == round(curve.mean(), 4)
+    assert found_numbers["n_boxes"] == count
+    assert found_numbers["best_f1_conf"] == pytest.approx(0.5)
+    assert found_numbers["quasi_iou"] == round(right / (count + 1), 4)
 
 
 def test_a_trial_has_pictures_of_the_whole_set(tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "val.json", count=10, seed=0), "val")
     for limit, rows in ((5, [0, 2, 4, 6, 8]), (3, [0, 3, 6]), (1, [0]), (10, list(range(10)))):
-        chosen = accuracy.evenly_spaced(dataset, limit)
+        chosen = evenly_spaced(dataset, limit)
         assert [picture.path for picture in chosen.images] == [dataset.images[row].path for row in rows]
-    assert accuracy.evenly_spaced(dataset, None) is dataset
-    assert accuracy.evenly_spaced(dataset, 11) is dataset
+    assert evenly_spaced(dataset, None) is dataset
+    assert evenly_spaced(dataset, 11) is dataset
 
 
 def test_it_says_what_mmp_val_says_of_each_data_set(labelled: tuple[Path, Path], tmp_path: Path) -> None:
-    picture = tmp_path / "curves.png"
+    figure = tmp_path / "curves.png"
     both = [argument for folder in labelled for argument in ("--data", folder)]
-    code, stdout, stderr = run(MODEL, *both, "--threads", 1, "--picture", picture, "--json")
+    code, stdout, stderr = run(MODEL, *both, "--threads", 1, "--figure", figure, "--json")
     assert code == 0
     right, wrong = json.loads(stdout)["data"]
     assert (right["n_images"], wrong["n_images"]) == (3, 2)
@@ -111,7 +115,7 @@ def test_it_says_what_mmp_val_says_of_each_data_set(labelled: tuple[Path, Path],
         assert found == {name: None if numbers[name] is None else round(numbers[name], 4) for name in found}
         assert set(found) >= {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "quasi_iou", "best_f1_conf"}
     assert stderr.count(MODEL) >= 2
-    drawn = cv2.imread(str(picture))
+    drawn = cv2.imread(str(figure))
     assert drawn is not None
     assert drawn.std() > 10
 
@@ -137,9 +141,9 @@ def test_wide_pictures_alone(labelled: tuple[Path, Path], tmp_path: Path) -> Non
     sizes = [(90, 160), (160, 90), (100, 100), (10, 17)]
     pictures = tuple(dataclasses.replace(one, image_hw=hw) for one, hw in zip(dataset.images, sizes, strict=True))
     dataset = dataclasses.replace(dataset, images=pictures)
-    assert accuracy.only_wide(dataset, 1.5).images == (pictures[0], pictures[3])
-    assert accuracy.only_wide(dataset, 1.7).images == (pictures[0],)
-    assert accuracy.only_wide(dataset, None) is dataset
+    assert only_wide(dataset, 1.5).images == (pictures[0], pictures[3])
+    assert only_wide(dataset, 1.7).images == (pictures[0],)
+    assert only_wide(dataset, None) is dataset
     code, _, stderr = run(MODEL, "--data", labelled[0], "--wider-than", 9)
     assert code == 1
-    assert "no picture is wider than 9 of its height" in stderr
+    assert "no image is wider than 9 of its height" in stderr

@@ -1,76 +1,94 @@
 """The README's headline table is the committed result, to the digit."""
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 
+from harness.peers.headline import RESULTS, headline_table, newest_result, read_result, with_table
 from mmpnet.contract.errors import MmpnetError
 
 ROOT = Path(__file__).parents[2]
+SETS = ("elsewhere/val.json", "elsewhere/val.json: coco", "person/val.json")
 
 
-@pytest.fixture(scope="module")
-def headline() -> ModuleType:
-    """benchmarks/headline.py."""
-    spec = importlib.util.spec_from_file_location("headline", ROOT / "benchmarks" / "headline.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_the_readme_has_the_newest_results_table() -> None:
+    text, path = (ROOT / "README.md").read_text(), newest_result()
+    assert with_table(text, headline_table(read_result(path), path)) == text, "run python benchmarks/headline.py"
 
 
-def test_the_readme_has_the_newest_results_table(headline: ModuleType) -> None:
-    text, path = (ROOT / "README.md").read_text(), headline.newest_result()
-    assert headline.with_table(text, headline.table(json.loads(path.read_text()), path)) == text, (
-        "run python benchmarks/headline.py"
-    )
+def test_another_number_is_noticed() -> None:
+    text, path = (ROOT / "README.md").read_text(), newest_result()
+    document = read_result(path)
+    numbers = next(iter(document["contestants"]["person-320"]["accuracy"].values()))
+    numbers["AP50"] += 0.001
+    assert with_table(text, headline_table(document, path)) != text
 
 
-def test_another_number_is_noticed(headline: ModuleType) -> None:
-    text, path = (ROOT / "README.md").read_text(), headline.newest_result()
-    result = json.loads(path.read_text())
-    result["contestants"]["person-320"]["AP50"] += 0.001
-    assert headline.with_table(text, headline.table(result, path)) != text
-
-
-def row(ms: float, ap: float | None, **further: object) -> dict[str, object]:
-    """A contestant's row as peers.py writes it, as far as the table reads it."""
+def row(ms: float, *aps: float | None, **further: object) -> dict[str, object]:
+    """A contestant's row as peers.py writes it, as far as the table reads it, with an AP for each of SETS."""
     times = {"end_to_end_ms": ms, "infer_ms": ms - 0.5}
-    return {"family": "NanoDet", "AP": ap, "AP50": ap, "size_bytes": 9_700_000, "one thread": times, **further}
+    accuracy = {name: {"AP50": ap, "AP": ap} for name, ap in zip(SETS, aps, strict=False)}
+    return {"family": "NanoDet", "accuracy": accuracy, "size_bytes": 9_700_000, "one thread": times, **further}
 
 
-def shown(headline: ModuleType, **contestants: dict[str, object]) -> list[str]:
+def lines_of(**contestants: dict[str, object]) -> list[str]:
     """The lines of a table of these."""
+    sets = [
+        {"name": name, "set": name.partition(":")[0], "part": name.partition(": ")[2] or None, "images": count}
+        for name, count in zip(SETS, (255, 144, 593), strict=True)
+    ]
     machine = {"cpu": "a CPU", "instruction_sets": ["AVX2"], "onnxruntime": "1.31"}
-    data = {"pictures": 593, "split": "val"}
-    result = {"data": data, "frame": "1280x720", "rounds": 9, "machine": machine, "contestants": contestants}
-    lines: list[str] = headline.table(result, headline.RESULTS / "2026-01-01-peers-x.json").splitlines()
-    return lines
+    document: dict[str, Any] = {"sets": sets, "frame": "1280x720", "rounds": 9, "machine": machine}
+    path = RESULTS / "2026-01-01-peers-x.json"
+    return headline_table({**document, "contestants": contestants}, path).splitlines()
 
 
-def test_what_was_only_timed_has_dashes_and_a_sentence(headline: ModuleType) -> None:
-    lines = shown(headline, nanodet=row(12.04, 0.3), yolo=row(7.0, None, note="no accuracy: timed only"))
-    assert lines[2:4] == ["| yolo | 7.0 | – | – | 9.7 |", "| nanodet | 12.0 | 0.300 | 0.300 | 9.7 |"]
+def test_every_set_has_a_column() -> None:
+    lines = lines_of(nanodet=row(12.04, 0.3, 0.2, 0.4))
+    assert lines[0] == (
+        "| model | ms per frame, one thread | elsewhere/val.json, AP50 / AP | elsewhere/val.json: coco, AP50 / AP "
+        "| person/val.json, AP50 / AP | MB |"
+    )
+    assert lines[2] == "| nanodet | 12.0 | 0.300 / 0.300 | 0.200 / 0.200 | 0.400 / 0.400 | 9.7 |"
+    assert "elsewhere/val.json (255), elsewhere/val.json: coco (144), person/val.json (593)" in lines[-1]
+    command = "benchmarks/peers.py --data elsewhere/val.json --data person/val.json --peers PEERS --by-source`"
+    assert command in lines[-1]
+
+
+def test_what_was_only_timed_has_dashes_and_a_sentence() -> None:
+    lines = lines_of(nanodet=row(12.04, 0.3, None, 0.3), yolo=row(7.0, note="no accuracy: timed only"))
+    assert lines[2:4] == [
+        "| yolo | 7.0 | – | – | – | 9.7 |",
+        "| nanodet | 12.0 | 0.300 / 0.300 | – / – | 0.300 / 0.300 | 9.7 |",
+    ]
     assert "A dash: accuracy not measured, only time (yolo)." in lines[-1]
-    assert "--peers PEERS --timed yolo.onnx`" in lines[-1]
+    assert "--by-source --timed yolo.onnx`" in lines[-1]
 
 
-def test_peers_that_an_earlier_version_quantized_are_left_out(headline: ModuleType) -> None:
-    lines = shown(headline, nanodet=row(12.0, 0.3), **{"nanodet-int8": row(8.0, 0.29, made_from="nanodet")})
+def test_a_result_with_all_accuracies_has_no_remarks() -> None:
+    assert "dash" not in lines_of(nanodet=row(12.0, 0.3, 0.3, 0.3))[-1]
+
+
+def test_results_of_one_set_are_still_read(tmp_path: Path) -> None:
+    """Before there were several sets, accuracies stood in the rows; rows with `made_from` are left out."""
+    times = {"one thread": {"end_to_end_ms": 12.0, "infer_ms": 11.0}, "family": "NanoDet", "size_bytes": 9_700_000}
+    contestants = {
+        "nanodet": {**times, "AP": 0.3, "AP50": 0.5},
+        "nanodet-int8": {**times, "AP": 0.3, "AP50": 0.5, "made_from": "nanodet"},
+        "yolo": {**times, "AP": None, "AP50": None, "note": "no accuracy"},
+    }
+    machine = {"cpu": "a CPU", "instruction_sets": ["AVX2"], "onnxruntime": "1.31"}
+    old = {"data": {"pictures": 593, "split": "val"}, "frame": "1280x720", "rounds": 9, "machine": machine}
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({**old, "contestants": contestants}))
+    lines = headline_table(read_result(path), RESULTS / "old.json").splitlines()
+    assert lines[0] == "| model | ms per frame, one thread | val.json, AP50 / AP | MB |"
+    assert lines[2:4] == ["| nanodet | 12.0 | 0.500 / 0.300 | 9.7 |", "| yolo | 12.0 | – | 9.7 |"]
     assert not any("nanodet-int8" in line for line in lines)
-    assert lines[2] == "| nanodet | 12.0 | 0.300 | 0.300 | 9.7 |"
 
 
-def test_a_result_with_all_accuracies_has_no_remarks(headline: ModuleType) -> None:
-    said = shown(headline, nanodet=row(12.0, 0.3))[-1]
-    assert "dash" not in said
-    assert "`python benchmarks/peers.py --data DATA --peers PEERS`" in said
-
-
-def test_a_readme_without_marks_is_refused(headline: ModuleType) -> None:
+def test_a_readme_without_marks_is_refused() -> None:
     with pytest.raises(MmpnetError, match="has no lines"):
-        headline.with_table("# mmpnet\n", "table")
+        with_table("# mmpnet\n", "table")

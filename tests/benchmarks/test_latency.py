@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import latency
 import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
+import latency
+from harness.frames import camera_frame
+from harness.latency import spread_text, stage_facts, times_in_turns
+from harness.models import files_by_name
 from mmpnet.bench.latency import STAGES
 from mmpnet.bench.statistics import summarise
 from mmpnet.contract.errors import MmpnetError
@@ -44,7 +47,7 @@ def test_turns_are_taken_frame_by_frame_and_land_in_their_cells() -> None:
     calls: list[str] = []
     frame = np.zeros((4, 6, 3), np.uint8)
     contestants: Any = [(Counting(name, first_ms, calls), frame) for name, first_ms in (("a", 100.0), ("b", 200.0))]
-    times_ms = latency.take_turns(contestants, frames=4, repeats=3, what="timing")
+    times_ms = times_in_turns(contestants, frames=4, repeats=3, what="timing")
     assert times_ms.shape == (2, 3, 4, len(STAGES))
     infer_ms = times_ms[..., STAGES.index("infer")]
     np.testing.assert_array_equal(infer_ms[0].ravel(), 101 + np.arange(12))
@@ -62,30 +65,30 @@ def test_turns_are_taken_frame_by_frame_and_land_in_their_cells() -> None:
     ids=["medians 9.5 % apart", "medians 3 % apart", "one repeat says nothing"],
 )
 def test_repeats_that_disagree_are_marked(repeats_ms: list[list[float]], cell: str) -> None:
-    facts = latency.stage_facts(summarise([np.array(one) for one in repeats_ms]))
-    assert latency.spread_cell(facts) == cell
+    facts = stage_facts(summarise([np.array(one) for one in repeats_ms]))
+    assert spread_text(facts) == cell
     assert facts["noisy"] is (None if cell == "-" else "noisy" in cell)
 
 
 def test_models_of_one_name_are_refused(tmp_path: Path) -> None:
-    assert latency.named_apart(["person-224-int8", tmp_path / "other.onnx"]) == {
+    assert files_by_name(["person-224-int8", tmp_path / "other.onnx"]) == {
         "person-224-int8": model_path("person-224-int8"),
         "other": tmp_path / "other.onnx",
     }
     with pytest.raises(MmpnetError, match="different names"):
-        latency.named_apart([tmp_path / "a" / "same.onnx", tmp_path / "b" / "same.onnx"])
+        files_by_name([tmp_path / "a" / "same.onnx", tmp_path / "b" / "same.onnx"])
 
 
 def test_a_frame_is_as_wide_as_was_asked() -> None:
-    assert latency.camera_frame("96x64").shape == (64, 96, 3)
+    assert camera_frame("96x64").shape == (64, 96, 3)
     with pytest.raises(typer.BadParameter, match="WIDTHxHEIGHT"):
-        latency.camera_frame("wide")
+        camera_frame("wide")
 
 
 def test_a_run_says_what_was_measured_and_its_numbers_fit_together(tmp_path: Path) -> None:
-    picture = tmp_path / "latency.png"
+    figure = tmp_path / "latency.png"
     threads = ("--threads", 1, "--threads", 0, "--threads", 1)
-    code, stdout, stderr = run("person-224-int8", *QUICK, *threads, "--picture", picture, "--json")
+    code, stdout, stderr = run("person-224-int8", *QUICK, *threads, "--figure", figure, "--json")
     assert code == 0
     result = json.loads(stdout)
     assert [(row["model"], row["threads"]) for row in result["latencies"]] == [
@@ -104,7 +107,7 @@ def test_a_run_says_what_was_measured_and_its_numbers_fit_together(tmp_path: Pat
     assert result["models"]["person-224-int8"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert result["machine"]["usable_cores"] > 0
     assert "66 samples are too few; needed for p95 130, p99 662" in stderr
-    drawn = cv2.imread(str(picture))
+    drawn = cv2.imread(str(figure))
     assert drawn is not None
     assert drawn.std() > 10
 
@@ -113,8 +116,8 @@ def test_a_run_says_what_was_measured_and_its_numbers_fit_together(tmp_path: Pat
     ("arguments", "said"),
     [
         (("absent.onnx",), "absent.onnx: no such model file"),
-        (("--picture", "latency.jpg"), "expected .png"),
-        (("--picture", "nowhere/latency.png"), "there is no folder"),
+        (("--figure", "latency.jpg"), "expected .png"),
+        (("--figure", "nowhere/latency.png"), "there is no folder"),
     ],
 )
 def test_mistakes_are_one_line(arguments: tuple[str, ...], said: str) -> None:

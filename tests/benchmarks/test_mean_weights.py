@@ -4,12 +4,13 @@ import dataclasses
 import json
 from pathlib import Path
 
-import mean_weights
 import msgspec
 import pytest
 import torch
 from typer.testing import CliRunner
 
+import mean_weights
+from harness.training.averaging import averaged
 from mmpnet.contract.errors import CheckpointError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, save_checkpoint
 
@@ -43,4 +44,4 @@ def test_networks_of_another_shape_have_no_mean(tiny_checkpoint: Path, tmp_path:
     checkpoint = load_checkpoint(tiny_checkpoint)
     other = dataclasses.replace(checkpoint, model=msgspec.structs.replace(checkpoint.model, input_hw=(96, 96)))
     with pytest.raises(CheckpointError, match=r"b\.pth: is another network than .*a\.pth"):
-        mean_weights.averaged([tmp_path / "a.pth", tmp_path / "b.pth"], [checkpoint, other])
+        averaged([tmp_path / "a.pth", tmp_path / "b.pth"], [checkpoint, other])

@@ -1,5 +1,6 @@
 """peers.py: other detectors behind one interface, what is only timed, names that can be read."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,17 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
-import peer_picture
-import peers
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from peer_decoders import file_sha256, open_contestant
 from typer.testing import CliRunner
 
+import peers
+from harness.peers import contestants
+from harness.peers.contestants import Contestant, Entry, collect_entries, open_contestant, parse_entry
+from harness.peers.labels import place_names
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
 
@@ -83,24 +85,68 @@ def tiny_end_to_end(path: Path, rows: list[list[float]]) -> Path:
     return net.save(path, said, (1, len(rows), 6), 64, opset=13)
 
 
+def tiny_rtmdet(path: Path, rows: list[list[float]]) -> Path:
+    """Finds these (x1, y1, x2, y2, score) in every image of any size."""
+    boxes = numpy_helper.from_array(np.array([rows], np.float32), "rows")
+    labels = numpy_helper.from_array(np.zeros((1, len(rows)), np.int64), "classes")
+    zero = numpy_helper.from_array(np.array(0, np.float32), "zero")
+    nodes = [
+        helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["rows", "nothing"], ["dets"]),
+        helper.make_node("Identity", ["classes"], ["labels"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, "height", "width"]),
+        helper.make_tensor_value_info("dets", TensorProto.FLOAT, ["batch", "num_dets", "columns"]),
+        helper.make_tensor_value_info("labels", TensorProto.INT64, ["batch", "num_dets"]),
+    ]
+    graph = helper.make_graph(nodes, "rtmdet", ends[:1], ends[1:], [boxes, labels, zero])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7), path)
+    return path
+
+
+def opened(path: Path) -> Contestant:
+    return open_contestant(Entry(path), threads=1, thresholds=EVALUATION_THRESHOLDS)
+
+
 def test_what_needs_no_nms_keeps_boxes_that_overlap_best_first(tmp_path: Path) -> None:
-    said = [[8, 8, 24, 56, 0.6, 0], [8, 8, 24, 55, 0.7, 0], [8, 8, 24, 55, 0.9, 16]]
-    contestant = open_contestant(
-        tiny_end_to_end(tmp_path / "e2e.onnx", said), threads=1, thresholds=EVALUATION_THRESHOLDS
-    )
+    rows = [[8, 8, 24, 56, 0.6, 0], [8, 8, 24, 55, 0.7, 0], [8, 8, 24, 55, 0.9, 16]]
+    contestant = opened(tiny_end_to_end(tmp_path / "e2e.onnx", rows))
     found = contestant(np.zeros((128, 128, 3), np.uint8))
     np.testing.assert_allclose(found.xyxy, [[16, 16, 48, 110], [16, 16, 48, 112]])
     np.testing.assert_allclose(found.score, [0.7, 0.6])
     assert contestant.precision == "fp32"
 
 
+def test_a_file_with_a_free_size_takes_part_at_the_chosen_one(tmp_path: Path) -> None:
+    path = tiny_rtmdet(tmp_path / "rtmdet_nano_person.onnx", [[8, 8, 24, 56, 0.6], [8, 8, 24, 55, 0.7]])
+    frame = np.zeros((128, 128, 3), np.uint8)
+    for side_px in (64, 96):
+        entry = parse_entry(f"{path}@{side_px}")
+        assert (entry.path, entry.name) == (path, f"rtmdet_nano_person_{side_px}")
+        contestant = open_contestant(entry, threads=1, thresholds=EVALUATION_THRESHOLDS)
+        assert contestant.input_hw == (side_px, side_px)
+        scale = 128 / side_px
+        np.testing.assert_allclose(contestant(frame).xyxy[1], np.array([8, 8, 24, 56]) * scale)
+    assert parse_entry(str(path)) == Entry(path)
+
+
+def test_rtmdet_is_there_once_for_each_of_its_sizes(tmp_path: Path) -> None:
+    tiny_rtmdet(tmp_path / "rtmdet_nano_person.onnx", [[8, 8, 24, 56, 0.6]])
+    entries, absent = collect_entries(tmp_path, [])
+    names = [entry.name for entry in entries if entry.path.parent == tmp_path]
+    assert names == ["rtmdet_nano_person_320", "rtmdet_nano_person_416"]
+    assert absent == ["yolox_nano_416.onnx", "nanodet_m_320.onnx"]
+
+
 def test_a_file_of_no_known_family_is_refused_in_one_line(tmp_path: Path) -> None:
     net = Net(0)
     path = net.save(tmp_path / "odd.onnx", net.add("Relu", "images"), (1, 3, 64, 64), 64, opset=13)
     with pytest.raises(MmpnetError, match=r"outputs Relu_0 \[1, 3, 64, 64\]; expected"):
-        open_contestant(path, threads=1, thresholds=EVALUATION_THRESHOLDS)
+        opened(path)
     with pytest.raises(MmpnetError, match="no such model file"):
-        open_contestant(tmp_path / "none.onnx", threads=1, thresholds=EVALUATION_THRESHOLDS)
+        opened(tmp_path / "none.onnx")
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -109,25 +155,85 @@ def run(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_everybody_in_one_run(tmp_path: Path, dataset_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "OURS", ("person-224-int8",))
+@pytest.fixture
+def one_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the smallest of our models takes part."""
+    monkeypatch.setattr(contestants, "OURS", ("person-224-int8",))
+
+
+@pytest.mark.usefixtures("one_of_ours")
+def test_all_contestants_in_one_run(tmp_path: Path, dataset_folder: Path) -> None:
     peer = tiny_yolox(tmp_path / "tiny.onnx")
     timed = tiny_end_to_end(tmp_path / "yolo26.onnx", [[8, 8, 24, 56, 0.6, 0]])
     given = ("--data", dataset_folder, "--model", peer, "--timed", timed)
     small = ("--limit", 2, "--rounds", 3, "--frame-size", "160x120")
-    code, out, err = run(*given, *small, "--picture", tmp_path / "pareto.png", "--json")
+    code, out, err = run(*given, *small, "--figure", tmp_path / "peers.png", "--json")
     assert code == 0, err
-    rows = json.loads(out)["contestants"]
-    precisions = {name: row["precision"] for name, row in rows.items()}
+    document = json.loads(out)
+    rows, name = document["contestants"], document["sets"][0]["name"]
+    precisions = {model: row["precision"] for model, row in rows.items()}
     assert precisions == {"person-224-int8": "int8", "tiny": "fp32", "yolo26": "fp32"}
-    assert rows["yolo26"]["AP"] is None
-    assert rows["yolo26"]["note"] == "no accuracy: timed with what weights the file has"
+    assert rows["yolo26"]["accuracy"] == {}
+    assert rows["yolo26"]["note"] == "no accuracy: timed with the weights in the file"
     assert rows["yolo26"]["one thread"]["end_to_end_ms"] > 0
     assert rows["person-224-int8"]["quantization"]["activations"] == "uint8"
-    assert rows["tiny"]["n_images"] == 2
-    assert rows["tiny"]["sha256"] == file_sha256(peer)[:12]
+    assert set(rows["tiny"]["accuracy"][name]) == {"AP", "AP50", "AP75", "APs", "APm", "APl"}
+    assert document["sets"][0]["images"] == 2
+    assert rows["tiny"]["sha256"] == hashlib.sha256(peer.read_bytes()).hexdigest()[:12]
     assert "yolo26: no accuracy" in err
-    assert cv2.imread(str(tmp_path / "pareto.png")) is not None
+    assert cv2.imread(str(tmp_path / "peers.png")) is not None
+
+
+@pytest.mark.usefixtures("one_of_ours")
+def test_each_set_and_each_source_is_reported_on_its_own(tmp_path: Path, dataset_folder: Path) -> None:
+    """A source's numbers are those of a data set of its images alone."""
+    labels = json.loads((dataset_folder / "val.json").read_text())
+    for number, image in enumerate(labels["images"]):
+        image["file_name"] = str(dataset_folder / "images" / image["file_name"])
+        image["source"] = "roof" if number % 2 else "yard"
+    without_people = {**labels["images"][0], "id": 1000, "source": "empty"}
+    both = {**labels, "images": [*labels["images"], without_people]}
+    roof = {image["id"] for image in labels["images"] if image["source"] == "roof"}
+    alone = {
+        **labels,
+        "images": [image for image in labels["images"] if image["id"] in roof],
+        "annotations": [box for box in labels["annotations"] if box["image_id"] in roof],
+    }
+    for name, content in (("both", both), ("alone", alone)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "val.json").write_text(json.dumps(content))
+    sets = ("--data", tmp_path / "both", "--data", tmp_path / "alone")
+    code, out, err = run(*sets, "--by-source", "--rounds", 0, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    names = [(facts["name"], facts["part"], facts["images"]) for facts in document["sets"]]
+    assert names == [
+        ("both/val.json", None, 7),
+        ("both/val.json: roof", "roof", 3),
+        ("both/val.json: yard", "yard", 3),
+        ("alone/val.json", None, 3),
+        ("alone/val.json: roof", "roof", 3),
+    ]
+    accuracy = document["contestants"]["person-224-int8"]["accuracy"]
+    assert accuracy["both/val.json: roof"] == accuracy["alone/val.json"] == accuracy["alone/val.json: roof"]
+    assert "one thread" not in document["contestants"]["person-224-int8"]
+    assert err.count("both/val.json: roof: 3 images") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (("--rounds", 0, "--figure", "a.png"), 2, "give --rounds"),
+        (("--data", "DATA"), 1, "data sets must have different names"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(
+    flags: tuple[object, ...], code: int, message: str, dataset_folder: Path
+) -> None:
+    given = [dataset_folder if flag == "DATA" else flag for flag in flags]
+    found, _, err = run("--data", dataset_folder, *given)
+    assert found == code
+    assert message in err
 
 
 def test_two_contestants_of_one_name_are_refused(tmp_path: Path, dataset_folder: Path) -> None:
@@ -145,7 +251,7 @@ def test_names_of_crowded_points_overlap_nothing() -> None:
         axes.plot(*place, "o")
     (joined,) = axes.plot([12.1, 15.6], [0.655, 0.656])
     axes.set_xlim(0, 26)
-    peer_picture._name(axes, {name: place[0] for name, place in places.items()} | {"timed": 20.0}, places)
+    place_names(axes, {name: place[0] for name, place in places.items()} | {"timed": 20.0}, places)
     shown = {text.get_text().strip(): text.get_window_extent() for text in axes.texts if text.get_text()}
     assert shown.keys() == {*places, "timed"}
     boxes: list[Bbox] = list(shown.values())

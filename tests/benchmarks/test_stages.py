@@ -7,8 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import stages
 from typer.testing import CliRunner
+
+import stages
+from harness.stages import budget
 
 
 def frames(*rows: tuple[float, float, float]) -> np.ndarray:
@@ -19,7 +21,7 @@ def frames(*rows: tuple[float, float, float]) -> np.ndarray:
 def test_the_share_is_of_medians_and_the_median_of_the_repeats() -> None:
     steady = frames((1.0, 10.0, 0.5), (1.0, 10.0, 0.5), (1.0, 10.0, 0.5))
     slow_network = frames((1.0, 20.0, 0.5), (1.0, 20.0, 0.5), (1.0, 20.0, 0.5))
-    found = stages.budget(np.stack([steady, slow_network]))
+    found = budget(np.stack([steady, slow_network]))
     assert found["shares_of_repeats"] == [0.15, 0.075]
     assert found["before_and_after_per_infer"] == pytest.approx(0.1125)
     assert found["within_aim"] is False
@@ -31,19 +33,19 @@ def test_the_share_is_of_medians_and_the_median_of_the_repeats() -> None:
 
 def test_before_and_after_are_added_frame_by_frame() -> None:
     """Medians of each would be 1 and 1; of most frames one of the two is 9."""
-    found = stages.budget(frames((1.0, 50.0, 9.0), (1.0, 50.0, 1.0), (9.0, 50.0, 1.0))[None])
+    found = budget(frames((1.0, 50.0, 9.0), (1.0, 50.0, 1.0), (9.0, 50.0, 1.0))[None])
     assert found["before_and_after_per_infer"] == pytest.approx(10 / 50)
 
 
 @pytest.mark.parametrize(("before_ms", "within"), [(0.5, True), (0.51, False)])
 def test_the_aim_is_a_tenth_of_the_inference(before_ms: float, within: bool) -> None:
-    assert stages.budget(frames((before_ms, 10.0, 0.5))[None])["within_aim"] is within
+    assert budget(frames((before_ms, 10.0, 0.5))[None])["within_aim"] is within
 
 
 def test_a_run_measures_every_size(tmp_path: Path) -> None:
-    picture = tmp_path / "stages.png"
+    figure = tmp_path / "stages.png"
     sizes = ("--frame-size", "64x48", "--frame-size", "1280x720")
-    arguments = ["person-224-int8", *sizes, "--frames", "6", "--repeats", "3", "--picture", str(picture), "--json"]
+    arguments = ["person-224-int8", *sizes, "--frames", "6", "--repeats", "3", "--figure", str(figure), "--json"]
     result = CliRunner().invoke(stages.app, arguments, env={"COLUMNS": "300"})
     assert result.exit_code == 0
     document = json.loads(result.stdout)
@@ -57,7 +59,7 @@ def test_a_run_measures_every_size(tmp_path: Path) -> None:
         assert len(row["shares_of_repeats"]) == 3
         assert row["before_and_after_per_infer"] == statistics.median(row["shares_of_repeats"])
         assert row["within_aim"] is (row["before_and_after_per_infer"] <= 0.1)
-    drawn = cv2.imread(str(picture))
+    drawn = cv2.imread(str(figure))
     assert drawn is not None
     assert drawn.std() > 10
 

@@ -7,21 +7,28 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
-import allocator
 import msgspec
 import numpy as np
 import pytest
 import torch
-import training
-import training_turns
 from rich.console import Console
-from training_batches import endless
-from training_show import verdict
-from training_speeds import Loading, cores_allow
-from training_step import Bench, step_config, synthetic_batch
-from training_turns import PREFETCHED, Plan, step_alone, take_turns, with_loader
 from typer.testing import CliRunner
 
+import training
+from harness.training import turns as training_turns
+from harness.training.allocator import measured
+from harness.training.batches import endless
+from harness.training.speeds import LoaderSpeed, cores_allow
+from harness.training.step import StepBench, step_config, synthetic_batch
+from harness.training.tables import verdict
+from harness.training.turns import (
+    PREFETCHED,
+    TurnPlan,
+    TurnResult,
+    step_alone,
+    turns_of_kinds,
+    with_loader,
+)
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.open import open_dataset
 from mmpnet.datasets.types import Dataset
@@ -78,10 +85,10 @@ def trained(config: TrainConfig, dataset: Dataset, folder: Path) -> TrainingStat
 def test_step_and_batches_are_those_of_a_run(
     pictures: Path, tmp_path: Path, freeze: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training_step._STEPS_PER_RUN", 2)  # as many as the run below: the rate goes by it
+    monkeypatch.setattr("harness.training.step._STEPS_PER_RUN", 2)  # as many as the run below: the rate goes by it
     dataset = open_dataset(pictures, "train")
     config = step_config(CPU, batch=2, side_px=64, freeze=freeze)
-    bench = Bench(config, dataset.class_names)
+    bench = StepBench(config, dataset.class_names)
     untrained = msgspec.structs.replace(config, weights="none", epochs=1, workers=0)
     expected = trained(untrained, dataset, tmp_path)
     with closing(endless(dataset, stored(dataset), batch=2, side_px=64, workers=0)) as batches:
@@ -186,7 +193,7 @@ def test_a_turn_counts_waiting_steps_and_what_the_device_has_left(clock: Clock) 
         finally:
             opened.append("closed")
 
-    plan = Plan(rounds=1, seconds=17.0, workers=2)
+    plan = TurnPlan(rounds=1, seconds=17.0, workers=2)
     together = with_loader(loader, bench.step, bench, plan)()  # type: ignore[arg-type]
     # Five timed steps of four seconds are the first that reach 17, and half a second of the device's own after them.
     assert bench.steps == len(drawn) == PREFETCHED * 2 + 1 + 5
@@ -206,16 +213,16 @@ def test_every_kind_has_one_turn_a_round(clock: Clock) -> None:
     bench = FakeBench(clock)
     order: list[str] = []
 
-    def kind(name: str) -> Callable[[], training_turns.Turn]:
-        turn = step_alone(bench, [empty_batch(2)], Plan(rounds=1, seconds=0, workers=0))  # type: ignore[arg-type]
+    def kind(name: str) -> Callable[[], TurnResult]:
+        turn = step_alone(bench, [empty_batch(2)], TurnPlan(rounds=1, seconds=0, workers=0))  # type: ignore[arg-type]
 
-        def noted() -> training_turns.Turn:
+        def noted() -> TurnResult:
             order.append(name)
             return turn()
 
         return noted
 
-    turns = take_turns({name: kind(name) for name in "abc"}, 4)
+    turns = turns_of_kinds({name: kind(name) for name in "abc"}, 4)
     rounds = np.array(order).reshape(4, 3)
     assert all(sorted(names) == ["a", "b", "c"] for names in rounds.tolist())
     assert len({tuple(names) for names in rounds.tolist()}) > 1
@@ -248,7 +255,7 @@ def test_what_cores_allow_is_their_time_shared(
     ],
 )
 def test_what_is_missing_is_put_down_to_its_cause(loader: float, kept: float, words: str) -> None:
-    row = Loading(
+    row = LoaderSpeed(
         device="cpu",
         source="cache",
         loader_alone=loader,
@@ -264,8 +271,8 @@ def test_what_is_missing_is_put_down_to_its_cause(loader: float, kept: float, wo
 
 
 def test_without_data_steps_are_timed_for_each_freeze(tmp_path: Path) -> None:
-    picture = tmp_path / "steps.png"
-    code, stdout, stderr = run(*SMALL, "--freeze", 4, "--freeze", 7, "--picture", picture, "--json")
+    figure = tmp_path / "steps.png"
+    code, stdout, stderr = run(*SMALL, "--freeze", 4, "--freeze", 7, "--figure", figure, "--json")
     assert code == 0, stderr
     result = json.loads(stdout)
     assert [row["freeze"] for row in result["rows"]] == result["freeze"] == [4, 7]
@@ -274,7 +281,7 @@ def test_without_data_steps_are_timed_for_each_freeze(tmp_path: Path) -> None:
     assert second["ratio"] == pytest.approx(second["images_per_s"] / first["images_per_s"])
     assert (result["data"], result["batch"], result["imgsz"]) == (None, 2, 64)
     assert [(one["device"], one["threads"]) for one in result["devices"]] == [("cpu", torch.get_num_threads())]
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 def test_with_data_the_loader_is_timed_beside_the_step(pictures: Path) -> None:
@@ -296,9 +303,9 @@ def test_with_data_the_loader_is_timed_beside_the_step(pictures: Path) -> None:
     [
         (["--device", "cuda:99"], 1, "device cuda:99 was asked for"),
         (["--device", "tpu"], 1, "device 'tpu' is not supported"),
-        (["--data", "PICTURES", "--batch", "5"], 1, "has 4 pictures, fewer than a batch; lower --batch 5"),
+        (["--data", "PICTURES", "--batch", "5"], 1, "has 4 images, fewer than a batch; lower --batch 5"),
         (["--data", "absent"], 1, "absent"),
-        (["--picture", "absent/out.png"], 1, "there is no folder absent"),
+        (["--figure", "absent/out.png"], 1, "there is no folder absent"),
         (["--data", "PICTURES", "--freeze", "0", "--freeze", "4"], 2, "--data goes with one --freeze"),
         (["--imgsz", "65"], 2, "65"),
         (["--freeze", "19"], 2, "freeze must be between 0 and 18"),
@@ -315,7 +322,7 @@ def test_bad_requests_are_one_line(pictures: Path, arguments: list[str], code: i
 
 
 def test_allocator_times_the_same_step(config: TrainConfig) -> None:
-    seconds, peak_mb = allocator.measured("returned", config, steps=2)
+    seconds, peak_mb = measured("returned", config, steps=2)
     assert len(seconds) == 2
     assert min(seconds) > 0
     assert peak_mb > 100

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-import iou_displacement
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+
+import iou_displacement
 
 
 @pytest.mark.parametrize(("width", "height"), [(64.0, 128.0), (10.0, 10.0), (30.0, 7.5)])

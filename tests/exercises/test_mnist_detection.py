@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import mnist_detection
 import pytest
 from typer.testing import CliRunner
 
+import mnist_detection
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.cli.train import app as train_app
 

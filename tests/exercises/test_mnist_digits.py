@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mnist_digits import read_digits, read_idx
 
 from mmpnet.contract.errors import DatasetError
+from mnist_digits import read_digits, read_idx
 from support.idx_writer import write_idx
 
 

@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 
 import cv2
-import mnist_pictures
 import numpy as np
 import pytest
-from mnist_digits import Digits, read_digits
-from mnist_pictures import CANVAS_PX, draw_scene, draw_square, resized, tight_box, write_split
 
+import mnist_pictures
 from mmpnet.contract.boxes import area, pairwise_iou
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.formats.coco import read_coco
+from mnist_digits import Digits, read_digits
+from mnist_pictures import CANVAS_PX, draw_scene, draw_square, resized, tight_box, write_split
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,21 @@
 import json
 from pathlib import Path
 
-import anchor_logits
-import negative_mining
 import numpy as np
 import pytest
 import torch
-from anchor_logits import ANCHORS, INPUT_HW, anchor_detector, labelled_pictures, mirror
-from negative_mining import Trainee, one_step
 from torch import nn
 from typer.testing import CliRunner
 
+import anchor_logits
+import negative_mining
+from anchor_logits import ANCHORS, INPUT_HW, anchor_detector, load_images, mirror
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.train.assignment import assign_by_iou
 from mmpnet.train.mining import get_random_sampling_mask, hard_negatives
 from mmpnet.train.model import MmpNet
+from negative_mining import Trainee, one_step
 
 CPU = torch.device("cpu")
 
@@ -51,7 +51,7 @@ def test_the_network_is_the_exercise_s() -> None:
 
 def test_pictures_in_memory_are_the_letterboxed_ones_with_labels_by_iou(dataset_folder: Path) -> None:
     pictures = read_coco(dataset_folder / "train.json").images[:5]
-    cached = labelled_pictures(pictures)
+    cached = load_images(pictures)
     letterbox = anchor_logits.Letterbox(input_hw=INPUT_HW)
     for row, picture in enumerate(pictures):
         pixels, transform = letterbox.apply(picture.read())
@@ -81,9 +81,9 @@ def test_a_mirrored_grid_is_the_grid_of_mirrored_boxes() -> None:
 
 
 def test_an_epoch_shows_each_picture_once_in_an_order_of_its_own(dataset_folder: Path) -> None:
-    cached = labelled_pictures(read_coco(dataset_folder / "train.json").images[:10])
+    cached = load_images(read_coco(dataset_folder / "train.json").images[:10])
     ids = torch.arange(10, dtype=torch.uint8).view(-1, 1, 1, 1).expand(cached.images_bgr.shape)
-    marked = anchor_logits.LabelledPictures(ids, cached.labels)
+    marked = anchor_logits.ImagesInMemory(ids, cached.labels)
 
     def order(epoch: int, batch: int = 5) -> list[int]:
         return [
@@ -176,13 +176,13 @@ def test_all_variants_see_the_same_order_and_each_epoch_another(
     dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, int]] = []
-    right = anchor_logits.LabelledPictures.batches
+    right = anchor_logits.ImagesInMemory.batches
 
-    def watched(self: anchor_logits.LabelledPictures, *, batch: int, seed: int, epoch: int) -> object:
+    def watched(self: anchor_logits.ImagesInMemory, *, batch: int, seed: int, epoch: int) -> object:
         asked.append((seed, epoch))
         return right(self, batch=batch, seed=seed, epoch=epoch)
 
-    monkeypatch.setattr(anchor_logits.LabelledPictures, "batches", watched)
+    monkeypatch.setattr(anchor_logits.ImagesInMemory, "batches", watched)
     assert run(dataset_folder, tmp_path, "--epochs", "2", "--variants", "random,none", "--seed", "9")[0] == 0
     assert asked == [(9, 0), (9, 0), (9, 1), (9, 1)]
 

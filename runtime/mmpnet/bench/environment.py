@@ -1,8 +1,10 @@
 """What a benchmark's numbers were measured on and with."""
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
@@ -107,3 +109,10 @@ def model_facts(path: Path) -> ModelFacts:
         parameters=None if layers is None else sum(layer.parameters for layer in layers),
         multiply_adds=None if layers is None else sum(layer.multiply_adds for layer in layers),
     )
+
+
+def machine_document(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """The machine, its load and the versions as one flat JSON object; `packages` names further installed packages."""
+    further = {name: version(name) for name in packages}
+    load = {"load_1min": conditions().load_average}
+    return {**msgspec.to_builtins(machine()), **load, **msgspec.to_builtins(versions()), **further}

@@ -1,13 +1,28 @@
 """A progress bar on the console."""
 
+import time
 from collections.abc import Iterable, Sequence
 
-from rich.progress import track
+from rich.progress import Progress
 
 from mmpnet.console.command import console
 from mmpnet.system.progress import Step
 
+REFRESH_S = 0.2
+
 
 def progress_bar(steps: Sequence[Step], description: str) -> Iterable[Step]:
-    """Yield the steps and draw a bar on stderr meanwhile, which goes away at the end."""
-    return track(steps, description=description, console=console(), transient=True)
+    """Yield the steps and draw a bar on stderr meanwhile, which goes away at the end.
+
+    It is drawn between two steps: a thread that draws during a step would disturb one that is timed.
+    """
+    with Progress(console=console(), transient=True, auto_refresh=False) as bar:
+        task = bar.add_task(description, total=len(steps))
+        bar.refresh()
+        drawn_s = time.monotonic()
+        for step in steps:
+            yield step
+            bar.advance(task)
+            if time.monotonic() - drawn_s > REFRESH_S:
+                bar.refresh()
+                drawn_s = time.monotonic()

@@ -99,3 +99,14 @@ def mix(datasets: Sequence[Dataset]) -> Dataset:
         images=tuple(images),
         sha256=sha256("\n".join(one.sha256 for one in datasets).encode()).hexdigest(),
     )
+
+
+def evenly_spaced(dataset: Dataset, limit: int | None) -> Dataset:
+    """At most `limit` of its images from all over the data set, in their order; all for None.
+
+    Not the first ones, because files are often sorted by source.
+    """
+    count = len(dataset.images)
+    if limit is None or limit >= count:
+        return dataset
+    return replace(dataset, images=tuple(dataset.images[index * count // limit] for index in range(limit)))

@@ -1,6 +1,5 @@
 """mmp-train: learn to find people (or anything with boxes) from labelled pictures."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +16,11 @@ from mmpnet.train.cli.check import check
 from mmpnet.train.distillation.pseudo_labels import unlabelled_pictures
 from mmpnet.train.loading.augment import AugmentationName
 from mmpnet.train.loading.image_cache import Caching
-from mmpnet.train.loading.loader import Assignment
+from mmpnet.train.loading.loader import Assignment, default_workers
 from mmpnet.train.losses import BoxLoss, Negatives
 from mmpnet.train.run.prepare import validation_paths
 from mmpnet.train.run.start import new_folder, resume_run, start_run
 
-MAX_WORKERS = 8
 _RESUMABLE_FLAGS = frozenset({"resume", "device", "workers"})
 
 
@@ -263,7 +261,7 @@ def train(
             device=device or "auto",
             amp=amp,
             compile=compiled,
-            workers=min(os.cpu_count() or 1, MAX_WORKERS) if workers is None else workers,
+            workers=default_workers() if workers is None else workers,
         )
         with _as_bad_parameter():
             config.validate()

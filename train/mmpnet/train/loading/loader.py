@@ -25,6 +25,7 @@ from mmpnet.train.loading.image_cache import StoredPictures
 from mmpnet.train.loading.sampling import EpochSampler, SampleKey, generator
 
 LOADER_NICENESS = 19
+MAX_WORKERS = 8
 
 Assignment: TypeAlias = Literal["adaptive", "atss", "iou"]
 
@@ -145,6 +146,11 @@ def collate(items: "list[_Labelled | DatasetError]") -> Batch | DatasetError:
             scores=torch.cat([sample.scores for sample in samples]),
         ),
     )
+
+
+def default_workers() -> int:
+    """Loader processes where nobody asked for a number: one for each core, at most MAX_WORKERS."""
+    return min(os.cpu_count() or 1, MAX_WORKERS)
 
 
 def training_loader(

@@ -1,4 +1,4 @@
-"""mmp-train's step without a run around it: for training.py and allocator.py. tests/benchmarks compares the two."""
+"""mmp-train's step without a run around it; a test compares the two."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import msgspec
 import torch
-import typer
 
 from mmpnet.contract.errors import TrainingError
 from mmpnet.train.artifacts.config import TrainConfig
@@ -17,16 +16,16 @@ from mmpnet.train.engine.train_step import TrainStep
 from mmpnet.train.loading.loader import Batch
 
 CLASS_NAMES = ("background", "person")
-POSITIVES_PER_PICTURE = 12
+POSITIVES_PER_IMAGE = 12
 SMALL_RATE = 1e-5
-"""Random weights on the same batches for minutes must not run away."""
+"""Random weights must not diverge on the same batches for minutes."""
 _STEPS_PER_RUN = 1_000_000
 
 
 def step_config(device: torch.device, *, batch: int, side_px: int, freeze: int) -> TrainConfig:
     """The recipe at these sizes.
 
-    Raises: typer.BadParameter naming the first setting that is out of range.
+    Raises: ValueError naming the first setting that is out of range.
     """
     config = TrainConfig(
         data=(),
@@ -37,15 +36,12 @@ def step_config(device: torch.device, *, batch: int, side_px: int, freeze: int) 
         lr=SMALL_RATE,
         backbone_lr=SMALL_RATE,
     )
-    try:
-        config.validate()
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    config.validate()
     return config
 
 
-class Bench:
-    """A network with random weights, its optimiser and average, ready to learn from one batch after the other."""
+class StepBench:
+    """A network with random weights, its optimizer and average, which takes one training step per batch."""
 
     def __init__(self, config: TrainConfig, class_names: tuple[str, ...] = CLASS_NAMES) -> None:
         self.device = resolve_device(config.device)
@@ -57,19 +53,19 @@ class Bench:
         self._train_step = TrainStep(one_epoch, model, self.state, batches_per_epoch=_STEPS_PER_RUN)
 
     def step(self, batch: Batch) -> None:
-        """One update; on a GPU it is on its way when this returns, not yet done.
+        """One update; on a GPU it may still be running when this returns.
 
         Raises: TrainingError if the loss is not finite.
         """
         self._train_step(batch)
 
     def finish(self) -> None:
-        """Wait until the device has done what it was asked for."""
+        """Wait until the device has finished."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def warm_up(self, batches: Iterable[Batch]) -> None:
-        """A step on each, which finds out the most GPU memory that this bench needs, all that it holds included."""
+        """A step on each, which measures the most GPU memory that this bench needs, all that it holds included."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         for batch in batches:
@@ -80,12 +76,12 @@ class Bench:
 
 
 def synthetic_batch(config: TrainConfig) -> Batch:
-    """Seeded noise with the same positives in every picture, where and as the loader leaves its batches."""
+    """Seeded noise with the same positives in every image, in the form and memory of the loader's batches."""
     random = torch.Generator().manual_seed(0)
     anchors = config.model(CLASS_NAMES).anchors
     shape = anchors.grid_shape(config.imgsz)
     labels = torch.zeros((config.batch, math.prod(shape)), dtype=torch.int16)
-    labels[:, torch.randperm(math.prod(shape), generator=random)[:POSITIVES_PER_PICTURE]] = 1
+    labels[:, torch.randperm(math.prod(shape), generator=random)[:POSITIVES_PER_IMAGE]] = 1
     positive = labels.nonzero()[:, 1]
     batch = Batch(
         images_bgr=torch.randint(0, 256, (config.batch, *config.imgsz, 3), dtype=torch.uint8, generator=random),
@@ -100,7 +96,7 @@ def synthetic_batch(config: TrainConfig) -> Batch:
 
 @contextmanager
 def exhaustion_as_training_error() -> Iterator[None]:
-    """What torch raises for a machine that is too small, as one line."""
+    """Raises: TrainingError, in one line, for what torch raises where memory is exhausted."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:

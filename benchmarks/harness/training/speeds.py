@@ -1,4 +1,4 @@
-"""What training.py measures: a step alone, and a loader alone and beside a step."""
+"""Images per second: a training step alone, a loader alone, and both together."""
 
 import itertools
 import statistics
@@ -7,9 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import torch
-from training_step import Bench
-from training_turns import Loader, Plan, Turn, step_alone, take_turns, with_loader
 
+from harness.training.step import StepBench
+from harness.training.turns import Loader, TurnPlan, TurnResult, step_alone, turns_of_kinds, with_loader
 from mmpnet.system.machine import usable_cores
 from mmpnet.train.loading.loader import Batch
 
@@ -29,11 +29,11 @@ class StepSpeed:
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
+class LoaderSpeed:
     """A loader beside a step: images per second of each alone and of both together, medians of the rounds.
 
     kept: together over step alone of the same round, median; and of each round. waiting: share of the time together
-    that the step waited for a batch. cores_allow: what would be kept if they did nothing worse than share the cores.
+    that the step waited for a batch. cores_allow: what would be kept if they shared the cores without any other loss.
     """
 
     device: str
@@ -49,14 +49,16 @@ class Loading:
 
 
 def held_batches(loader: Loader) -> list[Batch]:
-    """The first few batches, for a step that has nothing to wait for."""
+    """The first HELD_BATCHES batches, for a step that never waits."""
     with closing(loader()) as batches:
         return list(itertools.islice(batches, HELD_BATCHES))
 
 
-def measure_steps(benches: Mapping[int, Bench], batch: Batch, plan: Plan) -> list[StepSpeed]:
+def measure_steps(benches: Mapping[int, StepBench], batch: Batch, plan: TurnPlan) -> list[StepSpeed]:
     """Each bench, by its frozen blocks, on one batch over and over."""
-    turns = take_turns({str(count): step_alone(bench, [batch], plan) for count, bench in benches.items()}, plan.rounds)
+    turns = turns_of_kinds(
+        {str(count): step_alone(bench, [batch], plan) for count, bench in benches.items()}, plan.rounds
+    )
     first = next(iter(turns.values()))
     return [
         StepSpeed(
@@ -70,18 +72,20 @@ def measure_steps(benches: Mapping[int, Bench], batch: Batch, plan: Plan) -> lis
     ]
 
 
-def measure_loading(bench: Bench, loaders: Mapping[str, Loader], held: Sequence[Batch], plan: Plan) -> list[Loading]:
+def measure_loading(
+    bench: StepBench, loaders: Mapping[str, Loader], held: Sequence[Batch], plan: TurnPlan
+) -> list[LoaderSpeed]:
     """Each loader beside the same step, which alone goes through the held batches over and over."""
     kinds = {"step": step_alone(bench, held, plan)}
     for source, loader in loaders.items():
         kinds[f"{source} alone"] = with_loader(loader, lambda _: None, bench, plan)
         kinds[f"{source} together"] = with_loader(loader, bench.step, bench, plan)
-    turns = take_turns(kinds, plan.rounds)
-    return [_loading(source, turns, bench, plan) for source in loaders]
+    turns = turns_of_kinds(kinds, plan.rounds)
+    return [_loader_speed(source, turns, bench, plan) for source in loaders]
 
 
 def cores_allow(step: float, loader: float, *, step_cores: float, loader_cores: float, cores: float) -> float:
-    """The share of a step's images per second that is left beside a loader, if nothing is lost but the cores' time.
+    """The share of a step's images per second that is left beside a loader, if only the cores' time is shared.
 
     step, loader: images per second alone; step_cores, loader_cores: how many each keeps busy then, 0 for a loader
     without processes of its own, which the step has to wait for.
@@ -91,10 +95,12 @@ def cores_allow(step: float, loader: float, *, step_cores: float, loader_cores: 
     return min(1.0, loader / step, cores / (step_cores + loader_cores * step / loader))
 
 
-def _loading(source: str, turns: Mapping[str, Sequence[Turn]], bench: Bench, plan: Plan) -> Loading:
+def _loader_speed(
+    source: str, turns: Mapping[str, Sequence[TurnResult]], bench: StepBench, plan: TurnPlan
+) -> LoaderSpeed:
     step, alone, together = turns["step"], turns[f"{source} alone"], turns[f"{source} together"]
     kept, cores = _ratios(together, step), usable_cores()
-    return Loading(
+    return LoaderSpeed(
         device=str(bench.device),
         source=source,
         loader_alone=_median_speed(alone),
@@ -106,7 +112,7 @@ def _loading(source: str, turns: Mapping[str, Sequence[Turn]], bench: Bench, pla
         cores_allow=cores_allow(
             _median_speed(step),
             _median_speed(alone),
-            # A GPU's step keeps one core busy, which feeds it.
+            # A step on a GPU keeps the core busy that feeds it.
             step_cores=min(torch.get_num_threads(), cores) if bench.device.type == "cpu" else 1,
             loader_cores=min(plan.workers, cores),
             cores=cores,
@@ -115,9 +121,9 @@ def _loading(source: str, turns: Mapping[str, Sequence[Turn]], bench: Bench, pla
     )
 
 
-def _median_speed(turns: Sequence[Turn]) -> float:
+def _median_speed(turns: Sequence[TurnResult]) -> float:
     return statistics.median(turn.images_per_s for turn in turns)
 
 
-def _ratios(turns: Sequence[Turn], to: Sequence[Turn]) -> tuple[float, ...]:
+def _ratios(turns: Sequence[TurnResult], to: Sequence[TurnResult]) -> tuple[float, ...]:
     return tuple(one.images_per_s / other.images_per_s for one, other in zip(turns, to, strict=True))

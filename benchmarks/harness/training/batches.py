@@ -1,4 +1,4 @@
-"""What mmp-train's loader gives, without end: for training.py and shape_accuracy.py."""
+"""Endless batches from mmp-train's loader."""
 
 import itertools
 import tempfile
@@ -22,17 +22,17 @@ from mmpnet.train.loading.sampling import EpochPlan, EpochSampler
 def endless(
     dataset: Dataset, stored: StoredPictures, *, batch: int, side_px: int, workers: int, pin_memory: bool = False
 ) -> Generator[Batch, None, None]:
-    """Batches, epoch after epoch, each with loader processes of its own as in a run; closing it ends them.
+    """Batches, epoch after epoch, each with loader processes of its own as in a run; closing it stops them.
 
-    Raises: DatasetError for the first bad picture.
+    Raises: DatasetError for the first image that cannot be read.
     """
     anchors = AnchorSpec(sizes_px=RECIPE.sizes_px, aspect_ratios=RECIPE.aspect_ratios, stride=RECIPE.stride)
     recipe = Recipe(anchors, PAD_VALUE, RECIPE.assignment, AUGMENTATIONS[RECIPE.augmentation])
-    pictures = TrainingPictures(dataset.images, stored, recipe)
+    images = TrainingPictures(dataset.images, stored, recipe)
     plan = EpochPlan(input_sizes=((side_px, side_px),), mosaic=RECIPE.mosaic)
     for epoch in itertools.count():
-        sampler = EpochSampler(np.ones(len(pictures)), plan, batch_size=batch, seed=RECIPE.seed, epoch=epoch)
-        for loaded in training_loader(pictures, sampler, workers=workers, pin_memory=pin_memory):
+        sampler = EpochSampler(np.ones(len(images)), plan, batch_size=batch, seed=RECIPE.seed, epoch=epoch)
+        for loaded in training_loader(images, sampler, workers=workers, pin_memory=pin_memory):
             if isinstance(loaded, DatasetError):
                 raise loaded
             assert isinstance(loaded, Batch)
@@ -40,13 +40,13 @@ def endless(
 
 
 @contextmanager
-def picture_stores(dataset: Dataset, side_px: int) -> Iterator[dict[str, StoredPictures]]:
+def image_stores(dataset: Dataset, side_px: int) -> Iterator[dict[str, StoredPictures]]:
     """Where the pixels come from: `cache`, decoded once into a temporary file, and `files`, decoded every time.
 
-    Raises: DatasetError for a bad picture, TrainingError if the cache cannot be written.
+    Raises: DatasetError for an image that cannot be read, TrainingError if the cache cannot be written.
     """
     with tempfile.TemporaryDirectory() as folder:
-        cached = CachedPictures(dataset.images, 2 * side_px, Path(folder) / "pictures.cache")
+        cached = CachedPictures(dataset.images, 2 * side_px, Path(folder) / "images.cache")
         cached.fill()
         try:
             yield {"cache": cached, "files": StoredPictures(dataset.images, 2 * side_px)}
