@@ -30,6 +30,7 @@ import shapes
 import soak
 import stages
 import startup
+import strided_depthwise
 import training
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,7 @@ APPS: dict[str, typer.Typer] = {
     "ablation.py": ablation.app,
     "accuracy.py": accuracy.app,
     "allocator.py": allocator.app,
+    "strided_depthwise.py": strided_depthwise.app,
     "export_graph.py": export_graph.app,
     "headline.py": headline.app,
     "install_size.py": install_size.app,
@@ -71,6 +73,7 @@ Arguments = Callable[[Given], list[object]]
 SCRIPTS: dict[str, Arguments] = {
     "accuracy.py": lambda given: [SMALL, "--data", given.data, "--figure", given.out / "curves.png"],
     "allocator.py": lambda _: ["--batch", 2, "--imgsz", 64, "--steps", 1, "--rounds", 1],
+    "strided_depthwise.py": lambda _: ["--batch", 2, "--imgsz", 64, "--rounds", 1],
     "export_graph.py": lambda given: ["--data", given.data, "--rounds", 5],
     "headline.py": lambda _: ["--check"],
     "latency.py": lambda given: [
