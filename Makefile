@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 .PHONY: demo test check lint cost minimal oldest clean
 
 demo: $(DEMO_READY)
-	$(BIN)/mmp-run --source docs/pictures/astronaut.jpg --save out/astronaut.jpg --no-show
+	$(BIN)/mmp-run --source docs/images/astronaut.jpg --save out/astronaut.jpg --no-show
 
 # Every test; makes the environment where there is none.
 test: $(VENV)/.test
@@ -65,7 +65,7 @@ oldest: $(VENV)-oldest/.done
 	$(VENV)-oldest/bin/mmp-run person-320-int8 --self-test
 	$(VENV)-oldest/bin/mmp-run person-192x320-int8 --self-test
 	$(VENV)-oldest/bin/mmp-run person-224-int8 --self-test
-	$(VENV)-oldest/bin/mmp-run --source docs/pictures/astronaut.jpg --save out/oldest.jpg --no-show
+	$(VENV)-oldest/bin/mmp-run --source docs/images/astronaut.jpg --save out/oldest.jpg --no-show
 	$(VENV)-oldest/bin/mmp-doctor --no-cameras
 	$(VENV)-oldest/bin/python -c "import cv2, numpy; \
 		video = cv2.VideoWriter('out/oldest.avi', cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48)); \

@@ -8,7 +8,7 @@ from mmpnet.bench.latency import sample_frame
 from mmpnet.cli.bench.options import frame_hw_of
 from mmpnet.contract.arrays import UInt8Array
 
-SAMPLE_IMAGE = Path(__file__).parents[2] / "docs" / "pictures" / "astronaut.jpg"
+SAMPLE_IMAGE = Path(__file__).parents[2] / "docs" / "images" / "astronaut.jpg"
 SHIFTS_PX = range(0, 40, 5)
 
 

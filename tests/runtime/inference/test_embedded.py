@@ -15,7 +15,7 @@ from mmpnet.runtime.inference.self_test import run_self_test
 
 ROOT = Path(__file__).parents[3]
 PERSON_XYXY = np.array([[25, 15, 375, 512]], np.float32)
-"""Drawn by hand on docs/pictures/astronaut.jpg, to within some ten pixels."""
+"""Drawn by hand on docs/images/astronaut.jpg, to within some ten pixels."""
 
 
 @pytest.fixture(scope="module")
