@@ -14,11 +14,11 @@ import torch
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.export.metadata_builder import ExportOptions
-from mmpnet.export.writer import export_file
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Provenance, save_checkpoint
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from support.coco_writer import write_coco
+from support.exported import ExportCache
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -144,11 +144,24 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: M
 
 
 @pytest.fixture(scope="session")
-def tiny_onnx(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, export_options: ExportOptions) -> Path:
+def three_class_checkpoint(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: MakeCheckpoint) -> Path:
+    """A checkpoint of the tiny network that knows person, dog and bicycle. Read only."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    return make_checkpoint(folder / "three.pth", class_names=("background", "person", "dog", "bicycle"))
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportCache:
+    """(checkpoint, options) -> the ONNX file, made once for all tests. Read only."""
+    of_this_process = tmp_path_factory.getbasetemp()
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    return ExportCache((of_this_process.parent if is_worker else of_this_process) / "exported")
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(exported: ExportCache, tiny_checkpoint: Path, export_options: ExportOptions) -> Path:
     """The tiny checkpoint, exported. Read only."""
-    out = tmp_path_factory.mktemp("exported") / "tiny.onnx"
-    export_file(tiny_checkpoint, out, export_options)
-    return out
+    return exported(tiny_checkpoint, export_options)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from mmpnet.bench.profile.layer_costs import read_layers
 from mmpnet.contract.errors import ExportError
+from mmpnet.contract.metadata import Head
 from mmpnet.export.cli import app
 from mmpnet.export.compact import round_kernels
 from mmpnet.export.metadata_builder import ExportOptions
@@ -19,16 +20,13 @@ from mmpnet.export.writer import export_file
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.network.onnx_weights import read_onnx_weights
+from support.exported import ExportCache
 
 
 @pytest.fixture(scope="module")
-def compact_onnx(
-    tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, export_options: ExportOptions
-) -> Path:
+def compact_onnx(exported: ExportCache, tiny_checkpoint: Path, export_options: ExportOptions) -> Path:
     """The tiny checkpoint, exported with --compact. Read only."""
-    out = tmp_path_factory.mktemp("compact") / "tiny.onnx"
-    export_file(tiny_checkpoint, out, replace(export_options, compact=True))
-    return out
+    return exported(tiny_checkpoint, replace(export_options, compact=True))
 
 
 def kernels(path: Path) -> dict[str, onnx.TensorProto]:
@@ -98,10 +96,11 @@ def test_it_can_be_trained_on(compact_onnx: Path, tiny_onnx: Path, tiny_checkpoi
 
 
 @pytest.mark.parametrize("head", ["grid", "nms"])
-def test_every_head_has_it(head: str, tmp_path: Path, tiny_checkpoint: Path, export_options: ExportOptions) -> None:
-    out = tmp_path / "tiny.onnx"
-    export_file(tiny_checkpoint, out, replace(export_options, head=head, compact=True))  # type: ignore[arg-type]
-    assert mixing_types(out) == {TensorProto.FLOAT16}
+def test_every_head_has_it(
+    head: Head, exported: ExportCache, tiny_checkpoint: Path, export_options: ExportOptions
+) -> None:
+    options = replace(export_options, head=head, compact=True)
+    assert mixing_types(exported(tiny_checkpoint, options)) == {TensorProto.FLOAT16}
 
 
 def test_a_weight_that_float16_has_no_room_for_is_an_error(tiny_onnx: Path) -> None:

@@ -29,10 +29,10 @@ def test_the_network_is_float16_and_the_rest_is_not(tiny_checkpoint: Path, tmp_p
     assert {tensor.data_type for tensor in kernels} == {onnx.TensorProto.FLOAT16}
     assert small.stat().st_size < 0.7 * plain.stat().st_size
     frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    expected, found = Detector(plain, provider="cpu")(frame), Detector(small, provider="cpu")(frame)
+    expected, found = Detector(plain, provider="cpu", threads=1)(frame), Detector(small, provider="cpu")(frame)
     np.testing.assert_allclose(found.score[:5], expected.score[:5], atol=0.02)
     assert len(expected) >= 5
-    run_self_test(Detector(small, provider="cpu"))
+    run_self_test(Detector(small, provider="cpu", threads=1))
 
 
 def test_too_large_a_difference_leaves_the_old_file(

@@ -1,13 +1,11 @@
 """Three heads of one network: what each gives is what the contract makes of the grid."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -27,8 +25,8 @@ from mmpnet.export.writer import export_file
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from support.exported import ExportCache, open_graph
 
-MakeCheckpoint = Callable[..., Path]
 SURE = {"person": 0.55, "several": 0.3}
 """Scores that some of the random networks' boxes reach."""
 SHAPE_OPERATORS = {"Shape", "ConstantOfShape", "Range", "NonZero", "If", "Loop"}
@@ -36,12 +34,6 @@ SHAPE_OPERATORS = {"Shape", "ConstantOfShape", "Range", "NonZero", "If", "Loop"}
 
 def pictures(count: int, side: int = 64, seed: int = 0) -> np.ndarray[Any, Any]:
     return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-
-
-@pytest.fixture(scope="module")
-def several_classes(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: MakeCheckpoint) -> Path:
-    path = tmp_path_factory.mktemp("classes") / "three.pth"
-    return make_checkpoint(path, class_names=("background", "person", "dog", "bicycle"))
 
 
 def expected_rows(session: Any, images: np.ndarray[Any, Any], thresholds: Thresholds) -> list[np.ndarray[Any, Any]]:
@@ -60,19 +52,18 @@ def expected_rows(session: Any, images: np.ndarray[Any, Any], thresholds: Thresh
 @pytest.mark.parametrize("frozen", [False, True])
 def test_nms_in_the_graph_is_the_contracts_for_every_picture_of_a_batch(
     tiny_checkpoint: Path,
-    several_classes: Path,
-    tmp_path: Path,
+    three_class_checkpoint: Path,
+    exported: ExportCache,
     export_options: ExportOptions,
     which: str,
     count: int,
     frozen: bool,
 ) -> None:
-    checkpoint = tiny_checkpoint if which == "person" else several_classes
+    checkpoint = tiny_checkpoint if which == "person" else three_class_checkpoint
     thresholds = Thresholds(conf=SURE[which], iou=0.4, max_det=20)
     options = dataclasses.replace(export_options, batch="dynamic", thresholds=thresholds)
-    export_file(checkpoint, tmp_path / "boxes.onnx", options)
-    export_file(checkpoint, tmp_path / "nms.onnx", dataclasses.replace(options, head="nms", frozen=frozen))
-    boxes, final = (onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx")) for name in ("boxes", "nms"))
+    boxes = open_graph(exported(checkpoint, options))
+    final = open_graph(exported(checkpoint, dataclasses.replace(options, head="nms", frozen=frozen)))
     images = pictures(count)
     images[-1] = 0  # pictures of one batch with different numbers of detections
     expected = expected_rows(boxes, images, thresholds)
@@ -85,13 +76,14 @@ def test_nms_in_the_graph_is_the_contracts_for_every_picture_of_a_batch(
     assert max(num_dets) > 3
 
 
-def test_a_fixed_batch_has_its_nms_too(several_classes: Path, tmp_path: Path, export_options: ExportOptions) -> None:
+def test_a_fixed_batch_has_its_nms_too(
+    three_class_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
+) -> None:
     thresholds = Thresholds(conf=SURE["several"], iou=0.4, max_det=20)
     options = dataclasses.replace(export_options, head="nms", thresholds=thresholds)
     found = []
     for batch in (1, 3):
-        export_file(several_classes, tmp_path / "nms.onnx", dataclasses.replace(options, batch=batch))
-        session = onnxruntime.InferenceSession(str(tmp_path / "nms.onnx"))
+        session = open_graph(exported(three_class_checkpoint, dataclasses.replace(options, batch=batch)))
         runs = [session.run(None, {"images": chunk}) for chunk in np.split(pictures(3), 3 // batch)]
         found.append([np.concatenate(outputs) for outputs in zip(*runs, strict=True)])
     np.testing.assert_array_equal(found[1][1], found[0][1])
@@ -99,12 +91,11 @@ def test_a_fixed_batch_has_its_nms_too(several_classes: Path, tmp_path: Path, ex
 
 
 def test_thresholds_can_be_fed_without_another_export(
-    several_classes: Path, tmp_path: Path, export_options: ExportOptions
+    three_class_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
     options = dataclasses.replace(export_options, head="nms", thresholds=Thresholds(0.9, 0.5, 5))
-    export_file(several_classes, tmp_path / "nms.onnx", options)
-    export_file(several_classes, tmp_path / "boxes.onnx", export_options)
-    boxes, final = (onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx")) for name in ("boxes", "nms"))
+    final = open_graph(exported(three_class_checkpoint, options))
+    boxes = open_graph(exported(three_class_checkpoint, export_options))
     assert [value.name for value in final.get_overridable_initializers()] == ["conf", "iou", "max_det"]
     images = pictures(1, seed=3)
     for thresholds in (Thresholds(0.2, 0.3, 7), Thresholds(0.0, 1.0, 300), Thresholds(1.0, 0.5, 3)):
@@ -124,22 +115,20 @@ def test_thresholds_can_be_fed_without_another_export(
 @pytest.mark.parametrize("which", ["person", "several"])
 def test_the_detector_finds_the_same_with_every_head_and_input(
     tiny_checkpoint: Path,
-    several_classes: Path,
-    tmp_path: Path,
+    three_class_checkpoint: Path,
+    exported: ExportCache,
     export_options: ExportOptions,
     which: str,
     head: Head,
     kind: InputKind,
 ) -> None:
-    checkpoint = tiny_checkpoint if which == "person" else several_classes
-    reference = tmp_path / "reference.onnx"
-    export_file(checkpoint, reference, export_options)
-    path = tmp_path / "model.onnx"
-    export_file(checkpoint, path, dataclasses.replace(export_options, head=head, input_kind=kind))
+    checkpoint = tiny_checkpoint if which == "person" else three_class_checkpoint
+    reference = exported(checkpoint, export_options)
+    path = exported(checkpoint, dataclasses.replace(export_options, head=head, input_kind=kind))
     thresholds = Thresholds(conf=SURE[which], iou=0.45, max_det=30)
     frame = pictures(1, side=90, seed=1)[0, :70]
-    expected = Detector(reference, thresholds=thresholds, provider="cpu")(frame)
-    detector = Detector(path, provider="cpu")
+    expected = Detector(reference, thresholds=thresholds, provider="cpu", threads=1)(frame)
+    detector = Detector(path, provider="cpu", threads=1)
     detector.thresholds = thresholds
     assert_same(detector(frame), expected)
     assert len(expected) > 3
@@ -153,11 +142,10 @@ def assert_same(found: Detections, expected: Detections) -> None:
 
 @pytest.mark.parametrize("kind", ["uint8-nhwc", "float-nchw"])
 def test_the_bare_grid_is_the_networks_output(
-    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, kind: InputKind
+    tiny_checkpoint: Path, exported: ExportCache, export_options: ExportOptions, kind: InputKind
 ) -> None:
     options = dataclasses.replace(export_options, batch=2, head="grid", input_kind=kind)
-    export_file(tiny_checkpoint, tmp_path / "grid.onnx", options)
-    session = onnxruntime.InferenceSession(str(tmp_path / "grid.onnx"))
+    session = open_graph(exported(tiny_checkpoint, options))
     checkpoint = load_checkpoint(tiny_checkpoint)
     images = pictures(2)
     (grid,) = session.run(None, {"images": as_input(images, kind)})
@@ -170,12 +158,11 @@ def test_the_bare_grid_is_the_networks_output(
 
 
 def test_a_file_for_one_picture_computes_no_shapes_and_keeps_no_dead_nodes(
-    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions
+    tiny_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
     operators_of = {}
     for head in ("grid", "boxes"):
-        export_file(tiny_checkpoint, tmp_path / "m.onnx", dataclasses.replace(export_options, head=head))
-        model = onnx.load(tmp_path / "m.onnx")
+        model = onnx.load(exported(tiny_checkpoint, dataclasses.replace(export_options, head=head)))
         operators = [node.op_type for node in model.graph.node]
         assert not SHAPE_OPERATORS.intersection(operators)
         assert "BatchNormalization" not in operators
@@ -196,16 +183,15 @@ def test_weights_have_the_networks_names(tiny_onnx: Path, tiny_checkpoint: Path)
 
 
 def test_frozen_thresholds_are_not_overridden_in_silence(
-    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions
+    tiny_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
-    path = tmp_path / "frozen.onnx"
-    metadata = export_file(tiny_checkpoint, path, dataclasses.replace(export_options, head="nms", frozen=True))
-    assert metadata.nms is not None
-    assert not metadata.nms.overridable
-    detector = Detector(path, provider="cpu")
+    path = exported(tiny_checkpoint, dataclasses.replace(export_options, head="nms", frozen=True))
+    detector = Detector(path, provider="cpu", threads=1)
+    assert detector.metadata.nms is not None
+    assert not detector.metadata.nms.overridable
     assert len(detector(pictures(1)[0])) > 0
     with pytest.raises(ContractError, match="frozen into it"):
-        Detector(path, thresholds=Thresholds(conf=0.1), provider="cpu")
+        Detector(path, thresholds=Thresholds(conf=0.1), provider="cpu", threads=1)
     with pytest.raises(ContractError, match="--frozen"):
         detector.thresholds = Thresholds(conf=0.1)
 

@@ -17,15 +17,17 @@ from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import metadata_from_properties
 from mmpnet.export import writer
 from mmpnet.export.cli import app
-from mmpnet.export.graph import export_graph
+from mmpnet.export.graph import Batch, export_graph
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.verification import graph_parity as verify
 from mmpnet.export.verification.graph_parity import Parity, compare, synthetic_pictures
 from mmpnet.export.writer import export_file
 from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.runtime.inference.self_test import synthetic_frame
 from mmpnet.train.artifacts.checkpoint import Checkpoint, load_checkpoint, sha256_of
 from mmpnet.train.network.inference_net import CandidateNet
+from support.exported import ExportCache, open_graph
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -39,7 +41,7 @@ def test_file_is_valid_and_complete_in_itself(tiny_onnx: Path) -> None:
 
 
 def test_metadata_says_where_the_file_comes_from(tiny_onnx: Path, tiny_checkpoint: Path) -> None:
-    session = onnxruntime.InferenceSession(str(tiny_onnx))
+    session = open_graph(tiny_onnx)
     properties = session.get_modelmeta().custom_metadata_map
     metadata = metadata_from_properties(properties, source="tiny")
     checkpoint = load_checkpoint(tiny_checkpoint)
@@ -58,14 +60,16 @@ def test_metadata_says_where_the_file_comes_from(tiny_onnx: Path, tiny_checkpoin
 @pytest.mark.parametrize("input_hw", [(64, 64), (48, 96), (40, 56)])
 @pytest.mark.parametrize("batch", [1, 3, "dynamic"])
 def test_every_size_and_batch_gives_each_picture_what_torch_gives(
-    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, input_hw: tuple[int, int], batch: int | str
+    tiny_checkpoint: Path,
+    exported: ExportCache,
+    export_options: ExportOptions,
+    input_hw: tuple[int, int],
+    batch: Batch,
 ) -> None:
-    out = tmp_path / "model.onnx"
-    options = dataclasses.replace(export_options, input_hw=input_hw, batch=batch)  # type: ignore[arg-type]
-    export_file(tiny_checkpoint, out, options)
+    out = exported(tiny_checkpoint, dataclasses.replace(export_options, input_hw=input_hw, batch=batch))
     checkpoint = load_checkpoint(tiny_checkpoint)
     candidates = CandidateNet(checkpoint.network(), checkpoint.model.anchors, input_hw).eval()
-    session = onnxruntime.InferenceSession(str(out))
+    session = open_graph(out)
     random = np.random.default_rng(0)
     for size in (1, 2, 3) if batch == "dynamic" else (batch,):
         images = random.integers(0, 256, (int(size), *input_hw, 3), dtype=np.uint8)
@@ -81,7 +85,7 @@ def test_every_size_and_batch_gives_each_picture_what_torch_gives(
 
 
 def test_scores_stand_best_first_and_are_probabilities(tiny_onnx: Path) -> None:
-    session = onnxruntime.InferenceSession(str(tiny_onnx))
+    session = open_graph(tiny_onnx)
     images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     _, scores, _ = session.run(None, {"images": images})
     assert (np.diff(scores[0]) <= 0).all()
@@ -210,10 +214,14 @@ def test_one_export_builds_the_network_once_beside_the_check_of_its_checkpoint(
 
 
 def test_accuracy_measured_at_another_size_is_not_claimed(
-    tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions
+    tiny_onnx: Path, tiny_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
-    assert export_file(tiny_checkpoint, tmp_path / "a.onnx", export_options).evaluation is not None
-    assert export_file(tiny_checkpoint, tmp_path / "b.onnx", resized(export_options, (48, 96))).evaluation is None
+    other = exported(tiny_checkpoint, resized(export_options, (48, 96)))
+    at_size, at_other = (read_model_file(path).metadata for path in (tiny_onnx, other))
+    assert at_size is not None
+    assert at_other is not None
+    assert at_size.evaluation is not None
+    assert at_other.evaluation is None
 
 
 def test_comparison_covers_every_picture_of_an_uneven_batch(tiny_checkpoint: Path) -> None:
@@ -227,11 +235,9 @@ def test_comparison_covers_every_picture_of_an_uneven_batch(tiny_checkpoint: Pat
 
 
 def test_several_classes_keep_their_names_and_ids(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, export_options: ExportOptions
+    three_class_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
-    path = make_checkpoint(tmp_path / "three.pth", class_names=("background", "person", "dog", "bicycle"))
-    export_file(path, tmp_path / "three.onnx", export_options)
-    detector = Detector(tmp_path / "three.onnx", provider="cpu")
+    detector = Detector(exported(three_class_checkpoint, export_options), provider="cpu", threads=1)
     found = detector(np.random.default_rng(1).integers(0, 256, (90, 70, 3), dtype=np.uint8))
     assert set(found.class_id.tolist()) <= {1, 2, 3}
     assert len(set(found.class_id.tolist())) > 1
@@ -259,7 +265,7 @@ def test_command_ends_with_a_summary_and_the_next_commands(tiny_checkpoint: Path
     assert result.exit_code == 0, result.stderr
     assert "48x96" in result.stderr
     assert f"mmp-run {out}" in result.stderr
-    detector = Detector(out, provider="cpu")
+    detector = Detector(out, provider="cpu", threads=1)
     assert detector.thresholds.conf == 0.2
     assert detector.metadata.licences.data == "CC0"
     assert msgspec.to_builtins(detector.metadata)["input"]["size_hw"] in ((48, 96), [48, 96])

@@ -20,7 +20,7 @@ def test_exported_file_detects_what_the_checkpoint_detects(
     from_torch = torch_detector(
         checkpoint.network(), checkpoint.model, thresholds=thresholds, device=torch.device("cpu")
     )
-    from_onnx = Detector(tiny_onnx, thresholds=thresholds, provider="cpu")
+    from_onnx = Detector(tiny_onnx, thresholds=thresholds, provider="cpu", threads=1)
     found = 0
     for picture in read_coco(dataset_folder / "val.json").images:
         expected, actual = from_torch(picture.read()), from_onnx(picture.read())

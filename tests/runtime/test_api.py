@@ -13,9 +13,9 @@ import mmpnet.runtime
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.export.metadata_builder import ExportOptions, InputKind
-from mmpnet.export.writer import export_file
 from mmpnet.media.images import write_image
 from mmpnet.runtime import Detector, open_source
+from support.exported import ExportCache
 from support.frames import make_noise
 
 
@@ -27,11 +27,11 @@ def assert_same(found: Detections, expected: Detections, *, within: float = 0.0)
 
 @pytest.mark.parametrize("kind", ["uint8-bgr-nhwc", "float-nchw"])
 def test_threads_may_share_a_detector(
-    tmp_path: Path, tiny_checkpoint: Path, export_options: ExportOptions, kind: InputKind
+    exported: ExportCache, tiny_checkpoint: Path, export_options: ExportOptions, kind: InputKind
 ) -> None:
     """Every thread letterboxes into pixels of its own: frames of many sizes at once, each as if it were alone."""
-    export_file(tiny_checkpoint, tmp_path / "m.onnx", dataclasses.replace(export_options, input_kind=kind))
-    detector = Detector(tmp_path / "m.onnx", provider="cpu", threads=1)
+    path = exported(tiny_checkpoint, dataclasses.replace(export_options, input_kind=kind))
+    detector = Detector(path, provider="cpu", threads=1)
     frames = [make_noise(seed, (40 + 7 * seed, 90 - 5 * seed)) for seed in range(8)]
     expected = [detector(frame) for frame in frames]
     assert len({len(found) for found in expected} | {float(found.score[0]) for found in expected}) > 8
@@ -60,7 +60,7 @@ def test_thresholds_may_change_while_others_detect(tiny_onnx: Path) -> None:
 @pytest.mark.parametrize("head", ["grid", "boxes", "nms"])
 @pytest.mark.parametrize("kind", ["uint8-bgr-nhwc", "float-nchw"])
 def test_a_batch_gives_what_each_of_its_frames_gives(
-    tmp_path: Path,
+    exported: ExportCache,
     tiny_checkpoint: Path,
     export_options: ExportOptions,
     batch: int | str,
@@ -68,8 +68,7 @@ def test_a_batch_gives_what_each_of_its_frames_gives(
     kind: InputKind,
 ) -> None:
     options = dataclasses.replace(export_options, batch=batch, head=head, input_kind=kind)  # type: ignore[arg-type]
-    export_file(tiny_checkpoint, tmp_path / "m.onnx", options)
-    detector = Detector(tmp_path / "m.onnx", provider="cpu", threads=1)
+    detector = Detector(exported(tiny_checkpoint, options), provider="cpu", threads=1)
     frames = [make_noise(seed, (64 + 9 * seed, 64 - 9 * seed)) for seed in range(3)]
     together = detector.batch(frames)
     assert [len(found) for found in together] == [len(detector(frame)) for frame in frames]

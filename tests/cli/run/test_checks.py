@@ -14,10 +14,10 @@ from mmpnet.cli.run.command import app
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.heads import Head
 from mmpnet.export.metadata_builder import ExportOptions
-from mmpnet.export.writer import export_file
 from mmpnet.media.images import read_image, write_image
 from mmpnet.media.pixelate import blur_detections
 from mmpnet.runtime.inference.detector import Detector
+from support.exported import ExportCache
 from support.frames import make_noise, write_video
 
 PICTURE, VIDEO, FOLDER = ("--source", "a.png"), ("--source", "a.avi"), ("--source", "images")
@@ -174,10 +174,9 @@ def test_a_run_that_shows_nothing_says_how_it_would(tiny_onnx: Path) -> None:
 
 @pytest.mark.parametrize("head", ["boxes", "nms"])
 def test_hiding_does_not_end_at_the_most_boxes_to_show(
-    tiny_checkpoint: Path, export_options: ExportOptions, place: Path, head: Head
+    exported: ExportCache, tiny_checkpoint: Path, export_options: ExportOptions, place: Path, head: Head
 ) -> None:
-    model = place / "model.onnx"
-    export_file(tiny_checkpoint, model, dataclasses.replace(export_options, head=head))
+    model = exported(tiny_checkpoint, dataclasses.replace(export_options, head=head))
     for name, most in (("all.png", 99), ("one.png", 1)):
         options = ["--source", "a.png", "--blur", "--conf", "1", "--max-det", most, "--save", name, "--threads", "1"]
         assert mmp_run(*options, model=model).exit_code == 0
@@ -194,14 +193,13 @@ def test_hiding_does_not_end_at_the_most_boxes_to_show(
     assert done.stdout.count('"score"') == 1
 
 
+@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("option", [("--blur",), ("--track",), ("--line", "0,0,9,9")])
 def test_frozen_thresholds_are_told_in_the_words_that_were_given(
-    tiny_checkpoint: Path, export_options: ExportOptions, place: Path, option: Sequence[str]
+    exported: ExportCache, tiny_checkpoint: Path, export_options: ExportOptions, option: Sequence[str]
 ) -> None:
-    model = place / "frozen.onnx"
-    frozen = dataclasses.replace(export_options, head="nms", frozen=True)
-    export_file(tiny_checkpoint, model, frozen)
-    done = mmp_run(*VIDEO, *option, model=model)
+    frozen = exported(tiny_checkpoint, dataclasses.replace(export_options, head="nms", frozen=True))
+    done = mmp_run(*VIDEO, *option, model=frozen)
     assert done.exit_code == 1
     assert option[0] in words(done)
     assert "frozen into this file; leave them out, or export it without --frozen" in words(done)

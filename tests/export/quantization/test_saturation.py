@@ -1,6 +1,5 @@
 """Int8 kernels whose neighbours cannot saturate 16 bits, and biases that make up for rounding."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +22,16 @@ from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer
 from mmpnet.export.quantization.rearrange import rearrange
 from mmpnet.export.quantization.saturation import LARGEST_PAIR, largest_pairs, without_saturation
 from mmpnet.export.quantization.search import calibration_pictures
-from mmpnet.export.writer import export_file
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS, model_path
+from support.exported import ExportCache
 
 Pictures = list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]
 
 
 @pytest.fixture(scope="module")
-def float_model(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: Callable[..., Path]) -> onnx.ModelProto:
-    folder = tmp_path_factory.mktemp("float")
+def float_model(exported: ExportCache, tiny_checkpoint: Path) -> onnx.ModelProto:
     options = ExportOptions((64, 96), 1, 13, thresholds=Thresholds(conf=0.3), self_test_seeds=8)
-    export_file(make_checkpoint(folder / "model.pth"), folder / "model.onnx", options)
-    return onnx.load(folder / "model.onnx")
+    return onnx.load(exported(tiny_checkpoint, options))
 
 
 @pytest.fixture(scope="module")

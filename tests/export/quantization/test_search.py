@@ -26,31 +26,28 @@ from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer,
 from mmpnet.export.quantization.rearrange import rearrange
 from mmpnet.export.quantization.search import calibration_pictures, interleaved_latency, make_int8
 from mmpnet.export.verification.file_parity import Reference, reference_of
-from mmpnet.export.writer import export_file
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.runtime.inference.self_test import run_self_test
 from mmpnet.system.machine import cpu_name
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from support.coco_writer import write_coco
+from support.exported import ExportCache
 
 MakeCheckpoint = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def float_file(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: MakeCheckpoint) -> Path:
-    """A float32 file whose grid has 24 channels, not a multiple of 16, over 64x96 px."""
-    folder = tmp_path_factory.mktemp("float")
-    checkpoint = make_checkpoint(folder / "model.pth")
+def float_file(exported: ExportCache, tiny_checkpoint: Path) -> Path:
+    """A float32 file whose grid has 24 channels, not a multiple of 16, over 64x96 px. Read only."""
     options = ExportOptions((64, 96), 1, 13, thresholds=Thresholds(conf=0.3), self_test_seeds=8)
-    export_file(checkpoint, folder / "model.onnx", options)
-    return folder / "model.onnx"
+    return exported(tiny_checkpoint, options)
 
 
 @pytest.fixture(scope="module")
-def reference(float_file: Path) -> Reference:
+def reference(tiny_checkpoint: Path) -> Reference:
     """What the float file was exported from."""
-    return reference_of(load_checkpoint(float_file.with_suffix(".pth")), Letterbox((64, 96)))
+    return reference_of(load_checkpoint(tiny_checkpoint), Letterbox((64, 96)))
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +201,7 @@ def test_a_good_int8_file_takes_the_float_files_place(
     assert record.latency.cpu == "a CPU"
     assert metadata.self_test is not None
     assert metadata.self_test.max_score_difference == 0.05
-    run_self_test(Detector(path, provider="cpu"))
+    run_self_test(Detector(path, provider="cpu", threads=1))
     assert path.stat().st_size < 0.7 * float_file.stat().st_size
 
 
@@ -255,7 +252,7 @@ def test_an_int8_file_that_is_not_worth_it_is_not_kept(
     assert file.metadata.quantization is not None
     assert not file.metadata.quantization.kept
     assert reason in json.dumps(file.as_dict())
-    assert run_self_test(Detector(file.path, provider="cpu")).n_expected >= 1
+    assert run_self_test(Detector(file.path, provider="cpu", threads=1)).n_expected >= 1
 
 
 def test_both_files_are_timed_in_turns(float_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +267,7 @@ def test_both_files_are_timed_in_turns(float_file: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(Detector, "__call__", watched)
     record = interleaved_latency(other, float_file, rounds=5)
-    assert order == ["other", "other", "model", "model"] * 5  # each once uncounted
+    assert order == ["other", "other", "tiny", "tiny"] * 5  # each once uncounted
     assert record.int8_ms > 0
     assert record.float_ms > 0
     assert record.cpu == cpu_name()
@@ -294,7 +291,7 @@ def test_a_network_that_finds_nothing_is_no_judge(
 def test_calibration_sees_what_the_runtime_sees(
     train: Dataset, float_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detector = Detector(float_file, provider="cpu")
+    detector = Detector(float_file, provider="cpu", threads=1)
     run_really = detector._run
     fed: list[np.ndarray[Any, Any]] = []
 
@@ -324,7 +321,7 @@ def test_the_proof_is_about_the_int8_file(
     assert quantised is not None
     assert exact is not None
     assert exact.max_score_difference < 1e-4 < quantised.max_score_difference
-    assert quantised == reference.beside(path, Detector(path, provider="cpu").metadata)
+    assert quantised == reference.beside(path, Detector(path, provider="cpu", threads=1).metadata)
     assert proofs[0] is not None
     assert proofs[0].accuracy is not None
     assert (proofs[0].accuracy.reference.AP, proofs[0].accuracy.file.AP) == (0.5, 0.499)

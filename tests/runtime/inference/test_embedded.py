@@ -20,12 +20,12 @@ PERSON_XYXY = np.array([[25, 15, 375, 512]], np.float32)
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return Detector(provider="cpu")
+    return Detector(provider="cpu", threads=1)
 
 
 @pytest.fixture(scope="module", params=EMBEDDED_MODELS)
 def each(request: pytest.FixtureRequest) -> Detector:
-    return Detector(request.param, provider="cpu")
+    return Detector(request.param, provider="cpu", threads=1)
 
 
 def test_it_finds_the_astronaut_and_boxes_her_best(each: Detector) -> None:
@@ -69,13 +69,13 @@ def test_the_model_card_says_the_same(detector: Detector) -> None:
 
 
 def test_the_int8_model_is_the_same_network(detector: Detector) -> None:
-    int8 = Detector("person-320-int8", provider="cpu")
+    int8 = Detector("person-320-int8", provider="cpu", threads=1)
     assert int8.metadata.checkpoint_sha256 == detector.metadata.checkpoint_sha256
 
 
 def test_the_card_names_the_small_model_and_its_accuracy() -> None:
     card = (ROOT / "docs" / "MODEL_CARD.md").read_text()
-    metadata = Detector("person-224-int8", provider="cpu").metadata
+    metadata = Detector("person-224-int8", provider="cpu", threads=1).metadata
     assert metadata.checkpoint_sha256[:12] in card
     assert metadata.quantization is not None
     found = metadata.quantization.accuracy.file
@@ -84,7 +84,7 @@ def test_the_card_names_the_small_model_and_its_accuracy() -> None:
 
 @pytest.mark.parametrize("name", [name for name in EMBEDDED_MODELS if name.endswith("int8")])
 def test_int8_models_were_worth_it(name: str) -> None:
-    int8 = Detector(name, provider="cpu")
+    int8 = Detector(name, provider="cpu", threads=1)
     record = int8.metadata.quantization
     assert record is not None
     assert record.kept

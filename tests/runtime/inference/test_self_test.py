@@ -66,7 +66,7 @@ def test_every_kind_of_mismatch_is_counted(rows: list[tuple[float, ...]]) -> Non
 
 
 def test_an_exported_file_passes_where_it_was_exported(tiny_onnx: Path) -> None:
-    detector = Detector(tiny_onnx, provider="cpu")
+    detector = Detector(tiny_onnx, provider="cpu", threads=1)
     before = detector.thresholds
     result = run_self_test(detector)
     assert result.n_expected >= 1
@@ -94,7 +94,7 @@ def without_self_test(source: Path, target: Path) -> Path:
 def test_a_device_that_computes_something_else_is_refused_at_the_start(tiny_onnx: Path, tmp_path: Path) -> None:
     broken = with_changed_weights(tiny_onnx, tmp_path / "broken.onnx")
     with pytest.raises(SelfTestError, match="self-test failed on cpu"):
-        run_self_test(Detector(broken, provider="cpu"))
+        run_self_test(Detector(broken, provider="cpu", threads=1))
     for arguments in (["--self-test"], ["--source", str(tmp_path), "--no-show"]):
         (tmp_path / "image.png").write_bytes(b"")
         result = CliRunner().invoke(app, [str(broken), *arguments])
@@ -111,7 +111,7 @@ def test_the_command_says_what_it_checked(tiny_onnx: Path, tmp_path: Path) -> No
     assert result.exit_code == 2
     bare = without_self_test(tiny_onnx, tmp_path / "bare.onnx")
     with pytest.raises(ContractError, match="has no self-test"):
-        run_self_test(Detector(bare, provider="cpu"))
+        run_self_test(Detector(bare, provider="cpu", threads=1))
 
 
 @pytest.mark.parametrize("best", [0.9, 0.05])
