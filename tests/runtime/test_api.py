@@ -25,7 +25,7 @@ def assert_same(found: Detections, expected: Detections, *, within: float = 0.0)
     np.testing.assert_array_equal(found.class_id, expected.class_id)
 
 
-@pytest.mark.parametrize("kind", ["uint8-bgr-nhwc", "float-nchw"])
+@pytest.mark.parametrize("kind", ["uint8-nhwc", "float-nchw"])
 def test_threads_may_share_a_detector(
     exported: ExportCache, tiny_checkpoint: Path, export_options: ExportOptions, kind: InputKind
 ) -> None:
@@ -58,7 +58,7 @@ def test_thresholds_may_change_while_others_detect(tiny_onnx: Path) -> None:
 
 @pytest.mark.parametrize("batch", [1, "dynamic"])
 @pytest.mark.parametrize("head", ["grid", "boxes", "nms"])
-@pytest.mark.parametrize("kind", ["uint8-bgr-nhwc", "float-nchw"])
+@pytest.mark.parametrize("kind", ["uint8-nhwc", "float-nchw"])
 def test_a_batch_gives_what_each_of_its_frames_gives(
     exported: ExportCache,
     tiny_checkpoint: Path,
