@@ -72,6 +72,18 @@ def test_an_exported_file_is_evaluated_without_torch(tiny_onnx: Path, dataset_fo
     assert 0 <= numbers["AP"] <= numbers["AP50"] <= 1
 
 
+def test_exported_files_are_compared_without_torch(tiny_onnx: Path, dataset_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.onnx"
+    other.write_bytes(tiny_onnx.read_bytes())
+    sets = ("--data", dataset_folder / "train.json", "--data", dataset_folder / "val.json", "--by-source")
+    code = "from mmpnet.train.cli.val import main; main()"
+    done = run_blocked(code, tiny_onnx, other, *sets, "--json", "--threads", "1", "--bootstrap", "20")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [len(model["parts"]) for model in found["models"]] == [5, 5]
+    assert found["differences"][0]["AP50"]["differs"] is False
+
+
 def test_a_checkpoint_without_torch_is_one_error_line_that_names_the_extra(
     tiny_checkpoint: Path, dataset_folder: Path
 ) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mmpnet.contract.detections import Detections
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation import image_matches as image_matches_module
-from mmpnet.evaluation.bootstrap import LEVEL, Bootstrap, difference, interval, resampled
+from mmpnet.evaluation.bootstrap import LEAST_IMAGES, LEVEL, Bootstrap, difference, interval, resampled
 from mmpnet.evaluation.coco import COCO_NUMBERS
 from mmpnet.evaluation.evaluate import Evaluation, measure
 
@@ -99,12 +99,25 @@ def test_a_resample_without_boxes_has_no_numbers_and_groups_change_nothing(monke
 
 
 def test_a_detector_that_finds_nothing_has_zeros() -> None:
-    dataset, _ = random_scene(0)
+    dataset, _ = random_scene(0, n_images=30)
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     measured = measure(dataset, (nothing,) * len(dataset.images), [1, 2])
     samples = resampled(measured.matches, Bootstrap(resamples=5))
+    assert samples is not None
     np.testing.assert_array_equal(samples["AP"], np.zeros(5))
     np.testing.assert_array_equal(samples["AR100"], np.zeros(5))
+
+
+def test_few_images_with_boxes_have_no_interval() -> None:
+    dataset, found = random_scene(9, n_images=LEAST_IMAGES + 3)
+    with_boxes = [row for row, image in enumerate(dataset.images) if not image.crowd.all()]
+    assert len(with_boxes) >= LEAST_IMAGES - 1
+    for count, is_none in ((LEAST_IMAGES, False), (LEAST_IMAGES - 1, True)):
+        rows = [*with_boxes, *with_boxes][:count]
+        part = Dataset(dataset.path, "part", CLASSES, tuple(dataset.images[row] for row in rows), "")
+        matches = measure(part, tuple(found[row] for row in rows), [1, 2]).matches
+        assert matches.n_images_with_boxes == count
+        assert (resampled(matches, Bootstrap(resamples=3)) is None) == is_none
 
 
 def test_the_interval_holds_the_middle_of_the_values() -> None:
@@ -137,6 +150,8 @@ def test_two_models_are_compared_on_the_same_draws() -> None:
     worse = measure(dataset, tuple(beside), [1, 2])
     how = Bootstrap(resamples=300, seed=2)
     samples, others = resampled(better.matches, how), resampled(worse.matches, how)
+    assert samples is not None
+    assert others is not None
     itself = difference("AP", better.coco, better.coco, samples, samples)
     assert itself is not None
     assert (itself.value, itself.interval.low, itself.interval.high) == (0, 0, 0)

@@ -37,6 +37,7 @@ class Entry:
     image_hw: tuple[int, int]
     labels: Sequence[Label]
     tags: tuple[str, ...] = ()
+    source: str | None = None
 
 
 def checked_xyxy(xyxy: XYXY, image_hw: tuple[int, int], *, stated: Sequence[float], where: str) -> XYXY:
@@ -118,4 +119,5 @@ def _image(entry: Entry, class_ids: dict[str, int]) -> LabeledImage:
         crowd=np.array([label.crowd for label in labels], np.bool_),
         scores=np.array([label.score for label in labels], np.float32),
         tags=entry.tags,
+        source=entry.source,
     )

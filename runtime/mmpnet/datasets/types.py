@@ -28,6 +28,8 @@ class LabeledImage:
     """How sure whoever drew the box was, in (0, 1]: 1 for a person, its score for a detector that labeled images."""
     tags: tuple[str, ...] = ()
     """`group` and `source` of the entry, where it has them; in a mix also the name of its data set."""
+    source: str | None = None
+    """Where the image comes from, if its entry says so: accuracy can be reported by source."""
 
     def read(self) -> UInt8Array:
         """Pixels (H, W, 3) BGR.

@@ -14,6 +14,8 @@ from mmpnet.contract.arrays import IntArray
 from mmpnet.evaluation.image_matches import ImageMatches, Values
 
 LEVEL = 0.95
+LEAST_IMAGES = 10
+"""With fewer images that have boxes an interval says nothing: one image resampled is always itself."""
 Samples: TypeAlias = Mapping[str, Values]
 """Each number's value in every resample (R,), NaN where it is undefined."""
 
@@ -63,8 +65,10 @@ class Difference:
         return self.interval.excludes_zero
 
 
-def resampled(matches: ImageMatches, bootstrap: Bootstrap) -> Samples:
-    """COCO's twelve numbers in every resample."""
+def resampled(matches: ImageMatches, bootstrap: Bootstrap) -> Samples | None:
+    """COCO's twelve numbers in every resample; None with fewer than LEAST_IMAGES images that have boxes."""
+    if matches.n_images_with_boxes < LEAST_IMAGES:
+        return None
     return matches.numbers(bootstrap.counts(matches.n_images))
 
 

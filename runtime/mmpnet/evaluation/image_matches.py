@@ -48,6 +48,12 @@ class ImageMatches:
     n_images: int
     classes: tuple[ClassMatches, ...]
 
+    @property
+    def n_images_with_boxes(self) -> int:
+        """Images with a box to find, of any class."""
+        boxes = [one.sizes[0].n_boxes for one in self.classes]
+        return int(np.count_nonzero(np.sum(boxes, axis=0)))
+
     def numbers(self, counts: IntArray) -> dict[str, Values]:
         """The twelve numbers (R,) of resamples in which image i stands counts[r, i] times, counts (R, n_images);
         NaN where a resample has no box in the size range.

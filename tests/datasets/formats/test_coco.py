@@ -66,6 +66,7 @@ def test_every_picture_gets_its_own_boxes(dataset_folder: Path) -> None:
         np.testing.assert_array_equal(picture.boxes_xyxy, np.array(corners, np.float32).reshape(-1, 4))
         assert picture.path == dataset_folder / "images" / image["file_name"]
         assert picture.tags == (image["group"], image["source"])
+        assert picture.source == image["source"]
     assert {len(picture.boxes_xyxy) for picture in dataset.images} >= {0, 1}, "some images must have no person"
     assert dataset.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert dataset.name == f"{dataset_folder.name}/train.json"

@@ -209,4 +209,4 @@ def _entry(image: _Image, labels: list[Label], folder: Path, json_path: Path) ->
     if not is_file(path):
         raise DatasetError(f"{json_path}: image {image.file_name} (image id {image.id}) is not in {folder}")
     tags = tuple(tag for tag in (image.group, image.source) if tag)
-    return Entry(path, (image.height, image.width), labels, tags)
+    return Entry(path, (image.height, image.width), labels, tags, image.source or None)

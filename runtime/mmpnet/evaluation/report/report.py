@@ -4,6 +4,7 @@ Imports jinja2 and matplotlib, which only a report needs: import it after `extra
 """
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import markupsafe
 import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
+from mmpnet.evaluation.bootstrap import LEVEL
 from mmpnet.evaluation.curves import mean_confidence_curve, precision_recall
 from mmpnet.evaluation.error_analysis import PER_IMAGE, Mistakes, find_mistakes
 from mmpnet.evaluation.evaluate import MATCH_IOU, Evaluation
@@ -27,6 +29,8 @@ from mmpnet.evaluation.report.contact_sheet import (
 )
 from mmpnet.evaluation.report.inputs import Facts, History, Measured, Subject
 from mmpnet.evaluation.report.plots import confidence_plot, epoch_plot, precision_recall_plot, size_plot
+from mmpnet.evaluation.result_tables import part_table, shown_interval, verdicts
+from mmpnet.evaluation.results import ModelResult, PartResult
 from mmpnet.reporting.html import render, write_page
 
 SAMPLES = 8
@@ -60,15 +64,30 @@ class _MistakesOfKind:
     images: tuple[_Inset, ...]
 
 
-def write_report(path: Path, subject: Subject, *, measured: Measured | None, history: History | None) -> None:
+def write_report(
+    path: Path,
+    subject: Subject,
+    *,
+    measured: Measured | None,
+    history: History | None,
+    results: Sequence[ModelResult] = (),
+) -> None:
     """Write the page beside its place, then rename it there; without a validation set it holds the losses alone.
+
+    results: where given, those of `measured`'s model first, then of the models to compare it with.
 
     Raises: OutputError if the file cannot be written, DatasetError if an image has become unreadable.
     """
-    write_page(path, render_report(subject, measured=measured, history=history))
+    write_page(path, render_report(subject, measured=measured, history=history, results=results))
 
 
-def render_report(subject: Subject, *, measured: Measured | None, history: History | None) -> str:
+def render_report(
+    subject: Subject,
+    *,
+    measured: Measured | None,
+    history: History | None,
+    results: Sequence[ModelResult] = (),
+) -> str:
     """The page as HTML.
 
     Raises: DatasetError if an image has become unreadable.
@@ -82,7 +101,14 @@ def render_report(subject: Subject, *, measured: Measured | None, history: Histo
         summary=_summary(measured),
         facts=(*subject.facts, *_measurement(measured)),
         settings=subject.settings,
-        numbers=[] if measured is None else _numbers(measured.evaluation),
+        numbers=[] if measured is None else _numbers(measured.evaluation, results[0].whole if results else None),
+        parts=part_table(results) if results and (len(results) > 1 or len(results[0].parts) > 1) else None,
+        verdicts=[
+            f"{one.part.name}: {sentence}"
+            for one in (results[0].parts if results else ())
+            for sentence in verdicts(results, one.part)
+        ],
+        level=f"{LEVEL:.0%}" if results and results[0].whole.samples is not None else "",
         classes=[] if measured is None else _class_rows(measured),
         training_plots=[] if history is None else _training_plots(history),
         accuracy_plots=[] if measured is None else _accuracy_plots(measured),
@@ -114,14 +140,16 @@ def _measurement(measured: Measured | None) -> Facts:
     return (("measured on", f"{dataset.name}, sha256 {dataset.sha256}"), ("protocol", measured.protocol))
 
 
-def _numbers(evaluation: Evaluation) -> list[tuple[str, str]]:
-    f1 = (("best F1", f"{evaluation.best_f1:.3f}"), ("from score", f"{evaluation.best_f1_conf:.3f}"))
+def _numbers(evaluation: Evaluation, result: PartResult | None) -> list[tuple[str, str, str]]:
+    """Name, value and interval of each number; the interval is empty where it was not resampled."""
+    around = {name: "" if result is None else shown_interval(result.interval(name)) for name in evaluation.coco}
     return [
-        *((name, _three_digits(value)) for name, value in evaluation.coco.items()),
-        ("VOC07 AP50", _three_digits(evaluation.voc07_ap50)),
-        ("VOC AP50", _three_digits(evaluation.voc_ap50)),
-        ("quasi IoU", f"{evaluation.quasi_iou:.3f}"),
-        *f1,
+        *((name, _three_digits(value), around[name]) for name, value in evaluation.coco.items()),
+        ("VOC07 AP50", _three_digits(evaluation.voc07_ap50), ""),
+        ("VOC AP50", _three_digits(evaluation.voc_ap50), ""),
+        ("quasi IoU", f"{evaluation.quasi_iou:.3f}", ""),
+        ("best F1", f"{evaluation.best_f1:.3f}", ""),
+        ("from score", f"{evaluation.best_f1_conf:.3f}", ""),
     ]
 
 

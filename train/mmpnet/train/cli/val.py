@@ -1,10 +1,11 @@
-"""mmp-val: the same accuracy numbers for a checkpoint and for its exported file."""
+"""mmp-val: the same accuracy numbers for a checkpoint and for its exported file, by data set and source, and for
+several models side by side."""
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import track
@@ -13,20 +14,29 @@ from rich.table import Table
 from mmpnet.cli.class_option import checked_classes
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
 from mmpnet.console.threshold_options import overridden
-from mmpnet.contract.detections import Thresholds
-from mmpnet.contract.errors import MissingExtraError
-from mmpnet.datasets.load import read_data
-from mmpnet.datasets.types import LabeledImage, Split
+from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.load import read_apart
+from mmpnet.datasets.transform import mix
+from mmpnet.datasets.types import Dataset, LabeledImage, Split
+from mmpnet.evaluation.bootstrap import Bootstrap
 from mmpnet.evaluation.error_analysis import find_mistakes
-from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate, protocol
+from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, detect_all, require_measurable
 from mmpnet.evaluation.report.contact_sheet import write_sheet
-from mmpnet.evaluation.report.inputs import Measured, Subject, exported_subject
+from mmpnet.evaluation.report.inputs import Measured, Subject
+from mmpnet.evaluation.result_tables import (
+    TextTable,
+    number_table,
+    table_of_one_model,
+    tables_of_several_models,
+    verdicts,
+)
+from mmpnet.evaluation.results import ModelResult, Part, document, measure_parts, parts_of
 from mmpnet.media.images import IMAGE_SUFFIXES
-from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import OTHER_NAMES, model_path
 from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.files import check_output
 from mmpnet.system.optional_packages import require_report_packages
+from mmpnet.train.cli.val_models import OpenedModel, OpeningOptions, check_options, open_model
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 REPORT_SUFFIXES = (".html", ".htm")
@@ -34,66 +44,113 @@ REPORT_SUFFIXES = (".html", ".htm")
 
 @app.command()
 def val(
-    model: Annotated[Path, typer.Argument(help=f"A checkpoint .pth, an exported .onnx, {OTHER_NAMES}.")],
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL...",
+            help=f"A checkpoint .pth, an exported .onnx, {OTHER_NAMES}, or an ONNX file of YOLOX, NanoDet, RTMDet or "
+            "YOLO. Several are compared on the same images.",
+        ),
+    ],
     data: Annotated[
-        list[Path], typer.Option(help="Folder or file: COCO JSON, YOLO, VOC, ... as in the README. Several are mixed.")
+        list[Path],
+        typer.Option(
+            help="Folder or file: COCO JSON, YOLO, VOC, ... as in the README. Several are reported each and together."
+        ),
     ],
     split: Annotated[Split, typer.Option(help="Which split of a folder.")] = "val",
     classes: Annotated[
         list[str] | None, typer.Option(help="Only NAME; or NAME=OLD,OLDER: those classes as one. May be repeated.")
     ] = None,
+    by_source: Annotated[
+        bool, typer.Option("--by-source", help="Report each `source` that a COCO JSON names for its images.")
+    ] = False,
     conf: Annotated[float | None, typer.Option(min=0, max=1, help=f"Default: {EVALUATION_THRESHOLDS.conf:g}.")] = None,
     iou: Annotated[
         float | None, typer.Option(min=0, max=1, help=f"NMS threshold; default: {EVALUATION_THRESHOLDS.iou:g}.")
     ] = None,
     max_det: Annotated[int | None, typer.Option(min=1, help=f"Default: {EVALUATION_THRESHOLDS.max_det}.")] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Resamples of the images for 95 % intervals; 0: none.")
+    ] = Bootstrap().resamples,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = Bootstrap().seed,
     device: Annotated[str | None, typer.Option(help="For .pth: auto, cpu, cuda or cuda:N; default: auto.")] = None,
     provider: Annotated[Provider | None, typer.Option(help="For .onnx; default: auto.")] = None,
     threads: Annotated[
         int | None, typer.Option(min=0, max=1024, help="For .onnx; default: 0, ONNX Runtime's choice.")
     ] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Picture of the worst mistakes, such as mistakes.png.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Image of the first model's worst mistakes, such as mistakes.png.")
+    ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="One HTML file with numbers, curves, samples and mistakes, such as report.html.")
+        Path | None,
+        typer.Option(help="One HTML file with the numbers, and the first model's curves, samples and mistakes."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Measure accuracy on labelled pictures: COCO's and VOC's AP, best F1, quasi IoU; show the mistakes."""
+    """Measure accuracy on labeled images: COCO's and VOC's AP, best F1, quasi IoU, each with how sure it is."""
     with exit_on_error():
         thresholds = overridden(EVALUATION_THRESHOLDS, conf, iou, max_det)
-        model = model_path(model)
-        suffix = model.suffix.lower()
-        if suffix not in (".pth", ".onnx"):
-            raise typer.BadParameter(f"{model}: expected a checkpoint .pth or an exported .onnx")
-        others = {"--provider": provider, "--threads": threads} if suffix == ".pth" else {"--device": device}
-        if useless := [flag for flag, value in others.items() if value is not None]:
-            raise typer.BadParameter(f"{useless[0]} has no effect on a {suffix} file; leave it out")
+        stated = (conf, iou, max_det) != (None, None, None)
+        options = OpeningOptions(thresholds, stated, device, provider, threads)
+        paths = [model_path(model) for model in models]
+        check_options(paths, options)
         _check_outputs(sheet, report)
-        dataset = read_data(data, split, checked_classes(classes))
-        if suffix == ".onnx":
-            detector = Detector(model, provider=provider or "auto", threads=threads or 0)
-            if detector.metadata.frozen and conf is iou is max_det is None:
-                thresholds = detector.thresholds
-                console().print(f"{model.name}: its thresholds are frozen, so this is {protocol(thresholds)}")
-            detector.thresholds = thresholds
-            detect: Detect = detector
-            class_names: Sequence[str] = detector.class_names
-            subject = exported_subject(model, detector.metadata)
-        else:
-            detect, class_names, subject = _checkpoint_detector(model, thresholds, device or "auto")
-        result = evaluate(detect, dataset, class_names, progress=_shown)
+        datasets = read_apart(data, split, checked_classes(classes))
+        parts = parts_of(datasets, by_source=by_source)
+        mixed = mix(datasets)
+        how = Bootstrap(bootstrap, seed) if bootstrap else None
+        opened = [open_model(path, mixed.class_names[1:], options, say=console().print) for path in paths]
+        results = _measure(opened, _distinct_names(paths), mixed, parts, how)
         if as_json:
-            sys.stdout.write(json.dumps(result.as_dict()) + "\n")
+            sys.stdout.write(json.dumps(document(results, how)) + "\n")
         else:
-            console().print(_table(model, dataset.name, result))
-        _write_outputs(sheet, report, subject, Measured(dataset, result, protocol(thresholds)))
+            _show(results)
+        measured = Measured(mixed, results[0].whole.evaluation, opened[0].protocol)
+        _write_outputs(sheet, report, opened[0].subject, measured, results)
+
+
+def _measure(
+    opened: Sequence[OpenedModel],
+    names: Sequence[str],
+    dataset: Dataset,
+    parts: Sequence[Part],
+    bootstrap: Bootstrap | None,
+) -> list[ModelResult]:
+    """Every model on every part.
+
+    Raises: DatasetError if a model cannot be measured on the data, or two models not on the same classes.
+    """
+    known = [require_measurable(dataset, model.class_names) for model in opened]
+    for name, to_category in zip(names, known, strict=True):
+        if set(to_category.values()) != set(known[0].values()):
+            one, other = ([dataset.class_names[i] for i in sorted(set(of.values()))] for of in (known[0], to_category))
+            raise DatasetError(
+                f"{names[0]} can be measured on {', '.join(one)}, {name} on {', '.join(other)}; "
+                "choose classes that all models know with --classes"
+            )
+    results = []
+    for model, name, to_category in zip(opened, names, known, strict=True):
+        found = detect_all(model.detect, dataset, to_category, progress=_progress(f"evaluating {name}"))
+        measured = measure_parts(dataset, found, sorted(to_category.values()), parts, bootstrap)
+        results.append(ModelResult(name, model.protocol, measured))
+    return results
+
+
+def _distinct_names(paths: Sequence[Path]) -> list[str]:
+    """File names; whole paths where two files have one name. Raises: typer.BadParameter for a file given twice."""
+    for index, path in enumerate(paths):
+        if path.resolve() in [one.resolve() for one in paths[:index]]:
+            raise typer.BadParameter(f"{path}: is given twice; give it once")
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def _check_outputs(sheet: Path | None, report: Path | None) -> None:
-    """What cannot be written is said before the pictures are looked at."""
+    """Report what cannot be written before any image is read."""
     if sheet is not None:
         check_output(sheet, IMAGE_SUFFIXES)
     if report is not None:
@@ -101,7 +158,9 @@ def _check_outputs(sheet: Path | None, report: Path | None) -> None:
         require_report_packages()
 
 
-def _write_outputs(sheet: Path | None, report: Path | None, subject: Subject, measured: Measured) -> None:
+def _write_outputs(
+    sheet: Path | None, report: Path | None, subject: Subject, measured: Measured, results: Sequence[ModelResult]
+) -> None:
     if sheet is not None:
         evaluation = measured.evaluation
         mistakes = find_mistakes(measured.dataset, evaluation, conf=evaluation.best_f1_conf)
@@ -111,44 +170,45 @@ def _write_outputs(sheet: Path | None, report: Path | None, subject: Subject, me
         # matplotlib takes its time to load, and only a report needs it.
         from mmpnet.evaluation.report.report import write_report
 
-        write_report(report, subject, measured=measured, history=None)
+        write_report(report, subject, measured=measured, history=None, results=results)
         console().print(f"saved {report}")
 
 
-def _checkpoint_detector(path: Path, thresholds: Thresholds, device: str) -> tuple[Detect, Sequence[str], Subject]:
-    try:
-        # Only a checkpoint needs torch: an exported file is evaluated on the device that runs it.
-        from mmpnet.train.artifacts.checkpoint import load_checkpoint
-        from mmpnet.train.engine.device import resolve_device
-        from mmpnet.train.network.torch_detector import torch_detector
-        from mmpnet.train.run.html_report import checkpoint_subject
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path}: a checkpoint needs torch (missing: {error.name}); pip install 'mmpnet[train]', "
-            "or evaluate the exported .onnx"
-        ) from error
-    where = resolve_device(device)
-    checkpoint = load_checkpoint(path)
-    network = checkpoint.network().to(where)
-    detect = torch_detector(network, checkpoint.model, thresholds=thresholds, device=where)
-    return detect, checkpoint.model.class_names, checkpoint_subject(path, checkpoint)
+def _progress(description: str) -> Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]]:
+    def shown(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
+        return iter(track(images, description=description, console=console()))
+
+    return shown
 
 
-def _shown(pictures: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
-    return iter(track(pictures, description="evaluating", console=console()))
+def _show(results: Sequence[ModelResult]) -> None:
+    model, whole = results[0].name, results[0].whole
+    if len(results) > 1:
+        for (title, table), one in zip(tables_of_several_models(results), results[0].parts, strict=True):
+            console().print(f"\n{title}")
+            console().print(_compact(table))
+            for sentence in verdicts(results, one.part):
+                console().print(sentence)
+        return
+    counted = f"{whole.evaluation.n_images} images, {whole.evaluation.n_boxes} boxes"
+    console().print(_rich(number_table(whole), title=f"{model} on {whole.part.name}: {counted}"))
+    if len(results[0].parts) > 1:
+        console().print(_compact(table_of_one_model(results[0])))
 
 
-def _table(model: Path, dataset: str, result: Evaluation) -> Table:
-    table = Table(title=f"{model.name} on {dataset}: {result.n_images} pictures, {result.n_boxes} boxes")
-    table.add_column("number")
-    table.add_column("value", justify="right")
-    for name, value in result.coco.items():
-        table.add_row(name, "-" if value is None else f"{value:.4f}")
-    for name, precision in (("VOC07 AP50", result.voc07_ap50), ("VOC AP50", result.voc_ap50)):
-        table.add_row(name, "-" if precision is None else f"{precision:.4f}")
-    table.add_row("quasi IoU", f"{result.quasi_iou:.4f}")
-    table.add_row(f"best F1, from score {result.best_f1_conf:.4f} on", f"{result.best_f1:.4f}")
-    return table
+def _rich(table: TextTable, **style: Any) -> Table:
+    shown = Table(**style)
+    for index, name in enumerate(table.header):
+        is_name = index < table.n_names
+        shown.add_column(name, justify="left" if is_name else "right", overflow="fold", no_wrap=not is_name)
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown
+
+
+def _compact(table: TextTable) -> Table:
+    """Without lines, so that it fits into a narrow terminal."""
+    return _rich(table, box=None, padding=(0, 1, 0, 0))
 
 
 def main() -> None:

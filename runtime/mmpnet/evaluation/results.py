@@ -1,0 +1,157 @@
+"""Accuracy of one or several models on every data set and source given, and whether the models differ."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from mmpnet.contract.detections import Detections
+from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.bootstrap import LEVEL, Bootstrap, Difference, Interval, Samples, difference, interval, resampled
+from mmpnet.evaluation.coco import COCO_NUMBERS
+from mmpnet.evaluation.evaluate import Evaluation, measure
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Images that are reported together: a data set, one source in it, or everything (both None); `rows` are their
+    places in the mix of all data sets."""
+
+    data: str | None
+    source: str | None
+    rows: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        whole = self.data or "all data sets"
+        return whole if self.source is None else f"{whole}, source {self.source}"
+
+
+@dataclass(frozen=True, slots=True)
+class PartResult:
+    """One model on one part; samples are those of the bootstrap, None without one and on a few images."""
+
+    part: Part
+    evaluation: Evaluation
+    samples: Samples | None
+
+    def interval(self, name: str) -> Interval | None:
+        """Of one of COCO's numbers; None where it is undefined or was not resampled."""
+        if self.samples is None or self.evaluation.coco[name] is None:
+            return None
+        return interval(self.samples[name])
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult:
+    """One model on every part, everything first."""
+
+    name: str
+    protocol: str
+    parts: tuple[PartResult, ...]
+
+    @property
+    def whole(self) -> PartResult:
+        return self.parts[0]
+
+
+def parts_of(datasets: Sequence[Dataset], *, by_source: bool) -> tuple[Part, ...]:
+    """Everything, then each data set where there are several, each followed by its sources if these are wanted.
+
+    Raises: DatasetError if sources are wanted and no image has one.
+    """
+    names = [one.name for one in datasets]
+    if len(set(names)) < len(names):
+        names = [str(one.path) for one in datasets]
+    if by_source and not any(image.source for one in datasets for image in one.images):
+        raise DatasetError(f"{', '.join(names)}: no image has a `source` in its entry; leave --by-source out")
+    parts: list[Part] = []
+    start = 0
+    for name, dataset in zip(names, datasets, strict=True):
+        rows = range(start, start := start + len(dataset.images))
+        parts.append(Part(name, None, tuple(rows)))
+        if by_source:
+            source_of = {row: image.source for row, image in zip(rows, dataset.images, strict=True)}
+            for source in sorted({one for one in source_of.values() if one is not None}):
+                parts.append(Part(name, source, tuple(row for row in rows if source_of[row] == source)))
+    return tuple(parts) if len(datasets) == 1 else (Part(None, None, tuple(range(start))), *parts)
+
+
+def measure_parts(
+    dataset: Dataset,
+    found: tuple[Detections, ...],
+    categories: list[int],
+    parts: Sequence[Part],
+    bootstrap: Bootstrap | None,
+) -> tuple[PartResult, ...]:
+    """Accuracy of a model's detections on each part of the mix of all data sets."""
+    results = []
+    for part in parts:
+        images = replace(dataset, images=tuple(dataset.images[row] for row in part.rows))
+        evaluation = measure(images, tuple(found[row] for row in part.rows), categories)
+        samples = None if bootstrap is None else resampled(evaluation.matches, bootstrap)
+        results.append(PartResult(part, evaluation, samples))
+    return tuple(results)
+
+
+@dataclass(frozen=True, slots=True)
+class PartDifference:
+    """One model against the first one on a part: for each of COCO's numbers, None where it is undefined."""
+
+    part: Part
+    model: str
+    baseline: str
+    numbers: dict[str, Difference | None]
+
+
+def differences(results: Sequence[ModelResult]) -> tuple[PartDifference, ...]:
+    """Every further model minus the first, part by part; empty for one model or without resamples."""
+    found = []
+    baseline, *others = results
+    for other in others:
+        for ours, theirs in zip(other.parts, baseline.parts, strict=True):
+            if ours.samples is None or theirs.samples is None:
+                continue
+            numbers = {
+                name: difference(name, ours.evaluation.coco, theirs.evaluation.coco, ours.samples, theirs.samples)
+                for name in COCO_NUMBERS
+            }
+            found.append(PartDifference(ours.part, other.name, baseline.name, numbers))
+    return tuple(found)
+
+
+def document(results: Sequence[ModelResult], bootstrap: Bootstrap | None) -> dict[str, Any]:
+    """What --json prints. One model: the numbers on everything, their intervals, and `parts` where there are several;
+    several models: the same of each in `models`, and `differences` from the first."""
+    drawn = None if bootstrap is None else {**asdict(bootstrap), "level": LEVEL}
+    if len(results) == 1:
+        return {**_model(results[0]), "bootstrap": drawn}
+    models = [{"model": one.name, "protocol": one.protocol, **_model(one)} for one in results]
+    return {"bootstrap": drawn, "models": models, "differences": [_difference(one) for one in differences(results)]}
+
+
+def _model(result: ModelResult) -> dict[str, Any]:
+    parts = [
+        {"data": one.part.data, "source": one.part.source, **_numbers(one)}
+        for one in (result.parts if len(result.parts) > 1 else ())
+    ]
+    return {**_numbers(result.whole), **({"parts": parts} if parts else {})}
+
+
+def _numbers(result: PartResult) -> dict[str, Any]:
+    numbers: dict[str, Any] = result.evaluation.as_dict()
+    return {**numbers, "intervals": {name: _pair(result.interval(name)) for name in COCO_NUMBERS}}
+
+
+def _difference(one: PartDifference) -> dict[str, Any]:
+    numbers = {
+        name: None
+        if found is None
+        else {"difference": found.value, "interval": _pair(found.interval), "differs": found.is_significant}
+        for name, found in one.numbers.items()
+    }
+    return {"data": one.part.data, "source": one.part.source, "model": one.model, "baseline": one.baseline, **numbers}
+
+
+def _pair(found: Interval | None) -> list[float] | None:
+    return None if found is None else [found.low, found.high]
