@@ -1,14 +1,14 @@
 """Video files out: codecs tried in order, the result read back before it takes its name."""
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 import cv2
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
-from mmpnet.system.files import partial_path, remove
+from mmpnet.system.claims import Claim
+from mmpnet.system.files import remove, temporary_file, what_to_do
 
 VIDEO_CODECS: dict[str, tuple[str, ...]] = {
     ".mp4": ("mp4v", "avc1"),
@@ -26,24 +26,37 @@ CHECK_EVERY = 30
 class VideoFile:
     """A video of one frame size, written beside its place and renamed by `close`.
 
-    Where the program is killed, the file beside, NAME.partial.SUFFIX, is left. An .avi or .mkv can be read up to what
-    FFmpeg had written, which goes by bytes: a second of a lively scene, many of a still one, most of all in an .mkv. An
-    .mp4 or .mov cannot, as its index comes last. The next video of that name keeps what was left.
+    Where the program is killed, the file beside, NAME.partial-TOKEN.SUFFIX, is left. An .avi or .mkv can be read up to
+    what FFmpeg had written, which goes by bytes: a second of a lively scene, many of a still one, most of all in an
+    .mkv. An .mp4 or .mov cannot, as its index comes last. No other video ever has that name.
 
-    Raises: OutputError if no codec for the suffix opens here.
+    Raises: OutputError if no codec for the suffix opens here, the disk is nearly full, or another run writes to `path`.
     """
 
     def __init__(self, path: Path, *, fps: float, frame_hw: tuple[int, int]) -> None:
         self.path = path
-        self._partial = partial_path(path)
         self.frame_hw = frame_hw
         # Codecs subsample color by two, so they want even sides; an odd last row or column is dropped.
         self._even_hw = (frame_hw[0] // 2 * 2, frame_hw[1] // 2 * 2)
         if min(self._even_hw) < 2:
             raise OutputError(f"{path}: frames of {frame_hw[1]}x{frame_hw[0]} px are too small for a video")
-        _keep_leftover(self._partial)
-        self._writer = self._open(fps)
         self._count = 0
+        self._check_space(path.parent)
+        self._claim = Claim(path)
+        try:
+            self._partial = temporary_file(path, marked=True)
+            self._writer = self._open(fps)
+        except OSError as error:
+            self._claim.close()
+            raise OutputError(f"{path}: cannot be written ({error.strerror}); {what_to_do(error)}") from error
+        except OutputError:
+            self._claim.close()
+            raise
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no frame yet."""
+        return self._count == 0
 
     def write(self, frame_bgr: UInt8Array) -> None:
         """Append one frame (H, W, 3).
@@ -55,19 +68,26 @@ class VideoFile:
                 f"{self.path}: frame {self._count} is {frame_bgr.shape[1]}x{frame_bgr.shape[0]} px, "
                 f"the video {self.frame_hw[1]}x{self.frame_hw[0]}"
             )
-        if self._count % CHECK_EVERY == 0 and (free := shutil.disk_usage(self._partial.parent).free) < LEAST_FREE_BYTES:
-            raise OutputError(
-                f"{self.path}: {free >> 20} MB are left on the disk; the video ends after {self._count} frames"
-            )
+        if self._count % CHECK_EVERY == 0:
+            self._check_space(self._partial.parent)
         self._writer.write(frame_bgr[: self._even_hw[0], : self._even_hw[1]])
         self._count += 1
 
     def close(self) -> None:
-        """Finish the file, read it back, and give it its name.
+        """Finish the file, read it back, and give it its name. One without frames is removed, and takes no name.
 
         Raises: OutputError if the frames that were written do not come back.
         """
-        self._writer.release()
+        try:
+            self._writer.release()
+            if self._count:
+                self._keep()
+            else:
+                remove(self._partial)
+        finally:
+            self._claim.close()
+
+    def _keep(self) -> None:
         readable = _count_frames(self._partial, self._count)
         if readable == self._count:
             try:
@@ -83,6 +103,15 @@ class VideoFile:
         else:
             remove(self._partial)
         raise OutputError(f"{self.path}: wrote {self._count} frames, {readable} can be read back{kept}; try .avi")
+
+    def _check_space(self, folder: Path) -> None:
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError:  # opening the file says what is wrong with the folder
+            return
+        if free < LEAST_FREE_BYTES:
+            ends = f"ends after {self._count} frames" if self._count else "is not begun"
+            raise OutputError(f"{self.path}: {free >> 20} MB are left on the disk; the video {ends}")
 
     def _open(self, fps: float) -> cv2.VideoWriter:
         size_wh = (self._even_hw[1], self._even_hw[0])
@@ -107,14 +136,3 @@ def _count_frames(path: Path, expected: int) -> int:
         count = expected if abs(stated - expected) <= max(expected // 100, 2) else stated
     capture.release()
     return count
-
-
-def _keep_leftover(partial: Path) -> None:
-    """A killed run's file is not for the next run to destroy."""
-    if not partial.exists():
-        return
-    number = 1
-    while (kept := partial.with_name(f"{partial.stem}-{number}{partial.suffix}")).exists():
-        number += 1
-    with suppress(OSError):
-        partial.replace(kept)

@@ -1,11 +1,17 @@
 """Questions about paths that a user typed, and files that appear whole or not at all."""
 
+import errno
 import os
+import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmpnet.contract.errors import OutputError
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+LONGEST_BEGINNING = 180
+"""Bytes of a name that a temporary name begins with: names have 255 at most."""
 
 
 def is_file(path: Path) -> bool:
@@ -18,9 +24,29 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
-def partial_path(path: Path) -> Path:
-    """Where a file is written before it takes its name; the suffix stays, for writers that go by it."""
-    return path.with_name(f"{path.stem}.partial{path.suffix}")
+def temporary_file(path: Path, *, marked: bool = False) -> Path:
+    """Make an empty file beside `path` whose name nobody can guess, with its suffix, for writers that go by it.
+
+    marked: the name begins like that of `path`, for what is of use where the program is killed. A file or a link that
+    stands there is never opened.
+
+    Raises: OSError as it comes.
+    """
+    while True:
+        token = secrets.token_hex(8)
+        name = f"{beginning(path.stem, LONGEST_BEGINNING)}.partial-{token}" if marked else f".mmpnet-{token}"
+        partial = path.with_name(f"{name}{path.suffix}")
+        try:
+            os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666))
+        except FileExistsError:
+            continue
+        return partial
+
+
+def beginning(name: str, most_bytes: int) -> str:
+    """The beginning of a name that is too long, in whole characters."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= most_bytes else encoded[:most_bytes].decode(errors="ignore")
 
 
 def check_output(path: Path, suffixes: Collection[str]) -> None:
@@ -58,13 +84,24 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises: OutputError if the file cannot be written.
     """
-    partial = partial_path(path)
+    partial: Path | None = None
     try:
+        partial = temporary_file(path)
         yield partial
         partial.replace(path)
     except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); free space, or choose another"
-        ) from error
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); {what_to_do(error)}") from error
     finally:
-        remove(partial)
+        if partial is not None:
+            remove(partial)
+
+
+def what_to_do(error: OSError) -> str:
+    """The advice that belongs to an error of writing."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free space, or choose another"
+    if error.errno == errno.ENAMETOOLONG:
+        return "choose a shorter name"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "its folder is not there; make it first"
+    return "choose another"

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from mmpnet.contract.errors import OutputError
 from mmpnet.runtime.pipeline.summary import Summary
-from mmpnet.runtime.sinks.line_writer import GRACE_S, LineOutput, open_ndjson
+from mmpnet.runtime.sinks.line_writer import GRACE_S, LineOutput, check_ndjson, open_ndjson
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
@@ -200,3 +201,68 @@ def test_a_hangup_is_a_wish_unless_nohup_had_it_ignored() -> None:
             assert signal.getsignal(signal.SIGHUP) == handler
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
+    """The limit on a file's size stands for a full disk: the kernel writes what fits, then refuses."""
+    code = """
+import resource, signal, sys, threading
+from mmpnet.runtime.sinks.line_writer import open_ndjson
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (105, 105))
+lines = open_ndjson(sys.argv[1], threading.Event())
+try:
+    for number in range(100):
+        lines.write('{"frame": %d}\\n' % (number + 10))
+except OSError as error:
+    print(error.strerror)
+"""
+    path = tmp_path / "out.ndjson"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "File too large\n"
+    content = path.read_text()
+    assert [json.loads(line)["frame"] for line in content.splitlines()] == list(range(10, 17))
+    assert content.endswith("}\n")
+
+
+def test_lines_go_on_where_a_file_was_cut_by_another_program(tmp_path: Path) -> None:
+    path = tmp_path / "out.ndjson"
+    lines = open_ndjson(str(path), threading.Event())
+    lines.write("1\n")
+    os.truncate(path, 0)
+    lines.write("2\n")
+    lines.close()
+    assert path.read_bytes() == b"2\n"
+
+
+def test_live_lines_are_appended_after_a_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "out.ndjson"
+    path.write_text('{"frame": 0}\n{"fra')
+    lines = open_ndjson(str(path), threading.Event(), append=True)
+    lines.write("1\n")
+    lines.close()
+    assert path.read_text() == '{"frame": 0}\n{"fra\n1\n'
+    again = open_ndjson(str(path), threading.Event())
+    again.close()
+    assert path.read_text() == ""
+
+
+def test_a_second_run_into_one_file_is_refused_and_destroys_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "out.ndjson"
+    lines = open_ndjson(str(path), threading.Event())
+    lines.write("1\n")
+    with pytest.raises(OutputError, match=r"out\.ndjson: another run writes to it"):
+        check_ndjson(str(path), ())
+    with pytest.raises(OutputError, match="another run"):
+        open_ndjson(str(path), threading.Event())
+    lines.close()
+    assert path.read_text() == "1\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["out.ndjson"]
+
+
+def test_a_name_that_is_no_text_becomes_one(tmp_path: Path) -> None:
+    path = tmp_path / "out.ndjson"
+    lines = open_ndjson(str(path), threading.Event())
+    lines.write("b\udcfcro\n")
+    lines.close()
+    assert path.read_text() == "b?ro\n"

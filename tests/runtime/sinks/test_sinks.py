@@ -261,7 +261,7 @@ def test_an_existing_video_survives_until_the_new_one_is_whole(tmp_path: Path, m
 
         def release(self) -> None:
             self._writer.release()
-            partial = tmp_path / "out.partial.avi"
+            (partial,) = tmp_path.glob("out.partial-*.avi")
             partial.write_bytes(partial.read_bytes()[:100])
 
     video = sink._recordings[0].video
@@ -286,7 +286,7 @@ def test_an_existing_video_survives_a_rename_that_fails(tmp_path: Path, monkeypa
     with pytest.raises(OutputError, match=r"out\.avi: cannot be written \(Permission denied\); the video lies in"):
         sink.close()
     assert out.read_bytes() == b"yesterday"
-    assert names_in(tmp_path) == ["out.avi", "out.partial.avi"], "what was recorded is not thrown away"
+    assert len(names_in(tmp_path)) == 2, "what was recorded is not thrown away"
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """What is saved is what was seen, at the speed of life, and nothing recorded is thrown away."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -140,9 +141,10 @@ def test_a_video_that_comes_back_in_part_is_kept(tmp_path: Path, monkeypatch: py
     for _ in range(5):
         video.write(grey(0))
     monkeypatch.setattr(video, "_count", 9)
-    with pytest.raises(OutputError, match=r"wrote 9 frames, 5 can be read back; what there is lies in .*partial\.avi"):
+    with pytest.raises(OutputError, match=r"wrote 9 frames, 5 can be read back; what there is lies in .*partial-"):
         video.close()
-    assert len(read_video(tmp_path / "out.partial.avi")) == 5
+    (left,) = tmp_path.glob("out.partial-*.avi")
+    assert len(read_video(left)) == 5
 
 
 KILLED = """
@@ -160,19 +162,71 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.parametrize("suffix", [".mkv", ".avi"])
 def test_a_killed_run_leaves_a_video_that_can_be_read_and_the_next_run_keeps_it(tmp_path: Path, suffix: str) -> None:
-    out, left = tmp_path / f"out{suffix}", tmp_path / f"out.partial{suffix}"
+    out = tmp_path / f"out{suffix}"
     done = subprocess.run([sys.executable, "-c", KILLED, str(out)], env=os.environ, check=False)
     assert done.returncode == -signal.SIGKILL
     assert not out.exists()
+    (left,) = tmp_path.glob(f"out.partial-*{suffix}")
     assert len(read_video(left)) > 60, "of 90; what is lost is the last second"
     content = left.read_bytes()
-    for number in (1, 2):
-        again = VideoFile(out, fps=15, frame_hw=(48, 64))
-        again.write(grey(0))
-        if number == 1:
-            again._writer.release()  # as if killed again
-        else:
-            again.close()
-    assert (tmp_path / f"out.partial-1{suffix}").read_bytes() == content
-    assert (tmp_path / f"out.partial-2{suffix}").exists()
+    again = VideoFile(out, fps=15, frame_hw=(48, 64))
+    again.write(grey(0))
+    again.close()
+    assert left.read_bytes() == content
     assert len(read_video(out)) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, left.name])
+
+
+def test_a_full_disk_leaves_the_older_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out.avi"
+    out.write_bytes(b"yesterday")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=LEAST_FREE_BYTES - 1))
+    sink = SaveSink(out, many_files=False)
+    with pytest.raises(OutputError, match=r"31 MB are left on the disk; the video is not begun"):
+        sink.write(make_result(grey(0), kind="video"), grey(0))
+    sink.close()
+    assert out.read_bytes() == b"yesterday"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.avi"]
+    assert sink.written == []
+
+
+def test_a_video_without_frames_takes_no_name(tmp_path: Path) -> None:
+    out = tmp_path / "out.avi"
+    out.write_bytes(b"yesterday")
+    VideoFile(out, fps=10, frame_hw=(48, 64)).close()
+    assert out.read_bytes() == b"yesterday"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.avi"]
+
+
+def test_a_second_video_of_one_name_is_refused_while_the_first_is_written(tmp_path: Path) -> None:
+    first = VideoFile(tmp_path / "out.avi", fps=10, frame_hw=(48, 64))
+    first.write(grey(0))
+    with pytest.raises(OutputError, match=r"out\.avi: another run writes to it"):
+        VideoFile(tmp_path / "out.avi", fps=10, frame_hw=(48, 64))
+    first.close()
+    assert len(read_video(tmp_path / "out.avi")) == 1
+
+
+def test_live_video_never_replaces_an_earlier_one(tmp_path: Path) -> None:
+    for count in (1, 2, 3):
+        sink = SaveSink(tmp_path / "out.avi", many_files=False)
+        for _ in range(count):
+            sink.write(make_result(grey(0), kind="camera", source="camera 0"), grey(0))
+        sink.close()
+        (written,) = sink.written
+        assert written.exists()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert len(names) == 3
+    assert names[-1] == "out.avi"
+    assert all(re.fullmatch(r"out-\d{8}-\d{6}(-2)?\.avi", name) for name in names[:2])
+
+
+def test_a_link_at_the_name_is_replaced_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim.avi"
+    victim.write_bytes(b"precious")
+    (tmp_path / "out.avi").symlink_to(victim)
+    video = VideoFile(tmp_path / "out.avi", fps=10, frame_hw=(48, 64))
+    video.write(grey(0))
+    video.close()
+    assert victim.read_bytes() == b"precious"
+    assert not (tmp_path / "out.avi").is_symlink()

@@ -10,6 +10,7 @@ from mmpnet.media.images import is_image
 from mmpnet.runtime.sinks.line_writer import check_ndjson
 from mmpnet.runtime.sinks.video import SAVED_SUFFIXES, check_name, is_many
 from mmpnet.runtime.sources.frame import Kind, Source
+from mmpnet.system.claims import check_unclaimed
 from mmpnet.system.files import check_folder
 
 FOLLOWING_FLAGS = ("--track", "--line", "--zone")
@@ -89,6 +90,8 @@ def _check_save(out: Path, sources: Sequence[Source]) -> None:
     if own := [path for path in kept if path.resolve().parent == out.resolve()]:
         raise OutputError(f"--save {out}: {own[0].name} there is itself a source; choose another folder")
     check_folder(out if many_files else out.parent, option=f"--save {out}")
+    if not many_files:
+        check_unclaimed(out)
 
 
 def _kind(source: Source) -> Kind:

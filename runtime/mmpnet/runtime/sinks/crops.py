@@ -9,7 +9,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.media.images import write_image
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
-from mmpnet.runtime.sinks.file_names import make_folder, named_after
+from mmpnet.runtime.sinks.file_names import in_file_name, make_folder, named_after
 
 
 class CropSink(Sink):
@@ -31,7 +31,8 @@ class CropSink(Sink):
                 continue
             if not self.count:
                 make_folder(self._folder, option=f"--save-crops {self._folder}")
-            name = self._class_names[int(found.class_id[row])]
+            class_id = int(found.class_id[row])
+            name = in_file_name(self._class_names[class_id]) or f"class{class_id}"
             path = self._folder / f"{named_after(frame)}-{result.index:06d}-{row}-{name}.jpg"
             write_image(path, frame.pixels_bgr[y1:y2, x1:x2])
             self.count += 1

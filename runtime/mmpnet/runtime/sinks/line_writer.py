@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from mmpnet.contract.errors import OutputError
+from mmpnet.system.claims import Claim, check_unclaimed
 from mmpnet.system.files import is_folder
 
 TICK_S = 0.2
@@ -35,7 +36,7 @@ class LineOutput(Protocol):
 
 
 class PlainLines:
-    """A file, which takes what it is given."""
+    """Something that stands for stdout, and takes what it is given."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -45,10 +46,39 @@ class PlainLines:
         self._file.flush()
 
     def close(self) -> None:
-        if self._file is not sys.stdout:
-            # What could not be written is still in its buffer, and would fail again.
+        """It belongs to others."""
+
+
+class WholeLines:
+    """A file that holds whole lines only, on a full disk too; appended to, wherever its end is.
+
+    Where another program has cut the file, as logrotate does, lines go on at its new end.
+    """
+
+    def __init__(self, descriptor: int, claim: Claim | None = None, *, owned: bool = True) -> None:
+        self._descriptor = descriptor
+        self._claim = claim
+        self._owned = owned
+
+    def write(self, text: str) -> None:
+        before = os.fstat(self._descriptor).st_size
+        rest = memoryview(text.encode(errors="replace"))
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            # Half a line would be no JSON for whoever reads the file.
             with suppress(OSError):
-                self._file.close()
+                if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                    os.ftruncate(self._descriptor, before)
+            raise
+
+    def close(self) -> None:
+        if self._owned:
+            with suppress(OSError):
+                os.close(self._descriptor)
+        if self._claim is not None:
+            self._claim.close()
 
 
 class PatientLines:
@@ -92,7 +122,7 @@ class PatientLines:
 def check_ndjson(target: str, sources: Iterable[Path]) -> None:
     """Find out before the work whether NDJSON has a place.
 
-    Raises: OutputError if the target is no place to write to, or one of the sources.
+    Raises: OutputError if the target is no place to write to, one of the sources, or written to by another run.
     """
     if target == "-":
         if sys.stdout is None:
@@ -110,6 +140,8 @@ def check_ndjson(target: str, sources: Iterable[Path]) -> None:
     elif not os.access(path if os.path.lexists(path) else path.parent, os.W_OK):
         fault = errno.EACCES
     else:
+        if not destroys_nothing(target):
+            check_unclaimed(path)
         return
     raise OutputError(f"{target}: NDJSON cannot be written ({os.strerror(fault)})")
 
@@ -119,21 +151,41 @@ def destroys_nothing(target: str) -> bool:
     return target == "-" or not stat.S_ISREG(_mode(target))
 
 
-def open_ndjson(target: str, stop: threading.Event) -> LineOutput:
-    """Open the target, a FIFO once it has a reader.
+def open_ndjson(target: str, stop: threading.Event, *, append: bool = False) -> LineOutput:
+    """Open the target, a FIFO once it has a reader. append: after the lines that a file holds, not in their place.
 
-    Raises: OSError as it comes, TimeoutError if the run is to end before the FIFO has a reader.
+    Raises: OutputError if another run writes to the file, OSError as it comes, TimeoutError if the run is to end before
+    the FIFO has a reader.
     """
     if target == "-":
         return _stdout(stop)
     if hasattr(select, "PIPE_BUF") and stat.S_ISFIFO(_mode(target)):
         return PatientLines(_open_fifo(target, stop), stop, owned=True)
-    file = Path(target).open("w", encoding="utf-8")  # noqa: SIM115 - it is open as long as the run lasts
-    patient = _terminal(file.fileno(), stop)
-    if patient is None:
-        return PlainLines(file)
-    file.close()
-    return patient
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        patient = _terminal(descriptor, stop)
+        if patient is None:
+            return WholeLines(descriptor)
+        os.close(descriptor)
+        return patient
+    try:
+        claim = Claim(Path(target))
+    except OutputError:
+        os.close(descriptor)
+        raise
+    if not append:
+        os.ftruncate(descriptor, 0)
+    elif _ends_within_a_line(target):
+        os.write(descriptor, b"\n")
+    return WholeLines(descriptor, claim)
+
+
+def _ends_within_a_line(target: str) -> bool:
+    """Whether a run before was cut off in mid-line."""
+    with Path(target).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        return file.read(1) not in (b"", b"\n")
 
 
 def _mode(target: str) -> int:
@@ -155,7 +207,7 @@ def _stdout(stop: threading.Event) -> LineOutput:
     mode = os.fstat(descriptor).st_mode
     if hasattr(select, "PIPE_BUF") and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         return PatientLines(descriptor, stop, owned=False)
-    return _terminal(descriptor, stop) or PlainLines(sys.stdout)
+    return _terminal(descriptor, stop) or WholeLines(descriptor, owned=False)
 
 
 def _terminal(descriptor: int, stop: threading.Event) -> PatientLines | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
+from mmpnet.contract.text import well_formed
 from mmpnet.runtime.pipeline.results import Result, event_as_dict, result_as_dict
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.sinks.line_writer import LineOutput, check_ndjson, destroys_nothing, open_ndjson
@@ -24,8 +25,9 @@ class NdjsonSink(Sink):
     """One JSON object per frame, flushed at once; live sources' events and their run's summary have the key `event`.
 
     A file is opened with the first frame or, where sources are waited for, once one of them is; a run that fails
-    before that destroys nothing. Stdout, pipes and devices are told everything from the first event on. A reader that
-    sleeps is waited for, but once `stop` is set for two seconds only.
+    before that destroys nothing. What is found in files takes the place of what the target held, as it can be found
+    again; what live sources give is appended. Stdout, pipes and devices are told everything from the first event on. A
+    reader that sleeps is waited for, but once `stop` is set for two seconds only.
 
     Raises: OutputError if the target is no place to write to, or one of the sources.
     """
@@ -46,6 +48,10 @@ class NdjsonSink(Sink):
         self._at_once = destroys_nothing(target)
         self._waiting: list[dict[str, Any]] = []
         self._gone = False
+        self._append_to = False
+
+    def started(self, summary: "Summary") -> None:
+        self._append_to = summary.live
 
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
         del annotated_bgr
@@ -77,9 +83,9 @@ class NdjsonSink(Sink):
         lines, self._waiting = [*self._waiting, line], []
         try:
             if self._file is None:
-                self._file = open_ndjson(self._target, self._stop)
+                self._file = open_ndjson(self._target, self._stop, append=self._append_to)
             for entry in lines:
-                self._file.write(json.dumps(entry) + "\n")
+                self._file.write(well_formed(json.dumps(entry, ensure_ascii=False)) + "\n")
         except BrokenPipeError:
             # The reader has seen enough, as in `mmp-run --json - | head`.
             self._gone = True

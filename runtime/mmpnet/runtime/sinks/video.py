@@ -1,6 +1,8 @@
 """Annotated images and videos, and crops, as files."""
 
+import os
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,8 @@ class SaveSink(Sink):
     """Annotated images and videos: one file for a single source; a folder for many, with files named after them.
 
     A video of a live source runs at the speed of life: frames are repeated where fewer came than its rate, and left out
-    where more came. Where frames change their size, a further file begins.
+    where more came. Where frames change their size, a further file begins. What a live source gave in an earlier run is
+    never replaced: where a file of the name is there, the new one has the time in its name.
     """
 
     wants_annotated = True
@@ -71,8 +74,10 @@ class SaveSink(Sink):
 
     def _finish(self, stream: int) -> None:
         video = self._recordings.pop(stream).video
+        empty = video.is_empty
         video.close()
-        self.written.append(video.path)
+        if not empty:
+            self.written.append(video.path)
 
     def _path(self, frame: Frame, *, known: frozenset[str], default: str) -> Path:
         check_name(self._out, many_files=self._many_files, kind=frame.kind, source=frame.source)
@@ -82,7 +87,12 @@ class SaveSink(Sink):
         if self._many_files and Path(frame.source).suffix.lower() in known and frame.kind != "camera":
             suffix = Path(frame.source).suffix
         path, number = folder / f"{stem}{suffix}", 1
-        while path in self._taken:  # files of one name from several folders, and frames of another size
+        recorded = frame.kind == "camera"  # cannot be recorded again, so nothing of an earlier run is replaced
+        if recorded and os.path.lexists(path) and path not in self._taken:
+            stem = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+            path = folder / f"{stem}{suffix}"
+        # Files of one name from several folders, and frames of another size.
+        while path in self._taken or (recorded and os.path.lexists(path)):
             number += 1
             path = folder / f"{stem}-{number}{suffix}"
         self._taken.add(path)
