@@ -10,6 +10,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import FloatArray, IntArray, UInt8Array
 from mmpnet.contract.detections import Detections
+from mmpnet.contract.text import well_formed
 
 Color: TypeAlias = tuple[int, int, int]
 BOX_BGR: Color = (80, 220, 60)
@@ -113,6 +114,7 @@ class Plate:
 def _plate(frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, unit: float, taken: Sequence[Plate]) -> Plate:
     """Above the box's left corner, or inside it; where others have taken that, at one of its other corners."""
     frame_h, frame_w = frame_bgr.shape[:2]
+    text = well_formed(text)
     x1, y1, x2, y2 = (round(value) for value in xyxy.tolist())
     (text_width, text_height), baseline = cv2.getTextSize(text, _FONT, 0.5 * unit, max(round(unit), 1))
     margin = round(3 * unit)

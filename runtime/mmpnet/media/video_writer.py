@@ -7,6 +7,7 @@ import cv2
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
+from mmpnet.contract.text import is_well_formed, well_formed
 from mmpnet.system.claims import Claim
 from mmpnet.system.files import remove, temporary_file, what_to_do
 
@@ -40,6 +41,8 @@ class VideoFile:
         self._even_hw = (frame_hw[0] // 2 * 2, frame_hw[1] // 2 * 2)
         if min(self._even_hw) < 2:
             raise OutputError(f"{path}: frames of {frame_hw[1]}x{frame_hw[0]} px are too small for a video")
+        if not is_well_formed(str(path)):
+            raise OutputError(f"{well_formed(str(path))}: the name is not UTF-8, which OpenCV needs; choose another")
         self._count = 0
         self._check_space(path.parent)
         self._claim = Claim(path)

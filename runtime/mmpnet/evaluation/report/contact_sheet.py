@@ -8,6 +8,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.detections import Detections
+from mmpnet.contract.text import well_formed
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.error_analysis import Kind, Mistake, Mistakes
 from mmpnet.evaluation.evaluate import Evaluation
@@ -174,6 +175,7 @@ def _blank(height: int, width: int) -> UInt8Array:
 def _write(page: UInt8Array, text: str, at_xy: tuple[int, int], *, bgr: Color, scale: float) -> None:
     """One line, cut where the page ends; OpenCV's font has ASCII only."""
     text = text.encode("ascii", "replace").decode()
+    text = well_formed(text)
     while cv2.getTextSize(text, _FONT, scale, 1)[0][0] > page.shape[1] - at_xy[0] and len(text) > 3:
         text = f"{text[:-3]}.."
     cv2.putText(page, text, at_xy, _FONT, scale, bgr, 1, cv2.LINE_AA)

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mmpnet.contract.text import well_formed
+
 _COORDINATE = re.compile(r"(\d+(?:\.\d+)?)(%?)", re.ASCII)
 _Shape = TypeVar("_Shape", "Line", "Zone")
 
@@ -70,7 +72,7 @@ def _parsed(text: str, shape: type[_Shape], default_name: str) -> _Shape:
         values = [_coordinate(part.strip()) for part in listed.split(",")]
         if len(values) % 2:
             raise ValueError(f"found {len(values)} numbers, expected pairs: x1,y1,x2,y2,...")
-        return shape(name.strip() or default_name, tuple(zip(values[::2], values[1::2], strict=True)))
+        return shape(well_formed(name.strip()) or default_name, tuple(zip(values[::2], values[1::2], strict=True)))
     except ValueError as error:
         raise ValueError(f"{text!r}: {error}") from error
 

@@ -1,5 +1,6 @@
 """Annotated images and videos, and crops, as files."""
 
+import logging
 import os
 from collections.abc import Sequence
 from datetime import datetime
@@ -40,16 +41,35 @@ class SaveSink(Sink):
         self._sources = frozenset(source.resolve() for source in sources)
         self._recordings: dict[int, _Recording] = {}
         self._taken: set[Path] = set()
+        self._refused: dict[int, OutputError] = {}
         self.written: list[Path] = []
 
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
         assert annotated_bgr is not None
         frame = result.frame
+        if frame.stream in self._refused:
+            return True
+        try:
+            self._save(frame, annotated_bgr)
+        except OutputError as error:
+            if not (self._many_files and frame.kind == "camera"):
+                raise
+            self._refuse(frame, error)
+        return True
+
+    def _refuse(self, frame: Frame, error: OutputError) -> None:
+        """Of several cameras one that cannot be recorded ends no other's recording; `close` raises its error."""
+        logging.getLogger(__name__).warning("%s is not recorded any more: %s", frame.source, error)
+        self._refused[frame.stream] = error
+        if frame.stream in self._recordings:
+            self._finish(frame.stream)
+
+    def _save(self, frame: Frame, annotated_bgr: UInt8Array) -> None:
         if frame.kind == "image":
             path = self._path(frame, known=IMAGE_SUFFIXES, default=".jpg")
             write_image(path, annotated_bgr)
             self.written.append(path)
-            return True
+            return
         recording = self._recordings.get(frame.stream)
         if recording is not None and not recording.goes_on_with(frame, annotated_bgr):
             self._finish(frame.stream)
@@ -60,10 +80,9 @@ class SaveSink(Sink):
             video = VideoFile(path, fps=frame.fps, frame_hw=_hw(annotated_bgr))
             recording = self._recordings[frame.stream] = _Recording(video, frame)
         recording.append(frame, annotated_bgr)
-        return True
 
     def close(self) -> None:
-        failed: OutputError | None = None
+        failed = next(iter(self._refused.values()), None)
         for stream in list(self._recordings):
             try:
                 self._finish(stream)

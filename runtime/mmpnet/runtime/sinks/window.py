@@ -8,6 +8,7 @@ import cv2
 from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
+from mmpnet.contract.text import well_formed
 from mmpnet.media.drawing import draw_warning
 from mmpnet.media.images import write_image
 from mmpnet.runtime.pipeline.results import Result
@@ -96,4 +97,4 @@ class WindowSink(Sink):
                 console().print(f"saved {path}")
 
     def _title(self, stream: int) -> str:
-        return f"{self._names[stream]} - mmpnet: q quits, s saves, space pauses"
+        return f"{well_formed(self._names[stream])} - mmpnet: q quits, s saves, space pauses"

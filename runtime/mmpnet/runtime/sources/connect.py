@@ -5,6 +5,7 @@ from typing import Any
 import cv2
 
 from mmpnet.runtime.sources.mjpeg import NewestJpeg
+from mmpnet.runtime.sources.video_capture import openable
 
 OPEN_TIMEOUT_MS = READ_TIMEOUT_MS = 5_000
 """FFmpeg waits 30 s by itself: too long for a camera that nobody watches."""
@@ -14,7 +15,7 @@ CAMERA_BUFFERS = 2
 
 def open_camera(device: int | str) -> Any:
     """A capture of a camera by OpenCV's index or its device path; it may be one that is not opened."""
-    capture = cv2.VideoCapture(device)
+    capture = cv2.VideoCapture(device if isinstance(device, int) else openable(device))
     if capture.isOpened():
         capture.set(cv2.CAP_PROP_BUFFERSIZE, CAMERA_BUFFERS)  # False where the system has no such thing
     return capture
@@ -24,7 +25,7 @@ def open_stream(url: str, *, clocked: bool) -> Any:
     """A capture of a stream, which may be one that is not opened; unless its sender states the time (`clocked`), one
     that leaves no MJPEG waiting."""
     waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
-    capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, waits)
+    capture = cv2.VideoCapture(openable(url), cv2.CAP_FFMPEG, waits)
     if clocked or not capture.isOpened() or fourcc(capture) != "MJPG" or capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
         return capture
     return NewestJpeg(capture) if capture.set(cv2.CAP_PROP_FORMAT, -1) else capture

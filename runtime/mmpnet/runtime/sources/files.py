@@ -12,7 +12,7 @@ import cv2
 from mmpnet.contract.errors import SourceError
 from mmpnet.media.images import is_image, read_image
 from mmpnet.runtime.sources.frame import Event, Frame, Tell, stamped
-from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, grab, stated_fps
+from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, grab, openable, stated_fps
 from mmpnet.system.files import is_file
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"})
@@ -75,7 +75,7 @@ def _frames_of(path: Path, stride: int) -> Iterator[Frame]:
 
 
 def _video_frames(path: Path, stride: int) -> Iterator[Frame]:
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(openable(str(path)))
     try:
         if not capture.isOpened():
             size = f"{path.stat().st_size} bytes" if is_file(path) else "the file is gone"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.text import well_formed
 
 Kind = Literal["image", "video", "camera"]
 State: TypeAlias = Literal["connecting", "live", "stale", "reconnecting", "closed"]
@@ -47,12 +48,19 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a live source: a new state, or a notice about what it delivers."""
+    """Something that happened to a live source: a new state, or a notice about what it delivers.
+
+    Its texts can be encoded, whatever the names of files and devices in them are.
+    """
 
     source: str
     kind: State | Literal["notice"]
     at: datetime
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", well_formed(self.source))
+        object.__setattr__(self, "reason", well_formed(self.reason))
 
 
 Tell: TypeAlias = Callable[[Event], None]
@@ -101,7 +109,7 @@ def stamped(
     captured_s = grabbed_s - delay_s
     return Frame(
         pixels_bgr=pixels_bgr,
-        source=source,
+        source=well_formed(source),
         kind=kind,
         fps=fps,
         captured_at=datetime.now(UTC) - timedelta(seconds=now_s - captured_s),

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from mmpnet.contract.errors import SourceError
+from mmpnet.contract.text import well_formed
 from mmpnet.media.images import IMAGE_SUFFIXES
 from mmpnet.runtime.sources.files import VIDEO_SUFFIXES, FileSource
 from mmpnet.runtime.sources.frame import Source
@@ -49,7 +50,7 @@ def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
             raise SourceError(
                 f"{text}: {path.suffix or 'no suffix'} is no image or video; expected .jpg, .png, .mp4, ..."
             )
-        return FileSource((path,), many_files=False, name=text, stride=stride, loop=loop)
+        return FileSource((path,), many_files=False, name=well_formed(text), stride=stride, loop=loop)
     if text and is_folder(path):
         candidates, where = sorted(path.iterdir()), f"{path}: the folder"
     elif glob.has_magic(text):
@@ -65,7 +66,7 @@ def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
         raise SourceError(
             f"{where} has {len(candidates)} entries and no image or video; expected .jpg, .png, .mp4, ..."
         )
-    return FileSource(paths, many_files=True, name=text, stride=stride, loop=loop)
+    return FileSource(paths, many_files=True, name=well_formed(text), stride=stride, loop=loop)
 
 
 def _is_device(text: str) -> bool:

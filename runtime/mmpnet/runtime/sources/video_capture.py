@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import SourceError
+from mmpnet.contract.text import is_well_formed, well_formed
 
 FALLBACK_FPS = 25.0
 """For a source that states no frame rate; used only as the rate of a saved video."""
@@ -14,6 +16,13 @@ DAMAGED_IN_A_ROW, DAMAGED_S = 10, 1.0
 """So many failures at once, or one that takes so long, are no damaged frames but the end."""
 CUT_SHORT = 0.9
 """Containers estimate their number of frames; a video with fewer than this share of it was cut."""
+
+
+def openable(name: str) -> str:
+    """The name, for OpenCV: it ends Python with a segmentation fault on one that is not UTF-8. Raises: SourceError."""
+    if not is_well_formed(name):
+        raise SourceError(f"{well_formed(name)}: the name is not UTF-8, which OpenCV needs for videos; rename it")
+    return name
 
 
 def stated_fps(capture: Any) -> float:

@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from mmpnet.contract.errors import OutputError
+from mmpnet.runtime.web.connections import BACKLOG, QUEUED, GuardedConnection, quiet_without_descriptors
 
 GRACE_S = 0.3
 """How long a stream that is told to end may take until its connection is cut."""
@@ -22,12 +23,13 @@ class ServerThread:
     def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=GuardedConnection,
+            backlog=BACKLOG,
             ws="none",
             loop="asyncio",
             lifespan="on",
             log_config=None,
-            log_level="warning",
+            log_level="error",  # below it there is a line for each request that is none
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=1,
@@ -40,6 +42,7 @@ class ServerThread:
             if not self._thread.is_alive() or time.perf_counter() > until_s:
                 raise OutputError("--serve: the server did not start; see the lines above")
             time.sleep(0.005)
+        listening.listen(QUEUED)  # asyncio has set this to as many as it accepts at once
 
     def close(self) -> None:
         """Stop listening, let the answers end, and cut those that do not."""
@@ -48,7 +51,11 @@ class ServerThread:
 
     def _run(self, listening: socket.socket) -> None:
         with contextlib.suppress(SystemExit):  # uvicorn's way to say that it did not start
-            asyncio.run(self._server.serve([listening]))
+            asyncio.run(self._serve(listening))
+
+    async def _serve(self, listening: socket.socket) -> None:
+        asyncio.get_running_loop().set_exception_handler(quiet_without_descriptors)
+        await self._server.serve([listening])
 
 
 class _Server(uvicorn.Server):

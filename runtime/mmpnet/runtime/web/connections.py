@@ -1,0 +1,122 @@
+"""Connections of the server under abuse: how many there are, and how long each may keep us waiting."""
+
+import asyncio
+import errno
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+MOST_CONNECTIONS, LEAST_CONNECTIONS = 128, 8
+RESERVED_DESCRIPTORS = 192
+"""For what the run itself opens: cameras that come back, videos, images, models."""
+BACKLOG = 32
+"""How many connections are accepted at once, before those that are too many are cut."""
+QUEUED = 512
+"""How many the system holds until they are accepted: a health check that finds no place tries again a second later."""
+REQUEST_S, READ_S = 10.0, 30.0
+"""A request must be whole after the one; a client that takes nothing of its answer for the other is cut."""
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+
+def most_connections() -> int:
+    """How many connections this process can afford."""
+    if resource is None:
+        return MOST_CONNECTIONS
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    left = MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else soft - RESERVED_DESCRIPTORS
+    return max(LEAST_CONNECTIONS, min(MOST_CONNECTIONS, left))
+
+
+def quiet_without_descriptors(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An exception handler: where asyncio cannot accept it waits for a second, and a traceback for each fills a log."""
+    error = context.get("exception")
+    if not (isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS):
+        loop.default_exception_handler(context)
+
+
+class GuardedConnection(H11Protocol):
+    """An HTTP connection that is cut where its request is not whole in time, or its client does not read.
+
+    Where there are too many, the one that has waited longest for its request makes room for the new one: whoever sends
+    a request at once, such as a health check, is answered beside any number of idle connections.
+    """
+
+    _waiting: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+    _unsent_bytes = 0
+    _refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or cut one."""
+        if len(self.connections) >= most_connections() and not self._make_room():
+            self._refused = True
+            transport.abort()
+            return
+        super().connection_made(transport)
+        self._wait_for_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clocks."""
+        self._stop("_waiting")
+        self._stop("_stalled")
+        if not self._refused:
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Part of a request, or all of it."""
+        if self._refused:
+            return
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop("_waiting")
+
+    def on_response_complete(self) -> None:
+        """The next request may come."""
+        super().on_response_complete()
+        self._wait_for_request()
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent."""
+        super().pause_writing()
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(READ_S, self._check_progress)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._stop("_stalled")
+        super().resume_writing()
+
+    def _wait_for_request(self) -> None:
+        self._stop("_waiting")
+        self._waiting = self.loop.call_later(REQUEST_S, self.transport.abort)
+
+    def _check_progress(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent >= self._unsent_bytes:
+            self.transport.abort()
+            return
+        self._unsent_bytes = unsent
+        self._stalled = self.loop.call_later(READ_S, self._check_progress)
+
+    def _make_room(self) -> bool:
+        """Cut the connection that has waited longest for its request; False where none waits."""
+        guarded = [one for one in self.connections if isinstance(one, GuardedConnection)]
+        idle = [(one._waiting.when(), id(one), one) for one in guarded if one._waiting is not None]
+        if not idle:
+            return False
+        oldest = min(idle)[2]
+        oldest._stop("_waiting")
+        oldest.transport.abort()
+        self.connections.discard(oldest)  # now, and not when the loop comes to it: others arrive in this turn
+        return True
+
+    def _stop(self, name: str) -> None:
+        timer = getattr(self, name)
+        if timer is not None:
+            timer.cancel()
+            setattr(self, name, None)
