@@ -22,7 +22,7 @@ from harness.training.ablation import (
     run_settings,
 )
 from harness.training.ablation_page import page_text
-from mmpnet.system.files import replacing
+from mmpnet.system.files import atomic_write
 from mmpnet.train.artifacts.config import RECIPE
 from mmpnet.train.loading.loader import Assignment
 
@@ -56,9 +56,9 @@ def ablation(
         inputs = AblationInputs(data, pseudo, teacher, weights, project)
         run_settings(inputs, recipe, only or (), show)
         document = collect(project, recipe, measured_before(results, recipe))
-        with replacing(results) as partial:
+        with atomic_write(results) as partial:
             partial.write_text(json.dumps(document, indent=2) + "\n")
-        with replacing(page) as partial:
+        with atomic_write(page) as partial:
             partial.write_text(page_text(document))
 
 

@@ -18,7 +18,7 @@ from harness.models import files_by_name
 from harness.script import FigureFile, Json, exit_on_error, script_app, show, write_json
 from mmpnet.bench.environment import machine_document, model_facts
 from mmpnet.bench.latency import opencv_threads
-from mmpnet.datasets.load import read_data
+from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.transform import evenly_spaced
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.coco import require_pycocotools
@@ -50,7 +50,7 @@ def accuracy(
         check_figure(figure)
         require_pycocotools()
         paths = files_by_name(model or EMBEDDED_MODELS)
-        datasets = [evenly_spaced(only_wide(read_data([path], "val"), wider_than), limit) for path in data]
+        datasets = [evenly_spaced(only_wide(load_dataset([path], "val"), wider_than), limit) for path in data]
         opencv_threads(threads)
         measured: list[dict[str, ModelAccuracy]] = [{} for _ in datasets]
         for name, path in paths.items():

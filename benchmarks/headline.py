@@ -7,7 +7,7 @@ import typer
 from harness.peers.headline import PROJECT, headline_table, newest_result, read_result, with_table
 from harness.script import exit_on_error, script_app, show
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.system.files import replacing
+from mmpnet.system.files import atomic_write
 
 README = PROJECT / "README.md"
 
@@ -28,7 +28,7 @@ def headline(
             if new != text:
                 raise MmpnetError(f"README.md: its table is not that of {path.name}; run benchmarks/headline.py")
             return
-        with replacing(README) as partial:
+        with atomic_write(README) as partial:
             partial.write_text(new)
         show(f"README.md: table of {path.name}")
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from harness.accuracy import HEADINGS
 from harness.script import Json, exit_on_error, script_app, show, write_json
 from harness.training.averaging import averaged, checkpoint_accuracy
-from mmpnet.datasets.load import read_data
+from mmpnet.datasets.load import load_dataset
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, save_checkpoint
 
@@ -34,7 +34,7 @@ def mean_weights(
 ) -> None:
     """Average checkpoints and measure the mean."""
     with exit_on_error():
-        dataset = read_data(data, "val")
+        dataset = load_dataset(data, "val")
         opened = [load_checkpoint(path) for path in checkpoint]
         mean = averaged(checkpoint, opened)
         table = Table("", *(HEADINGS.get(name, name) for name in NUMBERS), box=None, padding=(0, 1, 0, 0))

@@ -15,7 +15,7 @@ from rich.table import Table
 from harness.script import Json, exit_on_error, script_app, show, write_json
 from harness.shapes.accuracy import ShortTraining
 from harness.shapes.candidates import candidates_by_name
-from mmpnet.datasets.load import read_data
+from mmpnet.datasets.load import load_dataset
 
 app = script_app()
 
@@ -35,7 +35,7 @@ def shape_accuracy(
             candidates = candidates_by_name(shape)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-        train, val = read_data(data, "train"), read_data(data[:1], "val")
+        train, val = load_dataset(data, "train"), load_dataset(data[:1], "val")
         training = ShortTraining(train, val, str(weights), epochs, front_steps)
         results = []
         for name, candidate in candidates.items():

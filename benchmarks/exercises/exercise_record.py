@@ -17,7 +17,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from mmpnet.contract.errors import OutputError
-from mmpnet.system.files import replacing
+from mmpnet.system.files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -29,7 +29,7 @@ def record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     """
     whole = {**result, "machine": machine()}
     make_folder(path.parent)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(whole, indent=2) + "\n")
     return whole
 
@@ -44,7 +44,7 @@ def plot(path: Path, *, width: float = 8.0, height: float = 4.5) -> Iterator[Axe
     try:
         yield axes
         make_folder(path.parent)
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             figure.savefig(partial, dpi=110, metadata={"Software": None})
     finally:
         pyplot.close(figure)

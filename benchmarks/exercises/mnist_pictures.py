@@ -19,7 +19,7 @@ from mmpnet.contract.arrays import FloatArray, IntArray, UInt8Array
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.errors import DatasetError
 from mmpnet.media.images import write_image
-from mmpnet.system.files import is_file, replacing
+from mmpnet.system.files import atomic_write, is_file
 from mmpnet.train.loading.sampling import generator
 from mnist_digits import Digits, Split
 
@@ -130,7 +130,7 @@ def write_split(folder: Path, digits: Digits, *, split: Split, count: int, seed:
         "images": images,
         "annotations": annotations,
     }
-    with replacing(path) as partial:  # last, so that a split with a JSON is whole
+    with atomic_write(path) as partial:  # last, so that a split with a JSON is whole
         partial.write_text(json.dumps(content))
     return path
 

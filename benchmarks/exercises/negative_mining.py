@@ -26,7 +26,7 @@ from mmpnet.contract.errors import CheckpointError, TrainingError
 from mmpnet.datasets.open import open_dataset
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.evaluate import evaluate
-from mmpnet.system.files import is_file, replacing
+from mmpnet.system.files import atomic_write, is_file
 from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.malloc import keep_freed_memory
 from mmpnet.train.loading.sampling import generator
@@ -193,7 +193,7 @@ def save(path: Path, trainee: Trainee, settings: dict[str, Any]) -> None:
         "optimizer": trainee.optimizer.state_dict(),
         "curve": trainee.curve,
     }
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         torch.save(content, partial)
 
 

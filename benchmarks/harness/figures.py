@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmpnet.system.files import check_output, replacing
+from mmpnet.system.files import atomic_write, check_output
 from mmpnet.system.optional_packages import require_packages
 
 if TYPE_CHECKING:
@@ -21,5 +21,5 @@ def check_figure(path: Path | None) -> None:
 
 def save_figure(figure: "Figure", path: Path) -> None:
     """Raises: OutputError if the file cannot be written."""
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, dpi=DOTS_PER_INCH)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.datasets.load import read_apart, read_data
+from mmpnet.datasets.load import load_dataset, read_apart
 from mmpnet.datasets.transform import mix
 from support.coco_writer import write_coco
 
@@ -24,7 +24,7 @@ def sets(tmp_path: Path) -> list[Path]:
 
 @pytest.mark.parametrize("classes", [(), ("someone=person", "dog")])
 def test_sets_read_apart_are_those_of_the_mix(sets: list[Path], classes: tuple[str, ...]) -> None:
-    apart, mixed = read_apart(sets, "val", classes), read_data(sets, "val", classes)
+    apart, mixed = read_apart(sets, "val", classes), load_dataset(sets, "val", classes)
     assert [len(one.images) for one in apart] == [5, 4]
     assert [one.name for one in apart] == ["a/val.json", "b/val.json"]
     assert {one.class_names for one in apart} == {mixed.class_names}
@@ -39,6 +39,6 @@ def test_sets_read_apart_are_those_of_the_mix(sets: list[Path], classes: tuple[s
 def test_one_set_is_read_as_it_is_and_none_twice(sets: list[Path]) -> None:
     (alone,) = read_apart(sets[:1], "val")
     assert alone.class_names == ("background", "person")
-    assert alone.images[0].tags == read_data(sets[:1], "val").images[0].tags
+    assert alone.images[0].tags == load_dataset(sets[:1], "val").images[0].tags
     with pytest.raises(DatasetError, match="is given twice"):
         read_apart([sets[0], sets[0]], "val")

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mmpnet.cli.data_tables import check_data, show_scan
+from mmpnet.cli.dataset_tables import check_dataset, print_statistics
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.letterbox import Letterbox
-from mmpnet.datasets.load import read_data
+from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import open_dataset
-from mmpnet.datasets.statistics import QUANTILES, Scan, scan, shared_images
+from mmpnet.datasets.statistics import QUANTILES, DatasetStatistics, dataset_statistics, shared_images
 from mmpnet.datasets.types import Dataset
 from support.drawn_pictures import WRITERS, Drawn
 
@@ -75,7 +75,7 @@ def test_numbers_agree_with_a_slow_reference(random_set: Dataset) -> None:
             w, h = (x2 - x1) * scale_x, (y2 - y1) * scale_y
             sizes.append(math.sqrt(w * h))
             ratios.append(h / w)
-    found = scan(random_set, input_hw=INPUT_HW)
+    found = dataset_statistics(random_set, input_hw=INPUT_HW)
     assert found.boxes_per_class == counts
     assert counts["cat"] == 0, "a class without boxes is listed all the same"
     assert found.n_crowd == crowd > 0
@@ -98,7 +98,7 @@ def test_sizes_are_those_of_the_letterboxed_input(tmp_path: Path) -> None:
     path = WRITERS["gt_data"](tmp_path, [Drawn("a", (640, 640), [(0, 0, 32, 32)])])
     dataset = open_dataset(path, "train")
     for input_hw, from_px in (((640, 640), 32), ((320, 320), 16), ((160, 320), 8)):
-        filled = [one.from_px for one in scan(dataset, input_hw=input_hw).sizes if one.n_boxes]
+        filled = [one.from_px for one in dataset_statistics(dataset, input_hw=input_hw).sizes if one.n_boxes]
         assert filled == [from_px]
 
 
@@ -108,7 +108,7 @@ def test_every_fault_of_labels_and_files_is_listed(tmp_path: Path, some_pictures
     (path / "c3.gt_data.txt").write_text("0 0 99 99\n")
     damaged = path / "b2.png"
     damaged.write_bytes(damaged.read_bytes()[:-20])
-    found = check_data([path], "train")
+    found = check_dataset([path], "train")
     assert not found.ok
     starts = [f"{path / 'a1.gt_data.txt'}:1: ", f"{path / 'a1.gt_data.txt'}:3: ", f"{path / 'c3.gt_data.txt'}:1: "]
     assert len(found.all_faults) == 4
@@ -116,21 +116,21 @@ def test_every_fault_of_labels_and_files_is_listed(tmp_path: Path, some_pictures
         assert fault.startswith(start)
     assert found.boxes_per_class == {"person": 1}, "what is not faulty is counted"
     with pytest.raises(DatasetError, match=r"a1\.gt_data\.txt:1"):
-        read_data([path], "train")
+        load_dataset([path], "train")
 
 
 def test_a_picture_of_another_size_than_its_entry_is_a_fault(tmp_path: Path, some_pictures: list[Any]) -> None:
     path = WRITERS["COCO JSON"](tmp_path, some_pictures)
     cv2.imwrite(str(path / "images" / "b2.png"), np.zeros((21, 20, 3), np.uint8))
     assert open_dataset(path, "train"), "its header is not looked at where the entry states the size"
-    (fault,) = check_data([path], "train").all_faults
+    (fault,) = check_dataset([path], "train").all_faults
     assert "b2.png: is 20x21 px, its entry says 20x20" in fault
 
 
 def test_a_set_in_which_nothing_is_right_still_lists_all(tmp_path: Path, some_pictures: list[Any]) -> None:
     path = WRITERS["COCO JSON"](tmp_path, some_pictures)
     shutil.rmtree(path / "images")
-    found = check_data([path], "train")
+    found = check_dataset([path], "train")
     assert found.n_images == 0
     assert [name in fault for name, fault in zip(("a1", "b2", "c3"), found.faults, strict=False)] == [True] * 3
     assert "no images" in found.faults[3]
@@ -143,36 +143,38 @@ def test_pictures_that_are_there_twice_are_named(tmp_path: Path, some_pictures: 
     val = WRITERS["gt_data"](tmp_path / "val", some_pictures[:1])
     for suffix in (".png", ".gt_data.txt"):
         shutil.copy(train / f"b2{suffix}", train / f"d4{suffix}")
-    found = check_data([tmp_path], "train")
+    found = check_dataset([tmp_path], "train")
     assert found.ok, "a copy is a warning"
     assert found.files is not None
     assert found.files.copies == (f"{train / 'd4.png'}: is the same image as {train / 'b2.png'}",)
-    watched = check_data([tmp_path], "val")
+    watched = check_dataset([tmp_path], "val")
     (shared,) = shared_images(found, watched)
     assert str(val / "a1.png") in shared
     assert str(train / "a1.png") in shared
     with pytest.raises(ValueError, match="verify_files"):
-        shared_images(found, scan(open_dataset(val, "train")))
+        shared_images(found, dataset_statistics(open_dataset(val, "train")))
 
 
 def test_several_data_sets_and_classes_are_checked_as_they_are_trained_on(
     tmp_path: Path, some_pictures: list[Any]
 ) -> None:
     paths = [WRITERS[name](tmp_path / name, some_pictures) for name in ("gt_data", "YOLO", "Penn-Fudan")]
-    found = check_data(paths, "train", ["human=person"])
+    found = check_dataset(paths, "train", ["human=person"])
     assert found.ok
     assert found.boxes_per_class == {"human": 9}
     assert found.name == "gt_data + YOLO/train + Penn-Fudan"
 
 
-def shown(found: Scan) -> str:
+def shown(found: DatasetStatistics) -> str:
     console = Console(file=io.StringIO(), width=200, soft_wrap=True, markup=False, highlight=False)
-    show_scan(console, found)
+    print_statistics(console, found)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
 def test_a_scan_is_shown_and_written_as_json(random_set: Dataset) -> None:
-    found = scan(random_set, input_hw=INPUT_HW, verify_files=True, faults=["labels.txt:3: [bold]no[/bold] box"])
+    found = dataset_statistics(
+        random_set, input_hw=INPUT_HW, verify_files=True, faults=["labels.txt:3: [bold]no[/bold] box"]
+    )
     text = shown(found)
     for expected in ("images without boxes", "boxes of person", "192x320", "256 and more", "50% of boxes below"):
         assert expected in text
@@ -185,4 +187,4 @@ def test_a_scan_is_shown_and_written_as_json(random_set: Dataset) -> None:
     assert document["aspect_ratios"]["0.5"] == found.aspect_ratios[2]
     assert document["faults"] == list(found.faults)
     assert document["files_checked"] is True
-    assert "no faults" in shown(scan(random_set))
+    assert "no faults" in shown(dataset_statistics(random_set))

@@ -8,13 +8,13 @@ import pytest
 
 from mmpnet.contract.errors import OutputError
 from mmpnet.system import files
-from mmpnet.system.files import beginning, replacing, temporary_file, what_to_do
+from mmpnet.system.files import atomic_write, beginning, temporary_file, what_to_do
 
 
 def test_a_file_takes_its_name_when_all_went_well(tmp_path: Path) -> None:
     out = tmp_path / "a.txt"
     out.write_text("yesterday")
-    with replacing(out) as partial:
+    with atomic_write(out) as partial:
         assert (partial.parent, partial.suffix) == (tmp_path, ".txt")
         partial.write_text("today")
         assert out.read_text() == "yesterday"
@@ -25,7 +25,7 @@ def test_a_file_takes_its_name_when_all_went_well(tmp_path: Path) -> None:
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     out = tmp_path / "a.txt"
     out.write_text("yesterday")
-    with pytest.raises(OutputError), replacing(out) as partial:
+    with pytest.raises(OutputError), atomic_write(out) as partial:
         (tmp_path / partial).write_text(str(tmp_path.read_bytes()))
     assert out.read_text() == "yesterday"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
@@ -65,5 +65,5 @@ def test_the_advice_belongs_to_the_error(number: int, advice: str) -> None:
 def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / ("a" * 260 + ".txt")
     too_long = r"cannot be written \(File name too long\); choose a shorter name"
-    with pytest.raises(OutputError, match=too_long), replacing(path) as partial:
+    with pytest.raises(OutputError, match=too_long), atomic_write(path) as partial:
         partial.write_text("x")

@@ -16,7 +16,7 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.pipeline.options import RunOptions
 from mmpnet.runtime.pipeline.pipeline import run
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
-from mmpnet.runtime.sources.frame import Frame, Tell, stamped
+from mmpnet.runtime.sources.frame import Frame, OnEvent, stamp_frame
 
 
 class PacedSource:
@@ -28,12 +28,12 @@ class PacedSource:
         self._frames = shifted_frames(frame_bgr)
         self._fps = fps
 
-    def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
+    def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
         """The frames, each when it is due."""
-        del tell
+        del on_event
         due_s, number = time.perf_counter(), 0
         while not stop.wait(max(due_s - time.perf_counter(), 0.0)):
-            yield stamped(self._frames[number % len(self._frames)], source="paced", kind="camera", fps=self._fps)
+            yield stamp_frame(self._frames[number % len(self._frames)], source="paced", kind="camera", fps=self._fps)
             due_s, number = due_s + 1 / self._fps, number + 1
 
     def __iter__(self) -> Iterator[Frame]:

@@ -16,7 +16,7 @@ from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ExportError, MmpnetError
 from mmpnet.contract.heads import Head
 from mmpnet.contract.metadata import InputKind, ModelMetadata
-from mmpnet.datasets.load import read_data
+from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import has_split
 from mmpnet.datasets.types import Dataset
 from mmpnet.export.graph import DEFAULT_OPSET, Batch
@@ -26,8 +26,8 @@ from mmpnet.export.quantization.quantizer import Activations, Calibrator, Quanti
 from mmpnet.export.quantization.search import make_int8
 from mmpnet.export.verification.file_parity import reference_of
 from mmpnet.export.writer import export_file
-from mmpnet.runtime.inference.self_test import in_words
-from mmpnet.system.files import replacing
+from mmpnet.runtime.inference.self_test import describe_expected
+from mmpnet.system.files import atomic_write
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.network.inference_net import TOP_K
 
@@ -131,8 +131,8 @@ def export(
         target = model.with_suffix(".onnx") if out is None else out
         if target.suffix.lower() != ".onnx":
             raise typer.BadParameter(f"-o {target}: expected a file name that ends in .onnx")
-        dataset = read_data(verify, "val", undivided=True) if verify else None
-        calibration = read_data(calib, "train", undivided=True) if calib else None
+        dataset = load_dataset(verify, "val", undivided=True) if verify else None
+        calibration = load_dataset(calib, "train", undivided=True) if calib else None
         judge = dataset if calibration is None else dataset or _judge(calib or ())
         # Whatever goes wrong on the way, an older file of this name is still there.
         with _one_rename(target) as partial:
@@ -153,7 +153,7 @@ def export(
 @contextmanager
 def _one_rename(target: Path) -> Iterator[Path]:
     """Where to write in several steps; errors name the file that the user knows."""
-    with replacing(target) as partial:
+    with atomic_write(target) as partial:
         try:
             yield partial
         except MmpnetError as error:
@@ -168,7 +168,7 @@ def _judge(calib: Sequence[Path]) -> Dataset:
     divided = [path for path in calib if has_split(path, "val")]
     if not divided:
         raise ExportError(f"{calib[0]}: has no val split to measure int8 on; give labelled pictures with --verify")
-    return read_data(divided, "val")
+    return load_dataset(divided, "val")
 
 
 def _command(arguments: Sequence[str]) -> str:
@@ -212,7 +212,7 @@ def _summarise(path: Path, metadata: ModelMetadata) -> None:
             f"(torch {same.reference.AP50:.4f})"
         )
     if metadata.self_test is not None:
-        lines.append(f"self-test: expects {in_words(len(metadata.self_test.expected))}")
+        lines.append(f"self-test: expects {describe_expected(len(metadata.self_test.expected))}")
     if metadata.quantization is not None:
         tried = metadata.quantization
         lines.append(

@@ -21,7 +21,7 @@ from mmpnet.export.verification.file_parity import EXACT, ROUNDED, Bound, Refere
 from mmpnet.export.verification.graph_parity import Parity, compare
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS, record_self_test, run_self_test
-from mmpnet.system.files import replacing
+from mmpnet.system.files import atomic_write
 from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
 from mmpnet.train.artifacts.provenance import git_commit
@@ -95,7 +95,7 @@ def write_model(
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: {out.parent} is not a folder ({error.strerror}); choose another -o") from error
-    with replacing(out) as partial:
+    with atomic_write(out) as partial:
         save_model(model, metadata, partial)
         # A fixed batch above one is for callers with their own code: Detector takes one frame at a time.
         if metadata.input.batch in (1, "dynamic"):

@@ -16,7 +16,9 @@ def checked_thresholds(conf: float, iou: float, max_det: int) -> Thresholds:
         raise typer.BadParameter(str(error)) from error
 
 
-def overridden(thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None) -> Thresholds:
+def override_thresholds(
+    thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None
+) -> Thresholds:
     """The file's thresholds with those of the command line in their place.
 
     Raises: typer.BadParameter where they are none.

@@ -12,10 +12,9 @@ from mmpnet.datasets.types import Dataset, Split
 
 
 def read_apart(paths: Sequence[Path], split: Split, classes: Sequence[str] = ()) -> tuple[Dataset, ...]:
-    """The same as `read_data`, but each data set by itself: their images in order are those of the mix, with the class
-    names and numbers of the mix.
+    """Load each data set by itself; joined in order, their images are those of `load_dataset`, with the same classes.
 
-    Raises: as `read_data`.
+    Raises: as `load_dataset`.
     """
     _require_distinct(paths)
     found = [open_dataset(path, split) for path in paths]
@@ -28,7 +27,7 @@ def read_apart(paths: Sequence[Path], split: Split, classes: Sequence[str] = ())
     )
 
 
-def read_data(
+def load_dataset(
     paths: Sequence[Path],
     split: Split,
     classes: Sequence[str] = (),

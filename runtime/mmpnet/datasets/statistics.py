@@ -45,7 +45,7 @@ class FileCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class DatasetStatistics:
     """A data set in numbers. Crowds are counted by themselves; sizes and ratios are those of all other boxes.
 
     min_wh and max_wh are the smallest and largest width and height in px, each for itself; None without images.
@@ -86,19 +86,19 @@ class Scan:
         }
 
 
-def scan(
+def dataset_statistics(
     dataset: Dataset,
     *,
     input_hw: tuple[int, int] = (320, 320),
     verify_files: bool = False,
     faults: Sequence[str] = (),
     progress: Progress = iter,
-) -> Scan:
+) -> DatasetStatistics:
     """Count; with `verify_files` also decode every image. `faults` are those that reading the labels collected."""
     boxes = _input_boxes(dataset, Letterbox(input_hw))
     sides = boxes[:, 2:] - boxes[:, :2]  # (N, 2): width, height
     sizes_hw = np.array([image.image_hw for image in dataset.images], np.int64).reshape(-1, 2)
-    return Scan(
+    return DatasetStatistics(
         name=dataset.name,
         input_hw=input_hw,
         n_images=len(dataset.images),
@@ -129,7 +129,7 @@ def check_files(dataset: Dataset, *, progress: Progress = iter) -> FileCheck:
     return FileCheck(faults=tuple(faults.found), digests=digests, copies=tuple(copies))
 
 
-def shared_images(train: Scan, val: Scan) -> tuple[str, ...]:
+def shared_images(train: DatasetStatistics, val: DatasetStatistics) -> tuple[str, ...]:
     """One line per image of `val` whose bytes `train` has as well: validation would measure memory.
 
     Raises: ValueError if the files of one of them were not looked at.

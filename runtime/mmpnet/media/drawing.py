@@ -28,17 +28,19 @@ def draw_detections(
     """
     unit = max(min(frame_bgr.shape[:2]) / 480, 0.6)
     thickness = max(round(2 * unit), 1)
-    plates: list[Plate] = []
+    labels: list[TextLabel] = []
     for row, xyxy in enumerate(detections.xyxy):
         name = class_names[int(detections.class_id[row])]
         if track_ids is not None and track_ids[row] >= 0:
             name = f"{name} {track_ids[row]}"
-        plates.append(_plate(frame_bgr, f"{name} {float(detections.score[row]):.2f}", xyxy, unit=unit, taken=plates))
+        labels.append(
+            _place_label(frame_bgr, f"{name} {float(detections.score[row]):.2f}", xyxy, unit=unit, taken=labels)
+        )
     # Best last, so that it lies on top; all boxes before all labels, so that no line crosses a word.
     for xyxy in detections.xyxy[::-1]:
         draw_box(frame_bgr, xyxy, bgr=BOX_BGR, thickness=thickness)
-    for plate in reversed(plates):
-        plate.paint(frame_bgr, BOX_BGR)
+    for label in reversed(labels):
+        label.paint(frame_bgr, BOX_BGR)
 
 
 def draw_box(frame_bgr: UInt8Array, xyxy: FloatArray, *, bgr: Color, thickness: int) -> None:
@@ -63,20 +65,20 @@ def draw_warning(frame_bgr: UInt8Array, text: str) -> None:
 
 
 def draw_label(
-    frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, bgr: Color, unit: float, taken: "Sequence[Plate]" = ()
-) -> "Plate":
+    frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, bgr: Color, unit: float, taken: "Sequence[TextLabel]" = ()
+) -> "TextLabel":
     """Paint text on a filled plate above a box's top-left corner, or below it where there is no room above, in place;
     at another corner where those `taken` have that. Gives the plate.
 
     A `unit` of 1 gives letters some 11 px high.
     """
-    plate = _plate(frame_bgr, text, xyxy, unit=unit, taken=taken)
-    plate.paint(frame_bgr, bgr)
-    return plate
+    label = _place_label(frame_bgr, text, xyxy, unit=unit, taken=taken)
+    label.paint(frame_bgr, bgr)
+    return label
 
 
 @dataclass(frozen=True, slots=True)
-class Plate:
+class TextLabel:
     """A word and the rectangle that it is written on, in px of the frame."""
 
     text: str
@@ -87,7 +89,7 @@ class Plate:
     text_height: int
     unit: float
 
-    def overlaps(self, other: "Plate") -> bool:
+    def overlaps(self, other: "TextLabel") -> bool:
         return (
             self.left < other.left + other.width
             and other.left < self.left + self.width
@@ -111,7 +113,9 @@ class Plate:
         )
 
 
-def _plate(frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, unit: float, taken: Sequence[Plate]) -> Plate:
+def _place_label(
+    frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, unit: float, taken: Sequence[TextLabel]
+) -> TextLabel:
     """Above the box's left corner, or inside it; where others have taken that, at one of its other corners."""
     frame_h, frame_w = frame_bgr.shape[:2]
     text = well_formed(text)
@@ -121,7 +125,7 @@ def _plate(frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, unit: float, t
     width, height = text_width + 2 * margin, text_height + baseline + margin
     first = y1 - height if y1 >= height else y1
     places = (
-        Plate(text, min(max(left, 0), max(frame_w - width, 0)), top, width, height, text_height, unit)
+        TextLabel(text, min(max(left, 0), max(frame_w - width, 0)), top, width, height, text_height, unit)
         for top in (first, y1, y2 - height, y2)
         for left in (x1, x2 - width)
         if top == first or top + height <= frame_h

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MmpnetError, OutputError, SourceError
-from mmpnet.system.files import replacing
+from mmpnet.system.files import atomic_write
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -68,7 +68,7 @@ def write_image(path: Path, frame_bgr: UInt8Array) -> None:
     encoded, content = cv2.imencode(path.suffix.lower(), frame_bgr)
     if not encoded:
         raise OutputError(f"{path}: OpenCV cannot encode {path.suffix}; choose .jpg or .png")
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(content.tobytes())
         read_image(partial, error=OutputError)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from mmpnet.system.files import replacing
+from mmpnet.system.files import atomic_write
 
 
 def render(template: str, **values: Any) -> str:
@@ -24,5 +24,5 @@ def render(template: str, **values: Any) -> str:
 
 def write_page(path: Path, page: str) -> None:
     """Write it beside its place, then rename it there. Raises: OutputError if it cannot be written."""
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(page.encode("utf-8", "replace"))  # file names need not be UTF-8

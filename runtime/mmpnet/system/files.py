@@ -79,7 +79,7 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Write to the path this gives; it takes its name when the block ends well, and is removed when it does not.
 
     Raises: OutputError if the file cannot be written.

@@ -12,7 +12,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import SourceError
 from mmpnet.media.images import write_image
-from mmpnet.runtime.analytics.analyzer import Following, follow_with
+from mmpnet.runtime.analytics.analyzer import StreamAnalyzer, analyzer_factory
 from mmpnet.runtime.analytics.shapes import parse_line, parse_zone
 from mmpnet.runtime.inference.detector import StageTimes
 from mmpnet.runtime.pipeline.options import Blur, RunOptions
@@ -67,10 +67,10 @@ def test_a_person_keeps_the_number_and_is_counted_once(tmp_path: Path) -> None:
         [parse_line("door=0,24,64,24", default_name="")],
         [parse_zone("0,0,64,0,64,24,0,24", default_name="top")],
     )
-    follower = follow_with(conf=0.4, lines=lines, zones=zones)
+    analyzer = analyzer_factory(conf=0.4, lines=lines, zones=zones)
     pictures = Pictures()
     sinks = [pictures, NdjsonSink(str(out), NAMES)]
-    summary = run(open_source(str(video)), Walkers(), sinks, RunOptions(follower=follower))  # type: ignore[arg-type]
+    summary = run(open_source(str(video)), Walkers(), sinks, RunOptions(analyzer=analyzer))  # type: ignore[arg-type]
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     ids = [[found["track_id"] for found in row["detections"]] for row in rows]
     assert ids == [[None], *[[1]] * 17], "one number, through low scores too; no ghost is shown"
@@ -90,8 +90,8 @@ def test_every_file_has_numbers_of_its_own(tmp_path: Path) -> None:
     for name in ("a.avi", "b.avi"):
         write_video(tmp_path / name, count=9)
     pictures = Pictures()
-    follower = follow_with(conf=0.4, lines=[parse_line("0,24,64,24", default_name="l")], zones=[])
-    summary = run(open_source(str(tmp_path)), Walkers(), [pictures], RunOptions(follower=follower))  # type: ignore[arg-type]
+    analyzer = analyzer_factory(conf=0.4, lines=[parse_line("0,24,64,24", default_name="l")], zones=[])
+    summary = run(open_source(str(tmp_path)), Walkers(), [pictures], RunOptions(analyzer=analyzer))  # type: ignore[arg-type]
     firsts = [result for result in pictures.results if result.frame.source.endswith("b.avi")]
     assert firsts[0].track_ids is not None
     assert firsts[0].track_ids.tolist() == [-1]
@@ -102,7 +102,7 @@ def test_pictures_cannot_be_followed(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
     (frame,) = open_source(str(tmp_path / "a.png"))
     with pytest.raises(SourceError, match=r"a\.png: is an image; following people needs a camera or a video"):
-        Following(frame, conf=0.4, lines=[], zones=[])
+        StreamAnalyzer(frame, conf=0.4, lines=[], zones=[])
 
 
 def test_blurred_runs_hand_on_no_raw_pixel(tmp_path: Path) -> None:
@@ -148,21 +148,21 @@ def test_so_many_are_followed_as_are_to_be_shown() -> None:
     frame = Frame(np.zeros((48, 64, 3), np.uint8), "camera 0", "camera", 10.0, datetime.now(UTC), 0.0)
     found, _ = Walkers(frame=5).timed(frame.pixels_bgr)
     for most, scores in ((1, [0.8]), (None, [0.8, 0.15])):
-        following = Following(frame, conf=0.1, lines=[], zones=[], max_det=most)
-        shown, ids, _ = following.follow(frame, found)
+        following = StreamAnalyzer(frame, conf=0.1, lines=[], zones=[], max_det=most)
+        shown, ids, _ = following.analyze(frame, found)
         assert shown.score.tolist() == pytest.approx(scores)
         assert len(ids) == len(scores)
 
 
 def test_counts_go_on_through_another_size_of_frames() -> None:
     frame = Frame(np.zeros((48, 64, 3), np.uint8), "camera 0", "camera", 10.0, datetime.now(UTC), 0.0)
-    following = Following(frame, conf=0.4, lines=[parse_line("door=0,50%,100%,50%", default_name="")], zones=[])
+    following = StreamAnalyzer(frame, conf=0.4, lines=[parse_line("door=0,50%,100%,50%", default_name="")], zones=[])
     walkers = Walkers()
     counts = None
     for number in range(18):
         found, _ = walkers.timed(frame.pixels_bgr)
-        _, _, counts = following.follow(replace(frame, captured_s=number / 10), found)
+        _, _, counts = following.analyze(replace(frame, captured_s=number / 10), found)
     assert counts == {"door": {"in_count": 1, "out_count": 0}}
     small = replace(frame, pixels_bgr=np.zeros((24, 32, 3), np.uint8), captured_s=2.0)
-    _, _, counts = following.follow(small, Walkers().timed(frame.pixels_bgr)[0])
+    _, _, counts = following.analyze(small, Walkers().timed(frame.pixels_bgr)[0])
     assert counts == {"door": {"in_count": 1, "out_count": 0}}

@@ -22,7 +22,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError, SourceError
 from mmpnet.media.images import write_image
-from mmpnet.runtime.analytics.analyzer import follow_with
+from mmpnet.runtime.analytics.analyzer import analyzer_factory
 from mmpnet.runtime.analytics.shapes import parse_line
 from mmpnet.runtime.inference.detector import Detector, StageTimes
 from mmpnet.runtime.pipeline.options import RunOptions
@@ -35,7 +35,7 @@ from mmpnet.runtime.sources.connect import open_stream
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
 from mmpnet.runtime.sources.live import LiveSource
-from mmpnet.runtime.sources.mjpeg import NewestJpeg
+from mmpnet.runtime.sources.mjpeg import MjpegCapture
 from mmpnet.runtime.sources.open import open_source
 from mmpnet.runtime.sources.options import LiveOptions
 from support.fake_capture import FakeCapture
@@ -286,7 +286,7 @@ def test_a_network_camera_is_unplugged_and_comes_back(mjpeg: MjpegServer, detect
 
 def test_no_picture_of_a_network_camera_waits_in_a_buffer(mjpeg: MjpegServer) -> None:
     capture = open_stream(mjpeg.url, clocked=False)
-    assert isinstance(capture, NewestJpeg)
+    assert isinstance(capture, MjpegCapture)
     assert capture.grab()
     time.sleep(0.5)
     capture.grab()
@@ -345,7 +345,7 @@ def test_a_picture_among_those_to_follow_people_in_is_refused_before_anything_be
         return FakeCapture(burn_clock, period_s=0.01)
 
     sources = [LiveSource("camera 0", connect), open_source(str(tmp_path / "a.jpg"))]
-    options = RunOptions(follower=follow_with(conf=0.4, lines=[], zones=[]), limit=5)
+    options = RunOptions(analyzer=analyzer_factory(conf=0.4, lines=[], zones=[]), limit=5)
     with pytest.raises(SourceError, match=r"a\.jpg: is an image; following people needs"):
         run(sources, SlowDetector(0.0), [Clocks(enough=5)], options)  # type: ignore[arg-type]
     assert connected == []
@@ -410,7 +410,7 @@ def test_a_line_outside_a_cameras_new_size_ends_that_camera_alone() -> None:
     steady = LiveSource("steady", lambda: FakeCapture(lambda _: large.copy(), period_s=0.02))
     clocks = Clocks(enough=30)
     line = parse_line("door=0,40,64,40", default_name="")
-    options = RunOptions(follower=follow_with(conf=0.4, lines=[line], zones=[]))
+    options = RunOptions(analyzer=analyzer_factory(conf=0.4, lines=[line], zones=[]))
     with pytest.raises(MmpnetError, match="door: the point"):
         run([shrinking, steady], SlowDetector(0.002), [clocks], options)  # type: ignore[arg-type]
     assert clocks.sources.count("steady") >= 20

@@ -16,11 +16,11 @@ from mmpnet.runtime.inference.detector import Detector, StageTimes
 from mmpnet.runtime.pipeline.detect_stage import Found
 from mmpnet.runtime.pipeline.options import RunOptions
 from mmpnet.runtime.pipeline.pipeline import run
-from mmpnet.runtime.pipeline.render_stage import Painter
+from mmpnet.runtime.pipeline.render_stage import RenderStage
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
-from mmpnet.runtime.sources.frame import Event, stamped
+from mmpnet.runtime.sources.frame import Event, stamp_frame
 from mmpnet.runtime.sources.open import open_source
 from support.frames import make_noise, write_video
 
@@ -102,10 +102,10 @@ def test_a_camera_bears_its_rate_once_it_is_known_and_a_file_does_not(
     monkeypatch.setattr("mmpnet.runtime.pipeline.render_stage.draw_status", lambda _, text: texts.append(text))
     run(open_source(str(tmp_path)), detector, [ListSink(wants_annotated=True)])
     assert texts == []
-    painter = Painter(("background", "person"), None)
+    painter = RenderStage(("background", "person"), None)
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     for index in range(3):
-        frame = stamped(np.zeros((48, 64, 3), np.uint8), source="camera 0", kind="camera", fps=30)
+        frame = stamp_frame(np.zeros((48, 64, 3), np.uint8), source="camera 0", kind="camera", fps=30)
         painter.paint(Found(frame, nothing, nothing, StageTimes(1, 1, 1)), index, wanted=True)
     assert [bool(re.fullmatch(r"[\d.]+ FPS  \d+ ms old", text)) for text in texts] == [False, True, True]
     assert re.fullmatch(r"\d+ ms old", texts[0])

@@ -19,7 +19,7 @@ import pytest
 
 from mmpnet.contract.errors import OutputError
 from mmpnet.runtime.pipeline.summary import Summary
-from mmpnet.runtime.sinks.line_writer import GRACE_S, LineOutput, check_ndjson, open_ndjson
+from mmpnet.runtime.sinks.line_writer import GRACE_S, LineWriter, check_ndjson, open_ndjson
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
@@ -28,7 +28,7 @@ from support.frames import read_video, write_video
 
 MMP_RUN = (sys.executable, "-c", "from mmpnet.cli.run.command import main; main()")
 LINE = "x" * 999 + "\n"
-Opened = tuple[LineOutput, int, int]
+Opened = tuple[LineWriter, int, int]
 """What is written to; the reader's descriptor; the writer's that others share."""
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import SourceError
-from mmpnet.runtime.sources.frame import Event, Frame, Tell, stamped
-from mmpnet.runtime.sources.frame_grabber import JOIN_S, FrameExchange
+from mmpnet.runtime.sources.frame import Event, Frame, OnEvent, stamp_frame
+from mmpnet.runtime.sources.frame_grabber import JOIN_S, FrameGrabber
 from mmpnet.runtime.sources.live import LiveSource
 from mmpnet.runtime.sources.options import LiveOptions
 from support.fake_capture import FakeCapture
@@ -34,14 +34,14 @@ class Numbers:
     def __iter__(self) -> Iterator[Frame]:
         return self.frames(threading.Event(), lambda _: None)
 
-    def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
-        del tell
+    def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
+        del on_event
         try:
             for number in range(self.count):
                 if stop.wait(self.period_s + self.pauses.get(number, 0.0)):
                     return
                 pixels = np.full((4, 4, 3), number % 256, np.uint8)
-                yield stamped(pixels, source=self.name, kind="camera" if self.live else "video", fps=10.0)
+                yield stamp_frame(pixels, source=self.name, kind="camera" if self.live else "video", fps=10.0)
             if self.error:
                 raise SourceError(f"{self.name}: {self.error}")
         finally:
@@ -52,11 +52,11 @@ def values(frames: list[Frame]) -> list[int]:
     return [int(frame.pixels_bgr[0, 0, 0]) for frame in frames]
 
 
-def drain(exchange: FrameExchange, pause_s: float = 0.0) -> list[Frame]:
+def drain(grabber: FrameGrabber, pause_s: float = 0.0) -> list[Frame]:
     """Everything there is, read by a slow reader."""
     frames = []
-    while not exchange.ended:
-        frame = exchange.take()
+    while not grabber.ended:
+        frame = grabber.take()
         if frame is not None:
             frames.append(frame)
             time.sleep(pause_s)
@@ -64,32 +64,32 @@ def drain(exchange: FrameExchange, pause_s: float = 0.0) -> list[Frame]:
 
 
 def test_a_slow_reader_gets_every_frame_of_a_file() -> None:
-    with FrameExchange([Numbers(count=20)], lambda _: None) as exchange:
-        frames = drain(exchange, pause_s=0.005)
+    with FrameGrabber([Numbers(count=20)], lambda _: None) as grabber:
+        frames = drain(grabber, pause_s=0.005)
     assert values(frames) == list(range(20))
-    counts = exchange.counts[0]
+    counts = grabber.counts[0]
     assert (counts.captured, counts.dropped, counts.state) == (20, 0, "closed")
 
 
 def test_a_slow_reader_gets_the_newest_frame_of_a_live_source() -> None:
-    with FrameExchange([Numbers(count=50, live=True, period_s=0.002)], lambda _: None) as exchange:
-        first = exchange.take()
+    with FrameGrabber([Numbers(count=50, live=True, period_s=0.002)], lambda _: None) as grabber:
+        first = grabber.take()
         time.sleep(0.05)
-        frames = drain(exchange, pause_s=0.02)
+        frames = drain(grabber, pause_s=0.02)
     assert first is not None
     seen = values([first, *frames])
     assert seen == sorted(set(seen)), "in order, none twice"
     assert seen[1] - seen[0] > 5, "what was missed is not made up for"
     assert seen[-1] == 49
-    counts = exchange.counts[0]
+    counts = grabber.counts[0]
     assert counts.captured == 50
     assert counts.captured == len(seen) + counts.dropped
 
 
 def test_no_source_starves_beside_a_fast_one() -> None:
     fast, slow = Numbers("fast", count=100), Numbers("slow", count=5)
-    with FrameExchange([fast, slow], lambda _: None) as exchange:
-        frames = drain(exchange, pause_s=0.002)
+    with FrameGrabber([fast, slow], lambda _: None) as grabber:
+        frames = drain(grabber, pause_s=0.002)
     assert [frame.source for frame in frames].count("slow") == 5
     assert "slow" in [frame.source for frame in frames[:4]]
     assert {(frame.source, frame.stream) for frame in frames} == {("fast", 0), ("slow", 1)}
@@ -99,37 +99,37 @@ def test_a_source_that_fails_stops_no_other_and_its_error_is_kept() -> None:
     events: list[Event] = []
     good = Numbers("good", count=8, live=True, period_s=0.01)
     bad = Numbers("bad", count=1, live=True, error="its cable is cut")
-    with FrameExchange([bad, good], events.append) as exchange:
-        frames = drain(exchange)
+    with FrameGrabber([bad, good], events.append) as grabber:
+        frames = drain(grabber)
     assert [frame.source for frame in frames].count("good") == 8
-    assert [str(error) for error in exchange.errors] == ["bad: its cable is cut"]
+    assert [str(error) for error in grabber.errors] == ["bad: its cable is cut"]
     closed = {event.source: event.reason for event in events if event.kind == "closed"}
     assert closed == {"bad": "bad: its cable is cut", "good": ""}
 
 
 def test_a_source_that_is_given_up_after_its_end_is_told_at_once_and_once() -> None:
     events: list[Event] = []
-    with FrameExchange([Numbers("a.jpg", count=1), Numbers("b.avi", count=400)], events.append) as exchange:
-        first = next(frame for frame in iter(exchange.take, None) if frame.source == "a.jpg")
-        while exchange.counts[0].state != "closed":
+    with FrameGrabber([Numbers("a.jpg", count=1), Numbers("b.avi", count=400)], events.append) as grabber:
+        first = next(frame for frame in iter(grabber.take, None) if frame.source == "a.jpg")
+        while grabber.counts[0].state != "closed":
             time.sleep(0.005)
         assert events == [], "a file that was read to its end is nothing to tell"
-        exchange.drop(first.stream, SourceError("a.jpg: is an image"))
+        grabber.drop(first.stream, SourceError("a.jpg: is an image"))
         assert [(event.source, event.kind, event.reason) for event in events] == [
             ("a.jpg", "closed", "a.jpg: is an image")
         ]
-        assert not exchange.ended, "the other goes on"
+        assert not grabber.ended, "the other goes on"
     assert len(events) == 1
-    assert [str(error) for error in exchange.errors] == ["a.jpg: is an image"]
+    assert [str(error) for error in grabber.errors] == ["a.jpg: is an image"]
 
 
 def test_a_live_source_that_is_given_up_stays_closed() -> None:
     events: list[Event] = []
     live = Numbers("camera 0", count=10**6, live=True, period_s=0.002)
-    with FrameExchange([live, Numbers(count=10**6)], events.append) as exchange:
-        while exchange.counts[0].state != "live":
-            exchange.take(0.01)
-        exchange.drop(0, SourceError("camera 0: its line lies outside"))
+    with FrameGrabber([live, Numbers(count=10**6)], events.append) as grabber:
+        while grabber.counts[0].state != "live":
+            grabber.take(0.01)
+        grabber.drop(0, SourceError("camera 0: its line lies outside"))
         while not live.ended:
             time.sleep(0.005)
     assert [(event.kind, event.reason) for event in events] == [
@@ -140,13 +140,13 @@ def test_a_live_source_that_is_given_up_stays_closed() -> None:
 
 def test_damaged_and_skipped_frames_are_counted() -> None:
     class Numbered(Numbers):
-        def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
-            for number, frame in enumerate(super().frames(stop, tell)):
+        def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
+            for number, frame in enumerate(super().frames(stop, on_event)):
                 yield replace(frame, damaged=number, skipped=2)
 
-    with FrameExchange([Numbered(count=5, live=True, period_s=0.01)], lambda _: None) as exchange:
-        taken = len(drain(exchange))
-    counts = exchange.counts[0]
+    with FrameGrabber([Numbered(count=5, live=True, period_s=0.01)], lambda _: None) as grabber:
+        taken = len(drain(grabber))
+    counts = grabber.counts[0]
     assert counts.damaged == 0 + 1 + 2 + 3 + 4
     assert counts.captured == 5 * 3
     assert counts.dropped == counts.captured - taken
@@ -154,25 +154,25 @@ def test_damaged_and_skipped_frames_are_counted() -> None:
 
 def test_late_frames_are_no_silence() -> None:
     class Late(Numbers):
-        def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
-            for frame in super().frames(stop, tell):
+        def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
+            for frame in super().frames(stop, on_event):
                 yield replace(frame, captured_s=frame.captured_s - 60)
 
     events: list[Event] = []
-    with FrameExchange([Late(count=20, live=True, period_s=0.01)], events.append) as exchange:
-        while not exchange.ended:
-            exchange.take(0.02)
-            exchange.watch()
+    with FrameGrabber([Late(count=20, live=True, period_s=0.01)], events.append) as grabber:
+        while not grabber.ended:
+            grabber.take(0.02)
+            grabber.watch()
     assert [event.kind for event in events] == ["live", "closed"]
 
 
 def test_a_silent_source_turns_stale_and_live_again() -> None:
     events: list[Event] = []
     source = Numbers(count=6, live=True, period_s=0.01, pauses={3: 0.4})
-    with FrameExchange([source], events.append, stale_after_s=0.15) as exchange:
-        while not exchange.ended:
-            exchange.take(0.02)
-            exchange.watch()
+    with FrameGrabber([source], events.append, stale_after_s=0.15) as grabber:
+        while not grabber.ended:
+            grabber.take(0.02)
+            grabber.watch()
     assert [event.kind for event in events] == ["live", "stale", "live", "closed"]
     assert events[1].reason.startswith("no frame for 0.")
 
@@ -182,24 +182,24 @@ def test_a_frozen_source_turns_stale_and_live_again() -> None:
     still, moving = np.zeros((8, 8, 3), np.uint8), np.ones((8, 8, 3), np.uint8)
     capture = FakeCapture([still] * 12 + [moving], period_s=0.02)
     source = LiveSource("camera 0", lambda: capture, options=LiveOptions(reconnect=False, stale_after_s=0.1))
-    with FrameExchange([source], events.append, stale_after_s=0.1) as exchange:
-        while not exchange.ended:
-            exchange.take(0.02)
+    with FrameGrabber([source], events.append, stale_after_s=0.1) as grabber:
+        while not grabber.ended:
+            grabber.take(0.02)
     assert [event.kind for event in events][:4] == ["connecting", "live", "stale", "live"]
     assert events[2].reason == "the same image for 0.1 s"
 
 
 def test_files_tell_no_events() -> None:
     events: list[Event] = []
-    with FrameExchange([Numbers(count=3)], events.append) as exchange:
-        drain(exchange)
+    with FrameGrabber([Numbers(count=3)], events.append) as grabber:
+        drain(grabber)
     assert events == []
 
 
 def test_closing_ends_the_grabbing() -> None:
     live, file = Numbers(count=10**6, live=True, period_s=0.001), Numbers(count=10**6)
-    with FrameExchange([live, file], lambda _: None) as exchange:
-        exchange.take()
+    with FrameGrabber([live, file], lambda _: None) as grabber:
+        grabber.take()
     assert live.ended
     assert file.ended
 
@@ -208,14 +208,14 @@ def test_a_driver_that_hangs_does_not_keep_the_run_from_its_end() -> None:
     released = threading.Event()
 
     class Hanging(Numbers):
-        def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
-            del stop, tell
+        def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
+            del stop, on_event
             released.wait(60)
             yield from ()
 
     began = time.monotonic()
-    with FrameExchange([Hanging(live=True)], lambda _: None) as exchange:
-        assert exchange.take(0.01) is None
+    with FrameGrabber([Hanging(live=True)], lambda _: None) as grabber:
+        assert grabber.take(0.01) is None
     assert time.monotonic() - began < 10 * JOIN_S
     released.set()
 

@@ -11,7 +11,7 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
 from mmpnet.runtime.sources.frame import Event
-from mmpnet.runtime.sources.freeze import FreezeWatch
+from mmpnet.runtime.sources.freeze import FrozenFrameDetector
 from mmpnet.runtime.sources.live import LONGEST_WAIT_S, LiveSource, camera_source, stream_source
 from mmpnet.runtime.sources.open import open_source
 from mmpnet.runtime.sources.options import CameraMode, LiveOptions
@@ -199,7 +199,7 @@ def test_frames_may_change_their_size_and_their_channels() -> None:
 def test_a_picture_that_stays_for_too_long_is_frozen() -> None:
     rng = np.random.default_rng(0)
     first = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    watch = FreezeWatch(after_s=5.0)
+    watch = FrozenFrameDetector(after_s=5.0)
     assert [watch.is_frozen(first.copy(), now) for now in (100.0, 104.9, 105.0, 106.0)] == [False, False, True, True]
     nearly = first.copy()
     nearly[33, 41, 1] ^= 1  # a single bit of noise, where a coarse look misses it

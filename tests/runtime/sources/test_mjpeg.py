@@ -9,7 +9,7 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.runtime.sources.live import LiveSource
-from mmpnet.runtime.sources.mjpeg import NewestJpeg
+from mmpnet.runtime.sources.mjpeg import MjpegCapture
 from mmpnet.runtime.sources.options import LiveOptions
 
 
@@ -58,7 +58,7 @@ def test_a_slow_decoder_gets_fresh_pictures_and_says_how_many_it_missed(monkeypa
 
     monkeypatch.setattr(cv2, "imdecode", slow)
     jpegs = Jpegs()
-    frames = LiveSource("x", lambda: NewestJpeg(jpegs), LiveOptions()).frames(threading.Event(), lambda _: None)
+    frames = LiveSource("x", lambda: MjpegCapture(jpegs), LiveOptions()).frames(threading.Event(), lambda _: None)
     taken, true_ms, told_ms = [], [], []
     for _ in range(20):
         taken.append(next(frames))
@@ -72,7 +72,7 @@ def test_a_slow_decoder_gets_fresh_pictures_and_says_how_many_it_missed(monkeypa
 
 
 def test_a_quick_decoder_gets_every_picture_until_the_end() -> None:
-    capture = NewestJpeg(Jpegs(12, period_s=0.06, damaged=frozenset({5})))
+    capture = MjpegCapture(Jpegs(12, period_s=0.06, damaged=frozenset({5})))
     seen = []
     while capture.grab():
         delivered, pixels = capture.retrieve()
@@ -83,7 +83,7 @@ def test_a_quick_decoder_gets_every_picture_until_the_end() -> None:
 
 
 def test_it_says_what_the_capture_said() -> None:
-    capture = NewestJpeg(Jpegs())
+    capture = MjpegCapture(Jpegs())
     assert capture.isOpened()
     assert (capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_WIDTH)) == (25.0, 32.0)
     before_s = time.perf_counter()

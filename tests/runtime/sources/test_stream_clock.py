@@ -5,11 +5,11 @@ import random
 
 import pytest
 
-from mmpnet.runtime.sources.stream_clock import StreamDelay
+from mmpnet.runtime.sources.stream_clock import StreamClock
 
 
 def delays(positions_s: list[float], times_s: list[float]) -> list[float]:
-    delay = StreamDelay()
+    delay = StreamClock()
     return [delay.seconds(at * 1e3, now_s) for at, now_s in zip(positions_s, times_s, strict=True)]
 
 

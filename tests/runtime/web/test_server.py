@@ -33,10 +33,10 @@ from mmpnet.runtime.sources.live import LiveSource
 from mmpnet.runtime.web import app
 from mmpnet.runtime.web import event_stream as news
 from mmpnet.runtime.web import mjpeg as live_pictures
-from mmpnet.runtime.web.notifier import Bell
+from mmpnet.runtime.web.notifier import Notifier
 from mmpnet.runtime.web.run_status import ServedModel, distinct_names
 from mmpnet.runtime.web.sink import ServeSink
-from mmpnet.runtime.web.source_stats import HISTORY_S, SourceWatch
+from mmpnet.runtime.web.source_stats import HISTORY_S, SourceStats
 from mmpnet.system.machine import resident_memory_mb
 from support.fake_capture import FakeCapture
 from support.frames import make_noise
@@ -492,8 +492,8 @@ def test_results_and_events_are_sent_as_they_come(start: Callable[..., Serving])
 
 def test_a_slow_listener_misses_results_but_no_events() -> None:
     async def listen() -> bytes:
-        told = news.News()
-        told.bell.attach()
+        told = news.EventStream()
+        told.notifier.attach()
         following = told.stream()
         await anext(following)
         assert await anext(following) == b""
@@ -517,8 +517,8 @@ def test_silence_is_broken_by_comments(start: Callable[..., Serving], monkeypatc
 
 def test_rings_that_nobody_has_heard_become_one(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ring_often() -> list[object]:
-        bell, calls = Bell(), list[object]()
-        bell.attach()
+        notifier, calls = Notifier(), list[object]()
+        notifier.attach()
         loop = asyncio.get_running_loop()
         call_soon = loop.call_soon_threadsafe
 
@@ -528,10 +528,10 @@ def test_rings_that_nobody_has_heard_become_one(monkeypatch: pytest.MonkeyPatch)
 
         monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
         for _ in range(100):
-            bell.ring()
-        await bell.heard(5)
-        bell.ring()
-        await bell.heard(5)
+            notifier.notify()
+        await notifier.wait(5)
+        notifier.notify()
+        await notifier.wait(5)
         return calls
 
     assert len(asyncio.run(ring_often())) == 2
@@ -655,7 +655,7 @@ def test_sources_of_one_name_are_told_apart(names: Sequence[str], expected: Sequ
 
 def test_rates_are_of_the_last_ten_seconds_and_latencies_of_the_slowest_frame() -> None:
     counts = SourceCounts("front", live=True, state="live")
-    watch = SourceWatch("front", counts, stale_after_s=5, now_s=0.0)
+    watch = SourceStats("front", counts, stale_after_s=5, now_s=0.0)
     result = make_result(np.zeros((4, 4, 3), np.uint8))
     for second in range(HISTORY_S + 30):
         fps = 30 if second < HISTORY_S else 15

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from mmpnet.bench.layers.peaks import Kind, Peaks
 from mmpnet.bench.layers.report import LayersReport, Row
 from mmpnet.reporting.svg import BLUE, GRAY, ORANGE
-from mmpnet.system.files import replacing
+from mmpnet.system.files import atomic_write
 
 _SIZE_IN = (8.0, 5.0)
 _DPI = 150
@@ -40,7 +40,7 @@ def draw_roofline(report: LayersReport, path: Path) -> None:
     _draw_layers(axes, rows)
     _draw_roofs(axes, report.peaks, [total.kind for total in report.kinds])
     _name_layers(axes, rows)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial)
 
 

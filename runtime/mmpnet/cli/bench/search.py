@@ -16,7 +16,7 @@ from mmpnet.cli.bench.search_tables import show_search
 from mmpnet.console.command import console, exit_on_error, parse_size_hw
 from mmpnet.console.progress import progress_bar
 from mmpnet.contract.errors import OutputError
-from mmpnet.datasets.load import read_data
+from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.coco import require_pycocotools
 from mmpnet.system.machine import usable_cores
@@ -71,7 +71,7 @@ def search_command(
         )
         require_samples(plan)
         frame_bgr = sample_frame(picture, frame_hw_of(frame_size))
-        dataset = _thinned(read_data(data, "val", undivided=True), limit)
+        dataset = _thinned(load_dataset(data, "val", undivided=True), limit)
         wanted = ExportPlan(
             sizes_hw=tuple(dict.fromkeys(parse_size_hw(text) for text in imgsz or ())),
             precisions=_precisions(precision),

@@ -9,12 +9,12 @@ import typer
 
 from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, given_flags
 from mmpnet.cli.run.console_sink import ConsoleSink
-from mmpnet.cli.run.detector import check_and_warm_up, find_more, show_self_test
-from mmpnet.cli.run.outputs import saving, serving, windows
+from mmpnet.cli.run.detector import check_and_warm_up, show_self_test, widen_thresholds
+from mmpnet.cli.run.outputs import save_sink, serve_sinks, window_sinks
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
-from mmpnet.console.threshold_options import overridden
+from mmpnet.console.threshold_options import override_thresholds
 from mmpnet.contract.detections import Thresholds
-from mmpnet.runtime.analytics.analyzer import Following, follow_with
+from mmpnet.runtime.analytics.analyzer import StreamAnalyzer, analyzer_factory
 from mmpnet.runtime.analytics.shapes import Line, Zone, parse_line, parse_zone
 from mmpnet.runtime.analytics.tracker import Tracker
 from mmpnet.runtime.inference.detector import Detector
@@ -149,18 +149,18 @@ def detect(
         check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson)
         spin = not any(frames.live for frames in sources)
         detector = Detector(model, provider=provider, threads=threads, spin=spin)
-        detector.thresholds = chosen = overridden(detector.thresholds, conf, iou, max_det)
-        served = serving(serve, token, detector, provider, stale_after) if serve is not None else []
-        follower = _follower(chosen, lines, zones) if track or lines or zones else None
-        if follower is not None or blur:
-            find_more(detector, blur=blur)
+        detector.thresholds = chosen = override_thresholds(detector.thresholds, conf, iou, max_det)
+        served = serve_sinks(serve, token, detector, provider, stale_after) if serve is not None else []
+        analyzer = _analyzer_factory(chosen, lines, zones) if track or lines or zones else None
+        if analyzer is not None or blur:
+            widen_thresholds(detector, blur=blur)
         check_and_warm_up(detector)
         stop = threading.Event()
         sinks = [ConsoleSink(console(), detector.class_names), *served]
         sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
-        saved = saving(save, sources) if save is not None else None
+        saved = save_sink(save, sources) if save is not None else None
         sinks += [] if saved is None else [saved]
-        sinks += windows(only=len(sinks) == 1) if show else []
+        sinks += window_sinks(only=len(sinks) == 1) if show else []
         height_px, width_px = detector.metadata.input.size_hw
         console().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
         options = RunOptions(
@@ -170,7 +170,7 @@ def detect(
             stale_after_s=stale_after,
             blur=Blur(most_shown=chosen.max_det) if blur else None,
             shown_conf=chosen.conf if blur else None,
-            follower=follower,
+            analyzer=analyzer,
         )
         try:
             with stop_wanted(stop) as asked:
@@ -182,9 +182,11 @@ def detect(
             raise KeyboardInterrupt("stopped before the end of the files")
 
 
-def _follower(chosen: Thresholds, lines: Sequence[Line], zones: Sequence[Zone]) -> Callable[[Frame], Following]:
+def _analyzer_factory(
+    chosen: Thresholds, lines: Sequence[Line], zones: Sequence[Zone]
+) -> Callable[[Frame], StreamAnalyzer]:
     Tracker(frame_rate=1.0)  # imports its packages now, which takes a second, or says that they are missing
-    return follow_with(conf=chosen.conf, max_det=chosen.max_det, lines=lines, zones=zones)
+    return analyzer_factory(conf=chosen.conf, max_det=chosen.max_det, lines=lines, zones=zones)
 
 
 def _data_sinks(

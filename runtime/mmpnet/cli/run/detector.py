@@ -7,10 +7,10 @@ from mmpnet.contract.errors import ContractError
 from mmpnet.runtime.analytics.tracker import LOW_CONF
 from mmpnet.runtime.inference.decode import CANDIDATES
 from mmpnet.runtime.inference.detector import Detector
-from mmpnet.runtime.inference.self_test import in_words, run_self_test
+from mmpnet.runtime.inference.self_test import describe_expected, run_self_test
 
 
-def find_more(detector: Detector, *, blur: bool) -> None:
+def widen_thresholds(detector: Detector, *, blur: bool) -> None:
     """Have the detector give more than is to be shown.
 
     ByteTrack goes on with a track on scores that would begin none. Hiding errs on the side of hiding: the unlikely, and
@@ -46,5 +46,6 @@ def show_self_test(detector: Detector) -> None:
     result = run_self_test(detector)
     console().print(
         f"{detector.path.name} on {detector.provider}: self-test passed, scores within "
-        f"{result.max_score_difference:.1e}, IoU from {result.min_iou:.4f}; it expects {in_words(result.n_expected)}"
+        f"{result.max_score_difference:.1e}, IoU from {result.min_iou:.4f}; it expects "
+        f"{describe_expected(result.n_expected)}"
     )

@@ -15,7 +15,7 @@ from mmpnet.runtime.web.run_status import ServedModel
 from mmpnet.runtime.web.sink import ServeSink
 
 
-def saving(out: Path, sources: Sequence[Source]) -> SaveSink:
+def save_sink(out: Path, sources: Sequence[Source]) -> SaveSink:
     """Annotated images and videos of these sources."""
     if out.suffix.lower() in (".mp4", ".mov") and any(source.live for source in sources):
         console().print(f"{out}: cannot be read if this program is killed before its end; .mkv can")
@@ -23,7 +23,7 @@ def saving(out: Path, sources: Sequence[Source]) -> SaveSink:
     return SaveSink(out, many_files=is_many(out, sources), sources=sources_paths)
 
 
-def windows(*, only: bool) -> list[Sink]:
+def window_sinks(*, only: bool) -> list[Sink]:
     """A window per source, where there is a display; `only` says that there is no other output."""
     reason = why_no_window()
     if reason is None:
@@ -32,7 +32,9 @@ def windows(*, only: bool) -> list[Sink]:
     return []
 
 
-def serving(address: str, token: str | None, detector: Detector, asked: Provider, stale_after_s: float) -> list[Sink]:
+def serve_sinks(
+    address: str, token: str | None, detector: Detector, asked: Provider, stale_after_s: float
+) -> list[Sink]:
     """A web page at HOST:PORT, which is listened on at once.
 
     Raises: OutputError where that cannot be or must not be, MissingExtraError without the [serve] extra.

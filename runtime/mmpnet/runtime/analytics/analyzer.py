@@ -13,7 +13,7 @@ from mmpnet.runtime.analytics.tracker import NO_TRACK, Tracker
 from mmpnet.runtime.sources.frame import Frame
 
 
-class Following:
+class StreamAnalyzer:
     """One source's tracker and counter. Takes detections from LOW_CONF up; gives on those from `conf` up, and those
     below it that continue a track. Of each frame's detections the `max_det` best are looked at.
 
@@ -39,7 +39,7 @@ class Following:
         self._lines, self._zones = lines, zones
         self._counter = self._counter_for(frame)
 
-    def follow(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
+    def analyze(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
         """What is to be shown of a frame's detections, their track ids (N,), and the counts so far."""
         detections = detections[: self._max_det]
         ids = self._tracker.update(detections, captured_s=frame.captured_s if self._live else None)
@@ -50,7 +50,7 @@ class Following:
         if self._counter.frame_hw != frame.pixels_bgr.shape[:2]:
             resized = self._counter_for(frame)
             assert resized is not None
-            resized.go_on_from(self._counter)
+            resized.take_counts_from(self._counter)
             self._counter = resized
         self._counter.update(shown, ids)
         return shown, ids, self._counter.as_dict()
@@ -65,8 +65,8 @@ class Following:
             draw_counts(frame_bgr, self._counter)
 
 
-def follow_with(
+def analyzer_factory(
     *, conf: float, lines: Sequence[Line], zones: Sequence[Zone], max_det: int | None = None
-) -> Callable[[Frame], Following]:
+) -> Callable[[Frame], StreamAnalyzer]:
     """Makes each source's follower from its first frame."""
-    return lambda frame: Following(frame, conf=conf, lines=lines, zones=zones, max_det=max_det)
+    return lambda frame: StreamAnalyzer(frame, conf=conf, lines=lines, zones=zones, max_det=max_det)

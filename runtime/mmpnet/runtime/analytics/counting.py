@@ -150,7 +150,7 @@ class PeopleCounter:
             self._follow(int(track_ids[row]), feet_xy[row], to_places_px, clear_px=float(clear_px[row]))
         self._forget()
 
-    def go_on_from(self, before: "PeopleCounter") -> None:
+    def take_counts_from(self, before: "PeopleCounter") -> None:
         """Take over the counts of the same lines and zones in frames of another size."""
         for place, earlier in zip(self._places(), before._places(), strict=True):
             place.in_count, place.out_count = earlier.in_count, earlier.out_count

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.media.drawing import Color, Plate, draw_label
+from mmpnet.media.drawing import Color, TextLabel, draw_label
 from mmpnet.runtime.analytics.counting import LineCount, PeopleCounter, Points, ZoneCount
 
 COUNT_BGR: Color = (60, 190, 255)
@@ -14,14 +14,14 @@ _ARROW_PX = 24
 def draw_counts(frame_bgr: UInt8Array, counter: PeopleCounter) -> None:
     """Paint the lines and zones with their names and counts onto the frame (H, W, 3) that they count in, in place."""
     unit = max(min(frame_bgr.shape[:2]) / 480, 0.6)
-    plates: list[Plate] = []
+    labels: list[TextLabel] = []
     for line in counter.lines:
-        _draw_line(frame_bgr, line, plates, unit=unit)
+        _draw_line(frame_bgr, line, labels, unit=unit)
     for zone in counter.zones:
-        _draw_zone(frame_bgr, zone, plates, unit=unit)
+        _draw_zone(frame_bgr, zone, labels, unit=unit)
 
 
-def _draw_line(frame_bgr: UInt8Array, line: LineCount, plates: list[Plate], *, unit: float) -> None:
+def _draw_line(frame_bgr: UInt8Array, line: LineCount, labels: list[TextLabel], *, unit: float) -> None:
     """The line, and an arrow from its middle to the side that is in."""
     start, end = line.points_px
     middle, along = (start + end) / 2, (end - start) / np.hypot(*(end - start))
@@ -30,19 +30,19 @@ def _draw_line(frame_bgr: UInt8Array, line: LineCount, plates: list[Plate], *, u
     cv2.line(frame_bgr, _pixel(start), _pixel(end), COUNT_BGR, thickness, cv2.LINE_AA)
     tip = middle + _ARROW_PX * unit * to_right
     cv2.arrowedLine(frame_bgr, _pixel(middle), _pixel(tip), COUNT_BGR, thickness, cv2.LINE_AA, tipLength=0.4)
-    _draw_text(frame_bgr, f"{line.name}: {line.in_count} in, {line.out_count} out", start, plates, unit=unit)
+    _draw_text(frame_bgr, f"{line.name}: {line.in_count} in, {line.out_count} out", start, labels, unit=unit)
 
 
-def _draw_zone(frame_bgr: UInt8Array, zone: ZoneCount, plates: list[Plate], *, unit: float) -> None:
+def _draw_zone(frame_bgr: UInt8Array, zone: ZoneCount, labels: list[TextLabel], *, unit: float) -> None:
     corners = np.round(zone.points_px).astype(np.int32)
     cv2.polylines(frame_bgr, [corners], True, COUNT_BGR, max(round(2 * unit), 1), cv2.LINE_AA)
     text = f"{zone.name}: {zone.count} now, {zone.in_count} in, {zone.out_count} out"
-    _draw_text(frame_bgr, text, zone.points_px.min(axis=0), plates, unit=unit)
+    _draw_text(frame_bgr, text, zone.points_px.min(axis=0), labels, unit=unit)
 
 
-def _draw_text(frame_bgr: UInt8Array, text: str, place_xy: Points, plates: list[Plate], *, unit: float) -> None:
+def _draw_text(frame_bgr: UInt8Array, text: str, place_xy: Points, labels: list[TextLabel], *, unit: float) -> None:
     place = np.tile(place_xy, 2).astype(np.float32)
-    plates.append(draw_label(frame_bgr, text, place, bgr=COUNT_BGR, unit=unit, taken=plates))
+    labels.append(draw_label(frame_bgr, text, place, bgr=COUNT_BGR, unit=unit, taken=labels))
 
 
 def _pixel(place_xy: Points) -> tuple[int, int]:

@@ -18,7 +18,7 @@ SELF_TEST_SEEDS = 128
 """Synthetic frames among which an export chooses the one of its self-test."""
 
 
-def in_words(n_expected: int) -> str:
+def describe_expected(n_expected: int) -> str:
     """What a record of so many boxes tests."""
     if not n_expected:
         return (

@@ -11,9 +11,9 @@ from mmpnet.contract.arrays import IntArray
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.inference.detector import Detector, StageTimes
-from mmpnet.runtime.pipeline.options import Follower, RunOptions
+from mmpnet.runtime.pipeline.options import Analyzer, RunOptions
 from mmpnet.runtime.sources.frame import Frame
-from mmpnet.runtime.sources.frame_grabber import TICK_S, FrameExchange
+from mmpnet.runtime.sources.frame_grabber import TICK_S, FrameGrabber
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +27,24 @@ class Found:
     times: StageTimes
     track_ids: IntArray | None = None
     counts: dict[str, Any] | None = None
-    follower: Follower | None = None
+    analyzer: Analyzer | None = None
     track_ms: float = 0.0
 
 
-class Detecting:
+class DetectStage:
     """The thread that detects. Its error, if it has one, is raised by `next`, or else at the end of the `with`."""
 
-    def __init__(self, exchange: FrameExchange, detector: Detector, options: RunOptions) -> None:
-        self._exchange = exchange
+    def __init__(self, grabber: FrameGrabber, detector: Detector, options: RunOptions) -> None:
+        self._grabber = grabber
         self._detector = detector
         self._options = options
-        self._followers: dict[int, tuple[str, Follower]] = {}
+        self._followers: dict[int, tuple[str, Analyzer]] = {}
         self._out: queue.Queue[Found] = queue.Queue(maxsize=1)
         self._error: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="detect", daemon=True)
 
-    def __enter__(self) -> "Detecting":
+    def __enter__(self) -> "DetectStage":
         self._thread.start()
         return self
 
@@ -72,8 +72,8 @@ class Detecting:
 
     def _work(self) -> None:
         try:
-            while not self._stop.is_set() and not self._exchange.ended:
-                frame = self._exchange.take()
+            while not self._stop.is_set() and not self._grabber.ended:
+                frame = self._grabber.take()
                 if frame is not None:
                     found = self._detect(frame)
                     if found is not None:
@@ -88,26 +88,26 @@ class Detecting:
         if self.too_late(frame):
             return None
         everything, shown_conf = detections, self._options.shown_conf
-        if self._options.follower is None:
+        if self._options.analyzer is None:
             if shown_conf is not None:
                 detections = everything[everything.score >= shown_conf]
             return Found(frame, detections, everything, times)
         began_s = time.perf_counter()
-        source, follower = self._followers.get(frame.stream, ("", None))
+        source, analyzer = self._followers.get(frame.stream, ("", None))
         try:
-            if follower is None or source != frame.source:
-                follower = self._options.follower(frame)
-                self._followers[frame.stream] = frame.source, follower
-            detections, ids, people = follower.follow(frame, detections)
+            if analyzer is None or source != frame.source:
+                analyzer = self._options.analyzer(frame)
+                self._followers[frame.stream] = frame.source, analyzer
+            detections, ids, people = analyzer.analyze(frame, detections)
         except MmpnetError as error:  # it is this source's alone
-            self._exchange.drop(frame.stream, error)
+            self._grabber.drop(frame.stream, error)
             return None
         track_ms = (time.perf_counter() - began_s) * 1e3
-        return Found(frame, detections, everything, times, ids, people, follower, track_ms)
+        return Found(frame, detections, everything, times, ids, people, analyzer, track_ms)
 
     def too_late(self, frame: Frame) -> bool:
         """Whether a live frame is older than is wanted; if so, it is counted."""
-        limit, counts = self._options.max_age_ms, self._exchange.counts[frame.stream]
+        limit, counts = self._options.max_age_ms, self._grabber.counts[frame.stream]
         late = limit is not None and counts.live and frame.age_ms() > limit
         counts.late += late
         return late

@@ -9,10 +9,10 @@ from mmpnet.contract.detections import Detections
 from mmpnet.runtime.sources.frame import Frame
 
 
-class Follower(Protocol):
+class Analyzer(Protocol):
     """Tracks and counts one source's people."""
 
-    def follow(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
+    def analyze(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
         """The detections to show, their track ids (N,), and the counts so far."""
 
     def draw(self, frame_bgr: UInt8Array) -> None:
@@ -41,8 +41,8 @@ class RunOptions:
     blur: Blur | None = None
     shown_conf: float | None = None
     """Hand on detections from this score up only, where the detector gives more than that for `blur`'s sake."""
-    follower: Callable[[Frame], Follower] | None = None
+    analyzer: Callable[[Frame], Analyzer] | None = None
     """Makes a source's follower from its first frame; every file has one of its own."""
 
 
-PLAIN = RunOptions()
+DEFAULT_RUN_OPTIONS = RunOptions()

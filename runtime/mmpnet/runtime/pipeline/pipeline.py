@@ -15,13 +15,13 @@ from types import TracebackType
 from mmpnet.contract.errors import OutputError, SourceError
 from mmpnet.media.images import is_image
 from mmpnet.runtime.inference.detector import Detector
-from mmpnet.runtime.pipeline.detect_stage import Detecting, Found
-from mmpnet.runtime.pipeline.options import PLAIN, RunOptions
-from mmpnet.runtime.pipeline.render_stage import Painter
+from mmpnet.runtime.pipeline.detect_stage import DetectStage, Found
+from mmpnet.runtime.pipeline.options import DEFAULT_RUN_OPTIONS, RunOptions
+from mmpnet.runtime.pipeline.render_stage import RenderStage
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sources.frame import Event, Source
-from mmpnet.runtime.sources.frame_grabber import TICK_S, FrameExchange
+from mmpnet.runtime.sources.frame_grabber import TICK_S, FrameGrabber
 from mmpnet.system.timing import CpuClock
 
 HOLDING_S = 0.005
@@ -31,7 +31,7 @@ def run(
     sources: Source | Sequence[Source],
     detector: Detector,
     sinks: Sequence[Sink],
-    options: RunOptions = PLAIN,
+    options: RunOptions = DEFAULT_RUN_OPTIONS,
     *,
     stop: threading.Event | None = None,
 ) -> Summary:
@@ -46,16 +46,16 @@ def run(
     with ExitStack() as stack:
         for sink in sinks:
             stack.callback(sink.close)
-        if options.follower is not None:
+        if options.analyzer is not None:
             _refuse_images(chosen)
-        with FrameExchange(chosen, events.put, stale_after_s=options.stale_after_s) as exchange:
-            summary = Summary(sources=exchange.counts)
-            delivery = _Delivery(sinks, events, Painter(detector.class_names, options.blur), summary, options)
+        with FrameGrabber(chosen, events.put, stale_after_s=options.stale_after_s) as grabber:
+            summary = Summary(sources=grabber.counts)
+            delivery = _Delivery(sinks, events, RenderStage(detector.class_names, options.blur), summary, options)
             stack.push(delivery.finish)
             # Ctrl-C is how a run without a window ends: what was found so far is finished and summed up.
-            with Detecting(exchange, detector, options) as detecting, suppress(KeyboardInterrupt):
-                delivery.deliver(exchange, detecting, stop or threading.Event())
-        for error in exchange.errors:
+            with DetectStage(grabber, detector, options) as detecting, suppress(KeyboardInterrupt):
+                delivery.deliver(grabber, detecting, stop or threading.Event())
+        for error in grabber.errors:
             raise error
     return summary
 
@@ -74,7 +74,7 @@ class _Delivery:
         self,
         sinks: Sequence[Sink],
         events: "queue.SimpleQueue[Event]",
-        painter: Painter,
+        painter: RenderStage,
         summary: Summary,
         options: RunOptions,
     ) -> None:
@@ -85,12 +85,12 @@ class _Delivery:
         self._options = options
         self._clock = CpuClock()
 
-    def deliver(self, exchange: FrameExchange, detecting: Detecting, stop: threading.Event) -> None:
+    def deliver(self, grabber: FrameGrabber, detecting: DetectStage, stop: threading.Event) -> None:
         """Until there are no more results, `stop` is set, or a sink asks for the end."""
         for sink in self._sinks:
             sink.started(self._summary)
         while not stop.is_set():
-            exchange.watch()
+            grabber.watch()
             self._tell()
             holding = any(sink.holding for sink in self._sinks)
             found = None if holding else detecting.next(TICK_S)

@@ -17,7 +17,7 @@ from mmpnet.runtime.sources.frame import Frame
 FPS_MEMORY = 0.9
 
 
-class Painter:
+class RenderStage:
     """Turns what was found into results and, where somebody looks, into images, on one canvas per source."""
 
     def __init__(self, class_names: Sequence[str], blur: Blur | None) -> None:
@@ -50,8 +50,8 @@ class Painter:
     def _annotate(self, canvas: UInt8Array, found: Found, rate: float) -> None:
         frame = found.frame
         draw_detections(canvas, found.detections, self._class_names, found.track_ids)
-        if found.follower is not None:
-            found.follower.draw(canvas)
+        if found.analyzer is not None:
+            found.analyzer.draw(canvas)
         if frame.kind == "camera":  # of a file it would be this machine's speed, in a saved video for good
             known = f"{rate:.1f} FPS  " if rate else ""
             draw_status(canvas, f"{known}{frame.age_ms():.0f} ms old")

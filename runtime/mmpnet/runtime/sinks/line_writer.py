@@ -21,7 +21,7 @@ GRACE_S = 2.0
 """What a reader that does not read may hold up of a run that was asked to end."""
 
 
-class LineOutput(Protocol):
+class LineWriter(Protocol):
     """Takes text."""
 
     def write(self, text: str) -> None:
@@ -35,7 +35,7 @@ class LineOutput(Protocol):
         """No more is written."""
 
 
-class PlainLines:
+class FileLineWriter:
     """Something that stands for stdout, and takes what it is given."""
 
     def __init__(self, file: IO[str]) -> None:
@@ -81,7 +81,7 @@ class WholeLines:
             self._claim.close()
 
 
-class PatientLines:
+class PipeLineWriter:
     """A pipe, socket or terminal: it is waited for until it has room, and for GRACE_S after `stop` is set.
 
     Whoever shares the descriptor shares its O_NONBLOCK too, so that is left as it is: a pipe that select calls writable
@@ -151,7 +151,7 @@ def destroys_nothing(target: str) -> bool:
     return target == "-" or not stat.S_ISREG(_mode(target))
 
 
-def open_ndjson(target: str, stop: threading.Event, *, append: bool = False) -> LineOutput:
+def open_ndjson(target: str, stop: threading.Event, *, append: bool = False) -> LineWriter:
     """Open the target, a FIFO once it has a reader. append: after the lines that a file holds, not in their place.
 
     Raises: OutputError if another run writes to the file, OSError as it comes, TimeoutError if the run is to end before
@@ -160,7 +160,7 @@ def open_ndjson(target: str, stop: threading.Event, *, append: bool = False) -> 
     if target == "-":
         return _stdout(stop)
     if hasattr(select, "PIPE_BUF") and stat.S_ISFIFO(_mode(target)):
-        return PatientLines(_open_fifo(target, stop), stop, owned=True)
+        return PipeLineWriter(_open_fifo(target, stop), stop, owned=True)
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         patient = _terminal(descriptor, stop)
@@ -196,21 +196,21 @@ def _mode(target: str) -> int:
         return stat.S_IFREG
 
 
-def _stdout(stop: threading.Event) -> LineOutput:
+def _stdout(stop: threading.Event) -> LineWriter:
     if sys.stdout is None:
         raise OSError(errno.EBADF, "stdout is closed")
     sys.stdout.flush()
     try:
         descriptor = sys.stdout.fileno()
     except OSError:  # one that stands for stdout, as in tests
-        return PlainLines(sys.stdout)
+        return FileLineWriter(sys.stdout)
     mode = os.fstat(descriptor).st_mode
     if hasattr(select, "PIPE_BUF") and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
-        return PatientLines(descriptor, stop, owned=False)
+        return PipeLineWriter(descriptor, stop, owned=False)
     return _terminal(descriptor, stop) or WholeLines(descriptor, owned=False)
 
 
-def _terminal(descriptor: int, stop: threading.Event) -> PatientLines | None:
+def _terminal(descriptor: int, stop: threading.Event) -> PipeLineWriter | None:
     """A terminal that select calls writable may have room for one byte, so it is opened once more, with O_NONBLOCK."""
     if not hasattr(select, "PIPE_BUF") or not os.isatty(descriptor):
         return None
@@ -218,7 +218,7 @@ def _terminal(descriptor: int, stop: threading.Event) -> PatientLines | None:
         own = os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError:  # such as a container's, whose name is from outside
         own = os.dup(descriptor)
-    return PatientLines(own, stop, owned=True)
+    return PipeLineWriter(own, stop, owned=True)
 
 
 def _open_fifo(target: str, stop: threading.Event) -> int:

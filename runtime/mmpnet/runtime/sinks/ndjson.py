@@ -14,7 +14,7 @@ from mmpnet.contract.errors import OutputError
 from mmpnet.contract.text import well_formed
 from mmpnet.runtime.pipeline.results import Result, event_as_dict, result_as_dict
 from mmpnet.runtime.pipeline.sink import Sink
-from mmpnet.runtime.sinks.line_writer import LineOutput, check_ndjson, destroys_nothing, open_ndjson
+from mmpnet.runtime.sinks.line_writer import LineWriter, check_ndjson, destroys_nothing, open_ndjson
 from mmpnet.runtime.sources.frame import Event
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class NdjsonSink(Sink):
         self._target = target
         self._class_names = class_names
         self._stop = stop or threading.Event()
-        self._file: LineOutput | None = None
+        self._file: LineWriter | None = None
         self._at_once = destroys_nothing(target)
         self._waiting: list[dict[str, Any]] = []
         self._gone = False

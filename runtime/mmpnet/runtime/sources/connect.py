@@ -4,7 +4,7 @@ from typing import Any
 
 import cv2
 
-from mmpnet.runtime.sources.mjpeg import NewestJpeg
+from mmpnet.runtime.sources.mjpeg import MjpegCapture
 from mmpnet.runtime.sources.video_capture import openable
 
 OPEN_TIMEOUT_MS = READ_TIMEOUT_MS = 5_000
@@ -28,7 +28,7 @@ def open_stream(url: str, *, clocked: bool) -> Any:
     capture = cv2.VideoCapture(openable(url), cv2.CAP_FFMPEG, waits)
     if clocked or not capture.isOpened() or fourcc(capture) != "MJPG" or capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
         return capture
-    return NewestJpeg(capture) if capture.set(cv2.CAP_PROP_FORMAT, -1) else capture
+    return MjpegCapture(capture) if capture.set(cv2.CAP_PROP_FORMAT, -1) else capture
 
 
 def fourcc(capture: Any) -> str:

@@ -11,7 +11,7 @@ import cv2
 
 from mmpnet.contract.errors import SourceError
 from mmpnet.media.images import is_image, read_image
-from mmpnet.runtime.sources.frame import Event, Frame, Tell, stamped
+from mmpnet.runtime.sources.frame import Event, Frame, OnEvent, stamp_frame
 from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, grab, openable, stated_fps
 from mmpnet.system.files import is_file
 
@@ -35,7 +35,7 @@ class FileSource:
     def __iter__(self) -> Iterator[Frame]:
         return self.frames(threading.Event(), _nobody)
 
-    def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
+    def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
         """Every frame in order. A file that cannot be read, or not to its end, is told, and the next one follows.
 
         Raises: SourceError of the first such file, once all have been looked at.
@@ -51,18 +51,18 @@ class FileSource:
                         count += 1
                         yield frame
                 except SourceError as error:
-                    self._fail(path, error, failed, tell)
+                    self._fail(path, error, failed, on_event)
             if not self.loop or not count:
                 break
         for first in failed.values():
             raise SourceError(f"{len(failed)} of {len(self.paths)} files cannot be read whole; the first: {first}")
 
-    def _fail(self, path: Path, error: SourceError, failed: dict[Path, SourceError], tell: Tell) -> None:
+    def _fail(self, path: Path, error: SourceError, failed: dict[Path, SourceError], on_event: OnEvent) -> None:
         if len(self.paths) == 1:
             raise error
         if path not in failed:
             failed[path] = error
-            tell(Event(self.name, "notice", datetime.now(UTC), str(error)))
+            on_event(Event(self.name, "notice", datetime.now(UTC), str(error)))
 
 
 def _frames_of(path: Path, stride: int) -> Iterator[Frame]:
@@ -71,7 +71,7 @@ def _frames_of(path: Path, stride: int) -> Iterator[Frame]:
         return
     began_s = time.perf_counter()
     pixels_bgr = read_image(path)
-    yield stamped(pixels_bgr, source=str(path), kind="image", fps=0.0, started_s=began_s)
+    yield stamp_frame(pixels_bgr, source=str(path), kind="image", fps=0.0, started_s=began_s)
 
 
 def _video_frames(path: Path, stride: int) -> Iterator[Frame]:
@@ -97,7 +97,9 @@ def _video_frames(path: Path, stride: int) -> Iterator[Frame]:
                 continue
             index = count - 1 + damaged
             pixels_bgr = as_bgr(pixels)
-            yield stamped(pixels_bgr, source=str(path), kind="video", fps=fps / stride, started_s=began_s, index=index)
+            yield stamp_frame(
+                pixels_bgr, source=str(path), kind="video", fps=fps / stride, started_s=began_s, index=index
+            )
         if not count:
             raise SourceError(f"{path}: the video has no readable frame; it may be cut short or of an unknown codec")
         stated = capture.get(cv2.CAP_PROP_FRAME_COUNT)

@@ -63,7 +63,7 @@ class Event:
         object.__setattr__(self, "reason", well_formed(self.reason))
 
 
-Tell: TypeAlias = Callable[[Event], None]
+OnEvent: TypeAlias = Callable[[Event], None]
 
 
 class Source(Protocol):
@@ -85,14 +85,14 @@ class Source(Protocol):
     def paths(self) -> tuple[Path, ...]:
         """The files the frames come from; none for a camera."""
 
-    def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
+    def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
         """The frames as they come, until `stop` is set; what happens on the way is told."""
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames for a reader that takes its time: every one of a file, the newest of a live source."""
 
 
-def stamped(
+def stamp_frame(
     pixels_bgr: UInt8Array,
     *,
     source: str,

@@ -37,17 +37,19 @@ class SourceCounts:
         return self.replaced + self.late
 
 
-class FrameExchange:
+class FrameGrabber:
     """One thread per source grabs; one reader takes, from each source in turn.
 
     A live source's frame that was not taken yet makes room for a newer one. A file waits: every frame of it is taken.
     Events come from the grabbing threads and from the reader's. Use it as a context manager.
     """
 
-    def __init__(self, sources: Sequence[Source], tell: Callable[[Event], None], *, stale_after_s: float = 5.0) -> None:
+    def __init__(
+        self, sources: Sequence[Source], on_event: Callable[[Event], None], *, stale_after_s: float = 5.0
+    ) -> None:
         self.counts = [SourceCounts(source.name, source.live) for source in sources]
         self.errors: list[BaseException] = []
-        self._tell = tell
+        self._tell = on_event
         self._stale_after_s = stale_after_s
         self._changed = threading.Condition()
         self._slots: list[Frame | None] = [None] * len(sources)
@@ -61,7 +63,7 @@ class FrameExchange:
             for stream, source in enumerate(sources)
         ]
 
-    def __enter__(self) -> "FrameExchange":
+    def __enter__(self) -> "FrameGrabber":
         for thread in self._threads:
             thread.start()
         return self
@@ -186,10 +188,10 @@ def newest_frames(source: Source) -> Iterator[Frame]:
 
     Raises: SourceError as the source does.
     """
-    with FrameExchange([source], lambda _: None) as exchange:
-        while not exchange.ended:
-            frame = exchange.take()
+    with FrameGrabber([source], lambda _: None) as grabber:
+        while not grabber.ended:
+            frame = grabber.take()
             if frame is not None:
                 yield frame
-        for error in exchange.errors:
+        for error in grabber.errors:
             raise error

@@ -5,7 +5,7 @@ import numpy as np
 from mmpnet.contract.arrays import UInt8Array
 
 
-class FreezeWatch:
+class FrozenFrameDetector:
     """Notices a source that gives one image again and again: pixel for pixel, which no sensor does."""
 
     def __init__(self, after_s: float) -> None:

@@ -15,13 +15,13 @@ from mmpnet.contract.errors import SourceError
 from mmpnet.media.images import is_image
 from mmpnet.runtime.sources.cameras import why_no_camera
 from mmpnet.runtime.sources.connect import fourcc, open_camera, open_stream
-from mmpnet.runtime.sources.frame import Event, Frame, State, Tell, stamped
+from mmpnet.runtime.sources.frame import Event, Frame, OnEvent, State, stamp_frame
 from mmpnet.runtime.sources.frame_grabber import newest_frames
-from mmpnet.runtime.sources.freeze import FreezeWatch
-from mmpnet.runtime.sources.mjpeg import NewestJpeg
-from mmpnet.runtime.sources.options import AS_IT_COMES, LiveOptions
+from mmpnet.runtime.sources.freeze import FrozenFrameDetector
+from mmpnet.runtime.sources.mjpeg import MjpegCapture
+from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
-from mmpnet.runtime.sources.stream_clock import StreamDelay
+from mmpnet.runtime.sources.stream_clock import StreamClock
 from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, grab, stated_fps
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
@@ -40,7 +40,7 @@ Connect: TypeAlias = Callable[[], Any]
 class _SoFar:
     """What a source's connections have in common."""
 
-    watch: FreezeWatch
+    watch: FrozenFrameDetector
     count: int = 0
     damaged: int = 0
     """Frames that could not be decoded since the last one that could."""
@@ -57,7 +57,7 @@ class LiveSource:
 
     name: str
     connect: Connect
-    options: LiveOptions = AS_IT_COMES
+    options: LiveOptions = DEFAULT_LIVE_OPTIONS
     stride: int = 1
     why_unopened: Callable[[], str] = lambda: "check the address, and that this machine reaches it"
     clocked: bool = False
@@ -74,18 +74,18 @@ class LiveSource:
         """
         return newest_frames(self)
 
-    def frames(self, stop: threading.Event, tell: Tell) -> Iterator[Frame]:
+    def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
         """Every frame as it comes, across reconnections.
 
         Raises: SourceError where the source fails and is not to be opened again.
         """
         again, wait_s = bool(self.options.reconnect), FIRST_WAIT_S
-        so_far = _SoFar(FreezeWatch(self.options.stale_after_s))
-        tell(self._event("connecting"))
+        so_far = _SoFar(FrozenFrameDetector(self.options.stale_after_s))
+        on_event(self._event("connecting"))
         while not stop.is_set():
             first_s = None
             try:
-                for frame in self._connected(stop, tell, so_far):
+                for frame in self._connected(stop, on_event, so_far):
                     now_s = time.perf_counter()
                     first_s = first_s or now_s
                     if now_s - first_s >= STEADY_S:
@@ -95,47 +95,47 @@ class LiveSource:
             except SourceError as error:
                 if not again:
                     raise
-                tell(self._event("reconnecting", f"{error}; trying again in {wait_s:g} s"))
+                on_event(self._event("reconnecting", f"{error}; trying again in {wait_s:g} s"))
                 stop.wait(wait_s)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
             else:
                 return
 
-    def _connected(self, stop: threading.Event, tell: Tell, so_far: _SoFar) -> Iterator[Frame]:
+    def _connected(self, stop: threading.Event, on_event: OnEvent, so_far: _SoFar) -> Iterator[Frame]:
         """One connection's frames, until `stop` is set or a file has ended. Raises: SourceError where it is lost."""
         capture = self.connect()
         try:
             if not capture.isOpened():
                 raise SourceError(f"{self.name}: cannot be opened; {self.why_unopened()}")
-            self._ask(capture, tell)
-            yield from self._read(capture, stop, tell, so_far)
+            self._ask(capture, on_event)
+            yield from self._read(capture, stop, on_event, so_far)
         finally:
             capture.release()
 
-    def _read(self, capture: Any, stop: threading.Event, tell: Tell, so_far: _SoFar) -> Iterator[Frame]:
+    def _read(self, capture: Any, stop: threading.Event, on_event: OnEvent, so_far: _SoFar) -> Iterator[Frame]:
         fps, before, grabbed, began_s = stated_fps(capture), so_far.count, 0, 0.0
-        delay = StreamDelay() if self.clocked else None
+        delay = StreamClock() if self.clocked else None
         while not stop.is_set():
             passed_over = grab(capture)
             if passed_over is None:
-                self._end(capture, tell, grabbed=grabbed, before=before)
+                self._end(capture, on_event, grabbed=grabbed, before=before)
                 return
             now_s = time.perf_counter()
             grabbed += 1
             began_s = began_s or now_s
             if grabbed == RATE_FRAMES + 1:
-                self._compare_rate(RATE_FRAMES / max(now_s - began_s, 1e-6), tell)
-            self._add_damaged(passed_over, tell, so_far)
+                self._compare_rate(RATE_FRAMES / max(now_s - began_s, 1e-6), on_event)
+            self._add_damaged(passed_over, on_event, so_far)
             if (grabbed - 1) % self.stride:
                 continue
             delay_s = _waited_s(capture, delay, now_s)
             delivered, pixels = capture.retrieve()
             if not delivered or pixels is None or not pixels.size:
-                self._add_damaged(1, tell, so_far)  # a source that gives nothing else turns stale
+                self._add_damaged(1, on_event, so_far)  # a source that gives nothing else turns stale
                 continue
             pixels_bgr = as_bgr(pixels)
             frozen = so_far.watch.is_frozen(pixels_bgr, now_s)
-            frame = stamped(
+            frame = stamp_frame(
                 pixels_bgr,
                 source=self.name,
                 kind="camera",
@@ -146,10 +146,10 @@ class LiveSource:
             )
             damaged, so_far.damaged = so_far.damaged, 0
             so_far.count += 1
-            skipped = capture.skipped() if isinstance(capture, NewestJpeg) else 0
+            skipped = capture.skipped() if isinstance(capture, MjpegCapture) else 0
             yield replace(frame, frozen=frozen, damaged=damaged, skipped=skipped)
 
-    def _end(self, capture: Any, tell: Tell, *, grabbed: int, before: int) -> None:
+    def _end(self, capture: Any, on_event: OnEvent, *, grabbed: int, before: int) -> None:
         """There are no more frames: a file says how many it has, and has given them. Raises: SourceError otherwise."""
         stated = capture.get(cv2.CAP_PROP_FRAME_COUNT) if self.may_end else 0.0
         if self.still_image and grabbed == 1:  # of small ones FFmpeg does not say that there is one only
@@ -161,18 +161,18 @@ class LiveSource:
             )
         what = "one image, not a stream" if stated == 1 else f"a file of {stated:.0f} frames, not a stream"
         advice = "ask the camera for its stream, or download the file to have every frame looked at"
-        tell(self._event("notice", f"{self.name}: has ended, as it is {what}; {advice}"))
+        on_event(self._event("notice", f"{self.name}: has ended, as it is {what}; {advice}"))
 
-    def _add_damaged(self, count: int, tell: Tell, so_far: _SoFar) -> None:
+    def _add_damaged(self, count: int, on_event: OnEvent, so_far: _SoFar) -> None:
         so_far.damaged += count
         if count and not so_far.damage_told:
             so_far.damage_told = True
             advice = "check its cable or network"
-            tell(
+            on_event(
                 self._event("notice", f"{self.name}: sends damaged frames, which are passed over and counted; {advice}")
             )
 
-    def _ask(self, capture: Any, tell: Tell) -> None:
+    def _ask(self, capture: Any, on_event: OnEvent) -> None:
         """Set the mode and say where the camera has another; the format comes first, as sizes depend on it."""
         mode = self.options.mode
         if mode.fourcc is not None:
@@ -186,14 +186,14 @@ class LiveSource:
         if mode.fourcc is not None and (given_fourcc := fourcc(capture)) != mode.fourcc:
             missed.append(f"fourcc {mode.fourcc}, is {given_fourcc or 'unknown'}")
         if missed:
-            tell(self._event("notice", f"{self.name}: asked for {'; '.join(missed)}"))
+            on_event(self._event("notice", f"{self.name}: asked for {'; '.join(missed)}"))
 
-    def _compare_rate(self, measured_fps: float, tell: Tell) -> None:
+    def _compare_rate(self, measured_fps: float, on_event: OnEvent) -> None:
         asked_fps = self.options.mode.fps
         if asked_fps is not None and measured_fps < SLOW * asked_fps:
             found = f"asked for {asked_fps:g} fps, delivers {measured_fps:.1f}"
             advice = "more light, --fourcc MJPG or a smaller size may help"
-            tell(self._event("notice", f"{self.name}: {found}; {advice}"))
+            on_event(self._event("notice", f"{self.name}: {found}; {advice}"))
 
     def _event(self, kind: State | Literal["notice"], reason: str = "") -> Event:
         return Event(self.name, kind, datetime.now(UTC), reason)
@@ -202,7 +202,7 @@ class LiveSource:
 _MODE_PROPS = {"width": cv2.CAP_PROP_FRAME_WIDTH, "height": cv2.CAP_PROP_FRAME_HEIGHT, "fps": cv2.CAP_PROP_FPS}
 
 
-def camera_source(device: int | str, options: LiveOptions = AS_IT_COMES, *, stride: int = 1) -> LiveSource:
+def camera_source(device: int | str, options: LiveOptions = DEFAULT_LIVE_OPTIONS, *, stride: int = 1) -> LiveSource:
     """A camera by OpenCV's index or its device path."""
     name = f"camera {device}" if isinstance(device, int) else device
     return LiveSource(
@@ -210,7 +210,7 @@ def camera_source(device: int | str, options: LiveOptions = AS_IT_COMES, *, stri
     )
 
 
-def stream_source(url: str, options: LiveOptions = AS_IT_COMES, *, stride: int = 1) -> LiveSource:
+def stream_source(url: str, options: LiveOptions = DEFAULT_LIVE_OPTIONS, *, stride: int = 1) -> LiveSource:
     """An RTSP, HTTP or other stream that FFmpeg opens. The name shows no password."""
     # Of HTTP's MJPEG, FFmpeg numbers the frames as if there were 25 a second; RTSP's senders state the time.
     clocked = url.lower().startswith("rtsp")
@@ -225,8 +225,8 @@ def stream_source(url: str, options: LiveOptions = AS_IT_COMES, *, stride: int =
     )
 
 
-def _waited_s(capture: Any, delay: StreamDelay | None, now_s: float) -> float:
+def _waited_s(capture: Any, delay: StreamClock | None, now_s: float) -> float:
     """How long the grabbed frame had waited on this machine, as far as one can know."""
-    if isinstance(capture, NewestJpeg):  # which knows on this clock when it came
+    if isinstance(capture, MjpegCapture):  # which knows on this clock when it came
         return now_s - float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
     return 0.0 if delay is None else delay.seconds(capture.get(cv2.CAP_PROP_POS_MSEC), now_s)

@@ -23,7 +23,7 @@ _KEPT_PROPS = (
 )
 
 
-class NewestJpeg:
+class MjpegCapture:
     """Stands for the cv2.VideoCapture of an MJPEG stream, of which it gives the newest image.
 
     OpenCV decodes within `grab`. Where that takes longer than images take to come, they pile up in the socket's

@@ -11,7 +11,7 @@ from mmpnet.media.images import IMAGE_SUFFIXES
 from mmpnet.runtime.sources.files import VIDEO_SUFFIXES, FileSource
 from mmpnet.runtime.sources.frame import Source
 from mmpnet.runtime.sources.live import camera_source, stream_source
-from mmpnet.runtime.sources.options import AS_IT_COMES, LiveOptions
+from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
 from mmpnet.system.files import is_file, is_folder
 
@@ -19,7 +19,9 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a drive's letter
 _STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt)://.+", re.IGNORECASE)
 
 
-def open_source(text: str | int, *, stride: int = 1, loop: bool = False, live: LiveOptions = AS_IT_COMES) -> Source:
+def open_source(
+    text: str | int, *, stride: int = 1, loop: bool = False, live: LiveOptions = DEFAULT_LIVE_OPTIONS
+) -> Source:
     """A camera index or device, a stream's address, an image, a video, a folder of them, or a glob pattern.
 
     Files come in name order, from the beginning again if `loop`; every `stride`-th frame is given.

@@ -33,4 +33,4 @@ class LiveOptions:
     stale_after_s: float = STALE_AFTER_S
 
 
-AS_IT_COMES = LiveOptions()
+DEFAULT_LIVE_OPTIONS = LiveOptions()

@@ -9,7 +9,7 @@ LONGEST_S = 60.0
 """No buffer holds more of a stream; a clock that falls behind further than this counts frames, not time."""
 
 
-class StreamDelay:
+class StreamClock:
     """The delay of one connection's frames beyond the least that was seen: what has piled up before the decoder.
 
     A clock that stands, goes back, or jumps ahead is not believed any more.

@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from mmpnet.runtime.web.event_stream import News
+from mmpnet.runtime.web.event_stream import EventStream
 from mmpnet.runtime.web.metrics import Metrics
-from mmpnet.runtime.web.mjpeg import BOUNDARY, LiveImages
+from mmpnet.runtime.web.mjpeg import BOUNDARY, MjpegFeed
 from mmpnet.runtime.web.page import load_page
-from mmpnet.runtime.web.run_status import Monitor
+from mmpnet.runtime.web.run_status import StatusRecorder
 
 SNAPSHOT_WAIT_S = 2.0
 JSON = "application/json"
@@ -29,9 +29,9 @@ MJPEG = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 class Feeds:
     """What the run fills and the server reads."""
 
-    monitor: Monitor
-    images: LiveImages
-    news: News
+    monitor: StatusRecorder
+    images: MjpegFeed
+    news: EventStream
     metrics: Metrics
 
 
@@ -104,8 +104,8 @@ def make_app(feeds: Feeds) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
-        feeds.images.bell.attach()
-        feeds.news.bell.attach()
+        feeds.images.notifier.attach()
+        feeds.news.notifier.attach()
         ticking = asyncio.create_task(_tick(feeds.monitor))
         yield
         ticking.cancel()
@@ -133,7 +133,7 @@ def _number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None
 
 
-async def _tick(monitor: Monitor) -> None:
+async def _tick(monitor: StatusRecorder) -> None:
     while True:
         await asyncio.sleep(1)
         monitor.tick()

@@ -13,7 +13,7 @@ MOST_CLIENTS = 64
 _EVERYWHERE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
 
 
-class Access:
+class AuthMiddleware:
     """Refuses requests without the token, which comes as `Authorization: Bearer TOKEN` or `?token=TOKEN`.
 
     Without a token the server listens on loopback only. Then a page from elsewhere in this machine's browser is kept

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmpnet.runtime.pipeline.results import event_as_dict
 from mmpnet.runtime.sources.frame import Event
-from mmpnet.runtime.web.notifier import LINGER_S, TICK_S, Bell
+from mmpnet.runtime.web.notifier import LINGER_S, TICK_S, Notifier
 
 KEPT_RESULTS, KEPT_EVENTS = 32, 64
 """A listener that is further behind misses results, and long before that no event."""
@@ -18,14 +18,14 @@ RETRY_MS = 2000
 """When a browser that has lost us comes back."""
 
 
-class News:
+class EventStream:
     """What happens; `result` and `event` belong to the run's thread, `stream` to the server's.
 
     Nothing is queued for a listener: all read from the same few latest messages, each at its own pace.
     """
 
     def __init__(self) -> None:
-        self.bell = Bell()
+        self.notifier = Notifier()
         self.closed = False
         self._lock = threading.Lock()
         self._count = 0
@@ -71,18 +71,18 @@ class News:
                 sent_s = now_s
                 yield messages
             else:
-                await self.bell.heard(TICK_S)
+                await self.notifier.wait(TICK_S)
 
     def end(self) -> None:
         """Let every stream end."""
         self.closed = True
-        self.bell.ring()
+        self.notifier.notify()
 
     def _tell(self, kept: deque[tuple[int, bytes]], message: bytes) -> None:
         with self._lock:
             self._count += 1
             kept.append((self._count, message))
-        self.bell.ring()
+        self.notifier.notify()
 
     def _since(self, position: int) -> tuple[int, bytes]:
         with self._lock:

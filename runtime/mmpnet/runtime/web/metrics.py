@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from mmpnet.runtime.pipeline.results import Result
-from mmpnet.runtime.web.run_status import Monitor, Status
+from mmpnet.runtime.web.run_status import RunStatus, StatusRecorder
 from mmpnet.runtime.web.source_stats import SourceStatus
 
 CAMERA = "camera_name"
@@ -35,7 +35,7 @@ _COUNTERS: Sequence[tuple[str, str, Callable[[SourceStatus], float]]] = (
 class Metrics:
     """A registry of its own, filled by `observe` and, when it is read, by the monitor."""
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: StatusRecorder) -> None:
         self._monitor = monitor
         self._registry = CollectorRegistry()
         self._age = Histogram(
@@ -70,7 +70,7 @@ class Metrics:
 class _StatusCollector(Collector):
     """The monitor's numbers, read when they are asked for."""
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: StatusRecorder) -> None:
         self._monitor = monitor
 
     def collect(self) -> Iterator[Metric]:
@@ -95,7 +95,7 @@ class _StatusCollector(Collector):
         yield from _tallies(status)
 
 
-def _tallies(status: Status) -> Iterator[Metric]:
+def _tallies(status: RunStatus) -> Iterator[Metric]:
     """What lines and zones have counted."""
     zone_people = GaugeMetricFamily("mmpnet_zone_people", "People in the zone now", labels=[CAMERA, "zone"])
     crossed = {

@@ -13,14 +13,14 @@ import cv2
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.media.drawing import draw_warning
 from mmpnet.runtime.pipeline.results import Result
-from mmpnet.runtime.web.notifier import LINGER_S, TICK_S, Bell
+from mmpnet.runtime.web.notifier import LINGER_S, TICK_S, Notifier
 
 JPEG_QUALITY = 80
 BOUNDARY = "frame"
 
 
 @dataclass(slots=True, eq=False)
-class LiveImage:
+class MjpegFrame:
     """An annotated frame (H, W, 3) with a number of its own and, once somebody asked for it, its JPEG."""
 
     frame_bgr: UInt8Array
@@ -35,7 +35,7 @@ class LiveImage:
         return {"X-Image-Number": str(self.number), "X-Frame-Age-Ms": f"{age_ms:.0f}"}
 
 
-class LiveImages:
+class MjpegFeed:
     """The images; `put` and `warn` belong to the run's thread, the coroutines to the server's.
 
     An image is copied only while somebody looks at its source, and encoded once, however many look. The one that is
@@ -43,10 +43,10 @@ class LiveImages:
     """
 
     def __init__(self) -> None:
-        self.bell = Bell()
+        self.notifier = Notifier()
         self.closed = False
         self._lock = threading.Lock()
-        self._newest: dict[int, LiveImage | None] = {}
+        self._newest: dict[int, MjpegFrame | None] = {}
         self._wanted_until_s: dict[int, float] = {}
         self._numbers = itertools.count()
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="jpeg")
@@ -64,7 +64,7 @@ class LiveImages:
             wanted = self._wanted_until_s.get(frame.stream, 0.0) > time.perf_counter()
         image = None
         if annotated_bgr is not None and wanted:
-            image = LiveImage(annotated_bgr.copy(), next(self._numbers), frame.captured_s)
+            image = MjpegFrame(annotated_bgr.copy(), next(self._numbers), frame.captured_s)
         self._replace(frame.stream, image)
 
     def warn(self, stream: int, text: str) -> None:
@@ -74,15 +74,15 @@ class LiveImages:
         if last is not None:
             frame_bgr = last.frame_bgr.copy()
             draw_warning(frame_bgr, text)
-            self._replace(stream, LiveImage(frame_bgr, next(self._numbers), last.captured_s))
+            self._replace(stream, MjpegFrame(frame_bgr, next(self._numbers), last.captured_s))
 
-    def look(self, stream: int) -> LiveImage | None:
+    def look(self, stream: int) -> MjpegFrame | None:
         """The newest image, if there is one; ask for the next ones to be drawn."""
         with self._lock:
             self._wanted_until_s[stream] = time.perf_counter() + LINGER_S
             return self._newest.get(stream)
 
-    async def other_than(self, seen: int | None, stream: int, timeout_s: float) -> LiveImage | None:
+    async def other_than(self, seen: int | None, stream: int, timeout_s: float) -> MjpegFrame | None:
         """The newest image as soon as it is not number `seen`, or None where none is drawn for so long."""
         until_s = time.perf_counter() + timeout_s
         while not self.closed:
@@ -91,10 +91,10 @@ class LiveImages:
                 return image
             if now_s >= until_s:
                 break
-            await self.bell.heard(min(until_s - now_s, TICK_S))
+            await self.notifier.wait(min(until_s - now_s, TICK_S))
         return None
 
-    async def jpeg(self, image: LiveImage) -> bytes:
+    async def jpeg(self, image: MjpegFrame) -> bytes:
         """The image as JPEG, encoded beside the server's and the run's threads."""
         if image.jpeg is None:
             image.jpeg = asyncio.get_running_loop().run_in_executor(self._encoder, _encode, image.frame_bgr)
@@ -116,16 +116,16 @@ class LiveImages:
                 # Browsers show a part once they see its end, so that the boundary comes at once, not with the next.
                 yield b"%s\r\n%s\r\n--%s\r\n" % (lines.encode(), jpeg, BOUNDARY.encode())
 
-    def _replace(self, stream: int, image: LiveImage | None) -> None:
+    def _replace(self, stream: int, image: MjpegFrame | None) -> None:
         with self._lock:
             self._newest[stream] = image
         if image is not None:
-            self.bell.ring()
+            self.notifier.notify()
 
     def end(self) -> None:
         """Let every coroutine end."""
         self.closed = True
-        self.bell.ring()
+        self.notifier.notify()
 
     def close(self) -> None:
         """Once no coroutine is left."""

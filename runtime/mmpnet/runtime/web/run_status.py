@@ -10,7 +10,7 @@ from importlib.metadata import version
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
-from mmpnet.runtime.web.source_stats import RATES_OVER_S, SourceStatus, SourceWatch
+from mmpnet.runtime.web.source_stats import RATES_OVER_S, SourceStats, SourceStatus
 from mmpnet.system.machine import resident_memory_mb
 
 PERSON = "person"
@@ -32,7 +32,7 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class RunStatus:
     """The run as of now."""
 
     version: str
@@ -48,7 +48,7 @@ class Status:
     sources: tuple[SourceStatus, ...]
 
 
-class Monitor:
+class StatusRecorder:
     """Watches every source; `started`, `record` and `event` belong to the run's thread, the others to the server's."""
 
     def __init__(self, model: ServedModel, stale_after_s: float) -> None:
@@ -56,7 +56,7 @@ class Monitor:
         self._stale_after_s = stale_after_s
         self._lock = threading.Lock()
         self._began_s = time.perf_counter()
-        self._watches: list[SourceWatch] = []
+        self._watches: list[SourceStats] = []
         self._cpu_ticks = deque([(self._began_s, time.process_time())], maxlen=RATES_OVER_S + 1)
         named = [index for index, name in enumerate(model.class_names) if name == PERSON]
         self._people_ids = frozenset(named or range(len(model.class_names)))
@@ -65,7 +65,7 @@ class Monitor:
         """The run's sources, in the order of Frame.stream; their numbers are read from now on."""
         names, now_s = distinct_names([counts.source for counts in sources]), time.perf_counter()
         watches = [
-            SourceWatch(name, counts, stale_after_s=self._stale_after_s, now_s=now_s)
+            SourceStats(name, counts, stale_after_s=self._stale_after_s, now_s=now_s)
             for name, counts in zip(names, sources, strict=True)
         ]
         with self._lock:
@@ -99,13 +99,13 @@ class Monitor:
             for watch in self._watches:
                 watch.tick(now_s)
 
-    def status(self) -> Status:
+    def status(self) -> RunStatus:
         """All of it, as of now."""
         now_s = time.perf_counter()
         with self._lock:
             sources = tuple(watch.status(now_s) for watch in self._watches)
             tick_s, cpu_s = self._cpu_ticks[0]
-        return Status(
+        return RunStatus(
             version=version("mmpnet"),
             model=self.model.name,
             provider=self.model.provider,

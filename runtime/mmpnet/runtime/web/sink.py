@@ -9,10 +9,10 @@ from mmpnet.runtime.pipeline.results import Result, result_as_dict
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sources.frame import Event
-from mmpnet.runtime.web.event_stream import News
+from mmpnet.runtime.web.event_stream import EventStream
 from mmpnet.runtime.web.listen import Address, is_loopback, listen, parse_address
-from mmpnet.runtime.web.mjpeg import LiveImages
-from mmpnet.runtime.web.run_status import Monitor, ServedModel
+from mmpnet.runtime.web.mjpeg import MjpegFeed
+from mmpnet.runtime.web.run_status import ServedModel, StatusRecorder
 
 STALE_AFTER_S = 5.0
 
@@ -32,7 +32,7 @@ class ServeSink(Sink):
     ) -> None:
         try:
             from mmpnet.runtime.web.app import Feeds, make_app
-            from mmpnet.runtime.web.auth import Access
+            from mmpnet.runtime.web.auth import AuthMiddleware
             from mmpnet.runtime.web.metrics import Metrics
             from mmpnet.runtime.web.server import ServerThread
         except ModuleNotFoundError as error:
@@ -40,14 +40,14 @@ class ServeSink(Sink):
         wanted = parse_address(address)
         _check_token(token, wanted)
         self._class_names = model.class_names
-        self._monitor = Monitor(model, stale_after_s)
-        self._images = LiveImages()
-        self._news = News()
+        self._monitor = StatusRecorder(model, stale_after_s)
+        self._images = MjpegFeed()
+        self._news = EventStream()
         self._metrics = Metrics(self._monitor)
         feeds = Feeds(self._monitor, self._images, self._news, self._metrics)
         listening = listen(wanted)
         self.url = Address(wanted.host, listening.getsockname()[1]).url
-        self._server = ServerThread(Access(make_app(feeds), token), listening)
+        self._server = ServerThread(AuthMiddleware(make_app(feeds), token), listening)
 
     @property
     def wants_annotated(self) -> bool:  # type: ignore[override]

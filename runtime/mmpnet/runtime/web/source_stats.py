@@ -56,7 +56,7 @@ class _Tick:
     dropped: int
 
 
-class SourceWatch:
+class SourceStats:
     """Takes a source's results and events, and `tick` once a second; not for several threads at once."""
 
     def __init__(self, name: str, counts: SourceCounts, *, stale_after_s: float, now_s: float) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmpnet.contract.errors import CheckpointError
-from mmpnet.system.files import is_file, replacing
+from mmpnet.system.files import atomic_write, is_file
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig, from_plain
 from mmpnet.train.model import MmpNet
 
@@ -96,7 +96,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             "loss_sums": list(progress.loss_sums),
         },
     }
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         try:
             torch.save(_on_cpu(content), partial)
         except RuntimeError as error:  # torch's word for a full disk

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from mmpnet.cli.data_tables import check_data, show_scan
+from mmpnet.cli.dataset_tables import check_dataset, print_statistics
 from mmpnet.console.command import console
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.faults import Faults
-from mmpnet.datasets.load import read_data
-from mmpnet.datasets.statistics import Scan, shared_images
+from mmpnet.datasets.load import load_dataset
+from mmpnet.datasets.statistics import DatasetStatistics, shared_images
 from mmpnet.train.run.anchor_fit import coverage, coverage_table, input_boxes, suited_anchors
 
 
@@ -33,15 +33,15 @@ def check(
     Raises: DatasetError for faults that leave nothing to look at, TrainingError for boxes too few to suggest anchors,
     ValueError if input size and stride do not fit.
     """
-    found = check_data(data, "train", classes, input_hw=input_hw)
-    scans: dict[str, Scan] = {"train": _with_boxes(found, "to learn from") if needs_boxes else found}
+    found = check_dataset(data, "train", classes, input_hw=input_hw)
+    scans: dict[str, DatasetStatistics] = {"train": _with_boxes(found, "to learn from") if needs_boxes else found}
     if val:
-        found = check_data(val, "val", classes, input_hw=input_hw, allow_absent=True, undivided=True)
+        found = check_dataset(val, "val", classes, input_hw=input_hw, allow_absent=True, undivided=True)
         scans["val"] = _with_boxes(found, "to measure against")
     for found in scans.values():
-        show_scan(console(), found)
+        print_statistics(console(), found)
     # What the scan has just listed is left out here.
-    train = read_data(data, "train", classes, faults=Faults(collect=True))
+    train = load_dataset(data, "train", classes, faults=Faults(collect=True))
     boxes = input_boxes(train.images, Letterbox(input_hw))
     anchors = suited_anchors(anchors, boxes, input_hw, console()) if suggest else anchors
     rows = coverage(boxes, anchors, input_hw)
@@ -56,7 +56,7 @@ def check(
     return all(found.ok for found in scans.values())
 
 
-def _with_boxes(found: Scan, purpose: str) -> Scan:
+def _with_boxes(found: DatasetStatistics, purpose: str) -> DatasetStatistics:
     """The scan, with a fault where no picture has a box."""
     if any(found.boxes_per_class.values()):
         return found

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mmpnet.cli.class_option import checked_classes
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
-from mmpnet.console.threshold_options import overridden
+from mmpnet.console.threshold_options import override_thresholds
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.load import read_apart
 from mmpnet.datasets.transform import mix
@@ -93,7 +93,7 @@ def val(
 ) -> None:
     """Measure accuracy on labeled images: COCO's and VOC's AP, best F1, quasi IoU, each with how sure it is."""
     with exit_on_error():
-        thresholds = overridden(EVALUATION_THRESHOLDS, conf, iou, max_det)
+        thresholds = override_thresholds(EVALUATION_THRESHOLDS, conf, iou, max_det)
         stated = (conf, iou, max_det) != (None, None, None)
         options = OpeningOptions(thresholds, stated, device, provider, threads)
         paths = [model_path(model) for model in models]

@@ -14,7 +14,7 @@ from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.datasets.types import LabeledImage
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image
-from mmpnet.system.files import is_file, is_folder, replacing
+from mmpnet.system.files import atomic_write, is_file, is_folder
 from mmpnet.train.distillation.teacher import Detect
 
 SAME_OBJECT_IOU = 0.45
@@ -67,7 +67,7 @@ def ask_teacher(
 
 def save_teacher_labels(path: Path, labels: TeacherLabels) -> None:
     """Raises: OutputError if the file cannot be written."""
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(msgspec.json.encode(labels))
 
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from mmpnet.contract.errors import OutputError
 from mmpnet.evaluation.coco import COCO_NUMBERS
 from mmpnet.evaluation.evaluate import Evaluation
-from mmpnet.system.files import replacing
+from mmpnet.system.files import atomic_write
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Provenance, save_checkpoint
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.engine.state import TrainingState
@@ -69,7 +69,7 @@ class TrainingReport:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             content = {"train": msgspec.to_builtins(self._config), "model": msgspec.to_builtins(self._model)}
-            with replacing(self.folder / CONFIG) as partial:
+            with atomic_write(self.folder / CONFIG) as partial:
                 partial.write_text(json.dumps(content, indent=2) + "\n")
             rows = self._rows()
             self._write_rows([row for row in rows if int(row["epoch"]) <= first_epoch])
@@ -185,7 +185,7 @@ class TrainingReport:
         raise OutputError(f"{path}: was changed by another program; move it away, a new one will be started")
 
     def _write_rows(self, rows: list[dict[str, str]]) -> None:
-        with replacing(self.folder / RESULTS) as partial, partial.open("w", newline="") as file:
+        with atomic_write(self.folder / RESULTS) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=_COLUMNS)
             writer.writeheader()
             writer.writerows(rows)

@@ -11,13 +11,13 @@ import msgspec
 from rich.console import Console
 from rich.progress import track
 
-from mmpnet.cli.data_tables import show_scan
+from mmpnet.cli.dataset_tables import print_statistics
 from mmpnet.console.command import console
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.errors import TrainingError
-from mmpnet.datasets.load import read_data
+from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import has_split
-from mmpnet.datasets.statistics import scan
+from mmpnet.datasets.statistics import dataset_statistics
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.evaluate import require_measurable
 from mmpnet.train.artifacts.checkpoint import sha256_of
@@ -49,10 +49,10 @@ def read_all(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | 
 
     Raises: DatasetError for bad data, TrainingError for a folder without pictures or pictures without boxes.
     """
-    train = read_data([Path(path) for path in config.data], "train", config.classes)
+    train = load_dataset([Path(path) for path in config.data], "train", config.classes)
     watched = [Path(path) for path in config.val]
-    val = read_data(watched, "val", config.classes, allow_absent=True, undivided=True) if watched else None
-    show_scan(console, scan(train, input_hw=config.imgsz))
+    val = load_dataset(watched, "val", config.classes, allow_absent=True, undivided=True) if watched else None
+    print_statistics(console, dataset_statistics(train, input_hw=config.imgsz))
     watching = "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.images)} pictures"
     console.print(f"{train.name}: {len(train.images)} pictures, {train.num_boxes} boxes; {watching}")
     _say_repeated(train, val, console)

@@ -9,14 +9,14 @@ from rich.table import Table
 
 from mmpnet.console.command import console
 from mmpnet.datasets.faults import Faults
-from mmpnet.datasets.load import read_data
-from mmpnet.datasets.statistics import QUANTILES, Scan, SizeRange, scan
+from mmpnet.datasets.load import load_dataset
+from mmpnet.datasets.statistics import QUANTILES, DatasetStatistics, SizeRange, dataset_statistics
 from mmpnet.datasets.types import LabeledImage, Split
 
 _BAR_CHARACTERS = 30
 
 
-def check_data(
+def check_dataset(
     paths: Sequence[Path],
     split: Split,
     classes: Sequence[str] = (),
@@ -24,21 +24,21 @@ def check_data(
     input_hw: tuple[int, int] = (320, 320),
     allow_absent: bool = False,
     undivided: bool = False,
-) -> Scan:
+) -> DatasetStatistics:
     """Read labels and decode every image with a progress bar; `ok` of the result says whether to exit with 0.
 
-    Raises: as `read_data`, for faults that leave nothing to look at, such as a folder in no known format.
+    Raises: as `load_dataset`, for faults that leave nothing to look at, such as a folder in no known format.
     """
     faults = Faults(collect=True)
-    dataset = read_data(paths, split, classes, allow_absent=allow_absent, undivided=undivided, faults=faults)
+    dataset = load_dataset(paths, split, classes, allow_absent=allow_absent, undivided=undivided, faults=faults)
 
     def shown(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
         return iter(track(images, description=f"checking {dataset.name}", console=console()))
 
-    return scan(dataset, input_hw=input_hw, verify_files=True, faults=faults.found, progress=shown)
+    return dataset_statistics(dataset, input_hw=input_hw, verify_files=True, faults=faults.found, progress=shown)
 
 
-def show_scan(console: Console, found: Scan) -> None:
+def print_statistics(console: Console, found: DatasetStatistics) -> None:
     """The scan as tables, then its warnings and faults, one per line."""
     console.print(_overview(found))
     console.print(_sizes(found))
@@ -49,7 +49,7 @@ def show_scan(console: Console, found: Scan) -> None:
     console.print(f"{found.name}: {_verdict(found)}")
 
 
-def _overview(found: Scan) -> Table:
+def _overview(found: DatasetStatistics) -> Table:
     table = Table(title=found.name)
     table.add_column("what")
     table.add_column("number", justify="right")
@@ -66,7 +66,7 @@ def _overview(found: Scan) -> Table:
     return table
 
 
-def _sizes(found: Scan) -> Table:
+def _sizes(found: DatasetStatistics) -> Table:
     height, width = found.input_hw
     table = Table(title=f"sqrt(w*h) in px of the {height}x{width} (height x width) input")
     table.add_column("size", justify="right")
@@ -82,7 +82,7 @@ def _range(one: SizeRange) -> str:
     return f"{one.from_px} and more" if one.to_px is None else f"{one.from_px} to {one.to_px}"
 
 
-def _verdict(found: Scan) -> str:
+def _verdict(found: DatasetStatistics) -> str:
     count = len(found.all_faults)
     looked = "labels and files" if found.files is not None else "labels"
     return f"{looked} checked, " + (f"{count} fault{'s' if count > 1 else ''}" if count else "no faults")
