@@ -68,5 +68,5 @@ class StreamAnalyzer:
 def analyzer_factory(
     *, conf: float, lines: Sequence[Line], zones: Sequence[Zone], max_det: int | None = None
 ) -> Callable[[Frame], StreamAnalyzer]:
-    """Makes each source's follower from its first frame."""
+    """Return a function that makes each source's analyzer from its first frame."""
     return lambda frame: StreamAnalyzer(frame, conf=conf, lines=lines, zones=zones, max_det=max_det)

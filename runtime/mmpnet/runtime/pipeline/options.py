@@ -42,7 +42,7 @@ class RunOptions:
     shown_conf: float | None = None
     """Hand on detections from this score up only, where the detector gives more than that for `blur`'s sake."""
     analyzer: Callable[[Frame], Analyzer] | None = None
-    """Makes a source's follower from its first frame; every file has one of its own."""
+    """Makes a source's analyzer from its first frame; every file has one of its own."""
 
 
 DEFAULT_RUN_OPTIONS = RunOptions()
