@@ -21,6 +21,7 @@ from mmpnet.runtime.sources import cameras
 from mmpnet.runtime.sources.cameras import CameraReport, present_cameras, probe_cameras
 from mmpnet.system import machine
 from mmpnet.system.machine import instruction_sets, usable_cores
+from support.onnx_files import save_unsealed
 
 DEADLY = """
 import os, signal
@@ -92,7 +93,7 @@ def test_a_model_that_computes_something_else_is_a_fault(tiny_onnx: Path, tmp_pa
     for tensor in model.graph.initializer:
         if tensor.name.endswith("weight"):
             tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
-    onnx.save(model, tmp_path / "broken.onnx")
+    save_unsealed(model, tmp_path / "broken.onnx")
     report = examine([str(tiny_onnx), str(tmp_path / "broken.onnx")])
     assert not report.healthy
     assert [one.fault is None for one in report.sessions] == [True, False]

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from mmpnet.cli.info import app
+from support.onnx_files import save_unsealed
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -32,7 +33,7 @@ def foreign_onnx(tmp_path: Path) -> Path:
     model.producer_name = "somebody"
     helper.set_model_props(model, {"author": "else"})
     path = tmp_path / "foreign.onnx"
-    onnx.save(model, path)
+    save_unsealed(model, path)
     return path
 
 
@@ -88,7 +89,7 @@ def test_a_foreign_file_says_what_is_missing_and_still_has_layers(foreign_onnx: 
 def test_damaged_metadata_of_ours_is_an_error_not_a_foreign_file(foreign_onnx: Path) -> None:
     model = onnx.load(foreign_onnx)
     helper.set_model_props(model, {"mmpnet": '{"schema_version": 99}'})
-    onnx.save(model, foreign_onnx)
+    save_unsealed(model, foreign_onnx)
     code, stdout, stderr = run(foreign_onnx, "--json")
     assert (code, stdout) == (1, "")
     assert "schema 99" in stderr

@@ -11,6 +11,7 @@ from mmpnet.contract.errors import ExportError, OutputError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import ModelMetadata, metadata_to_properties
 from mmpnet.contract.records import ProofRecord
+from mmpnet.contract.seal import seal
 from mmpnet.datasets.types import Dataset
 from mmpnet.export.compact import round_kernels, store_half
 from mmpnet.export.graph import export_graph
@@ -154,9 +155,9 @@ def _proof(parity: Parity, options: ExportOptions) -> ProofRecord:
 
 
 def save_model(model: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
-    """Write graph and metadata, as they are."""
+    """Write graph and metadata, as they are, and the hash of both."""
     model.producer_name = metadata.producer
     model.producer_version = metadata.producer_version
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, metadata_to_properties(metadata))
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(seal(model.SerializeToString()))

@@ -43,3 +43,8 @@ class ExportError(MmpnetError):
 
 class MissingExtraError(MmpnetError):
     """An optional dependency of the asked-for feature is not installed."""
+
+
+def first_line(error: Exception, *, most: int = 200) -> str:
+    """The text of an error in one line, cut to `most` characters."""
+    return " ".join(str(error).split())[:most]

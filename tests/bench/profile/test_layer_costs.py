@@ -17,6 +17,7 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.model import MmpNet
+from support.onnx_files import save_unsealed
 
 Save = Callable[..., Path]
 
@@ -42,7 +43,7 @@ def save(tmp_path: Path) -> Save:
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
         path = tmp_path / "model.onnx"
-        onnx.save(model, path)
+        save_unsealed(model, path)
         return path
 
     return write

@@ -16,6 +16,7 @@ from mmpnet.contract.errors import ContractError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.runtime.inference.detector import Detector
 from support.frames import make_noise
+from support.onnx_files import save_unsealed
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -70,7 +71,7 @@ def edited(model: Path, out: Path, edit: Edit) -> Path:
             metadata = json.loads(entry.value)
             edit(metadata)
             entry.value = json.dumps(metadata)
-    onnx.save(proto, str(out))
+    save_unsealed(proto, str(out))
     return out
 
 
@@ -158,7 +159,7 @@ def test_a_file_without_our_metadata_is_a_contract_error(tmp_path: Path, tiny_on
     del proto.metadata_props[:]
     proto.metadata_props.extend(kept)
     path = tmp_path / "bare.onnx"
-    onnx.save(proto, str(path))
+    save_unsealed(proto, str(path))
     with pytest.raises(ContractError, match=r"has no 'mmpnet' metadata.*mmp-export") as caught:
         Detector(path, provider="cpu")
     assert str(path) in str(caught.value)
@@ -197,7 +198,7 @@ def test_metadata_with_the_outputs_swapped_is_a_contract_error(tmp_path: Path, t
 def test_a_graph_of_another_batch_than_its_metadata_is_a_contract_error(tmp_path: Path, tiny_onnx: Path) -> None:
     proto = onnx.load(str(tiny_onnx))
     proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
-    onnx.save(proto, str(tmp_path / "two.onnx"))
+    save_unsealed(proto, str(tmp_path / "two.onnx"))
     with pytest.raises(ContractError):
         Detector(tmp_path / "two.onnx", provider="cpu")
 

@@ -17,6 +17,7 @@ from mmpnet.contract.metadata import METADATA_KEY
 from mmpnet.contract.records import ExpectedDetection, SelfTestRecord
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.self_test import compare, record_self_test, run_self_test, synthetic_frame
+from support.onnx_files import save_unsealed
 
 RECORD = SelfTestRecord(
     seed=0,
@@ -78,7 +79,7 @@ def with_changed_weights(source: Path, target: Path) -> Path:
     model = onnx.load(source)
     kernel = next(tensor for tensor in model.graph.initializer if tensor.name == "predict.weight")
     kernel.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(kernel) * 0.7, kernel.name))
-    onnx.save(model, target)
+    save_unsealed(model, target)
     return target
 
 
@@ -87,7 +88,7 @@ def without_self_test(source: Path, target: Path) -> Path:
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
             entry.value = msgspec.json.encode({**msgspec.json.decode(entry.value), "self_test": None}).decode()
-    onnx.save(model, target)
+    save_unsealed(model, target)
     return target
 
 

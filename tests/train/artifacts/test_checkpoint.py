@@ -1,5 +1,6 @@
 """Checkpoints open safely, say what they are, and are never half written."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,14 @@ def test_files_that_torch_cannot_open(tiny_checkpoint: Path, tmp_path: Path) -> 
 def test_deployable_network_is_in_evaluation_mode(tiny_checkpoint: Path) -> None:
     checkpoint: Checkpoint = load_checkpoint(tiny_checkpoint)
     assert not checkpoint.network().training
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_flipped_bits_in_a_checkpoint_are_noticed(seed: int, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    damaged, generator = bytearray(tiny_checkpoint.read_bytes()), random.Random(seed)
+    place = generator.randrange(len(damaged) // 4, len(damaged) * 3 // 4)  # tensors; the ends are the zip's own
+    damaged[place] ^= 1 << generator.randrange(8)
+    path = tmp_path / "damaged.pth"
+    path.write_bytes(damaged)
+    with pytest.raises(CheckpointError, match=r"damaged\.pth: is damaged"):
+        load_checkpoint(path)

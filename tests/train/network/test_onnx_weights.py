@@ -13,6 +13,7 @@ from mmpnet.train.artifacts.config import ModelConfig
 from mmpnet.train.model import MmpNet
 from mmpnet.train.network.onnx_weights import reopen_norms
 from mmpnet.train.network.weights import load_weights
+from support.onnx_files import save_unsealed
 
 
 def some_images(count: int = 6, side: int = 64, seed: int = 0) -> torch.Tensor:
@@ -108,11 +109,11 @@ def test_bad_files_are_one_clear_line(tmp_path: Path, tiny_onnx: Path) -> None:
     (tmp_path / "text.onnx").write_text("not a model")
     foreign = onnx.load(tiny_onnx)
     del foreign.metadata_props[:]
-    onnx.save(foreign, tmp_path / "foreign.onnx")
+    save_unsealed(foreign, tmp_path / "foreign.onnx")
     half = onnx.load(tiny_onnx)
     for entry in half.metadata_props:
         entry.value = entry.value.replace('"precision":"float32"', '"precision":"float16"')
-    onnx.save(half, tmp_path / "half.onnx")
+    save_unsealed(half, tmp_path / "half.onnx")
     for source, reason in (
         ("absent.onnx", "no such"),
         ("text.onnx", "cannot read"),

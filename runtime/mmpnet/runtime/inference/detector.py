@@ -19,7 +19,7 @@ from mmpnet.contract.metadata import InputDescription, ModelMetadata, metadata_f
 from mmpnet.runtime.inference.decode import head_reader, output_names, threshold_feed
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.runtime.inference.providers import Provider
-from mmpnet.runtime.inference.session import open_session, provider_in_use
+from mmpnet.runtime.inference.session import open_session, provider_in_use, read_properties, run_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Detector:
         self.path = model_path(path)
         self._session = open_session(self.path, provider=provider, threads=threads, spin=spin)
         self.provider = provider_in_use(self._session)
-        properties = self._session.get_modelmeta().custom_metadata_map
+        properties = read_properties(self._session, source=str(self.path))
         self.metadata: ModelMetadata = metadata_from_properties(properties, source=str(self.path))
         self._check_signature()
         self.class_names = self.metadata.class_names
@@ -154,8 +154,7 @@ class Detector:
         session = self._session  # another thread may close the detector meanwhile
         if session is None:
             raise ContractError(f"{self.path}: this detector has been closed; make another")
-        outputs: list[NDArray[Any]] = session.run(self._fetch, feed)
-        return outputs
+        return run_session(session, self._fetch, feed, source=str(self.path))
 
     def _check_signature(self) -> None:
         """The graph must be what its metadata says, or every number after it would be wrong in silence."""

@@ -10,7 +10,7 @@ import msgspec
 
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.metadata import METADATA_KEY, ModelMetadata, metadata_from_properties
-from mmpnet.runtime.inference.session import open_session
+from mmpnet.runtime.inference.session import open_session, read_properties
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def read_model_file(path: Path) -> ModelFile:
     """
     session = open_session(path, provider="cpu")
     about = session.get_modelmeta()
-    properties: dict[str, str] = about.custom_metadata_map
+    properties = read_properties(session, source=str(path))
     ours = METADATA_KEY in properties
     try:
         with path.open("rb") as file:

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mmpnet.contract.errors import ContractError, DeviceError
+from mmpnet.contract.errors import ContractError, DeviceError, first_line
+from mmpnet.contract.seal import check_seal
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
 from mmpnet.runtime.inference.providers import PROVIDER_NAMES, Provider
 from mmpnet.system.files import is_file
@@ -36,6 +37,7 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, s
         )
     if path.suffix.lower() == ".pth":
         raise ContractError(f"{path}: is a checkpoint, not a model file; run mmp-export on it first")
+    check_seal(path)
     if provider != "auto":
         return _start(path, provider, threads=threads, spin=spin)
     if PROVIDER_NAMES["cuda"] in onnxruntime.get_available_providers():
@@ -44,6 +46,27 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, s
         except DeviceError as reason:
             logging.getLogger(__name__).warning("%s; using the CPU", reason)
     return _start(path, "cpu", threads=threads, spin=spin)
+
+
+def read_properties(session: Any, *, source: str) -> dict[str, str]:
+    """The properties of the session's file. Raises: ContractError if they are no text."""
+    try:
+        properties: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise ContractError(f"{source}: its metadata is damaged ({error.reason}); copy the file again") from error
+    return properties
+
+
+def run_session(session: Any, outputs: list[str], feed: dict[str, Any], *, source: str) -> list[Any]:
+    """One inference. Raises: ContractError if the graph fails, as one that is damaged or too large does."""
+    try:
+        found: list[Any] = session.run(outputs, feed)
+    except Exception as error:  # ONNX Runtime's have no base class of their own
+        raise ContractError(
+            f"{source}: ONNX Runtime {onnxruntime.__version__} cannot run it ({first_line(error)}); "
+            "export it again with mmp-export"
+        ) from error
+    return found
 
 
 def provider_in_use(session: Any) -> str:

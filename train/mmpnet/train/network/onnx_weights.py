@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmpnet.contract.errors import CheckpointError, ContractError
 from mmpnet.contract.metadata import InputKind, metadata_from_properties
+from mmpnet.contract.seal import check_seal
 from mmpnet.system.files import is_file
 from mmpnet.train.model import MmpNet
 from mmpnet.train.network.folding import unfolded_kernel
@@ -139,7 +140,10 @@ def _read(path: Path) -> tuple[onnx.ModelProto, InputKind]:
     if not is_file(path):
         raise CheckpointError(f"{path}: no such weights file; expected one of mmp-export")
     try:
+        check_seal(path)
         model = onnx.load(path)
+    except ContractError as error:
+        raise CheckpointError(str(error)) from error
     except Exception as error:
         raise CheckpointError(f"{path}: onnx cannot read it ({' '.join(str(error).split())[:120]})") from error
     try:

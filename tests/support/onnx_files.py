@@ -1,0 +1,15 @@
+"""ONNX files that tests change."""
+
+from pathlib import Path
+
+import onnx
+
+from mmpnet.contract.seal import SEAL_KEY
+
+
+def save_unsealed(model: onnx.ModelProto, path: Path | str) -> None:
+    """Write a changed model without the hash of what it was."""
+    kept = [entry for entry in model.metadata_props if entry.key != SEAL_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, path)
