@@ -53,7 +53,8 @@ def test_every_set_has_a_column() -> None:
     )
     assert lines[2] == "| nanodet | 12.0 | 0.300 / 0.300 | 0.200 / 0.200 | 0.400 / 0.400 | 9.7 |"
     assert "elsewhere/val.json (255), elsewhere/val.json: coco (144), person/val.json (593)" in lines[-1]
-    command = "benchmarks/peers.py --data elsewhere/val.json --data person/val.json --peers PEERS --by-source`"
+    sets = "--data elsewhere/val.json --data person/val.json"
+    command = f"benchmarks/peers.py {sets} --peers PEERS --by-source elsewhere/val.json`"
     assert command in lines[-1]
 
 
@@ -64,7 +65,7 @@ def test_what_was_only_timed_has_dashes_and_a_sentence() -> None:
         "| nanodet | 12.0 | 0.300 / 0.300 | – / – | 0.300 / 0.300 | 9.7 |",
     ]
     assert "A dash: accuracy not measured, only time (yolo)." in lines[-1]
-    assert "--by-source --timed yolo.onnx`" in lines[-1]
+    assert "--by-source elsewhere/val.json --timed yolo.onnx`" in lines[-1]
 
 
 def test_a_result_with_all_accuracies_has_no_remarks() -> None:

@@ -35,8 +35,8 @@ class MeasuredSet:
         return [{**fact, "sha256": self.dataset.sha256} for fact in facts]
 
 
-def open_sets(paths: Sequence[Path], *, by_source: bool, limit: int | None) -> list[MeasuredSet]:
-    """The val split of each data set, with its sources where they were asked for; a source without boxes is left out.
+def open_sets(paths: Sequence[Path], *, by_source: Sequence[Path], limit: int | None) -> list[MeasuredSet]:
+    """The val split of each data set; those of `by_source` with their sources, of which one without boxes is left out.
 
     Raises: DatasetError for bad data; MmpnetError if two sets have one name.
     """
@@ -44,7 +44,8 @@ def open_sets(paths: Sequence[Path], *, by_source: bool, limit: int | None) -> l
     names = [dataset.name for dataset in datasets]
     if len(set(names)) != len(names):
         raise MmpnetError(f"data sets must have different names, got {', '.join(names)}")
-    return [MeasuredSet(dataset, _parts(dataset, by_source=by_source)) for dataset in datasets]
+    pairs = zip(paths, datasets, strict=True)
+    return [MeasuredSet(dataset, _parts(dataset, by_source=path in by_source)) for path, dataset in pairs]
 
 
 def contestant_accuracy(contestant: Contestant, measured: MeasuredSet, what: str) -> dict[str, dict[str, Any]]:

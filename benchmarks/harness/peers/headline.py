@@ -77,7 +77,8 @@ def _command(document: dict[str, Any]) -> str:
     """The command that measured the document."""
     sets = list(dict.fromkeys(facts["set"] for facts in document["sets"]))
     data = [f"--data {name}" for name in sets]
-    by_source = ["--by-source"] if any(facts["part"] is not None for facts in document["sets"]) else []
+    divided = dict.fromkeys(facts["set"] for facts in document["sets"] if facts["part"] is not None)
+    by_source = [f"--by-source {name}" for name in divided]
     timed = [f"--timed {name}.onnx" for name, row in document["contestants"].items() if not row["accuracy"]]
     return " ".join(["python benchmarks/peers.py", *data, "--peers PEERS", *by_source, *timed])
 
