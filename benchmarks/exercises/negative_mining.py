@@ -24,6 +24,7 @@ from exercise_record import RESULTS, make_folder, plot, record
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error
 from mmpnet.contract.errors import CheckpointError, TrainingError
 from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.transform import evenly_spaced
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.evaluate import evaluate
 from mmpnet.system.files import atomic_write, is_file
@@ -90,7 +91,7 @@ def negative_mining(
         where = resolve_device(device)
         if where.type == "cpu":
             keep_freed_memory()
-        train, val = (_limited(open_dataset(data, split), limit) for split in ("train", "val"))
+        train, val = (evenly_spaced(open_dataset(data, split), limit) for split in ("train", "val"))
         settings = {
             "train_sha256": train.sha256,
             "train_images": len(train.images),
@@ -258,13 +259,6 @@ def _checked_variants(text: str) -> list[str]:
     if not set(chosen) <= set(VARIANTS) or len(set(chosen)) != len(chosen):
         raise typer.BadParameter(f"--variants {text!r}: expected any of {', '.join(VARIANTS)}, with commas")
     return chosen
-
-
-def _limited(dataset: Dataset, limit: int | None) -> Dataset:
-    """So many pictures from all over the file: one source often fills its beginning."""
-    count = len(dataset.images)
-    kept = count if limit is None else min(limit, count)
-    return dataclasses.replace(dataset, images=tuple(dataset.images[i * count // kept] for i in range(kept)))
 
 
 def _line(trainee: Trainee, epochs: int) -> str:

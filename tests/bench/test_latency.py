@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from mmpnet.bench import compare as bench_compare
 from mmpnet.bench.cold_start import cold_start
-from mmpnet.bench.compare import Comparison, Rules, Side, compare, judge, parse_side
-from mmpnet.bench.latency import DEFAULT_FRAME_HW, Plan, Report, measure, paced, sample_frame
-from mmpnet.bench.statistics import RESAMPLES, block_length, median_interval, summarise
+from mmpnet.bench.compare import Comparison, ComparisonRules, Side, compare_models, judge, parse_side
+from mmpnet.bench.latency import DEFAULT_FRAME_HW, LatencyPlan, LatencyReport, measure_latency, paced, sample_frame
+from mmpnet.bench.statistics import RESAMPLES, block_length, median_interval, summarize
 from mmpnet.cli.bench import command as bench_cli
 from mmpnet.cli.bench.command import app
 from mmpnet.cli.bench.tables import noise_line
@@ -72,16 +72,16 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def report(tiny_onnx: Path) -> Report:
-    plan = Plan(model=str(tiny_onnx), duration_s=0.02, repeats=3, rate_fps=200.0, warm_up_s=0.0, cold_starts=0)
-    return measure(plan, sample_frame(None, (64, 96)))
+def report(tiny_onnx: Path) -> LatencyReport:
+    plan = LatencyPlan(model=str(tiny_onnx), duration_s=0.02, repeats=3, rate_fps=200.0, warm_up_s=0.0, cold_starts=0)
+    return measure_latency(plan, sample_frame(None, (64, 96)))
 
 
-def stored(path: Path, report: Report, *, median_ms: float, spread: float = 0.02) -> Path:
+def stored(path: Path, report: LatencyReport, *, median_ms: float, spread: float = 0.02) -> Path:
     """The report as --json writes it, with such times end to end."""
     stages = report.back_to_back.stages
     times = np.array([1 - spread / 2, 1.0, 1 + spread / 2]) * median_ms
-    changed = msgspec.structs.replace(stages, end_to_end=summarise([np.array([ms]) for ms in times]))
+    changed = msgspec.structs.replace(stages, end_to_end=summarize([np.array([ms]) for ms in times]))
     fast = msgspec.structs.replace(report.back_to_back, stages=changed)
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(report, back_to_back=fast)))
     return path
@@ -110,7 +110,7 @@ def test_a_percentile_needs_its_samples() -> None:
 def test_the_summary_is_the_median_of_medians_and_their_spread(seed: int) -> None:
     random_ = random.Random(seed)
     repeats = [[random_.uniform(5, 6) for _ in range(random_.randint(1, 9))] for _ in range(random_.randint(2, 6))]
-    summary = summarise([np.array(repeat) for repeat in repeats])
+    summary = summarize([np.array(repeat) for repeat in repeats])
     medians = [statistics.median(repeat) for repeat in repeats]
     assert summary.median_ms == pytest.approx(statistics.median(medians), abs=1e-4)
     assert summary.repeats_ms == pytest.approx(medians, abs=1e-4)
@@ -124,7 +124,7 @@ def test_the_summary_is_the_median_of_medians_and_their_spread(seed: int) -> Non
     ("medians", "noisy"), [([10.0, 10.2, 10.4], False), ([10.0, 10.2, 10.6], True), ([10.0], None)]
 )
 def test_repeats_that_disagree_are_noisy(medians: list[float], noisy: bool | None) -> None:
-    assert summarise([np.array([median]) for median in medians]).noisy is noisy
+    assert summarize([np.array([median]) for median in medians]).noisy is noisy
 
 
 @pytest.mark.parametrize("count", [10, 27, 64])
@@ -174,8 +174,8 @@ def test_the_whole_interval_must_lie_beyond_the_margin(interval: tuple[float, fl
 @pytest.mark.usefixtures("fakes")
 def test_sleeping_detectors_are_told_apart(a: str, b: str, verdict: str) -> None:
     sides = [Side(text=name, model=name, provider="cpu", threads=1) for name in (a, b)]
-    rules = Rules(pairs=30, measured="end_to_end", margin=0.3, seed=0)
-    comparison = compare(*sides, sample_frame(None, (8, 8)), rules)
+    rules = ComparisonRules(pairs=30, measured="end_to_end", margin=0.3, seed=0)
+    comparison = compare_models(*sides, sample_frame(None, (8, 8)), rules)
     assert comparison.verdict == verdict
     assert comparison.interval[0] <= comparison.ratio <= comparison.interval[1]
     assert (comparison.a.text, comparison.b.text) == (a, b)
@@ -250,7 +250,7 @@ def test_sensors_are_read_where_there_are_any(tmp_path: Path, monkeypatch: pytes
     assert (temperature_c(), throttle_count(), frequency_governor()) == (62.5, 7, "powersave")
 
 
-def test_the_report_says_what_was_measured(report: Report, tiny_onnx: Path) -> None:
+def test_the_report_says_what_was_measured(report: LatencyReport, tiny_onnx: Path) -> None:
     stages = report.back_to_back.stages
     parts = (stages.preprocess, stages.infer, stages.postprocess)
     assert len({stage.samples for stage in (*parts, stages.end_to_end)}) == 1
@@ -264,9 +264,9 @@ def test_the_report_says_what_was_measured(report: Report, tiny_onnx: Path) -> N
     assert report.noisy is stages.end_to_end.noisy
 
 
-def test_noise_is_one_line(report: Report) -> None:
+def test_noise_is_one_line(report: LatencyReport) -> None:
     stages = report.back_to_back.stages
-    wild = msgspec.structs.replace(stages, end_to_end=summarise([np.array([1.0]), np.array([2.0])]))
+    wild = msgspec.structs.replace(stages, end_to_end=summarize([np.array([1.0]), np.array([2.0])]))
     fast = msgspec.structs.replace(report.back_to_back, stages=wild)
     line = noise_line(msgspec.structs.replace(report, back_to_back=fast, noisy=True))
     assert line is not None
@@ -288,7 +288,18 @@ def test_json_is_one_document_with_everything(tiny_onnx: Path) -> None:
     assert {"load_average", "temperature_c", "throttle_count", "governor"} == set(document["before"])
     assert {"mmpnet", "onnxruntime", "opencv", "numpy", "python"} == set(document["versions"])
     assert len(document["model"]["sha256"]) == 64
-    assert msgspec.json.decode(stdout, type=Report).settings.threads == 1
+    assert msgspec.json.decode(stdout, type=LatencyReport).settings.threads == 1
+
+
+def test_the_keys_of_stored_reports_stay(report: LatencyReport) -> None:
+    """Reports of earlier versions are compared with new ones."""
+    image = msgspec.structs.replace(report.settings, image="street.png")
+    document = msgspec.to_builtins(msgspec.structs.replace(report, settings=image))
+    assert document["settings"]["picture"] == "street.png"
+    assert set(document["settings"]) == {
+        *("provider", "threads", "frame_hw", "picture", "duration_s", "repeats", "warm_up_s"),
+    }
+    assert msgspec.convert(document, LatencyReport).settings.image == "street.png"
 
 
 def test_the_table_does_not_print_percentiles_that_were_not_earned(tiny_onnx: Path) -> None:
@@ -301,20 +312,22 @@ def test_the_table_does_not_print_percentiles_that_were_not_earned(tiny_onnx: Pa
 @pytest.mark.parametrize(
     ("arguments", "plan"),
     [
-        ([], Plan()),
-        (["person-320-int8"], Plan(model="person-320-int8")),
-        (["run", "person-320-int8"], Plan(model="person-320-int8")),
-        (["--threads", "2", "m.onnx", "--rate", "30"], Plan(model="m.onnx", threads=2, rate_fps=30.0)),
+        ([], LatencyPlan()),
+        (["person-320-int8"], LatencyPlan(model="person-320-int8")),
+        (["run", "person-320-int8"], LatencyPlan(model="person-320-int8")),
+        (["--threads", "2", "m.onnx", "--rate", "30"], LatencyPlan(model="m.onnx", threads=2, rate_fps=30.0)),
     ],
 )
-def test_without_a_commands_name_it_is_run(monkeypatch: pytest.MonkeyPatch, arguments: list[str], plan: Plan) -> None:
-    asked: list[Plan] = []
+def test_without_a_commands_name_it_is_run(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], plan: LatencyPlan
+) -> None:
+    asked: list[LatencyPlan] = []
 
-    def refuse(asked_plan: Plan, *_: object, **__: object) -> Report:
+    def refuse(asked_plan: LatencyPlan, *_: object, **__: object) -> LatencyReport:
         asked.append(asked_plan)
         raise ContractError("enough")
 
-    monkeypatch.setattr(bench_cli, "measure", refuse)
+    monkeypatch.setattr(bench_cli, "measure_latency", refuse)
     code, _, stderr = run(*arguments)
     assert (code, stderr) == (1, "error: enough\n")
     assert asked == [plan]
@@ -326,10 +339,10 @@ def test_help_names_the_commands() -> None:
     assert all(name in stdout for name in ("run", "compare", "layers"))
 
 
-def test_a_picture_keeps_its_size_unless_told_otherwise(dataset_folder: Path) -> None:
-    picture = dataset_folder / "images" / "val_001.png"
-    assert sample_frame(picture, None).shape == (96, 128, 3)
-    assert sample_frame(picture, (48, 32)).shape == (48, 32, 3)
+def test_an_image_keeps_its_size_unless_another_one_is_given(dataset_folder: Path) -> None:
+    image = dataset_folder / "images" / "val_001.png"
+    assert sample_frame(image, None).shape == (96, 128, 3)
+    assert sample_frame(image, (48, 32)).shape == (48, 32, 3)
     assert sample_frame(None, None).shape == (*DEFAULT_FRAME_HW, 3)
 
 
@@ -356,7 +369,7 @@ def test_a_ratio_below_what_is_asked_for_has_its_own_exit_code() -> None:
     assert "--at-least 100" in line
 
 
-def test_stored_reports_are_compared_by_their_medians(report: Report, tmp_path: Path) -> None:
+def test_stored_reports_are_compared_by_their_medians(report: LatencyReport, tmp_path: Path) -> None:
     a = stored(tmp_path / "a.json", report, median_ms=20.0)
     b = stored(tmp_path / "b.json", report, median_ms=10.0)
     code, stdout, _ = run("compare", a, b, "--json")
@@ -370,7 +383,7 @@ def test_stored_reports_are_compared_by_their_medians(report: Report, tmp_path: 
     assert "not interleaved" in stderr
 
 
-def test_a_stored_report_that_disagrees_with_itself_is_named(report: Report, tmp_path: Path) -> None:
+def test_a_stored_report_that_disagrees_with_itself_is_named(report: LatencyReport, tmp_path: Path) -> None:
     a = stored(tmp_path / "a.json", report, median_ms=20.0)
     b = stored(tmp_path / "b.json", report, median_ms=10.0, spread=0.2)
     assert "noisy" not in run("compare", a, a)[2]
@@ -381,17 +394,17 @@ def test_a_stored_report_that_disagrees_with_itself_is_named(report: Report, tmp
     assert (document["a"]["noisy"], document["b"]["noisy"]) == (False, True)
 
 
-def other_machine(report: Report) -> Report:
+def other_machine(report: LatencyReport) -> LatencyReport:
     return msgspec.structs.replace(report, machine=msgspec.structs.replace(report.machine, cpu="another"))
 
 
-def other_frame(report: Report) -> Report:
+def other_frame(report: LatencyReport) -> LatencyReport:
     return msgspec.structs.replace(report, settings=msgspec.structs.replace(report.settings, frame_hw=(1, 2)))
 
 
 @pytest.mark.parametrize(("change", "message"), [(other_machine, "another"), (other_frame, "2x1")])
 def test_reports_that_do_not_belong_together_are_refused_unless_forced(
-    report: Report, tmp_path: Path, change: Callable[[Report], Report], message: str
+    report: LatencyReport, tmp_path: Path, change: Callable[[LatencyReport], LatencyReport], message: str
 ) -> None:
     a = stored(tmp_path / "a.json", report, median_ms=20.0)
     b = stored(tmp_path / "b.json", change(report), median_ms=10.0)
@@ -404,7 +417,7 @@ def test_reports_that_do_not_belong_together_are_refused_unless_forced(
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"report": "mmp-bench compare"}', '{"report": "mmp-bench run"}'])
-def test_what_is_no_report_is_one_line(report: Report, tmp_path: Path, content: str) -> None:
+def test_what_is_no_report_is_one_line(report: LatencyReport, tmp_path: Path, content: str) -> None:
     a = stored(tmp_path / "a.json", report, median_ms=1.0)
     b = tmp_path / "b.json"
     b.write_text(content)

@@ -43,9 +43,9 @@ def people_at(folder: Path, *boxes_xywh: list[float]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two data sets: one labelled where the larger model sees its person, one in a corner where nobody is."""
-    folder = tmp_path_factory.mktemp("labelled")
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two data sets: one labeled where the larger model sees its person, one in a corner where nobody is."""
+    folder = tmp_path_factory.mktemp("labeled")
     x1, y1, x2, y2 = (
         float(value) for value in Detector("person-320", threads=1)(cv2.imread(str(SAMPLE_IMAGE))).xyxy[0]
     )
@@ -97,9 +97,9 @@ def test_a_trial_has_pictures_of_the_whole_set(tmp_path: Path) -> None:
     assert evenly_spaced(dataset, 11) is dataset
 
 
-def test_it_says_what_mmp_val_says_of_each_data_set(labelled: tuple[Path, Path], tmp_path: Path) -> None:
+def test_it_says_what_mmp_val_says_of_each_data_set(labeled: tuple[Path, Path], tmp_path: Path) -> None:
     figure = tmp_path / "curves.png"
-    both = [argument for folder in labelled for argument in ("--data", folder)]
+    both = [argument for folder in labeled for argument in ("--data", folder)]
     code, stdout, stderr = run(MODEL, *both, "--threads", 1, "--figure", figure, "--json")
     assert code == 0
     right, wrong = json.loads(stdout)["data"]
@@ -108,7 +108,7 @@ def test_it_says_what_mmp_val_says_of_each_data_set(labelled: tuple[Path, Path],
     assert wrong["models"][MODEL]["AP50"] == 0
     assert right["models"][MODEL]["APs"] is None, "no person of the sample picture is small"
     assert wrong["models"][MODEL]["APs"] == 0
-    for folder, entry in zip(labelled, (right, wrong), strict=True):
+    for folder, entry in zip(labeled, (right, wrong), strict=True):
         said = CliRunner().invoke(val_cli.app, [MODEL, "--data", str(folder), "--threads", "1", "--json"])
         numbers = json.loads(said.stdout)
         found = entry["models"][MODEL]
@@ -120,23 +120,23 @@ def test_it_says_what_mmp_val_says_of_each_data_set(labelled: tuple[Path, Path],
     assert drawn.std() > 10
 
 
-def test_a_limit_is_said(labelled: tuple[Path, Path]) -> None:
-    code, stdout, _ = run(MODEL, "--data", labelled[0], "--limit", 1, "--threads", 1, "--json")
+def test_a_limit_is_said(labeled: tuple[Path, Path]) -> None:
+    code, stdout, _ = run(MODEL, "--data", labeled[0], "--limit", 1, "--threads", 1, "--json")
     result = json.loads(stdout)
     assert (code, result["limit"], result["data"][0]["n_images"]) == (0, 1, 1)
     assert result["data"][0]["models"][MODEL]["n_boxes"] == 1
 
 
-def test_mistakes_are_one_line(labelled: tuple[Path, Path], tmp_path: Path) -> None:
+def test_mistakes_are_one_line(labeled: tuple[Path, Path], tmp_path: Path) -> None:
     code, stdout, stderr = run(MODEL, "--data", tmp_path / "absent")
     assert (code, stdout) == (1, "")
     assert "no such file or folder" in stderr
-    code, stdout, stderr = run(MODEL, MODEL, "--data", labelled[0])
+    code, stdout, stderr = run(MODEL, MODEL, "--data", labeled[0])
     assert (code, stdout) == (1, "")
     assert "different names" in stderr
 
 
-def test_wide_pictures_alone(labelled: tuple[Path, Path], tmp_path: Path) -> None:
+def test_wide_pictures_alone(labeled: tuple[Path, Path], tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "val.json", count=4, seed=0), "val")
     sizes = [(90, 160), (160, 90), (100, 100), (10, 17)]
     pictures = tuple(dataclasses.replace(one, image_hw=hw) for one, hw in zip(dataset.images, sizes, strict=True))
@@ -144,6 +144,6 @@ def test_wide_pictures_alone(labelled: tuple[Path, Path], tmp_path: Path) -> Non
     assert only_wide(dataset, 1.5).images == (pictures[0], pictures[3])
     assert only_wide(dataset, 1.7).images == (pictures[0],)
     assert only_wide(dataset, None) is dataset
-    code, _, stderr = run(MODEL, "--data", labelled[0], "--wider-than", 9)
+    code, _, stderr = run(MODEL, "--data", labeled[0], "--wider-than", 9)
     assert code == 1
     assert "no image is wider than 9 of its height" in stderr

@@ -16,7 +16,7 @@ from harness.frames import camera_frame
 from harness.latency import spread_text, stage_facts, times_in_turns
 from harness.models import files_by_name
 from mmpnet.bench.latency import STAGES
-from mmpnet.bench.statistics import summarise
+from mmpnet.bench.statistics import summarize
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.inference.detector import StageTimes
 from mmpnet.runtime.inference.embedded import model_path
@@ -65,7 +65,7 @@ def test_turns_are_taken_frame_by_frame_and_land_in_their_cells() -> None:
     ids=["medians 9.5 % apart", "medians 3 % apart", "one repeat says nothing"],
 )
 def test_repeats_that_disagree_are_marked(repeats_ms: list[list[float]], cell: str) -> None:
-    facts = stage_facts(summarise([np.array(one) for one in repeats_ms]))
+    facts = stage_facts(summarize([np.array(one) for one in repeats_ms]))
     assert spread_text(facts) == cell
     assert facts["noisy"] is (None if cell == "-" else "noisy" in cell)
 

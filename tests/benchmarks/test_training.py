@@ -48,7 +48,7 @@ SMALL = ("--batch", "2", "--imgsz", "64", "--seconds", "0", "--rounds", "1", "--
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of four labelled pictures: two batches of two. Read only."""
+    """A folder of four labeled pictures: two batches of two. Read only."""
     folder = tmp_path_factory.mktemp("four")
     write_coco(folder / "train.json", count=4, seed=3)
     return folder

@@ -1,4 +1,4 @@
-"""Cold starts: what a fresh process takes up to its first detections, seen from outside."""
+"""Cold starts: the time and memory of a fresh process up to its first detections, measured from outside."""
 
 import statistics
 import subprocess
@@ -17,8 +17,8 @@ from mmpnet.system.machine import peak_memory_mb
 
 
 class ColdStart(msgspec.Struct, frozen=True, kw_only=True):
-    """Medians over fresh processes, whose files the system still has in memory: from the process's start to its end,
-    with imports, session and the first detection in between; peak_memory_mb is None where the system does not tell."""
+    """Medians over fresh processes, whose files are in the system's cache: from the process's start to its end, with
+    imports, session and the first detection; peak_memory_mb is None where the system does not report it."""
 
     processes: int
     seconds: float
@@ -28,13 +28,13 @@ class ColdStart(msgspec.Struct, frozen=True, kw_only=True):
 def cold_start(
     path: Path, *, provider: Provider, threads: int, frame_hw: tuple[int, int], processes: int
 ) -> ColdStart | None:
-    """Start so many; None for 0.
+    """Time `processes` cold starts; None for 0.
 
-    Raises: DeviceError if one fails.
+    Raises: DeviceError if a process fails.
     """
-    asked = [str(path), provider, str(threads), *map(str, frame_hw)]
-    # -P: a file of the current folder must not stand in for an import.
-    command = [sys.executable, "-P", "-m", "mmpnet.bench.cold_start", *asked]
+    arguments = [str(path), provider, str(threads), *map(str, frame_hw)]
+    # -P: a file in the current folder must not be imported in place of a package.
+    command = [sys.executable, "-P", "-m", "mmpnet.bench.cold_start", *arguments]
     runs = [_timed(command) for _ in range(processes)]
     if not runs:
         return None
@@ -58,7 +58,7 @@ def _timed(command: list[str]) -> tuple[float, float | None]:
 
 
 def main() -> None:
-    """What a fresh process does: MODEL PROVIDER THREADS HEIGHT WIDTH; prints its peak memory in MB, or null."""
+    """The fresh process: takes MODEL PROVIDER THREADS HEIGHT WIDTH, prints its peak memory in MB, or null."""
     path, provider, threads, height, width = sys.argv[1:]
     detector = Detector(path, provider=cast(Provider, provider), threads=int(threads))
     detector(np.zeros((int(height), int(width), 3), np.uint8))

@@ -1,4 +1,4 @@
-"""Which of two models is faster here: interleaved runs, the ratio's interval, and a verdict."""
+"""Which of two models is faster on this machine: interleaved runs, the interval of the ratio, and a verdict."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 import msgspec
 import numpy as np
 
-from mmpnet.bench.environment import Machine, Versions, machine, versions
+from mmpnet.bench.environment import LibraryVersions, MachineFacts, installed_versions, machine_facts
 from mmpnet.bench.interleaved import take_turns
 from mmpnet.bench.latency import STAGES, opencv_threads, stage_times_ms, warm_up
 from mmpnet.bench.statistics import CONFIDENCE, RESAMPLES, Floats, block_length, median_interval
@@ -18,14 +18,14 @@ from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.files import is_file
 
 Verdict: TypeAlias = Literal["A is faster", "B is faster", "no difference shown"]
-Measured: TypeAlias = Literal["end_to_end", "infer"]
+ComparedStage: TypeAlias = Literal["end_to_end", "infer"]
 WARM_UP_S = 0.5
 BOOTSTRAP = "interval of the pairs' median ratio, circular block bootstrap"
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two: `text` is what the user typed."""
+    """One of the two models; `text` is what the user typed."""
 
     text: str
     model: str
@@ -34,17 +34,17 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """How two are compared: differences up to `margin` do not count."""
+class ComparisonRules:
+    """How two models are compared; differences up to `margin` do not count."""
 
     pairs: int
-    measured: Measured
+    measured: ComparedStage
     margin: float
     seed: int
 
 
 class SideReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a side; median_ms is of one frame. noisy: the repeats of a stored report disagreed."""
+    """The result of one side; median_ms is that of one frame. noisy: the repeats of a stored report disagree."""
 
     text: str
     file: str
@@ -63,7 +63,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", 
     schema: int = 1
     a: SideReport
     b: SideReport
-    measured: Measured
+    measured: ComparedStage
     frame_hw: tuple[int, int]
     interleaved: bool
     pairs: int | None
@@ -72,14 +72,14 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", 
     interval_is: str
     margin: float
     verdict: Verdict
-    machine: Machine
-    versions: Versions
+    machine: MachineFacts
+    versions: LibraryVersions
 
 
 def parse_side(text: str, *, provider: Provider, threads: int) -> Side:
-    """`MODEL` or `MODEL@threads=2,provider=cuda`; what is not set there is as given here.
+    """Parse `MODEL` or `MODEL@threads=2,provider=cuda`; the arguments are the defaults of settings that are missing.
 
-    Raises: ValueError for a setting that there is not.
+    Raises: ValueError for an unknown setting.
     """
     model, at, settings = text.rpartition("@")
     if not at or "=" not in settings or is_file(model_path(text)):
@@ -98,11 +98,13 @@ def parse_side(text: str, *, provider: Provider, threads: int) -> Side:
     return Side(text, model, provider, threads)
 
 
-def compare(a: Side, b: Side, frame_bgr: UInt8Array, rules: Rules) -> Comparison:
-    """Take turns on one frame. Threads do not spin: one model's, waiting, would take the other's core; OpenCV has one
-    thread.
+def compare_models(a: Side, b: Side, frame_bgr: UInt8Array, rules: ComparisonRules) -> Comparison:
+    """Time both models in turns on one frame.
 
-    Raises: ContractError for a bad file, DeviceError for a provider that is not honoured.
+    ONNX Runtime's threads do not spin, as the waiting threads of one model would occupy the other's cores; OpenCV uses
+    one thread.
+
+    Raises: ContractError for a bad file, DeviceError if the provider is not available.
     """
     opencv_threads(1)
     column = STAGES.index(rules.measured)
@@ -126,13 +128,13 @@ def compare(a: Side, b: Side, frame_bgr: UInt8Array, rules: Rules) -> Comparison
         interval_is=f"{CONFIDENCE:.0%} {BOOTSTRAP}, blocks of {block_length(rules.pairs)}, {RESAMPLES} resamples",
         margin=rules.margin,
         verdict=judge((low, high), margin=rules.margin),
-        machine=machine(),
-        versions=versions(),
+        machine=machine_facts(),
+        versions=installed_versions(),
     )
 
 
 def judge(interval: tuple[float, float], *, margin: float) -> Verdict:
-    """Only where the whole interval lies beyond the margin."""
+    """A model is faster only if the whole interval lies beyond the margin."""
     low, high = interval
     if low > 1 + margin:
         return "B is faster"

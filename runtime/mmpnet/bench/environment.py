@@ -1,4 +1,4 @@
-"""What a benchmark's numbers were measured on and with."""
+"""The machine, the library versions and the model file that a benchmark was measured with."""
 
 import platform
 from collections.abc import Sequence
@@ -25,20 +25,20 @@ from mmpnet.system.machine import (
 from mmpnet.system.onnx_runtime import onnxruntime
 
 
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """The processor, and what of it this process may use. Equal ones may be compared."""
+class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The processor, and how many of its cores this process may use. Reports of equal machines may be compared."""
 
     cpu: str
     instruction_sets: tuple[str, ...]
     usable_cores: float
 
     def __str__(self) -> str:
-        instructions = ", ".join(self.instruction_sets) or "instructions not told"
+        instructions = ", ".join(self.instruction_sets) or "instruction sets unknown"
         return f"{self.cpu}, {instructions}, usable cores {self.usable_cores:g}"
 
 
-class Versions(msgspec.Struct, frozen=True, kw_only=True):
-    """Of what takes part in a detection."""
+class LibraryVersions(msgspec.Struct, frozen=True, kw_only=True):
+    """The versions of the packages that take part in a detection."""
 
     mmpnet: str
     onnxruntime: str
@@ -47,8 +47,8 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     python: str
 
 
-class Conditions(msgspec.Struct, frozen=True, kw_only=True):
-    """What else the machine was doing, None where the system does not tell: throttle_count is since its start."""
+class MachineConditions(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the machine, None where the system does not report it; throttle_count is since its start."""
 
     load_average: float | None
     temperature_c: float | None
@@ -57,7 +57,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Which file it was; parameters and multiply-adds are None where its layers cannot be counted."""
+    """A model file; parameters and multiply-adds are None where its layers cannot be counted."""
 
     file: str
     sha256: str
@@ -67,14 +67,14 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     multiply_adds: int | None
 
 
-def machine() -> Machine:
-    """This one."""
-    return Machine(cpu=cpu_name(), instruction_sets=instruction_sets(), usable_cores=usable_cores())
+def machine_facts() -> MachineFacts:
+    """Facts about this machine."""
+    return MachineFacts(cpu=cpu_name(), instruction_sets=instruction_sets(), usable_cores=usable_cores())
 
 
-def versions() -> Versions:
-    """The installed ones."""
-    return Versions(
+def installed_versions() -> LibraryVersions:
+    """The versions that are installed."""
+    return LibraryVersions(
         mmpnet=version("mmpnet"),
         onnxruntime=onnxruntime.__version__,
         opencv=cv2.__version__,
@@ -83,10 +83,10 @@ def versions() -> Versions:
     )
 
 
-def conditions() -> Conditions:
-    """At this moment."""
+def current_conditions() -> MachineConditions:
+    """The state of this machine now."""
     load = load_average()
-    return Conditions(
+    return MachineConditions(
         load_average=None if load is None else round(load, 2),
         temperature_c=temperature_c(),
         throttle_count=throttle_count(),
@@ -95,7 +95,7 @@ def conditions() -> Conditions:
 
 
 def model_facts(path: Path) -> ModelFacts:
-    """Raises: ContractError if the file is missing or not a model."""
+    """Facts about a model file. Raises: ContractError if it is missing or not a model."""
     file = read_model_file(path)
     try:
         layers = read_layers(path)
@@ -114,5 +114,5 @@ def model_facts(path: Path) -> ModelFacts:
 def machine_document(packages: Sequence[str] = ()) -> dict[str, Any]:
     """The machine, its load and the versions as one flat JSON object; `packages` names further installed packages."""
     further = {name: version(name) for name in packages}
-    load = {"load_1min": conditions().load_average}
-    return {**msgspec.to_builtins(machine()), **load, **msgspec.to_builtins(versions()), **further}
+    load = {"load_1min": current_conditions().load_average}
+    return {**msgspec.to_builtins(machine_facts()), **load, **msgspec.to_builtins(installed_versions()), **further}

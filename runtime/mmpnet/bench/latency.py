@@ -1,7 +1,7 @@
-"""How long one frame takes, from raw BGR pixels in memory to final boxes.
+"""The time of one frame, from raw BGR pixels in memory to final boxes.
 
-Back to back ("single stream": the next frame when the last is done), and at a camera's pace, where caches cool and
-clocks fall between frames. Reading and drawing are not in it.
+Back to back (MLPerf's single stream: the next frame starts when the last is done), and at a camera's frame rate, where
+caches are replaced and clocks slow down between frames. Reading and drawing are not measured.
 """
 
 import math
@@ -16,16 +16,16 @@ import numpy as np
 
 from mmpnet.bench.cold_start import ColdStart, cold_start
 from mmpnet.bench.environment import (
-    Conditions,
-    Machine,
+    LibraryVersions,
+    MachineConditions,
+    MachineFacts,
     ModelFacts,
-    Versions,
-    conditions,
-    machine,
+    current_conditions,
+    installed_versions,
+    machine_facts,
     model_facts,
-    versions,
 )
-from mmpnet.bench.statistics import Floats, StageReport, summarise
+from mmpnet.bench.statistics import Floats, StageReport, summarize
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.media.images import read_image
 from mmpnet.runtime.inference.detector import Detector
@@ -41,8 +41,8 @@ STAGES = ("preprocess", "infer", "postprocess", "end_to_end")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is measured, and for how long; warm_up_s is a minimum, as are WARM_UP_FRAMES."""
+class LatencyPlan:
+    """What is measured, and for how long; warm_up_s and WARM_UP_FRAMES are both minima of the warm-up."""
 
     model: str | None = None
     provider: Provider = "auto"
@@ -54,20 +54,20 @@ class Plan:
     cold_starts: int = 3
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How it was measured; provider is the one in use."""
+class LatencySettings(msgspec.Struct, frozen=True, kw_only=True, rename={"image": "picture"}):
+    """How it was measured; provider is the one in use. image: the file's name, None for the synthetic frame."""
 
     provider: str
     threads: int
     frame_hw: tuple[int, int]
-    picture: str | None
+    image: str | None
     duration_s: float
     repeats: int
     warm_up_s: float
 
 
-class Stages(msgspec.Struct, frozen=True, kw_only=True):
-    """One frame's way: `infer` is the model alone, `end_to_end` all of it."""
+class StageReports(msgspec.Struct, frozen=True, kw_only=True):
+    """The stages of one frame: `infer` is the model alone, `end_to_end` all of them."""
 
     preprocess: StageReport
     infer: StageReport
@@ -75,58 +75,69 @@ class Stages(msgspec.Struct, frozen=True, kw_only=True):
     end_to_end: StageReport
 
 
-class BackToBack(msgspec.Struct, frozen=True, kw_only=True):
-    """The next frame when the last is done; cpu_percent: 100 is one core, all the time."""
+class BackToBackTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """Frames without a pause between them; cpu_percent: 100 is one core, all the time."""
 
-    stages: Stages
+    stages: StageReports
     frames_per_s: float
     cpu_percent: float
 
 
-class Paced(msgspec.Struct, frozen=True, kw_only=True):
-    """Frames at a camera's pace, threads asleep in between; dropped: they came and went while another was looked at."""
+class PacedTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """Frames at a camera's rate, threads asleep in between; dropped: frames that a newer one replaced unseen."""
 
     rate_fps: float
-    stages: Stages
+    stages: StageReports
     dropped: int
     cpu_percent: float
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="mmp-bench run"):
-    """All of it. detections: found in the frame; noisy: the repeats disagree, None with one repeat."""
+class LatencyReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="mmp-bench run"):
+    """The whole report. detections: found in the frame; noisy: the repeats disagree, None with one repeat."""
 
     schema: int = 1
     model: ModelFacts
-    settings: Settings
+    settings: LatencySettings
     detections: int
     noisy: bool | None
     cold_start: ColdStart | None
-    back_to_back: BackToBack
-    paced: Paced
-    machine: Machine
-    versions: Versions
-    before: Conditions
-    after: Conditions
+    back_to_back: BackToBackTimes
+    paced: PacedTimes
+    machine: MachineFacts
+    versions: LibraryVersions
+    before: MachineConditions
+    after: MachineConditions
 
 
-def sample_frame(picture: Path | None, frame_hw: tuple[int, int] | None) -> UInt8Array:
-    """A picture file, at its own size or at this one; without a file a seeded synthetic frame (H, W, 3) BGR.
+def parse_frame_size(text: str) -> tuple[int, int]:
+    """`1280x720` -> (720, 1280).
+
+    Raises: ValueError if the text is not WIDTHxHEIGHT in px.
+    """
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) < 10_000 for side in sides):
+        raise ValueError(f"{text!r}: expected --frame-size WIDTHxHEIGHT in px, such as 1280x720")
+    return int(sides[1]), int(sides[0])
+
+
+def sample_frame(image: Path | None, frame_hw: tuple[int, int] | None) -> UInt8Array:
+    """An image file, at its own size or at this one; without a file a seeded synthetic frame (H, W, 3) BGR.
 
     Raises: SourceError if the file cannot be read.
     """
-    if picture is None:
+    if image is None:
         return synthetic_frame(FRAME_SEED, frame_hw or DEFAULT_FRAME_HW)
-    pixels = read_image(picture)
+    pixels = read_image(image)
     return pixels if frame_hw is None else np.asarray(cv2.resize(pixels, frame_hw[::-1]), np.uint8)
 
 
-def measure(plan: Plan, frame_bgr: UInt8Array, *, picture: Path | None = None) -> Report:
-    """Do as planned; `picture` is only named in the report.
+def measure_latency(plan: LatencyPlan, frame_bgr: UInt8Array, *, image: Path | None = None) -> LatencyReport:
+    """Run the benchmark; `image` is only named in the report.
 
-    Raises: ContractError for a bad file, DeviceError for a provider that is not honoured.
+    Raises: ContractError for a bad file, DeviceError if the provider is not available.
     """
     path = model_path(plan.model)
-    before = conditions()
+    before = current_conditions()
     with Detector(path, provider=plan.provider, threads=plan.threads) as detector:
         provider = detector.provider
         opencv_threads(plan.threads)
@@ -138,8 +149,8 @@ def measure(plan: Plan, frame_bgr: UInt8Array, *, picture: Path | None = None) -
         warm_up(detector, frame_bgr, seconds=plan.warm_up_s)
         at_pace = paced(detector, frame_bgr, duration_s=plan.duration_s, rate_fps=plan.rate_fps)
     stages = stage_reports(repeats)
-    settings = _settings(plan, provider, frame_bgr, picture)
-    return Report(
+    settings = _settings(plan, provider, frame_bgr, image)
+    return LatencyReport(
         model=model_facts(path),
         settings=settings,
         detections=found,
@@ -151,26 +162,26 @@ def measure(plan: Plan, frame_bgr: UInt8Array, *, picture: Path | None = None) -
             frame_hw=settings.frame_hw,
             processes=plan.cold_starts,
         ),
-        back_to_back=BackToBack(
+        back_to_back=BackToBackTimes(
             stages=stages,
             frames_per_s=round(1e3 / stages.end_to_end.median_ms, 2),
             cpu_percent=round(busy_percent, 1),
         ),
         paced=at_pace,
-        machine=machine(),
-        versions=versions(),
+        machine=machine_facts(),
+        versions=installed_versions(),
         before=before,
-        after=conditions(),
+        after=current_conditions(),
     )
 
 
 def opencv_threads(threads: int) -> None:
-    """Let OpenCV use as many threads as the network; 0 is its own choice."""
+    """Let OpenCV use as many threads as the network; 0 is OpenCV's own choice."""
     cv2.setNumThreads(threads or -1)
 
 
 def warm_up(detector: Detector, frame_bgr: UInt8Array, *, seconds: float) -> int:
-    """Run uncounted, for so long and WARM_UP_FRAMES at least; how many detections the last frame had."""
+    """Run for `seconds` and at least WARM_UP_FRAMES, without timing; the number of detections in the last frame."""
     end, frames, found = time.perf_counter() + seconds, 0, 0
     while frames < WARM_UP_FRAMES or time.perf_counter() < end:
         found = len(detector(frame_bgr))
@@ -179,7 +190,7 @@ def warm_up(detector: Detector, frame_bgr: UInt8Array, *, seconds: float) -> int
 
 
 def stage_times_ms(detector: Detector, frame_bgr: UInt8Array) -> tuple[float, float, float, float]:
-    """One frame, by STAGES; end to end is seen from outside."""
+    """The times of one frame, by STAGES; end to end is measured around the call."""
     started = time.perf_counter()
     _, times = detector.timed(frame_bgr)
     end_to_end_ms = (time.perf_counter() - started) * 1e3
@@ -187,7 +198,7 @@ def stage_times_ms(detector: Detector, frame_bgr: UInt8Array) -> tuple[float, fl
 
 
 def back_to_back(detector: Detector, frame_bgr: UInt8Array, *, duration_s: float) -> Floats:
-    """Frame after frame, for so long and one at least: ms (N, len(STAGES))."""
+    """Frame after frame for `duration_s`, at least one: ms (N, len(STAGES))."""
     end = time.perf_counter() + duration_s
     rows = [stage_times_ms(detector, frame_bgr)]
     while time.perf_counter() < end:
@@ -195,8 +206,8 @@ def back_to_back(detector: Detector, frame_bgr: UInt8Array, *, duration_s: float
     return np.array(rows)
 
 
-def paced(detector: Detector, frame_bgr: UInt8Array, *, duration_s: float, rate_fps: float) -> Paced:
-    """As many frames as a camera of this rate gives in that time, always the newest one, as mmp-run does."""
+def paced(detector: Detector, frame_bgr: UInt8Array, *, duration_s: float, rate_fps: float) -> PacedTimes:
+    """The frames that a camera of this rate gives in `duration_s`; always the newest one is taken, as in mmp-run."""
     rows, number, dropped = [], 0, 0
     clock, began = CpuClock(), time.perf_counter()
     while number == 0 or number < duration_s * rate_fps:
@@ -206,20 +217,22 @@ def paced(detector: Detector, frame_bgr: UInt8Array, *, duration_s: float, rate_
         dropped += max(newest - number - 1, 0)
         number = max(number + 1, newest)
     stages = stage_reports([np.array(rows)])
-    return Paced(rate_fps=rate_fps, stages=stages, dropped=dropped, cpu_percent=round(clock.percent(), 1))
+    return PacedTimes(rate_fps=rate_fps, stages=stages, dropped=dropped, cpu_percent=round(clock.percent(), 1))
 
 
-def stage_reports(repeats: Sequence[Floats]) -> Stages:
-    """Each repeat's times in ms (N, len(STAGES)), summarised by stage."""
-    return Stages(**{name: summarise([repeat[:, column] for repeat in repeats]) for column, name in enumerate(STAGES)})
+def stage_reports(repeats: Sequence[Floats]) -> StageReports:
+    """A summary of each stage, from each repeat's times in ms (N, len(STAGES))."""
+    return StageReports(
+        **{name: summarize([repeat[:, column] for repeat in repeats]) for column, name in enumerate(STAGES)}
+    )
 
 
-def _settings(plan: Plan, provider: str, frame_bgr: UInt8Array, picture: Path | None) -> Settings:
-    return Settings(
+def _settings(plan: LatencyPlan, provider: str, frame_bgr: UInt8Array, image: Path | None) -> LatencySettings:
+    return LatencySettings(
         provider=provider,
         threads=plan.threads,
         frame_hw=(frame_bgr.shape[0], frame_bgr.shape[1]),
-        picture=None if picture is None else picture.name,
+        image=None if image is None else image.name,
         duration_s=plan.duration_s,
         repeats=plan.repeats,
         warm_up_s=plan.warm_up_s,

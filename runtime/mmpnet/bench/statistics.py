@@ -1,4 +1,4 @@
-"""What repeated timings say, and how sure one can be of it."""
+"""Summaries of repeated timings, and the confidence interval of a median."""
 
 import math
 from collections.abc import Sequence
@@ -36,8 +36,8 @@ class StageReport(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.spread is None else self.spread > NOISY_SPREAD
 
 
-def summarise(repeats_ms: Sequence[Floats]) -> StageReport:
-    """The samples of each repeat, as one report; every repeat has at least one sample."""
+def summarize(repeats_ms: Sequence[Floats]) -> StageReport:
+    """One report of the samples of all repeats; every repeat has at least one sample."""
     medians = [float(np.median(repeat)) for repeat in repeats_ms]
     median = float(np.median(medians))
     pooled = np.concatenate(repeats_ms)
@@ -53,15 +53,15 @@ def summarise(repeats_ms: Sequence[Floats]) -> StageReport:
 
 
 def block_length(count: int) -> int:
-    """How many neighbours are drawn together: the cube root of the sample, as usual for a moving block bootstrap."""
+    """The length of a block: the cube root of the sample size, as usual for a moving block bootstrap."""
     return max(1, round(math.cbrt(count)))
 
 
 def median_interval(values: Floats, *, seed: int) -> tuple[float, float]:
     """The median's interval at CONFIDENCE, by a circular block bootstrap.
 
-    Blocks, because neighbours in time share what else the machine was doing: single draws would take them for
-    independent, and the interval for narrower than it is.
+    Blocks, because samples that are close in time share the other load on the machine: single draws would treat them as
+    independent, and the interval would be too narrow.
     """
     count, block = len(values), block_length(len(values))
     starts = np.random.default_rng(seed).integers(0, count, (RESAMPLES, math.ceil(count / block)))

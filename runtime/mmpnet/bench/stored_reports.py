@@ -1,11 +1,11 @@
-"""Two reports that mmp-bench --json has written, compared."""
+"""Comparison of two reports that mmp-bench --json has written."""
 
 from pathlib import Path
 
 import msgspec
 
-from mmpnet.bench.compare import Comparison, Measured, Rules, SideReport, judge
-from mmpnet.bench.latency import Report
+from mmpnet.bench.compare import ComparedStage, Comparison, ComparisonRules, SideReport, judge
+from mmpnet.bench.latency import LatencyReport
 from mmpnet.bench.statistics import StageReport
 from mmpnet.contract.errors import MmpnetError
 
@@ -14,38 +14,40 @@ class StoredReportError(MmpnetError):
     """A stored report cannot be read, or not be compared with another."""
 
 
-def read_report(path: Path) -> Report:
-    """Raises: StoredReportError if it is not what mmp-bench --json writes."""
+def read_report(path: Path) -> LatencyReport:
+    """Read a stored report. Raises: StoredReportError if it was not written by mmp-bench --json."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Report)
+        return msgspec.json.decode(path.read_bytes(), type=LatencyReport)
     except OSError as error:
         raise StoredReportError(
-            f"{path}: cannot be read ({error.strerror}); expected what mmp-bench MODEL --json wrote"
+            f"{path}: cannot be read ({error.strerror}); expected a file from mmp-bench MODEL --json"
         ) from error
     except msgspec.MsgspecError as error:
         raise StoredReportError(
-            f"{path}: is no report of mmp-bench MODEL --json ({' '.join(str(error).split())[:160]}); write it again"
+            f"{path}: is not a report of mmp-bench MODEL --json ({' '.join(str(error).split())[:160]}); write it again"
         ) from error
 
 
-def compare_stored(a: Path, b: Path, rules: Rules, *, force: bool) -> Comparison:
-    """Not interleaved, so that the interval is wider: from A's fastest repeat against B's slowest to the reverse.
+def compare_stored(a: Path, b: Path, rules: ComparisonRules, *, force: bool) -> Comparison:
+    """Compare two stored reports; the interval reaches from A's fastest repeat over B's slowest to the reverse.
 
-    Raises: StoredReportError if they cannot be read, or machines or frames differ and `force` does not hold.
+    It is wider than that of interleaved runs.
+
+    Raises: StoredReportError if one cannot be read, or if machines or frame sizes differ and `force` is not set.
     """
     first, second = read_report(a), read_report(b)
     if not force:
         _check_comparable(a, first, b, second)
-    ours, theirs = _stage(first, rules.measured), _stage(second, rules.measured)
-    low, high = min(ours.repeats_ms) / max(theirs.repeats_ms), max(ours.repeats_ms) / min(theirs.repeats_ms)
+    first_stage, second_stage = _stage(first, rules.measured), _stage(second, rules.measured)
+    low, high = _ratio_range(first_stage, second_stage)
     return Comparison(
-        a=_side(a, first, ours),
-        b=_side(b, second, theirs),
+        a=_side(a, first, first_stage),
+        b=_side(b, second, second_stage),
         measured=rules.measured,
         frame_hw=first.settings.frame_hw,
         interleaved=False,
         pairs=None,
-        ratio=round(ours.median_ms / theirs.median_ms, 4),
+        ratio=round(first_stage.median_ms / second_stage.median_ms, 4),
         interval=(round(low, 4), round(high, 4)),
         interval_is="range of the repeats' medians, no confidence interval",
         margin=rules.margin,
@@ -55,7 +57,12 @@ def compare_stored(a: Path, b: Path, rules: Rules, *, force: bool) -> Comparison
     )
 
 
-def _check_comparable(a: Path, first: Report, b: Path, second: Report) -> None:
+def _ratio_range(a: StageReport, b: StageReport) -> tuple[float, float]:
+    """The smallest and the largest ratio of a repeat of A over a repeat of B."""
+    return min(a.repeats_ms) / max(b.repeats_ms), max(a.repeats_ms) / min(b.repeats_ms)
+
+
+def _check_comparable(a: Path, first: LatencyReport, b: Path, second: LatencyReport) -> None:
     if first.machine != second.machine:
         raise StoredReportError(
             f"{a.name} was measured on {first.machine}, {b.name} on {second.machine}; "
@@ -69,12 +76,12 @@ def _check_comparable(a: Path, first: Report, b: Path, second: Report) -> None:
         )
 
 
-def _stage(report: Report, measured: Measured) -> StageReport:
+def _stage(report: LatencyReport, measured: ComparedStage) -> StageReport:
     stage: StageReport = getattr(report.back_to_back.stages, measured)
     return stage
 
 
-def _side(path: Path, report: Report, stage: StageReport) -> SideReport:
+def _side(path: Path, report: LatencyReport, stage: StageReport) -> SideReport:
     return SideReport(
         text=str(path),
         file=report.model.file,

@@ -221,11 +221,11 @@ def test_the_table_shows_the_slowest_and_the_totals(tiny_onnx: Path) -> None:
 
 
 def test_the_roofline_is_drawn(tiny_onnx: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "roofline.png"
-    code, _, stderr = run(tiny_onnx, "--runs", "2", "--plot", picture)
+    plot = tmp_path / "roofline.png"
+    code, _, stderr = run(tiny_onnx, "--runs", "2", "--plot", plot)
     assert code == 0, stderr
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert f"saved {picture}" in stderr
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert f"saved {plot}" in stderr
 
 
 def test_a_plot_without_matplotlib_is_one_line(
@@ -260,9 +260,7 @@ def test_bad_requests_are_one_line(arguments: list[str], message: str) -> None:
         (TensorProto.INT64, [1, 3], r"is a tensor\(int64\)"),
     ],
 )
-def test_inputs_that_are_no_pictures_are_refused(
-    tmp_path: Path, kind: int, shape: list[int | str], message: str
-) -> None:
+def test_inputs_that_are_no_images_are_refused(tmp_path: Path, kind: int, shape: list[int | str], message: str) -> None:
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],
         "graph",

@@ -208,7 +208,7 @@ def test_the_embedded_model_has_the_totals_that_the_documents_state() -> None:
 def test_a_file_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"not\nONNX")
-    with pytest.raises(ContractError, match=r"model\.onnx: ONNX Runtime cannot open it without optimisation \(.+\)$"):
+    with pytest.raises(ContractError, match=r"model\.onnx: ONNX Runtime cannot open it without optimization \(.+\)$"):
         read_layers(path)
 
 

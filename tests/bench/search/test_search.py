@@ -23,7 +23,7 @@ from mmpnet.bench.search.page import write_search_page
 from mmpnet.bench.search.report import LeftOut, SearchReport, SettingReport
 from mmpnet.bench.search.search import SearchPlan, choose, on_front, require_samples, search
 from mmpnet.bench.search.wording import command_of, verdict
-from mmpnet.bench.statistics import summarise
+from mmpnet.bench.statistics import summarize
 from mmpnet.cli.bench.command import app
 from mmpnet.contract.errors import ContractError, ExportError, MissingExtraError
 from mmpnet.datasets.formats.coco import read_coco
@@ -44,7 +44,7 @@ def setting(time_ms: float, ap: float, *, threads: int = 1, target_ms: float = 1
     return SettingReport(
         file=f"{ap}.onnx",
         threads=threads,
-        end_to_end=summarise([np.full(3, time_ms)]),
+        end_to_end=summarize([np.full(3, time_ms)]),
         infer_ms=time_ms,
         time_ms=time_ms,
         AP=ap,
@@ -222,7 +222,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch, tiny_onnx: Path) -> FakeExporter:
 
 
 def wanted(folder: Path, **changes: Any) -> ExportPlan:
-    asked: dict[str, Any] = {"sizes_hw": (), "precisions": ("fp32",), "calib": (Path("pictures"),), "folder": folder}
+    asked: dict[str, Any] = {"sizes_hw": (), "precisions": ("fp32",), "calib": (Path("images"),), "folder": folder}
     return ExportPlan(**{**asked, **changes})
 
 
@@ -252,7 +252,7 @@ def test_what_an_earlier_search_made_is_taken_again_but_not_of_another_checkpoin
     other = make_checkpoint(tmp_path / "other" / "tiny.pth", seed=5)
     _, left_out = collect([str(tiny_checkpoint), str(other)], sizes, lambda _: None)
     assert len(exporter.calls) == 2
-    assert [one.why for one in left_out] == ["is not what mmp-export made of tiny.pth; remove it"]
+    assert [one.why for one in left_out] == ["was not exported from tiny.pth; remove it"]
 
 
 def test_int8_that_was_not_worth_it_is_left_out_with_the_reason(
@@ -262,7 +262,7 @@ def test_int8_that_was_not_worth_it_is_left_out_with_the_reason(
     paths, left_out = collect([str(tiny_checkpoint)], asked, lambda _: None)
     assert [path.name for path in paths] == ["tiny-64.onnx"]
     assert [(one.what, one.why) for one in left_out] == [("tiny-64-int8.onnx", "int8 is not worth it: ")]
-    assert exporter.calls[1] == ("tiny-64-int8.onnx", ("--imgsz=64x64", "--int8", "--calib=pictures"))
+    assert exporter.calls[1] == ("tiny-64-int8.onnx", ("--imgsz=64x64", "--int8", "--calib=images"))
 
 
 def test_a_size_that_cannot_be_exported_is_left_out_with_the_exporters_words(
@@ -317,11 +317,11 @@ def test_too_slow_is_an_exit_code_and_the_report_is_still_written(
     code, out, err = run(tiny_onnx, "--target-ms", "0.001", "--data", dataset_folder, *QUICK, "-o", tmp_path)
     assert code == 3
     assert out == ""
-    assert "nothing keeps within 0.001 ms: the fastest is tiny.onnx with 1 thread" in err
-    assert "nothing keeps within" in (tmp_path / "report.html").read_text()
+    assert "no setting takes at most 0.001 ms: the fastest is tiny.onnx with 1 thread" in err
+    assert "no setting takes at most" in (tmp_path / "report.html").read_text()
 
 
-def test_the_pictures_are_drawn_from_all_over_the_data(tiny_onnx: Path, dataset_folder: Path, tmp_path: Path) -> None:
+def test_the_images_are_drawn_from_all_over_the_data(tiny_onnx: Path, dataset_folder: Path, tmp_path: Path) -> None:
     flags = ("--target-ms", "1000", "--data", dataset_folder, *QUICK, "-o", tmp_path, "--json")
     code, out, _ = run(tiny_onnx, *flags, "--limit", "3")
     assert code == 0

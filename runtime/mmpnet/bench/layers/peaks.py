@@ -1,4 +1,4 @@
-"""How fast this machine can multiply and copy at all: the roofs over a model's layers."""
+"""This machine's peak rates of multiplying and copying: the upper limits of a model's layers."""
 
 import time
 from collections.abc import Callable
@@ -13,10 +13,10 @@ import numpy as np
 from mmpnet.bench.statistics import Floats
 from mmpnet.runtime.inference.session import open_session
 
-Kind: TypeAlias = Literal["fp32", "int8"]
+Arithmetic: TypeAlias = Literal["fp32", "int8"]
 BEST = 10
 COPIED_BYTES, PIECE_BYTES = 1 << 26, 1 << 22
-"""All of it is more than most caches hold; a piece is short, for the reason that gemm_gops gives."""
+"""The whole is larger than most caches; a piece is short for the reason given in gemm_gops."""
 
 
 class Peaks(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,12 +26,12 @@ class Peaks(msgspec.Struct, frozen=True, kw_only=True):
     int8_gops: float
     memory_gb_s: float | None = None
 
-    def of(self, kind: Kind) -> float:
-        """The matrix product's, in this arithmetic."""
+    def of(self, kind: Arithmetic) -> float:
+        """The rate of the matrix product in this arithmetic."""
         return self.fp32_gops if kind == "fp32" else self.int8_gops
 
     def or_higher(self, other: "Peaks") -> "Peaks":
-        """The higher of each: what else the machine does can only lower them."""
+        """The higher value of each rate: other load on the machine can only lower them."""
         memory = [one for one in (self.memory_gb_s, other.memory_gb_s) if one is not None]
         return Peaks(
             fp32_gops=max(self.fp32_gops, other.fp32_gops),
@@ -41,7 +41,7 @@ class Peaks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure_peaks(*, seconds: float, with_memory: bool = False) -> Peaks:
-    """Each for so long; memory only where it is wanted, as copying takes twice COPIED_BYTES of it."""
+    """Measure each rate for `seconds`; that of memory on demand only, as copying takes twice COPIED_BYTES."""
     return Peaks(
         fp32_gops=round(gemm_gops("fp32", seconds=seconds), 2),
         int8_gops=round(gemm_gops("int8", seconds=seconds), 2),
@@ -49,10 +49,11 @@ def measure_peaks(*, seconds: float, with_memory: bool = False) -> Peaks:
     )
 
 
-def gemm_gops(kind: Kind, *, seconds: float) -> float:
+def gemm_gops(kind: Arithmetic, *, seconds: float) -> float:
     """ONNX Runtime's own matrix product, float32, or uint8 by int8 (U8S8), weights packed.
 
-    384x384x384: large enough for full speed, and done before a busy system gives the core to another program.
+    384x384x384: large enough for full speed, and short enough to end before the system gives the core to another
+    program.
     """
     path = Path(str(files("mmpnet.bench") / "models" / f"gemm-{kind}.onnx"))
     session = open_session(path, provider="cpu", threads=1)
@@ -63,7 +64,7 @@ def gemm_gops(kind: Kind, *, seconds: float) -> float:
 
 
 def copy_gb_s(*, seconds: float) -> float:
-    """Bytes read and written, of a copy that goes round through more than the caches hold."""
+    """10^9 bytes a second, read and written, of copies that cycle through more memory than the caches hold."""
     source, target = np.ones((2, COPIED_BYTES // PIECE_BYTES, PIECE_BYTES), np.uint8)
     pieces = cycle(range(len(source)))
 
@@ -75,7 +76,7 @@ def copy_gb_s(*, seconds: float) -> float:
 
 
 def _best_s(run: Callable[[], object], *, seconds: float) -> float:
-    """Median of the BEST fastest runs: what else the machine does can only slow them down."""
+    """Median of the BEST fastest runs: other load on the machine can only slow them down."""
     took: list[float] = []
     end = time.perf_counter() + seconds
     while len(took) < 2 * BEST or time.perf_counter() < end:

@@ -1,4 +1,4 @@
-"""Where a model's time goes: the kernels' times and the layers' multiply-adds, by the network's modules."""
+"""The kernels' times and the layers' multiply-adds of a model, by the modules of the network."""
 
 import math
 from collections import defaultdict
@@ -9,18 +9,18 @@ from typing import get_args
 
 import msgspec
 
-from mmpnet.bench.environment import Machine, Versions, machine, versions
-from mmpnet.bench.layers.peaks import Kind, Peaks, measure_peaks
+from mmpnet.bench.environment import LibraryVersions, MachineFacts, installed_versions, machine_facts
+from mmpnet.bench.layers.peaks import Arithmetic, Peaks, measure_peaks
 from mmpnet.bench.profile.attribution import Part, attribute
 from mmpnet.bench.profile.kernels import Kernel, Profile, profile_kernels
 from mmpnet.bench.profile.layer_costs import Layer, read_layers
 from mmpnet.bench.profile.ort_profile import Shape
 
-_KIND_OF_TYPE: dict[str, Kind] = {"float": "fp32", "uint8": "int8", "int8": "int8"}
-_WIDTH: dict[Kind | None, int] = {"fp32": 4, "int8": 1}
+_KIND_OF_TYPE: dict[str, Arithmetic] = {"float": "fp32", "uint8": "int8", "int8": "int8"}
+_WIDTH: dict[Arithmetic | None, int] = {"fp32": 4, "int8": 1}
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
     """One module of the network, or one node outside of it.
 
     kernels: names of the nodes that ran for it; none where they are fused into another's and cannot be told apart.
@@ -32,7 +32,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     operators: tuple[str, ...]
     kernels: tuple[str, ...]
     output_shape: Shape
-    kind: Kind | None
+    kind: Arithmetic | None
     ms: float
     share: float
     cumulative_share: float
@@ -43,7 +43,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OperatorTotal(msgspec.Struct, frozen=True, kw_only=True):
-    """All kernels of one operator."""
+    """Totals of the kernels of one operator."""
 
     operator: str
     kernels: int
@@ -51,10 +51,10 @@ class OperatorTotal(msgspec.Struct, frozen=True, kw_only=True):
     share: float
 
 
-class KindTotal(msgspec.Struct, frozen=True, kw_only=True):
-    """All rows that multiply in one arithmetic."""
+class ArithmeticTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """Totals of the rows that multiply in one arithmetic."""
 
-    kind: Kind
+    kind: Arithmetic
     ms: float
     multiply_adds: int
     gops: float
@@ -71,17 +71,18 @@ class LayersReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="report"
     run_ms: float
     kernels_ms: float
     multiply_adds: int
-    rows: tuple[Row, ...]
+    rows: tuple[LayerRow, ...]
     operators: tuple[OperatorTotal, ...]
-    kinds: tuple[KindTotal, ...]
+    kinds: tuple[ArithmeticTotal, ...]
     peaks: Peaks
-    machine: Machine
-    versions: Versions
+    machine: MachineFacts
+    versions: LibraryVersions
 
 
 def layers_report(path: Path, *, runs: int, peak_s: float, with_memory: bool = False) -> LayersReport:
-    """Profile a file on one thread of the CPU, between two measurements of the peaks, each of them for `peak_s`: the
-    layers must not be held against a moment when the machine was busy.
+    """Profile a file on one thread of the CPU, between two measurements of the peaks for `peak_s` each.
+
+    The higher peaks count, so that layers are not compared with a moment when the machine was busy.
 
     Raises: ContractError if it is missing or cannot be profiled.
     """
@@ -92,7 +93,7 @@ def layers_report(path: Path, *, runs: int, peak_s: float, with_memory: bool = F
 
 
 def build_report(file: str, profile: Profile, layers: Sequence[Layer], peaks: Peaks, *, runs: int) -> LayersReport:
-    """The report of what has been measured; every kernel's time is in one row, as are every layer's multiply-adds."""
+    """The report of these measurements; every kernel's time and every layer's multiply-adds are in exactly one row."""
     total_ms = sum(kernel.median_ms for kernel in profile.kernels)
     parts = sorted(attribute(profile.kernels, layers), key=lambda part: part.ms, reverse=True)
     so_far_ms = accumulate(part.ms for part in parts)
@@ -107,18 +108,18 @@ def build_report(file: str, profile: Profile, layers: Sequence[Layer], peaks: Pe
         operators=tuple(_operator_totals(profile.kernels, total_ms)),
         kinds=tuple(_kind_totals(rows, peaks)),
         peaks=peaks,
-        machine=machine(),
-        versions=versions(),
+        machine=machine_facts(),
+        versions=installed_versions(),
     )
 
 
-def _row(part: Part, peaks: Peaks, total_ms: float, so_far_ms: float) -> Row:
+def _row(part: Part, peaks: Peaks, total_ms: float, so_far_ms: float) -> LayerRow:
     multiply_adds = sum(layer.multiply_adds for layer in part.layers)
     kind = next((_KIND_OF_TYPE.get(kernel.input_type) for kernel in part.kernels), None) if multiply_adds else None
     gops = _gops(multiply_adds, part.ms) if kind is not None else None
     weights = sum(map(_weights, part.layers))
     operators = part.kernels or part.layers
-    return Row(
+    return LayerRow(
         layer=part.name,
         operators=tuple(dict.fromkeys(one.op for one in operators)),
         kernels=tuple(kernel.name for kernel in part.kernels),
@@ -135,7 +136,7 @@ def _row(part: Part, peaks: Peaks, total_ms: float, so_far_ms: float) -> Row:
 
 
 def _weights(layer: Layer) -> int:
-    """Numbers in a layer's kernel: each is multiplied once for every position of the output."""
+    """The number of weights in a layer's kernel: each is multiplied once for every position of the output."""
     channels = layer.output_shape[1] if "Conv" in layer.op else layer.output_shape[-1]
     return layer.multiply_adds * channels // math.prod(layer.output_shape)
 
@@ -154,13 +155,13 @@ def _operator_totals(kernels: Sequence[Kernel], total_ms: float) -> Iterator[Ope
         yield OperatorTotal(operator=operator, kernels=len(values), ms=round(ms, 4), share=round(ms / total_ms, 4))
 
 
-def _kind_totals(rows: Sequence[Row], peaks: Peaks) -> Iterator[KindTotal]:
-    for kind in get_args(Kind):
+def _kind_totals(rows: Sequence[LayerRow], peaks: Peaks) -> Iterator[ArithmeticTotal]:
+    for kind in get_args(Arithmetic):
         multiplying = [row for row in rows if row.kind == kind]
         if multiplying:
             ms, multiply_adds = sum(row.ms for row in multiplying), sum(row.multiply_adds for row in multiplying)
             gops, peak = _gops(multiply_adds, ms), peaks.of(kind)
-            yield KindTotal(
+            yield ArithmeticTotal(
                 kind=kind,
                 ms=round(ms, 4),
                 multiply_adds=multiply_adds,

@@ -1,4 +1,4 @@
-"""The roofline picture: what each layer reaches, under what this machine can. Needs matplotlib."""
+"""The roofline plot: the rate of each layer below the peak rates of this machine. Needs matplotlib."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,26 +7,26 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmpnet.bench.layers.peaks import Kind, Peaks
-from mmpnet.bench.layers.report import LayersReport, Row
+from mmpnet.bench.layers.peaks import Arithmetic, Peaks
+from mmpnet.bench.layers.report import LayerRow, LayersReport
 from mmpnet.reporting.svg import BLUE, GRAY, ORANGE
 from mmpnet.system.files import atomic_write
 
 _SIZE_IN = (8.0, 5.0)
 _DPI = 150
-_COLOURS: dict[Kind, str] = {"fp32": BLUE, "int8": ORANGE}
+_COLORS: dict[Arithmetic, str] = {"fp32": BLUE, "int8": ORANGE}
 _NAMED = 6
 _ROOM = (0.2, 0.04)
-"""What a name takes, as shares of the axes."""
+"""The width and height of a name, as shares of the axes."""
 _AREA_PT2 = 4000
-"""Of a point that takes all the time."""
+"""The area of a point whose layer takes all the time."""
 _LEAST_AREA_PT2 = 6
 
 
 def draw_roofline(report: LayersReport, path: Path) -> None:
     """Operations a second over operations a byte, both logarithmic; a point's area is its share of the time.
 
-    Raises: OutputError if the picture cannot be written.
+    Raises: OutputError if the file cannot be written.
     """
     figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
@@ -44,26 +44,24 @@ def draw_roofline(report: LayersReport, path: Path) -> None:
         figure.savefig(partial)
 
 
-def _draw_layers(axes: Axes, rows: Sequence[Row]) -> None:
-    for kind, colour in _COLOURS.items():
+def _draw_layers(axes: Axes, rows: Sequence[LayerRow]) -> None:
+    for kind, color in _COLORS.items():
         drawn = [row for row in rows if row.kind == kind]
         places = np.array([_place(row) for row in drawn]).reshape(-1, 2)
         areas_pt2 = [max(row.share * _AREA_PT2, _LEAST_AREA_PT2) for row in drawn]
-        axes.scatter(places[:, 0], places[:, 1], s=areas_pt2, color=colour, alpha=0.5, linewidths=0)
+        axes.scatter(places[:, 0], places[:, 1], s=areas_pt2, color=color, alpha=0.5, linewidths=0)
 
 
-def _draw_roofs(axes: Axes, peaks: Peaks, kinds: Sequence[Kind]) -> None:
-    """Level: what the machine multiplies; sloping: what its memory brings."""
+def _draw_roofs(axes: Axes, peaks: Peaks, kinds: Sequence[Arithmetic]) -> None:
+    """Horizontal: the peak of multiplying; sloping: the bandwidth of memory."""
     left, right = axes.get_xlim()
     for kind in kinds:
-        peak, colour = peaks.of(kind), _COLOURS[kind]
+        peak, color = peaks.of(kind), _COLORS[kind]
         ridge = left if peaks.memory_gb_s is None else peak / peaks.memory_gb_s
         end = max(right, 5 * ridge)
-        axes.plot([ridge, end], [peak, peak], color=colour, linewidth=1.2)
+        axes.plot([ridge, end], [peak, peak], color=color, linewidth=1.2)
         name = f"{kind} matrix product {peak:.0f}"
-        axes.annotate(
-            name, (end, peak), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8, color=colour
-        )
+        axes.annotate(name, (end, peak), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8, color=color)
     if peaks.memory_gb_s is not None:
         slope = np.array([left, max(map(peaks.of, kinds), default=1.0) / peaks.memory_gb_s])
         start = (slope[0], slope[0] * peaks.memory_gb_s)
@@ -72,8 +70,8 @@ def _draw_roofs(axes: Axes, peaks: Peaks, kinds: Sequence[Kind]) -> None:
         axes.annotate(name, start, xytext=(10, 0), textcoords="offset points", fontsize=8, color=GRAY)
 
 
-def _name_layers(axes: Axes, rows: Sequence[Row]) -> None:
-    """The slowest ones, where there is room beside the names that stand already."""
+def _name_layers(axes: Axes, rows: Sequence[LayerRow]) -> None:
+    """Name the slowest layers, where there is room beside the names that are drawn already."""
     named: list[tuple[float, float]] = []
     for row in rows:
         at = axes.transAxes.inverted().transform(axes.transData.transform(_place(row)))
@@ -86,5 +84,5 @@ def _name_layers(axes: Axes, rows: Sequence[Row]) -> None:
             return
 
 
-def _place(row: Row) -> tuple[float, float]:
+def _place(row: LayerRow) -> tuple[float, float]:
     return 2 * row.multiply_adds / row.bytes, row.gops or 0.0

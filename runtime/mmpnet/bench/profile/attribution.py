@@ -1,5 +1,7 @@
-"""Which of a file's layers a kernel computes. ONNX Runtime fuses nodes and renames them: names are read first, and
-where they say nothing, the order of execution."""
+"""Which of a file's layers each kernel computes.
+
+ONNX Runtime fuses nodes and renames them: kernels are matched by name first, and then by the order of execution.
+"""
 
 import math
 import re
@@ -16,7 +18,7 @@ _MULTIPLIES = re.compile("Conv|MatMul|Gemm")
 
 @dataclass(slots=True)
 class Part:
-    """A module of the network, or a node outside of it: the kernels that ran, the layers that they multiply for."""
+    """A module of the network, or a node outside of it: its kernels, and the layers whose multiply-adds they do."""
 
     name: str
     kernels: list[Kernel] = field(default_factory=list)
@@ -24,7 +26,7 @@ class Part:
 
     @property
     def ms(self) -> float:
-        """All its kernels' time."""
+        """The time of all its kernels."""
         return sum(kernel.median_ms for kernel in self.kernels)
 
 
@@ -61,7 +63,7 @@ def _layer_in_name(kernel_name: str, index_of: dict[str, int]) -> int | None:
 
 
 def _owned_layers(kernels: Sequence[Kernel], named: Sequence[int | None], layers: Sequence[Layer]) -> dict[int, Layer]:
-    """By the kernel's position: the layer whose multiply-adds it does."""
+    """The layer whose multiply-adds a kernel does, by the kernel's position."""
     free = [index for index, layer in enumerate(layers) if layer.multiply_adds]
     multiplying = [position for position, kernel in enumerate(kernels) if _MULTIPLIES.search(kernel.op)]
     owned: dict[int, Layer] = {}

@@ -1,4 +1,4 @@
-"""What ONNX Runtime's profiler says of one model's kernels: those that really run, fused and repacked."""
+"""Times of the kernels that ONNX Runtime runs for a model, fused and repacked, from its profiler."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ _REFUSAL = "does not run on noise ({reason}); try another file"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One node of the optimised graph.
+    """One node of the optimized graph.
 
     input_type: of its first input, such as `float` or `uint8`. output_shape: of its first output. activation_bytes:
-    what it reads and writes of tensors that change from run to run.
+    read and written, of tensors that change from run to run.
     """
 
     name: str
@@ -43,9 +43,10 @@ class Profile:
 
 
 def profile_kernels(path: Path, *, runs: int) -> Profile:
-    """So many runs on the CPU with one thread, after WARM_UP_RUNS, on seeded noise.
+    """Profile `runs` runs on the CPU with one thread, after WARM_UP_RUNS, on seeded noise.
 
-    Raises: ContractError if the file is missing or does not run, or an input's size is free or its type no picture's.
+    Raises: ContractError if the file is missing or does not run, or an input's size is free or its type is none of an
+    image.
     """
     if not is_file(path):
         raise ContractError(f"{path}: no such model file; expected an ONNX file")
@@ -91,4 +92,4 @@ def _noise(path: Path, port: Any) -> NDArray[Any]:
         case "tensor(float16)":
             return random.random(shape, np.float32).astype(np.float16)
         case _:
-            raise ContractError(f"{path}: input {port.name} is a {port.type}; expected a picture, uint8 or float")
+            raise ContractError(f"{path}: input {port.name} is a {port.type}; expected an image, uint8 or float")

@@ -1,6 +1,6 @@
-"""What each layer of an ONNX file costs, counted from the shapes that ONNX Runtime reports for one run.
+"""Parameters and multiply-adds of each layer of an ONNX file, from the shapes that ONNX Runtime reports for one run.
 
-The profiler knows every operator's input and output shapes, initialisers included, so that onnx is not needed.
+The profiler reports every operator's input and output shapes, initializers included, so that onnx is not needed.
 """
 
 import math
@@ -17,7 +17,7 @@ from mmpnet.contract.errors import ContractError
 from mmpnet.system.onnx_runtime import onnxruntime
 
 _REFUSALS = Refusals(
-    cannot_open="ONNX Runtime cannot open it without optimisation ({reason})",
+    cannot_open="ONNX Runtime cannot open it without optimization ({reason})",
     cannot_run="does not run on zeros ({reason}); give its size with --imgsz, or try another file",
 )
 _BYTES = {
@@ -55,8 +55,8 @@ _WEIGHT_INPUTS = {
     "DequantizeLinear": (0,),
     "Cast": (0,),
 }
-"""Where each operator takes what training learned: kernels and biases, not running statistics, scales or indices. A
-quantised kernel of a QDQ file is DequantizeLinear's, a float16 kernel that the CPU computes in float32 is Cast's."""
+"""The inputs of each operator that hold learned weights: kernels and biases, not running statistics, scales or indices.
+A quantized kernel of a QDQ file is DequantizeLinear's, a float16 kernel that the CPU computes in float32 is Cast's."""
 _NEVER_WEIGHTS = ("int64", "bool")
 
 
@@ -75,8 +75,10 @@ class Layer:
 
 
 def read_layers(path: Path, *, input_hw: tuple[int, int] | None = None) -> list[Layer]:
-    """Every operator of the file, unoptimised, in the order of execution; multiply-adds are of a run with batch 1,
-    or with the batch that is fixed in the file. `input_hw` fills free heights and widths.
+    """Every operator of the file, without optimization, in the order of execution.
+
+    Multiply-adds are those of a run with batch 1, or with the batch that is fixed in the file. `input_hw` is the size
+    where the file leaves heights and widths free.
 
     Raises: ContractError if an input's size is free and not given, or ONNX Runtime cannot run the file.
     """
@@ -101,15 +103,15 @@ def _layer(run: KernelRun) -> Layer:
     )
 
 
-def _parameters(op: str, inputs: Sequence[tuple[str, Shape]], initialiser_bytes: int) -> int:
-    """Numbers in the weight inputs, as many as fit into the initialisers' bytes: the rest was computed."""
+def _parameters(op: str, inputs: Sequence[tuple[str, Shape]], initializer_bytes: int) -> int:
+    """Numbers in the weight inputs that fit into the initializers' bytes: the other inputs are computed."""
     weights = [inputs[position] for position in _WEIGHT_INPUTS.get(op, ()) if position < len(inputs)]
     sizes = [(math.prod(shape), _BYTES.get(kind, 4)) for kind, shape in weights if kind not in _NEVER_WEIGHTS]
     count = 0
     for numbers, width in sorted(sizes, reverse=True):
-        if numbers * width <= initialiser_bytes:
+        if numbers * width <= initializer_bytes:
             count += numbers
-            initialiser_bytes -= numbers * width
+            initializer_bytes -= numbers * width
     return count
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime's profile: a file is run so many times, and what its profiler wrote of every kernel is read."""
+"""ONNX Runtime's profile of a file: every kernel of several runs, read from what its profiler writes."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from mmpnet.system.onnx_runtime import onnxruntime
 
 Shape = tuple[int, ...]
 TensorOf: TypeAlias = Callable[[Any], NDArray[Any]]
-"""What a session's input is fed with; called with the input, which has a name, a type and a shape."""
+"""Gives the tensor for a session's input, which has a name, a type and a shape."""
 
 _FATAL_ONLY = 4
 _EVENT_SUFFIX = "_kernel_time"
@@ -22,16 +22,16 @@ _EVENT_SUFFIX = "_kernel_time"
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """What to say of a file that ONNX Runtime cannot open, or cannot run; `{reason}` stands for its own words."""
+    """Messages for a file that ONNX Runtime cannot open, or cannot run; `{reason}` stands for its own message."""
 
     cannot_open: str
     cannot_run: str
 
 
 class KernelArguments(msgspec.Struct, frozen=True):
-    """What the profiler says of a kernel: types with shapes, initialisers included, and sizes in bytes.
+    """What the profiler reports of a kernel: types with shapes, initializers included, and sizes in bytes.
 
-    parameter_size: of the inputs that are initialisers. activation_size: of the other inputs.
+    parameter_size: of the inputs that are initializers. activation_size: of the other inputs.
     """
 
     op_name: str
@@ -71,10 +71,10 @@ class _Event(msgspec.Struct, frozen=True):
 def record_runs(
     path: Path, options: onnxruntime.SessionOptions, tensor_of: TensorOf, *, runs: int, refusals: Refusals
 ) -> Recording:
-    """So many runs on the CPU, all with the same tensors; the options get profiling and silence.
+    """Profile `runs` runs on the CPU, all with the same tensors; enables profiling and disables logging in `options`.
 
-    Raises: ContractError, in the words of `refusals`, if ONNX Runtime cannot open or run the file; if its profile is
-    not as expected; or from `tensor_of`, as it is.
+    Raises: ContractError, with the messages of `refusals`, if ONNX Runtime cannot open or run the file, and if its
+    profile is not as expected; what `tensor_of` raises is passed on.
     """
     with tempfile.TemporaryDirectory() as folder:
         options.log_severity_level = _FATAL_ONLY
@@ -105,7 +105,7 @@ def record_runs(
 
 
 def with_batch_of_one(shape: Sequence[Any]) -> list[Any]:
-    """An input's shape with a free first side as 1; a side is free where it is no int, but a name or None."""
+    """An input's shape with 1 for a free first side; a free side is a name or None."""
     return [1 if index == 0 and not isinstance(side, int) else side for index, side in enumerate(shape)]
 
 

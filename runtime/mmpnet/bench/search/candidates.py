@@ -1,7 +1,7 @@
-"""The model files that a search compares: as they are, or made from a checkpoint at several sizes and precisions.
+"""The model files that a search compares: given, or exported from a checkpoint at several sizes and precisions.
 
-Making them is mmp-export's work, which needs torch: it runs as a process of its own, so that searching among files that
-were made elsewhere does not.
+mmp-export needs torch, so it runs as a process of its own: a search among files that were exported elsewhere does not
+need torch.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -20,10 +20,11 @@ from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.system.files import is_file
+from mmpnet.system.progress import Notice
 
 Exported: TypeAlias = Literal["fp32", "int8"]
 SHARES = (0.9, 0.8, 0.7, 0.6)
-"""Of the size of training: what is tried where no size is given."""
+"""Shares of the size of training that are tried where no size is given."""
 SIDE_STEP_PX = 32
 """The network's coarsest stride."""
 _EXPORTER = "from mmpnet.export.entry import export; export()"
@@ -31,7 +32,7 @@ _EXPORTER = "from mmpnet.export.entry import export; export()"
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """What to make of a checkpoint: sizes_hw empty is the size of training and SHARES of it; calib for int8."""
+    """What to export a checkpoint to; without sizes_hw at the size of training and SHARES of it. calib: for int8."""
 
     sizes_hw: tuple[tuple[int, int], ...]
     precisions: tuple[Exported, ...]
@@ -39,11 +40,77 @@ class ExportPlan:
     folder: Path
 
 
-def collect(models: Sequence[str], wanted: ExportPlan, tell: Callable[[str], None]) -> tuple[list[Path], list[LeftOut]]:
-    """Every file to compare, and those that could not be made; `tell` hears what is being made.
+@dataclass(frozen=True, slots=True)
+class CheckpointExports:
+    """The files that one checkpoint is exported to; a file that an earlier search made is used again."""
 
-    Raises: ContractError for what is neither model nor checkpoint, or where nothing is left; ExportError where a
-    checkpoint cannot be exported at the size of training; MissingExtraError for a checkpoint without torch.
+    checkpoint: Path
+    sha256: str
+    plan: ExportPlan
+    notice: Notice
+
+    def make_all(self) -> tuple[list[Path], list[LeftOut]]:
+        """Every size in every precision, and the files that could not be made.
+
+        Raises: ExportError where the checkpoint cannot be exported at the size of training.
+        """
+        made: list[Path] = []
+        left_out: list[LeftOut] = []
+        for size_hw in self.plan.sizes_hw or derived_sizes(self._training_size()):
+            for precision in self.plan.precisions:
+                out = self.plan.folder / file_name(self.checkpoint.stem, size_hw, precision)
+                why = self._make(out, size_hw, precision)
+                if why is None:
+                    made.append(out)
+                else:
+                    left_out.append(LeftOut(what=out.name, why=why))
+        return made, left_out
+
+    def _training_size(self) -> tuple[int, int]:
+        """The input's (height, width) in training, read from a file at that size."""
+        first = self.plan.folder / f"{self.checkpoint.stem}.onnx"
+        if self._metadata_of(first) is None:
+            self.notice(f"exporting {first.name}")
+            _export(self.checkpoint, first)
+        metadata = self._metadata_of(first)
+        if metadata is None:
+            raise ExportError(f"{first}: was not exported from {self.checkpoint}; remove it")
+        return metadata.input.size_hw
+
+    def _make(self, out: Path, size_hw: tuple[int, int], precision: Exported) -> str | None:
+        """Make one file unless it is there; the reason if it cannot be used, None if it can."""
+        if self._metadata_of(out) is None:
+            self.notice(f"exporting {out.name}")
+            int8_flags = ["--int8", *(f"--calib={path}" for path in self.plan.calib)] if precision == "int8" else []
+            try:
+                _export(self.checkpoint, out, f"--imgsz={size_hw[0]}x{size_hw[1]}", *int8_flags)
+            except ExportError as error:
+                if self._metadata_of(out) is None:
+                    return str(error)
+        metadata = self._metadata_of(out)
+        if metadata is None:
+            return f"was not exported from {self.checkpoint.name}; remove it"
+        if precision == "int8" and metadata.precision != "int8":
+            return "int8 is not worth it: " + ("" if metadata.quantization is None else metadata.quantization.verdict)
+        return None
+
+    def _metadata_of(self, path: Path) -> ModelMetadata | None:
+        """The metadata of a file; None if it is missing or was exported from another checkpoint."""
+        if not is_file(path):
+            return None
+        try:
+            metadata = read_model_file(path).metadata
+        except ContractError:
+            return None
+        return metadata if metadata is not None and metadata.checkpoint_sha256 == self.sha256 else None
+
+
+def collect(models: Sequence[str], plan: ExportPlan, notice: Notice) -> tuple[list[Path], list[LeftOut]]:
+    """Every file to compare, and those that could not be made; `notice` receives the name of each file to make.
+
+    Raises: ContractError for a path that is neither model nor checkpoint, or where nothing is left to compare;
+    ExportError where a checkpoint cannot be exported at the size of training; MissingExtraError for a checkpoint
+    without torch.
     """
     paths: list[Path] = []
     left_out: list[LeftOut] = []
@@ -55,67 +122,16 @@ def collect(models: Sequence[str], wanted: ExportPlan, tell: Callable[[str], Non
             raise ContractError(f"{path}: no such file; expected last.pth or best.pth from mmp-train, or an .onnx")
         if path.suffix.lower() == ".onnx":
             paths.append(path)
-        else:
-            made, failed = _make(path, wanted, tell)
-            paths += made
-            left_out += failed
+            continue
+        require_exporter(path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        made, failed = CheckpointExports(path, sha256, plan, notice).make_all()
+        paths += made
+        left_out += failed
     if not paths:
         raise ContractError("nothing to compare: " + "; ".join(f"{one.what}: {one.why}" for one in left_out))
     return paths, left_out
-
-
-def _make(checkpoint: Path, wanted: ExportPlan, tell: Callable[[str], None]) -> tuple[list[Path], list[LeftOut]]:
-    require_exporter(checkpoint)
-    with checkpoint.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    sizes_hw: Sequence[tuple[int, int]] = wanted.sizes_hw
-    if not sizes_hw:
-        first = wanted.folder / f"{checkpoint.stem}.onnx"
-        if _metadata_of(first, sha256) is None:
-            tell(f"exporting {first.name}")
-            _export(checkpoint, first)
-        metadata = _metadata_of(first, sha256)
-        if metadata is None:
-            raise ExportError(f"{first}: is not what mmp-export made of {checkpoint}; remove it")
-        sizes_hw = derived_sizes(metadata.input.size_hw)
-    made: list[Path] = []
-    left_out: list[LeftOut] = []
-    for size_hw in sizes_hw:
-        for precision in wanted.precisions:
-            out = wanted.folder / file_name(checkpoint.stem, size_hw, precision)
-            why = _file_of(checkpoint, sha256, out, size_hw, precision, wanted.calib, tell)
-            if why is None:
-                made.append(out)
-            else:
-                left_out.append(LeftOut(what=out.name, why=why))
-    return made, left_out
-
-
-def _file_of(
-    checkpoint: Path,
-    sha256: str,
-    out: Path,
-    size_hw: tuple[int, int],
-    precision: Exported,
-    calib: Sequence[Path],
-    tell: Callable[[str], None],
-) -> str | None:
-    """Make one file unless an earlier search has; why it is not to be had, None if it is."""
-    if _metadata_of(out, sha256) is None:
-        tell(f"exporting {out.name}")
-        quantised = [f"--calib={path}" for path in calib] if precision == "int8" else []
-        flags = [f"--imgsz={size_hw[0]}x{size_hw[1]}", *(["--int8", *quantised] if precision == "int8" else [])]
-        try:
-            _export(checkpoint, out, *flags)
-        except ExportError as error:
-            if _metadata_of(out, sha256) is None:
-                return str(error)
-    metadata = _metadata_of(out, sha256)
-    if metadata is None:
-        return f"is not what mmp-export made of {checkpoint.name}; remove it"
-    if precision == "int8" and metadata.precision != "int8":
-        return "int8 is not worth it: " + ("" if metadata.quantization is None else metadata.quantization.verdict)
-    return None
 
 
 def derived_sizes(trained_hw: tuple[int, int]) -> list[tuple[int, int]]:
@@ -144,24 +160,13 @@ def require_exporter(checkpoint: Path) -> None:
             )
 
 
-def _metadata_of(path: Path, checkpoint_sha256: str) -> ModelMetadata | None:
-    """What a file says of itself; None where it is missing or of another checkpoint."""
-    if not is_file(path):
-        return None
-    try:
-        metadata = read_model_file(path).metadata
-    except ContractError:
-        return None
-    return metadata if metadata is not None and metadata.checkpoint_sha256 == checkpoint_sha256 else None
-
-
 def _export(checkpoint: Path, out: Path, *flags: str) -> None:
-    """Run mmp-export. Raises: ExportError with its words where it fails."""
+    """Run mmp-export. Raises: ExportError with its message where it fails."""
     command = [sys.executable, "-c", _EXPORTER, str(checkpoint), "-o", str(out), *flags]
     done = subprocess.run(
         command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "NO_COLOR": "1"}
     )
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        last = next((line for line in reversed(said) if line.startswith("error: ")), said[-1] if said else "")
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        last = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
         raise ExportError(last.removeprefix("error: ") or f"mmp-export ended with exit code {done.returncode}")

@@ -12,7 +12,7 @@ from mmpnet.contract.metadata import Precision
 from mmpnet.reporting.html import render, write_page
 from mmpnet.reporting.svg import BLUE, GRAY, GREEN, INK, ORANGE, key, svg
 
-_COLOURS: dict[Precision, str] = {"float32": BLUE, "int8": ORANGE, "float16": GREEN}
+_COLORS: dict[Precision, str] = {"float32": BLUE, "int8": ORANGE, "float16": GREEN}
 _SIZE_IN = (7.5, 4.2)
 _ABOVE, _BELOW = (0, 6), (0, -12)
 
@@ -39,14 +39,14 @@ def write_search_page(path: Path, report: SearchReport, folder: Path | None) -> 
 
 
 def pareto_plot(report: SearchReport) -> str:
-    """AP over time, as SVG: a colour for each precision, the front joined, the chosen one ringed, the target dashed."""
+    """AP over time, as SVG: a color for each precision, the front joined, the chosen one ringed, the target dashed."""
     files = {file.file: file for file in report.files}
     precisions = list(dict.fromkeys(files[one.file].precision for one in report.settings))
 
     def draw(axes: Axes) -> None:
         for precision in precisions:
             points = [one for one in report.settings if files[one.file].precision == precision]
-            axes.plot(_ms(points), _ap(points), "o", color=_COLOURS[precision], alpha=0.8, markersize=6)
+            axes.plot(_ms(points), _ap(points), "o", color=_COLORS[precision], alpha=0.8, markersize=6)
         front = [one for one in report.settings if one.front]
         axes.plot(_ms(front), _ap(front), color=GRAY, linewidth=1.0, zorder=0)
         axes.axvline(report.target_ms, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -58,13 +58,13 @@ def pareto_plot(report: SearchReport) -> str:
         axes.margins(y=0.15)
         axes.set_xlabel(f"{report.rank} ms a frame, pixels to boxes")
         axes.set_ylabel("AP (IoU 0.5 to 0.95)")
-        key(axes, [(precision, _COLOURS[precision]) for precision in precisions])
+        key(axes, [(precision, _COLORS[precision]) for precision in precisions])
 
     return svg(draw, "Accuracy against time", _SIZE_IN)
 
 
 def _name(axes: Axes, report: SearchReport, front: Sequence[SettingReport]) -> None:
-    """Size and threads of each on the front, above and below in turns: neighbours may lie close."""
+    """Size and threads of each on the front, above and below in turns: neighbors may lie close."""
     for index, one in enumerate(front):
         height, width = report.file(one).input_hw
         size = str(height) if height == width else f"{height}x{width}"
@@ -90,7 +90,7 @@ def _ap(settings: Sequence[SettingReport]) -> list[float]:
 def _facts(report: SearchReport) -> Iterator[tuple[str, str]]:
     judge, versions = report.judge, report.versions
     height, width = report.frame_hw
-    yield "pictures", f"{judge.name}: {judge.n_images} pictures, {judge.n_boxes} boxes, sha256 {judge.sha256}"
+    yield "images", f"{judge.name}: {judge.n_images} images, {judge.n_boxes} boxes, sha256 {judge.sha256}"
     yield "accuracy", judge.protocol
     yield (
         "time",

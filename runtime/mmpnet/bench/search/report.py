@@ -1,10 +1,10 @@
-"""What a search reports: settings, files, what was left out, and what it was measured on."""
+"""The report of a search: settings, files, files that were left out, and the machine."""
 
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from mmpnet.bench.environment import Conditions, Machine, Versions
+from mmpnet.bench.environment import LibraryVersions, MachineConditions, MachineFacts
 from mmpnet.bench.statistics import StageReport
 from mmpnet.contract.metadata import Precision
 
@@ -23,8 +23,8 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettingReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One file with one number of threads; time_ms: what is held against the target. front: no other setting is as fast
-    and as accurate, and better in one of the two."""
+    """One file with one number of threads; time_ms: what is compared with the target. front: no other setting is at
+    least as fast and as accurate, and better in one of the two."""
 
     file: str
     threads: int
@@ -38,14 +38,14 @@ class SettingReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was asked for and is not there."""
+    """A file that was asked for and could not be made."""
 
     what: str
     why: str
 
 
 class Judge(msgspec.Struct, frozen=True, kw_only=True):
-    """The pictures that accuracy was measured on."""
+    """The images that accuracy was measured on."""
 
     name: str
     sha256: str
@@ -55,7 +55,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="mmp-bench search"):
-    """All of it, fastest setting first; chosen: its index, None where nothing keeps to the target."""
+    """The whole report, fastest setting first; chosen: its index, None where no setting meets the target."""
 
     schema: int = 1
     target_ms: float
@@ -69,10 +69,10 @@ class SearchReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="report"
     provider: str
     repeats: int
     frames: int
-    machine: Machine
-    versions: Versions
-    before: Conditions
-    after: Conditions
+    machine: MachineFacts
+    versions: LibraryVersions
+    before: MachineConditions
+    after: MachineConditions
 
     def file(self, setting: SettingReport) -> FileReport:
         """The file of a setting."""

@@ -1,5 +1,5 @@
-"""Which setting is the most accurate within a time budget: every file with every number of threads, timed in turns,
-and judged on the same pictures."""
+"""Find the most accurate setting within a time budget: every file with every number of threads, timed in turns and
+evaluated on the same images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmpnet.bench.environment import conditions, machine, versions
+from mmpnet.bench.environment import current_conditions, installed_versions, machine_facts
 from mmpnet.bench.interleaved import take_turns
 from mmpnet.bench.latency import STAGES, opencv_threads, stage_times_ms, warm_up
 from mmpnet.bench.search.report import FileReport, Judge, LeftOut, Rank, SearchReport, SettingReport
-from mmpnet.bench.statistics import Floats, StageReport, summarise
+from mmpnet.bench.statistics import Floats, StageReport, summarize
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ContractError
 from mmpnet.datasets.types import Dataset
@@ -28,7 +28,7 @@ ACCURACIES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """What is timed and how: every setting `repeats` times `frames` frames. `rank` of the times must keep to the
+    """What is timed and how: every setting in `repeats` repeats of `frames` frames. `rank` of the times must meet the
     target; p50 is the median of the repeats' medians."""
 
     target_ms: float
@@ -49,9 +49,9 @@ def search(
     left_out: Sequence[LeftOut] = (),
     progress: Progress = no_progress,
 ) -> SearchReport:
-    """Time and judge every file.
+    """Time and evaluate every file.
 
-    Raises: ContractError for a bad file, or two of one name; DeviceError for a provider that is not honoured;
+    Raises: ContractError for a bad file, or two of one name; DeviceError if the provider is not available;
     DatasetError where there is nothing to measure.
     """
     require_samples(plan)
@@ -59,7 +59,7 @@ def search(
     if len(set(names)) != len(names):
         raise ContractError(f"model files must have different names, got {', '.join(names)}; rename one")
     files = [_file_report(path, dataset) for path in progress(paths, "accuracy")]
-    before = conditions()
+    before = current_conditions()
     combinations = [(path, threads) for path in paths for threads in plan.threads]
     times_ms, provider = _timed(combinations, plan, frame_bgr, progress)
     ap_of = {file.file: file.accuracy["AP"] or 0.0 for file in files}
@@ -76,15 +76,15 @@ def search(
         provider=provider,
         repeats=plan.repeats,
         frames=plan.frames,
-        machine=machine(),
-        versions=versions(),
+        machine=machine_facts(),
+        versions=installed_versions(),
         before=before,
-        after=conditions(),
+        after=current_conditions(),
     )
 
 
 def require_samples(plan: SearchPlan) -> None:
-    """Raises: ContractError where so few frames say nothing of the percentile."""
+    """Raises: ContractError if the frames are too few for the percentile."""
     least, planned = LEAST_SAMPLES[int(plan.rank[1:])], plan.repeats * plan.frames
     if planned < least:
         raise ContractError(
@@ -101,7 +101,7 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def choose(settings: Sequence[SettingReport]) -> int | None:
-    """Index of the most accurate one within the target: of equals the one with fewer threads, then the faster."""
+    """Index of the most accurate setting within the target; of equals the one with fewer threads, then the faster."""
     within = [index for index, one in enumerate(settings) if one.within]
     return min(
         within,
@@ -118,7 +118,7 @@ def _timed(
 ) -> tuple[list[list[Floats]], str]:
     """Of each setting and repeat: ms (frames, len(STAGES)); and the provider in use.
 
-    Every repeat goes through all settings in another order, so that what else the machine does troubles them alike;
+    Every repeat goes through all settings in another order, so that other load on the machine affects them alike;
     each is opened anew, so that a small device need not hold them all. Threads are asleep between frames, as mmp-run
     has them for cameras.
     """
@@ -169,11 +169,11 @@ def _setting_reports(
 
 
 def _times(repeats_ms: Sequence[Floats], rank: Rank) -> tuple[StageReport, float, float]:
-    """End to end, the model alone, and what is held against the target."""
-    end_to_end = summarise([rows[:, STAGES.index("end_to_end")] for rows in repeats_ms])
-    infer = summarise([rows[:, STAGES.index("infer")] for rows in repeats_ms])
+    """End to end, the model alone, and the time that is compared with the target."""
+    end_to_end = summarize([rows[:, STAGES.index("end_to_end")] for rows in repeats_ms])
+    infer = summarize([rows[:, STAGES.index("infer")] for rows in repeats_ms])
     ranked = end_to_end.median_ms if rank == "p50" else end_to_end.percentiles_ms[rank]
-    assert ranked is not None, "require_samples has seen to it"
+    assert ranked is not None, "require_samples checks this"
     return end_to_end, infer.median_ms, ranked
 
 

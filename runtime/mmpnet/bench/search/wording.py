@@ -1,4 +1,4 @@
-"""Sentences and labels of the search report."""
+"""Sentences and table cells of the search report."""
 
 import shlex
 from pathlib import Path
@@ -10,12 +10,12 @@ COLUMNS = ("model", "input px", "precision", "threads", "median ms", "p90", "mod
 
 
 def verdict(report: SearchReport) -> str:
-    """Which setting it is, or how much too slow the fastest one is."""
-    judge = f"{report.judge.n_images} pictures of {report.judge.name}"
+    """A sentence on the chosen setting, or on the fastest one where none meets the target."""
+    judge = f"{report.judge.n_images} images of {report.judge.name}"
     if report.chosen is None:
         fastest = report.settings[0]
         return (
-            f"nothing keeps within {report.target_ms:g} ms: the fastest is {_named(fastest)}: "
+            f"no setting takes at most {report.target_ms:g} ms: the fastest is {_named(fastest)}: "
             f"{report.rank} {fastest.time_ms:.2f} ms, AP {fastest.AP:.3f} on {judge}; try smaller sizes, int8 or more "
             "threads"
         )
@@ -28,7 +28,7 @@ def verdict(report: SearchReport) -> str:
 
 
 def command_of(report: SearchReport, folder: Path | None) -> str | None:
-    """How to use the chosen setting; None where nothing was."""
+    """The command that uses the chosen setting; None where none was chosen."""
     if report.chosen is None:
         return None
     chosen = report.settings[report.chosen]
@@ -41,7 +41,7 @@ def command_of(report: SearchReport, folder: Path | None) -> str | None:
 
 
 def cells(report: SearchReport, one: SettingReport) -> list[str]:
-    """A setting's row, by COLUMNS."""
+    """The cells of a setting's row, by COLUMNS."""
     file = report.file(one)
     height, width = file.input_hw
     p90, ap50 = one.end_to_end.percentiles_ms["p90"], file.accuracy["AP50"]

@@ -1,4 +1,4 @@
-"""mmp-bench: how fast a model is here, which of two is faster, where its time goes, and what fits a time budget."""
+"""mmp-bench: time a model, compare two, show the time of each layer, and search within a time budget."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,11 +6,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mmpnet.bench.compare import Rules, Side, compare, parse_side
-from mmpnet.bench.latency import Plan, measure, sample_frame
+from mmpnet.bench.compare import ComparisonRules, Side, compare_models, parse_side
+from mmpnet.bench.latency import LatencyPlan, measure_latency, sample_frame
 from mmpnet.bench.layers.report import layers_report
 from mmpnet.bench.stored_reports import compare_stored
-from mmpnet.cli.bench.options import TOO_SLOW, FrameSize, Json, Picture, Threads, Wanted, frame_hw_of, write_json
+from mmpnet.cli.bench.options import (
+    TOO_SLOW,
+    FrameSize,
+    ImageFile,
+    Json,
+    ProviderChoice,
+    Threads,
+    frame_hw_of,
+    write_json,
+)
 from mmpnet.cli.bench.search import search_command
 from mmpnet.cli.bench.tables import noise_line, show_comparison, show_layers, show_report
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
@@ -24,7 +33,7 @@ PEAK_S = 0.3
 
 
 class DefaultToRun(TyperGroup):
-    """What begins with no command's name belongs to `run`: mmp-bench MODEL is mmp-bench run MODEL."""
+    """Arguments that do not start with a command's name go to `run`: mmp-bench MODEL is mmp-bench run MODEL."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or args[0] not in (*self.commands, *HELP_NAMES["help_option_names"]):
@@ -34,7 +43,7 @@ class DefaultToRun(TyperGroup):
 
 app = typer.Typer(
     cls=DefaultToRun,
-    help="How fast a model is on this machine. mmp-bench MODEL is mmp-bench run MODEL; "
+    help="Measure how fast a model is on this machine. mmp-bench MODEL is mmp-bench run MODEL; "
     "mmp-bench run --help lists its options. Without a MODEL: person-320.",
     add_completion=False,
     context_settings=HELP_NAMES,
@@ -48,24 +57,24 @@ SIDE_HELP = "MODEL or MODEL@threads=2,provider=cuda; or a file that mmp-bench MO
 @app.command()
 def run(
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
-    provider: Wanted = "auto",
+    provider: ProviderChoice = "auto",
     threads: Threads = 1,
-    duration: Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds of each repeat.")] = 3.0,
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Their medians' median counts.")] = 5,
-    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="The camera's frames a second.")] = 15.0,
-    warm_up: Annotated[float, typer.Option(min=0, max=3600, help="Seconds that are not counted.")] = 1.0,
-    cold_starts: Annotated[int, typer.Option(min=0, max=100, help="Fresh processes; 0 leaves them out.")] = 3,
+    duration: Annotated[float, typer.Option(min=0.01, max=3600, help="Length of each repeat in seconds.")] = 3.0,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Repeats; the median of their medians counts.")] = 5,
+    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Frame rate of the simulated camera.")] = 15.0,
+    warm_up: Annotated[float, typer.Option(min=0, max=3600, help="Seconds of warm-up, which are not timed.")] = 1.0,
+    cold_starts: Annotated[int, typer.Option(min=0, max=100, help="Fresh processes to time; 0 leaves them out.")] = 3,
     frame_size: FrameSize = None,
-    picture: Picture = None,
+    image: ImageFile = None,
     as_json: Json = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Time a model from raw BGR frame to final boxes: cold, back to back, and at a camera's pace."""
+    """Time a model from raw BGR frame to final boxes: cold, back to back, and at a camera's frame rate."""
     with exit_on_error():
-        frame_bgr = sample_frame(picture, frame_hw_of(frame_size))
-        plan = Plan(
+        frame_bgr = sample_frame(image, frame_hw_of(frame_size))
+        plan = LatencyPlan(
             model=model,
             provider=provider,
             threads=threads,
@@ -76,7 +85,7 @@ def run(
             cold_starts=cold_starts,
         )
         with console().status("measuring"):
-            report = measure(plan, frame_bgr, picture=picture)
+            report = measure_latency(plan, frame_bgr, image=image)
         if as_json:
             write_json(report)
         else:
@@ -89,54 +98,54 @@ def run(
 @app.command("compare")
 def compare_command(
     a: Annotated[str, typer.Argument(help=SIDE_HELP)],
-    b: Annotated[str, typer.Argument(help="The same.")],
-    pairs: Annotated[int, typer.Option(min=10, max=100_000, help="Runs of each, interleaved.")] = 200,
-    infer_only: Annotated[bool, typer.Option("--infer-only", help="The model alone, not end to end.")] = False,
-    margin: Annotated[float, typer.Option(min=0, max=10, help="Differences up to it do not count.")] = 0.02,
+    b: Annotated[str, typer.Argument(help="The second side, given like A.")],
+    pairs: Annotated[int, typer.Option(min=10, max=100_000, help="Runs of each model, interleaved.")] = 200,
+    infer_only: Annotated[bool, typer.Option("--infer-only", help="Compare the model alone, not end to end.")] = False,
+    margin: Annotated[float, typer.Option(min=0, max=10, help="Differences up to this share do not count.")] = 0.02,
     at_least: Annotated[
         float | None, typer.Option(min=0, help=f"Exit with {TOO_SLOW} if the interval of A / B begins below this.")
     ] = None,
-    provider: Wanted = "auto",
+    provider: ProviderChoice = "auto",
     threads: Threads = 1,
     frame_size: FrameSize = None,
-    picture: Picture = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the order and of the bootstrap.")] = 0,
+    image: ImageFile = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the run order and of the bootstrap.")] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Compare stored reports of different machines or frames.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say which of two is faster: time of A / time of B, with the 95 % interval of a block bootstrap, and a verdict."""
+    """Compare two models: time of A / time of B, with the 95 % interval of a block bootstrap, and a verdict."""
     with exit_on_error():
-        rules = Rules(pairs=pairs, measured="infer" if infer_only else "end_to_end", margin=margin, seed=seed)
+        rules = ComparisonRules(pairs=pairs, measured="infer" if infer_only else "end_to_end", margin=margin, seed=seed)
         stored = [Path(text).suffix.lower() == ".json" for text in (a, b)]
         if any(stored) and not all(stored):
-            raise typer.BadParameter("one is a stored report, the other a model; give two of a kind")
+            raise typer.BadParameter("one is a stored report, the other a model; give two models or two stored reports")
         if all(stored):
             comparison = compare_stored(Path(a), Path(b), rules, force=force)
         else:
             first, second = (_side(text, provider, threads) for text in (a, b))
-            frame_bgr = sample_frame(picture, frame_hw_of(frame_size))
+            frame_bgr = sample_frame(image, frame_hw_of(frame_size))
             with console().status("comparing"):
-                comparison = compare(first, second, frame_bgr, rules)
+                comparison = compare_models(first, second, frame_bgr, rules)
         if as_json:
             write_json(comparison)
         else:
             show_comparison(console(), comparison)
     if at_least is not None and comparison.interval[0] < at_least:
-        console().print(f"A / B may be as low as {comparison.interval[0]:.3f}; --at-least {at_least:g} was asked for")
+        console().print(f"A / B may be as low as {comparison.interval[0]:.3f}; --at-least is {at_least:g}")
         raise typer.Exit(TOO_SLOW)
 
 
 @app.command()
 def layers(
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
-    runs: Annotated[int, typer.Option(min=1, max=10_000, help="Whose median counts.")] = 50,
-    top: Annotated[int, typer.Option(min=1, help="Rows of the table; --json has all.")] = 25,
-    plot: Annotated[Path | None, typer.Option(help="Write the roofline picture here, .png, .svg or .pdf.")] = None,
+    runs: Annotated[int, typer.Option(min=1, max=10_000, help="Timed runs; the median is reported.")] = 50,
+    top: Annotated[int, typer.Option(min=1, help="Rows of the table; --json has all rows.")] = 25,
+    plot: Annotated[Path | None, typer.Option(help="Write the roofline plot here, .png, .svg or .pdf.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show where a model's time goes on one thread of the CPU, by module, and how near each comes to the peak."""
+    """Show a model's time by module on one thread of the CPU, and the share of the machine's peak that each reaches."""
     with exit_on_error():
         if plot is not None:
             check_output(plot, PLOT_SUFFIXES)

@@ -1,4 +1,4 @@
-"""What a search has found, in words and rows."""
+"""The report of a search as a table and sentences."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from mmpnet.bench.search.wording import COLUMNS, cells, command_of, verdict
 
 
 def show_search(console: Console, report: SearchReport, folder: Path | None) -> None:
-    """Every setting, what was left out, and the verdict."""
+    """Print every setting, the files that were left out, and the verdict."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     for name in COLUMNS:
         table.add_column(name, overflow="fold")

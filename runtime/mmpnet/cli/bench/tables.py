@@ -1,4 +1,4 @@
-"""The benchmarks' reports as tables for people."""
+"""The benchmarks' reports as tables."""
 
 from collections.abc import Iterator
 
@@ -6,17 +6,17 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from mmpnet.bench.compare import Comparison
-from mmpnet.bench.environment import Conditions
-from mmpnet.bench.latency import Report, Stages
-from mmpnet.bench.layers.report import LayersReport, Row
+from mmpnet.bench.environment import MachineConditions
+from mmpnet.bench.latency import LatencyReport, StageReports
+from mmpnet.bench.layers.report import LayerRow, LayersReport
 from mmpnet.bench.statistics import NOISY_SPREAD, RANKS, StageReport
 
 
-def show_report(console: Console, report: Report) -> None:
-    """Times by stage, cold start, and what it was measured on."""
+def show_report(console: Console, report: LatencyReport) -> None:
+    """Print the times by stage, the cold start, and the machine."""
     settings, fast, slow = report.settings, report.back_to_back, report.paced
     height_px, width_px = settings.frame_hw
-    what = settings.picture or "a synthetic frame"
+    what = settings.image or "a synthetic frame"
     console.print(
         f"{report.model.file} on {settings.provider}, threads {settings.threads or 'unset'}; "
         f"{what} of {width_px}x{height_px}, {report.detections} found"
@@ -37,20 +37,20 @@ def show_report(console: Console, report: Report) -> None:
     console.print(facts)
 
 
-def noise_line(report: Report) -> str | None:
-    """What to say where the repeats disagree."""
+def noise_line(report: LatencyReport) -> str | None:
+    """A warning where the repeats disagree, else None."""
     if not report.noisy:
         return None
     load = report.before.load_average
     busy = "" if load is None else f"; load average {load:g}, usable cores {report.machine.usable_cores:g}"
     return (
         f"noisy: the repeats' medians are {report.back_to_back.stages.end_to_end.spread:.0%} apart, more than "
-        f"{NOISY_SPREAD:.0%}{busy}; end other programs, or judge by mmp-bench compare"
+        f"{NOISY_SPREAD:.0%}{busy}; stop other programs, or use mmp-bench compare"
     )
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
-    """Both medians, the ratio with its interval, the verdict."""
+    """Print both medians, the ratio with its interval, and the verdict."""
     table = Table("", "model", "provider", "threads", "median ms")
     for name, side in (("A", comparison.a), ("B", comparison.b)):
         table.add_row(name, side.text, side.provider, str(side.threads or "unset"), f"{side.median_ms:.2f}")
@@ -67,7 +67,7 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def show_layers(console: Console, report: LayersReport, *, top: int) -> None:
-    """The slowest rows, the rest in one, totals by operator and by arithmetic."""
+    """Print the slowest rows, the sum of the others, and totals by operator and by arithmetic."""
     console.print(f"{report.file}: medians of {report.runs} runs, one thread")
     table = Table(Column("layer", overflow="fold"), "op", box=None, padding=(0, 1, 0, 0))
     for name in ("ms", "share", "sum", "10⁶ mul-adds", "GOP/s", "of peak"):
@@ -90,7 +90,7 @@ def show_layers(console: Console, report: LayersReport, *, top: int) -> None:
             f"{kind.peak_share:.0%} of the matrix product's {kind.peak_gops:.1f}"
         )
         if kind.peak_share > 1:
-            console.print("more than the peak: the machine was busier when that was measured; run this again")
+            console.print("more than the peak: the machine was busier while the peak was measured; run this again")
     console.print(
         f"kernels {report.kernels_ms:.2f} ms of {report.run_ms:.2f} ms a run, {report.multiply_adds:,} multiply-adds; "
         f"one is two operations. This machine's matrix product: fp32 {report.peaks.fp32_gops:.1f}, "
@@ -98,7 +98,7 @@ def show_layers(console: Console, report: LayersReport, *, top: int) -> None:
     )
 
 
-def _show_stages(console: Console, title: str, stages: Stages) -> None:
+def _show_stages(console: Console, title: str, stages: StageReports) -> None:
     console.print(f"{title}; infer is the model alone")
     table = Table("stage", "median ms", *(f"p{rank}" for rank in RANKS), "spread", box=None, padding=(0, 1, 0, 0))
     for name, stage in (
@@ -118,7 +118,7 @@ def _stage_cells(stage: StageReport) -> Iterator[str]:
     yield "-" if stage.spread is None else f"{stage.spread:.1%}"
 
 
-def _layer_cells(row: Row) -> Iterator[str]:
+def _layer_cells(row: LayerRow) -> Iterator[str]:
     yield row.layer
     yield ", ".join(row.operators)
     yield f"{row.ms:.3f}"
@@ -129,14 +129,14 @@ def _layer_cells(row: Row) -> Iterator[str]:
     yield "" if row.peak_share is None else f"{row.peak_share:.0%}"
 
 
-def _facts(report: Report) -> Iterator[tuple[str, str]]:
+def _facts(report: LatencyReport) -> Iterator[tuple[str, str]]:
     model, versions = report.model, report.versions
     yield "model", f"{model.size_bytes / 1e6:.2f} MB, sha256 {model.sha256[:12]}, input {_shape(model.input_shape)}"
     if model.parameters is not None and model.multiply_adds is not None:
         yield "", f"{model.parameters:,} parameters, {model.multiply_adds:,} multiply-adds"
     yield "machine", str(report.machine)
-    yield "before", _told(report.before)
-    yield "after", _told(report.after)
+    yield "before", _conditions_text(report.before)
+    yield "after", _conditions_text(report.after)
     yield (
         "versions",
         f"mmpnet {versions.mmpnet}, onnxruntime {versions.onnxruntime}, opencv {versions.opencv}, "
@@ -144,14 +144,14 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     )
 
 
-def _told(conditions: Conditions) -> str:
-    told = (
+def _conditions_text(conditions: MachineConditions) -> str:
+    known = (
         ("load average", conditions.load_average),
         ("°C", conditions.temperature_c),
         ("throttled so far", conditions.throttle_count),
         ("governor", conditions.governor),
     )
-    return ", ".join(f"{name} {value}" for name, value in told if value is not None) or "nothing told"
+    return ", ".join(f"{name} {value}" for name, value in known if value is not None) or "unknown"
 
 
 def _shape(sides: tuple[int | str | None, ...]) -> str:
