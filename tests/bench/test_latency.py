@@ -366,7 +366,7 @@ def test_a_ratio_below_what_is_asked_for_has_its_own_exit_code() -> None:
     assert code == 3
     assert json.loads(stdout)["verdict"] == "B is faster"
     (line,) = stderr.splitlines()
-    assert "--at-least 100" in line
+    assert "--at-least is 100" in line
 
 
 def test_stored_reports_are_compared_by_their_medians(report: LatencyReport, tmp_path: Path) -> None:
@@ -424,7 +424,7 @@ def test_what_is_no_report_is_one_line(report: LatencyReport, tmp_path: Path, co
     code, stdout, stderr = run("compare", a, b)
     assert (code, stdout) == (1, "")
     (line,) = stderr.splitlines()
-    assert f"{b}: is no report" in line
+    assert f"{b}: is not a report" in line
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ def test_what_is_no_report_is_one_line(report: LatencyReport, tmp_path: Path, co
         (["--duration", "0"], 2, "--duration"),
         (["compare", "person-320"], 2, "Missing argument"),
         (["compare", "absent.json", "absent.json"], 1, "absent.json: cannot be read"),
-        (["compare", "a.json", "person-320"], 2, "two of a kind"),
+        (["compare", "a.json", "person-320"], 2, "two stored reports"),
         (["compare", "person-320", "person-320@thread=2"], 2, "unknown setting 'thread=2'"),
         (["compare", "person-320", "absent.onnx", "--frame-size", "8x8"], 1, "absent.onnx: no such model file"),
     ],

@@ -186,13 +186,13 @@ def test_all_contestants_in_one_run(tmp_path: Path, dataset_folder: Path) -> Non
 
 @pytest.mark.usefixtures("one_of_ours")
 def test_each_set_and_each_source_is_reported_on_its_own(tmp_path: Path, dataset_folder: Path) -> None:
-    """A source's numbers are those of a data set of its images alone."""
+    """A source's numbers are those of a data set of its images alone; one without persons has none."""
     labels = json.loads((dataset_folder / "val.json").read_text())
     for number, image in enumerate(labels["images"]):
         image["file_name"] = str(dataset_folder / "images" / image["file_name"])
         image["source"] = "roof" if number % 2 else "yard"
-    without_people = {**labels["images"][0], "id": 1000, "source": "empty"}
-    both = {**labels, "images": [*labels["images"], without_people]}
+    without_persons = {**labels["images"][0], "id": 1000, "source": "empty"}
+    both = {**labels, "images": [*labels["images"], without_persons]}
     roof = {image["id"] for image in labels["images"] if image["source"] == "roof"}
     alone = {
         **labels,
@@ -209,6 +209,7 @@ def test_each_set_and_each_source_is_reported_on_its_own(tmp_path: Path, dataset
     names = [(facts["name"], facts["part"], facts["images"]) for facts in document["sets"]]
     assert names == [
         ("both/val.json", None, 7),
+        ("both/val.json: empty", "empty", 1),
         ("both/val.json: roof", "roof", 3),
         ("both/val.json: yard", "yard", 3),
         ("alone/val.json", None, 3),
@@ -216,6 +217,7 @@ def test_each_set_and_each_source_is_reported_on_its_own(tmp_path: Path, dataset
     accuracy = document["contestants"]["person-224-int8"]["accuracy"]
     assert accuracy["both/val.json: roof"] == accuracy["alone/val.json"]
     assert accuracy["both/val.json: roof"] != accuracy["both/val.json"]
+    assert set(accuracy["both/val.json: empty"].values()) == {None}
     assert "one thread" not in document["contestants"]["person-224-int8"]
     assert err.count("both/val.json: roof: 3 images") == 1
 

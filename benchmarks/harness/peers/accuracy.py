@@ -1,6 +1,5 @@
 """The accuracy of contestants on several labeled sets, and on the sources within a set."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from mmpnet.contract.errors import MmpnetError
 from mmpnet.datasets.open import open_dataset
 from mmpnet.datasets.transform import evenly_spaced
 from mmpnet.datasets.types import Dataset
-from mmpnet.evaluation.evaluate import detect_all, measure, require_measurable
+from mmpnet.evaluation.evaluate import detect_all, require_measurable
+from mmpnet.evaluation.results import Part, PartResult, measure_parts, parts_of
 
 ACCURACIES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 """In a result's rows, None where a size range has no boxes."""
@@ -20,23 +20,14 @@ ACCURACIES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 @dataclass(frozen=True, slots=True)
 class MeasuredSet:
-    """A labeled set, and the rows of its images by part: all of them under the set's name, then each source's."""
+    """A labeled set, and its parts: all images, then each source where they are wanted."""
 
     dataset: Dataset
-    parts: dict[str, tuple[int, ...]]
-
-    def facts(self) -> list[dict[str, Any]]:
-        """Each part's name and size, for the document."""
-        facts = []
-        for name, rows in self.parts.items():
-            boxes = sum(_persons(self.dataset, row) for row in rows)
-            part = None if name == self.dataset.name else name.removeprefix(f"{self.dataset.name}: ")
-            facts.append({"name": name, "set": self.dataset.name, "part": part, "images": len(rows), "boxes": boxes})
-        return [{**fact, "sha256": self.dataset.sha256} for fact in facts]
+    parts: tuple[Part, ...]
 
 
 def open_sets(paths: Sequence[Path], *, by_source: Sequence[Path], limit: int | None) -> list[MeasuredSet]:
-    """The val split of each data set; those of `by_source` with their sources, of which one without boxes is left out.
+    """The val split of each data set; those of `by_source` with their sources.
 
     Raises: DatasetError for bad data; MmpnetError if two sets have one name.
     """
@@ -45,43 +36,37 @@ def open_sets(paths: Sequence[Path], *, by_source: Sequence[Path], limit: int | 
     if len(set(names)) != len(names):
         raise MmpnetError(f"data sets must have different names, got {', '.join(names)}")
     pairs = zip(paths, datasets, strict=True)
-    return [MeasuredSet(dataset, _parts(dataset, by_source=path in by_source)) for path, dataset in pairs]
+    return [MeasuredSet(dataset, parts_of([dataset], by_source=path in by_source)) for path, dataset in pairs]
 
 
-def contestant_accuracy(contestant: Contestant, measured: MeasuredSet, what: str) -> dict[str, dict[str, Any]]:
-    """ACCURACIES by part; `what` names the progress bar. The contestant sees each image once.
+def contestant_results(contestant: Contestant, measured: MeasuredSet, what: str) -> tuple[PartResult, ...]:
+    """The evaluation of each part; `what` names the progress bar. The contestant sees each image once.
 
     Raises: DatasetError if there is nothing to measure, or for an image that cannot be read.
     """
-    dataset = measured.dataset
-    to_category = require_measurable(dataset, CLASS_NAMES)
-    found = detect_all(contestant, dataset, to_category, progress=progress_named(what))
-    numbers = {}
-    for name, rows in measured.parts.items():
-        part = dataclasses.replace(dataset, images=tuple(dataset.images[row] for row in rows))
-        evaluation = measure(part, tuple(found[row] for row in rows), sorted(to_category.values()))
-        values = {key: evaluation.coco[key] for key in ACCURACIES}
-        numbers[name] = {key: None if value is None else round(value, 4) for key, value in values.items()}
-    return numbers
+    to_category = require_measurable(measured.dataset, CLASS_NAMES)
+    found = detect_all(contestant, measured.dataset, to_category, progress=progress_named(what))
+    return measure_parts(measured.dataset, found, sorted(to_category.values()), measured.parts, None)
 
 
-def _parts(dataset: Dataset, *, by_source: bool) -> dict[str, tuple[int, ...]]:
-    parts = {dataset.name: tuple(range(len(dataset.images)))}
-    if not by_source:
-        return parts
-    rows: dict[str, list[int]] = {}
-    for row, image in enumerate(dataset.images):
-        if image.tags:
-            rows.setdefault(image.tags[-1], []).append(row)  # `group`, then `source`
-    for source, chosen in sorted(rows.items()):
-        if any(_persons(dataset, row) for row in chosen):
-            parts[f"{dataset.name}: {source}"] = tuple(chosen)
-    return parts
+def part_name(part: Part) -> str:
+    """The set's name, with the source where the part is one."""
+    return part.data or "" if part.source is None else f"{part.data}: {part.source}"
 
 
-def _persons(dataset: Dataset, row: int) -> int:
-    """Boxes of persons to find in one image; crowds do not count."""
-    if CLASS_NAMES[1] not in dataset.class_names:
-        return 0
-    image, person = dataset.images[row], dataset.class_names.index(CLASS_NAMES[1])
-    return int(((image.class_ids == person) & ~image.crowd).sum())
+def part_numbers(result: PartResult) -> dict[str, float | None]:
+    """ACCURACIES of one part, rounded."""
+    values = {name: result.evaluation.coco[name] for name in ACCURACIES}
+    return {name: None if value is None else round(value, 4) for name, value in values.items()}
+
+
+def part_facts(result: PartResult, dataset: Dataset) -> dict[str, Any]:
+    """What a part is, for the document."""
+    return {
+        "name": part_name(result.part),
+        "set": result.part.data,
+        "part": result.part.source,
+        "images": result.evaluation.n_images,
+        "boxes": result.evaluation.n_boxes,
+        "sha256": dataset.sha256,
+    }

@@ -14,8 +14,12 @@ REFRESH_S = 0.2
 def progress_bar(steps: Sequence[Step], description: str) -> Iterable[Step]:
     """Yield the steps and draw a bar on stderr meanwhile, which goes away at the end.
 
-    It is drawn between two steps: a thread that draws during a step would disturb one that is timed.
+    It is drawn between two steps: a thread that draws during a step would disturb one that is timed. Where the console
+    is no terminal, nothing is drawn.
     """
+    if not console().is_terminal:
+        yield from steps
+        return
     with Progress(console=console(), transient=True, auto_refresh=False) as bar:
         task = bar.add_task(description, total=len(steps))
         bar.refresh()
