@@ -41,7 +41,7 @@ def ablation(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each run.")] = 10,
     imgsz: Annotated[int, typer.Option(min=32, help="Input side in px.")] = 224,
     freeze: Annotated[int, typer.Option(min=0, help="Frozen backbone blocks.")] = 4,
-    assignment: Annotated[Assignment, typer.Option(help="Assignment of the first row.")] = RECIPE.assignment,
+    assignment: Annotated[Assignment, typer.Option(help="Assignment of the first row.")] = RECIPE.loss.assignment,
     project: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/ablation"),
     only: Annotated[list[str] | None, typer.Option(help="Run this setting; may be repeated.")] = None,
     results: Annotated[Path, typer.Option(help="JSON file of the results.")] = RESULTS,

@@ -16,7 +16,7 @@ from mmpnet.contract.detections import Thresholds
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Provenance, save_checkpoint
-from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
+from mmpnet.train.artifacts.config import ModelConfig, TrainConfig, config_of
 from support.coco_writer import write_coco
 from support.exported import ExportCache
 
@@ -49,48 +49,33 @@ def tiny_model_config() -> ModelConfig:
 @pytest.fixture(scope="session")
 def tiny_train_config(dataset_folder: Path, tiny_model_config: ModelConfig) -> TrainConfig:
     """A run of 2 epochs on the synthetic data set, float32 on the CPU, no workers."""
-    return TrainConfig(
-        data=(str(dataset_folder),),
-        val=(str(dataset_folder / "val.json"),),
-        classes=(),
-        weights="none",
-        epochs=2,
-        batch=4,
-        imgsz=tiny_model_config.input_hw,
-        lr=1e-3,
-        backbone_lr=1e-3,
-        weight_decay=0.01,
-        warmup_steps=2,
-        ema_decay=0.9,
-        max_grad_norm=10.0,
-        negatives="focal",
-        neg_ratio=3.0,
-        assignment="adaptive",
-        box_loss="giou",
-        box_weight=2.0,
-        anchors="given",
-        sizes_px=tiny_model_config.sizes_px,
-        aspect_ratios=tiny_model_config.aspect_ratios,
-        stride=tiny_model_config.stride,
-        channels=tiny_model_config.channels,
-        width_mult=tiny_model_config.width_mult,
-        freeze=0,
-        freeze_norms=False,
-        augmentation="full",
-        mosaic=0.5,
-        mosaic_until=0.5,
-        multi_scale=0.0,
-        cache="off",
-        teacher=None,
-        teacher_least_score=0.1,
-        unlabelled=(),
-        group_weights=(),
-        eval_every=1,
-        seed=3,
-        device="cpu",
-        amp=False,
-        workers=0,
-    )
+    model = tiny_model_config
+    options = {
+        "train": (str(dataset_folder),),
+        "val": (str(dataset_folder / "val.json"),),
+        "weights": "none",
+        "epochs": 2,
+        "batch": 4,
+        "input_hw": model.input_hw,
+        "lr": 1e-3,
+        "backbone_lr": 1e-3,
+        "weight_decay": 0.01,
+        "warmup_steps": 2,
+        "ema_decay": 0.9,
+        "negatives": "focal",
+        "sizes_px": model.sizes_px,
+        "aspect_ratios": model.aspect_ratios,
+        "stride": model.stride,
+        "channels": model.channels,
+        "width_mult": model.width_mult,
+        "mosaic_until": 0.5,
+        "cache": "off",
+        "seed": 3,
+        "device": "cpu",
+        "amp": False,
+        "workers": 0,
+    }
+    return config_of(options)
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,7 @@ def train_to_end(run: Path, flags: list[str], machine_flags: list[str]) -> None:
     last = run / "last.pth"
     if is_file(last):
         checkpoint = load_checkpoint(last)
-        if checkpoint.progress is not None and checkpoint.progress.epoch >= checkpoint.train.epochs:
+        if checkpoint.progress is not None and checkpoint.progress.epoch >= checkpoint.train.schedule.epochs:
             console().print(f"{run}: trained already; for another training choose another --run")
             return
         command = ["--resume", str(run), *machine_flags]

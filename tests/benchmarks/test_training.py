@@ -1,17 +1,14 @@
 """The training benchmark: its step is mmp-train's, its turns count what they say, bad requests are one line."""
 
-import io
 import itertools
 import json
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from typer.testing import CliRunner
 
 import training
@@ -35,12 +32,13 @@ from mmpnet.datasets.types import Dataset
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.artifacts.provenance import provenance_of
 from mmpnet.train.assignment import LabelGrid
-from mmpnet.train.engine.run_writer import TrainingReport
+from mmpnet.train.engine.run_writer import RunWriter
 from mmpnet.train.engine.state import TrainingState, start_state
-from mmpnet.train.engine.trainer import TrainingRun
+from mmpnet.train.engine.trainer import RunImages, Trainer
 from mmpnet.train.loading.image_cache import StoredPictures
 from mmpnet.train.loading.loader import Batch
 from support.coco_writer import write_coco
+from support.train_configs import changed
 
 CPU = torch.device("cpu")
 SMALL = ("--batch", "2", "--imgsz", "64", "--seconds", "0", "--rounds", "1", "--device", "cpu")
@@ -72,12 +70,10 @@ def stored(dataset: Dataset) -> StoredPictures:
 
 def trained(config: TrainConfig, dataset: Dataset, folder: Path) -> TrainingState:
     """What mmp-train has after an epoch."""
-    model = config.model(dataset.class_names)
-    state = start_state(config, model)
-    report = TrainingReport(
-        folder, config, model, provenance_of(config, dataset, None), Console(file=io.StringIO()), writes=False
-    )
-    TrainingRun(config, model, dataset, stored(dataset), None, report).execute(state)
+    model = config.model_config(dataset.class_names)
+    state = start_state(config, model, weights="none")
+    writer = RunWriter(folder, config, model, provenance_of(config, dataset, None), writes=False)
+    Trainer(config, model, RunImages(dataset, stored(dataset), None), writer).train(state)
     return state
 
 
@@ -89,12 +85,12 @@ def test_step_and_batches_are_those_of_a_run(
     dataset = open_dataset(pictures, "train")
     config = step_config(CPU, batch=2, side_px=64, freeze=freeze)
     bench = StepBench(config, dataset.class_names)
-    untrained = msgspec.structs.replace(config, weights="none", epochs=1, workers=0)
+    untrained = changed(config, workers=0)
     expected = trained(untrained, dataset, tmp_path)
     with closing(endless(dataset, stored(dataset), batch=2, side_px=64, workers=0)) as batches:
         for batch in itertools.islice(batches, 2):
             bench.step(batch)
-    start = start_state(untrained, config.model(dataset.class_names)).network.state_dict()
+    start = start_state(untrained, config.model_config(dataset.class_names), weights="none").network.state_dict()
     for found, wanted in (
         (bench.state.network, expected.network),
         (bench.state.average.network, expected.average.network),
@@ -308,7 +304,7 @@ def test_with_data_the_loader_is_timed_beside_the_step(pictures: Path) -> None:
         (["--figure", "absent/out.png"], 1, "there is no folder absent"),
         (["--data", "PICTURES", "--freeze", "0", "--freeze", "4"], 2, "--data goes with one --freeze"),
         (["--imgsz", "65"], 2, "65"),
-        (["--freeze", "19"], 2, "freeze must be between 0 and 18"),
+        (["--freeze", "19"], 2, "freeze must be in [0, 18]"),
     ],
 )
 def test_bad_requests_are_one_line(pictures: Path, arguments: list[str], code: int, message: str) -> None:

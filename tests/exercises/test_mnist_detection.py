@@ -62,14 +62,14 @@ def test_one_command_draws_trains_and_measures(mnist_folder: Path, tmp_path: Pat
     (arguments,) = commands.trained
     assert arguments[:2] == ["--data", str(tmp_path / "data" / "train.json")]
     checkpoint = load_checkpoint(tmp_path / "run" / "best.pth")
-    assert checkpoint.train.val == ()  # the test pictures choose nothing
+    assert checkpoint.train.data.val == ()  # the test pictures choose nothing
     assert checkpoint.model.class_names == ("background", *"0123456789")
 
 
 @pytest.mark.usefixtures("commands")
 def test_further_flags_win(mnist_folder: Path, tmp_path: Path) -> None:
     assert run(mnist_folder, tmp_path)[0] == 0
-    assert load_checkpoint(tmp_path / "run" / "best.pth").train.batch == 4
+    assert load_checkpoint(tmp_path / "run" / "best.pth").train.loading.batch == 4
 
 
 def test_own_flags_are_ones_that_mmp_train_takes(tmp_path: Path) -> None:

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from harness.shapes.candidates import FRONT_BLOCKS, ShapeCandidate
 from harness.shapes.pruning import fit_front, prune_front
 from harness.training.batches import endless
+from mmpnet.console.command import console
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
-from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.artifacts.config import TrainConfig, config_of
 from mmpnet.train.artifacts.provenance import provenance_of
+from mmpnet.train.cli.run_display import RunDisplay
 from mmpnet.train.engine.optim import WeightAverage, build_optimizer
-from mmpnet.train.engine.run_writer import TrainingReport
+from mmpnet.train.engine.run_writer import RunWriter
 from mmpnet.train.engine.state import TrainingState
-from mmpnet.train.engine.trainer import TrainingRun
+from mmpnet.train.engine.trainer import RunImages, Trainer
 from mmpnet.train.loading.image_cache import StoredPictures
 from mmpnet.train.loading.loader import Batch
 from mmpnet.train.model import MmpNet, enter_training_mode
@@ -49,15 +50,16 @@ class ShortTraining:
         stored = StoredPictures(self.train.images, 2 * side_px)
         with closing(endless(self.train, stored, batch=FITTING_BATCH, side_px=side_px, workers=1)) as batches:
             network, error = starting_network(candidate, self.weights, batches, self.front_steps)
-        config = TrainConfig(
-            data=(self.train.name,),
-            weights=self.weights,
-            epochs=self.epochs,
-            imgsz=(side_px, side_px),
-            freeze=FRONT_BLOCKS,
-            channels=network.predict.in_channels,
-        )
-        measured = _trained(network, config, self.train, self.val)
+        options = {
+            "train": (self.train.name,),
+            "weights": self.weights,
+            "epochs": self.epochs,
+            "input_hw": (side_px, side_px),
+            "freeze": FRONT_BLOCKS,
+            "channels": network.predict.in_channels,
+            "workers": 1,
+        }
+        measured = _trained(network, config_of(options), self.train, self.val)
         return {"name": candidate.name, "front_error": error, "AP": measured.ap(), "AP50": measured.ap("AP50")}
 
 
@@ -86,13 +88,15 @@ def starting_network(
 def _trained(network: MmpNet, config: TrainConfig, train: Dataset, val: Dataset) -> Evaluation:
     """Train with the recipe and evaluate the averaged weights; nothing is written."""
     network.to(memory_format=torch.channels_last)
-    enter_training_mode(network, freeze=config.freeze)
-    state = TrainingState(network, WeightAverage(network, config.ema_decay), build_optimizer(network, config))
-    model = config.model(train.class_names)
+    enter_training_mode(network, freeze=config.model.freeze)
+    optim = config.optim
+    state = TrainingState(network, WeightAverage(network, optim.ema_decay), build_optimizer(network, optim))
+    model = config.model_config(train.class_names)
     provenance = provenance_of(config, train, None)
-    stored = StoredPictures(train.images, 2 * max(config.imgsz))
+    stored = StoredPictures(train.images, 2 * max(config.model.input_hw))
     with tempfile.TemporaryDirectory() as folder:
-        report = TrainingReport(Path(folder), config, model, provenance, Console(stderr=True), writes=False)
-        TrainingRun(config, model, train, stored, None, report).execute(state)
+        writer = RunWriter(Path(folder), config, model, provenance, writes=False)
+        callbacks = RunDisplay(console()).callbacks().training
+        Trainer(config, model, RunImages(train, stored, None), writer, callbacks=callbacks).train(state)
     detect = torch_detector(state.average.network, model, thresholds=EVALUATION_THRESHOLDS, device=torch.device("cpu"))
     return evaluate(detect, val, model.class_names)

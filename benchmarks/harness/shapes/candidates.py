@@ -34,7 +34,7 @@ class ShapeCandidate:
 
 
 def _network(**options: int | float) -> MmpNet:
-    return MmpNet(len(RECIPE.sizes_px), len(RECIPE.aspect_ratios), **options)  # type: ignore[arg-type]
+    return MmpNet(len(RECIPE.model.sizes_px), len(RECIPE.model.aspect_ratios), **options)  # type: ignore[arg-type]
 
 
 def with_front(network: MmpNet, front: Front, *, early_stride: bool = False) -> MmpNet:

@@ -15,7 +15,7 @@ def page_text(document: dict[str, Any]) -> str:
     assignment: Assignment = document["assignment"]
     rows: Rows = document["settings"]
     epochs, imgsz, freeze = (document[name] for name in ("epochs", "imgsz", "freeze"))
-    own_assignment = "" if assignment == RECIPE.assignment else f" --assignment {assignment}"
+    own_assignment = "" if assignment == RECIPE.loss.assignment else f" --assignment {assignment}"
     lines = [
         "# What each part of the recipe is worth",
         "",
@@ -58,7 +58,7 @@ def _verdict(rows: Rows, assignment: Assignment) -> list[str]:
     level = [one.what for one in changed if abs(rows[one.name]["AP"] - base["AP"]) <= chance]
     missing = [setting.what for setting in SETTINGS if setting.name not in (*rows, assignment)]
     known = f"Another seed moves AP by {chance:.3f}" if "seed" in rows else "How much is chance was not measured"
-    is_default = assignment == RECIPE.assignment
+    is_default = assignment == RECIPE.loss.assignment
     first = "is the default" if is_default else f"is the default but for `--assignment {assignment}`"
     sentences = [
         f"The first row {first}. {known}.",

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.letterbox import PAD_VALUE
 from mmpnet.datasets.types import Dataset
@@ -26,12 +25,12 @@ def endless(
 
     Raises: DatasetError for the first image that cannot be read.
     """
-    anchors = AnchorSpec(sizes_px=RECIPE.sizes_px, aspect_ratios=RECIPE.aspect_ratios, stride=RECIPE.stride)
-    recipe = Recipe(anchors, PAD_VALUE, RECIPE.assignment, AUGMENTATIONS[RECIPE.augmentation])
+    augmentation = AUGMENTATIONS[RECIPE.loading.augmentation]
+    recipe = Recipe(RECIPE.anchors, PAD_VALUE, RECIPE.loss.assignment, augmentation)
     images = TrainingPictures(dataset.images, stored, recipe)
-    plan = EpochPlan(input_sizes=((side_px, side_px),), mosaic=RECIPE.mosaic)
+    plan = EpochPlan(input_sizes=((side_px, side_px),), mosaic=RECIPE.loading.mosaic)
     for epoch in itertools.count():
-        sampler = EpochSampler(np.ones(len(images)), plan, batch_size=batch, seed=RECIPE.seed, epoch=epoch)
+        sampler = EpochSampler(np.ones(len(images)), plan, batch_size=batch, seed=RECIPE.run.seed, epoch=epoch)
         for loaded in training_loader(images, sampler, workers=workers, pin_memory=pin_memory):
             if isinstance(loaded, DatasetError):
                 raise loaded

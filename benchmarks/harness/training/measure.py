@@ -48,7 +48,7 @@ def step_speeds(configs: Sequence[TrainConfig], plan: TurnPlan) -> list[StepSpee
     batch = synthetic_batch(configs[0])
     benches = {}
     for config in configs:
-        benches[config.freeze] = bench = _bench(config)
+        benches[config.model.freeze] = bench = _bench(config)
         bench.warm_up([batch] * WARM_UP_STEPS)
     return measure_steps(benches, batch, plan)
 
@@ -59,17 +59,18 @@ def loader_speeds(config: TrainConfig, dataset: Dataset, plan: TurnPlan) -> list
     Raises: DatasetError for an image that cannot be read, or fewer images than a batch.
     """
     count = len(dataset.images)
-    if count < config.batch:
-        raise DatasetError(f"{dataset.name} has {count} images, fewer than a batch; lower --batch {config.batch}")
+    size = config.loading.batch
+    if count < size:
+        raise DatasetError(f"{dataset.name} has {count} images, fewer than a batch; lower --batch {size}")
     bench = _bench(config, dataset.class_names)
-    side_px = config.imgsz[0]
+    side_px = config.model.input_hw[0]
     with image_stores(dataset, side_px) as stores:
         loaders = {
             source: partial(
                 endless,
                 dataset,
                 stored,
-                batch=config.batch,
+                batch=size,
                 side_px=side_px,
                 workers=plan.workers,
                 pin_memory=bench.device.type == "cuda",
@@ -82,6 +83,6 @@ def loader_speeds(config: TrainConfig, dataset: Dataset, plan: TurnPlan) -> list
 
 
 def _bench(config: TrainConfig, class_names: tuple[str, ...] = CLASS_NAMES) -> StepBench:
-    if config.device == "cpu":
+    if config.run.device == "cpu":
         keep_freed_memory()
     return StepBench(config, class_names)

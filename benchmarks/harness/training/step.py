@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-import msgspec
 import torch
 
 from mmpnet.contract.errors import TrainingError
-from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.artifacts.config import TrainConfig, config_of
 from mmpnet.train.assignment import LabelGrid
 from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.state import start_state
@@ -27,30 +26,28 @@ def step_config(device: torch.device, *, batch: int, side_px: int, freeze: int) 
 
     Raises: ValueError naming the first setting that is out of range.
     """
-    config = TrainConfig(
-        data=(),
-        device=str(device),
-        batch=batch,
-        imgsz=(side_px, side_px),
-        freeze=freeze,
-        lr=SMALL_RATE,
-        backbone_lr=SMALL_RATE,
-    )
-    config.validate()
-    return config
+    options = {
+        "device": str(device),
+        "batch": batch,
+        "input_hw": (side_px, side_px),
+        "freeze": freeze,
+        "lr": SMALL_RATE,
+        "backbone_lr": SMALL_RATE,
+        "epochs": 1,
+    }
+    return config_of(options)
 
 
 class StepBench:
     """A network with random weights, its optimizer and average, which takes one training step per batch."""
 
     def __init__(self, config: TrainConfig, class_names: tuple[str, ...] = CLASS_NAMES) -> None:
-        self.device = resolve_device(config.device)
+        self.device = resolve_device(config.run.device)
         self.peak_gpu_mb: float | None = None
         self._others_mb = torch.cuda.memory_allocated(self.device) / 1e6 if self.device.type == "cuda" else 0.0
-        model = config.model(class_names)
-        self.state = start_state(msgspec.structs.replace(config, weights="none"), model)
-        one_epoch = msgspec.structs.replace(config, epochs=1)
-        self._train_step = TrainStep(one_epoch, model, self.state, batches_per_epoch=_STEPS_PER_RUN)
+        model = config.model_config(class_names)
+        self.state = start_state(config, model, weights="none")
+        self._train_step = TrainStep(config, model, self.state, batches_per_epoch=_STEPS_PER_RUN)
 
     def step(self, batch: Batch) -> None:
         """One update; on a GPU it may still be running when this returns.
@@ -77,21 +74,22 @@ class StepBench:
 
 def synthetic_batch(config: TrainConfig) -> Batch:
     """Seeded noise with the same positives in every image, in the form and memory of the loader's batches."""
+    count, input_hw = config.loading.batch, config.model.input_hw
     random = torch.Generator().manual_seed(0)
-    anchors = config.model(CLASS_NAMES).anchors
-    shape = anchors.grid_shape(config.imgsz)
-    labels = torch.zeros((config.batch, math.prod(shape)), dtype=torch.int16)
+    anchors = config.anchors
+    shape = anchors.grid_shape(input_hw)
+    labels = torch.zeros((count, math.prod(shape)), dtype=torch.int16)
     labels[:, torch.randperm(math.prod(shape), generator=random)[:POSITIVES_PER_IMAGE]] = 1
     positive = labels.nonzero()[:, 1]
     batch = Batch(
-        images_bgr=torch.randint(0, 256, (config.batch, *config.imgsz, 3), dtype=torch.uint8, generator=random),
+        images_bgr=torch.randint(0, 256, (count, *input_hw, 3), dtype=torch.uint8, generator=random),
         target=LabelGrid(
-            labels=labels.view(config.batch, *shape),
-            boxes_xyxy=torch.from_numpy(anchors.boxes_xyxy(config.imgsz))[positive],
+            labels=labels.view(count, *shape),
+            boxes_xyxy=torch.from_numpy(anchors.boxes_xyxy(input_hw))[positive],
             scores=torch.ones(len(positive)),
         ),
     )
-    return batch.pin_memory() if config.device.startswith("cuda") else batch
+    return batch.pin_memory() if config.run.device.startswith("cuda") else batch
 
 
 @contextmanager

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from mmpnet.contract.option_fields import option_fields
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.export.cli import app as export_app
+from mmpnet.train.artifacts.config import RECIPE, SECTIONS, TrainConfig
 from mmpnet.train.cli.train import app as train_app
 from mmpnet.train.cli.val import app as val_app
 from support.coco_writer import write_coco
@@ -86,24 +89,24 @@ def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) 
         (["--data", "D", "--ratios", "1,1e9"], "ratios must be in [0.01, 100]"),
         (["--data", "D", "--stride", "4"], "stride must be 8 or 16"),
         (["--data", "D", "--width-mult", "inf"], "width-mult"),
-        (["--data", "D", "--channels", "99999999"], "channels must be in"),
-        (["--data", "D", "--neg-ratio", "inf"], "finite"),
-        (["--data", "D", "--weight-decay", "nan"], "finite"),
+        (["--data", "D", "--channels", "99999999"], "--channels"),
+        (["--data", "D", "--neg-ratio", "inf"], "neg-ratio must be in"),
+        (["--data", "D", "--weight-decay", "nan"], "weight-decay"),
         (["--data", "D", "--seed", "99999999999999999999"], "seed"),
         (["--data", "D", "--batch", "1", "--imgsz", "32"], "more than one value"),
         (["--data", "D", "--group-weight", "street"], "PATTERN=WEIGHT"),
         (["--data", "D", "--weights", "none", "--freeze", "3"], "freeze"),
         (["--data", "D", "--negatives", "some"], "focal"),
         (["--data", "D", "--epoch", "3"], "--epochs"),
-        (["--data", "D", "--mosaic", "2"], "mosaic must be in [0, 1], got 2"),
-        (["--data", "D", "--mosaic", "nan"], "mosaic must be in"),
-        (["--data", "D", "--multi-scale", "0.6"], "multi-scale must be in"),
+        (["--data", "D", "--mosaic", "2"], "--mosaic"),
+        (["--data", "D", "--mosaic", "nan"], "mosaic"),
+        (["--data", "D", "--multi-scale", "0.6"], "--multi-scale"),
         (["--data", "D", "--multi-scale", "0.25", "--imgsz", "64"], "multi-scale 0.25 of 64 px is less"),
         (["--data", "D", "--multi-scale", "0.5", "--imgsz", "64", "--batch", "1"], "more than one value"),
         (["--data", "D", "--unlabelled", "D"], "give --teacher"),
-        (["--data", "D", "--teacher-least-score", "0"], "teacher-least-score must be in"),
+        (["--data", "D", "--teacher-least-score", "0"], "--teacher-least-score"),
         (["--data", "D", "--json"], "--json goes with --check"),
-        (["--resume", "D", "--check", "--group-weight", "a=2"], "--check, --group-weight: a resumed run"),
+        (["--resume", "D", "--check", "--group-weight", "a=2"], "--group-weight, --check: a resumed run"),
     ],
 )
 def test_bad_arguments_exit_with_2(dataset_folder: Path, arguments: list[str], message: str) -> None:
@@ -328,3 +331,39 @@ def test_training_watches_a_folder_without_splits_that_it_is_told_to(dataset_fol
     code, stdout, stderr = run(train_app, *arguments)
     assert code == 0, stderr
     assert json.loads(stdout)["val"]["n_pictures"] == 3
+
+
+def test_every_option_of_a_run_has_help_and_is_a_flag() -> None:
+    parameters = {parameter.name: parameter for parameter in typer.main.get_command(train_app).params}
+    fields = [field for section in SECTIONS.values() for field in option_fields(section)]
+    assert len(fields) > 35
+    assert len({field.name for field in fields}) == len(fields), "one name, one option"
+    for field in fields:
+        assert field.meta.description, field.name
+        assert parameters[field.name].opts == [f"--{field.label}"], field.name
+        assert getattr(parameters[field.name], "help", None) == field.meta.description
+
+
+def test_options_on_the_command_line_reach_the_configuration(
+    dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[TrainConfig] = []
+    monkeypatch.setattr("mmpnet.train.cli.train.start_run", lambda config, *_, **__: started.append(config))
+    (tmp_path / "more").mkdir()
+    arguments = ["--data", str(dataset_folder), "--weights", "none", "--imgsz", "192x320", "--sizes", "16,40.5"]
+    arguments += ["--group-weight", "a=b=2", "--mosaic-grid", "2", "--mosaic-grid", "3", "--no-amp", "--compile"]
+    arguments += ["--teacher", "t.onnx", "--unlabelled", str(tmp_path / "more"), "--stride", "16"]
+    monkeypatch.chdir(tmp_path)
+    code, _, stderr = run(train_app, *arguments)
+    assert code == 0, stderr
+    (config,) = started
+    assert config.data.train == (str(dataset_folder.resolve()),)
+    assert config.data.val == config.data.train, "it has a val split"
+    assert (config.model.input_hw, config.model.sizes_px, config.model.stride) == ((192, 320), (16.0, 40.5), 16)
+    assert config.data.group_weights == (("a=b", 2.0),)
+    assert config.loading.mosaic_grids == (2, 3)
+    assert (config.run.amp, config.run.compile) == (False, True)
+    assert config.distillation.teacher == str((tmp_path / "t.onnx").resolve())
+    assert config.distillation.unlabelled == (str((tmp_path / "more").resolve()),)
+    assert config.loss == RECIPE.loss
+    assert config.optim == RECIPE.optim

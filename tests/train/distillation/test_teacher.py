@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -28,9 +27,10 @@ from mmpnet.train.distillation.pseudo_labels import (
 from mmpnet.train.distillation.teacher import open_teacher
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.engine.stopping import InterruptedRunError, StopRequest
-from mmpnet.train.engine.trainer import TrainingRun
+from mmpnet.train.engine.trainer import Trainer
 from mmpnet.train.run.start import resume_run, start_run
 from support.coco_writer import write_coco
+from support.train_configs import changed
 
 CLASSES = ("background", "dog", "person")
 PERSON = ("background", "person")
@@ -209,17 +209,15 @@ def test_a_run_with_a_teacher_resumes_without_it(
     output[64 + 5, :6] = [0.5, 0.5, 0.3, 0.8, 0.9, 0.9]
     teacher = write_yolox(tmp_path / "yolox.onnx", output)
     write_coco(tmp_path / "more" / "more.json", count=3, seed=9)
-    config = msgspec.structs.replace(
-        tiny_train_config, teacher=str(teacher), unlabelled=(str(tmp_path / "more"),), eval_every=2
-    )
+    config = changed(tiny_train_config, teacher=str(teacher), unlabelled=(str(tmp_path / "more"),), eval_every=2)
     start_run(config, tmp_path / "whole")
-    evaluate = TrainingRun._finish_epoch
+    evaluate = Trainer._finish_epoch
 
-    def stop_after_first(run: TrainingRun, state: TrainingState, stop: StopRequest) -> None:
+    def stop_after_first(run: Trainer, state: TrainingState, stop: StopRequest) -> None:
         evaluate(run, state, stop)
         raise InterruptedRunError
 
-    monkeypatch.setattr(TrainingRun, "_finish_epoch", stop_after_first)
+    monkeypatch.setattr(Trainer, "_finish_epoch", stop_after_first)
     with pytest.raises(InterruptedRunError):
         start_run(config, tmp_path / "parts")
     monkeypatch.undo()
@@ -236,17 +234,17 @@ def test_what_a_teacher_said_teaches_another_run_the_same(tiny_train_config: Tra
     output = np.zeros((CELLS, 85), np.float32)
     output[64 + 5, :6] = [0.5, 0.5, 0.3, 0.8, 0.9, 0.9]
     teacher = write_yolox(tmp_path / "yolox.onnx", output)
-    config = msgspec.structs.replace(tiny_train_config, teacher=str(teacher), epochs=1)
+    config = changed(tiny_train_config, teacher=str(teacher), epochs=1)
     start_run(config, tmp_path / "asked")
     teacher.unlink()
     remembered = tmp_path / "asked" / "teacher.json"
-    start_run(msgspec.structs.replace(config, teacher=str(remembered)), tmp_path / "remembered")
+    start_run(changed(config, teacher=str(remembered)), tmp_path / "remembered")
     one, other = (load_checkpoint(tmp_path / name / "last.pth") for name in ("asked", "remembered"))
     assert all(torch.equal(tensor, other.ema[name]) for name, tensor in one.ema.items())
     assert other.provenance.teacher_sha256 == one.provenance.teacher_sha256 is not None
     assert (tmp_path / "remembered" / "teacher.json").read_bytes() == remembered.read_bytes()
     others = write_coco(tmp_path / "b.json", count=3, seed=1)
-    elsewhere = msgspec.structs.replace(config, teacher=str(remembered), data=(str(others),))
+    elsewhere = changed(config, teacher=str(remembered), train=(str(others),))
     with pytest.raises(TrainingError, match="labels of other pictures"):
         start_run(elsewhere, tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere").exists()

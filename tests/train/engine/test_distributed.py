@@ -25,17 +25,21 @@ from mmpnet.train.engine.stopping import InterruptedRunError
 from mmpnet.train.losses import Negatives
 from mmpnet.train.run.start import start_run
 from support.coco_writer import write_coco
+from support.train_configs import changed
 
 RUN = """
 import sys, msgspec, torch
 from pathlib import Path
 from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.console.command import console
+from mmpnet.train.cli.run_display import RunDisplay
 from mmpnet.train.run.start import start_run, resume_run
 torch.set_num_threads(1)
+callbacks = RunDisplay(console()).callbacks()
 if sys.argv[1] == "resume":
-    resume_run(Path(sys.argv[2]))
+    resume_run(Path(sys.argv[2]), callbacks=callbacks)
 else:
-    start_run(msgspec.json.decode(sys.argv[1], type=TrainConfig), Path(sys.argv[2]))
+    start_run(msgspec.json.decode(sys.argv[1], type=TrainConfig), Path(sys.argv[2]), callbacks=callbacks)
 """
 
 RUN_TO_EXIT_CODE = """
@@ -94,7 +98,7 @@ def losses(folder: Path) -> list[tuple[float, float]]:
 def test_the_loss_curve_is_that_of_one_process(
     tiny_train_config: TrainConfig, tmp_path: Path, negatives: Negatives
 ) -> None:
-    config = msgspec.structs.replace(tiny_train_config, negatives=negatives, epochs=3, eval_every=3, cache="on")
+    config = changed(tiny_train_config, negatives=negatives, epochs=3, eval_every=3, cache="on")
     start_run(config, tmp_path / "one")
     with two_processes(msgspec.json.encode(config).decode(), str(tmp_path / "two")) as processes:
         said = outputs(processes)
@@ -112,7 +116,7 @@ def test_the_loss_curve_is_that_of_one_process(
 
 
 def test_both_stop_when_one_is_asked(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    config = msgspec.structs.replace(tiny_train_config, epochs=300, eval_every=300, val=())
+    config = changed(tiny_train_config, epochs=300, eval_every=300, val=())
     with two_processes(msgspec.json.encode(config).decode(), str(tmp_path / "run")) as processes:
         deadline = time.monotonic() + 100
         while not (tmp_path / "run" / "results.csv").exists() or not losses(tmp_path / "run"):
@@ -125,11 +129,11 @@ def test_both_stop_when_one_is_asked(tiny_train_config: TrainConfig, tmp_path: P
     checkpoint = load_checkpoint(tmp_path / "run" / "last.pth")
     assert checkpoint.progress is not None
     assert 0 < checkpoint.progress.epoch < 300
-    assert checkpoint.train.device == "cpu", "as asked"
+    assert checkpoint.train.run.device == "cpu", "as asked"
 
 
 def test_a_run_that_one_process_began_is_finished_by_two(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    config = msgspec.structs.replace(tiny_train_config, mosaic=0.5, mosaic_until=1.0, multi_scale=0.5, cache="on")
+    config = changed(tiny_train_config, mosaic=0.5, mosaic_until=1.0, multi_scale=0.5, cache="on")
     start_run(config, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(World, "any", lambda _, value: value or os.kill(os.getpid(), signal.SIGTERM) is not None)
@@ -151,7 +155,7 @@ def test_where_one_process_fails_the_others_end_with_a_line_too(tiny_train_confi
     path = write_coco(tmp_path / "data" / "train.json", count=2, seed=5)
     damaged = tmp_path / "data" / "images" / "train_002.png"
     damaged.write_bytes(damaged.read_bytes()[:500])
-    config = msgspec.structs.replace(tiny_train_config, data=(str(path),), val=(), mosaic=0.0, batch=2)
+    config = changed(tiny_train_config, train=(str(path),), val=(), mosaic=0.0, batch=2)
     settings = msgspec.json.encode(config).decode()
     with two_processes(settings, str(tmp_path / "run"), script=RUN_TO_EXIT_CODE) as processes:
         said = outputs(processes)
@@ -176,7 +180,7 @@ def test_a_signal_while_processes_agree_is_for_the_next_step(
         return value
 
     monkeypatch.setattr(World, "any", agree)
-    config = msgspec.structs.replace(tiny_train_config, val=())
+    config = changed(tiny_train_config, val=())
     with pytest.raises(InterruptedRunError):
         start_run(config, tmp_path / "run")
     progress = load_checkpoint(tmp_path / "run" / "last.pth").progress

@@ -25,8 +25,10 @@ from mmpnet.train.engine.stopping import InterruptedRunError
 from mmpnet.train.engine.train_step import StepLosses, TrainStep
 from mmpnet.train.loading.loader import Batch
 from mmpnet.train.losses import Negatives
+from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.start import new_folder, resume_run, start_run
 from support.coco_writer import write_coco
+from support.train_configs import changed
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -63,7 +65,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
 def test_interrupted_and_resumed_equals_uninterrupted(
     tiny_train_config: TrainConfig, tmp_path: Path, negatives: Negatives, batches: int
 ) -> None:
-    config = msgspec.structs.replace(tiny_train_config, negatives=negatives)
+    config = changed(tiny_train_config, negatives=negatives)
     start_run(config, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as monkeypatch:
         stop_after(monkeypatch, batches)
@@ -95,6 +97,7 @@ import msgspec
 import torch
 from mmpnet.train.engine import run_writer as report
 from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.start import start_run
 
 save, left = report.save_checkpoint, int(sys.argv[3])
@@ -131,9 +134,7 @@ def test_resuming_keeps_to_the_result_with_workers_frozen_blocks_and_autosaves(
 ) -> None:
     """The shipped recipe's settings, on random weights."""
     torch.save(MobileNetV2(width_mult=0.25).state_dict(), tmp_path / "weights.pth")
-    config = msgspec.structs.replace(
-        tiny_train_config, workers=1, freeze=4, amp=True, weights=str(tmp_path / "weights.pth")
-    )
+    config = changed(tiny_train_config, workers=1, freeze=4, amp=True, weights=str(tmp_path / "weights.pth"))
     monkeypatch.setattr(loop, "AUTOSAVE_S", 0.0)
     start_run(config, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
@@ -148,7 +149,7 @@ def test_resuming_keeps_to_the_result_with_workers_frozen_blocks_and_autosaves(
 def test_resuming_keeps_to_the_result_with_mosaics_several_sizes_and_a_cache(
     tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
 ) -> None:
-    config = msgspec.structs.replace(
+    config = changed(
         tiny_train_config, negatives="quality", mosaic=0.6, mosaic_until=1.0, multi_scale=0.5, cache="on", workers=1
     )
     seen: list[tuple[int, int]] = []
@@ -180,7 +181,7 @@ def test_a_damaged_picture_ends_the_run_with_its_own_line(
     path = write_coco(tmp_path / "data" / "train.json", count=4, seed=5)
     damaged = tmp_path / "data" / "images" / "train_002.png"
     damaged.write_bytes(damaged.read_bytes()[:500])
-    config = msgspec.structs.replace(tiny_train_config, data=(str(path),), val=(), workers=workers)
+    config = changed(tiny_train_config, train=(str(path),), val=(), workers=workers)
     with pytest.raises(DatasetError, match=r"train_002\.png: the image is cut short") as caught:
         start_run(config, tmp_path / "run")
     assert "\n" not in str(caught.value)
@@ -192,11 +193,11 @@ def test_a_validation_set_that_cannot_be_measured_is_found_before_the_first_step
     path = write_coco(tmp_path / "val" / "val.json", count=4, seed=5)
     path.write_text(path.read_text().replace('"person"', '"dog"'))
     with pytest.raises(DatasetError, match="at least one must be shared"):
-        start_run(msgspec.structs.replace(tiny_train_config, val=(str(path),)), tmp_path / "run")
+        start_run(changed(tiny_train_config, val=(str(path),)), tmp_path / "run")
     content = json.loads(write_coco(path, count=4, seed=5).read_text())
     path.write_text(json.dumps({**content, "annotations": []}))
     with pytest.raises(DatasetError, match="nothing to measure"):
-        start_run(msgspec.structs.replace(tiny_train_config, val=(str(path),)), tmp_path / "run")
+        start_run(changed(tiny_train_config, val=(str(path),)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -219,7 +220,7 @@ def test_run_folder_holds_what_is_needed(tiny_train_config: TrainConfig, tmp_pat
 
 
 def test_it_learns_to_find_bright_rectangles(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    config = msgspec.structs.replace(tiny_train_config, epochs=40, eval_every=40, lr=5e-3, backbone_lr=5e-3)
+    config = changed(tiny_train_config, epochs=40, eval_every=40, lr=5e-3, backbone_lr=5e-3)
     start_run(config, tmp_path / "run")
     rows = list(csv.DictReader((tmp_path / "run" / "results.csv").open()))
     assert float(rows[-1]["classification_loss"]) < 0.6 * float(rows[0]["classification_loss"])
@@ -228,13 +229,13 @@ def test_it_learns_to_find_bright_rectangles(tiny_train_config: TrainConfig, tmp
 
 
 def test_without_a_validation_set_the_last_is_the_best(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    start_run(msgspec.structs.replace(tiny_train_config, val=()), tmp_path / "run")
+    start_run(changed(tiny_train_config, val=()), tmp_path / "run")
     last, best = (load_checkpoint(tmp_path / "run" / name) for name in ("last.pth", "best.pth"))
     assert all(torch.equal(tensor, best.ema[name]) for name, tensor in last.ema.items())
 
 
 def test_non_finite_loss_ends_the_run_with_one_line(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    config = msgspec.structs.replace(tiny_train_config, lr=1e6, backbone_lr=1e6, warmup_steps=0, epochs=20)
+    config = changed(tiny_train_config, lr=1e6, backbone_lr=1e6, warmup_steps=0, epochs=20)
     with pytest.raises(TrainingError, match="training stopped"):
         start_run(config, tmp_path / "run")
 
@@ -274,7 +275,7 @@ def test_a_run_whose_tensors_fit_nothing_cannot_be_resumed(
 
 def test_changed_data_cannot_be_resumed(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
     write_coco(tmp_path / "data" / "train.json", count=8, seed=5)
-    config = msgspec.structs.replace(tiny_train_config, data=(str(tmp_path / "data"),), val=())
+    config = changed(tiny_train_config, train=(str(tmp_path / "data"),), val=())
     with pytest.MonkeyPatch.context() as monkeypatch:
         stop_after(monkeypatch, 1)
         with pytest.raises(InterruptedRunError):
@@ -295,7 +296,7 @@ def test_folders_are_numbered_and_never_overwritten(tmp_path: Path) -> None:
 def test_a_step_moves_the_average_less_than_the_weights(tiny_train_config: TrainConfig) -> None:
     from mmpnet.train.engine.state import start_state
 
-    state: TrainingState = start_state(tiny_train_config, tiny_train_config.model(("background", "person")))
+    state: TrainingState = start_state(tiny_train_config, tiny_train_config.model_config(("background", "person")))
     start = state.network.predict.weight.detach().clone()
     with torch.no_grad():
         state.network.predict.weight += 1
@@ -316,7 +317,7 @@ def test_compile_fuses_the_training_step_only(
     monkeypatch.setattr(torch, "compile", keep)
     start_run(tiny_train_config, tmp_path / "plain")
     assert not compiled
-    start_run(msgspec.structs.replace(tiny_train_config, compile=True), tmp_path / "fused")
+    start_run(changed(tiny_train_config, compile=True), tmp_path / "fused")
     assert len(compiled) == 1
     assert_same_run(tmp_path / "plain", tmp_path / "fused")
 
@@ -329,7 +330,7 @@ def test_a_machine_that_cannot_compile_is_one_line(
 
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.raises(TrainingError, match="--compile") as caught:
-        start_run(msgspec.structs.replace(tiny_train_config, compile=True), tmp_path / "run")
+        start_run(changed(tiny_train_config, compile=True), tmp_path / "run")
     assert "\n" not in str(caught.value)
 
 
@@ -372,21 +373,21 @@ def test_a_project_that_is_no_folder_is_told_before_the_teacher_is_asked(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr("mmpnet.train.run.start.teaching", lambda *_: pytest.fail("asked"))
-    config = msgspec.structs.replace(tiny_train_config, teacher="t.onnx")
+    config = changed(tiny_train_config, teacher="t.onnx")
     with pytest.raises(OutputError, match=r"--project .*file: .*file is not a folder"):
         start_run(config, tmp_path / "file" / "run")
 
 
 def test_pictures_that_are_learned_from_twice_or_watched_too_are_said(
-    tiny_train_config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_train_config: TrainConfig, tmp_path: Path
 ) -> None:
-    (data,) = tiny_train_config.data
+    (data,) = tiny_train_config.data.train
     train = str(Path(data) / "train.json")
-    config = msgspec.structs.replace(tiny_train_config, data=(data, train), val=(train,), epochs=1)
-    start_run(config, tmp_path / "run")
-    said = " ".join(capsys.readouterr().err.split())
-    assert "more than once: they count as often" in said
-    assert "pictures to watch are learned from" in said
+    config = changed(tiny_train_config, train=(data, train), val=(train,), epochs=1)
+    notices: list[str] = []
+    start_run(config, tmp_path / "run", callbacks=RunCallbacks(notice=notices.append))
+    assert any("more than once: they count as often" in notice for notice in notices)
+    assert any("images to watch are also learned from" in notice for notice in notices)
 
 
 def test_results_that_are_no_table_any_more_are_one_line(tiny_train_config: TrainConfig, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -20,6 +19,7 @@ from mmpnet.train.run import prepare as training_data
 from mmpnet.train.run.anchor_fit import input_boxes, suggested_anchors
 from mmpnet.train.run.start import start_run
 from support.coco_writer import write_coco
+from support.train_configs import changed
 
 
 def edited(path: Path, **changes: object) -> Path:
@@ -36,7 +36,7 @@ def test_what_cannot_be_trained_on_leaves_no_folder(tiny_train_config: TrainConf
     one = write_coco(tmp_path / "one" / "train.json", count=1, seed=0)
     for data, changes, message in (
         (crowds, {}, "has no boxes to learn from"),
-        (one, {"imgsz": (32, 32)}, "1 picture at the smallest input size"),
+        (one, {"input_hw": (32, 32)}, "1 picture at the smallest input size"),
         (one, {"multi_scale": 0.5}, "1 picture at the smallest input size"),
         (one, {"group_weights": (("nobody", 2.0),)}, "'nobody' matches no picture"),
         (
@@ -45,7 +45,7 @@ def test_what_cannot_be_trained_on_leaves_no_folder(tiny_train_config: TrainConf
             r"boxes are too few or too alike .* --sizes and --ratios",
         ),
     ):
-        config = msgspec.structs.replace(tiny_train_config, data=(str(data),), val=(), **changes)
+        config = changed(tiny_train_config, train=(str(data),), val=(), **changes)
         with pytest.raises(TrainingError, match=message) as caught:
             start_run(config, tmp_path / "run")
         assert "\n" not in str(caught.value)
@@ -57,9 +57,7 @@ def test_one_picture_is_enough_and_a_batch_may_be_larger_than_the_data(
     tiny_train_config: TrainConfig, tmp_path: Path, batch: int
 ) -> None:
     one = write_coco(tmp_path / "one" / "train.json", count=1, seed=0)
-    config = msgspec.structs.replace(
-        tiny_train_config, data=(str(one),), val=(), batch=batch, mosaic=1.0, mosaic_until=1.0
-    )
+    config = changed(tiny_train_config, train=(str(one),), val=(), batch=batch, mosaic=1.0, mosaic_until=1.0)
     start_run(config, tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "best.pth").provenance.epochs_done == 2
 
@@ -68,9 +66,7 @@ def test_batches_without_any_box_are_learned_from(tiny_train_config: TrainConfig
     """Pictures one by one: every fourth is all background."""
     path = write_coco(tmp_path / "data" / "train.json", count=4, seed=0)
     for negatives in ("quality", "focal", "hard", "random"):
-        config = msgspec.structs.replace(
-            tiny_train_config, data=(str(path),), val=(), batch=1, mosaic=0.0, negatives=negatives
-        )
+        config = changed(tiny_train_config, train=(str(path),), val=(), batch=1, mosaic=0.0, negatives=negatives)
         start_run(config, tmp_path / negatives)
         assert load_checkpoint(tmp_path / negatives / "best.pth").provenance.epochs_done == 2
 
@@ -78,16 +74,16 @@ def test_batches_without_any_box_are_learned_from(tiny_train_config: TrainConfig
 def test_anchors_of_the_data_are_those_that_are_trained_and_kept(
     tiny_train_config: TrainConfig, dataset_folder: Path, tmp_path: Path
 ) -> None:
-    config = msgspec.structs.replace(tiny_train_config, anchors="auto", epochs=1)
+    config = changed(tiny_train_config, anchors="auto", epochs=1)
     start_run(config, tmp_path / "run")
     pictures = read_coco(dataset_folder / "train.json").images
-    letterbox = config.model(("background", "person")).letterbox
+    letterbox = config.model_config(("background", "person")).letterbox
     expected = suggested_anchors(input_boxes(pictures, letterbox), num_sizes=2, num_aspect_ratios=2, stride=8)
     for name in ("last.pth", "best.pth"):
         checkpoint = load_checkpoint(tmp_path / "run" / name)
         assert checkpoint.model.anchors == expected
-        assert checkpoint.train.sizes_px == expected.sizes_px
-    assert expected.sizes_px != config.sizes_px
+        assert checkpoint.train.model.sizes_px == expected.sizes_px
+    assert expected.sizes_px != config.model.sizes_px
 
 
 def silent(_: object) -> Detections:
@@ -110,9 +106,7 @@ def test_a_teacher_that_does_not_help_leaves_no_folder(
     path.write_text(json.dumps({**content, "annotations": []}))
     (tmp_path / "teacher.onnx").write_bytes(b"")
     monkeypatch.setattr(training_data, "open_teacher", lambda *_: teacher)
-    config = msgspec.structs.replace(
-        tiny_train_config, data=(str(path),), val=(), teacher=str(tmp_path / "teacher.onnx")
-    )
+    config = changed(tiny_train_config, train=(str(path),), val=(), teacher=str(tmp_path / "teacher.onnx"))
     expected = KeyboardInterrupt if teacher is interrupted else TrainingError
     with pytest.raises(expected):
         start_run(config, tmp_path / "run")
@@ -129,14 +123,14 @@ def test_pictures_that_are_learned_from_or_watched_are_not_taught_once_more(
     (tmp_path / "teacher.onnx").write_bytes(b"")
     monkeypatch.setattr(training_data, "open_teacher", lambda *_: silent)
     known = dataset_folder / "images"
-    config = msgspec.structs.replace(tiny_train_config, epochs=1, teacher=str(tmp_path / "teacher.onnx"))
+    config = changed(tiny_train_config, epochs=1, teacher=str(tmp_path / "teacher.onnx"))
     with pytest.raises(TrainingError, match="all 22 pictures are in the data already"):
-        start_run(msgspec.structs.replace(config, unlabelled=(str(known),)), tmp_path / "run")
+        start_run(changed(config, unlabelled=(str(known),)), tmp_path / "run")
     more = write_coco(tmp_path / "more" / "more.json", count=3, seed=9).parent
     (more / "linked").symlink_to(known / "val_001.png")
     (more / "linked").rename(more / "val_001.png")
     (more / "._hidden.png").write_bytes(b"no picture")
-    start_run(msgspec.structs.replace(config, unlabelled=(str(more),)), tmp_path / "run")
+    start_run(changed(config, unlabelled=(str(more),)), tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "last.pth").provenance.train_images == 16 + 3
 
 
@@ -155,7 +149,7 @@ def test_sigterm_while_pictures_are_decoded_leaves_no_cache(
     monkeypatch.setattr(CachedPictures, "_decoded", terminated)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
-        start_run(msgspec.structs.replace(tiny_train_config, cache="on"), tmp_path / "run")
+        start_run(changed(tiny_train_config, cache="on"), tmp_path / "run")
     assert signal.getsignal(signal.SIGTERM) == before
     assert not list((tmp_path / "run").glob("*.cache"))
     assert load_checkpoint(tmp_path / "run" / "last.pth").progress is not None, "it can be gone on with"

@@ -122,10 +122,10 @@ def _partners(found: Detections, expected: Detections) -> list[tuple[int, int]]:
 
 
 def _validation_pictures(checkpoint: Checkpoint, letterbox: Letterbox) -> list[UInt8Array]:
-    if not checkpoint.train.val:
+    if not checkpoint.train.data.val:
         return []
     try:
-        pictures = open_dataset(Path(checkpoint.train.val[0]), "val", undivided=True).images[:REAL_PICTURES]
+        pictures = open_dataset(Path(checkpoint.train.data.val[0]), "val", undivided=True).images[:REAL_PICTURES]
         return [letterbox.apply(picture.read())[0] for picture in pictures]
     except DatasetError:
         # A checkpoint may be exported where its data is not; the summary counts the pictures that were compared.

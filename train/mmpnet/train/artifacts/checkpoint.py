@@ -15,11 +15,12 @@ from torch import Tensor
 
 from mmpnet.contract.errors import CheckpointError
 from mmpnet.system.files import atomic_write, is_file
-from mmpnet.train.artifacts.config import ModelConfig, TrainConfig, from_plain
+from mmpnet.train.artifacts.config import ModelConfig, TrainConfig, from_plain, options_of_first_schema
 from mmpnet.train.model import MmpNet
 
 FORMAT = "mmpnet-checkpoint"
-SCHEMA = 1
+SCHEMA = 2
+"""The first schema had the options of training without sections; it is still read."""
 _ZIP_START = b"PK\x03\x04"
 """Of the archive that torch.save writes."""
 
@@ -115,13 +116,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path}: is a torch file but not an mmpnet checkpoint; expected last.pth or best.pth from mmp-train "
             "(course checkpoints are not supported, see docs/adr/0004)"
         )
-    if content.get("schema") != SCHEMA:
-        raise CheckpointError(f"{path}: checkpoint schema {content.get('schema')}, expected {SCHEMA}; train it again")
+    schema = content.get("schema")
+    if schema not in (1, SCHEMA):
+        raise CheckpointError(f"{path}: checkpoint schema {schema}, expected 1 or {SCHEMA}; train it again")
     try:
         progress = content["progress"]
+        train = options_of_first_schema(content["train"]) if schema == 1 else content["train"]
         checkpoint = Checkpoint(
             model=from_plain(content["model"], ModelConfig, path=path),
-            train=from_plain(content["train"], TrainConfig, path=path),
+            train=from_plain(train, TrainConfig, path=path),
             provenance=from_plain(content["provenance"], Provenance, path=path),
             ema=content["ema"],
             progress=None if progress is None else from_plain(progress, Progress, path=path),

@@ -1,31 +1,33 @@
 """What a checkpoint says of its network, and what a run was asked to do: plain values, read back strictly."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.errors import CheckpointError
 from mmpnet.contract.letterbox import PAD_VALUE, Letterbox
-from mmpnet.train.distillation.pseudo_labels import LEAST_SCORE
-from mmpnet.train.loading.augment import AugmentationName
-from mmpnet.train.loading.image_cache import Caching
-from mmpnet.train.loading.loader import Assignment
+from mmpnet.contract.option_fields import option_fields
+from mmpnet.train.artifacts.options import (
+    DataOptions,
+    DistillationOptions,
+    LoadingOptions,
+    LossOptions,
+    ModelOptions,
+    OptimOptions,
+    RunOptions,
+    ScheduleOptions,
+    Section,
+)
 from mmpnet.train.loading.sampling import SCALE_STEP_PX, input_sizes
-from mmpnet.train.losses import BoxLoss, Negatives
-from mmpnet.train.model import BACKBONE_BLOCKS, STRIDES, MmpNet
+from mmpnet.train.model import MmpNet
 
-MAX_MULTI_SCALE = 0.5
-LARGEST_RATE = 1e6
-ANCHOR_SIZES_PX = (1.0, 1e4)
-ANCHOR_RATIOS = (0.01, 100.0)
-MAX_TOWER_DEPTH = 8
-MAX_MOSAIC_GRID = 8
-MAX_CHANNELS = 2048
-"""Far more than pays; a slip of the keyboard should not ask the machine for terabytes."""
-
+_COARSEST_STRIDE = 32
+_RENAMED = {"data": "train", "imgsz": "input_hw"}
+"""Names of options in checkpoints of schema 1."""
 _T = TypeVar("_T")
 
 
@@ -68,136 +70,105 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One run's settings; the defaults are the recipe. Learning rates are those after warm-up; both fall to zero along
-    a cosine."""
+    """One run's options; the defaults are the recipe.
 
-    data: tuple[str, ...]
-    val: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    weights: str = "imagenet"
-    epochs: int = 60
-    batch: int = 32
-    imgsz: tuple[int, int] = (320, 320)
-    lr: float = 1.5e-3
-    backbone_lr: float = 4e-4
-    weight_decay: float = 0.02
-    warmup_steps: int = 100
-    ema_decay: float = 0.998
-    max_grad_norm: float = 10.0
-    negatives: Negatives = "quality"
-    neg_ratio: float = 3.0
-    assignment: Assignment = "adaptive"
-    box_loss: BoxLoss = "giou"
-    box_weight: float = 2.0
-    anchors: Literal["given", "auto"] = "given"
-    sizes_px: tuple[float, ...] = (16.0, 32.0, 64.0, 128.0, 224.0)
-    aspect_ratios: tuple[float, ...] = (0.8, 1.7, 3.2)
-    stride: int = 8
-    channels: int = 96
-    width_mult: float = 1.0
-    separate_towers: bool = False
-    tower_depth: int = 1
-    freeze: int = 0
-    freeze_norms: bool = False
-    augmentation: AugmentationName = "full"
-    mosaic: float = 0.5
-    mosaic_until: float = 0.85
-    mosaic_grids: tuple[int, ...] = (2,)
-    multi_scale: float = 0.0
-    cache: Caching = "auto"
-    teacher: str | None = None
-    teacher_least_score: float = 0.1
-    unlabelled: tuple[str, ...] = ()
-    group_weights: tuple[tuple[str, float], ...] = ()
-    eval_every: int = 1
-    seed: int = 0
-    device: str = "auto"
-    amp: bool = True
-    compile: bool = False
-    workers: int = 1
+    Raises: ValueError if options of different sections do not go together.
+    """
 
-    def validate(self) -> None:
-        """Raises: ValueError naming the first setting that is out of range."""
-        at_least_one = {"epochs": self.epochs, "batch": self.batch, "eval-every": self.eval_every}
-        for name, value in at_least_one.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if not 0 < self.max_grad_norm < float("inf"):
-            raise ValueError(f"max-grad-norm must be above 0, got {self.max_grad_norm}")
-        for name, number in {"lr": self.lr, "backbone-lr": self.backbone_lr}.items():
-            if not 0 < number <= LARGEST_RATE:
-                raise ValueError(f"{name} must be above 0 and at most {LARGEST_RATE:g}, got {number}")
-        for name, values, (least, most) in (
-            ("sizes", self.sizes_px, ANCHOR_SIZES_PX),
-            ("ratios", self.aspect_ratios, ANCHOR_RATIOS),
-        ):
-            if not all(least <= value <= most for value in values):
-                raise ValueError(f"{name} must be in [{least:g}, {most:g}], got {', '.join(f'{v:g}' for v in values)}")
-        if not all(map(math.isfinite, (self.weight_decay, self.neg_ratio, self.box_weight))):
-            raise ValueError("weight-decay, neg-ratio and box-weight must be finite")
-        if not 1 <= self.channels <= MAX_CHANNELS:
-            raise ValueError(f"channels must be in [1, {MAX_CHANNELS}], got {self.channels}")
-        if not 1 <= self.tower_depth <= MAX_TOWER_DEPTH:
-            raise ValueError(f"tower-depth must be in [1, {MAX_TOWER_DEPTH}], got {self.tower_depth}")
-        if not self.mosaic_grids or not all(2 <= side <= MAX_MOSAIC_GRID for side in self.mosaic_grids):
-            raise ValueError(f"mosaic-grids must be in [2, {MAX_MOSAIC_GRID}], got {list(self.mosaic_grids)}")
-        if not 0.1 <= self.width_mult <= 4:
-            raise ValueError(f"width-mult must be in [0.1, 4], got {self.width_mult}")
-        if self.stride not in STRIDES:
-            raise ValueError(f"stride must be 8 or 16, got {self.stride}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema-decay must be in [0, 1), got {self.ema_decay}")
-        if not 0 <= self.freeze <= BACKBONE_BLOCKS:
-            raise ValueError(f"freeze must be between 0 and {BACKBONE_BLOCKS} backbone blocks, got {self.freeze}")
-        if (self.freeze or self.freeze_norms) and self.weights == "none":
+    data: DataOptions = DataOptions()
+    model: ModelOptions = ModelOptions()
+    loading: LoadingOptions = LoadingOptions()
+    loss: LossOptions = LossOptions()
+    optim: OptimOptions = OptimOptions()
+    schedule: ScheduleOptions = ScheduleOptions()
+    distillation: DistillationOptions = DistillationOptions()
+    run: RunOptions = RunOptions()
+
+    def __post_init__(self) -> None:
+        spread, shorter_px = self.loading.multi_scale, min(self.model.input_hw)
+        if spread and len(self.input_sizes()) == 1:
             raise ValueError(
-                "freeze and freeze-norms keep the backbone as loaded, but weights is none; give --weights, or neither"
+                f"multi-scale {spread} of {shorter_px} px is less than the {SCALE_STEP_PX} px between two input "
+                "sizes; raise it, or leave it out"
             )
-        if min(self.weight_decay, self.warmup_steps, self.neg_ratio, self.box_weight, self.workers, self.seed) < 0:
-            raise ValueError("weight-decay, warmup-steps, neg-ratio, box-weight, workers and seed must not be negative")
-        if self.seed >= 2**63:
-            raise ValueError(f"seed must be below 2^63, got {self.seed}")
-        shares = {"mosaic": self.mosaic, "mosaic-until": self.mosaic_until, "multi-scale": self.multi_scale}
-        for name, share in shares.items():
-            if not 0 <= share <= 1 or (name == "multi-scale" and share > MAX_MULTI_SCALE):
-                raise ValueError(
-                    f"{name} must be in [0, {MAX_MULTI_SCALE if name == 'multi-scale' else 1}], got {share}"
-                )
-        if not LEAST_SCORE <= self.teacher_least_score <= 1:
-            raise ValueError(f"teacher-least-score must be in [{LEAST_SCORE}, 1], got {self.teacher_least_score}")
-        if self.unlabelled and self.teacher is None:
-            raise ValueError("unlabelled pictures need a teacher; give --teacher FILE.onnx")
-        if self.multi_scale and len(self.input_sizes()) == 1:
-            raise ValueError(
-                f"multi-scale {self.multi_scale} of {min(self.imgsz)} px is less than the {SCALE_STEP_PX} px between "
-                "two input sizes; raise it, or leave it out"
-            )
-        if not self.can_normalise(self.batch):
+        if not self.can_normalise(self.loading.batch):
             raise ValueError("batch norm needs more than one value: raise batch or imgsz, or lower multi-scale")
-        anchors = AnchorSpec(sizes_px=self.sizes_px, aspect_ratios=self.aspect_ratios, stride=self.stride)
-        anchors.grid_hw(self.imgsz)
+        self.anchors.grid_hw(self.model.input_hw)
+
+    @property
+    def anchors(self) -> AnchorSpec:
+        return AnchorSpec(self.model.sizes_px, self.model.aspect_ratios, self.model.stride)
 
     def input_sizes(self) -> tuple[tuple[int, int], ...]:
         """The (height, width) in px that batches may have."""
-        return input_sizes(self.imgsz, self.multi_scale)
+        return input_sizes(self.model.input_hw, self.loading.multi_scale)
 
     def can_normalise(self, batch: int) -> bool:
-        """Whether so many pictures give a batch norm more than one value at each input size, on the coarsest map."""
-        return all(batch * math.prod(-(-side // 32) for side in size_hw) > 1 for size_hw in self.input_sizes())
+        """Whether a batch of this many images gives a batch norm more than one value at each input size."""
+        coarsest = [math.prod(-(-side // _COARSEST_STRIDE) for side in size_hw) for size_hw in self.input_sizes()]
+        return batch * min(coarsest) > 1
 
-    def model(self, class_names: tuple[str, ...]) -> ModelConfig:
-        """The network this run trains, for a data set's classes."""
+    def model_config(self, class_names: tuple[str, ...]) -> ModelConfig:
+        """The network that this run trains, for a data set's classes."""
+        model = self.model
         return ModelConfig(
-            sizes_px=self.sizes_px,
-            aspect_ratios=self.aspect_ratios,
-            stride=self.stride,
+            sizes_px=model.sizes_px,
+            aspect_ratios=model.aspect_ratios,
+            stride=model.stride,
             class_names=class_names,
-            input_hw=self.imgsz,
-            channels=self.channels,
-            width_mult=self.width_mult,
-            separate_towers=self.separate_towers,
-            tower_depth=self.tower_depth,
+            input_hw=model.input_hw,
+            channels=model.channels,
+            width_mult=model.width_mult,
+            separate_towers=model.separate_towers,
+            tower_depth=model.tower_depth,
         )
+
+    def options(self) -> dict[str, Any]:
+        """Every option by its field's name, without the sections."""
+        sections = [getattr(self, name) for name in SECTIONS]
+        return {name: value for one in sections for name, value in msgspec.structs.asdict(one).items()}
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataOptions,
+    "model": ModelOptions,
+    "loading": LoadingOptions,
+    "loss": LossOptions,
+    "optim": OptimOptions,
+    "schedule": ScheduleOptions,
+    "distillation": DistillationOptions,
+    "run": RunOptions,
+}
+
+
+def config_of(options: Mapping[str, Any]) -> TrainConfig:
+    """The configuration with these options, by their fields' names; the others have their defaults.
+
+    Raises: ValueError if an option is unknown or out of its bounds, or options do not go together.
+    """
+    sections = in_sections(options)
+    if unknown := sections.keys() - SECTIONS.keys():
+        raise ValueError(f"there is no option {min(unknown)!r}")
+    checked: dict[str, Any] = {name: section(**sections[name]) for name, section in SECTIONS.items()}
+    return TrainConfig(**checked)
+
+
+def in_sections(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by name, each in its section's dict; names that no section has stay where they are."""
+    home = {field.name: name for name, section in SECTIONS.items() for field in option_fields(section)}
+    sections: dict[str, Any] = {name: {} for name in SECTIONS}
+    for name, value in options.items():
+        place = sections[home[name]] if name in home else sections
+        place[name] = value
+    return sections
+
+
+def options_of_first_schema(value: Any) -> Any:
+    """What a checkpoint of schema 1 holds as options, as schema 2 has it; anything but a dict is left to from_plain."""
+    if not isinstance(value, dict):
+        return value
+    options: dict[str, Any] = {_RENAMED.get(str(name), str(name)): option for name, option in value.items()}
+    return in_sections(options)
 
 
 def from_plain(value: Any, kind: type[_T], *, path: Path) -> _T:
@@ -211,5 +182,5 @@ def from_plain(value: Any, kind: type[_T], *, path: Path) -> _T:
         raise CheckpointError(f"{path}: {kind.__name__} does not fit this version of mmpnet: {error}") from error
 
 
-RECIPE = TrainConfig(data=())
-"""The default settings, for whoever needs one of them without a run."""
+RECIPE = TrainConfig()
+"""The default options, for callers that need one of them without a run."""

@@ -23,14 +23,14 @@ def provenance_of(config: TrainConfig, train: Dataset, val: Dataset | None) -> P
         val_sha256=None if val is None else val.sha256,
         val_images=0 if val is None else len(val.images),
         epochs_done=0,
-        seed=config.seed,
+        seed=config.run.seed,
         teacher_sha256=_teacher_sha256(config),
     )
 
 
 def _teacher_sha256(config: TrainConfig) -> str | None:
     """Hash of the detector that taught; None without a teacher, or where a resumed run no longer has it."""
-    path = None if config.teacher is None else Path(config.teacher)
+    path = None if config.distillation.teacher is None else Path(config.distillation.teacher)
     if path is None or not is_file(path):
         return None
     return read_teacher_labels(path).teacher_sha256 if path.suffix == ".json" else sha256_of(path)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import typer
+
 from mmpnet.cli.dataset_tables import check_dataset, print_statistics
 from mmpnet.console.command import console
 from mmpnet.contract.anchors import AnchorSpec
@@ -13,40 +15,33 @@ from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.statistics import DatasetStatistics, shared_images
-from mmpnet.train.run.anchor_fit import coverage, coverage_table, input_boxes, suited_anchors
+from mmpnet.system.files import is_file
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.cli.run_display import coverage_table
+from mmpnet.train.distillation.pseudo_labels import unlabelled_pictures
+from mmpnet.train.run.anchor_fit import Coverage, coverage, input_boxes, suited_anchors
 
 
-def check(
-    data: Sequence[Path],
-    val: Sequence[Path],
-    classes: Sequence[str],
-    anchors: AnchorSpec,
-    input_hw: tuple[int, int],
-    *,
-    suggest: bool,
-    needs_boxes: bool,
-    as_json: bool,
-) -> bool:
-    """Scan training and validation data, every file of them, and the anchors on them, with `suggest` those that suit
-    the boxes; whether there is no fault. Without a teacher, training `needs_boxes`.
+def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> bool:
+    """Scan training and validation data, every file of them, folders of unlabeled images, and the anchors on the boxes;
+    return whether there is no fault.
+
+    With `anchors: auto` these are the anchors that suit the boxes. Only a teacher can do without labeled boxes.
 
     Raises: DatasetError for faults that leave nothing to look at, TrainingError for boxes too few to suggest anchors,
-    ValueError if input size and stride do not fit.
+    typer.BadParameter for a missing file of the teacher.
     """
-    found = check_dataset(data, "train", classes, input_hw=input_hw)
-    scans: dict[str, DatasetStatistics] = {"train": _with_boxes(found, "to learn from") if needs_boxes else found}
-    if val:
-        found = check_dataset(val, "val", classes, input_hw=input_hw, allow_absent=True, undivided=True)
-        scans["val"] = _with_boxes(found, "to measure against")
+    teacher = config.distillation.teacher
+    if teacher is not None and not is_file(Path(teacher)):
+        raise typer.BadParameter(f"--teacher {teacher}: no such file")
+    for folder in unlabelled:
+        console().print(f"{folder}: {len(unlabelled_pictures(Path(folder)))} pictures without labels")
+    scans = _scans(config)
     for found in scans.values():
         print_statistics(console(), found)
-    # What the scan has just listed is left out here.
-    train = load_dataset(data, "train", classes, faults=Faults(collect=True))
-    boxes = input_boxes(train.images, Letterbox(input_hw))
-    anchors = suited_anchors(anchors, boxes, input_hw, console()) if suggest else anchors
-    rows = coverage(boxes, anchors, input_hw)
-    console().print(coverage_table("anchors on these boxes", rows))
-    copies = shared_images(scans["train"], scans["val"]) if val else ()
+    anchors, rows = _anchors_on_boxes(config)
+    console().print(coverage_table(rows))
+    copies = shared_images(scans["train"], scans["val"]) if "val" in scans else ()
     for copy in copies:
         console().print(f"warning: {copy}")
     if as_json:
@@ -54,6 +49,34 @@ def check(
         covered = {"anchor_spec": asdict(anchors), "anchors": [asdict(row) for row in rows]}
         sys.stdout.write(json.dumps({**document, **covered, "shared_pictures": list(copies)}) + "\n")
     return all(found.ok for found in scans.values())
+
+
+def _scans(config: TrainConfig) -> dict[str, DatasetStatistics]:
+    """What the training and, if there are any, the validation data hold, with a fault where there is no box."""
+    data, input_hw = config.data, config.model.input_hw
+    found = check_dataset(_paths(data.train), "train", data.classes, input_hw=input_hw)
+    scans = {"train": _with_boxes(found, "to learn from") if config.distillation.teacher is None else found}
+    if data.val:
+        watched = _paths(data.val)
+        found = check_dataset(watched, "val", data.classes, input_hw=input_hw, allow_absent=True, undivided=True)
+        scans["val"] = _with_boxes(found, "to measure against")
+    return scans
+
+
+def _anchors_on_boxes(config: TrainConfig) -> tuple[AnchorSpec, tuple[Coverage, ...]]:
+    """The anchors that training would have, and how well they cover the boxes."""
+    input_hw = config.model.input_hw
+    # What the scan has listed is left out here.
+    train = load_dataset(_paths(config.data.train), "train", config.data.classes, faults=Faults(collect=True))
+    boxes = input_boxes(train.images, Letterbox(input_hw))
+    anchors = config.anchors
+    if config.model.anchors == "auto":
+        anchors = suited_anchors(anchors, boxes, input_hw, console().print)
+    return anchors, coverage(boxes, anchors, input_hw)
+
+
+def _paths(texts: Sequence[str]) -> list[Path]:
+    return [Path(text) for text in texts]
 
 
 def _with_boxes(found: DatasetStatistics, purpose: str) -> DatasetStatistics:

@@ -6,25 +6,25 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.artifacts.options import OptimOptions
 from mmpnet.train.model import MmpNet
 
 
-def build_optimizer(network: MmpNet, config: TrainConfig) -> torch.optim.AdamW:
+def build_optimizer(network: MmpNet, options: OptimOptions) -> torch.optim.AdamW:
     """AdamW in four groups: backbone and head at their own rates, weight decay for convolution kernels only."""
     backbone = {id(p) for p in network.features.parameters()}
     groups = []
-    for base_lr, in_backbone in ((config.backbone_lr, True), (config.lr, False)):
+    for base_lr, in_backbone in ((options.backbone_lr, True), (options.lr, False)):
         own = [p for p in network.parameters() if p.requires_grad and (id(p) in backbone) == in_backbone]
         groups.append(
             {
                 "params": [p for p in own if p.dim() > 1],
                 "base_lr": base_lr,
-                "weight_decay": config.weight_decay,
+                "weight_decay": options.weight_decay,
             }
         )
         groups.append({"params": [p for p in own if p.dim() <= 1], "base_lr": base_lr, "weight_decay": 0.0})
-    return torch.optim.AdamW(groups, lr=config.lr)
+    return torch.optim.AdamW(groups, lr=options.lr)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, *, step: int, steps: int, warmup_steps: int) -> float:

@@ -1,6 +1,6 @@
 """All that changes while training, and how it starts."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmpnet.datasets.types import LabeledImage
+from mmpnet.system.progress import Notice, no_notice
 from mmpnet.train.artifacts.checkpoint import Progress
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.engine.device import resolve_device
@@ -29,7 +30,18 @@ class TrainingState:
     best: float = -1.0
     loss_sums: tuple[float, float] = (0.0, 0.0)
 
+    def mean_losses(self) -> tuple[float, float]:
+        """Classification and box loss of the epoch so far, means over its batches."""
+        classification, box = (total / max(self.batch, 1) for total in self.loss_sums)
+        return classification, box
+
+    def finish_epoch(self, score: float) -> None:
+        """Go on to the next epoch; score: the accuracy after this one, or the best so far if it was not measured."""
+        self.best = max(self.best, score)
+        self.epoch, self.batch, self.loss_sums = self.epoch + 1, 0, (0.0, 0.0)
+
     def progress(self) -> Progress:
+        """What last.pth keeps of this beside the averaged weights."""
         return Progress(
             epoch=self.epoch,
             batch=self.batch,
@@ -40,6 +52,7 @@ class TrainingState:
         )
 
     def restore(self, progress: Progress, average: dict[str, Tensor]) -> None:
+        """Take over what last.pth kept, and the averaged weights."""
         self.network.load_state_dict(progress.weights)
         self.average.network.load_state_dict(average)
         self.optimizer.load_state_dict(progress.optimizer)
@@ -55,26 +68,27 @@ _NORM_BATCH = 16
 def start_state(
     config: TrainConfig,
     model: ModelConfig,
-    pictures: Sequence[LabeledImage] = (),
+    images: Sequence[LabeledImage] = (),
     *,
-    say: Callable[[str], object] = str,
+    weights: str | None = None,
+    notice: Notice = no_notice,
 ) -> TrainingState:
-    """A seeded network with the weights it starts from, on the run's device; `say` hears which.
+    """A seeded network with the weights it starts from, on the run's device; `notice` gets a line that says which.
 
-    pictures: what it will learn from; weights of an ONNX file need some.
+    images: what it will learn from; weights of an ONNX file need some. weights: instead of the configuration's.
 
     Raises: CheckpointError for bad weights, DeviceError for an absent device.
     """
-    device = resolve_device(config.device)
-    torch.manual_seed(config.seed)
+    device = resolve_device(config.run.device)
+    torch.manual_seed(config.run.seed)
     network = model.build()
-    say(load_weights(network, config.weights, pictures=_norm_batches(model, pictures)))
+    notice(load_weights(network, weights or config.model.weights, pictures=_norm_batches(model, images)))
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    enter_training_mode(network, freeze=config.freeze, freeze_norms=config.freeze_norms)
+    enter_training_mode(network, freeze=config.model.freeze, freeze_norms=config.model.freeze_norms)
     return TrainingState(
         network=network,
-        average=WeightAverage(network, config.ema_decay),
-        optimizer=build_optimizer(network, config),
+        average=WeightAverage(network, config.optim.ema_decay),
+        optimizer=build_optimizer(network, config.optim),
     )
 
 

@@ -49,12 +49,14 @@ class TrainStep:
         self._state = state
         self._batches_per_epoch = batches_per_epoch
         self._world = world or World()
-        self._device = resolve_device(config.device)
-        self._autocast = config.amp and has_fast_bfloat16(self._device)
+        self._device = resolve_device(config.run.device)
+        self._autocast = config.run.amp and has_fast_bfloat16(self._device)
         if self._autocast and self._device.type == "cpu":
             keep_strided_depthwise_in_float32(state.network)
         self._forward = self._wrapped(state.network)
-        self._loss = DetectionLoss(config.negatives, config.neg_ratio, config.box_loss, config.box_weight)
+        self._loss = DetectionLoss(
+            config.loss.negatives, config.loss.neg_ratio, config.loss.box_loss, config.loss.box_weight
+        )
         self._normalise = InputNormalisation().to(self._device)
         self._anchors: dict[tuple[int, int], Tensor] = {}
 
@@ -68,8 +70,8 @@ class TrainStep:
         rate = set_learning_rate(
             state.optimizer,
             step=step,
-            steps=config.epochs * self._batches_per_epoch,
-            warmup_steps=config.warmup_steps,
+            steps=config.schedule.epochs * self._batches_per_epoch,
+            warmup_steps=config.schedule.warmup_steps,
         )
         output = self._output(batch)
         target = batch.target.to(self._device)
@@ -83,7 +85,7 @@ class TrainStep:
         )
         classification, box = (world.total(torch.stack([parts.classification, parts.box])) / world.size).tolist()
         require_finite(classification + box)
-        update(state.optimizer, parts.total, max_grad_norm=config.max_grad_norm)
+        update(state.optimizer, parts.total, max_grad_norm=config.optim.max_grad_norm)
         state.average.update(state.network, step=step)
         state.batch += 1
         state.loss_sums = (state.loss_sums[0] + classification, state.loss_sums[1] + box)
@@ -97,7 +99,7 @@ class TrainStep:
             where = None if self._device.type == "cpu" else [self._device.index]
             forward = nn.parallel.DistributedDataParallel(network, device_ids=where)
         # Each input size gets code of its own: sizes as variables cost more than they save.
-        return cast(nn.Module, torch.compile(forward, dynamic=False)) if self._config.compile else forward
+        return cast(nn.Module, torch.compile(forward, dynamic=False)) if self._config.run.compile else forward
 
     def _output(self, batch: Batch) -> Tensor:
         images = self._normalise(batch.images_bgr.to(self._device, non_blocking=True))
@@ -108,9 +110,9 @@ class TrainStep:
 
     def _noise(self, output: Tensor, step: int) -> Tensor | None:
         """Which negatives `random` draws: this process's rows of what one process would draw for the whole batch."""
-        if self._config.negatives != "random":
+        if self._config.loss.negatives != "random":
             return None
-        draw = torch.Generator().manual_seed(int(generator(self._config.seed, 1, step).integers(2**62)))
+        draw = torch.Generator().manual_seed(int(generator(self._config.run.seed, 1, step).integers(2**62)))
         noise = torch.rand(len(output) * self._world.size, output[0, 0].numel(), generator=draw)
         return noise[self._world.rank :: self._world.size]
 

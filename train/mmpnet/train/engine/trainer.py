@@ -1,20 +1,22 @@
 """The training run: epochs of batches, evaluation, checkpoints; stopped anywhere, it resumes to the same result."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch._dynamo.exc import TorchDynamoException
 
 from mmpnet.contract.errors import DatasetError, TrainingError
-from mmpnet.datasets.types import Dataset
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
+from mmpnet.train.engine.callbacks import BatchProgress, EpochResult, TrainingCallbacks
 from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.distributed import World, require_shareable
 from mmpnet.train.engine.malloc import keep_freed_memory
-from mmpnet.train.engine.run_writer import EpochResult, TrainingReport
+from mmpnet.train.engine.run_writer import RunWriter
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.engine.stopping import InterruptedRunError, StopRequest, stop_on_signal
 from mmpnet.train.engine.train_step import TrainStep
@@ -50,57 +52,76 @@ def _as_training_errors() -> Iterator[None]:
         ) from error
 
 
-class TrainingRun:
-    """One run over one data set: its fixed parts. `execute` moves a state to the end of the last epoch."""
+@dataclass(frozen=True, slots=True)
+class RunImages:
+    """The images that are learned from, where their pixels come from, and those that are watched, if any."""
+
+    train: Dataset
+    stored: StoredPictures
+    val: Dataset | None
+
+
+class Trainer:
+    """Moves a training state to the end of the last epoch; this holds what stays the same in a run.
+
+    world: the processes that share the run; default: this one alone.
+    """
 
     def __init__(
         self,
         config: TrainConfig,
         model: ModelConfig,
-        train: Dataset,
-        stored: StoredPictures,
-        val: Dataset | None,
-        report: TrainingReport,
+        images: RunImages,
+        writer: RunWriter,
+        *,
         world: World | None = None,
+        callbacks: TrainingCallbacks | None = None,
     ) -> None:
         self._world = world or World()
-        require_shareable(config.batch, len(train.images), self._world)
+        require_shareable(config.loading.batch, len(images.train.images), self._world)
         self._config = config
         self._model = model
-        self._val = val
-        self._report = report
-        self._device = resolve_device(config.device)
-        recipe = Recipe(model.anchors, model.pad_value, config.assignment, AUGMENTATIONS[config.augmentation])
-        self._pictures = TrainingPictures(train.images, stored, recipe)
-        self._input_sizes = config.input_sizes()
-        self._weights = picture_weights(train.images, config.group_weights)
+        self._val = images.val
+        self._writer = writer
+        self._callbacks = callbacks or TrainingCallbacks()
+        self._device = resolve_device(config.run.device)
+        augmentation = AUGMENTATIONS[config.loading.augmentation]
+        recipe = Recipe(model.anchors, model.pad_value, config.loss.assignment, augmentation)
+        self._pictures = TrainingPictures(images.train.images, images.stored, recipe)
+        self._weights = picture_weights(images.train.images, config.data.group_weights)
+        self._epoch_started_s = 0.0
         if self._device.type == "cpu":
             keep_freed_memory()
 
-    def execute(self, state: TrainingState) -> None:
+    def train(self, state: TrainingState) -> None:
         """Train from the state's epoch and batch to the last epoch's end, together with the world's other processes.
 
         Raises: InterruptedRunError after a signal, TrainingError on a non-finite loss; last.pth is then as saved.
         """
-        batches_per_epoch = self._sampler(state).batches_per_epoch
-        with _as_training_errors(), stop_on_signal() as stop, self._report.live(batches_per_epoch, state):
-            train_step = TrainStep(
-                self._config, self._model, state, batches_per_epoch=batches_per_epoch, world=self._world
-            )
-            while state.epoch < self._config.epochs:
-                self._train_epoch(state, train_step, stop)
-                self._finish_epoch(state, stop)
+        config, batches_per_epoch = self._config, self._sampler(state).batches_per_epoch
+        done = state.epoch * batches_per_epoch + state.batch
+        with _as_training_errors(), stop_on_signal() as stop:
+            self._callbacks.started(config.schedule.epochs, batches_per_epoch, done)
+            self._epoch_started_s = time.monotonic()
+            try:
+                train_step = TrainStep(
+                    config, self._model, state, batches_per_epoch=batches_per_epoch, world=self._world
+                )
+                while state.epoch < config.schedule.epochs:
+                    self._train_epoch(state, train_step, stop)
+                    self._finish_epoch(state, stop)
+            finally:
+                self._callbacks.ended()
 
     def _sampler(self, state: TrainingState) -> EpochSampler:
-        config = self._config
-        # The last epochs show pictures as they come from a camera.
-        mosaic = config.mosaic if state.epoch < config.mosaic_until * config.epochs else 0.0
-        plan = EpochPlan(self._input_sizes, mosaic, config.mosaic_grids)
+        loading, epochs = self._config.loading, self._config.schedule.epochs
+        # The last epochs show images as they come from a camera.
+        mosaic = loading.mosaic if state.epoch < loading.mosaic_until * epochs else 0.0
         return EpochSampler(
             self._weights,
-            plan,
-            batch_size=config.batch,
-            seed=config.seed,
+            EpochPlan(self._config.input_sizes(), mosaic, loading.mosaic_grids),
+            batch_size=loading.batch,
+            seed=self._config.run.seed,
             epoch=state.epoch,
             skip=state.batch,
             rank=self._world.rank,
@@ -108,38 +129,49 @@ class TrainingRun:
         )
 
     def _train_epoch(self, state: TrainingState, train_step: TrainStep, stop: StopRequest) -> None:
-        sampler = self._sampler(state)
+        sampler, model = self._sampler(state), self._config.model
         loader = training_loader(
-            self._pictures, sampler, workers=self._config.workers, pin_memory=self._device.type == "cuda"
+            self._pictures, sampler, workers=self._config.loading.workers, pin_memory=self._device.type == "cuda"
         )
-        enter_training_mode(state.network, freeze=self._config.freeze, freeze_norms=self._config.freeze_norms)
-        saved_at = time.monotonic()
+        enter_training_mode(state.network, freeze=model.freeze, freeze_norms=model.freeze_norms)
+        saved_at_s = time.monotonic()
         for batch in loader if len(sampler) else ():
             if isinstance(batch, DatasetError):
                 raise batch
             losses = train_step(batch)
-            self._report.batch_done(state, losses.learning_rate, images=len(batch.images_bgr) * self._world.size)
+            self._report_batch(state, losses.learning_rate, images=len(batch.images_bgr) * self._world.size)
             # All processes act on what they agreed on here; a signal that comes later is for the next step.
             stopping = self._world.any(stop.asked)
-            if stopping or time.monotonic() - saved_at > AUTOSAVE_S:
-                self._report.save_last(state)
-                saved_at = time.monotonic()
+            if stopping or time.monotonic() - saved_at_s > AUTOSAVE_S:
+                self._writer.save_last(state)
+                saved_at_s = time.monotonic()
             if stopping:
                 raise self._interrupted(state)
-        self._report.save_last(state)
+        self._writer.save_last(state)
+
+    def _report_batch(self, state: TrainingState, learning_rate: float, *, images: int) -> None:
+        classification, box = state.mean_losses()
+        self._callbacks.batch_done(BatchProgress(state.epoch + 1, classification, box, learning_rate, images))
 
     def _finish_epoch(self, state: TrainingState, stop: StopRequest) -> None:
-        last = state.epoch + 1 == self._config.epochs
+        schedule = self._config.schedule
+        last = state.epoch + 1 == schedule.epochs
         evaluation = None
-        if self._val is not None and (last or (state.epoch + 1) % self._config.eval_every == 0):
+        if self._val is not None and (last or (state.epoch + 1) % schedule.eval_every == 0):
             evaluation = self._evaluated_by_first(self._val, state, stop)
         score = state.best if evaluation is None else evaluation.ap()
-        is_best = self._val is None or score > state.best
-        state.best = max(state.best, score)
-        losses = tuple(total / max(state.batch, 1) for total in state.loss_sums)
-        result = EpochResult(state.epoch + 1, losses[0], losses[1], evaluation)
-        state.epoch, state.batch, state.loss_sums = state.epoch + 1, 0, (0.0, 0.0)
-        self._report.epoch_done(state, result, is_best=is_best)
+        now_s = time.monotonic()
+        result = EpochResult(
+            state.epoch + 1,
+            *state.mean_losses(),
+            seconds=now_s - self._epoch_started_s,
+            evaluation=evaluation,
+            is_best=self._val is None or score > state.best,
+        )
+        self._epoch_started_s = now_s
+        state.finish_epoch(score)
+        self._writer.epoch_done(state, result)
+        self._callbacks.epoch_done(result)
 
     def _evaluated_by_first(self, val: Dataset, state: TrainingState, stop: StopRequest) -> Evaluation:
         """Evaluate in the first process; the others wait, and stop if it was stopped."""
@@ -160,16 +192,16 @@ class TrainingRun:
             state.average.network, self._model, thresholds=EVALUATION_THRESHOLDS, device=self._device
         )
 
-        def watched(pictures: tuple[object, ...]) -> Iterator[object]:
-            for picture in self._report.evaluation_progress(pictures):
+        def watched(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
+            for image in self._callbacks.progress(images, "evaluating"):
                 if stop.asked:
                     raise self._interrupted(state)
-                yield picture
+                yield image
 
-        return evaluate(detect, val, self._model.class_names, progress=watched)  # type: ignore[arg-type]
+        return evaluate(detect, val, self._model.class_names, progress=watched)
 
     def _interrupted(self, state: TrainingState) -> InterruptedRunError:
         return InterruptedRunError(
             f"stopped in epoch {state.epoch + 1} after {state.batch} batches; go on with: "
-            f"mmp-train --resume {self._report.folder}"
+            f"mmp-train --resume {self._writer.folder}"
         )

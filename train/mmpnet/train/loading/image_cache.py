@@ -3,7 +3,7 @@
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -15,6 +15,7 @@ from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.errors import TrainingError
 from mmpnet.datasets.types import LabeledImage
 from mmpnet.system.files import remove
+from mmpnet.system.progress import Progress, no_progress
 
 Caching: TypeAlias = Literal["auto", "on", "off"]
 
@@ -75,15 +76,16 @@ class CachedPictures(StoredPictures):
         self._starts = [0, *itertools.accumulate(sizes)]
         self._map: np.memmap[Any, np.dtype[np.uint8]] | None = None
 
-    def fill(self, *, progress: Callable[[Iterator[UInt8Array]], Iterable[UInt8Array]] = iter) -> None:
+    def fill(self, *, progress: Progress = no_progress) -> None:
         """Decode every picture into the file; of several processes on a machine, one does.
 
         Raises: DatasetError for the first bad picture, TrainingError if the file cannot be written.
         """
         try:
             with self._file.open("wb") as out:
-                for pixels in progress(self._decoded()):
-                    out.write(np.ascontiguousarray(pixels).data)
+                decoded = self._decoded()
+                for _ in progress(range(len(self)), "decoding"):
+                    out.write(np.ascontiguousarray(next(decoded)).data)
             self._filled_here = True
         except BaseException as error:
             remove(self._file)

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.errors import TrainingError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.types import LabeledImage
+from mmpnet.system.progress import Notice
 
 RECALL_IOU = 0.5
 OBJECT_SIZES = (("small", 0.0, 32.0), ("medium", 32.0, 96.0), ("large", 96.0, float("inf")))
@@ -102,10 +101,10 @@ def suggested_anchors(
 
 
 def suited_anchors(
-    given: AnchorSpec, boxes: Sequence[FloatArray], input_hw: tuple[int, int], console: Console
+    given: AnchorSpec, boxes: Sequence[FloatArray], input_hw: tuple[int, int], notice: Notice
 ) -> AnchorSpec:
     """As many sizes and aspect ratios as are given, but those that the boxes suggest, unless these cover the boxes no
-    better; people are told.
+    better; `notice` gets a line that says so.
 
     Raises: TrainingError as `suggested_anchors`.
     """
@@ -114,7 +113,7 @@ def suited_anchors(
     )
     recalls = [coverage(boxes, anchors, input_hw)[-1].best_possible_recall for anchors in (given, found)]
     kept = "" if recalls[1] > recalls[0] else ": no better, so the given ones stay"
-    console.print(
+    notice(
         f"anchors from the data: sizes {found.sizes_px} px, aspect ratios {found.aspect_ratios}; best possible recall "
         f"{recalls[1]:.1%}, of the given ones {recalls[0]:.1%}{kept}"
     )
@@ -138,12 +137,3 @@ def _k_means(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
             break
         centers = moved
     return np.sort(centers)
-
-
-def coverage_table(title: str, rows: Iterable[Coverage]) -> Table:
-    """For people: one row per size range."""
-    table = Table("object size", "boxes", "mean best IoU", "best possible recall", "anchor shared", title=title)
-    for row in rows:
-        numbers = [f"{row.mean_best_iou:.2f}", f"{row.best_possible_recall:.1%}", f"{row.shared:.1%}"]
-        table.add_row(row.name, str(row.boxes), *(numbers if row.boxes else ["-"] * 3))
-    return table

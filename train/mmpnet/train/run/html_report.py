@@ -4,18 +4,18 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
-from rich.progress import track
 
-from mmpnet.console.command import console
 from mmpnet.contract.errors import MmpnetError, OutputError
+from mmpnet.contract.option_fields import option_fields
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.curves import Curve
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
 from mmpnet.evaluation.report.inputs import History, Line, Measured, Subject
 from mmpnet.evaluation.report.report import write_report
+from mmpnet.system.progress import Progress, no_progress
 from mmpnet.train.artifacts.checkpoint import Checkpoint, load_checkpoint, sha256_of
+from mmpnet.train.artifacts.config import SECTIONS
 from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.run_writer import BEST, RESULTS
 from mmpnet.train.engine.stopping import InterruptedRunError
@@ -26,7 +26,7 @@ LOSS = "_loss"
 """Columns of results.csv that end like this are losses."""
 
 
-def write_run_report(folder: Path, val: Dataset | None, *, device: str) -> None:
+def write_run_report(folder: Path, val: Dataset | None, *, device: str, progress: Progress = no_progress) -> None:
     """Evaluate the run's best.pth once and write report.html; without a validation set it shows the losses.
 
     Raises: OutputError if there can be no report, InterruptedRunError on Ctrl-C; they say that the run is complete all
@@ -34,7 +34,7 @@ def write_run_report(folder: Path, val: Dataset | None, *, device: str) -> None:
     """
     try:
         checkpoint = load_checkpoint(folder / BEST)
-        measured = None if val is None else _measured(checkpoint, val, device)
+        measured = None if val is None else _measured(checkpoint, val, device, progress)
         subject = checkpoint_subject(folder / BEST, checkpoint)
         write_report(folder / REPORT, subject, measured=measured, history=read_history(folder / RESULTS))
     except MmpnetError as error:
@@ -67,17 +67,17 @@ def read_history(path: Path) -> History:
     return History(tuple(losses), tuple(accuracies))
 
 
-def _measured(checkpoint: Checkpoint, val: Dataset, device: str) -> Measured:
+def _measured(checkpoint: Checkpoint, val: Dataset, device: str, progress: Progress) -> Measured:
     where = resolve_device(device)
     detect = torch_detector(
         checkpoint.network().to(where), checkpoint.model, thresholds=EVALUATION_THRESHOLDS, device=where
     )
-    evaluation = evaluate(detect, val, checkpoint.model.class_names, progress=_shown)
+
+    def tracked(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
+        return iter(progress(images, f"evaluating {BEST} for the report"))
+
+    evaluation = evaluate(detect, val, checkpoint.model.class_names, progress=tracked)
     return Measured(val, evaluation, EVALUATION_PROTOCOL)
-
-
-def _shown(pictures: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
-    return iter(track(pictures, description=f"evaluating {BEST} for the report", console=console()))
 
 
 def checkpoint_subject(path: Path, checkpoint: Checkpoint) -> Subject:
@@ -90,8 +90,11 @@ def checkpoint_subject(path: Path, checkpoint: Checkpoint) -> Subject:
         ("classes", ", ".join(model.class_names[1:])),
         ("checkpoint sha256", sha256_of(path)),
         ("trained on", trained_on),
-        ("epoch kept", f"{provenance.epochs_done} of {checkpoint.train.epochs}, seed {provenance.seed}"),
+        ("epoch kept", f"{provenance.epochs_done} of {checkpoint.train.schedule.epochs}, seed {provenance.seed}"),
         ("source tree", f"mmpnet {provenance.mmpnet_version}, commit {provenance.git_commit or 'unknown'}"),
     )
-    settings = tuple((name, str(value)) for name, value in msgspec.to_builtins(checkpoint.train).items())
+    options = checkpoint.train.options()
+    settings = tuple(
+        (field.label, str(options[field.name])) for one in SECTIONS.values() for field in option_fields(one)
+    )
     return Subject(f"{path.resolve().parent.name}/{path.name}", facts, settings)

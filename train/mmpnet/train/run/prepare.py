@@ -1,24 +1,18 @@
 """What a run learns from: pictures of several data sets, a teacher's finds on them, anchors that cover them, pixels."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
-from rich.progress import track
 
-from mmpnet.cli.dataset_tables import print_statistics
-from mmpnet.console.command import console
-from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.errors import TrainingError
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import has_split
 from mmpnet.datasets.statistics import dataset_statistics
-from mmpnet.datasets.types import Dataset
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import require_measurable
 from mmpnet.train.artifacts.checkpoint import sha256_of
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
@@ -33,49 +27,51 @@ from mmpnet.train.distillation.teacher import open_teacher
 from mmpnet.train.engine.distributed import World, require_shareable
 from mmpnet.train.loading.image_cache import CachedPictures, StoredPictures, fits
 from mmpnet.train.loading.sampling import picture_weights
-from mmpnet.train.run.anchor_fit import coverage, coverage_table, input_boxes, suited_anchors
+from mmpnet.train.run.anchor_fit import coverage, input_boxes, suited_anchors
+from mmpnet.train.run.callbacks import RunCallbacks
 
 TEACHER = "teacher.json"
 
 
-def validation_paths(data: Sequence[Path], val: Sequence[Path]) -> tuple[str, ...]:
+def validation_paths(train: Sequence[str], val: Sequence[str]) -> tuple[str, ...]:
     """The data to watch: those given, else those of the training data that have a val split of their own."""
-    chosen = val or [path for path in data if has_split(path, "val")]
-    return tuple(str(path.resolve()) for path in chosen)
+    return tuple(val) or tuple(path for path in train if has_split(Path(path), "val"))
 
 
-def read_all(config: TrainConfig, console: Console) -> tuple[Dataset, Dataset | None]:
+def read_all(config: TrainConfig, callbacks: RunCallbacks) -> tuple[Dataset, Dataset | None]:
     """The pictures to learn from, those without labels last, and those to watch.
 
     Raises: DatasetError for bad data, TrainingError for a folder without pictures or pictures without boxes.
     """
-    train = load_dataset([Path(path) for path in config.data], "train", config.classes)
-    watched = [Path(path) for path in config.val]
-    val = load_dataset(watched, "val", config.classes, allow_absent=True, undivided=True) if watched else None
-    print_statistics(console, dataset_statistics(train, input_hw=config.imgsz))
+    train = load_dataset([Path(path) for path in config.data.train], "train", config.data.classes)
+    watched = [Path(path) for path in config.data.val]
+    val = load_dataset(watched, "val", config.data.classes, allow_absent=True, undivided=True) if watched else None
+    callbacks.data_read(dataset_statistics(train, input_hw=config.model.input_hw))
     watching = "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.images)} pictures"
-    console.print(f"{train.name}: {len(train.images)} pictures, {train.num_boxes} boxes; {watching}")
-    _say_repeated(train, val, console)
-    if config.teacher is None:
+    callbacks.notice(f"{train.name}: {len(train.images)} pictures, {train.num_boxes} boxes; {watching}")
+    _notice_repeated(train, val, callbacks)
+    if config.distillation.teacher is None:
         require_boxes(train)
-    return _with_unlabelled(train, val, config.unlabelled, console), val
+    return _with_unlabelled(train, val, config.distillation.unlabelled, callbacks), val
 
 
-def _say_repeated(train: Dataset, val: Dataset | None, console: Console) -> None:
+def _notice_repeated(train: Dataset, val: Dataset | None, callbacks: RunCallbacks) -> None:
     """Tell of files that are learned from twice, and of files that are learned from and watched."""
     learned = [os.path.realpath(picture.path) for picture in train.images]
     twice = len(learned) - len(set(learned))
     if twice:
-        console.print(
-            f"note: {twice} pictures are in {train.name} more than once: they count as often as they are there"
+        callbacks.notice(
+            f"note: {twice} images are in {train.name} more than once: they count as often as they are there"
         )
     watched = {os.path.realpath(picture.path) for picture in val.images} if val is not None else set()
     both = len(watched.intersection(learned))
     if both:
-        console.print(f"note: {both} of the {len(watched)} pictures to watch are learned from: their accuracy flatters")
+        callbacks.notice(
+            f"note: {both} of the {len(watched)} images to watch are also learned from: their accuracy is too good"
+        )
 
 
-def _with_unlabelled(train: Dataset, val: Dataset | None, folders: Sequence[str], console: Console) -> Dataset:
+def _with_unlabelled(train: Dataset, val: Dataset | None, folders: Sequence[str], callbacks: RunCallbacks) -> Dataset:
     """The training pictures and those of the folders that no data set has: to learn from pictures that are watched
     would make their accuracy a lie."""
     sets = (train,) if val is None else (train, val)
@@ -87,7 +83,7 @@ def _with_unlabelled(train: Dataset, val: Dataset | None, folders: Sequence[str]
             raise TrainingError(f"{folder}: all {len(found)} pictures are in the data already; give other ones")
         known.update(os.path.realpath(picture.path) for picture in new)
         left_out = f", {len(found) - len(new)} left out that are in the data already" if len(new) < len(found) else ""
-        console.print(f"{folder}: {len(new)} pictures without labels{left_out}")
+        callbacks.notice(f"{folder}: {len(new)} pictures without labels{left_out}")
         train = replace(train, images=(*train.images, *new))
     return train
 
@@ -106,9 +102,9 @@ def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
 
     Raises: TrainingError if batches cannot be shared or normalised, or a group weight matches no picture.
     """
-    require_shareable(config.batch, len(train.images), world)
-    picture_weights(train.images, config.group_weights)
-    shown = min(config.batch, len(train.images))
+    require_shareable(config.loading.batch, len(train.images), world)
+    picture_weights(train.images, config.data.group_weights)
+    shown = min(config.loading.batch, len(train.images))
     if not config.can_normalise(shown):
         raise TrainingError(
             f"{train.name}: {shown} picture at the smallest input size gives batch norm a single value; raise --imgsz, "
@@ -116,33 +112,37 @@ def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
         )
 
 
-def with_anchors(config: TrainConfig, train: Dataset, console: Console) -> TrainConfig:
+def with_anchors(config: TrainConfig, train: Dataset, callbacks: RunCallbacks) -> TrainConfig:
     """The anchors to learn with, those the data suggest where that was asked for; people see how well they cover it."""
-    boxes = input_boxes(train.images, config.model(train.class_names).letterbox)
-    given = AnchorSpec(config.sizes_px, config.aspect_ratios, config.stride)
-    chosen = given
-    if config.anchors == "auto":
-        chosen = suited_anchors(given, boxes, config.imgsz, console)
-    console.print(coverage_table("anchors on these boxes", coverage(boxes, chosen, config.imgsz)))
-    return msgspec.structs.replace(config, sizes_px=chosen.sizes_px, aspect_ratios=chosen.aspect_ratios)
+    boxes = input_boxes(train.images, config.model_config(train.class_names).letterbox)
+    chosen = given = config.anchors
+    if config.model.anchors == "auto":
+        chosen = suited_anchors(given, boxes, config.model.input_hw, callbacks.notice)
+    callbacks.anchors_covered(coverage(boxes, chosen, config.model.input_hw))
+    model = msgspec.structs.replace(config.model, sizes_px=chosen.sizes_px, aspect_ratios=chosen.aspect_ratios)
+    return msgspec.structs.replace(config, model=model)
 
 
-def teaching(config: TrainConfig, train: Dataset, class_names: Sequence[str]) -> Callable[[], TeacherLabels]:
+def teaching(
+    config: TrainConfig, train: Dataset, class_names: Sequence[str], callbacks: RunCallbacks
+) -> Callable[[], TeacherLabels]:
     """Opens the teacher, and gives what it will say when it is asked: of a detector what it finds on the pictures, of
     an earlier run's teacher.json what was found then.
 
     Raises: TrainingError for a file that cannot teach; later DatasetError for a bad picture, and TrainingError if
     there is then still nothing to learn.
     """
-    assert config.teacher is not None
-    path = Path(config.teacher)
+    assert config.distillation.teacher is not None
+    path = Path(config.distillation.teacher)
     if path.suffix == ".json":
         remembered = load_teacher_labels(path, train.images, class_names)
         return lambda: _checked_lesson(remembered, config, train)
     teacher = open_teacher(path, class_names)
 
     def ask() -> TeacherLabels:
-        shown = partial(track, description="asking the teacher", console=console())
+        def shown(images: Sequence[LabeledImage]) -> Iterable[LabeledImage]:
+            return callbacks.progress(images, "asking the teacher")
+
         labels = ask_teacher(teacher, sha256_of(path), train.images, class_names, progress=shown)
         return _checked_lesson(labels, config, train)
 
@@ -150,48 +150,48 @@ def teaching(config: TrainConfig, train: Dataset, class_names: Sequence[str]) ->
 
 
 def _checked_lesson(labels: TeacherLabels, config: TrainConfig, train: Dataset) -> TeacherLabels:
-    pictures = with_teacher_boxes(train.images, labels, least_score=config.teacher_least_score)
+    pictures = with_teacher_boxes(train.images, labels, least_score=config.distillation.teacher_least_score)
     require_boxes(replace(train, images=pictures))
     return labels
 
 
-def taught(config: TrainConfig, train: Dataset, folder: Path, console: Console) -> Dataset:
+def taught(config: TrainConfig, train: Dataset, folder: Path, callbacks: RunCallbacks) -> Dataset:
     """The data set with what the teacher found when the run started.
 
     Raises: TrainingError if that is gone or of other pictures.
     """
     labels = load_teacher_labels(folder / TEACHER, train.images, train.class_names)
-    pictures = with_teacher_boxes(train.images, labels, least_score=config.teacher_least_score)
+    pictures = with_teacher_boxes(train.images, labels, least_score=config.distillation.teacher_least_score)
     added = sum(len(picture.boxes_xyxy) for picture in pictures) - train.num_boxes
-    console.print(f"the teacher adds {added} boxes of score {config.teacher_least_score} and more")
+    callbacks.notice(f"the teacher adds {added} boxes of score {config.distillation.teacher_least_score} and more")
     return replace(train, images=pictures)
 
 
 @contextmanager
 def stored_pictures(
-    config: TrainConfig, train: Dataset, folder: Path, world: World, console: Console
+    config: TrainConfig, train: Dataset, folder: Path, world: World, callbacks: RunCallbacks
 ) -> Iterator[StoredPictures]:
     """Where the pictures' pixels come from: the disk, or a file on each machine, decoded once and removed at the end,
     however that comes.
 
     Raises: DatasetError for a bad picture, TrainingError if the file cannot be written.
     """
-    longest_px = 2 * max(config.imgsz)
+    longest_px = 2 * max(config.model.input_hw)
     plain = StoredPictures(train.images, longest_px)
     needed = plain.num_bytes()
     # The first process alone has the folder before all others.
-    if config.cache == "auto" and not world.from_first(world.is_first and fits(needed, folder)):
-        console.print(f"decoded pictures would take {needed / 1e9:.1f} GB: they are decoded every epoch instead")
+    if config.loading.cache == "auto" and not world.from_first(world.is_first and fits(needed, folder)):
+        callbacks.notice(f"decoded pictures would take {needed / 1e9:.1f} GB: they are decoded every epoch instead")
         yield plain
         return
-    if config.cache == "off":
+    if config.loading.cache == "off":
         yield plain
         return
     cached = CachedPictures(train.images, longest_px, folder / f"pictures-{world.machine}.cache")
     try:
         if world.local_rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            cached.fill(progress=partial(track, description="decoding", total=len(cached), console=console))
+            cached.fill(progress=callbacks.progress)
         world.wait()
         yield cached
     finally:

@@ -6,21 +6,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 
-from mmpnet.console.command import console
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.datasets.types import Dataset
 from mmpnet.system.files import check_folder, is_file, is_folder
-from mmpnet.train.artifacts.checkpoint import Checkpoint, damaged, load_checkpoint
+from mmpnet.train.artifacts.checkpoint import Checkpoint, Progress, damaged, load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.artifacts.provenance import provenance_of
 from mmpnet.train.distillation.pseudo_labels import save_teacher_labels
 from mmpnet.train.engine.distributed import World, device_name, is_first_process, joined_world
-from mmpnet.train.engine.run_writer import BEST, LAST, TrainingReport
+from mmpnet.train.engine.run_writer import BEST, LAST, RunWriter
 from mmpnet.train.engine.state import TrainingState, start_state
 from mmpnet.train.engine.stopping import terminable
-from mmpnet.train.engine.trainer import TrainingRun
+from mmpnet.train.engine.trainer import RunImages, Trainer
+from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.html_report import REPORT, write_run_report
 from mmpnet.train.run.prepare import (
     TEACHER,
@@ -34,37 +33,38 @@ from mmpnet.train.run.prepare import (
 )
 
 
-def start_run(config: TrainConfig, folder: Path) -> None:
+def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | None = None) -> None:
     """Train from the first epoch; under torchrun, as one of several processes, in the first one's folder.
 
     Raises: an MmpnetError child for bad data, weights, device, teacher or folder, before the first step.
     """
     with joined_world() as world:
-        console = _console(world)
+        callbacks = _callbacks_of(world, callbacks)
         folder = world.from_first(folder)
-        train, val = read_all(config, console)
-        config = with_anchors(config, train, console)
-        model = config.model(train.class_names)
+        train, val = read_all(config, callbacks)
+        config = with_anchors(config, train, callbacks)
+        model = config.model_config(train.class_names)
         check_measurable(val, model)
         check_trainable(config, train, world)
         check_folder(folder.parent, option=f"--project {folder.parent}")
-        teach = None if config.teacher is None else teaching(config, train, model.class_names)
-        state = start_state(_placed(config, world), model, train.images, say=console.print)
+        is_taught = config.distillation.teacher is not None
+        teach = teaching(config, train, model.class_names, callbacks) if is_taught else None
+        state = start_state(_placed(config, world), model, train.images, notice=callbacks.notice)
         labels = teach() if teach is not None and world.is_first else None
-        report = TrainingReport(
-            folder, config, model, provenance_of(config, train, val), console, writes=world.is_first
-        )
+        writer = RunWriter(folder, config, model, provenance_of(config, train, val), writes=world.is_first)
         with _removed_on_failure(folder, world):
-            report.start(first_epoch=0)
+            writer.start(first_epoch=0)
             if labels is not None:
                 save_teacher_labels(folder / TEACHER, labels)
-            report.save_last(state)  # from here on the run can be resumed
+            writer.save_last(state)  # from here on the run can be resumed
         world.wait()
-        _execute(_placed(config, world), train, val, report, state, world)
+        _execute(_placed(config, world), train, val, writer, state, world, callbacks)
 
 
-def resume_run(path: Path, *, device: str | None = None, workers: int | None = None) -> None:
-    """Go on with an interrupted run: settings from its last.pth, but device and workers where they are given.
+def resume_run(
+    path: Path, *, device: str | None = None, workers: int | None = None, callbacks: RunCallbacks | None = None
+) -> None:
+    """Go on with an interrupted run: options from its last.pth, but device and workers where they are given.
 
     Raises: CheckpointError if there is nothing to resume, TrainingError if its data set has changed since.
     """
@@ -72,39 +72,59 @@ def resume_run(path: Path, *, device: str | None = None, workers: int | None = N
     checkpoint = load_checkpoint(path)
     if checkpoint.progress is None:
         raise CheckpointError(f"{path}: holds weights to deploy, not a run; --resume takes a run folder or its {LAST}")
-    config = checkpoint.train
-    if checkpoint.progress.epoch >= config.epochs:
-        if is_first_process() and not is_file(path.parent / REPORT):
-            train, val = read_all(config, console())
-            _require_unchanged(train, val, checkpoint)
-            write_run_report(path.parent, val, device=config.device if device is None else device)
-            return
-        raise TrainingError(f"{path}: all {config.epochs} epochs are done; next: mmp-export {path.parent / BEST}")
-    config = msgspec.structs.replace(
-        config,
-        device=config.device if device is None else device,
-        workers=config.workers if workers is None else workers,
-    )
+    config = _moved(checkpoint.train, device, workers)
+    if checkpoint.progress.epoch >= config.schedule.epochs:
+        if not is_first_process() or is_file(path.parent / REPORT):
+            raise TrainingError(
+                f"{path}: all {config.schedule.epochs} epochs are done; next: mmp-export {path.parent / BEST}"
+            )
+        _write_missing_report(path.parent, config, checkpoint, callbacks or RunCallbacks())
+        return
     with joined_world() as world:
-        messages = _console(world)
-        train, val = read_all(config, messages)
+        callbacks = _callbacks_of(world, callbacks)
+        train, val = read_all(config, callbacks)
         _require_unchanged(train, val, checkpoint)
         check_measurable(val, checkpoint.model)
         check_trainable(config, train, world)
-        state = start_state(msgspec.structs.replace(_placed(config, world), weights="none"), checkpoint.model)
-        try:
-            state.restore(checkpoint.progress, checkpoint.ema)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise damaged(path, error) from error
-        # The teacher was asked when the run started: what lies at its path now need not be it.
+        state = _restored(_placed(config, world), checkpoint, checkpoint.progress, path)
+        # The teacher was asked when the run started: another file may lie at its path now.
         provenance = msgspec.structs.replace(
             provenance_of(config, train, val), teacher_sha256=checkpoint.provenance.teacher_sha256
         )
-        report = TrainingReport(path.parent, config, checkpoint.model, provenance, messages, writes=world.is_first)
-        report.start(first_epoch=state.epoch)
-        messages.print(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
+        writer = RunWriter(path.parent, config, checkpoint.model, provenance, writes=world.is_first)
+        writer.start(first_epoch=state.epoch)
+        callbacks.notice(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
         world.wait()
-        _execute(_placed(config, world), train, val, report, state, world)
+        _execute(_placed(config, world), train, val, writer, state, world, callbacks)
+
+
+def _moved(config: TrainConfig, device: str | None, workers: int | None) -> TrainConfig:
+    """The options with another device or number of loader processes, where they are given."""
+    run, loading = config.run, config.loading
+    if device is not None:
+        run = msgspec.structs.replace(run, device=device)
+    if workers is not None:
+        loading = msgspec.structs.replace(loading, workers=workers)
+    return msgspec.structs.replace(config, run=run, loading=loading)
+
+
+def _write_missing_report(folder: Path, config: TrainConfig, checkpoint: Checkpoint, callbacks: RunCallbacks) -> None:
+    train, val = read_all(config, callbacks)
+    _require_unchanged(train, val, checkpoint)
+    write_run_report(folder, val, device=config.run.device, progress=callbacks.progress)
+
+
+def _restored(config: TrainConfig, checkpoint: Checkpoint, progress: Progress, path: Path) -> TrainingState:
+    """The state that a run had when it wrote last.pth.
+
+    Raises: CheckpointError if the tensors do not fit the network or the optimizer.
+    """
+    state = start_state(config, checkpoint.model, weights="none")
+    try:
+        state.restore(progress, checkpoint.ema)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise damaged(path, error) from error
+    return state
 
 
 def _require_unchanged(train: Dataset, val: Dataset | None, checkpoint: Checkpoint) -> None:
@@ -126,33 +146,35 @@ def _removed_on_failure(folder: Path, world: World) -> Iterator[None]:
         raise
 
 
-def _console(world: World) -> Console:
-    """Where to talk to people: one process does."""
-    return console() if world.is_first else Console(quiet=True)
+def _callbacks_of(world: World, callbacks: RunCallbacks | None) -> RunCallbacks:
+    """Those of the command in the first process; the others report nothing."""
+    return callbacks if callbacks is not None and world.is_first else RunCallbacks()
 
 
 def _placed(config: TrainConfig, world: World) -> TrainConfig:
-    """The settings with this process's own device, which is no setting of the run."""
-    return msgspec.structs.replace(config, device=device_name(config.device, world))
+    """The options with this process's own device, which is no option of the run."""
+    return _moved(config, device_name(config.run.device, world), None)
 
 
 def _execute(
     config: TrainConfig,
     train: Dataset,
     val: Dataset | None,
-    report: TrainingReport,
+    writer: RunWriter,
     state: TrainingState,
     world: World,
+    callbacks: RunCallbacks,
 ) -> None:
-    console = _console(world)
-    if config.teacher is not None:
-        train = taught(config, train, report.folder, console)
+    if config.distillation.teacher is not None:
+        train = taught(config, train, writer.folder, callbacks)
     with terminable():
-        with stored_pictures(config, train, report.folder, world, console) as stored:
-            TrainingRun(config, config.model(train.class_names), train, stored, val, report, world).execute(state)
-        console.print(f"done: {report.folder / BEST}; next: mmp-export {report.folder / BEST}")
+        with stored_pictures(config, train, writer.folder, world, callbacks) as stored:
+            model = config.model_config(train.class_names)
+            images = RunImages(train, stored, val)
+            Trainer(config, model, images, writer, world=world, callbacks=callbacks.training).train(state)
+        callbacks.notice(f"done: {writer.folder / BEST}; next: mmp-export {writer.folder / BEST}")
         if world.is_first:
-            write_run_report(report.folder, val, device=config.device)
+            write_run_report(writer.folder, val, device=config.run.device, progress=callbacks.progress)
 
 
 def new_folder(project: Path, name: str | None) -> Path:

@@ -1,0 +1,84 @@
+"""The options of a run: bounds, sections, and the flat form of older checkpoints."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from mmpnet.contract.errors import CheckpointError
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.artifacts.config import RECIPE, TrainConfig, config_of
+from mmpnet.train.artifacts.options import ModelOptions
+
+FLAT = {
+    "data": ["/data"],
+    "val": ["/data/val.json"],
+    "imgsz": [192, 320],
+    "lr": 2e-3,
+    "sizes_px": [16.0, 40.0],
+    "group_weights": [["street", 2.0]],
+    "teacher": None,
+    "compile": False,
+    "workers": 1,
+}
+"""Some of what a checkpoint of schema 1 holds as options; its other options had their defaults."""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.0}, r"lr must be above 0 and at most 1e\+06, got 0\.0"),
+        ({"backbone_lr": float("nan")}, "backbone-lr must be above 0"),
+        ({"ema_decay": 1.0}, "ema-decay must be at least 0 and below 1, got 1"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"stride": 4}, "stride must be 8 or 16, got 4"),
+        ({"sizes_px": (16.0, 1e30)}, r"sizes must be in \[1, 10000\], got 16\.0, 1e\+30"),
+        ({"sizes_px": ()}, "sizes must be .* got none"),
+        ({"mosaic_grids": (1,)}, r"mosaic-grid must be in \[2, 8\], got 1"),
+        ({"neg_ratio": float("inf")}, "neg-ratio must be in"),
+        ({"device": 3}, r"device must be valid \(Expected `str`, got `int`\), got 3"),
+        ({"freeze": 3, "weights": "none"}, "freeze .* weights is none"),
+        ({"unlabelled": ("a",)}, "need a teacher"),
+        ({"batch": 1, "input_hw": (32, 32)}, "more than one value"),
+        ({"multi_scale": 0.25, "input_hw": (64, 64)}, "less than the 32 px between"),
+        ({"input_hw": (100, 100)}, "multiples of the stride"),
+        ({"epoch": 3}, "there is no option 'epoch'"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_flag(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config_of(options)
+
+
+def test_a_section_checks_itself_however_it_is_made() -> None:
+    with pytest.raises(ValueError, match="channels must be in"):
+        ModelOptions(channels=0)
+    with pytest.raises(ValueError, match="channels must be in"):
+        msgspec.structs.replace(RECIPE.model, channels=0)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"channels": 0}, ModelOptions)
+
+
+def test_options_without_their_sections_make_the_same_configuration() -> None:
+    config = config_of({"epochs": 3, "input_hw": (192, 320), "teacher": "t.onnx"})
+    assert config_of(config.options()) == config
+    assert config_of({}) == RECIPE == TrainConfig()
+    assert msgspec.convert(msgspec.to_builtins(config), TrainConfig) == config
+
+
+def test_a_checkpoint_of_the_first_schema_is_read(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(tiny_checkpoint, weights_only=True)
+    torch.save({**content, "schema": 1, "train": FLAT}, tmp_path / "old.pth")
+    expected = {"train": ("/data",), "val": ("/data/val.json",), "input_hw": (192, 320), "lr": 2e-3, "workers": 1}
+    expected |= {"sizes_px": (16.0, 40.0), "group_weights": (("street", 2.0),)}
+    assert load_checkpoint(tmp_path / "old.pth").train == config_of(expected)
+
+
+@pytest.mark.parametrize("flat", [{**FLAT, "unheard_of": 1}, {**FLAT, "lr": "fast"}, {**FLAT, "stride": 3}, 3])
+def test_what_is_no_first_schema_is_one_line(tiny_checkpoint: Path, tmp_path: Path, flat: object) -> None:
+    content = torch.load(tiny_checkpoint, weights_only=True)
+    torch.save({**content, "schema": 1, "train": flat}, tmp_path / "old.pth")
+    with pytest.raises(CheckpointError, match=r"old\.pth: TrainConfig does not fit") as caught:
+        load_checkpoint(tmp_path / "old.pth")
+    assert "\n" not in str(caught.value)

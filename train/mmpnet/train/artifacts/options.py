@@ -1,0 +1,214 @@
+"""The options of a training run, in sections: the defaults are the recipe, mmp-train's flags are made from them."""
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from mmpnet.contract.option_fields import check_options
+from mmpnet.train.distillation.pseudo_labels import LEAST_SCORE
+from mmpnet.train.loading.augment import AugmentationName
+from mmpnet.train.loading.image_cache import Caching
+from mmpnet.train.loading.loader import MAX_WORKERS, Assignment, default_workers
+from mmpnet.train.losses import BoxLoss, Negatives
+from mmpnet.train.model import BACKBONE_BLOCKS
+
+LARGEST_SEED = 2**63 - 1
+LARGEST_RATE = 1e6
+LARGEST = 1e9
+"""For weights and ratios that may be any number but infinity."""
+
+AnchorSize: TypeAlias = Annotated[float, Meta(ge=1, le=1e4)]
+AnchorRatio: TypeAlias = Annotated[float, Meta(ge=0.01, le=100)]
+MosaicGrid: TypeAlias = Annotated[int, Meta(ge=2, le=8)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options that belong together.
+
+    Raises: ValueError naming the first option that is out of its bounds.
+    """
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+class DataOptions(Section, frozen=True, kw_only=True):
+    """Which images are learned from and which are watched."""
+
+    train: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Folder or file: COCO JSON, YOLO, VOC, ... as in the README; may be repeated to mix.",
+            extra={"flag": "data", "path": True},
+        ),
+    ] = ()
+    val: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Data to watch, may be repeated; default: the val splits of --data, if any.",
+            extra={"path": True},
+        ),
+    ] = ()
+    classes: Annotated[
+        tuple[str, ...],
+        Meta(description="Learn only NAME; or NAME=OLD,OLDER: those classes as one. May be repeated."),
+    ] = ()
+    group_weights: Annotated[
+        tuple[tuple[str, float], ...],
+        Meta(
+            description="PATTERN=WEIGHT: draw images of a matching group or source more or less often.",
+            extra={"flag": "group-weight"},
+        ),
+    ] = ()
+
+
+class ModelOptions(Section, frozen=True, kw_only=True):
+    """The network: what it starts from, its input, its anchors, its widths, and which parts learn.
+
+    Raises: ValueError also if parts of a network are frozen that starts at random.
+    """
+
+    weights: Annotated[
+        str,
+        Meta(
+            description="`imagenet` (torchvision's download), `default` (the model that ships), a mobilenet_v2 FILE, a "
+            "checkpoint or ONNX file of ours, or `none`."
+        ),
+    ] = "imagenet"
+    input_hw: Annotated[
+        tuple[int, int], Meta(description="Input size in px: N or HEIGHTxWIDTH.", extra={"flag": "imgsz"})
+    ] = (320, 320)
+    anchors: Annotated[
+        Literal["given", "auto"],
+        Meta(description="`auto`: as many sizes and ratios as are given, but those that suit the boxes."),
+    ] = "given"
+    sizes_px: Annotated[
+        tuple[AnchorSize, ...],
+        Meta(min_length=1, description="Anchor sizes sqrt(w*h) in input px.", extra={"flag": "sizes"}),
+    ] = (16.0, 32.0, 64.0, 128.0, 224.0)
+    aspect_ratios: Annotated[
+        tuple[AnchorRatio, ...], Meta(min_length=1, description="Anchor aspect ratios h/w.", extra={"flag": "ratios"})
+    ] = (0.8, 1.7, 3.2)
+    stride: Annotated[Literal[8, 16], Meta(description="Stride of the label grid: 8 or 16.")] = 8
+    channels: Annotated[int, Meta(ge=1, le=2048, description="Channels of the top-down path.")] = 96
+    width_mult: Annotated[float, Meta(ge=0.1, le=4, description="Width of the backbone.")] = 1.0
+    separate_towers: Annotated[bool, Meta(description="Class logits and box offsets get a tower each.")] = False
+    tower_depth: Annotated[
+        int, Meta(ge=1, le=8, description="Depthwise-separable layers before the last one, in each tower.")
+    ] = 1
+    freeze: Annotated[
+        int,
+        Meta(ge=0, le=BACKBONE_BLOCKS, description=f"First backbone blocks (of {BACKBONE_BLOCKS}) kept as loaded."),
+    ] = 0
+    freeze_norms: Annotated[bool, Meta(description="Keep the backbone's batch-norm statistics: for small batches.")] = (
+        False
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if (self.freeze or self.freeze_norms) and self.weights == "none":
+            raise ValueError(
+                "freeze and freeze-norms keep the backbone as loaded, but weights is none; give --weights, or neither"
+            )
+
+
+class LoadingOptions(Section, frozen=True, kw_only=True):
+    """How batches are made of images."""
+
+    batch: Annotated[int, Meta(ge=1, description="Images per step.")] = 32
+    augmentation: Annotated[
+        AugmentationName, Meta(description="How freely images are changed; `light` never mirrors them.")
+    ] = "full"
+    mosaic: Annotated[float, Meta(ge=0, le=1, description="Share of samples made of several images.")] = 0.5
+    mosaic_grids: Annotated[
+        tuple[MosaicGrid, ...],
+        Meta(
+            min_length=1,
+            description="Images along a side of a mosaic; may be repeated to draw one of several. Default: 2.",
+            extra={"flag": "mosaic-grid"},
+        ),
+    ] = (2,)
+    mosaic_until: Annotated[
+        float, Meta(ge=0, le=1, description="Share of the epochs that have mosaics, the first ones.")
+    ] = 0.85
+    multi_scale: Annotated[
+        float, Meta(ge=0, le=0.5, description="Input sizes vary by this share, from batch to batch.")
+    ] = 0.0
+    cache: Annotated[Caching, Meta(description="Decode images once; `auto`: where they fit into memory.")] = "auto"
+    workers: Annotated[
+        int,
+        Meta(ge=0, description="Loader processes.", extra={"default": f"one per core, at most {MAX_WORKERS}"}),
+    ] = msgspec.field(default_factory=default_workers)
+
+
+class LossOptions(Section, frozen=True, kw_only=True):
+    """What the network is asked for."""
+
+    assignment: Annotated[Assignment, Meta(description="Which anchors learn a box.")] = "adaptive"
+    negatives: Annotated[Negatives, Meta(description="How background anchors enter the loss.")] = "quality"
+    neg_ratio: Annotated[float, Meta(ge=0, le=LARGEST, description="Negatives per positive, for hard and random.")] = (
+        3.0
+    )
+    box_loss: Annotated[BoxLoss, Meta(description="How far a box is from its label.")] = "giou"
+    box_weight: Annotated[float, Meta(ge=0, le=LARGEST, description="Weight of the box loss.")] = 2.0
+
+
+class OptimOptions(Section, frozen=True, kw_only=True):
+    """How weights move. Learning rates are those after warm-up; both fall to zero along a cosine."""
+
+    lr: Annotated[float, Meta(gt=0, le=LARGEST_RATE, description="Learning rate of the head.")] = 1.5e-3
+    backbone_lr: Annotated[float, Meta(gt=0, le=LARGEST_RATE, description="Learning rate of the backbone.")] = 4e-4
+    weight_decay: Annotated[float, Meta(ge=0, le=LARGEST, description="Weight decay of convolution kernels.")] = 0.02
+    max_grad_norm: Annotated[
+        float, Meta(gt=0, le=LARGEST, description="Maximum gradient norm; longer gradients are clipped to it.")
+    ] = 10.0
+    ema_decay: Annotated[float, Meta(ge=0, lt=1, description="Decay of the averaged weights that are saved.")] = 0.998
+
+
+class ScheduleOptions(Section, frozen=True, kw_only=True):
+    """How long training takes, and when it is measured."""
+
+    epochs: Annotated[int, Meta(ge=1, description="Passes over the training images.")] = 60
+    warmup_steps: Annotated[int, Meta(ge=0, description="Steps of linear warm-up.")] = 100
+    eval_every: Annotated[int, Meta(ge=1, description="Epochs between evaluations.")] = 1
+
+
+class DistillationOptions(Section, frozen=True, kw_only=True):
+    """A teacher whose detections are learned too.
+
+    Raises: ValueError if there are unlabeled images but no teacher.
+    """
+
+    teacher: Annotated[
+        str | None,
+        Meta(
+            description="Detector as ONNX whose detections are learned too; or a run's teacher.json.",
+            extra={"path": True},
+        ),
+    ] = None
+    teacher_least_score: Annotated[
+        float, Meta(ge=LEAST_SCORE, le=1, description="Detections of the teacher below this are left out.")
+    ] = 0.1
+    unlabelled: Annotated[
+        tuple[str, ...],
+        Meta(description="Folder of images for the teacher alone; may be repeated.", extra={"path": True}),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.unlabelled and self.teacher is None:
+            raise ValueError("unlabeled images need a teacher; give --teacher FILE.onnx")
+
+
+class RunOptions(Section, frozen=True, kw_only=True):
+    """Seed and machine."""
+
+    seed: Annotated[int, Meta(ge=0, le=LARGEST_SEED, description="Seed of everything that is drawn at random.")] = 0
+    device: Annotated[
+        str, Meta(description="auto, cpu, cuda or cuda:N; --resume keeps the run's unless one is given.")
+    ] = "auto"
+    amp: Annotated[bool, Meta(description="bfloat16 autocast where the device computes it in hardware.")] = True
+    compile: Annotated[
+        bool, Meta(description="Fuse the step with torch.compile: a minute first, then faster steps.")
+    ] = False

@@ -1,0 +1,25 @@
+"""What a run reports from reading its data to its report, as callables; by default nobody listens."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mmpnet.datasets.statistics import DatasetStatistics
+from mmpnet.system.progress import Notice, Progress, no_notice
+from mmpnet.train.engine.callbacks import TrainingCallbacks, ignored
+from mmpnet.train.run.anchor_fit import Coverage
+
+
+@dataclass(frozen=True, slots=True)
+class RunCallbacks:
+    """notice: gets one line of text; data_read: what the training data hold; anchors_covered: how well the anchors
+    cover their boxes; training: what happens from the first batch on, and how progress is shown."""
+
+    notice: Notice = no_notice
+    data_read: Callable[[DatasetStatistics], object] = ignored
+    anchors_covered: Callable[[Sequence[Coverage]], object] = ignored
+    training: TrainingCallbacks = field(default_factory=TrainingCallbacks)
+
+    @property
+    def progress(self) -> Progress:
+        """Shows how far a long piece of work is."""
+        return self.training.progress
