@@ -29,16 +29,18 @@ def info(
     model: Annotated[
         Path | None, typer.Argument(help=f"An ONNX file, {OTHER_NAMES}; default: {DEFAULT_MODEL}.")
     ] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Shapes, parameters and multiply-adds by layer.")] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="List shapes, parameters and multiply-adds of each layer.")
+    ] = False,
     imgsz: Annotated[
-        str | None, typer.Option(help="For --layers: N or HEIGHTxWIDTH in px, where the file leaves them free.")
+        str | None, typer.Option(help="For --layers: input size N or HEIGHTxWIDTH in px, if the file does not fix it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Show a model file's input, outputs and metadata, or its layers. Runs without torch and onnx."""
+    """Show the input, outputs and metadata of a model file, or its layers. Needs neither torch nor onnx."""
     with exit_on_error():
         if imgsz is not None and not layers:
             raise typer.BadParameter("--imgsz goes with --layers")

@@ -16,9 +16,11 @@ FrameSize = Annotated[
     str | None, typer.Option(help="WIDTHxHEIGHT of the frame in px; default: 1280x720, or the image's own size.")
 ]
 ImageFile = Annotated[Path | None, typer.Option("--picture", help="An image in place of the synthetic frame.")]
-Threads = Annotated[int, typer.Option(min=0, max=1024, help="Inference threads; 0 is ONNX Runtime's choice.")]
-ProviderChoice = Annotated[Provider, typer.Option(help="auto: CUDA where it starts, else the CPU.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Threads = Annotated[int, typer.Option(min=0, max=1024, help="Inference threads; 0 lets ONNX Runtime choose.")]
+ProviderChoice = Annotated[
+    Provider, typer.Option(help="Execution provider; auto uses CUDA if it starts, otherwise the CPU.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 def frame_hw_of(text: str | None) -> tuple[int, int] | None:

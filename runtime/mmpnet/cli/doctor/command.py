@@ -17,10 +17,11 @@ app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exce
 @app.command()
 def doctor(
     models: Annotated[
-        list[str] | None, typer.Argument(help="ONNX files of ours to try; default: the embedded ones.")
+        list[str] | None,
+        typer.Argument(help="ONNX files from mmp-export to test; default: the models in this package."),
     ] = None,
-    cameras: Annotated[bool, typer.Option(help="Open every camera and watch it for a moment.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    cameras: Annotated[bool, typer.Option(help="Open each camera and measure it for a moment.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,

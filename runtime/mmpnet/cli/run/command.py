@@ -1,4 +1,4 @@
-"""mmp-run: find people in cameras', streams' or files' frames."""
+"""mmp-run: detect people in frames of cameras, streams and files."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def detect(
     context: typer.Context,
     model: Annotated[
         Path | None,
-        typer.Argument(help=f"A file from mmp-export, {OTHER_NAMES}; default: {DEFAULT_MODEL}."),
+        typer.Argument(help=f"An ONNX file written by mmp-export, or {OTHER_NAMES}; default: {DEFAULT_MODEL}."),
     ] = None,
     camera: Annotated[
         list[int] | None, typer.Option(min=0, max=999, help="OpenCV camera index.", rich_help_panel=SOURCES)
@@ -51,84 +51,108 @@ def detect(
     source: Annotated[
         list[str] | None,
         typer.Option(
-            help="Image, video, folder, glob pattern, device or stream address; may be repeated.",
+            help="Image, video, folder, glob pattern, device or stream address. May be repeated.",
             rich_help_panel=SOURCES,
         ),
     ] = None,
-    vid_stride: Annotated[int, typer.Option(min=1, help="Take every n-th frame.", rich_help_panel=SOURCES)] = 1,
+    vid_stride: Annotated[int, typer.Option(min=1, help="Use every N-th frame only.", rich_help_panel=SOURCES)] = 1,
     loop: Annotated[
-        bool, typer.Option("--loop", help="Files: begin again, for ever.", rich_help_panel=SOURCES)
+        bool, typer.Option("--loop", help="Repeat file sources endlessly.", rich_help_panel=SOURCES)
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="End after so many frames.", rich_help_panel=SOURCES)] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Ask the camera for it.", rich_help_panel=CAMERAS)] = None,
-    height: Annotated[int | None, typer.Option(min=1, help="Ask the camera for it.", rich_help_panel=CAMERAS)] = None,
-    fps: Annotated[float | None, typer.Option(min=0.1, help="Ask the camera for it.", rich_help_panel=CAMERAS)] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this number of frames.", rich_help_panel=SOURCES)
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Requested frame width in px.", rich_help_panel=CAMERAS)
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(min=1, help="Requested frame height in px.", rich_help_panel=CAMERAS)
+    ] = None,
+    fps: Annotated[float | None, typer.Option(min=0.1, help="Requested frame rate.", rich_help_panel=CAMERAS)] = None,
     fourcc: Annotated[
-        str | None, typer.Option(help="Ask the camera for this format, such as MJPG.", rich_help_panel=CAMERAS)
+        str | None, typer.Option(help="Requested pixel format of the camera, such as MJPG.", rich_help_panel=CAMERAS)
     ] = None,
     max_age_ms: Annotated[
-        float | None, typer.Option(min=1, help="Drop and count older frames.", rich_help_panel=CAMERAS)
+        float | None, typer.Option(min=1, help="Drop frames older than this, and count them.", rich_help_panel=CAMERAS)
     ] = None,
     stale_after: Annotated[
-        float, typer.Option(min=0.1, help="Seconds without a new image.", rich_help_panel=CAMERAS)
+        float,
+        typer.Option(
+            min=0.1, help="Seconds without a new image after which a source is stale.", rich_help_panel=CAMERAS
+        ),
     ] = STALE_AFTER_S,
     reconnect: Annotated[
         bool | None,
         typer.Option(
             "--reconnect/--no-reconnect",
-            help="Open a lost source again, for ever; default: once it has worked.",
+            help="Reopen a lost source until it works; default: only if it has worked before.",
             rich_help_panel=CAMERAS,
         ),
     ] = None,
-    conf: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score; default: the model's.")] = None,
-    iou: Annotated[float | None, typer.Option(min=0, max=1, help="NMS threshold; default: the model's.")] = None,
-    max_det: Annotated[int | None, typer.Option(min=1, help="Most boxes per frame; default: the model's.")] = None,
-    provider: Annotated[Provider, typer.Option(help="auto: CUDA where it starts, else the CPU.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, max=1024, help="Inference threads; 0 is ONNX Runtime's choice.")] = 0,
+    conf: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Lowest score of a box; default: the model's own.")
+    ] = None,
+    iou: Annotated[
+        float | None, typer.Option(min=0, max=1, help="IoU threshold of NMS; default: the model's own.")
+    ] = None,
+    max_det: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of boxes per frame; default: the model's own.")
+    ] = None,
+    provider: Annotated[
+        Provider, typer.Option(help="Execution provider; auto uses CUDA if it starts, otherwise the CPU.")
+    ] = "auto",
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="Inference threads; 0 lets ONNX Runtime choose.")] = 0,
     save: Annotated[
         Path | None,
         typer.Option(
-            help="Annotated image or video; a folder for several files, or one that is there.",
+            help="Write annotated images or videos: a file, or a folder for several files.",
             rich_help_panel=OUTPUTS,
         ),
     ] = None,
     save_crops: Annotated[
-        Path | None, typer.Option(help="Folder for everything found, cut out.", rich_help_panel=OUTPUTS)
+        Path | None, typer.Option(help="Folder for one image of each detected object.", rich_help_panel=OUTPUTS)
     ] = None,
     ndjson: Annotated[
-        str | None, typer.Option("--json", help="NDJSON file, or - for stdout.", rich_help_panel=OUTPUTS)
+        str | None,
+        typer.Option(
+            "--json", help="Write one JSON line per frame to this file; - is stdout.", rich_help_panel=OUTPUTS
+        ),
     ] = None,
-    show: Annotated[bool, typer.Option(help="Open a window where there is a display.", rich_help_panel=OUTPUTS)] = True,
+    show: Annotated[bool, typer.Option(help="Open a window if there is a display.", rich_help_panel=OUTPUTS)] = True,
     blur: Annotated[
         bool,
-        typer.Option("--blur", help="Nobody who was found can be recognized in any output.", rich_help_panel=OUTPUTS),
+        typer.Option("--blur", help="Pixelate every detected person in all outputs.", rich_help_panel=OUTPUTS),
     ] = False,
     track: Annotated[
-        bool, typer.Option("--track", help="Number people from frame to frame.", rich_help_panel=FOLLOWING)
+        bool,
+        typer.Option("--track", help="Track people: give each one a number that stays.", rich_help_panel=FOLLOWING),
     ] = False,
     line: Annotated[
         list[str] | None,
-        typer.Option(help="[NAME=]X1,Y1,X2,Y2, px or %: count who crosses it.", rich_help_panel=FOLLOWING),
+        typer.Option(
+            help="[NAME=]X1,Y1,X2,Y2 in px or %: count people who cross this line.", rich_help_panel=FOLLOWING
+        ),
     ] = None,
     zone: Annotated[
         list[str] | None,
-        typer.Option(help="[NAME=]X1,Y1,X2,Y2,X3,Y3,...: count who is in it.", rich_help_panel=FOLLOWING),
+        typer.Option(help="[NAME=]X1,Y1,X2,Y2,X3,Y3,...: count people in this zone.", rich_help_panel=FOLLOWING),
     ] = None,
     serve: Annotated[
-        str | None, typer.Option(help="HOST:PORT of a web page, such as 127.0.0.1:8000.", rich_help_panel=SERVING)
+        str | None, typer.Option(help="Serve a web page at HOST:PORT, such as 127.0.0.1:8000.", rich_help_panel=SERVING)
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(envvar="MMPNET_TOKEN", help="What readers of the page must know.", rich_help_panel=SERVING),
+        typer.Option(envvar="MMPNET_TOKEN", help="Access token for the web page.", rich_help_panel=SERVING),
     ] = None,
     self_test: Annotated[
-        bool, typer.Option("--self-test", help="Only check that this device finds what the exporter's machine found.")
+        bool,
+        typer.Option("--self-test", help="Only check that this machine computes what the exporting machine computed."),
     ] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Find people: boxes in windows, in files, on a web page, or as NDJSON."""
+    """Detect people; show boxes in windows, files or a web page, or write them as NDJSON."""
     with exit_on_error():
         given = given_flags(context)
         check_flags(given)
@@ -140,7 +164,7 @@ def detect(
         zones = [_checked(parse_zone, text, default_name=f"zone{n}") for n, text in enumerate(zone or (), 1)]
         wanted: list[int | str] = [*(camera or ()), *(source or ())]
         if not wanted:
-            raise typer.BadParameter("give --camera INDEX or --source FILE, FOLDER, PATTERN or ADDRESS")
+            raise typer.BadParameter("no source; give --camera INDEX or --source FILE, FOLDER, PATTERN or ADDRESS")
         # Of several sources one that is not there yet must not stop the others.
         patient = True if reconnect is None and len(wanted) > 1 else reconnect
         treated = LiveOptions(mode, patient, stale_after)
