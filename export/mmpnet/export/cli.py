@@ -1,4 +1,4 @@
-"""mmp-export: a checkpoint becomes one ONNX file that says what it is."""
+"""mmp-export: export a checkpoint to one ONNX file with complete metadata."""
 
 import os
 import shlex

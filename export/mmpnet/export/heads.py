@@ -1,4 +1,4 @@
-"""What an exported graph ends in: the bare grid, decoded candidates, or detections after NMS."""
+"""The end of an exported graph: the label grid, decoded candidates, or detections after NMS."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the exported file will say of itself."""
+"""Build the metadata of an exported file."""
 
 from dataclasses import dataclass
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""From checkpoint to model file: graph, proof that it says the same, self-test; renamed into place when all hold."""
+"""Write the model file: export the graph, compare it with the checkpoint, add the self-test, rename it into place."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Look at data before training on it: every label and every file, all faults at once, as tables."""
+"""Check a dataset before training: every label and every file, with all faults as tables."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

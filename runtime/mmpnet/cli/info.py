@@ -1,4 +1,4 @@
-"""mmp-info: what a model file says of itself, and what each of its layers costs."""
+"""mmp-info: the metadata of a model file, and the cost of each layer."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What every mmp- command shares: one error line and an exit code instead of a traceback."""
+"""What all commands share: the console, one-line errors, exit codes."""
 
 import importlib
 import sys

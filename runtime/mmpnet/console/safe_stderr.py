@@ -1,4 +1,4 @@
-"""A stderr that may be lost: no work ends because nobody reads what is said about it."""
+"""A stderr wrapper that ignores broken pipes, so that a closed terminal does not stop a run."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Array types that every floor shares."""
+"""Array types that all packages share."""
 
 from typing import TypeAlias
 

@@ -1,4 +1,4 @@
-"""What a detector says of one frame, and how candidates become it."""
+"""Detections of one frame, and how candidates become detections."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The errors a user can cause: each message says what was found, what was expected and what to do next."""
+"""Errors that a user can cause; each message says what was found, what was expected and what to do."""
 
 
 class MmpnetError(Exception):

@@ -1,4 +1,4 @@
-"""From a frame to the network's pixels, defined once for training, calibration and the runtime."""
+"""The letterbox: from a frame to network pixels, the same for training, calibration and runtime."""
 
 from dataclasses import dataclass
 

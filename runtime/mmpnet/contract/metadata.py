@@ -1,4 +1,4 @@
-"""What a model file says of itself: one JSON value under one key of the ONNX metadata, read strictly."""
+"""The metadata of a model file: one JSON value under one key of the ONNX file, read strictly."""
 
 from typing import Annotated, Literal, TypeAlias, get_args
 

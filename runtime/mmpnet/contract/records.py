@@ -1,4 +1,4 @@
-"""What a model file records of how it came to be and how well it does: parts of its metadata."""
+"""Parts of the metadata: training, evaluation, comparison with torch, self-test, licenses."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""From what a format says about an image to a LabeledImage: the one check of a box, the one numbering of classes."""
+"""Check the boxes of one image and number its classes, for all formats."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What readers do about a bad entry: stop at the first, or note it and go on."""
+"""How readers handle a bad entry: stop at the first one, or collect all."""
 
 from types import TracebackType
 from typing import Final

@@ -1,4 +1,4 @@
-"""What `--data` means: a file or a folder in one of the formats that people have."""
+"""Recognize the format of a `--data` argument and call its reader."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is in a data set, in numbers, as the network will see it; and on demand every file looked at."""
+"""Statistics of a dataset at the input size of the network; optionally every file is read."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Which classes are wanted, under which names: `--classes person`, `--classes person=pedestrian,rider`."""
+"""Select and rename classes, mix datasets, and take subsets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Labeled images, whatever format they came in."""
+"""Datasets and labeled images, independent of the format."""
 
 from dataclasses import dataclass
 from pathlib import Path

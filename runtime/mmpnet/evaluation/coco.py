@@ -1,4 +1,4 @@
-"""pycocotools at work on our types."""
+"""COCO metrics through pycocotools."""
 
 import contextlib
 import io

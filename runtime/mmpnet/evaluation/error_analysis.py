@@ -1,4 +1,4 @@
-"""What a detector gets wrong, and how: false positives and misses, each with the nearest thing to being right."""
+"""False positives and missed boxes, each with its reason and the nearest match."""
 
 from collections import Counter
 from collections.abc import Iterator

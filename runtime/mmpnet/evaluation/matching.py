@@ -1,4 +1,4 @@
-"""Which detections are right: matched with the labeled boxes of their image, as COCO or as VOC does it."""
+"""Match detections with labeled boxes, by the rules of COCO or of VOC."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

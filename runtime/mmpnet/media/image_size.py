@@ -1,4 +1,4 @@
-"""The size of an image from its file's first bytes, for label formats that do not state it."""
+"""Read the size of an image from its first bytes, for label formats that do not state it."""
 
 import re
 from pathlib import Path

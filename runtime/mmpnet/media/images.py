@@ -1,4 +1,4 @@
-"""Image files in, image files out; a damaged file is an error, never half an image."""
+"""Read and write image files; a damaged file is an error."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""People made unrecognizable."""
+"""Pixelate people."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Video files out: codecs tried in order, the result read back before it takes its name."""
+"""Write video files: try codecs in order, and verify the result before it takes its final name."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pages that the commands write: one HTML file each, nothing comes from the net. Needs jinja2."""
+"""HTML pages that commands write: one file each, without network access. Needs jinja2."""
 
 from datetime import UTC, datetime
 from importlib.metadata import version

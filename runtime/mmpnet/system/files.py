@@ -1,4 +1,4 @@
-"""Questions about paths that a user typed, and files that appear whole or not at all."""
+"""Checks of paths that a user typed, and files that are written completely or not at all."""
 
 import errno
 import os

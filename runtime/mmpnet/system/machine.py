@@ -1,4 +1,4 @@
-"""What numbers were measured on."""
+"""Facts about this machine: processor, cores, memory, load."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Packages that only some features need: asked for before the work starts, so that nothing fails at its end."""
+"""Packages that only some features need; a missing one is reported before the work starts."""
 
 import importlib.util
 

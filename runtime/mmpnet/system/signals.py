@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP as a wish to end, not as a blow."""
+"""Turn SIGINT, SIGTERM and SIGHUP into a request to stop cleanly."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""Times as percentiles, and only where there are samples enough for them."""
+"""Percentiles of times, if there are enough samples."""
 
 import time
 from collections import deque

@@ -1,4 +1,4 @@
-"""What the label grid is trained on: class logits and box offsets, both averaged over the positives.
+"""The loss of the label grid: class logits and box offsets, both averaged over the positives.
 
 A label's confidence (1 for a box that a person drew, its score for one that a teacher drew) is the probability that
 the logits should give, and the weight of the box.

@@ -1,4 +1,4 @@
-"""Which background anchors may speak: there are thousands of them for every positive."""
+"""Select the background anchors that contribute to the loss."""
 
 import torch
 from torch import Tensor

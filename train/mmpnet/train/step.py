@@ -1,4 +1,4 @@
-"""One update of the weights: the exercise's `step`, and the part of it that every training loop shares."""
+"""One update of the weights: the `step` of the exercise, and the part that every training loop shares."""
 
 import math
 from collections.abc import Callable

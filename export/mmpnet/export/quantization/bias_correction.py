@@ -1,4 +1,4 @@
-"""Biases that make up for what rounding the kernels moved, on average (Nagel et al. 2019, section 4.2)."""
+"""Bias correction for the mean error of rounded kernels (Nagel et al. 2019, section 4.2)."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Int8 kernels that no CPU computes wrongly.
+"""Int8 kernels that saturate on no CPU.
 
 Where there is no instruction that multiplies bytes and sums them in 32 bits (VNNI), x86 kernels multiply unsigned by
 signed bytes and add neighbours in 16 bits (VPMADDUBSW), which saturate: 255 * 127 + 255 * 127 becomes 32767, without a

@@ -1,4 +1,4 @@
-"""An int8 file that exists only if it is worth it: as accurate as the float32 file, and faster on this machine."""
+"""Make an int8 file, and keep it only if it is as accurate as float32 and faster on this machine."""
 
 import statistics
 import tempfile

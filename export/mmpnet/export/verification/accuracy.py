@@ -1,4 +1,4 @@
-"""The checkpoint and the file on the same labelled pictures: their accuracy must be the same."""
+"""Compare the accuracy of checkpoint and file on the same labeled images."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Does the file, as it was written, find what the checkpoint does? Compared after NMS, for every head and precision."""
+"""Compare detections of the written file with those of the checkpoint, after NMS, for every head and precision."""
 
 import math
 from collections.abc import Sequence

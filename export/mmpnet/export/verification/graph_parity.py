@@ -1,4 +1,4 @@
-"""Does the ONNX file say what the network says? Compared over pictures, largest differences kept."""
+"""Compare the outputs of the ONNX graph with those of the network, and keep the largest differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

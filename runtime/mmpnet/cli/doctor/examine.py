@@ -1,4 +1,4 @@
-"""What this machine can do, found out by doing it: wheels, sessions with the model's self-test, display, cameras."""
+"""Examine this machine: packages, sessions with the self-test, display, cameras."""
 
 import importlib
 import json

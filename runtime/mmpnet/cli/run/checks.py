@@ -1,4 +1,4 @@
-"""What of mmp-run's command line cannot be, or would have no effect: found before the model is loaded."""
+"""Reject mmp-run options that conflict or have no effect, before the model is loaded."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What mmp-run tells people: events as they happen, a table at the end."""
+"""The console output of mmp-run: events while it runs, and a table at the end."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The detector of one mmp-run: its thresholds, and the proof that it works here."""
+"""The detector of one mmp-run: thresholds, self-test, warm-up."""
 
 import dataclasses
 

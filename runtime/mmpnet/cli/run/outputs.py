@@ -1,4 +1,4 @@
-"""The outputs that mmp-run is asked for, with a word to people where one is not all it seems."""
+"""Create the sinks that the options of mmp-run ask for."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the formats share that keep labels in many files: listing, pairing and hashing them."""
+"""Listing, pairing and hashing of files, for formats that keep labels in many files."""
 
 import hashlib
 from collections.abc import Callable, Iterable

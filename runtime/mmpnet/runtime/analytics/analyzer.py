@@ -1,4 +1,4 @@
-"""People followed from frame to frame, and counted at lines and in zones."""
+"""Track people in one stream and count them at lines and in zones."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

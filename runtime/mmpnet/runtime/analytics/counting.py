@@ -1,4 +1,4 @@
-"""How many people cross a line and how many are in a zone, by the place where their feet are."""
+"""Count people who cross a line or are in a zone, by the position of their feet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Lines and zones with their counts painted onto a frame."""
+"""Draw lines and zones with their counts onto a frame."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Lines and zones of the image, as the command line names them."""
+"""Lines and zones, parsed from the command line."""
 
 import re
 from dataclasses import dataclass

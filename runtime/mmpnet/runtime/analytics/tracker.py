@@ -1,4 +1,4 @@
-"""Which detection is whom, frame after frame: ByteTrack (Zhang et al. 2022) as the package `trackers` has it."""
+"""Multi-object tracking with ByteTrack (Zhang et al. 2022), from the package `trackers`."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From what a graph gives to detections, for each head that mmp-export knows."""
+"""Decode the outputs of each exported head into detections."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias

@@ -1,4 +1,4 @@
-"""Detector: an exported model file as a function from frame to Detections. Never touches torch."""
+"""Detector: an exported model file as a function from frame to Detections. Needs no torch."""
 
 import threading
 import time

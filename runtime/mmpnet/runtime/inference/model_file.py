@@ -1,4 +1,4 @@
-"""What a model file says of itself: its signature, and the metadata of files that mmp-export wrote."""
+"""Read the inputs, outputs and metadata of a model file."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Does this device compute what the file was exported with? One seeded frame, and what must be found in it."""
+"""The self-test: one seeded frame, and the detections that the exporting machine computed for it."""
 
 import random
 from collections.abc import Callable

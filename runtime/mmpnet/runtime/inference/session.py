@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: the provider that was asked for, or an error; never another one in silence."""
+"""ONNX Runtime sessions; a requested provider that does not start is an error."""
 
 import logging
 import os

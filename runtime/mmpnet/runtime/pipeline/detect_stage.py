@@ -1,4 +1,4 @@
-"""The stage that detects, in a thread of its own."""
+"""The detection stage of the pipeline, in its own thread."""
 
 import queue
 import threading

@@ -1,4 +1,4 @@
-"""What a run may be told beside its sources, detector and sinks."""
+"""Options of a run, other than its sources, detector and sinks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The stage that draws: results, and annotated frames where somebody looks at them."""
+"""The render stage of the pipeline: results, and annotated frames if a sink needs them."""
 
 import time
 from collections.abc import Sequence

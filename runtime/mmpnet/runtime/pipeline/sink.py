@@ -1,4 +1,4 @@
-"""What the pipeline expects of a sink: a place that results go to."""
+"""The interface of a sink."""
 
 from typing import TYPE_CHECKING
 

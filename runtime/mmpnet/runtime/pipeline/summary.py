@@ -1,4 +1,4 @@
-"""What a run saw, in numbers."""
+"""The summary of a run: counts, ages, stage times."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where NDJSON goes: into a file, or to a reader who may sleep or leave."""
+"""Write lines to a file, or to a pipe whose reader may be slow or gone."""
 
 import errno
 import os

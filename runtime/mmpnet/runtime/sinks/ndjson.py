@@ -1,4 +1,4 @@
-"""Where results go: what every sink is, and NDJSON."""
+"""Write results and events as NDJSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Annotated images and videos, and crops, as files."""
+"""Write annotated images and videos."""
 
 import logging
 import os

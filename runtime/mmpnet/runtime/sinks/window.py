@@ -1,4 +1,4 @@
-"""Results in a window, one per source."""
+"""Show results in windows, one for each source."""
 
 from datetime import datetime
 from pathlib import Path

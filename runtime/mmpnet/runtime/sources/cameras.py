@@ -1,4 +1,4 @@
-"""The cameras of this machine: what they say they do, and what they really do."""
+"""List the cameras of this machine with their stated and measured frame rates."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Cameras and streams as OpenCV opens them."""
+"""Open cameras and streams through OpenCV, with timeouts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A frame, and what gives frames."""
+"""A frame with its time and source, and the interface of a source."""
 
 import threading
 import time

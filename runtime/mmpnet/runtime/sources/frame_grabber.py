@@ -1,4 +1,4 @@
-"""Frames on their way from grabbing threads to one reader."""
+"""Threads that read frames from sources and keep the newest one of each."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Images that stand still."""
+"""Detect frozen sources: streams that repeat the same image."""
 
 import numpy as np
 

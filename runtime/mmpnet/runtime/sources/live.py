@@ -1,4 +1,4 @@
-"""Live sources: cameras and network streams, which say when they are gone and come back when they can."""
+"""Live sources: cameras and network streams, with states and reconnection."""
 
 import re
 import threading

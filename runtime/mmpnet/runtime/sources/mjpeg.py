@@ -1,4 +1,4 @@
-"""MJPEG streams without a queue: read as fast as they come, decoded as fast as they are wanted."""
+"""MJPEG streams over HTTP, read without a queue; only the newest image is decoded."""
 
 import threading
 import time

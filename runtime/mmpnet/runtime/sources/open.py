@@ -1,4 +1,4 @@
-"""Where frames come from: image and video files, cameras, streams."""
+"""Open a source: image and video files, folders, cameras, streams."""
 
 import glob
 import re

@@ -1,4 +1,4 @@
-"""OpenCV's own lines on stderr would stand beside our one line, and say less."""
+"""Silence the messages that OpenCV prints to stderr."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Addresses of streams as people may see them."""
+"""Hide secrets in the addresses of streams."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""How long frames waited on their way here, by the stream's own clock."""
+"""Delay of frames before they were read, from the clock of the stream."""
 
 import math
 

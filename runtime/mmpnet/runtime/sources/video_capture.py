@@ -1,4 +1,4 @@
-"""Frames out of anything that behaves as cv2.VideoCapture does."""
+"""Read frames from a cv2.VideoCapture: skip damaged frames, convert to BGR."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the server answers: each address, and what is sent from it."""
+"""The routes of the web server and their responses."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Who may ask: whoever knows the token or, where there is none, whoever addresses this very machine."""
+"""Access control of the web server: a token, or loopback only."""
 
 import secrets
 from urllib.parse import parse_qs

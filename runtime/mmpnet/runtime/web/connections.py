@@ -1,4 +1,4 @@
-"""Connections of the server under abuse: how many there are, and how long each may keep us waiting."""
+"""Limits on the connections of the web server: how many, and how long each may take."""
 
 import asyncio
 import errno

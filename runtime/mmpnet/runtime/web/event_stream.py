@@ -1,4 +1,4 @@
-"""Results and events as server-sent events, for any number of listeners and with bounded memory."""
+"""Server-sent events: results and events for any number of clients, with bounded memory."""
 
 import json
 import threading

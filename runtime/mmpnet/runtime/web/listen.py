@@ -1,4 +1,4 @@
-"""Where a server listens: HOST:PORT as people write it, and the socket, taken before any work starts."""
+"""Parse HOST:PORT and bind the socket before any other work starts."""
 
 import errno
 import ipaddress

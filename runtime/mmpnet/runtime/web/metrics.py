@@ -1,4 +1,4 @@
-"""The run's numbers for Prometheus: named after Frigate's where they mean the same."""
+"""Prometheus metrics of a run; named like those of Frigate where they mean the same."""
 
 from collections.abc import Callable, Iterator, Sequence
 

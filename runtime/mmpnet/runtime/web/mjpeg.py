@@ -1,4 +1,4 @@
-"""Each source's newest annotated frame, for those who look at it now."""
+"""MJPEG streams of the newest annotated frame of each source."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""How the thread of the run wakes the server's coroutines, without ever waiting for them."""
+"""Wake the coroutines of the server from the thread of the run, without blocking it."""
 
 import asyncio
 from contextlib import suppress

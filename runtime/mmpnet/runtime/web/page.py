@@ -1,4 +1,4 @@
-"""The page: one document that loads nothing from anywhere but the server it came from."""
+"""The web page: one document that loads nothing from other hosts."""
 
 import base64
 import hashlib

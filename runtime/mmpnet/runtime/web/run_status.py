@@ -1,4 +1,4 @@
-"""The whole run, watched: what the page, the metrics and the health check have in common."""
+"""The status of the whole run, for the page, the metrics and the health check."""
 
 import threading
 import time

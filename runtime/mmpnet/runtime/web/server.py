@@ -1,4 +1,4 @@
-"""An HTTP server in a thread of its own, which ends when the run does."""
+"""An HTTP server in its own thread, which stops with the run."""
 
 import asyncio
 import contextlib

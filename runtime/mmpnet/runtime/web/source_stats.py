@@ -1,4 +1,4 @@
-"""One source of a run, watched: its state, its rates over the last seconds, its latency over the last minutes."""
+"""Statistics of one source: state, recent rates, recent latency."""
 
 from collections import deque
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain values only, so that `torch.load(weights_only=True)` opens them; written beside."""
+"""Checkpoints: tensors and plain values only, so that `torch.load(weights_only=True)` opens them."""
 
 import hashlib
 import pickle

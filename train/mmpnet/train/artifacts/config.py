@@ -1,4 +1,4 @@
-"""What a checkpoint says of its network, and what a run was asked to do: plain values, read back strictly."""
+"""The configuration of a network and of a training run, as checkpoints store it."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Where a run's weights come from: the data's names and hashes, the seed, the commit of this source tree."""
+"""Where the weights of a run come from: names and hashes of the data, seed, commit of this source tree."""
 
 import subprocess
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""mmp-train --check: everything that can be said about the data before a single step is trained."""
+"""mmp-train --check: check the data completely, without training."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""mmp-train: learn to find people (or anything with boxes) from labeled images."""
+"""mmp-train: train a detector from labeled images."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What a teacher saw on the training pictures, kept in the run's folder so that a resumed run learns the same."""
+"""A teacher's detections on the training images, stored in the run folder for resuming."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence

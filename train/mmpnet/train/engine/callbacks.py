@@ -1,4 +1,4 @@
-"""What training reports while it goes on, as callables; by default nobody listens."""
+"""Callables that report the progress of training; the defaults do nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where to compute: asked for, checked, and never silently something else."""
+"""Select and check the device; a requested device that does not work is an error."""
 
 import re
 

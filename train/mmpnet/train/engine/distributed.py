@@ -1,4 +1,4 @@
-"""Several processes training one network, as torchrun starts them: who this one is, and what all of them must agree on.
+"""Training in several processes, as torchrun starts them.
 
 Each process takes its share of every batch. Losses are divided by the whole batch's positives, gradients are averaged,
 batch norms see the whole batch: the weights move as if one process had seen it all.

@@ -1,4 +1,4 @@
-"""How the C library handles the memory of a step on the CPU."""
+"""Settings of the C allocator that make CPU steps faster."""
 
 import ctypes
 import sys

@@ -1,4 +1,4 @@
-"""Layers that bfloat16 makes slower on a CPU."""
+"""Layers that stay in float32 on a CPU, because bfloat16 is slower there."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate curve and weight average, each a pure function of the step where it can be."""
+"""Optimizer, learning-rate schedule and weight average."""
 
 import copy
 import math

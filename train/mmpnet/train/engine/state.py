@@ -1,4 +1,4 @@
-"""All that changes while training, and how it starts."""
+"""The state of a training run, and its initial value."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

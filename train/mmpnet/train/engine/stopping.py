@@ -1,4 +1,4 @@
-"""How a run ends early: between two steps, with everything saved."""
+"""Stop a run between two steps with everything saved."""
 
 import signal
 from collections.abc import Iterator

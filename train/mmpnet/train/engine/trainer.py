@@ -1,4 +1,4 @@
-"""The training run: epochs of batches, evaluation, checkpoints; stopped anywhere, it resumes to the same result."""
+"""The training run: epochs of batches, evaluation, checkpoints; a stopped run resumes to the same result."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""One random view of one or four labelled pictures: a window of each, resized once, flipped, its colours changed.
+"""Random views of labeled images: windows and mosaics, resized once, flipped, with changed colors.
 
 Zooming out, cropping, letterboxing and mosaics are all a window of a frame painted into a region of the canvas, so each
 pixel is interpolated once, by cv2. torchvision's transforms took 8.9 ms of a core for what takes about 1 ms here

@@ -1,4 +1,4 @@
-"""Decoded pictures in one mapped file, so that no core is spent on the same JPEG in every epoch."""
+"""A cache of decoded images in one memory-mapped file."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Batches for training: augmented, letterboxed pictures and the label grid each should become."""
+"""Training batches: augmented, letterboxed images with their label grids."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Which pictures an epoch shows, in which order: a function of seed and epoch, so that a resumed run repeats it."""
+"""The order of images in an epoch, as a function of seed and epoch, so that a resumed run repeats it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

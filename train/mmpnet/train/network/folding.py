@@ -1,4 +1,4 @@
-"""Normalisation folded into the first convolution, as exported graphs have it, and out of it again."""
+"""Fold normalization into the first convolution, and undo it."""
 
 import copy
 

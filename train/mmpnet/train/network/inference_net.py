@@ -1,4 +1,4 @@
-"""The network as it is deployed: letterboxed bytes in, the best boxes out. Evaluation and export share it."""
+"""The network with normalization and decoding, as evaluation and export use it."""
 
 import torch
 from torch import Tensor, nn

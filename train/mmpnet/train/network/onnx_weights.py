@@ -1,4 +1,4 @@
-"""Weights out of a file of mmp-export, so that what is deployed can be trained further.
+"""Load weights from a file of mmp-export, for further training.
 
 Export folds every batch norm into the convolution before it. Opened again, the pair computes the same in evaluation
 mode; for training, the norm also needs the statistics of what reaches it, which pictures give: see `reopen_norms`.

@@ -1,4 +1,4 @@
-"""Weights to start from: an ImageNet backbone, or a whole network that mmp-train has trained before."""
+"""Initial weights: an ImageNet backbone, or a network that mmp-train has trained."""
 
 from collections.abc import Iterable
 from pathlib import Path

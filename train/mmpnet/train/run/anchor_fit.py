@@ -1,4 +1,4 @@
-"""How well a label grid can cover a data set's boxes at all, and which anchors would cover them better."""
+"""How well a label grid covers the boxes of a dataset, and which anchors would cover them better."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

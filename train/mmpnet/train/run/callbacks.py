@@ -1,4 +1,4 @@
-"""What a run reports from reading its data to its report, as callables; by default nobody listens."""
+"""Callables that report the progress of a run; the defaults do nothing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A run's report.html: its losses, and its best.pth on the validation set."""
+"""The report.html of a run: losses, and the accuracy of best.pth on the validation set."""
 
 import csv
 from collections.abc import Iterator, Sequence

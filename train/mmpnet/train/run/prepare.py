@@ -1,4 +1,4 @@
-"""What a run learns from: pictures of several data sets, a teacher's finds on them, anchors that cover them, pixels."""
+"""Prepare the data of a run: mix datasets, add pseudo-labels, fit anchors, fill the image cache."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence

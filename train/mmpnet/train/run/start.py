@@ -1,4 +1,4 @@
-"""Start a run, or go on with one: read the data, check everything, then train."""
+"""Start or resume a run: read the data, check everything, then train."""
 
 import shutil
 from collections.abc import Iterator
