@@ -172,3 +172,14 @@ def test_an_existing_picture_survives_one_that_cannot_be_read_back(
 def test_an_absent_folder_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         write_image(tmp_path / "gone" / "out.png", np.zeros((4, 4, 3), np.uint8))
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    encoded, content = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))
+    assert encoded
+    bomb = bytearray(content.tobytes())
+    bomb[16:24] = (60_000).to_bytes(4, "big") * 2
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bomb)
+    with pytest.raises(SourceError, match=r"bomb\.png: is an image of 60000x60000 px, 128 million at most are opened"):
+        read_image(path)

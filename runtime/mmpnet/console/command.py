@@ -8,11 +8,13 @@ from importlib.metadata import version
 from typing import IO, NoReturn, cast
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from mmpnet.console.safe_stderr import Stderr
 from mmpnet.contract.errors import MmpnetError
+from mmpnet.contract.text import visible
 from mmpnet.system.libraries import explain_import, explain_incomplete
 from mmpnet.system.privacy import disable_usage_reports, move_caches
 
@@ -45,12 +47,21 @@ def launch(module: str, *, extra: str) -> None:
     command.main()
 
 
+class SafeConsole(Console):
+    """A console on which names of files, classes and sources have no control over the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """What rich shows, but for its own colors and cursor, with control characters made visible."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
 def console() -> Console:
     """The console for people's messages: stderr, so that stdout stays data; text is shown as it is.
 
     Once nobody can read it, it is silent.
     """
-    return Console(file=cast(IO[str], Stderr()), stderr=True, soft_wrap=True, markup=False, highlight=False)
+    return SafeConsole(file=cast(IO[str], Stderr()), stderr=True, soft_wrap=True, markup=False, highlight=False)
 
 
 @contextmanager

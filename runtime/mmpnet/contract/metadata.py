@@ -204,6 +204,8 @@ def metadata_from_properties(properties: dict[str, str], *, source: str) -> Mode
     text = properties.get(METADATA_KEY)
     if text is None:
         raise ContractError(f"{source}: has no '{METADATA_KEY}' metadata; expected a file that mmp-export wrote")
+    if len(text) > MOST_METADATA:
+        raise ContractError(f"{source}: its metadata have {len(text)} characters, at most {MOST_METADATA} are read")
     _check_schema(text, source)
     try:
         metadata = msgspec.json.decode(text, type=ModelMetadata)
@@ -213,6 +215,12 @@ def metadata_from_properties(properties: dict[str, str], *, source: str) -> Mode
             f"{source}: metadata does not fit: {_one_line(error)}; export it again with mmp-export"
         ) from error
     return metadata
+
+
+MOST_METADATA, MOST_SIDE_PX = 1_000_000, 8_192
+"""What is read of a stranger's file: more is no model of ours, and would only cost time and memory."""
+_LEAST_IOU, _MOST_DIFFERENCE = 0.5, 0.1
+"""A self-test with wider tolerances would pass anything; those of int8 are 0.8 and 0.05."""
 
 
 class _SchemaOnly(msgspec.Struct, frozen=True):
@@ -263,5 +271,27 @@ def _check_consistent(metadata: ModelMetadata) -> None:
         raise ValueError(f"class_names must be background and at least one class, found {metadata.class_names}")
     if not all(metadata.class_names) or len(set(metadata.class_names)) != len(metadata.class_names):
         raise ValueError(f"class_names must have a name each, and no name twice, found {metadata.class_names}")
+    if max(metadata.input.size_hw) > MOST_SIDE_PX:
+        raise ValueError(f"input of {metadata.input.size_hw} px; {MOST_SIDE_PX} a side are taken at most")
+    _check_self_test(metadata)
     metadata.anchors.spec().grid_hw(metadata.input.size_hw)
     Thresholds(conf=metadata.default_conf, iou=metadata.default_iou, max_det=metadata.default_max_det)
+
+
+def _check_self_test(metadata: ModelMetadata) -> None:
+    record = metadata.self_test
+    if record is None:
+        return
+    if not all(0 < side <= MOST_SIDE_PX for side in record.frame_hw):
+        raise ValueError(f"self-test on a frame of {record.frame_hw} px; 1 to {MOST_SIDE_PX} a side are taken")
+    if not 0 <= record.conf <= 1 or record.seed < 0:
+        raise ValueError(
+            f"self-test from score {record.conf:g} with seed {record.seed}; expected 0 to 1, and 0 or more"
+        )
+    if not (0 <= record.max_score_difference <= _MOST_DIFFERENCE and _LEAST_IOU <= record.min_iou <= 1):
+        raise ValueError(
+            f"self-test within {record.max_score_difference:g} and IoU {record.min_iou:g}; expected at most "
+            f"{_MOST_DIFFERENCE:g} and at least {_LEAST_IOU:g}"
+        )
+    if not all(1 <= one.class_id < len(metadata.class_names) for one in record.expected):
+        raise ValueError("self-test expects a class that class_names does not have")

@@ -1,5 +1,6 @@
 """Read and write image files; a damaged file is an error."""
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MmpnetError, OutputError, SourceError
+from mmpnet.media.image_header import stated_size
 from mmpnet.system.files import atomic_write
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+MOST_PIXELS = 1 << 27
+"""A few hundred kB may be an image of gigabytes: this many pixels take 400 MB."""
 
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -48,6 +53,12 @@ def _decoded(path: Path, flags: int, error: type[MmpnetError]) -> NDArray[Any]:
         raise error(f"{path}: cannot be read ({reason.strerror}); expected an image file") from reason
     if is_truncated(content):
         raise error(f"{path}: the image is cut short after {len(content)} bytes; copy or download it again")
+    stated = stated_size(io.BytesIO(content))
+    if stated is not None and stated[0][0] * stated[0][1] > MOST_PIXELS:
+        raise error(
+            f"{path}: is an image of {stated[0][1]}x{stated[0][0]} px, {MOST_PIXELS >> 20} million at most are opened; "
+            "make it smaller"
+        )
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error as reason:  # such as more pixels than OpenCV takes

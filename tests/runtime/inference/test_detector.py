@@ -14,6 +14,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.letterbox import Letterbox
+from mmpnet.runtime.inference.decode import check_candidates, check_classes
 from mmpnet.runtime.inference.detector import Detector
 from support.frames import make_noise
 from support.onnx_files import save_unsealed
@@ -206,3 +207,50 @@ def test_a_graph_of_another_batch_than_its_metadata_is_a_contract_error(tmp_path
 def test_the_unchanged_file_passes_the_same_editing(tmp_path: Path, tiny_onnx: Path) -> None:
     path = edited(tiny_onnx, tmp_path / "same.onnx", lambda metadata: metadata)
     assert Detector(path, provider="cpu", threads=1).class_names == ("background", "person")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("frame_hw", [400_000, 400_000], "self-test on a frame of"),
+        ("frame_hw", [-1, 64], "self-test on a frame of"),
+        ("conf", 7.0, "self-test from score 7"),
+        ("max_score_difference", 1e9, "self-test within 1e\\+09"),
+        ("min_iou", -1.0, "and IoU -1"),
+    ],
+)
+def test_a_self_test_that_no_export_writes_is_one_line(
+    field: str, value: object, message: str, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    def edit(metadata: dict[str, Any]) -> None:
+        metadata["self_test"][field] = value
+
+    path = edited(tiny_onnx, tmp_path / "edited.onnx", edit)
+    with pytest.raises(ContractError, match=message):
+        Detector(path, provider="cpu", threads=1)
+
+
+@pytest.mark.parametrize("class_id", [-1, 0, 2])
+def test_a_class_without_a_name_is_one_line(class_id: int) -> None:
+    found = Detections(np.ones((1, 4), np.float32), np.array([0.5], np.float32), np.array([class_id]))
+    with pytest.raises(ContractError, match=r"a\.onnx: finds classes that it does not name"):
+        check_classes(found, class_count=2, source="a.onnx")
+
+
+def test_numbers_that_are_no_boxes_are_one_line(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = Detector(tiny_onnx, provider="cpu", threads=1)
+    broken = [np.full((1, 2, 4), np.nan, np.float32), np.ones((1, 2), np.float32), np.ones((1, 2), np.int64)]
+    monkeypatch.setattr(detector, "_run", lambda _feed: broken)
+    with pytest.raises(ContractError, match=r"tiny\.onnx: gives no detections \(boxes and scores must be finite\)"):
+        detector(np.full((64, 64, 3), 90, np.uint8))
+
+
+def test_more_candidates_than_nms_has_memory_for_are_one_line() -> None:
+    with pytest.raises(ContractError, match=r"gives 200000 boxes an image, at most 10000 are taken"):
+        check_candidates([np.zeros((1, 200_000, 4), np.float32)], source="a.onnx")
+
+
+def test_metadata_of_megabytes_are_not_read(tiny_onnx: Path, tmp_path: Path) -> None:
+    path = edited(tiny_onnx, tmp_path / "large.onnx", lambda metadata: metadata.update(producer="x" * 2_000_000))
+    with pytest.raises(ContractError, match=r"characters, at most 1000000 are read"):
+        Detector(path, provider="cpu", threads=1)

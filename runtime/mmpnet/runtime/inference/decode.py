@@ -17,6 +17,9 @@ ReadHead: TypeAlias = Callable[[Sequence[NDArray[Any]], LetterboxTransform], Det
 CANDIDATES = 400
 """Anchors of a bare grid that reach NMS: as many as leave a graph with the head `boxes`."""
 
+MOST_CANDIDATES = 10_000
+"""mmp-export's graphs give CANDIDATES."""
+
 
 def output_names(metadata: ModelMetadata) -> list[str]:
     """The outputs to fetch, in the order that the head's reader takes them."""
@@ -65,3 +68,16 @@ def head_reader(metadata: ModelMetadata, thresholds: Thresholds) -> ReadHead:
 def _read_final(outputs: Sequence[NDArray[Any]], transform: LetterboxTransform) -> Detections:
     rows = outputs[0][0][: int(outputs[1][0])]
     return Detections(xyxy=transform.to_frame(rows[:, :4]), score=rows[:, 4], class_id=rows[:, 5].astype(np.int64))
+
+
+def check_classes(found: Detections, *, class_count: int, source: str) -> None:
+    """Raises: ContractError for classes that the file does not name."""
+    if ((found.class_id < 1) | (found.class_id >= class_count)).any():
+        raise ContractError(f"{source}: finds classes that it does not name; export it again with mmp-export")
+
+
+def check_candidates(outputs: Sequence[NDArray[Any]], *, source: str) -> None:
+    """Raises: ContractError for more candidates than NMS, which compares each with each, has memory for."""
+    most = max((output.shape[1] for output in outputs if output.ndim == 3 and output.shape[2] == 4), default=0)
+    if most > MOST_CANDIDATES:
+        raise ContractError(f"{source}: gives {most} boxes an image, at most {MOST_CANDIDATES} are taken")

@@ -16,7 +16,14 @@ from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.contract.metadata import InputDescription, ModelMetadata, metadata_from_properties
-from mmpnet.runtime.inference.decode import head_reader, output_names, threshold_feed
+from mmpnet.runtime.inference.decode import (
+    ReadHead,
+    check_candidates,
+    check_classes,
+    head_reader,
+    output_names,
+    threshold_feed,
+)
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.inference.session import open_session, provider_in_use, read_properties, run_session
@@ -100,7 +107,7 @@ class Detector:
         prepared = time.perf_counter()
         outputs = self._run({self.metadata.input.name: images.fed, **fed})
         inferred = time.perf_counter()
-        detections = read(outputs, transform)
+        detections = self._read(read, outputs, transform)
         done = time.perf_counter()
         times = StageTimes(
             preprocess_ms=(prepared - started) * 1e3,
@@ -124,7 +131,10 @@ class Detector:
             for row, frame_bgr in enumerate(frames_bgr)
         ]
         outputs = self._run({described.name: pixels if planes is None else planes, **fed})
-        return [read([output[row : row + 1] for output in outputs], place) for row, place in enumerate(transforms)]
+        return [
+            self._read(read, [output[row : row + 1] for output in outputs], place)
+            for row, place in enumerate(transforms)
+        ]
 
     def warm_up(self) -> None:
         """Run the network once, so that the first frame's time is like every other's."""
@@ -155,6 +165,17 @@ class Detector:
         if session is None:
             raise ContractError(f"{self.path}: this detector has been closed; make another")
         return run_session(session, self._fetch, feed, source=str(self.path))
+
+    def _read(self, read: ReadHead, outputs: Sequence[NDArray[Any]], transform: LetterboxTransform) -> Detections:
+        check_candidates(outputs, source=str(self.path))
+        try:
+            found = read(outputs, transform)
+        except ValueError as error:  # such as boxes that are not finite
+            raise ContractError(
+                f"{self.path}: gives no detections ({error}); export it again with mmp-export"
+            ) from error
+        check_classes(found, class_count=len(self.class_names), source=str(self.path))
+        return found
 
     def _check_signature(self) -> None:
         """The graph must be what its metadata says, or every number after it would be wrong in silence."""
