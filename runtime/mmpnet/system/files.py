@@ -1,6 +1,7 @@
 """Checks of paths that a user typed, and files that are written completely or not at all."""
 
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Collection, Iterator
@@ -70,6 +71,12 @@ def check_folder(folder: Path, *, option: str) -> None:
         raise OutputError(f"{option}: {nearest} is not a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(f"{option}: nothing can be written into {nearest}; choose another folder")
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes, as hex. Raises: OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove(path: Path) -> None:

@@ -3,59 +3,37 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
-from mmpnet.contract.arrays import FloatArray, UInt8Array
+from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError, TrainingError
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.datasets.types import LabeledImage
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.distillation.ensemble import Ensemble
 from mmpnet.train.distillation.pseudo_labels import (
     LEAST_SCORE,
     SAME_OBJECT_IOU,
-    ask_teacher,
+    ask_teachers,
     load_teacher_labels,
     save_teacher_labels,
     unlabelled_pictures,
     with_teacher_boxes,
 )
-from mmpnet.train.distillation.teacher import open_teacher
+from mmpnet.train.distillation.teacher import OpenedTeacher, open_teacher
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.engine.stopping import InterruptedRunError, StopRequest
 from mmpnet.train.engine.trainer import Trainer
 from mmpnet.train.run.start import resume_run, start_run
 from support.coco_writer import write_coco
+from support.peer_files import CELLS, write_yolox
 from support.train_configs import changed
 
 CLASSES = ("background", "dog", "person")
 PERSON = ("background", "person")
-SIDE = 64
-CELLS = 8 * 8 + 4 * 4 + 2 * 2
-
-
-def write_yolox(path: Path, output: FloatArray, *, batch: int | str = 1, channels: int = 3) -> Path:
-    """A network with YOLOX's input and output that says the same of every picture."""
-    value = numpy_helper.from_array(output[None], "answer")
-    # The input takes part, times zero, so that it is one.
-    nodes = [
-        helper.make_node("ReduceSum", ["images"], ["sum"], keepdims=0),
-        helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
-        helper.make_node("Add", ["answer", "nothing"], ["output"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "yolox",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, channels, SIDE, SIDE])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, *output.shape])],
-        [value, numpy_helper.from_array(np.float32(0), "zero")],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
-    return path
 
 
 @pytest.fixture
@@ -69,7 +47,7 @@ def yolox(tmp_path: Path) -> Path:
 
 
 def test_yolox_cells_become_boxes_in_the_frames_pixels(yolox: Path) -> None:
-    detect = open_teacher(yolox, CLASSES)
+    (detect,) = open_teacher(yolox, CLASSES).views
     frame = np.zeros((32, 128, 3), np.uint8)  # letterboxed by one half
     found = detect(frame)
     center, half = np.array([2.25, 1.5]) * 16, np.array([1.5, 2.0]) * 16 / 2
@@ -88,13 +66,14 @@ def test_inputs_that_no_frame_fits_are_refused_at_once(tmp_path: Path, shape: di
 
 def test_a_free_batch_teaches_too(tmp_path: Path) -> None:
     path = write_yolox(tmp_path / "free.onnx", np.zeros((CELLS, 85), np.float32), batch="n")
-    assert len(open_teacher(path, CLASSES)(np.zeros((32, 32, 3), np.uint8))) == 0
+    (detect,) = open_teacher(path, CLASSES).views
+    assert len(detect(np.zeros((32, 32, 3), np.uint8))) == 0
 
 
 def test_boxes_that_are_decoded_already_are_refused(tmp_path: Path) -> None:
     output = np.zeros((CELLS, 85), np.float32)
     output[3, :6] = [30, 20, 24, 48, 0.9, 0.8]
-    detect = open_teacher(write_yolox(tmp_path / "decoded.onnx", output), CLASSES)
+    (detect,) = open_teacher(write_yolox(tmp_path / "decoded.onnx", output), CLASSES).views
     with pytest.raises(MmpnetError, match=r"decoded\.onnx gives boxes that are decoded already; export it without"):
         detect(np.zeros((32, 32, 3), np.uint8))
 
@@ -105,7 +84,9 @@ def test_a_student_of_other_classes_learns_nothing_from_coco(yolox: Path) -> Non
 
 
 def test_our_own_files_teach_the_classes_they_share(tiny_onnx: Path) -> None:
-    detect = open_teacher(tiny_onnx, CLASSES)
+    teacher = open_teacher(tiny_onnx, CLASSES)
+    assert (teacher.class_ids, teacher.has_free_input) == ({2}, False)
+    (detect,) = teacher.views
     frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     found = detect(frame)
     assert len(found) > 0
@@ -129,15 +110,15 @@ def pictures(dataset_folder: Path) -> tuple[LabeledImage, ...]:
     return read_coco(dataset_folder / "train.json").images
 
 
-def teacher_of(boxes: list[list[float]], scores: list[float]):  # type: ignore[no-untyped-def]
-    """Says the same of every picture."""
+def teacher_of(boxes: list[list[float]], scores: list[float]) -> Ensemble:
+    """Says the same of every image."""
 
     def detect(frame_bgr: UInt8Array) -> Detections:
         assert frame_bgr.ndim == 3
         ids = np.ones(len(scores), np.int64)
         return Detections(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), ids)
 
-    return detect
+    return Ensemble((OpenedTeacher("t.onnx", (detect,), frozenset({1}), False),), False, "0" * 64)
 
 
 def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(pictures: tuple[LabeledImage, ...]) -> None:
@@ -145,7 +126,7 @@ def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(pictures: tupl
     box = labelled.boxes_xyxy[0]
     elsewhere = [1.0, 1.0, 9.0, 9.0]
     same = [*box[:2], box[0] + (box[2] - box[0]) * (SAME_OBJECT_IOU + 0.1), box[3]]
-    labels = ask_teacher(teacher_of([same, elsewhere, elsewhere], [0.9, 0.4, 0.06]), "0" * 64, [labelled], PERSON)
+    labels = ask_teachers(teacher_of([same, elsewhere, elsewhere], [0.9, 0.4, 0.06]), [labelled], PERSON)
     (picture,) = with_teacher_boxes([labelled], labels, least_score=0.1)
     count = len(labelled.boxes_xyxy)
     np.testing.assert_array_equal(picture.boxes_xyxy[:count], labelled.boxes_xyxy)
@@ -160,7 +141,7 @@ def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(pictures: tupl
 def test_teacher_labels_survive_the_disk_and_fit_only_their_pictures(
     pictures: tuple[LabeledImage, ...], tmp_path: Path
 ) -> None:
-    labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [0.5]), "0" * 64, pictures, PERSON)
+    labels = ask_teachers(teacher_of([[2, 2, 20, 30]], [0.5]), pictures, PERSON)
     save_teacher_labels(tmp_path / "teacher.json", labels)
     assert load_teacher_labels(tmp_path / "teacher.json", pictures, PERSON) == labels
     with pytest.raises(TrainingError, match="other pictures"):
@@ -176,7 +157,7 @@ def test_remembered_labels_keep_their_names_where_classes_have_other_numbers(
     pictures: tuple[LabeledImage, ...], tmp_path: Path
 ) -> None:
     path = tmp_path / "teacher.json"
-    labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [0.5]), "0" * 64, pictures, ("background", "dog", "person"))
+    labels = ask_teachers(teacher_of([[2, 2, 20, 30]], [0.5]), pictures, ("background", "dog", "person"))
     save_teacher_labels(path, labels)  # a dog in each
     for names, expected in ((("background", "person", "dog"), 2), (("background", "dog"), 1)):
         read = load_teacher_labels(path, pictures, names)
@@ -188,7 +169,7 @@ def test_remembered_labels_keep_their_names_where_classes_have_other_numbers(
 
 
 def test_doubts_below_the_least_score_are_not_even_kept(pictures: tuple[LabeledImage, ...]) -> None:
-    labels = ask_teacher(teacher_of([[2, 2, 20, 30]], [LEAST_SCORE / 2]), "0" * 64, pictures, PERSON)
+    labels = ask_teachers(teacher_of([[2, 2, 20, 30]], [LEAST_SCORE / 2]), pictures, PERSON)
     assert all(boxes == () for boxes in labels.boxes)
 
 

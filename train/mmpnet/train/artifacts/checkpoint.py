@@ -1,6 +1,5 @@
 """Checkpoints: tensors and plain values only, so that `torch.load(weights_only=True)` opens them."""
 
-import hashlib
 import pickle
 import warnings
 import zipfile
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmpnet.contract.errors import CheckpointError
-from mmpnet.system.files import atomic_write, is_file
+from mmpnet.system.files import atomic_write, file_sha256, is_file
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig, from_plain, options_of_first_schema
 from mmpnet.train.model import MmpNet
 
@@ -142,8 +141,7 @@ def damaged(path: Path, error: Exception) -> CheckpointError:
 
 def sha256_of(path: Path) -> str:
     """Hash of a file's bytes, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def _on_cpu(value: Any) -> Any:

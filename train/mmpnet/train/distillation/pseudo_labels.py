@@ -9,13 +9,12 @@ import msgspec
 import numpy as np
 
 from mmpnet.contract.boxes import area, pairwise_iou
-from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.datasets.types import LabeledImage
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image
 from mmpnet.system.files import atomic_write, is_file, is_folder
-from mmpnet.train.distillation.teacher import Detect
+from mmpnet.train.distillation.ensemble import Ensemble, TeacherAnswer
 
 SAME_OBJECT_IOU = 0.45
 """A teacher's box that overlaps a labelled one of its class by this much says nothing new."""
@@ -23,7 +22,7 @@ LEAST_SCORE = 0.05
 
 
 class TeacherBox(msgspec.Struct, frozen=True, array_like=True):
-    """One detection: xyxy in px of the stored picture."""
+    """One detection: xyxy in px of the stored image; votes: the score that each of several teachers gave it."""
 
     x1: float
     y1: float
@@ -31,16 +30,18 @@ class TeacherBox(msgspec.Struct, frozen=True, array_like=True):
     y2: float
     score: float
     class_id: int
+    votes: tuple[float, ...] = ()
 
 
 class TeacherLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All boxes of `LEAST_SCORE` and more that a teacher found, by picture; whose they are, and of which classes (index
-    0 is background)."""
+    """All boxes of `LEAST_SCORE` and more that teachers found, by image; of which classes (index 0 is background); the
+    hash of the teachers and their views, and in whose order votes stand."""
 
     teacher_sha256: str
     pictures_sha256: str
     class_names: tuple[str, ...]
     boxes: tuple[tuple[TeacherBox, ...], ...]
+    teachers: tuple[str, ...] = ()
 
 
 def pictures_sha256(pictures: Sequence[LabeledImage]) -> str:
@@ -49,20 +50,19 @@ def pictures_sha256(pictures: Sequence[LabeledImage]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def ask_teacher(
-    detect: Detect,
-    teacher_sha256: str,
+def ask_teachers(
+    teachers: Ensemble,
     pictures: Sequence[LabeledImage],
     class_names: Sequence[str],
     *,
     progress: Callable[[Sequence[LabeledImage]], Iterable[LabeledImage]] = iter,
 ) -> TeacherLabels:
-    """Show every picture to the teacher, who knows the run's classes by these names.
+    """Show every image to the teachers, who know the run's classes by these names.
 
-    Raises: DatasetError for the first bad picture.
+    Raises: DatasetError for the first bad image.
     """
-    boxes = tuple(tuple(_likely(detect(picture.read()))) for picture in progress(pictures))
-    return TeacherLabels(teacher_sha256, pictures_sha256(pictures), tuple(class_names), boxes)
+    boxes = tuple(tuple(_likely(teachers(picture.read()))) for picture in progress(pictures))
+    return TeacherLabels(teachers.sha256, pictures_sha256(pictures), tuple(class_names), boxes, teachers.names)
 
 
 def save_teacher_labels(path: Path, labels: TeacherLabels) -> None:
@@ -146,11 +146,13 @@ def _unlabelled(path: Path) -> LabeledImage:
     )
 
 
-def _likely(detections: Detections) -> Iterator[TeacherBox]:
-    for xyxy, score, class_id in zip(detections.xyxy, detections.score, detections.class_id, strict=True):
+def _likely(answer: TeacherAnswer) -> Iterator[TeacherBox]:
+    found = answer.detections
+    for xyxy, score, class_id, votes in zip(found.xyxy, found.score, found.class_id, answer.votes, strict=True):
         if score >= LEAST_SCORE:
             x1, y1, x2, y2 = (round(float(value), 1) for value in xyxy)
-            yield TeacherBox(x1, y1, x2, y2, round(float(score), 4), int(class_id))
+            by_teacher = tuple(round(float(vote), 3) for vote in votes) if len(votes) > 1 else ()
+            yield TeacherBox(x1, y1, x2, y2, round(float(score), 4), int(class_id), by_teacher)
 
 
 def _extended(picture: LabeledImage, boxes: Sequence[TeacherBox]) -> LabeledImage:

@@ -1,16 +1,17 @@
-"""Labels from a detector that is already trained: an ONNX teacher looks at the training pictures once.
+"""Labels from a detector that is already trained: an ONNX teacher looks at the training images once.
 
 What it finds beside the boxes that people drew becomes a box whose label is only as sure as the teacher's score: the
 student should then say that score, not certainty (soft labels after Hinton et al. 2015, drawn once, not per view).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.arrays import IntArray, UInt8Array
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import MmpnetError, TrainingError
 from mmpnet.evaluation.peers.detector import PeerDetector
@@ -22,37 +23,62 @@ TEACHER_THRESHOLDS = Thresholds(conf=0.01, iou=0.5, max_det=100)
 Detect: TypeAlias = Callable[[UInt8Array], Detections]
 
 
-def open_teacher(path: Path, class_names: Sequence[str]) -> Detect:
-    """A teacher as a function from frame to Detections, with the student's class ids.
+@dataclass(frozen=True, slots=True)
+class OpenedTeacher:
+    """One file: its views, functions from frame to Detections with the student's class ids, one for each input size;
+    and the student's class ids that it knows."""
 
-    Takes files of mmp-export and of the families of mmpnet.evaluation.peers; classes are matched by name.
+    name: str
+    views: tuple[Detect, ...]
+    class_ids: frozenset[int]
+    has_free_input: bool
 
-    Raises: TrainingError if the file is of no known family, or knows none of the classes.
+
+def open_teacher(path: Path, class_names: Sequence[str], sizes: Sequence[tuple[int, int]] = ()) -> OpenedTeacher:
+    """Open a file of mmp-export or of a family of mmpnet.evaluation.peers; classes are matched by name, index 0 is
+    background. sizes: input (height, width) of a file that takes any; the others keep their own.
+
+    Raises: TrainingError if the file is of no known family, knows none of the classes, or does not take a size.
     """
     try:
         session = open_session(path, provider="cpu")
         if "mmpnet" in session.get_modelmeta().custom_metadata_map:
             return _our_teacher(path, class_names)
-        return _peer_teacher(session, path, class_names)
+        return _peer_teacher(session, path, class_names, sizes)
     except MmpnetError as error:
         raise TrainingError(f"teacher {error}") from error
 
 
-def _our_teacher(path: Path, class_names: Sequence[str]) -> Detect:
+def _our_teacher(path: Path, class_names: Sequence[str]) -> OpenedTeacher:
     detector = Detector(path, thresholds=TEACHER_THRESHOLDS, provider="cpu")
     if not set(detector.class_names[1:]).intersection(class_names):
         raise TrainingError(f"{path}: knows {list(detector.class_names[1:])}, but none of {list(class_names[1:])}")
-    return _with_student_ids(detector, detector.class_names, class_names)
+    return _teacher(path, [detector], detector.class_names, class_names, has_free_input=False)
 
 
-def _peer_teacher(session: Any, path: Path, class_names: Sequence[str]) -> Detect:
-    detector = PeerDetector(session, name=str(path), wanted=class_names[1:], thresholds=TEACHER_THRESHOLDS)
-    return _with_student_ids(detector, detector.class_names, class_names)
+def _peer_teacher(
+    session: Any, path: Path, class_names: Sequence[str], sizes: Sequence[tuple[int, int]]
+) -> OpenedTeacher:
+    def opened(input_hw: tuple[int, int] | None) -> PeerDetector:
+        return PeerDetector(
+            session, name=str(path), wanted=class_names[1:], thresholds=TEACHER_THRESHOLDS, input_hw=input_hw
+        )
+
+    first = opened(None)
+    detectors = [opened(size) for size in sizes] if first.has_free_input and sizes else [first]
+    return _teacher(path, detectors, first.class_names, class_names, has_free_input=first.has_free_input)
 
 
-def _with_student_ids(detect: Detect, known: Sequence[str], class_names: Sequence[str]) -> Detect:
-    """The detections of shared classes, with the ids that the student's class names have."""
+def _teacher(
+    path: Path, detectors: Sequence[Detect], known: Sequence[str], class_names: Sequence[str], *, has_free_input: bool
+) -> OpenedTeacher:
     to_student = np.array([class_names.index(name) if name in class_names[1:] else 0 for name in known])
+    views = tuple(_with_ids(detect, to_student) for detect in detectors)
+    return OpenedTeacher(path.name, views, frozenset(to_student[to_student > 0].tolist()), has_free_input)
+
+
+def _with_ids(detect: Detect, to_student: IntArray) -> Detect:
+    """The detections of the classes whose new id, to_student[class id], is not 0."""
 
     def detect_shared(frame_bgr: UInt8Array) -> Detections:
         found = detect(frame_bgr)

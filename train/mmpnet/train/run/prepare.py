@@ -14,16 +14,15 @@ from mmpnet.datasets.open import has_split
 from mmpnet.datasets.statistics import dataset_statistics
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import require_measurable
-from mmpnet.train.artifacts.checkpoint import sha256_of
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
+from mmpnet.train.distillation.ensemble import open_ensemble
 from mmpnet.train.distillation.pseudo_labels import (
     TeacherLabels,
-    ask_teacher,
+    ask_teachers,
     load_teacher_labels,
     unlabelled_pictures,
     with_teacher_boxes,
 )
-from mmpnet.train.distillation.teacher import open_teacher
 from mmpnet.train.engine.distributed import World, require_shareable
 from mmpnet.train.loading.image_cache import CachedPictures, StoredPictures, fits
 from mmpnet.train.loading.sampling import picture_weights
@@ -137,13 +136,13 @@ def teaching(
     if path.suffix == ".json":
         remembered = load_teacher_labels(path, train.images, class_names)
         return lambda: _checked_lesson(remembered, config, train)
-    teacher = open_teacher(path, class_names)
+    teachers = open_ensemble([path], class_names)
 
     def ask() -> TeacherLabels:
         def shown(images: Sequence[LabeledImage]) -> Iterable[LabeledImage]:
             return callbacks.progress(images, "asking the teacher")
 
-        labels = ask_teacher(teacher, sha256_of(path), train.images, class_names, progress=shown)
+        labels = ask_teachers(teachers, train.images, class_names, progress=shown)
         return _checked_lesson(labels, config, train)
 
     return ask
