@@ -35,7 +35,8 @@ HALF_A_PIXEL = 0.55
 def sample_of(frame: UInt8Array, boxes: list[tuple[float, float, float, float]]) -> Sample:
     count = len(boxes)
     xyxy = np.array(boxes, np.float32).reshape(-1, 4)
-    return Sample(frame, xyxy, np.arange(1, count + 1), np.linspace(0.5, 1, count, dtype=np.float32))
+    scores = np.linspace(0.5, 1, count, dtype=np.float32)
+    return Sample(frame, xyxy, np.arange(1, count + 1), scores, np.zeros(count, np.bool_))
 
 
 def lone_rectangle(size_hw: tuple[int, int] = (120, 160)) -> Sample:
@@ -180,14 +181,18 @@ def test_any_frame_gives_a_whole_sample(
     corner = random.uniform(0, 0.7, (3, 2)) * (width, height)
     boxes = np.concatenate([corner, corner + random.uniform(0.05, 0.3, (3, 2)) * (width, height)], axis=1)
     sample = Sample(
-        np.zeros((*size_hw, 3), np.uint8), boxes.astype(np.float32), np.ones(3, np.int64), np.ones(3, np.float32)
+        np.zeros((*size_hw, 3), np.uint8),
+        boxes.astype(np.float32),
+        np.ones(3, np.int64),
+        np.ones(3, np.float32),
+        np.array([False, False, True]),
     )
     letterbox = Letterbox(input_hw)
     view = mosaic([sample] * 4, letterbox, FULL, random) if as_mosaic else augment(sample, letterbox, FULL, random)
     assert view.image_bgr.shape == (*input_hw, 3)
     assert view.image_bgr.flags.c_contiguous
     assert view.boxes_xyxy.dtype == np.float32
-    assert len(view.boxes_xyxy) == len(view.class_ids) == len(view.scores)
+    assert len(view.boxes_xyxy) == len(view.class_ids) == len(view.scores) == len(view.ignored)
     assert (view.boxes_xyxy >= 0).all()
     assert (view.boxes_xyxy <= np.array([*input_hw[::-1]] * 2)).all()
 
@@ -213,3 +218,19 @@ def test_colours_change_but_not_beyond_recognition() -> None:
         correlations.append(np.corrcoef(smooth.mean(axis=2).ravel(), changed.mean(axis=2).ravel())[0, 1])
     assert min(correlations) > 0.6
     assert not np.array_equal(smooth, changed)
+
+
+def test_what_is_left_of_an_ignored_box_stays_ignored_and_draws_no_window() -> None:
+    frame = np.zeros((100, 100, 3), np.uint8)
+    crop = Augmentation(flip=0, zoom_out=0, crop=1, smallest_crop=0.5, stretch=0, colour=0, grey=0)
+    boxes, ignored = [(0.0, 0.0, 30.0, 100.0), (40.0, 40.0, 60.0, 60.0)], np.array([True, False])
+    both = replace(sample_of(frame, boxes), ignored=ignored)
+    alone = sample_of(frame, boxes[1:])
+    slivers = 0
+    for seed in range(100):
+        view = augment(both, Letterbox((100, 100)), crop, np.random.default_rng(seed))
+        same = augment(alone, Letterbox((100, 100)), crop, np.random.default_rng(seed))
+        np.testing.assert_array_equal(view.learned_xyxy, same.boxes_xyxy)
+        shown = view.boxes_xyxy[view.ignored]
+        slivers += int(((shown[:, 2] - shown[:, 0] < 15) & (shown[:, 2] - shown[:, 0] >= 2)).sum())
+    assert slivers > 5, "a person cut as much as that would be no box any more"

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmpnet.contract.arrays import FloatArray, IntArray
-from mmpnet.contract.boxes import area, pairwise_iou
+from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray
+from mmpnet.contract.boxes import area, pairwise_iou, pairwise_overlap
 
 BACKGROUND = -1
 UNDECIDED = -2
@@ -25,6 +25,8 @@ BEST_PER_CELL = 3
 LEVEL_SIDE_CELLS = 8
 """So many cells does a box span on its level of a pyramid (RetinaNet's anchors are 4 to 6.3, ATSS's 8 strides wide). On
 one fine grid a large box spans more, and as many more cells hold anchors that fit it."""
+SHARE_INSIDE = 0.5
+"""An anchor lies in an ignored box from this share of its area on: the rule of COCO's evaluation for crowds."""
 NEARLY = 0.7
 """An anchor is undecided from this share of a box's threshold on."""
 
@@ -100,6 +102,13 @@ def assign_adaptively(
     matched[np.concatenate([claim.anchors for claim in claims])[order]] = owner[order]
     _guarantee_best(matched, np.array([claim.best for claim in claims]), np.array([claim.best_iou for claim in claims]))
     return matched
+
+
+def lies_inside(anchors_xyxy: FloatArray, boxes_xyxy: FloatArray) -> BoolArray:
+    """Which anchors (A, 4) have at least SHARE_INSIDE of their area in one of the boxes (M, 4) -> (A,)."""
+    share = pairwise_overlap(anchors_xyxy, boxes_xyxy) / area(anchors_xyxy)[:, None]  # (A, M)
+    inside: BoolArray = share.max(axis=1, initial=0) >= SHARE_INSIDE
+    return inside
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from mmpnet.contract.arrays import FloatArray, IntArray, UInt8Array
+from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray, UInt8Array
 from mmpnet.contract.boxes import area, clip
 from mmpnet.contract.letterbox import Letterbox, LetterboxTransform
 
@@ -27,12 +27,20 @@ MIN_VISIBLE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Pixels (H, W, 3) uint8 BGR with boxes (N, 4) in their px, class ids (N,) and label confidences (N,)."""
+    """Pixels (H, W, 3) uint8 BGR with boxes (N, 4) in their px, class ids (N,), label confidences (N,), and which boxes
+    are ignored (N,): crowds and what a detector was not sure of, neither learned nor background."""
 
     image_bgr: UInt8Array
     boxes_xyxy: FloatArray
     class_ids: IntArray
     scores: FloatArray
+    ignored: BoolArray
+
+    @property
+    def learned_xyxy(self) -> FloatArray:
+        """The boxes that are learned (M, 4)."""
+        learned: FloatArray = self.boxes_xyxy[~self.ignored]
+        return learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ AUGMENTATIONS: dict[AugmentationName, Augmentation] = {
 def augment(sample: Sample, letterbox: Letterbox, how: Augmentation, random: Generator) -> Sample:
     """A random view of one picture, letterboxed."""
     frame_hw = _size(sample.image_bgr)
-    window = random_window(frame_hw, sample.boxes_xyxy, how, random)
+    window = random_window(frame_hw, sample.learned_xyxy, how, random)
     stretch = float(np.exp(random.uniform(-how.stretch, how.stretch)))
     # Letterboxing a window that is a little wider or narrower than it is stretches what is in it.
     transform = letterbox.fit((window[3] - window[1], max(round((window[2] - window[0]) * stretch), 1)))
@@ -85,7 +93,7 @@ def mosaic(samples: Sequence[Sample], letterbox: Letterbox, how: Augmentation, r
     regions = [(left, top, right, bottom) for top, bottom in pairwise(rows) for left, right in pairwise(columns)]
     painted = []
     for sample, region in zip(samples, regions, strict=True):
-        window = _filling_window(_size(sample.image_bgr), sample.boxes_xyxy, region, random)
+        window = _filling_window(_size(sample.image_bgr), sample.learned_xyxy, region, random)
         painted.append(_painted(canvas, sample, window, region))
     return _finished(canvas, painted, how, random)
 
@@ -165,8 +173,10 @@ def _painted(
     scale = np.array([(inside[2] - inside[0]) / (right - left), (inside[3] - inside[1]) / (bottom - top)] * 2)
     moved = (sample.boxes_xyxy - (left, top, left, top)) * scale + (inside[0], inside[1], inside[0], inside[1])
     cut = moved.clip((inside[0], inside[1]) * 2, (inside[2], inside[3]) * 2).astype(np.float32)
-    keep = (area(cut) >= MIN_VISIBLE * area(moved.astype(np.float32))) & (cut[:, 2:] - cut[:, :2] >= MIN_SIDE_PX).all(1)
-    return Sample(canvas, cut[keep], sample.class_ids[keep], sample.scores[keep])
+    # What is left of an ignored box is as little background as the whole of it.
+    visible = sample.ignored | (area(cut) >= MIN_VISIBLE * area(moved.astype(np.float32)))
+    keep = visible & (cut[:, 2:] - cut[:, :2] >= MIN_SIDE_PX).all(1)
+    return Sample(canvas, cut[keep], sample.class_ids[keep], sample.scores[keep], sample.ignored[keep])
 
 
 def _finished(canvas: UInt8Array, painted: Sequence[Sample], how: Augmentation, random: Generator) -> Sample:
@@ -185,6 +195,7 @@ def _finished(canvas: UInt8Array, painted: Sequence[Sample], how: Augmentation, 
         boxes_xyxy=boxes,
         class_ids=np.concatenate([part.class_ids for part in painted]),
         scores=np.concatenate([part.scores for part in painted]),
+        ignored=np.concatenate([part.ignored for part in painted]),
     )
 
 

@@ -19,7 +19,15 @@ from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.types import LabeledImage
-from mmpnet.train.assignment import UNDECIDED, UNDECIDED_LABEL, LabelGrid, assign_adaptively, assign_by_iou
+from mmpnet.train.assignment import (
+    BACKGROUND,
+    UNDECIDED,
+    UNDECIDED_LABEL,
+    LabelGrid,
+    assign_adaptively,
+    assign_by_iou,
+    lies_inside,
+)
 from mmpnet.train.loading.augment import Augmentation, Sample, augment, mosaic
 from mmpnet.train.loading.image_cache import StoredPictures
 from mmpnet.train.loading.sampling import EpochSampler, SampleKey, generator
@@ -98,14 +106,14 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
     def _sample(self, index: int) -> Sample:
         picture = self._pictures[index]
         pixels, boxes_xyxy = self._stored.read(index)
-        solid = ~picture.crowd
-        return Sample(pixels, boxes_xyxy[solid], picture.class_ids[solid], picture.scores[solid])
+        return Sample(pixels, boxes_xyxy, picture.class_ids, picture.scores, picture.crowd)
 
     def _labelled(self, key: SampleKey) -> _Labelled:
         sample = self.view(key)
-        matched = self._assign(sample.boxes_xyxy, key.input_hw)
+        learned = ~sample.ignored
+        matched = self._matched(sample, key.input_hw)
         positive = matched >= 0
-        owner = matched[positive]
+        owner = np.flatnonzero(learned)[matched[positive]]
         labels = np.zeros(len(matched), np.int16)  # a fourth of int64, on its way from the worker
         labels[positive] = sample.class_ids[owner]
         labels[matched == UNDECIDED] = UNDECIDED_LABEL
@@ -116,15 +124,27 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
             scores=torch.from_numpy(sample.scores[owner]),
         )
 
-    def _assign(self, boxes_xyxy: FloatArray, input_hw: tuple[int, int]) -> IntArray:
-        anchors = self._recipe.anchors
+    def _matched(self, sample: Sample, input_hw: tuple[int, int]) -> IntArray:
+        """For each anchor the learned box that it learns, or BACKGROUND, or UNDECIDED; an anchor that would learn an
+        ignored box, or lies in one, is not background."""
         if input_hw not in self._anchors:
-            self._anchors[input_hw] = anchors.boxes_xyxy(input_hw)
+            self._anchors[input_hw] = self._recipe.anchors.boxes_xyxy(input_hw)
+        anchors_xyxy = self._anchors[input_hw]
+        matched = self._assign(sample.learned_xyxy, anchors_xyxy, input_hw)
+        ignored_xyxy = sample.boxes_xyxy[sample.ignored]
+        if len(ignored_xyxy):
+            near = self._assign(ignored_xyxy, anchors_xyxy, input_hw) != BACKGROUND
+            near |= lies_inside(anchors_xyxy, ignored_xyxy)
+            matched[near & (matched == BACKGROUND)] = UNDECIDED
+        return matched
+
+    def _assign(self, boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, input_hw: tuple[int, int]) -> IntArray:
+        anchors = self._recipe.anchors
         if self._recipe.assignment == "iou":
-            return assign_by_iou(boxes_xyxy, self._anchors[input_hw])
+            return assign_by_iou(boxes_xyxy, anchors_xyxy)
         return assign_adaptively(
             boxes_xyxy,
-            self._anchors[input_hw],
+            anchors_xyxy,
             grid_shape=anchors.grid_shape(input_hw),
             stride=anchors.stride,
             as_published=self._recipe.assignment == "atss",
