@@ -90,5 +90,5 @@ def test_hard_negatives_are_the_costliest_of_each_picture(seed: int) -> None:
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="neg_ratio"):
         get_random_sampling_mask(torch.zeros(1, 4), -1.0)
-    with pytest.raises(ValueError, match="one picture per row"):
+    with pytest.raises(ValueError, match="one image per row"):
         get_random_sampling_mask(torch.zeros(4), 1.0)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mmpnet.contract.anchors import AnchorSpec
-from mmpnet.train.model import MmpNet, enter_training_mode
+from mmpnet.train.model import Architecture, MmpNet, enter_training_mode
 from mmpnet.train.network.inference_net import CandidateNet
 
 
@@ -81,7 +81,9 @@ def test_frozen_blocks_keep_weights_and_statistics() -> None:
 
 def test_separate_towers_keep_logits_and_offsets_apart() -> None:
     torch.manual_seed(0)
-    network = MmpNet(2, 3, num_classes=3, width_mult=0.25, channels=8, separate_towers=True).eval()
+    network = MmpNet(
+        2, 3, num_classes=3, width_mult=0.25, channels=8, architecture=Architecture(separate_towers=True)
+    ).eval()
     images = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         before = network(images)
@@ -94,8 +96,8 @@ def test_separate_towers_keep_logits_and_offsets_apart() -> None:
 
 
 def test_deeper_towers_have_more_layers_of_the_same_shape() -> None:
-    one = MmpNet(2, 3, width_mult=0.25, channels=8, separate_towers=True)
-    three = MmpNet(2, 3, width_mult=0.25, channels=8, separate_towers=True, tower_depth=3)
+    one = MmpNet(2, 3, width_mult=0.25, channels=8, architecture=Architecture(separate_towers=True))
+    three = MmpNet(2, 3, width_mult=0.25, channels=8, architecture=Architecture(separate_towers=True, tower_depth=3))
     assert three.box_tower is not None
     assert one.box_tower is not None
     for deep, shallow in ((three.tower, one.tower), (three.box_tower, one.box_tower)):
@@ -103,7 +105,7 @@ def test_deeper_towers_have_more_layers_of_the_same_shape() -> None:
         assert [type(layer) for layer in deep] == kinds * 3
     assert three(torch.randn(2, 3, 64, 64)).shape == (2, 2 + 4, 2, 3, 8, 8)
     with pytest.raises(ValueError, match="1 tower layer"):
-        MmpNet(2, 3, tower_depth=0)
+        Architecture(tower_depth=0)
 
 
 def test_frozen_norms_keep_the_backbones_statistics_but_not_its_weights() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from mmpnet.contract.errors import CheckpointError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import ModelConfig
-from mmpnet.train.model import MmpNet
+from mmpnet.train.model import Architecture, MmpNet
 from mmpnet.train.network.onnx_weights import reopen_norms
 from mmpnet.train.network.weights import load_weights
 from support.onnx_files import save_unsealed
@@ -74,7 +74,7 @@ def test_an_exported_file_says_what_its_checkpoint_said(
 
 
 def test_separate_towers_start_from_a_file_with_one(tiny_checkpoint: Path, tiny_onnx: Path) -> None:
-    two = MmpNet(2, 2, channels=16, width_mult=0.25, separate_towers=True).eval()
+    two = MmpNet(2, 2, channels=16, width_mult=0.25, architecture=Architecture(separate_towers=True)).eval()
     load_weights(two, str(tiny_onnx), pictures=some_images().split(3))
     images = some_images(seed=1)
     with torch.inference_mode():

@@ -9,7 +9,7 @@ from torchvision.models import mobilenet_v2
 from mmpnet.contract.errors import CheckpointError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import ModelConfig
-from mmpnet.train.model import MmpNet
+from mmpnet.train.model import Architecture, MmpNet
 from mmpnet.train.network.weights import load_weights
 
 
@@ -65,7 +65,7 @@ def test_other_classes_start_with_a_fresh_last_layer(tiny_checkpoint: Path) -> N
 
 def test_separate_towers_start_by_saying_what_the_one_tower_said(tiny_checkpoint: Path) -> None:
     one = load_checkpoint(tiny_checkpoint).network()
-    two = MmpNet(2, 2, channels=16, width_mult=0.25, separate_towers=True).eval()
+    two = MmpNet(2, 2, channels=16, width_mult=0.25, architecture=Architecture(separate_towers=True)).eval()
     load_weights(two, str(tiny_checkpoint))
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 MIN_NEGATIVES = 32
-"""Negatives drawn from a picture without positives, so that empty scenes teach too."""
+"""Negatives of an image without positives, so that empty scenes are learned from too."""
 
 
 def get_random_sampling_mask(
@@ -15,13 +15,24 @@ def get_random_sampling_mask(
     generator: torch.Generator | None = None,
     noise: Tensor | None = None,
 ) -> Tensor:
-    """All positives and, drawn at random for each picture, neg_ratio negatives per positive (MMP exercise 5.3).
+    """Mask of all positives and, drawn at random in each image, neg_ratio negatives per positive (MMP exercise 5.3).
 
-    labels: (B, ...) class indices, 0 = background, less = never picked -> 0/1 in the same shape and dtype. A picture
-    without positives gets min_negatives negatives; no picture gets more than it has. noise: (B, A) numbers that decide
-    the draw, instead of the generator.
+    Args:
+        labels: class indices (B, ...), one image per row; 0 is background, anchors below 0 are never picked.
+        neg_ratio: negatives per positive; an image never gets more than it has.
+        min_negatives: negatives of an image without positives.
+        generator: decides the draw.
+        noise: numbers (B, A) that decide the draw instead of the generator; the largest ones are picked.
+
+    Returns: 1 where an anchor is picked, else 0, in the shape and type of labels.
 
     Raises: ValueError if neg_ratio or min_negatives is negative, or labels has no batch dimension.
+
+    Example:
+        >>> labels = torch.tensor([[1, 0, 0, 0, 0, 0], [0, 2, 2, 0, 0, 0]])
+        >>> mask = get_random_sampling_mask(labels, neg_ratio=1.0)
+        >>> mask.sum(dim=1), mask[labels > 0]
+        (tensor([2, 4]), tensor([1, 1, 1]))
     """
     flat = _flat(labels)
     if noise is None:
@@ -32,9 +43,10 @@ def get_random_sampling_mask(
 
 
 def hard_negatives(loss: Tensor, labels: Tensor, neg_ratio: float, *, min_negatives: int = MIN_NEGATIVES) -> Tensor:
-    """All positives and each picture's costliest negatives, neg_ratio per positive (SSD, section 2.2).
+    """Mask of all positives and of the negatives with the highest loss of each image, neg_ratio per positive (SSD,
+    section 2.2).
 
-    loss, labels: (B, ...) -> 0/1 in the labels' shape and dtype; labels below 0 are never picked.
+    loss, labels: (B, ...) -> 0/1 in the shape and type of labels; anchors with a label below 0 are never picked.
 
     Raises: ValueError if neg_ratio or min_negatives is negative, or labels has no batch dimension.
     """
@@ -45,12 +57,12 @@ def hard_negatives(loss: Tensor, labels: Tensor, neg_ratio: float, *, min_negati
 
 def _flat(labels: Tensor) -> Tensor:
     if labels.dim() < 2:
-        raise ValueError(f"labels must be (B, ...), one picture per row, got shape {tuple(labels.shape)}")
+        raise ValueError(f"labels must be (B, ...), one image per row, got shape {tuple(labels.shape)}")
     return labels.flatten(1)
 
 
 def _costliest(cost: Tensor, labels: Tensor, neg_ratio: float, min_negatives: int) -> Tensor:
-    """Mask (B, A) of each row's negatives with the highest cost."""
+    """Mask (B, A) of the negatives with the highest cost in each row."""
     if neg_ratio < 0 or min_negatives < 0:
         raise ValueError(f"neg_ratio and min_negatives must not be negative, got {neg_ratio} and {min_negatives}")
     positives = (labels > 0).sum(dim=1)

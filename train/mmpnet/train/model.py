@@ -1,31 +1,66 @@
-"""MmpNet: MobileNetV2 features, a light top-down path, and one label grid of class logits and box offsets."""
+"""MmpNet: features of a backbone, a light top-down path, and one label grid of class logits and box offsets."""
 
-from typing import cast
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import mobilenet_v2
+
+from mmpnet.train.backbone import BACKBONES, BackboneName
 
 BACKGROUND_BIAS = 3.0
-"""Starts every anchor at 5 % foreground, so that 24,000 background anchors do not flood the first steps."""
-BACKBONE_BLOCKS = 18
+"""Starts every anchor at 5 % foreground, so that 24,000 background anchors do not dominate the first steps."""
 STRIDES = (8, 16)
-_TAPS = {8: 6, 16: 13, 32: 17}
-"""Index of the last MobileNetV2 block of each stride."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What the exercises do not vary: the backbone, and the towers before the last layer.
+
+    separate_towers: class logits and box offsets get a tower each (Ge et al. 2021, section 2.1); tower_depth: the
+    number of depthwise-separable layers in each tower.
+
+    Raises: ValueError if a tower has no layer.
+    """
+
+    backbone: BackboneName = "mobilenet_v2"
+    separate_towers: bool = False
+    tower_depth: int = 1
+
+    def __post_init__(self) -> None:
+        if self.tower_depth < 1:
+            raise ValueError(f"a tower needs at least 1 tower layer, got {self.tower_depth}")
+
+
+DEFAULT_ARCHITECTURE = Architecture()
 
 
 class MmpNet(nn.Module):
-    """Predict every anchor's class, and its box offsets, from pictures.
+    """Predicts the class of every anchor, and its box offsets, from images: the network of the MMP exercises.
 
-    Input (B, 3, H, W): RGB, normalised with ImageNet's mean and deviation; H and W multiples of the stride.
-    Output (B, C, num_sizes, num_aspect_ratios, rows, cols): C is num_classes logits (class 0 = background), then,
-    unless `box_regression` is off, four offsets in the order of `mmpnet.contract.boxes`.
-    separate_towers gives class logits and offsets layers of their own before the last one (Ge et al. 2021, section
-    2.1); tower_depth is the number of depthwise-separable layers in each tower.
     MobileNetV2: Sandler et al. 2018; the top-down path: Lin et al. 2017.
 
+    Args:
+        num_sizes: anchor sizes S.
+        num_aspect_ratios: anchor aspect ratios R.
+        num_classes: classes K; class 0 is background.
+        box_regression: whether four box offsets are predicted beside the logits.
+        stride: pixels between two cells of the label grid, 8 or 16.
+        channels: channels of the top-down path.
+        width_mult: factor on the channels of the backbone.
+        architecture: backbone and towers.
+
+    Shapes:
+        Input (B, 3, H, W): RGB, normalized with ImageNet's mean and deviation; H and W are multiples of the stride.
+        Output (B, C, S, R, H / stride, W / stride): K logits, then, with box_regression, four offsets in the order of
+        `mmpnet.contract.boxes`, so that C is K + 4 or K.
+
     Raises: ValueError if a count is not positive or the stride is neither 8 nor 16.
+
+    Example:
+        >>> network = MmpNet(5, 3, width_mult=0.25).eval()
+        >>> network(torch.zeros(1, 3, 64, 96)).shape
+        torch.Size([1, 6, 5, 3, 8, 12])
     """
 
     def __init__(
@@ -38,14 +73,13 @@ class MmpNet(nn.Module):
         stride: int = 8,
         channels: int = 96,
         width_mult: float = 1.0,
-        separate_towers: bool = False,
-        tower_depth: int = 1,
+        architecture: Architecture = DEFAULT_ARCHITECTURE,
     ) -> None:
         super().__init__()
-        if min(num_sizes, num_aspect_ratios, channels, tower_depth) < 1 or num_classes < 2:
+        if min(num_sizes, num_aspect_ratios, channels) < 1 or num_classes < 2:
             raise ValueError(
-                "need at least 1 size, 1 aspect ratio, 1 channel, 1 tower layer and 2 classes (0 = background), got "
-                f"{num_sizes}, {num_aspect_ratios}, {channels}, {tower_depth} and {num_classes}"
+                "need at least 1 size, 1 aspect ratio, 1 channel and 2 classes (0 = background), got "
+                f"{num_sizes}, {num_aspect_ratios}, {channels} and {num_classes}"
             )
         if stride not in STRIDES:
             raise ValueError(f"stride must be 8 or 16, got {stride}")
@@ -54,27 +88,29 @@ class MmpNet(nn.Module):
         self.num_classes = num_classes
         self.box_regression = box_regression
         self.stride = stride
-        # The last 1x1 convolution, to 1280 channels, serves classification only.
-        self.features = cast(nn.Sequential, mobilenet_v2(weights=None, width_mult=width_mult).features)[
-            :BACKBONE_BLOCKS
-        ]
-        taps = [tap for tap_stride, tap in _TAPS.items() if tap_stride >= stride]
-        self._taps = frozenset(taps)
-        self.lateral = nn.ModuleList(_lateral(self._width(tap), channels) for tap in taps)
-        self.smooth = nn.ModuleList(_depthwise_separable(channels) for _ in taps)
-        self.tower = _depthwise_separable(channels, tower_depth)
-        kinds = num_sizes * num_aspect_ratios
-        of_boxes = 4 * kinds if box_regression else 0
+        backbone = BACKBONES[architecture.backbone](width_mult)
+        self.features = backbone.blocks
+        maps = [one for one in backbone.maps if one.stride >= stride]
+        self._taps = frozenset(one.block for one in maps)
+        self.lateral = nn.ModuleList(_lateral(one.channels, channels) for one in maps)
+        self.smooth = nn.ModuleList(_depthwise_separable(channels) for _ in maps)
+        self._add_head(channels, architecture)
+
+    def _add_head(self, channels: int, architecture: Architecture) -> None:
+        kinds = self.num_sizes * self.num_aspect_ratios
+        num_logits, num_offsets = self.num_classes * kinds, 4 * kinds if self.box_regression else 0
+        self.tower = _depthwise_separable(channels, architecture.tower_depth)
         self.box_tower: nn.Sequential | None = None
         self.predict_offsets: nn.Conv2d | None = None
-        if separate_towers and box_regression:
-            self.box_tower = _depthwise_separable(channels, tower_depth)
-            self.predict_offsets = nn.Conv2d(channels, of_boxes, kernel_size=1)
-            of_boxes = 0
-        self.predict = nn.Conv2d(channels, num_classes * kinds + of_boxes, kernel_size=1)
+        if architecture.separate_towers and self.box_regression:
+            self.box_tower = _depthwise_separable(channels, architecture.tower_depth)
+            self.predict_offsets = nn.Conv2d(channels, num_offsets, kernel_size=1)
+            num_offsets = 0
+        self.predict = nn.Conv2d(channels, num_logits + num_offsets, kernel_size=1)
         self._init_head()
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits and offsets of every anchor: (B, 3, H, W) -> (B, C, S, R, rows, cols)."""
         pyramid = []
         features = images
         for index, block in enumerate(self.features):
@@ -89,6 +125,7 @@ class MmpNet(nn.Module):
         return raw.view(batch, -1, self.num_sizes, self.num_aspect_ratios, rows, cols)
 
     def _top_down(self, pyramid: list[Tensor]) -> Tensor:
+        """The map of the label grid (B, channels, rows, cols) from the backbone's maps, finest first."""
         grid: Tensor | None = None
         for features, lateral, smooth in zip(
             reversed(pyramid), reversed(self.lateral), reversed(self.smooth), strict=True
@@ -101,10 +138,6 @@ class MmpNet(nn.Module):
             grid = smooth(merged)
         assert grid is not None
         return grid
-
-    def _width(self, tap: int) -> int:
-        projection_norm = [m for m in self.features[tap].modules() if isinstance(m, nn.BatchNorm2d)][-1]
-        return projection_norm.num_features
 
     def _init_head(self) -> None:
         for module in (self.lateral, self.smooth, self.tower, self.box_tower):

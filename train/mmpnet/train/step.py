@@ -20,13 +20,33 @@ def step(
     neg_ratio: float | None = None,
     generator: torch.Generator | None = None,
 ) -> float:
-    """One update on class labels, as in MMP exercise 5; the loss of the batch before it.
+    """Make one update on class labels and return the loss of the batch before it (MMP exercise 5).
 
-    img_batch: (B, 3, H, W); lbl_batch: (B, S, R, rows, cols) class indices. `criterion` gets logits with classes in
-    dimension 1 and labels, such as nn.CrossEntropyLoss with any reduction; with neg_ratio it sees only the anchors that
-    get_random_sampling_mask picks. Box offsets, where the model predicts them, are left alone.
+    Box offsets, where the model predicts them, are not trained.
+
+    Args:
+        model: gives logits (B, C, S, R, rows, cols); of C channels the first `model.num_classes` are the logits.
+        criterion: gets logits with the classes in dimension 1, and labels; for example nn.CrossEntropyLoss with any
+            reduction.
+        optimizer: updates the model's weights.
+        img_batch: images (B, 3, H, W).
+        lbl_batch: class indices (B, S, R, rows, cols); 0 is background.
+        neg_ratio: with a number, the criterion sees only the anchors that `get_random_sampling_mask` picks.
+        generator: decides which ones.
+
+    Returns: the loss, averaged if the criterion does not reduce it.
 
     Raises: TrainingError if the loss is not finite; no weight has then moved.
+
+    Example:
+        >>> from mmpnet.train.model import MmpNet
+        >>> _ = torch.manual_seed(0)
+        >>> model = MmpNet(1, 1, box_regression=False, width_mult=0.25)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> images, labels = torch.randn(2, 3, 64, 64), torch.zeros(2, 1, 1, 8, 8)
+        >>> losses = [step(model, nn.CrossEntropyLoss(), optimizer, images, labels) for _ in range(3)]
+        >>> losses[-1] < losses[0]
+        True
     """
     output = model(img_batch)
     logits = output[:, : getattr(model, "num_classes", output.shape[1])]
@@ -38,7 +58,9 @@ def step(
 
 
 def update(optimizer: torch.optim.Optimizer, loss: Tensor, *, max_grad_norm: float | None = None) -> float:
-    """Descend one step along the gradient of a scalar loss and return its value.
+    """Make one optimizer step along the gradient of a scalar loss and return the loss.
+
+    max_grad_norm: a longer gradient is clipped to this norm.
 
     Raises: TrainingError if the loss, or the gradient to be clipped, is not finite; no weight has then moved.
     """
@@ -58,4 +80,4 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor, *, max_grad_norm: flo
 def require_finite(loss: float) -> None:
     """Raises: TrainingError if the loss is not finite."""
     if not math.isfinite(loss):
-        raise TrainingError(f"the loss is {loss}, training stopped; lower --lr, or look for damaged boxes or pictures")
+        raise TrainingError(f"the loss is {loss}, training stopped; lower --lr, or look for damaged boxes or images")

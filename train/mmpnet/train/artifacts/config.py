@@ -22,8 +22,9 @@ from mmpnet.train.artifacts.options import (
     ScheduleOptions,
     Section,
 )
+from mmpnet.train.backbone import BackboneName
 from mmpnet.train.loading.sampling import SCALE_STEP_PX, input_sizes
-from mmpnet.train.model import MmpNet
+from mmpnet.train.model import Architecture, MmpNet
 
 _COARSEST_STRIDE = 32
 _RENAMED = {"data": "train", "imgsz": "input_hw"}
@@ -45,6 +46,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     box_regression: bool = True
     separate_towers: bool = False
     tower_depth: int = 1
+    backbone: BackboneName = "mobilenet_v2"
 
     @property
     def anchors(self) -> AnchorSpec:
@@ -64,8 +66,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             stride=self.stride,
             channels=self.channels,
             width_mult=self.width_mult,
-            separate_towers=self.separate_towers,
-            tower_depth=self.tower_depth,
+            architecture=Architecture(self.backbone, self.separate_towers, self.tower_depth),
         )
 
 

@@ -6,12 +6,12 @@ import msgspec
 from msgspec import Meta
 
 from mmpnet.contract.option_fields import check_options
+from mmpnet.train.backbone import BACKBONE_BLOCKS
 from mmpnet.train.distillation.pseudo_labels import LEAST_SCORE
 from mmpnet.train.loading.augment import AugmentationName
 from mmpnet.train.loading.image_cache import Caching
 from mmpnet.train.loading.loader import MAX_WORKERS, Assignment, default_workers
 from mmpnet.train.losses import BoxLoss, Negatives
-from mmpnet.train.model import BACKBONE_BLOCKS
 
 LARGEST_SEED = 2**63 - 1
 LARGEST_RATE = 1e6

@@ -11,7 +11,8 @@ from mmpnet.contract.errors import CheckpointError
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.checkpoint import FORMAT, load_tensors
-from mmpnet.train.model import BACKBONE_BLOCKS, MmpNet
+from mmpnet.train.backbone import BACKBONE_BLOCKS
+from mmpnet.train.model import MmpNet
 from mmpnet.train.network.onnx_weights import read_onnx_weights, reopen_norms
 
 
