@@ -93,7 +93,7 @@ def test_step_and_batches_are_those_of_a_run(
     start = start_state(untrained, config.model_config(dataset.class_names), weights="none").network.state_dict()
     for found, wanted in (
         (bench.state.network, expected.network),
-        (bench.state.average.network, expected.average.network),
+        (bench.state.averaged_network, expected.averaged_network),
     ):
         weights = found.state_dict()
         torch.testing.assert_close(weights, wanted.state_dict(), rtol=0, atol=0)

@@ -17,7 +17,7 @@ from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Evaluation, evalua
 from mmpnet.train.artifacts.config import TrainConfig, config_of
 from mmpnet.train.artifacts.provenance import provenance_of
 from mmpnet.train.cli.run_display import RunDisplay
-from mmpnet.train.engine.optim import WeightAverage, build_optimizer
+from mmpnet.train.engine.optim import build_optimizer, weight_average
 from mmpnet.train.engine.run_writer import RunWriter
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.engine.trainer import RunImages, Trainer
@@ -90,7 +90,7 @@ def _trained(network: MmpNet, config: TrainConfig, train: Dataset, val: Dataset)
     network.to(memory_format=torch.channels_last)
     enter_training_mode(network, freeze=config.model.freeze)
     optim = config.optim
-    state = TrainingState(network, WeightAverage(network, optim.ema_decay), build_optimizer(network, optim))
+    state = TrainingState(network, weight_average(network, optim.ema_decay), build_optimizer(network, optim))
     model = config.model_config(train.class_names)
     provenance = provenance_of(config, train, None)
     stored = StoredPictures(train.images, 2 * max(config.model.input_hw))
@@ -98,5 +98,5 @@ def _trained(network: MmpNet, config: TrainConfig, train: Dataset, val: Dataset)
         writer = RunWriter(Path(folder), config, model, provenance, writes=False)
         callbacks = RunDisplay(console()).callbacks().training
         Trainer(config, model, RunImages(train, stored, None), writer, callbacks=callbacks).train(state)
-    detect = torch_detector(state.average.network, model, thresholds=EVALUATION_THRESHOLDS, device=torch.device("cpu"))
+    detect = torch_detector(state.averaged_network, model, thresholds=EVALUATION_THRESHOLDS, device=torch.device("cpu"))
     return evaluate(detect, val, model.class_names)

@@ -23,6 +23,7 @@ from mmpnet.train.engine import distributed
 from mmpnet.train.engine.distributed import SyncedBatchNorm2d, World, device_name, require_shareable, sync_batch_norms
 from mmpnet.train.engine.stopping import InterruptedRunError
 from mmpnet.train.losses import Negatives
+from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.run.start import start_run
 from support.coco_writer import write_coco
 from support.train_configs import changed
@@ -188,12 +189,14 @@ def test_a_signal_while_processes_agree_is_for_the_next_step(
     assert (progress.epoch, progress.batch) == ((1, 1) if late else (0, 2))
 
 
-def test_syncing_keeps_every_name() -> None:
+@pytest.mark.parametrize(("device", "kind"), [("cpu", SyncedBatchNorm2d), ("cuda", nn.SyncBatchNorm)])
+def test_syncing_keeps_every_name(device: str, kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4)))
     names = [name for name, _ in plain.state_dict().items()]
-    sync_batch_norms(plain)
-    assert isinstance(plain[1], SyncedBatchNorm2d)
+    sync_batch_norms(plain, torch.device(device))
+    assert type(plain[1]) is kind
+    assert type(plain[2][0]) is kind
     assert [name for name, _ in plain.state_dict().items()] == names
     plain.eval()
     assert plain(torch.randn(2, 3, 8, 8)).shape == (2, 4, 6, 6)
@@ -209,7 +212,7 @@ def test_synced_batch_norm_is_batch_norm_over_the_batches_of_all(size: int, monk
     synced, plain = nn.Sequential(nn.BatchNorm2d(4)), nn.BatchNorm2d(4)
     nn.init.uniform_(plain.weight)
     synced[0].load_state_dict(plain.state_dict())
-    sync_batch_norms(synced)
+    sync_batch_norms(synced, torch.device("cpu"))
     mine, whole = share.clone().requires_grad_(), share.repeat(size, 1, 1, 1).requires_grad_()
     said, expected = synced(mine), plain(whole)
     (said * weights).sum().backward()
@@ -229,6 +232,17 @@ def test_a_batch_that_cannot_be_shared_is_one_line() -> None:
     with pytest.raises(TrainingError, match="data set of 7 pictures"):
         require_shareable(8, 7, World(size=2))
     require_shareable(8, 100, World(size=2))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_norms_that_are_frozen_stay_frozen_when_they_are_synced(device: str) -> None:
+    network = MmpNet(1, 1, width_mult=0.25, channels=8)
+    sync_batch_norms(network, torch.device(device))
+    enter_training_mode(network, freeze=0, freeze_norms=True)
+    norms = [module for module in network.modules() if hasattr(module, "running_mean")]
+    in_backbone = set(network.features.modules())
+    assert len(norms) > 50
+    assert all(norm.training == (norm not in in_backbone) for norm in norms)
 
 
 def test_each_process_takes_the_gpu_of_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

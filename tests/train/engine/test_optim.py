@@ -1,8 +1,10 @@
-"""The learning-rate curve."""
+"""The learning-rate curve and the averaged weights."""
 
 import pytest
+import torch
 
-from mmpnet.train.engine.optim import learning_rate_factor
+from mmpnet.train.engine.optim import learning_rate_factor, update_average, weight_average
+from mmpnet.train.model import MmpNet
 
 
 def curve(steps: int, warmup_steps: int) -> list[float]:
@@ -32,3 +34,26 @@ def test_the_shortest_runs_begin_at_the_full_rate(steps: int) -> None:
 
 def test_no_warm_up_is_none() -> None:
     assert curve(steps=10, warmup_steps=0)[0] == 1
+
+
+def test_averaged_weights_are_those_of_the_formula() -> None:
+    torch.manual_seed(0)
+    network = MmpNet(1, 1, width_mult=0.25, channels=8).train()
+    average = weight_average(network, 0.3)
+    expected = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for step in range(5):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        network(torch.randn(2, 3, 64, 64))  # moves the batch norms' statistics
+        update_average(average, network, step=step)
+        decay = min(0.3, (1 + step) / (10 + step))
+        for name, tensor in network.state_dict().items():
+            moves = tensor.is_floating_point()
+            expected[name] = expected[name] * decay + tensor * (1 - decay) if moves else tensor.clone()
+    found = average.module.state_dict()
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, expected[name], msg=name)
+    assert not average.module.training
+    assert not any(parameter.requires_grad for parameter in average.module.parameters())

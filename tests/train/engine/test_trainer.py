@@ -20,6 +20,7 @@ from mmpnet.contract.errors import CheckpointError, DatasetError, OutputError, T
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, save_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.engine import trainer as loop
+from mmpnet.train.engine.optim import update_average
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.engine.stopping import InterruptedRunError
 from mmpnet.train.engine.train_step import StepLosses, TrainStep
@@ -300,8 +301,8 @@ def test_a_step_moves_the_average_less_than_the_weights(tiny_train_config: Train
     start = state.network.predict.weight.detach().clone()
     with torch.no_grad():
         state.network.predict.weight += 1
-    state.average.update(state.network, step=1000)
-    moved = (state.average.network.predict.weight - start).mean()
+    update_average(state.average, state.network, step=1000)
+    moved = (state.averaged_network.predict.weight - start).mean()
     assert float(moved) == pytest.approx(0.1, rel=1e-4)
 
 

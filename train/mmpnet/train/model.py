@@ -161,7 +161,7 @@ def enter_training_mode(network: MmpNet, *, freeze: int, freeze_norms: bool = Fa
     network.train()
     if freeze_norms:
         for module in network.features.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
                 module.eval()
     frozen = network.features[:freeze]
     frozen.eval()

@@ -127,7 +127,7 @@ def device_name(asked: str, world: World) -> str:
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the pictures of all processes, on any device (Peng et al. 2018); torch's own needs GPUs."""
+    """Batch norm over the images of all processes, for the CPU (Peng et al. 2018): nn.SyncBatchNorm needs GPUs."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
@@ -177,8 +177,12 @@ def _summed(value: Tensor) -> Tensor:
     return cast(Tensor, _Summed.apply(value))
 
 
-def sync_batch_norms(network: nn.Module) -> None:
-    """Give every batch norm the whole batch's statistics; parameters and their names stay."""
+def sync_batch_norms(network: nn.Module, device: torch.device) -> None:
+    """Give every batch norm of a network on this device the statistics of the whole batch; parameters and their names
+    stay."""
+    if device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        return
     for module in network.modules():
         for name, child in list(module.named_children()):
             if type(child) is nn.BatchNorm2d:

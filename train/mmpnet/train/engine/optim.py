@@ -1,13 +1,16 @@
 """Optimizer, learning-rate schedule and weight average."""
 
-import copy
 import math
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from mmpnet.train.artifacts.options import OptimOptions
 from mmpnet.train.model import MmpNet
+
+Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
 
 def build_optimizer(network: MmpNet, options: OptimOptions) -> torch.optim.AdamW:
@@ -43,24 +46,26 @@ def learning_rate_factor(*, step: int, steps: int, warmup_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(steps - warmup_steps, 1)))
 
 
-class WeightAverage:
-    """Exponential moving average of a network's weights and batch-norm statistics, itself a network to evaluate."""
+def weight_average(network: MmpNet, decay: float) -> AveragedModel:
+    """Exponential moving average of a network's weights and batch-norm statistics; its `module` can be evaluated.
 
-    def __init__(self, network: MmpNet, decay: float) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-        self._decay = decay
+    Early steps count more, so that the average forgets the start.
+    """
 
-    @torch.no_grad()
-    def update(self, network: nn.Module, *, step: int) -> None:
-        """Move towards the weights after a 0-based step; early steps count more, so that the start is forgotten."""
-        decay = min(self._decay, (1 + step) / (10 + step))
-        averaged, current = _split(self.network), _split(network)
-        torch._foreach_lerp_(averaged[0], current[0], 1 - decay)
-        for mine, theirs in zip(averaged[1], current[1], strict=True):
-            mine.copy_(theirs)
+    def move(averaged: Tensors, current: Tensors, num_averaged: Tensor | int) -> None:
+        if averaged[0].is_floating_point():
+            count = int(num_averaged)
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, count / (count + 9)))
+        else:  # batch counters
+            torch._foreach_copy_(averaged, current)
+
+    average = AveragedModel(network, multi_avg_fn=move, use_buffers=True)
+    average.module.eval().requires_grad_(requires_grad=False)
+    return average
 
 
-def _split(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Floating-point tensors of the state, and the rest (batch counters)."""
-    state = list(network.state_dict().values())
-    return [t for t in state if t.is_floating_point()], [t for t in state if not t.is_floating_point()]
+def update_average(average: AveragedModel, network: nn.Module, *, step: int) -> None:
+    """Move the average towards the weights after a 0-based step."""
+    # Counted from the step, so that a resumed run needs no counter; 0 would copy the weights.
+    average.n_averaged.fill_(step + 1)
+    average.update_parameters(network)

@@ -77,7 +77,7 @@ class RunWriter:
             model=self._model,
             train=self._config,
             provenance=provenance,
-            ema=state.average.network.state_dict(),
+            ema=state.averaged_network.state_dict(),
             progress=state.progress() if resumable else None,
         )
 

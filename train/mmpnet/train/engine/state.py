@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from mmpnet.datasets.types import LabeledImage
 from mmpnet.system.progress import Notice, no_notice
 from mmpnet.train.artifacts.checkpoint import Progress
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.engine.device import resolve_device
-from mmpnet.train.engine.optim import WeightAverage, build_optimizer
+from mmpnet.train.engine.optim import build_optimizer, weight_average
 from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.network.inference_net import InputNormalisation
 from mmpnet.train.network.weights import load_weights
@@ -20,15 +22,20 @@ from mmpnet.train.network.weights import load_weights
 
 @dataclass(slots=True)
 class TrainingState:
-    """Weights, their average, the optimiser, and how far the run is."""
+    """Weights, their average, the optimizer, and how far the run is."""
 
     network: MmpNet
-    average: WeightAverage
+    average: AveragedModel
     optimizer: torch.optim.AdamW
     epoch: int = 0
     batch: int = 0
     best: float = -1.0
     loss_sums: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def averaged_network(self) -> MmpNet:
+        """The network with the averaged weights: the one to evaluate and to deploy."""
+        return cast(MmpNet, self.average.module)
 
     def mean_losses(self) -> tuple[float, float]:
         """Classification and box loss of the epoch so far, means over its batches."""
@@ -54,7 +61,7 @@ class TrainingState:
     def restore(self, progress: Progress, average: dict[str, Tensor]) -> None:
         """Take over what last.pth kept, and the averaged weights."""
         self.network.load_state_dict(progress.weights)
-        self.average.network.load_state_dict(average)
+        self.average.module.load_state_dict(average)
         self.optimizer.load_state_dict(progress.optimizer)
         self.epoch, self.batch, self.best = progress.epoch, progress.batch, progress.best
         self.loss_sums = progress.loss_sums
@@ -87,7 +94,7 @@ def start_state(
     enter_training_mode(network, freeze=config.model.freeze, freeze_norms=config.model.freeze_norms)
     return TrainingState(
         network=network,
-        average=WeightAverage(network, config.optim.ema_decay),
+        average=weight_average(network, config.optim.ema_decay),
         optimizer=build_optimizer(network, config.optim),
     )
 

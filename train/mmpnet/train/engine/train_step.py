@@ -10,7 +10,7 @@ from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.engine.device import has_fast_bfloat16, resolve_device
 from mmpnet.train.engine.distributed import World, sync_batch_norms
 from mmpnet.train.engine.mixed_precision import keep_strided_depthwise_in_float32
-from mmpnet.train.engine.optim import set_learning_rate
+from mmpnet.train.engine.optim import set_learning_rate, update_average
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.loading.loader import Batch
 from mmpnet.train.loading.sampling import generator
@@ -86,7 +86,7 @@ class TrainStep:
         classification, box = (world.total(torch.stack([parts.classification, parts.box])) / world.size).tolist()
         require_finite(classification + box)
         update(state.optimizer, parts.total, max_grad_norm=config.optim.max_grad_norm)
-        state.average.update(state.network, step=step)
+        update_average(state.average, state.network, step=step)
         state.batch += 1
         state.loss_sums = (state.loss_sums[0] + classification, state.loss_sums[1] + box)
         return StepLosses(classification, box, rate)
@@ -95,7 +95,7 @@ class TrainStep:
         """The network, or what shares its gradients with the other processes; compiled if the configuration says so."""
         forward = network
         if not self._world.is_alone:
-            sync_batch_norms(network)
+            sync_batch_norms(network, self._device)
             where = None if self._device.type == "cpu" else [self._device.index]
             forward = nn.parallel.DistributedDataParallel(network, device_ids=where)
         # Each input size gets code of its own: sizes as variables cost more than they save.

@@ -189,7 +189,7 @@ class Trainer:
 
     def _evaluate(self, val: Dataset, state: TrainingState, stop: StopRequest) -> Evaluation:
         detect = torch_detector(
-            state.average.network, self._model, thresholds=EVALUATION_THRESHOLDS, device=self._device
+            state.averaged_network, self._model, thresholds=EVALUATION_THRESHOLDS, device=self._device
         )
 
         def watched(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
