@@ -2,39 +2,60 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([] if _HANGUP is None else [_HANGUP]))
+
+
+class InterruptedRunError(KeyboardInterrupt):
+    """The user or the system asked to stop. Everything needed to go on has been saved; the text says how."""
+
 
 @contextmanager
-def stop_wanted(stop: threading.Event) -> Iterator[threading.Event]:
-    """SIGINT, SIGTERM and SIGHUP set `stop` and the event given; the second of them acts as it would have without this.
+def stop_on_signal(
+    stop: threading.Event, *, forceful: Collection[signal.Signals] = _STOP_SIGNALS
+) -> Iterator[threading.Event]:
+    """Set `stop` at the first SIGINT, SIGTERM or SIGHUP inside the block, which yields `stop`.
 
-    So a service manager's stop and a closed terminal leave finished files, and a run that hangs can still be stopped by
-    hand. What nohup has had ignored stays ignored.
+    So a service manager's stop and a closed terminal leave finished files. After the first signal, those in `forceful`
+    act as they did before the block, so that a program that hangs can still be stopped; further ones of the others are
+    ignored. A SIGHUP that was ignored before, as under nohup, stays ignored. Outside the main thread, where
+    Python allows no handlers, nothing changes.
     """
-    before: dict[int, Any] = {}
-    asked = threading.Event()
+    before: dict[signal.Signals, Any] = {}
 
-    def wish(_number: int, _frame: FrameType | None) -> None:
-        asked.set()
+    def request(_number: int, _frame: FrameType | None) -> None:
         stop.set()
-        restore()
+        restore(forceful)
 
-    def restore() -> None:
-        while before:
-            number, handler = before.popitem()
-            signal.signal(number, handler)
+    def restore(numbers: Collection[signal.Signals]) -> None:
+        for number in numbers:
+            if number in before:
+                signal.signal(number, before.pop(number))
 
     if threading.current_thread() is threading.main_thread():
-        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, wish)
-        if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
-            before[hangup] = signal.signal(hangup, wish)
+        for number in _STOP_SIGNALS:
+            if number != _HANGUP or signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, request)
     try:
-        yield asked
+        yield stop
     finally:
-        restore()
+        restore(_STOP_SIGNALS)
+
+
+@contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, by KeyboardInterrupt, so that what the block holds is cleaned up."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -31,13 +31,13 @@ from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
-from mmpnet.runtime.sources.connect import open_stream
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
 from mmpnet.runtime.sources.live import LiveSource
-from mmpnet.runtime.sources.mjpeg import MjpegCapture
+from mmpnet.runtime.sources.mjpeg import MjpegCapture, without_queue
 from mmpnet.runtime.sources.open import open_source
 from mmpnet.runtime.sources.options import LiveOptions
+from mmpnet.runtime.sources.video_capture import open_stream
 from support.fake_capture import FakeCapture
 from support.frames import write_video
 
@@ -285,7 +285,7 @@ def test_a_network_camera_is_unplugged_and_comes_back(mjpeg: MjpegServer, detect
 
 
 def test_no_picture_of_a_network_camera_waits_in_a_buffer(mjpeg: MjpegServer) -> None:
-    capture = open_stream(mjpeg.url, clocked=False)
+    capture = without_queue(open_stream(mjpeg.url))
     assert isinstance(capture, MjpegCapture)
     assert capture.grab()
     time.sleep(0.5)

@@ -23,7 +23,6 @@ from mmpnet.runtime.sinks.line_writer import GRACE_S, LineWriter, check_ndjson, 
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
-from mmpnet.system.signals import stop_wanted
 from support.frames import read_video, write_video
 
 MMP_RUN = (sys.executable, "-c", "from mmpnet.cli.run.command import main; main()")
@@ -186,21 +185,6 @@ def test_a_closed_stdout_is_one_line(tiny_onnx: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["error: --json -: stdout is closed; leave it open, or give a file"]
-
-
-def test_a_hangup_is_a_wish_unless_nohup_had_it_ignored() -> None:
-    before, heard = signal.getsignal(signal.SIGHUP), threading.Event()
-    try:
-        for handler, wished in ((lambda *_: heard.set(), True), (signal.SIG_IGN, False)):
-            signal.signal(signal.SIGHUP, handler)
-            stop = threading.Event()
-            with stop_wanted(stop):
-                os.kill(os.getpid(), signal.SIGHUP)
-                assert stop.wait(1) is wished
-                assert not heard.is_set()
-            assert signal.getsignal(signal.SIGHUP) == handler
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:

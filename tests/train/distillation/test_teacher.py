@@ -1,5 +1,6 @@
 """Detectors that teach: opened strictly, read rightly, asked once, and their doubts kept."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError, TrainingError
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.datasets.types import LabeledImage
+from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.distillation.ensemble import Ensemble
@@ -25,7 +27,6 @@ from mmpnet.train.distillation.pseudo_labels import (
 )
 from mmpnet.train.distillation.teacher import OpenedTeacher, open_teacher
 from mmpnet.train.engine.state import TrainingState
-from mmpnet.train.engine.stopping import InterruptedRunError, StopRequest
 from mmpnet.train.engine.trainer import Trainer
 from mmpnet.train.run.start import resume_run, start_run
 from support.coco_writer import write_coco
@@ -194,7 +195,7 @@ def test_a_run_with_a_teacher_resumes_without_it(
     start_run(config, tmp_path / "whole")
     evaluate = Trainer._finish_epoch
 
-    def stop_after_first(run: Trainer, state: TrainingState, stop: StopRequest) -> None:
+    def stop_after_first(run: Trainer, state: TrainingState, stop: threading.Event) -> None:
         evaluate(run, state, stop)
         raise InterruptedRunError
 

@@ -17,12 +17,12 @@ from torch._dynamo.exc import TorchDynamoException
 from torchvision.models import MobileNetV2
 
 from mmpnet.contract.errors import CheckpointError, DatasetError, OutputError, TrainingError
+from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, save_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.engine import trainer as loop
 from mmpnet.train.engine.optim import update_average
 from mmpnet.train.engine.state import TrainingState
-from mmpnet.train.engine.stopping import InterruptedRunError
 from mmpnet.train.engine.train_step import StepLosses, TrainStep
 from mmpnet.train.loading.loader import Batch
 from mmpnet.train.losses import Negatives

@@ -8,9 +8,9 @@ import pytest
 
 from mmpnet.contract.errors import OutputError
 from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
-from mmpnet.train.engine.stopping import InterruptedRunError
 from mmpnet.train.run.html_report import checkpoint_subject, read_history, write_run_report
 from mmpnet.train.run.start import start_run
 from support.train_configs import changed

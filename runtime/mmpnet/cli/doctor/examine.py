@@ -98,7 +98,7 @@ def _why_no_window() -> str | None:
 
 
 def _cameras() -> "tuple[CameraReport, ...]":
-    importlib.import_module("mmpnet.runtime.sources.opencv_log").silence_opencv()
+    importlib.import_module("mmpnet.runtime.sources.video_capture").silence_opencv()
     return tuple(importlib.import_module("mmpnet.runtime.sources.cameras").probe_cameras())
 
 

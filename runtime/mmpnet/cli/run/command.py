@@ -27,9 +27,9 @@ from mmpnet.runtime.sinks.crops import CropSink
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
 from mmpnet.runtime.sources.frame import Frame, Source
 from mmpnet.runtime.sources.open import open_source
-from mmpnet.runtime.sources.opencv_log import silence_opencv
 from mmpnet.runtime.sources.options import STALE_AFTER_S, CameraMode, LiveOptions
-from mmpnet.system.signals import stop_wanted
+from mmpnet.runtime.sources.video_capture import silence_opencv
+from mmpnet.system.signals import InterruptedRunError, stop_on_signal
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 P = ParamSpec("P")
@@ -197,13 +197,13 @@ def detect(
             analyzer=analyzer,
         )
         try:
-            with stop_wanted(stop) as asked:
+            with stop_on_signal(stop):
                 run(sources, detector, sinks, options, stop=stop)
         finally:
             for path in saved.written if saved is not None else ():
                 console().print(f"saved {path}")
-        if asked.is_set() and not loop and not any(one.live for one in sources):
-            raise KeyboardInterrupt("stopped before the end of the files")
+        if stop.is_set() and not loop and not any(one.live for one in sources):
+            raise InterruptedRunError("stopped before the end of the files")
 
 
 def _analyzer_factory(

@@ -14,15 +14,14 @@ import cv2
 from mmpnet.contract.errors import SourceError
 from mmpnet.media.images import is_image
 from mmpnet.runtime.sources.cameras import why_no_camera
-from mmpnet.runtime.sources.connect import fourcc, open_camera, open_stream
 from mmpnet.runtime.sources.frame import Event, Frame, OnEvent, State, stamp_frame
 from mmpnet.runtime.sources.frame_grabber import newest_frames
 from mmpnet.runtime.sources.freeze import FrozenFrameDetector
-from mmpnet.runtime.sources.mjpeg import MjpegCapture
+from mmpnet.runtime.sources.mjpeg import MjpegCapture, without_queue
 from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
 from mmpnet.runtime.sources.stream_clock import StreamClock
-from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, grab, stated_fps
+from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, fourcc, grab, open_camera, open_stream, stated_fps
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 STEADY_S = 5.0
@@ -216,7 +215,7 @@ def stream_source(url: str, options: LiveOptions = DEFAULT_LIVE_OPTIONS, *, stri
     clocked = url.lower().startswith("rtsp")
     return LiveSource(
         without_password(url),
-        lambda: open_stream(url, clocked=clocked),
+        lambda: open_stream(url) if clocked else without_queue(open_stream(url)),
         options,
         stride=stride,
         clocked=clocked,

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.media.images import is_truncated
-from mmpnet.runtime.sources.video_capture import grab
+from mmpnet.runtime.sources.video_capture import fourcc, grab
 
 JOIN_S = 1.0
 """How long `release` waits for a thread that may hang in the network."""
@@ -109,3 +109,9 @@ class MjpegCapture:
             self._skipped += self._newest is not None
             self._newest = came_s, content
             self._changed.notify_all()
+
+
+def without_queue(capture: Any) -> Any:
+    """An MjpegCapture of an endless MJPEG stream, so that no image waits to be decoded; any other capture as it is."""
+    is_endless_mjpeg = capture.isOpened() and fourcc(capture) == "MJPG" and capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0
+    return MjpegCapture(capture) if is_endless_mjpeg and capture.set(cv2.CAP_PROP_FORMAT, -1) else capture

@@ -1,6 +1,8 @@
 """Read frames from a cv2.VideoCapture: skip damaged frames, convert to BGR."""
 
+import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -10,6 +12,10 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
 from mmpnet.contract.text import is_well_formed, well_formed
 
+OPEN_TIMEOUT_MS = READ_TIMEOUT_MS = 5_000
+"""FFmpeg waits 30 s by itself: too long for a camera that nobody watches."""
+CAMERA_BUFFERS = 2
+"""The driver's: it fills one while the other is decoded. Four, OpenCV's choice, are a queue; one halves the rate."""
 FALLBACK_FPS = 25.0
 """For a source that states no frame rate; used only as the rate of a saved video."""
 DAMAGED_IN_A_ROW, DAMAGED_S = 10, 1.0
@@ -18,11 +24,40 @@ CUT_SHORT = 0.9
 """Containers estimate their number of frames; a video with fewer than this share of it was cut."""
 
 
+def silence_opencv() -> None:
+    """Stop OpenCV, and the FFmpeg inside it, from printing to stderr, where mmpnet's own line says more."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # OpenCV 4 and 5 have this in different places.
+    set_log_level: Callable[[int], object] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_log_level(0)
+
+
+def open_camera(device: int | str) -> Any:
+    """A capture of a camera by OpenCV's index or its device path; it may be one that is not opened."""
+    capture = cv2.VideoCapture(device if isinstance(device, int) else openable(device))
+    if capture.isOpened():
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, CAMERA_BUFFERS)  # False where the system has no such thing
+    return capture
+
+
+def open_stream(url: str) -> Any:
+    """A capture of a network stream, with timeouts; it may be one that is not opened."""
+    waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
+    return cv2.VideoCapture(openable(url), cv2.CAP_FFMPEG, waits)
+
+
 def openable(name: str) -> str:
     """The name, for OpenCV: it ends Python with a segmentation fault on one that is not UTF-8. Raises: SourceError."""
     if not is_well_formed(name):
         raise SourceError(f"{well_formed(name)}: the name is not UTF-8, which OpenCV needs for videos; rename it")
     return name
+
+
+def fourcc(capture: Any) -> str:
+    """Four characters such as MJPG; empty where a capture does not say."""
+    code = int(capture.get(cv2.CAP_PROP_FOURCC))
+    letters = bytes((code >> 8 * i) & 0xFF for i in range(4))
+    return letters.decode("ascii", "replace").strip("\0 ") if code > 0 else ""
 
 
 def stated_fps(capture: Any) -> float:
@@ -46,7 +81,7 @@ def as_bgr(pixels: Any) -> UInt8Array:
 def grab(capture: Any) -> int | None:
     """Grab the next frame, past damaged ones: FFmpeg's grab fails at each, and goes on behind it.
 
-    Returns how many were passed over; None where there are no more frames.
+    Returns how many were skipped; None where there are no more frames.
     """
     until_s = time.perf_counter() + DAMAGED_S
     for damaged in range(DAMAGED_IN_A_ROW):

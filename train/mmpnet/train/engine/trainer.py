@@ -1,5 +1,7 @@
 """The training run: epochs of batches, evaluation, checkpoints; a stopped run resumes to the same result."""
 
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from torch._dynamo.exc import TorchDynamoException
 from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
+from mmpnet.system.signals import InterruptedRunError, stop_on_signal
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.engine.callbacks import BatchProgress, EpochResult, TrainingCallbacks
 from mmpnet.train.engine.device import resolve_device
@@ -18,7 +21,6 @@ from mmpnet.train.engine.distributed import World, require_shareable
 from mmpnet.train.engine.malloc import keep_freed_memory
 from mmpnet.train.engine.run_writer import RunWriter
 from mmpnet.train.engine.state import TrainingState
-from mmpnet.train.engine.stopping import InterruptedRunError, StopRequest, stop_on_signal
 from mmpnet.train.engine.train_step import TrainStep
 from mmpnet.train.loading.augment import AUGMENTATIONS
 from mmpnet.train.loading.image_cache import StoredPictures
@@ -100,7 +102,9 @@ class Trainer:
         """
         config, batches_per_epoch = self._config, self._sampler(state).batches_per_epoch
         done = state.epoch * batches_per_epoch + state.batch
-        with _as_training_errors(), stop_on_signal() as stop:
+        # torchrun hands SIGTERM on: a second one must not end a step that the first one lets finish.
+        signals = stop_on_signal(threading.Event(), forceful=[signal.SIGINT])
+        with _as_training_errors(), signals as stop:
             self._callbacks.started(config.schedule.epochs, batches_per_epoch, done)
             self._epoch_started_s = time.monotonic()
             try:
@@ -128,7 +132,7 @@ class Trainer:
             world=self._world.size,
         )
 
-    def _train_epoch(self, state: TrainingState, train_step: TrainStep, stop: StopRequest) -> None:
+    def _train_epoch(self, state: TrainingState, train_step: TrainStep, stop: threading.Event) -> None:
         sampler, model = self._sampler(state), self._config.model
         loader = training_loader(
             self._pictures, sampler, workers=self._config.loading.workers, pin_memory=self._device.type == "cuda"
@@ -141,7 +145,7 @@ class Trainer:
             losses = train_step(batch)
             self._report_batch(state, losses.learning_rate, images=len(batch.images_bgr) * self._world.size)
             # All processes act on what they agreed on here; a signal that comes later is for the next step.
-            stopping = self._world.any(stop.asked)
+            stopping = self._world.any(stop.is_set())
             if stopping or time.monotonic() - saved_at_s > AUTOSAVE_S:
                 self._writer.save_last(state)
                 saved_at_s = time.monotonic()
@@ -153,7 +157,7 @@ class Trainer:
         classification, box = state.mean_losses()
         self._callbacks.batch_done(BatchProgress(state.epoch + 1, classification, box, learning_rate, images))
 
-    def _finish_epoch(self, state: TrainingState, stop: StopRequest) -> None:
+    def _finish_epoch(self, state: TrainingState, stop: threading.Event) -> None:
         schedule = self._config.schedule
         last = state.epoch + 1 == schedule.epochs
         evaluation = None
@@ -173,7 +177,7 @@ class Trainer:
         self._writer.epoch_done(state, result)
         self._callbacks.epoch_done(result)
 
-    def _evaluated_by_first(self, val: Dataset, state: TrainingState, stop: StopRequest) -> Evaluation:
+    def _evaluated_by_first(self, val: Dataset, state: TrainingState, stop: threading.Event) -> Evaluation:
         """Evaluate in the first process; the others wait, and stop if it was stopped."""
         evaluation, stopped = None, False
         if self._world.is_first:
@@ -187,14 +191,14 @@ class Trainer:
         assert evaluation is not None
         return evaluation
 
-    def _evaluate(self, val: Dataset, state: TrainingState, stop: StopRequest) -> Evaluation:
+    def _evaluate(self, val: Dataset, state: TrainingState, stop: threading.Event) -> Evaluation:
         detect = torch_detector(
             state.averaged_network, self._model, thresholds=EVALUATION_THRESHOLDS, device=self._device
         )
 
         def watched(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
             for image in self._callbacks.progress(images, "evaluating"):
-                if stop.asked:
+                if stop.is_set():
                     raise self._interrupted(state)
                 yield image
 

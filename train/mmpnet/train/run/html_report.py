@@ -14,11 +14,11 @@ from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLD
 from mmpnet.evaluation.report.inputs import History, Line, Measured, Subject
 from mmpnet.evaluation.report.report import write_report
 from mmpnet.system.progress import Progress, no_progress
+from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.checkpoint import Checkpoint, load_checkpoint, sha256_of
 from mmpnet.train.artifacts.config import SECTIONS
 from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.run_writer import BEST, RESULTS
-from mmpnet.train.engine.stopping import InterruptedRunError
 from mmpnet.train.network.torch_detector import torch_detector
 
 REPORT = "report.html"

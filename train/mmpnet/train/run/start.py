@@ -10,6 +10,7 @@ import msgspec
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.datasets.types import Dataset
 from mmpnet.system.files import check_folder, is_file, is_folder
+from mmpnet.system.signals import interrupt_on_sigterm
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Progress, damaged, load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.artifacts.provenance import provenance_of
@@ -17,7 +18,6 @@ from mmpnet.train.distillation.pseudo_labels import save_teacher_labels
 from mmpnet.train.engine.distributed import World, device_name, is_first_process, joined_world
 from mmpnet.train.engine.run_writer import BEST, LAST, RunWriter
 from mmpnet.train.engine.state import TrainingState, start_state
-from mmpnet.train.engine.stopping import terminable
 from mmpnet.train.engine.trainer import RunImages, Trainer
 from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.html_report import REPORT, write_run_report
@@ -167,7 +167,7 @@ def _execute(
 ) -> None:
     if config.distillation.teacher is not None:
         train = taught(config, train, writer.folder, callbacks)
-    with terminable():
+    with interrupt_on_sigterm():
         with stored_pictures(config, train, writer.folder, world, callbacks) as stored:
             model = config.model_config(train.class_names)
             images = RunImages(train, stored, val)
