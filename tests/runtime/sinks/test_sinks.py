@@ -27,6 +27,7 @@ from mmpnet.runtime.sinks.window import WindowSink
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
 from mmpnet.runtime.sources.open import open_source
+from mmpnet.system.progress import Notice, no_notice
 from support.frames import frame_indices, make_noise, read_video
 from support.results import make_result
 
@@ -304,9 +305,15 @@ class FakeWindow:
         monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
 
 
-def window_sink(source: str = "somewhere/a.png", *, live: bool = False, snapshots: Path = Path()) -> WindowSink:
+def window_sink(
+    source: str = "somewhere/a.png",
+    *,
+    live: bool = False,
+    snapshots: Path = Path(),
+    notify: Notice = no_notice,
+) -> WindowSink:
     """A window of a run of this one source."""
-    sink = WindowSink(snapshots)
+    sink = WindowSink(snapshots, notify=notify)
     sink.started(Summary(sources=[SourceCounts(source, live)]))
     return sink
 
@@ -370,20 +377,17 @@ def test_s_saves_what_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [frame.mean() for _, frame in window.shown] == [77, 40]
 
 
-def test_a_snapshot_is_told_and_one_that_fails_ends_nothing(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
+def test_a_snapshot_is_told_and_one_that_fails_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
     FakeWindow([ord("s")]).install(monkeypatch)
-    assert window_sink(live=True, snapshots=tmp_path).write(make_result(grey(0), kind="camera"), grey(5))
+    sink = window_sink(live=True, snapshots=tmp_path, notify=said.append)
+    assert sink.write(make_result(grey(0), kind="camera"), grey(5))
     (name,) = names_in(tmp_path)
-    assert capsys.readouterr().err == f"saved {tmp_path / name}\n"
+    assert said == [f"saved {tmp_path / name}"]
     FakeWindow([ord("s")]).install(monkeypatch)
-    gone = window_sink(live=True, snapshots=tmp_path / "gone")
+    gone = window_sink(live=True, snapshots=tmp_path / "gone", notify=said.append)
     assert gone.write(make_result(grey(0), kind="camera"), grey(5)), "the run goes on"
-    assert re.search(r"gone/mmpnet-.*\.png: cannot be written", capsys.readouterr().err)
+    assert re.search(r"gone/mmpnet-.*\.png: cannot be written", said[-1])
 
 
 def test_a_folder_of_pictures_has_one_window_and_each_waits_for_its_key(

@@ -223,7 +223,7 @@ def _data_sinks(
     sinks: list[Sink] = []
     if ndjson is not None:
         paths = [path for frames in sources for path in frames.paths]
-        sinks.append(NdjsonSink(ndjson, class_names, sources=paths, stop=stop))
+        sinks.append(NdjsonSink(ndjson, class_names, sources=paths, stop=stop, notify=console().print))
     if save_crops is not None:
         sinks.append(CropSink(save_crops, class_names))
     return sinks

@@ -27,7 +27,7 @@ def window_sinks(*, only: bool) -> list[Sink]:
     """A window per source, where there is a display; `only` says that there is no other output."""
     reason = why_no_window()
     if reason is None:
-        return [WindowSink()]
+        return [WindowSink(notify=console().print)]
     console().print(f"no window: {reason}{'; --save, --json or --serve would show what is found' if only else ''}")
     return []
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
 from mmpnet.contract.text import well_formed
@@ -16,6 +15,7 @@ from mmpnet.runtime.pipeline.results import Result, event_as_dict, result_as_dic
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.sinks.line_writer import LineWriter, check_ndjson, destroys_nothing, open_ndjson
 from mmpnet.runtime.sources.frame import Event
+from mmpnet.system.progress import Notice, no_notice
 
 if TYPE_CHECKING:
     from mmpnet.runtime.pipeline.summary import Summary
@@ -27,7 +27,7 @@ class NdjsonSink(Sink):
     A file is opened with the first frame or, where sources are waited for, once one of them is; a run that fails
     before that destroys nothing. What is found in files takes the place of what the target held, as it can be found
     again; what live sources give is appended. Stdout, pipes and devices are told everything from the first event on. A
-    reader that sleeps is waited for, but once `stop` is set for two seconds only.
+    reader that sleeps is waited for, but once `stop` is set for two seconds only; then `notify` is told.
 
     Raises: OutputError if the target is no place to write to, or one of the sources.
     """
@@ -39,11 +39,13 @@ class NdjsonSink(Sink):
         *,
         sources: Sequence[Path] = (),
         stop: threading.Event | None = None,
+        notify: Notice = no_notice,
     ) -> None:
         check_ndjson(target, sources)
         self._target = target
         self._class_names = class_names
         self._stop = stop or threading.Event()
+        self._notify = notify
         self._file: LineWriter | None = None
         self._at_once = destroys_nothing(target)
         self._waiting: list[dict[str, Any]] = []
@@ -93,7 +95,7 @@ class NdjsonSink(Sink):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except TimeoutError as error:
             self._gone = True
-            console().print(f"--json {self._target}: {error.strerror}; the last lines are lost")
+            self._notify(f"--json {self._target}: {error.strerror}; the last lines are lost")
         except OSError as error:
             raise OutputError(f"{self._target}: NDJSON cannot be written ({error.strerror})") from error
         return not self._gone

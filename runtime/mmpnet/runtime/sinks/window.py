@@ -5,7 +5,6 @@ from pathlib import Path
 
 import cv2
 
-from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
 from mmpnet.contract.text import well_formed
@@ -15,6 +14,7 @@ from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sources.frame import Event
+from mmpnet.system.progress import Notice, no_notice
 
 QUIT_KEYS = frozenset({ord("q"), 27})
 PAUSE_KEY, SNAPSHOT_KEY = ord(" "), ord("s")
@@ -30,7 +30,8 @@ class WindowSink(Sink):
 
     wants_annotated = True
 
-    def __init__(self, snapshots: Path = Path()) -> None:
+    def __init__(self, snapshots: Path = Path(), *, notify: Notice = no_notice) -> None:
+        self._notify = notify
         self._snapshots = snapshots
         self._names: list[str] = []
         self._live = False
@@ -92,9 +93,9 @@ class WindowSink(Sink):
             try:
                 write_image(path, seen)
             except OutputError as error:  # no reason to end the run
-                console().print(str(error))
+                self._notify(str(error))
             else:
-                console().print(f"saved {path}")
+                self._notify(f"saved {path}")
 
     def _title(self, stream: int) -> str:
         return f"{well_formed(self._names[stream])} - mmpnet: q quits, s saves, space pauses"
