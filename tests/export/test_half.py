@@ -1,5 +1,6 @@
 """float16: half the size, nearly the same scores, or not kept."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,19 +8,23 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
+from mmpnet.contract.metadata import Head
 from mmpnet.export import half
 from mmpnet.export.cli import app
+from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.runtime.inference.self_test import run_self_test
+from support.exported import ExportCache
 
 
 @pytest.mark.parametrize("head", ["grid", "boxes", "nms"])
-def test_the_network_is_float16_and_the_rest_is_not(tiny_checkpoint: Path, tmp_path: Path, head: str) -> None:
-    plain, small = tmp_path / "plain.onnx", tmp_path / "half.onnx"
-    arguments = [str(tiny_checkpoint), "--head", head, "--conf", "0.3"]
-    assert CliRunner().invoke(app, [*arguments, "-o", str(plain)]).exit_code == 0
-    result = CliRunner().invoke(app, [*arguments, "-o", str(small), "--half"])
+def test_the_network_is_float16_and_the_rest_is_not(
+    exported: ExportCache, export_options: ExportOptions, tiny_checkpoint: Path, tmp_path: Path, head: Head
+) -> None:
+    plain, small = exported(tiny_checkpoint, replace(export_options, head=head)), tmp_path / "half.onnx"
+    thresholds = ["--conf", "0.3", "--iou", "0.5", "--max-det", "50"]
+    result = CliRunner().invoke(app, [str(tiny_checkpoint), "--head", head, *thresholds, "-o", str(small), "--half"])
     assert result.exit_code == 0, result.stderr
     metadata = read_model_file(small).metadata
     assert metadata is not None

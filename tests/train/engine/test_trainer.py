@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.start import new_folder, resume_run, start_run
 from support.coco_writer import write_coco
 from support.train_configs import changed
+
+FinishedRun = Callable[[TrainConfig], Path]
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -64,20 +67,20 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
 @pytest.mark.parametrize("negatives", ["focal", "random"])
 @pytest.mark.parametrize("batches", [1, 4, 6])
 def test_interrupted_and_resumed_equals_uninterrupted(
-    tiny_train_config: TrainConfig, tmp_path: Path, negatives: Negatives, batches: int
+    tiny_train_config: TrainConfig, finished_run: FinishedRun, tmp_path: Path, negatives: Negatives, batches: int
 ) -> None:
     config = changed(tiny_train_config, negatives=negatives)
-    start_run(config, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as monkeypatch:
         stop_after(monkeypatch, batches)
         with pytest.raises(InterruptedRunError, match="--resume"):
             start_run(config, tmp_path / "parts")
     resume_run(tmp_path / "parts", device="cpu", workers=0)
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert_same_run(finished_run(config), tmp_path / "parts")
 
 
-def test_stopped_during_evaluation_it_evaluates_again(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    start_run(tiny_train_config, tmp_path / "whole")
+def test_stopped_during_evaluation_it_evaluates_again(
+    tiny_train_config: TrainConfig, finished_run: FinishedRun, tmp_path: Path
+) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
 
         def evaluate_and_stop(*_: object, **options: object) -> None:
@@ -88,7 +91,7 @@ def test_stopped_during_evaluation_it_evaluates_again(tiny_train_config: TrainCo
         with pytest.raises(InterruptedRunError):
             start_run(tiny_train_config, tmp_path / "parts")
     resume_run(tmp_path / "parts", device="cpu", workers=0)
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert_same_run(finished_run(tiny_train_config), tmp_path / "parts")
 
 
 DIE_AFTER_SAVES = """
@@ -116,18 +119,17 @@ start_run(msgspec.json.decode(sys.argv[1], type=TrainConfig), Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("saves", [1, 3, 4])
+@pytest.mark.parametrize("saves", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_killed_without_warning_it_resumes_from_its_last_checkpoint(
-    tiny_train_config: TrainConfig, tmp_path: Path, saves: int
+    tiny_train_config: TrainConfig, finished_run: FinishedRun, tmp_path: Path, saves: int
 ) -> None:
     """SIGKILL before the first step, between best.pth and results.csv, and after a finished epoch."""
-    start_run(tiny_train_config, tmp_path / "whole")
     settings = msgspec.json.encode(tiny_train_config).decode()
     arguments = [sys.executable, "-c", DIE_AFTER_SAVES, settings, str(tmp_path / "parts"), str(saves)]
     result = subprocess.run(arguments, stderr=subprocess.DEVNULL, timeout=120, check=False)
     assert result.returncode == -signal.SIGKILL
     resume_run(tmp_path / "parts")
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert_same_run(finished_run(tiny_train_config), tmp_path / "parts")
 
 
 def test_resuming_keeps_to_the_result_with_workers_frozen_blocks_and_autosaves(
@@ -202,19 +204,19 @@ def test_a_validation_set_that_cannot_be_measured_is_found_before_the_first_step
     assert not (tmp_path / "run").exists()
 
 
-def test_run_folder_holds_what_is_needed(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    start_run(tiny_train_config, tmp_path / "run")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+def test_run_folder_holds_what_is_needed(tiny_train_config: TrainConfig, finished_run: FinishedRun) -> None:
+    run = finished_run(tiny_train_config)
+    assert sorted(path.name for path in run.iterdir()) == [
         "best.pth",
         "config.json",
         "last.pth",
         "report.html",
         "results.csv",
     ]
-    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    settings = json.loads((run / "config.json").read_text())
     assert msgspec.convert(settings["train"], TrainConfig) == tiny_train_config
-    assert load_checkpoint(tmp_path / "run" / "last.pth").progress is not None
-    best = load_checkpoint(tmp_path / "run" / "best.pth")
+    assert load_checkpoint(run / "last.pth").progress is not None
+    best = load_checkpoint(run / "best.pth")
     assert best.progress is None
     assert best.provenance.evaluation is not None
     assert best.provenance.evaluation["n_images"] == 6
@@ -241,12 +243,25 @@ def test_non_finite_loss_ends_the_run_with_one_line(tiny_train_config: TrainConf
         start_run(config, tmp_path / "run")
 
 
-def test_a_finished_run_cannot_be_resumed(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    start_run(tiny_train_config, tmp_path / "run")
+def test_a_finished_run_cannot_be_resumed(
+    tiny_train_config: TrainConfig, finished_run: FinishedRun, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished_run(tiny_train_config), tmp_path / "run")
     with pytest.raises(TrainingError, match="all 2 epochs are done"):
-        resume_run(tmp_path / "run", device="cpu", workers=0)
+        resume_run(run, device="cpu", workers=0)
     with pytest.raises(CheckpointError, match="not a run"):
-        resume_run(tmp_path / "run" / "best.pth", device="cpu", workers=0)
+        resume_run(run / "best.pth", device="cpu", workers=0)
+
+
+@pytest.fixture(scope="module")
+def interrupted_run(tiny_train_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was stopped after one step. Read only."""
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_after(monkeypatch, 1)
+        with pytest.raises(InterruptedRunError):
+            start_run(tiny_train_config, folder)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -260,13 +275,9 @@ def test_a_finished_run_cannot_be_resumed(tiny_train_config: TrainConfig, tmp_pa
     ],
 )
 def test_a_run_whose_tensors_fit_nothing_cannot_be_resumed(
-    tiny_train_config: TrainConfig, tmp_path: Path, changes: dict[str, object]
+    interrupted_run: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        stop_after(monkeypatch, 1)
-        with pytest.raises(InterruptedRunError):
-            start_run(tiny_train_config, tmp_path / "run")
-    last = tmp_path / "run" / "last.pth"
+    last = shutil.copytree(interrupted_run, tmp_path / "run") / "last.pth"
     content = torch.load(last, weights_only=True)
     content["progress"].update(changes)
     torch.save(content, last)
@@ -307,7 +318,7 @@ def test_a_step_moves_the_average_less_than_the_weights(tiny_train_config: Train
 
 
 def test_compile_fuses_the_training_step_only(
-    tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_train_config: TrainConfig, finished_run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled = []
 
@@ -316,11 +327,11 @@ def test_compile_fuses_the_training_step_only(
         return network
 
     monkeypatch.setattr(torch, "compile", keep)
-    start_run(tiny_train_config, tmp_path / "plain")
+    start_run(changed(tiny_train_config, epochs=1), tmp_path / "plain")
     assert not compiled
     start_run(changed(tiny_train_config, compile=True), tmp_path / "fused")
     assert len(compiled) == 1
-    assert_same_run(tmp_path / "plain", tmp_path / "fused")
+    assert_same_run(finished_run(tiny_train_config), tmp_path / "fused")
 
 
 def test_a_machine_that_cannot_compile_is_one_line(
@@ -336,16 +347,16 @@ def test_a_machine_that_cannot_compile_is_one_line(
 
 
 def test_resuming_a_finished_run_makes_the_report_that_is_missing(
-    tiny_train_config: TrainConfig, tmp_path: Path
+    tiny_train_config: TrainConfig, finished_run: FinishedRun, tmp_path: Path
 ) -> None:
-    start_run(tiny_train_config, tmp_path / "run")
-    report = tmp_path / "run" / "report.html"
+    run = shutil.copytree(finished_run(tiny_train_config), tmp_path / "run")
+    report = run / "report.html"
     before = len(report.read_text())
     report.unlink()
-    resume_run(tmp_path / "run")
+    resume_run(run)
     assert len(report.read_text()) > before // 2
     with pytest.raises(TrainingError, match="all 2 epochs are done"):
-        resume_run(tmp_path / "run")
+        resume_run(run)
 
 
 def test_a_run_that_could_not_begin_leaves_no_folder(
@@ -391,8 +402,10 @@ def test_pictures_that_are_learned_from_twice_or_watched_too_are_said(
     assert any("images to watch are also learned from" in notice for notice in notices)
 
 
-def test_results_that_are_no_table_any_more_are_one_line(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    start_run(tiny_train_config, tmp_path / "run")
+def test_results_that_are_no_table_any_more_are_one_line(
+    tiny_train_config: TrainConfig, finished_run: FinishedRun, tmp_path: Path
+) -> None:
+    shutil.copytree(finished_run(tiny_train_config), tmp_path / "run")
     (tmp_path / "run" / "report.html").unlink()
     progress = load_checkpoint(tmp_path / "run" / "last.pth")
     assert progress.progress is not None

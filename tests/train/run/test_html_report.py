@@ -1,6 +1,7 @@
 """Every run leaves a report.html; that it cannot be made does not lose the run."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,10 @@ from mmpnet.train.run.start import start_run
 from support.train_configs import changed
 
 
-@pytest.fixture(scope="module")
-def run(tiny_train_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def run(tiny_train_config: TrainConfig, finished_run: Callable[[TrainConfig], Path]) -> Path:
     """A finished run of 2 epochs. Read only."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    start_run(tiny_train_config, folder)
-    return folder
+    return finished_run(tiny_train_config)
 
 
 def test_a_run_ends_with_a_report_of_its_best_checkpoint(run: Path) -> None:
