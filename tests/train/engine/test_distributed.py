@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from mmpnet.train.losses import Negatives
 from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.run.start import start_run
 from support.coco_writer import write_coco
+from support.interruption import environment_of_tests
 from support.train_configs import changed
 
 RUN = """
@@ -41,6 +41,18 @@ if sys.argv[1] == "resume":
     resume_run(Path(sys.argv[2]), callbacks=callbacks)
 else:
     start_run(msgspec.json.decode(sys.argv[1], type=TrainConfig), Path(sys.argv[2]), callbacks=callbacks)
+"""
+
+RUN_WHOSE_SECOND_PROCESS_IS_STOPPED = """
+import os, signal, sys, msgspec, torch
+from contextlib import nullcontext
+from pathlib import Path
+from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.run.start import start_run
+from support.interruption import stopped_after
+torch.set_num_threads(1)
+with stopped_after(6, signal.SIGTERM) if os.environ["RANK"] == "1" else nullcontext():
+    start_run(msgspec.json.decode(sys.argv[1], type=TrainConfig), Path(sys.argv[2]))
 """
 
 RUN_TO_EXIT_CODE = """
@@ -71,7 +83,7 @@ def two_processes(*arguments: str, script: str = RUN) -> Iterator[list[subproces
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", script, *arguments],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"},
+            env={**environment_of_tests(), **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -95,6 +107,7 @@ def losses(folder: Path) -> list[tuple[float, float]]:
         return [(float(row["classification_loss"]), float(row["box_loss"])) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negatives", ["quality", "random"])
 def test_the_loss_curve_is_that_of_one_process(
     tiny_train_config: TrainConfig, tmp_path: Path, negatives: Negatives
@@ -116,23 +129,22 @@ def test_the_loss_curve_is_that_of_one_process(
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == sorted(p.name for p in (tmp_path / "two").iterdir())
 
 
+@pytest.mark.slow
 def test_both_stop_when_one_is_asked(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    config = changed(tiny_train_config, epochs=300, eval_every=300, val=())
-    with two_processes(msgspec.json.encode(config).decode(), str(tmp_path / "run")) as processes:
-        deadline = time.monotonic() + 100
-        while not (tmp_path / "run" / "results.csv").exists() or not losses(tmp_path / "run"):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        processes[1].send_signal(signal.SIGTERM)
+    """The second of two processes is asked after the second step of the second epoch."""
+    config = changed(tiny_train_config, epochs=3, eval_every=3, val=())
+    settings = msgspec.json.encode(config).decode()
+    with two_processes(settings, str(tmp_path / "run"), script=RUN_WHOSE_SECOND_PROCESS_IS_STOPPED) as processes:
         said = outputs(processes)
         assert all(process.returncode != 0 for process in processes)
     assert all("InterruptedRunError" in text for text in said), said
     checkpoint = load_checkpoint(tmp_path / "run" / "last.pth")
     assert checkpoint.progress is not None
-    assert 0 < checkpoint.progress.epoch < 300
+    assert checkpoint.progress.epoch == 1
     assert checkpoint.train.run.device == "cpu", "as asked"
 
 
+@pytest.mark.slow
 def test_a_run_that_one_process_began_is_finished_by_two(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
     config = changed(tiny_train_config, mosaic=0.5, mosaic_until=1.0, multi_scale=0.5, cache="on")
     start_run(config, tmp_path / "whole")
@@ -151,6 +163,7 @@ def test_a_run_that_one_process_began_is_finished_by_two(tiny_train_config: Trai
     )
 
 
+@pytest.mark.slow
 def test_where_one_process_fails_the_others_end_with_a_line_too(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
     """Of the two pictures each process reads one, and one of them is damaged."""
     path = write_coco(tmp_path / "data" / "train.json", count=2, seed=5)

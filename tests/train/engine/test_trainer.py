@@ -24,12 +24,12 @@ from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.engine import trainer as loop
 from mmpnet.train.engine.optim import update_average
 from mmpnet.train.engine.state import TrainingState
-from mmpnet.train.engine.train_step import StepLosses, TrainStep
-from mmpnet.train.loading.loader import Batch
+from mmpnet.train.engine.train_step import TrainStep
 from mmpnet.train.losses import Negatives
 from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.start import new_folder, resume_run, start_run
 from support.coco_writer import write_coco
+from support.interruption import stopped_after
 from support.train_configs import changed
 
 FinishedRun = Callable[[TrainConfig], Path]
@@ -48,32 +48,14 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert [{**row, "seconds": ""} for row in rows_a] == [{**row, "seconds": ""} for row in rows_b]
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
-    """Send this process the signal of Ctrl-C after so many steps."""
-    take: Callable[..., StepLosses] = TrainStep.__call__
-    seen = 0
-
-    def counted(self: TrainStep, batch: Batch) -> StepLosses:
-        nonlocal seen
-        losses = take(self, batch)
-        seen += 1
-        if seen == batches:
-            os.kill(os.getpid(), signal.SIGINT)
-        return losses
-
-    monkeypatch.setattr(TrainStep, "__call__", counted)
-
-
 @pytest.mark.parametrize("negatives", ["focal", "random"])
 @pytest.mark.parametrize("batches", [1, 4, 6])
 def test_interrupted_and_resumed_equals_uninterrupted(
     tiny_train_config: TrainConfig, finished_run: FinishedRun, tmp_path: Path, negatives: Negatives, batches: int
 ) -> None:
     config = changed(tiny_train_config, negatives=negatives)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        stop_after(monkeypatch, batches)
-        with pytest.raises(InterruptedRunError, match="--resume"):
-            start_run(config, tmp_path / "parts")
+    with stopped_after(batches), pytest.raises(InterruptedRunError, match="--resume"):
+        start_run(config, tmp_path / "parts")
     resume_run(tmp_path / "parts", device="cpu", workers=0)
     assert_same_run(finished_run(config), tmp_path / "parts")
 
@@ -140,15 +122,13 @@ def test_resuming_keeps_to_the_result_with_workers_frozen_blocks_and_autosaves(
     config = changed(tiny_train_config, workers=1, freeze=4, amp=True, weights=str(tmp_path / "weights.pth"))
     monkeypatch.setattr(loop, "AUTOSAVE_S", 0.0)
     start_run(config, tmp_path / "whole")
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(patch, 5)
-        with pytest.raises(InterruptedRunError):
-            start_run(config, tmp_path / "parts")
+    with stopped_after(5), pytest.raises(InterruptedRunError):
+        start_run(config, tmp_path / "parts")
     resume_run(tmp_path / "parts")
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-@pytest.mark.parametrize("batches", [3, 5])
+@pytest.mark.parametrize("batches", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_resuming_keeps_to_the_result_with_mosaics_several_sizes_and_a_cache(
     tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
 ) -> None:
@@ -166,10 +146,8 @@ def test_resuming_keeps_to_the_result_with_mosaics_several_sizes_and_a_cache(
     start_run(config, tmp_path / "whole")
     sizes_of_whole, seen[:] = list(seen), []
     assert set(sizes_of_whole) == {(32, 32), (64, 64), (96, 96)}
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(patch, batches)
-        with pytest.raises(InterruptedRunError):
-            start_run(config, tmp_path / "parts")
+    with stopped_after(batches), pytest.raises(InterruptedRunError):
+        start_run(config, tmp_path / "parts")
     assert sorted(p.name for p in (tmp_path / "parts").glob("*.cache")) == []
     resume_run(tmp_path / "parts")
     assert seen == sizes_of_whole
@@ -223,7 +201,7 @@ def test_run_folder_holds_what_is_needed(tiny_train_config: TrainConfig, finishe
 
 
 def test_it_learns_to_find_bright_rectangles(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    config = changed(tiny_train_config, epochs=40, eval_every=40, lr=5e-3, backbone_lr=5e-3)
+    config = changed(tiny_train_config, epochs=16, eval_every=16, lr=1e-2, backbone_lr=1e-2)
     start_run(config, tmp_path / "run")
     rows = list(csv.DictReader((tmp_path / "run" / "results.csv").open()))
     assert float(rows[-1]["classification_loss"]) < 0.6 * float(rows[0]["classification_loss"])
@@ -257,10 +235,8 @@ def test_a_finished_run_cannot_be_resumed(
 def interrupted_run(tiny_train_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was stopped after one step. Read only."""
     folder = tmp_path_factory.mktemp("interrupted") / "run"
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        stop_after(monkeypatch, 1)
-        with pytest.raises(InterruptedRunError):
-            start_run(tiny_train_config, folder)
+    with stopped_after(1), pytest.raises(InterruptedRunError):
+        start_run(tiny_train_config, folder)
     return folder
 
 
@@ -288,10 +264,8 @@ def test_a_run_whose_tensors_fit_nothing_cannot_be_resumed(
 def test_changed_data_cannot_be_resumed(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
     write_coco(tmp_path / "data" / "train.json", count=8, seed=5)
     config = changed(tiny_train_config, train=(str(tmp_path / "data"),), val=())
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        stop_after(monkeypatch, 1)
-        with pytest.raises(InterruptedRunError):
-            start_run(config, tmp_path / "run")
+    with stopped_after(1), pytest.raises(InterruptedRunError):
+        start_run(config, tmp_path / "run")
     write_coco(tmp_path / "data" / "train.json", count=8, seed=6)
     with pytest.raises(TrainingError, match="has changed"):
         resume_run(tmp_path / "run", device="cpu", workers=0)
