@@ -324,5 +324,5 @@ def test_the_time_of_capture_is_before_decoding() -> None:
     source = LiveSource("camera 0", lambda: SlowDecoding([np.zeros((6, 8, 3), np.uint8)] * 3))
     frame = next(source.frames(threading.Event(), lambda _: None))
     on_the_clock_ms = (datetime.now(UTC) - frame.captured_at).total_seconds() * 1e3
+    assert on_the_clock_ms >= 199
     assert frame.age_ms() >= 200
-    assert abs(on_the_clock_ms - frame.age_ms()) < 50
