@@ -30,8 +30,9 @@ class ExportCache:
         return path
 
 
-def open_graph(path: Path) -> onnxruntime.InferenceSession:
-    """A bare session on the CPU with one thread."""
+def open_graph(model: Path | bytes) -> onnxruntime.InferenceSession:
+    """A bare session on the CPU with one thread, of a file or its content."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    content = str(model) if isinstance(model, Path) else model
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

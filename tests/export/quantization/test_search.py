@@ -32,7 +32,7 @@ from mmpnet.runtime.inference.self_test import run_self_test
 from mmpnet.system.machine import cpu_name
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from support.coco_writer import write_coco
-from support.exported import ExportCache
+from support.exported import ExportCache, open_graph
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -65,7 +65,7 @@ def pictures_of(dataset: Dataset) -> list[np.ndarray[Any, Any]]:
 
 
 def run(model: onnx.ModelProto, picture: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = open_graph(model.SerializeToString())
     outputs: list[np.ndarray[Any, Any]] = session.run(None, {"images": picture[None]})
     return outputs
 
@@ -74,10 +74,13 @@ def quantizer_of(path: Path, train: Dataset, folder: Path, **options: Any) -> Qu
     return Quantizer(onnx.load(path), pictures_of(train), QuantizationOptions(**options), folder)
 
 
-def test_only_the_network_is_quantised_and_bytes_go_straight_in(
-    float_file: Path, train: Dataset, tmp_path: Path
-) -> None:
-    quantizer = quantizer_of(float_file, train, tmp_path)
+@pytest.fixture(scope="module")
+def quantizer(float_file: Path, train: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Quantizer:
+    """Of the float file, with the default options. Not to be changed."""
+    return quantizer_of(float_file, train, tmp_path_factory.mktemp("quantizer"))
+
+
+def test_only_the_network_is_quantised_and_bytes_go_straight_in(quantizer: Quantizer) -> None:
     model = quantizer.quantized()
     producers = {output: node for node in model.graph.node for output in node.output}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
@@ -110,10 +113,7 @@ def test_scores_stay_near_float32s(
 
 
 @pytest.mark.parametrize("left_out", [(), (0,), (-1,), (3, 20)])
-def test_rearranging_changes_no_bit(
-    float_file: Path, train: Dataset, val: Dataset, tmp_path: Path, left_out: tuple[int, ...]
-) -> None:
-    quantizer = quantizer_of(float_file, train, tmp_path)
+def test_rearranging_changes_no_bit(quantizer: Quantizer, val: Dataset, left_out: tuple[int, ...]) -> None:
     model = quantizer.quantized([quantizer.layers[index] for index in left_out])
     changed = rearrange(model)
     onnx.checker.check_model(changed, full_check=True)
@@ -126,8 +126,7 @@ def test_rearranging_changes_no_bit(
             np.testing.assert_array_equal(found, expected)
 
 
-def test_every_convolution_still_fuses(float_file: Path, train: Dataset, tmp_path: Path) -> None:
-    quantizer = quantizer_of(float_file, train, tmp_path)
+def test_every_convolution_still_fuses(quantizer: Quantizer, tmp_path: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
@@ -138,10 +137,7 @@ def test_every_convolution_still_fuses(float_file: Path, train: Dataset, tmp_pat
 
 
 @pytest.mark.parametrize("left_out", [1, 2, 5, -2, -1])
-def test_onnx_runtime_leaves_in_float_what_the_search_does(
-    float_file: Path, train: Dataset, tmp_path: Path, left_out: int
-) -> None:
-    quantizer = quantizer_of(float_file, train, tmp_path)
+def test_onnx_runtime_leaves_in_float_what_the_search_does(quantizer: Quantizer, tmp_path: Path, left_out: int) -> None:
     layer = quantizer.layers[left_out]
     model = rearrange(quantizer.quantized([layer]))
     options = onnxruntime.SessionOptions()
