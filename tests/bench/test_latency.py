@@ -173,9 +173,9 @@ def test_the_whole_interval_must_lie_beyond_the_margin(interval: tuple[float, fl
 )
 @pytest.mark.usefixtures("fakes")
 def test_sleeping_detectors_are_told_apart(a: str, b: str, verdict: str) -> None:
-    sides = [Side(text=name, model=name, provider="cpu", threads=1) for name in (a, b)]
+    first, second = (Side(text=name, model=name, provider="cpu", threads=1) for name in (a, b))
     rules = ComparisonRules(pairs=30, measured="end_to_end", margin=0.3, seed=0)
-    comparison = compare_models(*sides, sample_frame(None, (8, 8)), rules)
+    comparison = compare_models(first, second, sample_frame(None, (8, 8)), rules)
     assert comparison.verdict == verdict
     assert comparison.interval[0] <= comparison.ratio <= comparison.interval[1]
     assert (comparison.a.text, comparison.b.text) == (a, b)

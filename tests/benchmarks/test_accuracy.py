@@ -16,6 +16,7 @@ from mmpnet.contract.detections import Detections
 from mmpnet.datasets.open import open_dataset
 from mmpnet.datasets.transform import evenly_spaced
 from mmpnet.evaluation.evaluate import evaluate
+from mmpnet.media.images import read_image
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.cli import val as val_cli
 from support.coco_writer import write_coco
@@ -26,7 +27,7 @@ MODEL = "person-224-int8"
 def people_at(folder: Path, *boxes_xywh: list[float]) -> Path:
     """A COCO file over copies of the sample picture, one for each of the boxes, and one picture without people."""
     (folder / "images").mkdir(parents=True)
-    pixels = cv2.imread(str(SAMPLE_IMAGE))
+    pixels = read_image(SAMPLE_IMAGE)
     height, width = pixels.shape[:2]
     shown = [*(pixels for _ in boxes_xywh), np.full_like(pixels, 60)]
     for number, content in enumerate(shown, start=1):
@@ -46,9 +47,7 @@ def people_at(folder: Path, *boxes_xywh: list[float]) -> Path:
 def labeled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two data sets: one labeled where the larger model sees its person, one in a corner where nobody is."""
     folder = tmp_path_factory.mktemp("labeled")
-    x1, y1, x2, y2 = (
-        float(value) for value in Detector("person-320", threads=1)(cv2.imread(str(SAMPLE_IMAGE))).xyxy[0]
-    )
+    x1, y1, x2, y2 = (float(value) for value in Detector("person-320", threads=1)(read_image(SAMPLE_IMAGE)).xyxy[0])
     right = people_at(folder / "right", [x1, y1, x2 - x1, y2 - y1], [x1, y1, x2 - x1, y2 - y1])
     return right, people_at(folder / "wrong", [0.0, 0.0, 12.0, 12.0])
 

@@ -66,7 +66,7 @@ class Net:
 def tiny_yolox(path: Path) -> Path:
     """YOLOX's shapes on 32 x 32 px."""
     net = Net(0)
-    level = net.silu(net.conv("images", net.kernel(8, 3, 3) / 60, 4))
+    level = net.silu(net.conv("images", net.kernel(8, 3, 3) / np.float32(60), 4))
     rows = []
     for _stride in (8, 16, 32):
         level = net.silu(net.conv(level, net.kernel(8, 8, 3), 2))

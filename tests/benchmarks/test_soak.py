@@ -73,7 +73,7 @@ def test_what_a_run_remembers_is_a_long_runs_warm_up_only() -> None:
     filling = (100 + np.minimum(100 * np.arange(1, 301), 10_000) / 4000).tolist()
     assert growth(samples_of(filling, every=100)).rise_mb == 0
     short = growth(samples_of(filling[:100], every=100))
-    assert (short.warm_up_frames, short.mb_per_1000_frames) == (1000, pytest.approx(0.25))
+    assert (short.warm_up_frames, short.mb_per_1000_frames) == pytest.approx((1000, 0.25))
 
 
 def test_too_short_a_run_is_refused() -> None:

@@ -131,7 +131,8 @@ def test_a_kept_box_is_moved_by_the_vote_of_those_it_beat_and_of_unsure_ones() -
     found = select_detections(boxes, scores, class_ids, transform=UNMOVED, thresholds=Thresholds(conf=0.4, iou=0.5))
     weights = np.array([0.9 * 0.5**2, 0.8 * 0.4**2, 0.1 * 0.3**2])
     bottom = float(weights @ [10, 9, 8] / weights.sum())
-    np.testing.assert_allclose(found.xyxy, [[0, 0, 10, bottom], [40, 40, 50, 50]], rtol=1e-5)
+    expected = np.array([[0, 0, 10, bottom], [40, 40, 50, 50]], np.float32)
+    np.testing.assert_allclose(found.xyxy, expected, rtol=1e-5)
     np.testing.assert_array_equal(found.score, scores[[0, 3]])
 
 

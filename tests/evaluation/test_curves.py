@@ -65,7 +65,7 @@ def test_without_boxes_there_is_no_average_precision_and_the_mean_is_over_the_re
     assert mean_ap([None]) is None
     for curve in (precision_recall, lambda one: confidence_curve(one, np.zeros(1))):
         with pytest.raises(ValueError, match="at least one labeled box"):
-            curve(ranking([0], 0))  # type: ignore[operator]
+            curve(ranking([0], 0))
 
 
 @given(random_rankings())
@@ -123,4 +123,4 @@ def test_the_mean_over_classes_has_one_threshold_and_leaves_out_what_is_undefine
     np.testing.assert_allclose(curve.recall, [0.75, 0.75, 0.5])
     np.testing.assert_allclose(curve.precision, [0.75, 1.0, 1.0])
     np.testing.assert_allclose(curve.f1, [(2 / 3 + 2 / 3) / 2, (1 + 2 / 3) / 2, 0.5])
-    assert curve.best() == (pytest.approx(5 / 6), pytest.approx(0.6))
+    assert curve.best() == pytest.approx((5 / 6, 0.6))

@@ -94,7 +94,7 @@ def test_mistakes_are_told_apart(measured: Measured) -> None:
         (4, "one box for two"),
     }
     by_index = {m.index: m for m in mistakes.misses}
-    assert (by_index[2].score, by_index[2].best_iou) == (pytest.approx(0.1), pytest.approx(1.0))
+    assert (by_index[2].score, by_index[2].best_iou) == pytest.approx((0.1, 1.0))
     assert (by_index[3].score, by_index[3].best_iou) == (None, 0.0)
     assert mistakes.reasons("false positive") == {"seen twice": 1, "loose box": 1, "nothing labeled there": 1}
 

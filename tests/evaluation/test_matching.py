@@ -144,7 +144,7 @@ def test_the_better_score_wins_the_box_though_it_fits_less(match: Callable[..., 
     found = detections_of([((0, 0, 10, 10), 1, 5), ((0, 0, 10, 6), 1, 9)])
     matches = match(found, picture_of([PERSON]), 0.5)
     assert matches.label.tolist() == [0, NO_LABEL]  # type: ignore[attr-defined]
-    np.testing.assert_allclose(matches.best_iou, [0.6, 1.0])  # type: ignore[attr-defined]
+    np.testing.assert_allclose(matches.best_iou, np.array([0.6, 1.0]))  # type: ignore[attr-defined]
 
 
 def test_a_small_box_in_a_crowd_is_ignored_by_coco_only() -> None:

@@ -1,6 +1,7 @@
 """Accuracy by data set and source, several models side by side: numbers, JSON and tables."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def image(source: str | None, boxes: int) -> LabeledImage:
     )
 
 
-def dataset(name: str, sources: list[tuple[str | None, int]]) -> Dataset:
+def dataset(name: str, sources: Sequence[tuple[str | None, int]]) -> Dataset:
     images = tuple(image(source, boxes) for source, boxes in sources)
     return Dataset(Path(f"somewhere/{name}"), name, ("background", "person"), images, "")
 

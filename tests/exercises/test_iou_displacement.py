@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import iou_displacement
+from exercise_record import RESULTS
 
 
 @pytest.mark.parametrize(("width", "height"), [(64.0, 128.0), (10.0, 10.0), (30.0, 7.5)])
@@ -51,5 +52,5 @@ def test_command_leaves_plot_and_numbers(tmp_path: Path) -> None:
 
 def test_committed_numbers_are_what_the_script_finds(tmp_path: Path) -> None:
     result = CliRunner().invoke(iou_displacement.app, ["--results", str(tmp_path), "--json"])
-    committed = json.loads((iou_displacement.RESULTS / "iou_displacement.json").read_text())
+    committed = json.loads((RESULTS / "iou_displacement.json").read_text())
     assert json.loads(result.stdout)["curves"] == committed["curves"]

@@ -11,6 +11,7 @@ import mnist_pictures
 from mmpnet.contract.boxes import area, pairwise_iou
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.train.loading.sampling import generator
 from mnist_digits import Digits, read_digits
 from mnist_pictures import CANVAS_PX, draw_scene, draw_square, resized, tight_box, write_split
 
@@ -163,7 +164,7 @@ def test_written_pictures_and_boxes_are_the_drawn_ones(mnist_folder: Path, tmp_p
     digits = read_digits(mnist_folder, "train")
     dataset = read_coco(write_split(tmp_path, digits, split="train", count=3, seed=1))
     for number, picture in enumerate(dataset.images, start=1):
-        scene = draw_scene(digits, mnist_pictures.generator(1, 0, number))
+        scene = draw_scene(digits, generator(1, 0, number))
         np.testing.assert_array_equal(cv2.imread(str(picture.path), cv2.IMREAD_GRAYSCALE), scene.picture)
         np.testing.assert_array_equal(picture.boxes_xyxy, scene.boxes_xyxy)
         np.testing.assert_array_equal(picture.class_ids, scene.digits + 1)

@@ -13,6 +13,7 @@ import anchor_logits
 import negative_mining
 from anchor_logits import ANCHORS, INPUT_HW, anchor_detector, load_images, mirror
 from mmpnet.contract.boxes import pairwise_iou
+from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.train.assignment import assign_by_iou
 from mmpnet.train.mining import get_random_sampling_mask, hard_negatives
@@ -52,7 +53,7 @@ def test_the_network_is_the_exercise_s() -> None:
 def test_pictures_in_memory_are_the_letterboxed_ones_with_labels_by_iou(dataset_folder: Path) -> None:
     pictures = read_coco(dataset_folder / "train.json").images[:5]
     cached = load_images(pictures)
-    letterbox = anchor_logits.Letterbox(input_hw=INPUT_HW)
+    letterbox = Letterbox(input_hw=INPUT_HW)
     for row, picture in enumerate(pictures):
         pixels, transform = letterbox.apply(picture.read())
         np.testing.assert_array_equal(cached.images_bgr[row].numpy(), pixels)

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from mmpnet.contract.metadata import Head
+from mmpnet.contract.heads import Head
 from mmpnet.export import half
 from mmpnet.export.cli import app
 from mmpnet.export.metadata_builder import ExportOptions

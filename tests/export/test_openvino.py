@@ -16,7 +16,7 @@ from mmpnet.runtime.inference.embedded import model_path
 from support.exported import open_graph
 
 
-def scores_of_both(model: bytes, side: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def scores_of_both(model: bytes, side: int) -> tuple[np.ndarray, np.ndarray]:
     """OpenVINO's and ONNX Runtime's scores of a random picture, best first."""
     images = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     core = openvino.Core()

@@ -26,6 +26,7 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.runtime.inference.self_test import synthetic_frame
 from mmpnet.train.artifacts.checkpoint import Checkpoint, load_checkpoint, sha256_of
+from mmpnet.train.model import MmpNet
 from mmpnet.train.network.inference_net import CandidateNet
 from support.exported import ExportCache, open_graph
 
@@ -127,7 +128,7 @@ def test_a_graph_that_says_something_else_is_not_kept(
 def test_a_graph_with_a_slightly_wrong_kernel_is_not_kept(
     tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = writer.export_graph
+    right = export_graph
 
     def wrong(*arguments: object, **options: object) -> onnx.ModelProto:
         model = right(*arguments, **options)  # type: ignore[arg-type]
@@ -208,7 +209,12 @@ def test_one_export_builds_the_network_once_beside_the_check_of_its_checkpoint(
 ) -> None:
     built = []
     build = Checkpoint.network
-    monkeypatch.setattr(Checkpoint, "network", lambda checkpoint: built.append(checkpoint) or build(checkpoint))
+
+    def noted(checkpoint: Checkpoint) -> MmpNet:
+        built.append(checkpoint)
+        return build(checkpoint)
+
+    monkeypatch.setattr(Checkpoint, "network", noted)
     export_file(tiny_checkpoint, tmp_path / "m.onnx", export_options)
     assert len(built) == 2, "load_checkpoint's check, and the network that is exported and compared"
 

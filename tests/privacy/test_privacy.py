@@ -1,6 +1,7 @@
 """What mmpnet.system.privacy sets, and what it leaves as the user has set it."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,6 @@ def test_without_a_temporary_folder_caches_stay(monkeypatch: pytest.MonkeyPatch)
     def none() -> str:
         raise FileNotFoundError("no usable temporary directory")
 
-    monkeypatch.setattr(privacy.tempfile, "gettempdir", none)
+    monkeypatch.setattr(tempfile, "gettempdir", none)
     privacy.move_caches()
     assert "MPLCONFIGDIR" not in os.environ

@@ -12,7 +12,8 @@ import pytest
 import mmpnet.runtime
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
-from mmpnet.export.metadata_builder import ExportOptions, InputKind
+from mmpnet.contract.metadata import InputKind
+from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.media.images import write_image
 from mmpnet.runtime import Detector, open_source
 from support.exported import ExportCache
@@ -36,9 +37,9 @@ def test_threads_may_share_a_detector(
     expected = [detector(frame) for frame in frames]
     assert len({len(found) for found in expected} | {float(found.score[0]) for found in expected}) > 8
     with ThreadPoolExecutor(4) as pool:
-        for round_ in range(6):
+        for _ in range(6):
             for found, alone in zip(pool.map(detector, frames), expected, strict=True):
-                assert_same(found, alone), round_
+                assert_same(found, alone)
 
 
 def test_thresholds_may_change_while_others_detect(tiny_onnx: Path) -> None:
@@ -97,7 +98,7 @@ def test_everything_named_is_there_and_nothing_else() -> None:
     for name in mmpnet.runtime.__all__:
         assert getattr(mmpnet.runtime, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Detecter'"):
-        _ = mmpnet.runtime.Detecter  # type: ignore[attr-defined]
+        _ = mmpnet.runtime.Detecter
 
 
 def test_naming_the_package_loads_nothing() -> None:

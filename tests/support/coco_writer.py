@@ -15,7 +15,8 @@ def write_coco(path: Path, *, count: int, seed: int, size_hw: tuple[int, int] = 
     random = np.random.default_rng(seed)
     height, width = size_hw
     (path.parent / "images").mkdir(parents=True, exist_ok=True)
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for number in range(1, count + 1):
         frame = random.integers(0, 90, (height, width, 3), dtype=np.uint8)
         name = f"{path.stem}_{number:03d}.png"

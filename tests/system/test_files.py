@@ -2,12 +2,12 @@
 
 import errno
 import os
+import secrets
 from pathlib import Path
 
 import pytest
 
 from mmpnet.contract.errors import OutputError
-from mmpnet.system import files
 from mmpnet.system.files import atomic_write, beginning, temporary_file, what_to_do
 
 
@@ -35,7 +35,7 @@ def test_what_stands_at_a_temporary_name_is_never_opened(tmp_path: Path, monkeyp
     victim = tmp_path / "victim"
     victim.write_text("precious")
     tokens = iter(["0", "1"])
-    monkeypatch.setattr(files.secrets, "token_hex", lambda _bytes: next(tokens))
+    monkeypatch.setattr(secrets, "token_hex", lambda _bytes: next(tokens))
     (tmp_path / ".mmpnet-0.txt").symlink_to(victim)
     assert temporary_file(tmp_path / "a.txt").name == ".mmpnet-1.txt"
     assert victim.read_text() == "precious"

@@ -1,5 +1,6 @@
 """Libraries that cannot be loaded: one line that says what is missing and what to install, whatever the command."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -107,7 +108,7 @@ def test_a_package_that_is_not_there_is_named_with_the_extra(
     def absent(_name: str) -> None:
         raise ModuleNotFoundError("No module named 'onnx'", name="onnx")
 
-    monkeypatch.setattr(command.importlib, "import_module", absent)
+    monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(SystemExit) as left:
         command.launch("anything", extra="train")
     assert left.value.code == 1

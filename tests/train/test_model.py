@@ -49,7 +49,7 @@ def test_a_positive_anchor_is_decoded_at_its_own_place() -> None:
     for s, r, row, col in [(0, 0, 0, 0), (1, 2, 2, 3), (1, 0, 1, 2), (0, 1, 2, 1)]:
         person = int(np.ravel_multi_index((1, s, r), (6, 2, 3)))
         network.predict = _Probe(person, row, col, 36)  # type: ignore[assignment]
-        network.predict.out_channels = 36  # type: ignore[assignment]
+        network.predict.out_channels = 36
         candidates = CandidateNet(network, anchors, (24, 32), top_k=1)
         box, _, class_id = candidates(torch.zeros(1, 24, 32, 3, dtype=torch.uint8))
         flat = np.ravel_multi_index((s, r, row, col), (2, 3, 3, 4))
@@ -89,7 +89,7 @@ def test_separate_towers_keep_logits_and_offsets_apart() -> None:
         before = network(images)
         assert before.shape == (1, 3 + 4, 2, 3, 8, 8)
         assert network.box_tower is not None
-        network.box_tower[0].weight.normal_()
+        next(network.box_tower.parameters()).normal_()
         after = network(images)
     assert torch.equal(before[:, :3], after[:, :3])
     assert not torch.equal(before[:, 3:], after[:, 3:])

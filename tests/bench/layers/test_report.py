@@ -1,5 +1,6 @@
 """The layers' report: no multiply-add and no microsecond lost or counted twice."""
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from importlib.resources import files
@@ -22,7 +23,6 @@ from mmpnet.cli.bench.command import app
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.node_names import module_name
 from mmpnet.runtime.inference.embedded import model_path
-from mmpnet.system import optional_packages as extras
 
 GEMM_MODELS = Path(str(files("mmpnet.bench"))) / "models"
 
@@ -231,7 +231,7 @@ def test_the_roofline_is_drawn(tiny_onnx: Path, tmp_path: Path) -> None:
 def test_a_plot_without_matplotlib_is_one_line(
     tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     code, stdout, stderr = run(tiny_onnx, "--plot", tmp_path / "roofline.png")
     assert (code, stdout) == (1, "")
     (line,) = stderr.splitlines()

@@ -255,7 +255,7 @@ def test_results_before_a_damaged_file_are_kept(tmp_path: Path, tiny_onnx: Path,
     lines = objects(done.stdout)
     assert [line["source"] for line in lines if "frame" in line] == [str(picture)]
     [notice] = [line for line in lines if line.get("event") == "notice"]
-    assert "z.png: the image is cut short" in notice["reason"]
+    assert "z.png: the image is cut short" in str(notice["reason"])
     assert done.exit_code == 1
     errors = [line for line in plain(done.stderr).splitlines() if line.startswith("error: ")]
     assert len(errors) == 1

@@ -196,7 +196,11 @@ def test_nms_is_within_a_class_and_classes_get_the_numbers_of_whoever_asks() -> 
     same_place = [0.5, 0.5, np.log(2), np.log(2), 1.0]
     person, dog = np.zeros(80), np.zeros(80)
     person[0], dog[16] = 0.9, 0.8
-    rows = {9: [*same_place, *person], 10: [-0.5, *same_place[1:], *(person * 0.9)], 11: [-1.5, *same_place[1:], *dog]}
+    rows: dict[int, Sequence[float]] = {
+        9: [*same_place, *person],
+        10: [-0.5, *same_place[1:], *(person * 0.9)],
+        11: [-1.5, *same_place[1:], *dog],
+    }
     session = yolox_session(rows)
     detector = PeerDetector(session, name="y.onnx", wanted=["dog", "cart", "person"], thresholds=THRESHOLDS)
     assert detector.class_names == ("background", "dog", "person"), "a cart is no class of COCO"

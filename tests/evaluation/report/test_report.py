@@ -140,7 +140,7 @@ def test_it_stands_for_a_detector_that_finds_nothing_or_everything(dataset_folde
     dataset = read_coco(dataset_folder / "val.json")
     answers = {picture.read().tobytes(): picture for picture in dataset.images}
 
-    def detect(frame_bgr: np.ndarray) -> Detections:  # type: ignore[type-arg]
+    def detect(frame_bgr: np.ndarray) -> Detections:
         picture = answers[frame_bgr.tobytes()]
         count = len(picture.class_ids) if finds == "everything" else 0
         return Detections(picture.boxes_xyxy[:count], np.ones(count, np.float32), picture.class_ids[:count])
@@ -162,7 +162,7 @@ def test_several_classes_have_a_table(dataset_folder: Path) -> None:
     dataset = Dataset(plain.path, plain.name, ("background", "person", "dog", "cat"), pictures, plain.sha256)
     answers = {picture.read().tobytes(): picture for picture in pictures}
 
-    def detect(frame_bgr: np.ndarray) -> Detections:  # type: ignore[type-arg]
+    def detect(frame_bgr: np.ndarray) -> Detections:
         picture = answers[frame_bgr.tobytes()]
         return Detections(picture.boxes_xyxy, np.ones(len(picture.class_ids), np.float32), picture.class_ids)
 

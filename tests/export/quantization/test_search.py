@@ -148,6 +148,7 @@ def test_onnx_runtime_leaves_in_float_what_the_search_does(quantizer: Quantizer,
     for graph in (model.graph, onnx.load(tmp_path / "optimised.onnx").graph):
         tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         kernels.append(tensors.get(next(node.input[1] for node in graph.node if node.name == layer)))
+    assert kernels[0] is not None
     assert kernels[1] is not None
     assert np.array_equal(kernels[0], kernels[1])
 

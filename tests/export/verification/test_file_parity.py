@@ -8,7 +8,7 @@ from mmpnet.contract.errors import ExportError
 from mmpnet.contract.records import DetectionsRecord
 from mmpnet.export.verification.file_parity import EXACT, apart, check
 
-BOXES = [[0, 0, 40, 40], [100, 100, 140, 180]]
+BOXES: list[list[float]] = [[0, 0, 40, 40], [100, 100, 140, 180]]
 
 
 def finds(boxes: list[list[float]], scores: list[float], class_ids: list[int] | None = None) -> Detections:

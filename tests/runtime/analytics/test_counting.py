@@ -46,8 +46,9 @@ def walk(counter: PeopleCounter, path: Sequence[Foot], *, track_id: int = 1) -> 
     """In and out counts of the counter's one line or zone after one person walked this path."""
     for foot in path:
         counter.update(people([foot]), ids(track_id))
-    (place,) = [*counter.lines, *counter.zones]
-    return place.in_count, place.out_count
+    lines = [(line.in_count, line.out_count) for line in counter.lines]
+    (counts,) = [*lines, *((zone.in_count, zone.out_count) for zone in counter.zones)]
+    return counts
 
 
 def px(*values: float) -> tuple[tuple[Coordinate, Coordinate], ...]:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from mmpnet.runtime.analytics.tracker import CONFIRMED_AFTER_FRAMES, LOW_CONF, N
 WIDTH_PX, HEIGHT_PX = 60, 160
 
 
-def seen(centres_xy: Sequence[Sequence[float]] | NDArray[np.float64], scores: Sequence[float] = ()) -> Detections:
+def seen(centres_xy: Sequence[Sequence[float]] | NDArray[np.floating[Any]], scores: Sequence[float] = ()) -> Detections:
     """People of one size around these centres; the scores, best first, are 0.9 unless given."""
     centres = np.asarray(centres_xy, np.float64).reshape(-1, 2)
     half = np.array([WIDTH_PX, HEIGHT_PX]) / 2
@@ -94,7 +95,7 @@ def test_ids_outlast_a_few_missed_frames(seed: int) -> None:
             expected = ids
             assert sorted(expected.values()) == [1, 2, 3]
         if frame > 1:
-            assert ids == {person: expected[person] for person in present}
+            assert ids == {person: expected[person] for person in present.tolist()}
 
 
 def test_an_id_outlasts_frames_without_any_detection() -> None:
@@ -179,7 +180,8 @@ def test_low_scores_alone_end_and_a_high_one_brings_the_id_back(live: bool) -> N
 
     def next_ids(*scores: float) -> list[int]:
         captured_s = next(frames) / 10 if live else None
-        return tracker.update(seen([[100, 200]] * len(scores), scores), captured_s=captured_s).tolist()
+        ids: list[int] = tracker.update(seen([[100, 200]] * len(scores), scores), captured_s=captured_s).tolist()
+        return ids
 
     for _ in range(CONFIRMED_AFTER_FRAMES):
         next_ids(0.8)

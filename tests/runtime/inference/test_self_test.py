@@ -117,7 +117,7 @@ def test_the_command_says_what_it_checked(tiny_onnx: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("best", [0.9, 0.05])
 def test_the_best_box_cannot_go_missing_unseen(best: float) -> None:
-    def detect_at(conf: float) -> Callable[[np.ndarray], Detections]:  # type: ignore[type-arg]
+    def detect_at(conf: float) -> Callable[[np.ndarray], Detections]:
         return lambda _: found((10, 10, 30, 50, best, 1)) if best >= conf else found()
 
     record = record_self_test(detect_at, input_hw=(32, 32), conf=None, tolerances=(0.1, 0.9), seeds=2)
@@ -129,7 +129,7 @@ def test_the_seed_with_the_best_score_is_kept() -> None:
     scores = {synthetic_frame(seed, (32, 32)).tobytes(): 0.1 * seed for seed in range(5)}
     scores[synthetic_frame(3, (32, 32)).tobytes()] = 0.9
 
-    def detect_at(conf: float) -> Callable[[np.ndarray], Detections]:  # type: ignore[type-arg]
+    def detect_at(conf: float) -> Callable[[np.ndarray], Detections]:
         return lambda frame: found((1, 1, 9, 9, scores[frame.tobytes()], 1)) if conf <= 0.9 else found()
 
     record = record_self_test(detect_at, input_hw=(32, 32), conf=None, tolerances=(0.1, 0.9), seeds=5)

@@ -24,7 +24,7 @@ from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
 from mmpnet.runtime.sinks.video import SaveSink
 from mmpnet.runtime.sinks.window import WindowSink
-from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.sources.frame import Event, Kind
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
 from mmpnet.runtime.sources.open import open_source
 from mmpnet.system.progress import Notice, no_notice
@@ -155,7 +155,7 @@ def test_a_picture_is_saved_in_a_folder_that_need_not_exist(tmp_path: Path) -> N
     [("image", "o.mp4", ".jpg"), ("image", "o", ".png"), ("video", "o.jpg", ".mp4"), ("camera", "o", ".avi")],
 )
 def test_a_suffix_of_another_kind_is_refused_with_the_right_ones(
-    tmp_path: Path, kind: str, name: str, expected: str
+    tmp_path: Path, kind: Kind, name: str, expected: str
 ) -> None:
     sink = SaveSink(tmp_path / name, many_files=False)
     with pytest.raises(OutputError, match=re.escape(expected)) as caught:
@@ -200,7 +200,7 @@ def test_no_result_overwrites_another_of_the_same_run(tmp_path: Path, sources: t
     refusal = ""
     try:
         for source in sources:
-            kind = "image" if source.endswith("png") else "video"
+            kind: Kind = "image" if source.endswith("png") else "video"
             sink.write(make_result(grey(0), source=source, kind=kind), grey(60))
         sink.close()
     except OutputError as error:
@@ -324,7 +324,7 @@ def window_sink(
 )
 @pytest.mark.parametrize("kind", ["image", "video", "camera"])
 def test_a_window_ends_the_run_by_q_escape_or_its_cross(
-    monkeypatch: pytest.MonkeyPatch, key: int, visible: int, goes_on: bool, kind: str
+    monkeypatch: pytest.MonkeyPatch, key: int, visible: int, goes_on: bool, kind: Kind
 ) -> None:
     window = FakeWindow([key], visible)
     window.install(monkeypatch)
@@ -346,7 +346,7 @@ def test_a_picture_is_held_until_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("kind", "holds"), [("video", True), ("camera", False)])
 def test_space_holds_a_file_and_stills_a_cameras_window(
-    monkeypatch: pytest.MonkeyPatch, kind: str, holds: bool
+    monkeypatch: pytest.MonkeyPatch, kind: Kind, holds: bool
 ) -> None:
     window = FakeWindow([ord(" "), -1, -1, ord(" "), -1])
     window.install(monkeypatch)

@@ -2,6 +2,7 @@
 
 import errno
 import http.client
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -152,7 +153,7 @@ def test_a_client_that_takes_nothing_is_cut_and_a_slow_one_is_not(unsent: list[i
 
 @pytest.mark.parametrize(("soft", "most"), [(1024, 128), (256, 64), (64, 8)])
 def test_the_recorder_keeps_descriptors(soft: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _which: (soft, soft))
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (soft, soft))
     assert most_connections() == most
 
 

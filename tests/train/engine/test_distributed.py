@@ -149,7 +149,13 @@ def test_a_run_that_one_process_began_is_finished_by_two(tiny_train_config: Trai
     config = changed(tiny_train_config, mosaic=0.5, mosaic_until=1.0, multi_scale=0.5, cache="on")
     start_run(config, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(World, "any", lambda _, value: value or os.kill(os.getpid(), signal.SIGTERM) is not None)
+
+        def asked(_: World, value: bool) -> bool:
+            if not value:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return value
+
+        patch.setattr(World, "any", asked)
         with pytest.raises(InterruptedRunError):
             start_run(config, tmp_path / "parts")
     with two_processes("resume", str(tmp_path / "parts")) as processes:
@@ -222,21 +228,27 @@ def test_synced_batch_norm_is_batch_norm_over_the_batches_of_all(size: int, monk
     torch.manual_seed(0)
     share = torch.randn(2, 4, 5, 6) * 3 + 100
     weights = torch.randn_like(share)
-    synced, plain = nn.Sequential(nn.BatchNorm2d(4)), nn.BatchNorm2d(4)
+    network, plain = nn.Sequential(nn.BatchNorm2d(4)), nn.BatchNorm2d(4)
     nn.init.uniform_(plain.weight)
-    synced[0].load_state_dict(plain.state_dict())
-    sync_batch_norms(synced, torch.device("cpu"))
+    network[0].load_state_dict(plain.state_dict())
+    sync_batch_norms(network)
+    synced = network[0]
+    assert isinstance(synced, nn.BatchNorm2d)
     mine, whole = share.clone().requires_grad_(), share.repeat(size, 1, 1, 1).requires_grad_()
     said, expected = synced(mine), plain(whole)
     (said * weights).sum().backward()
     (expected * weights.repeat(size, 1, 1, 1)).sum().backward()
     torch.testing.assert_close(said, expected[:2], rtol=1e-4, atol=1e-4)
+    assert mine.grad is not None
+    assert whole.grad is not None
+    assert synced.weight.grad is not None
+    assert synced.bias.grad is not None
     torch.testing.assert_close(mine.grad, whole.grad[:2], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(synced[0].running_mean, plain.running_mean)
-    torch.testing.assert_close(synced[0].running_var, plain.running_var)
-    torch.testing.assert_close(synced[0].weight.grad * size, plain.weight.grad, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(synced[0].bias.grad * size, plain.bias.grad, rtol=1e-4, atol=1e-4)
-    assert synced[0].num_batches_tracked == 1
+    torch.testing.assert_close(synced.running_mean, plain.running_mean)
+    torch.testing.assert_close(synced.running_var, plain.running_var)
+    torch.testing.assert_close(synced.weight.grad * size, plain.weight.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(synced.bias.grad * size, plain.bias.grad, rtol=1e-4, atol=1e-4)
+    assert synced.num_batches_tracked == 1
 
 
 def test_a_batch_that_cannot_be_shared_is_one_line() -> None:

@@ -1,6 +1,7 @@
 """Decoded pictures: the same pixels as the files', in every process, and nothing left behind."""
 
 import pickle
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,6 @@ import pytest
 from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.datasets.types import Dataset
-from mmpnet.train.loading import image_cache as cache_module
 from mmpnet.train.loading.image_cache import CachedPictures, StoredPictures, fits
 from support.coco_writer import write_coco
 
@@ -60,7 +60,7 @@ def test_the_file_goes_with_the_cache(dataset: Dataset, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bad_picture_is_named_and_leaves_no_file(tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_bad_picture_is_named_and_leaves_no_file(tmp_path: Path) -> None:
     path = write_coco(tmp_path / "data" / "train.json", count=4, seed=0)
     pictures = read_coco(path).images
     cv2.imwrite(str(pictures[2].path), np.zeros((5, 5, 3), np.uint8))
@@ -80,5 +80,5 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(dataset: Dataset, tmp_path: 
 def test_what_is_too_large_for_memory_or_disk_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fits(10**6, tmp_path)
     assert not fits(10**15, tmp_path)
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**5}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**5}))
     assert not fits(10**6, tmp_path)

@@ -40,7 +40,7 @@ def test_reopened_norms_compute_the_same_and_know_their_statistics() -> None:
     images = some_images()
     with torch.inference_mode():
         before = network(images)
-        reopen_norms(network, images.split(2))
+        reopen_norms(network, torch.split(images, 2))
         after = network(images)
     torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3 * float(before.abs().max()))
     # In training mode a norm uses the batch's own statistics, which these are.
@@ -64,7 +64,7 @@ def test_an_exported_file_says_what_its_checkpoint_said(
     tiny_checkpoint: Path, tiny_onnx: Path, tiny_model_config: ModelConfig
 ) -> None:
     network = tiny_model_config.build()
-    said = load_weights(network, str(tiny_onnx), pictures=some_images().split(3))
+    said = load_weights(network, str(tiny_onnx), pictures=torch.split(some_images(), 3))
     images = some_images(seed=1)
     with torch.inference_mode():
         expected = load_checkpoint(tiny_checkpoint).network()(images)
@@ -74,8 +74,8 @@ def test_an_exported_file_says_what_its_checkpoint_said(
 
 
 def test_separate_towers_start_from_a_file_with_one(tiny_checkpoint: Path, tiny_onnx: Path) -> None:
-    two = MmpNet(2, 2, channels=16, width_mult=0.25, architecture=Architecture(separate_towers=True)).eval()
-    load_weights(two, str(tiny_onnx), pictures=some_images().split(3))
+    two = MmpNet(2, 2, channels=16, width_mult=0.25, separate_towers=True).eval()
+    load_weights(two, str(tiny_onnx), pictures=torch.split(some_images(), 3))
     images = some_images(seed=1)
     with torch.inference_mode():
         expected = load_checkpoint(tiny_checkpoint).network()(images)
