@@ -58,8 +58,25 @@ def test_metadata_says_where_the_file_comes_from(tiny_onnx: Path, tiny_checkpoin
     assert {o.name: tuple(o.shape) for o in session.get_outputs()} == described
 
 
-@pytest.mark.parametrize("input_hw", [(64, 64), (48, 96), (40, 56)])
-@pytest.mark.parametrize("batch", [1, 3, "dynamic"])
+@pytest.mark.parametrize(
+    ("input_hw", "batch"),
+    [
+        ((64, 64), 1),
+        ((48, 96), 3),
+        ((40, 56), "dynamic"),
+        *[
+            pytest.param(input_hw, batch, marks=pytest.mark.slow)
+            for input_hw, batch in (
+                ((64, 64), 3),
+                ((64, 64), "dynamic"),
+                ((48, 96), 1),
+                ((48, 96), "dynamic"),
+                ((40, 56), 1),
+                ((40, 56), 3),
+            )
+        ],
+    ],
+)
 def test_every_size_and_batch_gives_each_picture_what_torch_gives(
     tiny_checkpoint: Path,
     exported: ExportCache,

@@ -49,7 +49,9 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("negatives", ["focal", "random"])
-@pytest.mark.parametrize("batches", [1, 4, 6])
+@pytest.mark.parametrize(
+    "batches", [1, pytest.param(4, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)]
+)
 def test_interrupted_and_resumed_equals_uninterrupted(
     tiny_train_config: TrainConfig, finished_run: FinishedRun, tmp_path: Path, negatives: Negatives, batches: int
 ) -> None:
@@ -101,7 +103,8 @@ start_run(msgspec.json.decode(sys.argv[1], type=TrainConfig), Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("saves", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("saves", [1, 3, 4])
 def test_killed_without_warning_it_resumes_from_its_last_checkpoint(
     tiny_train_config: TrainConfig, finished_run: FinishedRun, tmp_path: Path, saves: int
 ) -> None:
@@ -114,6 +117,7 @@ def test_killed_without_warning_it_resumes_from_its_last_checkpoint(
     assert_same_run(finished_run(tiny_train_config), tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_resuming_keeps_to_the_result_with_workers_frozen_blocks_and_autosaves(
     tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
