@@ -1,6 +1,7 @@
 """Texts of strangers."""
 
 import io
+import sys
 
 import pytest
 from rich.table import Table
@@ -19,7 +20,7 @@ def test_control_characters_are_shown_not_done() -> None:
 @pytest.mark.parametrize("in_table", [True, False])
 def test_no_message_controls_the_terminal(in_table: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     said = io.StringIO()
-    monkeypatch.setattr(command.sys, "stderr", said)
+    monkeypatch.setattr(sys, "stderr", said)
     table = Table()
     table.add_row(EVIL)
     command.console().print(table if in_table else EVIL)

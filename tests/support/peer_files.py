@@ -27,7 +27,7 @@ def write_yolox(path: Path, output: FloatArray, *, batch: int | str = 1, channel
         "yolox",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, channels, SIDE, SIDE])],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, *output.shape])],
-        [value, numpy_helper.from_array(np.float32(0), "zero")],
+        [value, numpy_helper.from_array(np.array(0, np.float32), "zero")],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return path

@@ -18,8 +18,8 @@ def iou_of(a: Box, b: Box) -> float:
 
 def fused_by_the_paper(views: list[Detections], weights: list[float]) -> set[tuple[object, ...]]:
     """Section 3 of the paper: a list of all boxes, lists of clusters, fused boxes recomputed from their members."""
-    boxes = [
-        (float(score), tuple(map(float, xyxy)), int(class_id), view)
+    boxes: list[tuple[float, Box, int, int]] = [
+        (float(score), (float(xyxy[0]), float(xyxy[1]), float(xyxy[2]), float(xyxy[3])), int(class_id), view)
         for view, one in enumerate(views)
         for xyxy, score, class_id in zip(one.xyxy, one.score, one.class_id, strict=True)
     ]

@@ -120,3 +120,43 @@ def test_workers_are_seeded_differently(dataset: Dataset, tiny_model_config: Mod
     assert len({draw[0] for draw in draws}) == 4
     assert len({draw[1] for draw in draws}) == 4
     assert len({draw[2] for draw in draws}) == 4
+
+
+def test_anchors_at_an_ignored_box_learn_nothing_and_those_of_the_others_learn_as_before(
+    dataset: Dataset, tiny_model_config: ModelConfig
+) -> None:
+    index = next(i for i, image in enumerate(dataset.images) if len(image.boxes_xyxy) == 2)
+    plain = dataset.images[index]
+    crowd = np.array([False, True])
+    marked = replace(dataset, images=(replace(plain, crowd=crowd),))
+    alone = replace(dataset, images=(replace(plain, **{name: getattr(plain, name)[:1] for name in PER_BOX}),))
+    key = SampleKey(0, seed=3, input_hw=INPUT_HW)
+    labels, without = (training_pictures(one, tiny_model_config, "none")[key] for one in (marked, alone))
+    assert not isinstance(labels, DatasetError)
+    assert not isinstance(without, DatasetError)
+    torch.testing.assert_close(labels.boxes_xyxy, without.boxes_xyxy)
+    changed = labels.labels != without.labels
+    assert changed.any()
+    assert set(labels.labels[changed].tolist()) == {UNDECIDED_LABEL}
+    assert set(without.labels[changed].tolist()) == {0}
+    # By the rule itself: background anchors half inside the box, and those that would have learned it.
+    (box,) = Letterbox(INPUT_HW).fit(plain.image_hw).to_input(plain.boxes_xyxy[1:])
+    anchors = tiny_model_config.anchors.boxes_xyxy(INPUT_HW)
+    for anchor, before, after in zip(anchors, without.labels.flatten(), labels.labels.flatten(), strict=True):
+        sides = np.minimum(anchor[2:], box[2:]) - np.maximum(anchor[:2], box[:2])
+        inside = np.prod(sides.clip(0)) / np.prod(anchor[2:] - anchor[:2])
+        if before == 0 and inside >= 0.5:
+            assert after == UNDECIDED_LABEL
+    best = pairwise_iou(anchors, box[None])[:, 0].argmax()
+    assert labels.labels.flatten()[best] != 0
+
+
+def test_an_image_of_ignored_boxes_alone_has_no_positives(dataset: Dataset, tiny_model_config: ModelConfig) -> None:
+    crowds = tuple(replace(image, crowd=np.ones_like(image.crowd)) for image in dataset.images)
+    pictures = training_pictures(replace(dataset, images=crowds), tiny_model_config)
+    batch = collate([pictures[SampleKey(index, 5 + index, INPUT_HW)] for index in range(8)])
+    assert isinstance(batch, Batch)
+    assert len(batch.target.boxes_xyxy) == 0
+    assert not batch.target.positive.any()
+    assert (batch.target.labels == UNDECIDED_LABEL).any()
+    assert (batch.target.labels == 0).any()

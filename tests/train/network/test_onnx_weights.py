@@ -74,7 +74,7 @@ def test_an_exported_file_says_what_its_checkpoint_said(
 
 
 def test_separate_towers_start_from_a_file_with_one(tiny_checkpoint: Path, tiny_onnx: Path) -> None:
-    two = MmpNet(2, 2, channels=16, width_mult=0.25, separate_towers=True).eval()
+    two = MmpNet(2, 2, channels=16, width_mult=0.25, architecture=Architecture(separate_towers=True)).eval()
     load_weights(two, str(tiny_onnx), pictures=torch.split(some_images(), 3))
     images = some_images(seed=1)
     with torch.inference_mode():
