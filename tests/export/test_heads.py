@@ -128,8 +128,7 @@ def test_the_detector_finds_the_same_with_every_head_and_input(
     thresholds = Thresholds(conf=SURE[which], iou=0.45, max_det=30)
     frame = pictures(1, side=90, seed=1)[0, :70]
     expected = Detector(reference, thresholds=thresholds, provider="cpu", threads=1)(frame)
-    detector = Detector(path, provider="cpu", threads=1)
-    detector.thresholds = thresholds
+    detector = Detector(path, provider="cpu", threads=1).with_thresholds(thresholds)
     assert_same(detector(frame), expected)
     assert len(expected) > 3
 
@@ -193,7 +192,7 @@ def test_frozen_thresholds_are_not_overridden_in_silence(
     with pytest.raises(ContractError, match="frozen into it"):
         Detector(path, thresholds=Thresholds(conf=0.1), provider="cpu", threads=1)
     with pytest.raises(ContractError, match="--frozen"):
-        detector.thresholds = Thresholds(conf=0.1)
+        detector.with_thresholds(Thresholds(conf=0.1))
 
 
 def test_a_self_test_that_expects_nothing_says_so(tiny_checkpoint: Path, tmp_path: Path) -> None:

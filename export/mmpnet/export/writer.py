@@ -127,8 +127,7 @@ def _with_self_test(metadata: ModelMetadata, path: Path, tolerances: tuple[float
     detector = Detector(path, provider="cpu")
 
     def detect_at(conf: float) -> Detector:
-        detector.thresholds = dataclasses.replace(metadata.thresholds, conf=conf)
-        return detector
+        return detector.with_thresholds(dataclasses.replace(metadata.thresholds, conf=conf))
 
     record = record_self_test(
         detect_at,

@@ -182,8 +182,7 @@ def test_hiding_does_not_end_at_the_most_boxes_to_show(
         assert mmp_run(*options, model=model).exit_code == 0
     detector = Detector(model, provider="cpu", threads=1)
     found = Thresholds(conf=0.1, iou=detector.thresholds.iou, max_det=400)
-    detector.thresholds = found
-    everybody = detector(make_noise(0, (51, 77)))
+    everybody = detector.with_thresholds(found)(make_noise(0, (51, 77)))
     assert len(everybody) > 3
     hidden = make_noise(0, (51, 77)).copy()
     blur_detections(hidden, everybody)

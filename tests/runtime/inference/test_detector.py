@@ -128,15 +128,26 @@ def test_a_frame_with_nothing_above_the_threshold_is_empty(tiny_onnx: Path) -> N
     assert (found.xyxy.shape, found.score.shape, found.class_id.shape) == ((0, 4), (0,), (0,))
 
 
-def test_thresholds_can_be_changed_between_frames(tiny_onnx: Path) -> None:
+def test_other_thresholds_need_no_other_session_and_change_no_detector(tiny_onnx: Path) -> None:
     frame = make_noise(4, (64, 80))
-    changing = Detector(tiny_onnx, provider="cpu", threads=1, thresholds=Thresholds(conf=0.0, iou=0.5, max_det=1000))
-    many = changing(frame)
-    changing.thresholds = Thresholds(conf=0.0, iou=0.5, max_det=3)
-    few = changing(frame)
-    np.testing.assert_array_equal(few.xyxy, many.xyxy[:3])
-    changing.thresholds = Thresholds(conf=0.0, iou=0.1, max_det=1000)
-    assert 3 < len(changing(frame)) < len(many), "a lower NMS threshold leaves fewer boxes"
+    every = Detector(tiny_onnx, provider="cpu", threads=1, thresholds=Thresholds(conf=0.0, iou=0.5, max_det=1000))
+    many = every(frame)
+    few = every.with_thresholds(Thresholds(conf=0.0, iou=0.5, max_det=3))
+    np.testing.assert_array_equal(few(frame).xyxy, many.xyxy[:3])
+    strict = few.with_thresholds(Thresholds(conf=0.0, iou=0.1, max_det=1000))
+    assert 3 < len(strict(frame)) < len(many), "a lower NMS threshold leaves fewer boxes"
+    assert len(every(frame)) == len(many)
+    assert (every.thresholds.max_det, few.thresholds.max_det, strict.thresholds.iou) == (1000, 3, 0.1)
+    with pytest.raises(AttributeError):
+        every.thresholds = few.thresholds  # type: ignore[misc]
+
+
+def test_detectors_of_one_session_are_closed_together(tiny_onnx: Path) -> None:
+    detector = Detector(tiny_onnx, provider="cpu", threads=1)
+    with detector.with_thresholds(Thresholds(conf=0.9)):
+        pass
+    with pytest.raises(ContractError, match="has been closed"):
+        detector(make_noise(0, (64, 64)))
 
 
 def test_every_stage_is_timed_and_warming_up_changes_nothing(tiny_onnx: Path) -> None:

@@ -173,11 +173,12 @@ def detect(
         check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson)
         spin = not any(frames.live for frames in sources)
         detector = Detector(model, provider=provider, threads=threads, spin=spin)
-        detector.thresholds = chosen = override_thresholds(detector.thresholds, conf, iou, max_det)
+        chosen = override_thresholds(detector.thresholds, conf, iou, max_det)
+        detector = detector.with_thresholds(chosen)
         served = serve_sinks(serve, token, detector, provider, stale_after) if serve is not None else []
         analyzer = _analyzer_factory(chosen, lines, zones) if track or lines or zones else None
         if analyzer is not None or blur:
-            widen_thresholds(detector, blur=blur)
+            detector = widen_thresholds(detector, blur=blur)
         check_and_warm_up(detector)
         stop = threading.Event()
         sinks = [ConsoleSink(console(), detector.class_names), *served]

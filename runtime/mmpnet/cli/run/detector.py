@@ -1,8 +1,7 @@
 """The detector of one mmp-run: thresholds, self-test, warm-up."""
 
-import dataclasses
-
 from mmpnet.console.command import console
+from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.runtime.analytics.tracker import LOW_CONF
 from mmpnet.runtime.inference.decode import CANDIDATES
@@ -10,8 +9,8 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.self_test import describe_expected, run_self_test
 
 
-def widen_thresholds(detector: Detector, *, blur: bool) -> None:
-    """Have the detector give more than is to be shown.
+def widen_thresholds(detector: Detector, *, blur: bool) -> Detector:
+    """A detector that gives more than is to be shown.
 
     ByteTrack goes on with a track on scores that would begin none. Hiding errs on the side of hiding: the unlikely, and
     more people than --max-det allows.
@@ -25,12 +24,9 @@ def widen_thresholds(detector: Detector, *, blur: bool) -> None:
                 f"{detector.path}: --blur, --track, --line and --zone need what is found from a score of {LOW_CONF:g} "
                 f"up, and conf {chosen.conf:g} is frozen into this file; leave them out, or export it without --frozen"
             )
-        return
-    detector.thresholds = dataclasses.replace(
-        chosen,
-        conf=min(LOW_CONF, chosen.conf),
-        max_det=max(CANDIDATES, chosen.max_det) if blur else chosen.max_det,
-    )
+        return detector
+    max_det = max(CANDIDATES, chosen.max_det) if blur else chosen.max_det
+    return detector.with_thresholds(Thresholds(conf=min(LOW_CONF, chosen.conf), iou=chosen.iou, max_det=max_det))
 
 
 def check_and_warm_up(detector: Detector) -> None:

@@ -1,5 +1,6 @@
 """Detector: an exported model file as a function from frame to Detections. Needs no torch."""
 
+import copy
 import threading
 import time
 from collections.abc import Sequence
@@ -17,7 +18,6 @@ from mmpnet.contract.errors import ContractError
 from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.contract.metadata import InputDescription, ModelMetadata, metadata_from_properties
 from mmpnet.runtime.inference.decode import (
-    ReadHead,
     check_candidates,
     check_classes,
     head_reader,
@@ -36,6 +36,13 @@ class StageTimes:
     preprocess_ms: float
     infer_ms: float
     postprocess_ms: float
+
+
+@dataclass(slots=True)
+class _SharedSession:
+    """The session of one file, which detectors with different thresholds share; None once one of them was closed."""
+
+    session: Any
 
 
 class _Images(threading.local):
@@ -72,28 +79,36 @@ class Detector:
         spin: bool = True,
     ) -> None:
         self.path = model_path(path)
-        self._session = open_session(self.path, provider=provider, threads=threads, spin=spin)
-        self.provider = provider_in_use(self._session)
-        properties = read_properties(self._session, source=str(self.path))
+        session = open_session(self.path, provider=provider, threads=threads, spin=spin)
+        self.provider = provider_in_use(session)
+        properties = read_properties(session, source=str(self.path))
         self.metadata: ModelMetadata = metadata_from_properties(properties, source=str(self.path))
-        self._check_signature()
+        self._check_signature(session)
+        self._shared = _SharedSession(session)
         self.class_names = self.metadata.class_names
         self._letterbox = self.metadata.letterbox
         self._images = _Images(self.metadata.input)
         self._fetch = output_names(self.metadata)
-        self.thresholds = thresholds or self.metadata.thresholds
+        self._set_thresholds(thresholds or self.metadata.thresholds)
 
     @property
     def thresholds(self) -> Thresholds:
-        """What is applied to every frame. Setting it raises ContractError where others are frozen into the graph."""
+        """The thresholds that are applied to every frame."""
         return self._thresholds
 
-    @thresholds.setter
-    def thresholds(self, thresholds: Thresholds) -> None:
-        fed = threshold_feed(self.metadata, thresholds, source=str(self.path))
-        # One assignment, so that a thread in mid-frame never sees one half of the old and one of the new.
-        self._head = fed, head_reader(self.metadata, thresholds)
+    def with_thresholds(self, thresholds: Thresholds) -> "Detector":
+        """A detector with other thresholds on the same session; closing either of them closes both.
+
+        Raises: ContractError if other thresholds are frozen into the graph.
+        """
+        other = copy.copy(self)
+        other._set_thresholds(thresholds)
+        return other
+
+    def _set_thresholds(self, thresholds: Thresholds) -> None:
         self._thresholds = thresholds
+        self._threshold_feed = threshold_feed(self.metadata, thresholds, source=str(self.path))
+        self._decode = head_reader(self.metadata, thresholds)
 
     def __call__(self, frame_bgr: UInt8Array) -> Detections:
         """Objects in one frame (H, W, 3) uint8 BGR."""
@@ -101,13 +116,13 @@ class Detector:
 
     def timed(self, frame_bgr: UInt8Array) -> tuple[Detections, StageTimes]:
         """Objects in one frame, and what each stage took."""
-        images, (fed, read) = self._images, self._head
+        images = self._images
         started = time.perf_counter()
         transform = self._prepare(frame_bgr, images.pixels[0], None if images.planes is None else images.planes[0])
         prepared = time.perf_counter()
-        outputs = self._run({self.metadata.input.name: images.fed, **fed})
+        outputs = self._run({self.metadata.input.name: images.fed, **self._threshold_feed})
         inferred = time.perf_counter()
-        detections = self._read(read, outputs, transform)
+        detections = self._read(outputs, transform)
         done = time.perf_counter()
         times = StageTimes(
             preprocess_ms=(prepared - started) * 1e3,
@@ -119,7 +134,7 @@ class Detector:
     def batch(self, frames_bgr: Sequence[UInt8Array]) -> list[Detections]:
         """Objects in each of several frames, whatever their sizes: in one go where the file was exported with
         `--batch dynamic`, else one by one."""
-        described, (fed, read) = self.metadata.input, self._head
+        described = self.metadata.input
         if described.batch != "dynamic" or not frames_bgr:
             return [self(frame_bgr) for frame_bgr in frames_bgr]
         pixels = np.empty((len(frames_bgr), *described.size_hw, 3), np.uint8)
@@ -130,19 +145,19 @@ class Detector:
             self._prepare(frame_bgr, pixels[row], None if planes is None else planes[row])
             for row, frame_bgr in enumerate(frames_bgr)
         ]
-        outputs = self._run({described.name: pixels if planes is None else planes, **fed})
+        outputs = self._run({described.name: pixels if planes is None else planes, **self._threshold_feed})
         return [
-            self._read(read, [output[row : row + 1] for output in outputs], place)
-            for row, place in enumerate(transforms)
+            self._read([output[row : row + 1] for output in outputs], transform)
+            for row, transform in enumerate(transforms)
         ]
 
     def warm_up(self) -> None:
         """Run the network once, so that the first frame's time is like every other's."""
-        self._run({self.metadata.input.name: self._images.fed, **self._head[0]})
+        self._run({self.metadata.input.name: self._images.fed, **self._threshold_feed})
 
     def close(self) -> None:
-        """Give the session's memory back; calls after that raise ContractError."""
-        self._session = None
+        """Free the session; this detector and those that share it raise ContractError from then on."""
+        self._shared.session = None
 
     def __enter__(self) -> "Detector":
         return self
@@ -161,15 +176,15 @@ class Detector:
         return transform
 
     def _run(self, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        session = self._session  # another thread may close the detector meanwhile
+        session = self._shared.session  # another thread may close the detector meanwhile
         if session is None:
             raise ContractError(f"{self.path}: this detector has been closed; make another")
         return run_session(session, self._fetch, feed, source=str(self.path))
 
-    def _read(self, read: ReadHead, outputs: Sequence[NDArray[Any]], transform: LetterboxTransform) -> Detections:
+    def _read(self, outputs: Sequence[NDArray[Any]], transform: LetterboxTransform) -> Detections:
         check_candidates(outputs, source=str(self.path))
         try:
-            found = read(outputs, transform)
+            found = self._decode(outputs, transform)
         except ValueError as error:  # such as boxes that are not finite
             raise ContractError(
                 f"{self.path}: gives no detections ({error}); export it again with mmp-export"
@@ -177,10 +192,10 @@ class Detector:
         check_classes(found, class_count=len(self.class_names), source=str(self.path))
         return found
 
-    def _check_signature(self) -> None:
+    def _check_signature(self, session: Any) -> None:
         """The graph must be what its metadata says, or every number after it would be wrong in silence."""
         described = self.metadata.input
-        inputs = self._session.get_inputs()
+        inputs = session.get_inputs()
         if [(i.name, i.type) for i in inputs] != [(described.name, described.type)]:
             found = ", ".join(f"{i.name} {i.type}" for i in inputs)
             raise ContractError(
@@ -188,7 +203,7 @@ class Detector:
             )
         expected = {described.name: list(described.shape)}
         expected |= {output.name: list(output.shape) for output in self.metadata.outputs}
-        actual = {value.name: list(value.shape) for value in (*inputs, *self._session.get_outputs())}
+        actual = {value.name: list(value.shape) for value in (*inputs, *session.get_outputs())}
         for name, shape in expected.items():
             if actual.get(name) != shape:
                 raise ContractError(

@@ -101,13 +101,8 @@ def run_self_test(detector: Detector) -> SelfTestResult:
     record = detector.metadata.self_test
     if record is None:
         raise ContractError(f"{detector.path}: has no self-test; export it again with mmp-export")
-    kept = detector.thresholds
-    try:
-        detector.thresholds = replace(detector.metadata.thresholds, conf=record.conf)
-        found = detector(synthetic_frame(record.seed, record.frame_hw))
-    finally:
-        detector.thresholds = kept
-    result = compare(record, found)
+    tested = detector.with_thresholds(replace(detector.metadata.thresholds, conf=record.conf))
+    result = compare(record, tested(synthetic_frame(record.seed, record.frame_hw)))
     if result.n_unmatched:
         raise SelfTestError(
             f"{detector.path}: self-test failed on {detector.provider}: {result.n_unmatched} of {result.n_expected} "

@@ -72,7 +72,7 @@ def open_model(
     if detector.metadata.frozen and not options.stated:
         thresholds = detector.thresholds
         say(f"{path.name}: its thresholds are frozen, so this is {protocol(thresholds)}")
-    detector.thresholds = thresholds
+    detector = detector.with_thresholds(thresholds)
     subject = exported_subject(path, detector.metadata)
     return OpenedModel(path.name, detector, detector.class_names, subject, protocol(thresholds))
 
