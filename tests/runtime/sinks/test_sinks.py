@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
@@ -67,6 +70,31 @@ def test_an_ndjson_line_is_as_documented(tmp_path: Path) -> None:
         ],
         "timing_ms": {"preprocess": 1.235, "infer": 2.5, "postprocess": 0.25},
     }
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    source=st.text(st.characters(exclude_categories=[]), max_size=20),
+    rows=st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 5), max_size=4),
+)
+def test_every_result_is_one_line_of_json_whatever_its_source_is_called(
+    source: str, rows: list[tuple[float, ...]]
+) -> None:
+    values = np.array(rows, np.float32).reshape(-1, 5)
+    values = values[np.argsort(-values[:, 4], kind="stable")]
+    corner = values[:, :2] * 100
+    boxes = np.concatenate([corner, corner + values[:, 2:4] * 100], axis=1)
+    found = Detections(boxes, values[:, 4].copy(), np.ones(len(values), np.int64))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "out.ndjson"
+        sink = NdjsonSink(str(path), NAMES)
+        assert sink.write(make_result(grey(0), source=source, detections=found), None)
+        sink.close()
+        (line,) = path.read_bytes().split(b"\n")[:-1]
+    document = json.loads(line)
+    assert document["source"] == source
+    assert [one["score"] for one in document["detections"]] == [round(float(score), 4) for score in found.score]
+    np.testing.assert_allclose([one["xyxy"] for one in document["detections"]] or np.zeros((0, 4)), boxes, atol=0.006)
 
 
 def test_ndjson_of_a_run_has_the_documented_types_and_one_line_per_frame(
