@@ -20,7 +20,7 @@ from mmpnet.train.assignment import assign_by_iou
 from mmpnet.train.engine.device import has_fast_bfloat16
 from mmpnet.train.loading.sampling import generator
 from mmpnet.train.model import MmpNet
-from mmpnet.train.network.inference_net import InputNormalisation
+from mmpnet.train.network.inference_net import InputNormalization
 
 INPUT_HW = (224, 224)
 ANCHORS = AnchorSpec(sizes_px=(16.0, 32.0, 64.0, 128.0, 192.0), aspect_ratios=(0.8, 1.7, 3.2), stride=8)
@@ -95,7 +95,7 @@ def anchor_detector(network: MmpNet, device: torch.device) -> Detect:
     """The anchors themselves as boxes, moved by no vote: those with a foreground score of 0.5 or more, after NMS."""
     letterbox = Letterbox(input_hw=INPUT_HW)
     anchors_xyxy = ANCHORS.boxes_xyxy(INPUT_HW)
-    normalize = InputNormalisation().to(device)
+    normalize = InputNormalization().to(device)
     thresholds = Thresholds(conf=QUASI_IOU_CONF)
     network.eval()
 

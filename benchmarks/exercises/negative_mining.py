@@ -33,7 +33,7 @@ from mmpnet.train.engine.malloc import keep_freed_memory
 from mmpnet.train.loading.sampling import generator
 from mmpnet.train.mining import hard_negatives
 from mmpnet.train.model import MmpNet, enter_training_mode
-from mmpnet.train.network.inference_net import InputNormalisation
+from mmpnet.train.network.inference_net import InputNormalization
 from mmpnet.train.network.weights import load_weights
 from mmpnet.train.step import step, update
 
@@ -151,7 +151,7 @@ def train_epoch(trainee: Trainee, course: Course, epoch: int) -> dict[str, float
     """One epoch and its evaluation: the entry of the curve."""
     started = time.monotonic()
     enter_training_mode(trainee.network, freeze=0)
-    normalize = InputNormalisation().to(course.device)
+    normalize = InputNormalization().to(course.device)
     batches = course.train.batches(batch=course.batch, seed=course.seed, epoch=epoch)
     losses = []
     total = course.train.batches_per_epoch(course.batch)

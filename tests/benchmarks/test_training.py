@@ -35,7 +35,7 @@ from mmpnet.train.assignment import LabelGrid
 from mmpnet.train.engine.run_writer import RunWriter
 from mmpnet.train.engine.state import TrainingState, start_state
 from mmpnet.train.engine.trainer import RunImages, Trainer
-from mmpnet.train.loading.image_cache import StoredPictures
+from mmpnet.train.loading.image_cache import StoredImages
 from mmpnet.train.loading.loader import Batch
 from support.coco_writer import write_coco
 from support.train_configs import changed
@@ -64,8 +64,8 @@ def run(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def stored(dataset: Dataset) -> StoredPictures:
-    return StoredPictures(dataset.images, 128)
+def stored(dataset: Dataset) -> StoredImages:
+    return StoredImages(dataset.images, 128)
 
 
 def trained(config: TrainConfig, dataset: Dataset, folder: Path) -> TrainingState:

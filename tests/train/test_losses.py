@@ -195,6 +195,6 @@ def test_a_doubtful_label_weighs_its_confidence_in_the_box_loss() -> None:
     output[:, 2] += 3
     anchors = torch.from_numpy(ANCHORS.boxes_xyxy(INPUT_HW))
     one = torch.ones(())
-    sure = DetectionLoss()(output, target, anchors, normaliser=one)
+    sure = DetectionLoss()(output, target, anchors, normalizer=one)
     doubtful = LabelGrid(labels=target.labels, boxes_xyxy=target.boxes_xyxy, scores=torch.full((3,), 0.25))
-    assert float(DetectionLoss()(output, doubtful, anchors, normaliser=one).box) == pytest.approx(float(sure.box) / 4)
+    assert float(DetectionLoss()(output, doubtful, anchors, normalizer=one).box) == pytest.approx(float(sure.box) / 4)

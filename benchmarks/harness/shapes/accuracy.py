@@ -21,10 +21,10 @@ from mmpnet.train.engine.optim import build_optimizer, weight_average
 from mmpnet.train.engine.run_writer import RunWriter
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.engine.trainer import RunImages, Trainer
-from mmpnet.train.loading.image_cache import StoredPictures
+from mmpnet.train.loading.image_cache import StoredImages
 from mmpnet.train.loading.loader import Batch
 from mmpnet.train.model import MmpNet, enter_training_mode
-from mmpnet.train.network.inference_net import InputNormalisation
+from mmpnet.train.network.inference_net import InputNormalization
 from mmpnet.train.network.torch_detector import torch_detector
 from mmpnet.train.network.weights import load_weights
 
@@ -47,7 +47,7 @@ class ShortTraining:
         Raises: CheckpointError for bad weights, DatasetError for an image that cannot be read.
         """
         side_px = candidate.side_px
-        stored = StoredPictures(self.train.images, 2 * side_px)
+        stored = StoredImages(self.train.images, 2 * side_px)
         with closing(endless(self.train, stored, batch=FITTING_BATCH, side_px=side_px, workers=1)) as batches:
             network, error = starting_network(candidate, self.weights, batches, self.front_steps)
         options = {
@@ -81,7 +81,7 @@ def starting_network(
     rest = {k: v for k, v in wide.features.state_dict().items() if int(k.split(".")[0]) >= FRONT_BLOCKS}
     network.features.load_state_dict({**own, **rest})
     narrow, front = network.features[:FRONT_BLOCKS], wide.features[:FRONT_BLOCKS].eval()
-    prune_front(front, narrow, InputNormalisation()(next(batches).images_bgr))
+    prune_front(front, narrow, InputNormalization()(next(batches).images_bgr))
     return network, fit_front(narrow, front, batches, steps)
 
 
@@ -93,7 +93,7 @@ def _trained(network: MmpNet, config: TrainConfig, train: Dataset, val: Dataset)
     state = TrainingState(network, weight_average(network, optim.ema_decay), build_optimizer(network, optim))
     model = config.model_config(train.class_names)
     provenance = provenance_of(config, train, None)
-    stored = StoredPictures(train.images, 2 * max(config.model.input_hw))
+    stored = StoredImages(train.images, 2 * max(config.model.input_hw))
     with tempfile.TemporaryDirectory() as folder:
         writer = RunWriter(Path(folder), config, model, provenance, writes=False)
         callbacks = RunDisplay(console()).callbacks().training

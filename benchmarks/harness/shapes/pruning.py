@@ -11,7 +11,7 @@ from harness.shapes.candidates import FRONT_BLOCKS
 from mmpnet.train.engine.device import has_fast_bfloat16
 from mmpnet.train.engine.optim import learning_rate_factor
 from mmpnet.train.loading.loader import Batch
-from mmpnet.train.network.inference_net import InputNormalisation
+from mmpnet.train.network.inference_net import InputNormalization
 
 FRONT_RATE = 3e-3
 BLOCK_WEIGHTS = (0.1, 0.25, 0.5, 1.0)
@@ -74,7 +74,7 @@ def fit_front(narrow: nn.Sequential, wide: nn.Sequential, batches: Iterator[Batc
 
     The error is the squared difference of the last outputs over their variance.
     """
-    normalize = InputNormalisation()
+    normalize = InputNormalization()
     optimizer = torch.optim.AdamW(narrow.parameters(), lr=FRONT_RATE, weight_decay=1e-4)
     errors: list[float] = []
     wide.eval()

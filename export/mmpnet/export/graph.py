@@ -77,7 +77,7 @@ class _WithGrid(nn.Module):
             candidates.anchors,
             candidates.input_hw,
             top_k=candidates.top_k,
-            normalise=nn.Identity(),
+            normalize=nn.Identity(),
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

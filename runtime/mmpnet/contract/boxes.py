@@ -50,7 +50,7 @@ def encode_offsets(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray) -> FloatArr
     box_wh, anchor_wh = _sides(boxes_xyxy), _sides(anchors_xyxy)
     if not (box_wh > 0).all() or not (anchor_wh > 0).all():
         raise ValueError("boxes and anchors must have an area; clean the boxes before encoding")
-    shift = (_centers(boxes_xyxy) - _centers(anchors_xyxy)) / anchor_wh / CENTER_VARIANCE
+    shift = (centers(boxes_xyxy) - centers(anchors_xyxy)) / anchor_wh / CENTER_VARIANCE
     scale = np.log(box_wh / anchor_wh) / SIZE_VARIANCE
     return np.concatenate([shift, scale], axis=-1).astype(np.float32)
 
@@ -58,7 +58,7 @@ def encode_offsets(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray) -> FloatArr
 def decode_offsets(offsets: FloatArray, anchors_xyxy: FloatArray) -> FloatArray:
     """Inverse of encode_offsets: (N, 4) offsets on (N, 4) anchors -> (N, 4) xyxy."""
     anchor_wh = _sides(anchors_xyxy)
-    center = _centers(anchors_xyxy) + offsets[..., :2] * CENTER_VARIANCE * anchor_wh
+    center = centers(anchors_xyxy) + offsets[..., :2] * CENTER_VARIANCE * anchor_wh
     half_wh = anchor_wh * np.exp(np.minimum(offsets[..., 2:] * SIZE_VARIANCE, MAX_LOG_RATIO)) / 2
     return np.concatenate([center - half_wh, center + half_wh], axis=-1).astype(np.float32)
 
@@ -123,6 +123,7 @@ def _sides(boxes_xyxy: FloatArray) -> FloatArray:
     return sides
 
 
-def _centers(boxes_xyxy: FloatArray) -> FloatArray:
-    centers: FloatArray = (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) * np.float32(0.5)
-    return centers
+def centers(boxes_xyxy: FloatArray) -> FloatArray:
+    """Center (x, y) of each box, (..., 4) -> (..., 2)."""
+    middle: FloatArray = (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) * np.float32(0.5)
+    return middle

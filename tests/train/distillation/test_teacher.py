@@ -22,7 +22,7 @@ from mmpnet.train.distillation.pseudo_labels import (
     ask_teachers,
     load_teacher_labels,
     save_teacher_labels,
-    unlabelled_pictures,
+    unlabeled_images,
     with_teacher_boxes,
 )
 from mmpnet.train.distillation.teacher import OpenedTeacher, open_teacher
@@ -145,7 +145,7 @@ def test_teacher_labels_survive_the_disk_and_fit_only_their_pictures(
     labels = ask_teachers(teacher_of([[2, 2, 20, 30]], [0.5]), pictures, PERSON)
     save_teacher_labels(tmp_path / "teacher.json", labels)
     assert load_teacher_labels(tmp_path / "teacher.json", pictures, PERSON) == labels
-    with pytest.raises(TrainingError, match="other pictures"):
+    with pytest.raises(TrainingError, match="other images"):
         load_teacher_labels(tmp_path / "teacher.json", pictures[1:], PERSON)
     with pytest.raises(TrainingError, match="are gone"):
         load_teacher_labels(tmp_path / "absent.json", pictures, PERSON)
@@ -175,13 +175,13 @@ def test_doubts_below_the_least_score_are_not_even_kept(pictures: tuple[LabeledI
 
 
 def test_pictures_without_labels_are_found_below_their_folder(dataset_folder: Path, tmp_path: Path) -> None:
-    found = unlabelled_pictures(dataset_folder)
+    found = unlabeled_images(dataset_folder)
     assert len(found) == 22
     assert all(not len(picture.boxes_xyxy) and picture.image_hw == (96, 128) for picture in found)
     assert list(found) == sorted(found, key=lambda picture: picture.path)
-    for folder, expected in ((tmp_path, "holds no pictures"), (tmp_path / "absent", "no such folder")):
+    for folder, expected in ((tmp_path, "holds no images"), (tmp_path / "absent", "no such folder")):
         with pytest.raises(TrainingError, match=expected):
-            unlabelled_pictures(folder)
+            unlabeled_images(folder)
 
 
 def test_a_run_with_a_teacher_resumes_without_it(
@@ -227,6 +227,6 @@ def test_what_a_teacher_said_teaches_another_run_the_same(tiny_train_config: Tra
     assert (tmp_path / "remembered" / "teacher.json").read_bytes() == remembered.read_bytes()
     others = write_coco(tmp_path / "b.json", count=3, seed=1)
     elsewhere = changed(config, teacher=str(remembered), train=(str(others),))
-    with pytest.raises(TrainingError, match="labels of other pictures"):
+    with pytest.raises(TrainingError, match="labels of other images"):
         start_run(elsewhere, tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere").exists()

@@ -254,7 +254,7 @@ def test_synced_batch_norm_is_batch_norm_over_the_batches_of_all(size: int, monk
 def test_a_batch_that_cannot_be_shared_is_one_line() -> None:
     with pytest.raises(TrainingError, match="batch 6 cannot be shared evenly by 4 processes"):
         require_shareable(6, 100, World(size=4))
-    with pytest.raises(TrainingError, match="data set of 7 pictures"):
+    with pytest.raises(TrainingError, match="data set of 7 images"):
         require_shareable(8, 7, World(size=2))
     require_shareable(8, 100, World(size=2))
 

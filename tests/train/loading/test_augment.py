@@ -18,13 +18,13 @@ from mmpnet.train.loading.augment import (
     AugmentationName,
     Sample,
     augment,
-    change_colours,
+    change_colors,
     mosaic,
     random_window,
 )
 
 FULL = AUGMENTATIONS["full"]
-MOVED = replace(FULL, colour=0, grey=0)
+MOVED = replace(FULL, color=0, gray=0)
 """Windows, scales and flips alone: where an edge lies is then to be seen in the pixels."""
 STILL = AUGMENTATIONS["none"]
 LETTERBOX = Letterbox(input_hw=(128, 160), pad_value=0)
@@ -47,7 +47,7 @@ def lone_rectangle(size_hw: tuple[int, int] = (120, 160)) -> Sample:
 
 
 def around_bright(image: UInt8Array) -> FloatArray:
-    """The box (1, 4) around the bright pixels: no change of colours turns black into them or white into others."""
+    """The box (1, 4) around the bright pixels: no change of colors turns black into them or white into others."""
     rows, cols = np.nonzero(image.min(axis=2) > 128)
     return np.array([[cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]], np.float32)
 
@@ -128,7 +128,7 @@ def test_class_ids_and_confidences_stay_with_their_boxes() -> None:
 
 
 def test_boxes_that_a_crop_leaves_too_little_of_are_dropped() -> None:
-    how = Augmentation(flip=0, zoom_out=0, crop=1, smallest_crop=0.4, stretch=0, colour=0, grey=0)
+    how = Augmentation(flip=0, zoom_out=0, crop=1, smallest_crop=0.4, stretch=0, color=0, gray=0)
     kept_shares = []
     for seed in range(300):
         sample = sample_of(np.zeros((100, 100, 3), np.uint8), [(10, 10, 30, 50), (60, 60, 95, 95)])
@@ -143,7 +143,7 @@ def test_boxes_that_a_crop_leaves_too_little_of_are_dropped() -> None:
 def test_pictures_that_must_not_be_mirrored_are_not(name: AugmentationName) -> None:
     frame = np.zeros((64, 64, 3), np.uint8)
     frame[:, :32] = 255
-    how = replace(AUGMENTATIONS[name], colour=0, grey=0)
+    how = replace(AUGMENTATIONS[name], color=0, gray=0)
     for seed in range(40):
         view = augment(sample_of(frame, []), Letterbox((64, 64), pad_value=128), how, np.random.default_rng(seed))
         row = view.image_bgr[32, :, 0]
@@ -153,7 +153,7 @@ def test_pictures_that_must_not_be_mirrored_are_not(name: AugmentationName) -> N
 
 def test_half_of_all_pictures_are_mirrored_with_their_boxes() -> None:
     frame = np.zeros((100, 100, 3), np.uint8)
-    how = Augmentation(flip=0.5, zoom_out=0, crop=0, stretch=0, colour=0, grey=0)
+    how = Augmentation(flip=0.5, zoom_out=0, crop=0, stretch=0, color=0, gray=0)
     lefts = [
         float(
             augment(
@@ -207,13 +207,13 @@ def test_windows_have_pixels_of_the_frame_in_them(size_hw: tuple[int, int], seed
     assert bottom > 0
 
 
-def test_colours_change_but_not_beyond_recognition() -> None:
+def test_colors_change_but_not_beyond_recognition() -> None:
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (40, 40, 3), dtype=np.uint8)
     smooth = np.asarray(cv2.GaussianBlur(image, (0, 0), 4), np.uint8)
     correlations = []
     for seed in range(30):
-        changed = change_colours(smooth, np.random.default_rng(seed))
+        changed = change_colors(smooth, np.random.default_rng(seed))
         assert changed.dtype == np.uint8
         correlations.append(np.corrcoef(smooth.mean(axis=2).ravel(), changed.mean(axis=2).ravel())[0, 1])
     assert min(correlations) > 0.6
@@ -222,7 +222,7 @@ def test_colours_change_but_not_beyond_recognition() -> None:
 
 def test_what_is_left_of_an_ignored_box_stays_ignored_and_draws_no_window() -> None:
     frame = np.zeros((100, 100, 3), np.uint8)
-    crop = Augmentation(flip=0, zoom_out=0, crop=1, smallest_crop=0.5, stretch=0, colour=0, grey=0)
+    crop = Augmentation(flip=0, zoom_out=0, crop=1, smallest_crop=0.5, stretch=0, color=0, gray=0)
     boxes, ignored = [(0.0, 0.0, 30.0, 100.0), (40.0, 40.0, 60.0, 60.0)], np.array([True, False])
     both = replace(sample_of(frame, boxes), ignored=ignored)
     alone = sample_of(frame, boxes[1:])

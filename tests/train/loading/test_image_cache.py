@@ -11,7 +11,7 @@ import pytest
 from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.datasets.types import Dataset
-from mmpnet.train.loading.image_cache import CachedPictures, StoredPictures, fits
+from mmpnet.train.loading.image_cache import CachedImages, StoredImages, fits
 from support.coco_writer import write_coco
 
 
@@ -22,8 +22,8 @@ def dataset(dataset_folder: Path) -> Dataset:
 
 @pytest.mark.parametrize("longest_px", [640, 50])
 def test_cached_pixels_and_boxes_are_those_of_the_files(dataset: Dataset, tmp_path: Path, longest_px: int) -> None:
-    stored = StoredPictures(dataset.images, longest_px)
-    cached = CachedPictures(dataset.images, longest_px, tmp_path / "pictures.cache")
+    stored = StoredImages(dataset.images, longest_px)
+    cached = CachedImages(dataset.images, longest_px, tmp_path / "pictures.cache")
     cached.fill()
     assert (tmp_path / "pictures.cache").stat().st_size == stored.num_bytes() == cached.num_bytes()
     for index in range(len(dataset.images)):
@@ -35,16 +35,16 @@ def test_cached_pixels_and_boxes_are_those_of_the_files(dataset: Dataset, tmp_pa
 
 def test_long_pictures_are_shrunk_with_their_boxes(dataset: Dataset) -> None:
     picture = dataset.images[0]
-    pixels, boxes = StoredPictures(dataset.images, 64).read(0)
+    pixels, boxes = StoredImages(dataset.images, 64).read(0)
     assert pixels.shape == (48, 64, 3)
     np.testing.assert_allclose(boxes, picture.boxes_xyxy / 2)
-    whole, same = StoredPictures(dataset.images, 128).read(0)
+    whole, same = StoredImages(dataset.images, 128).read(0)
     np.testing.assert_array_equal(whole, picture.read())
     np.testing.assert_array_equal(same, picture.boxes_xyxy)
 
 
 def test_another_process_maps_the_file_instead_of_copying_it(dataset: Dataset, tmp_path: Path) -> None:
-    cached = CachedPictures(dataset.images, 640, tmp_path / "pictures.cache")
+    cached = CachedImages(dataset.images, 640, tmp_path / "pictures.cache")
     cached.fill()
     cached.read(0)
     sent = pickle.dumps(cached)
@@ -53,7 +53,7 @@ def test_another_process_maps_the_file_instead_of_copying_it(dataset: Dataset, t
 
 
 def test_the_file_goes_with_the_cache(dataset: Dataset, tmp_path: Path) -> None:
-    cached = CachedPictures(dataset.images, 640, tmp_path / "pictures.cache")
+    cached = CachedImages(dataset.images, 640, tmp_path / "pictures.cache")
     cached.fill()
     cached.read(0)
     cached.close()
@@ -65,15 +65,15 @@ def test_a_bad_picture_is_named_and_leaves_no_file(tmp_path: Path) -> None:
     pictures = read_coco(path).images
     cv2.imwrite(str(pictures[2].path), np.zeros((5, 5, 3), np.uint8))
     with pytest.raises(DatasetError, match=pictures[2].path.name):
-        CachedPictures(pictures, 640, tmp_path / "pictures.cache").fill()
+        CachedImages(pictures, 640, tmp_path / "pictures.cache").fill()
     assert not (tmp_path / "pictures.cache").exists()
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_file(dataset: Dataset, tmp_path: Path) -> None:
     full = tmp_path / "pictures.cache"
     full.symlink_to("/dev/full")
-    with pytest.raises(TrainingError, match=r"decoded pictures cannot be written.*--cache off"):
-        CachedPictures(dataset.images, 640, full).fill()
+    with pytest.raises(TrainingError, match=r"decoded images cannot be written.*--cache off"):
+        CachedImages(dataset.images, 640, full).fill()
     assert not full.is_symlink()
 
 

@@ -16,8 +16,8 @@ from mmpnet.datasets.types import Dataset
 from mmpnet.train.artifacts.config import ModelConfig
 from mmpnet.train.assignment import UNDECIDED_LABEL
 from mmpnet.train.loading.augment import AUGMENTATIONS, AugmentationName
-from mmpnet.train.loading.image_cache import StoredPictures
-from mmpnet.train.loading.loader import Batch, Recipe, TrainingPictures, collate, training_loader
+from mmpnet.train.loading.image_cache import StoredImages
+from mmpnet.train.loading.loader import Batch, Recipe, TrainingImages, collate, training_loader
 from mmpnet.train.loading.sampling import EpochPlan, EpochSampler, SampleKey
 
 
@@ -30,18 +30,18 @@ INPUT_HW = (64, 64)
 PER_BOX = ("boxes_xyxy", "class_ids", "areas_px2", "crowd", "scores")
 
 
-def training_pictures(dataset: Dataset, model: ModelConfig, how: AugmentationName = "full") -> TrainingPictures:
+def training_images(dataset: Dataset, model: ModelConfig, how: AugmentationName = "full") -> TrainingImages:
     recipe = Recipe(model.anchors, model.pad_value, "adaptive", AUGMENTATIONS[how])
-    return TrainingPictures(dataset.images, StoredPictures(dataset.images, 640), recipe)
+    return TrainingImages(dataset.images, StoredImages(dataset.images, 640), recipe)
 
 
 @pytest.fixture
-def pictures(dataset: Dataset, tiny_model_config: ModelConfig) -> TrainingPictures:
-    return training_pictures(dataset, tiny_model_config)
+def pictures(dataset: Dataset, tiny_model_config: ModelConfig) -> TrainingImages:
+    return training_images(dataset, tiny_model_config)
 
 
 def test_without_chance_training_sees_the_runtimes_pixels(dataset: Dataset, tiny_model_config: ModelConfig) -> None:
-    unchanged = training_pictures(dataset, tiny_model_config, "none")
+    unchanged = training_images(dataset, tiny_model_config, "none")
     letterbox = Letterbox(input_hw=(72, 56))
     for index, picture in enumerate(dataset.images):
         expected, transform = letterbox.apply(picture.read())
@@ -50,14 +50,14 @@ def test_without_chance_training_sees_the_runtimes_pixels(dataset: Dataset, tiny
         np.testing.assert_allclose(view.boxes_xyxy, transform.to_input(picture.boxes_xyxy), atol=1e-3)
 
 
-def image_of(pictures: TrainingPictures, *, seed: int) -> torch.Tensor:
+def image_of(pictures: TrainingImages, *, seed: int) -> torch.Tensor:
     """The first picture, augmented by this seed."""
     batch = collate([pictures[SampleKey(0, seed, INPUT_HW)]])
     assert isinstance(batch, Batch)
     return batch.images_bgr
 
 
-def test_a_key_decides_everything_random(pictures: TrainingPictures) -> None:
+def test_a_key_decides_everything_random(pictures: TrainingImages) -> None:
     first = image_of(pictures, seed=11)
     torch.rand(7)
     again = image_of(pictures, seed=11)
@@ -66,7 +66,7 @@ def test_a_key_decides_everything_random(pictures: TrainingPictures) -> None:
     assert not torch.equal(first, other)
 
 
-def test_loading_leaves_the_global_generators_alone(pictures: TrainingPictures) -> None:
+def test_loading_leaves_the_global_generators_alone(pictures: TrainingImages) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -74,7 +74,7 @@ def test_loading_leaves_the_global_generators_alone(pictures: TrainingPictures) 
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_positives_stand_where_their_boxes_are(pictures: TrainingPictures, tiny_model_config: ModelConfig) -> None:
+def test_positives_stand_where_their_boxes_are(pictures: TrainingImages, tiny_model_config: ModelConfig) -> None:
     anchors = tiny_model_config.anchors.boxes_xyxy(tiny_model_config.input_hw)
     batch = collate([pictures[SampleKey(index, 100 + index, INPUT_HW)] for index in range(8)])
     assert isinstance(batch, Batch)
@@ -92,7 +92,7 @@ def test_positives_stand_where_their_boxes_are(pictures: TrainingPictures, tiny_
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_batches_do_not_depend_on_the_number_of_workers(pictures: TrainingPictures, workers: int) -> None:
+def test_batches_do_not_depend_on_the_number_of_workers(pictures: TrainingImages, workers: int) -> None:
     def batches(count: int) -> list[Batch]:
         sampler = EpochSampler(np.ones(len(pictures)), EpochPlan((INPUT_HW,), 0.5), batch_size=4, seed=1, epoch=0)
         return list(training_loader(pictures, sampler, workers=count, pin_memory=False))
@@ -103,7 +103,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(pictures: TrainingPictur
         assert torch.equal(one.target.boxes_xyxy, other.target.boxes_xyxy)
 
 
-class _WorkerDraws(TrainingPictures):
+class _WorkerDraws(TrainingImages):
     """What each worker's own generators would draw."""
 
     def __getitem__(self, key: SampleKey) -> tuple[float, float, float]:  # type: ignore[override]
@@ -112,7 +112,7 @@ class _WorkerDraws(TrainingPictures):
 
 def test_workers_are_seeded_differently(dataset: Dataset, tiny_model_config: ModelConfig) -> None:
     recipe = Recipe(tiny_model_config.anchors, 114, "iou", AUGMENTATIONS["none"])
-    own = _WorkerDraws(dataset.images, StoredPictures(dataset.images, 640), recipe)
+    own = _WorkerDraws(dataset.images, StoredImages(dataset.images, 640), recipe)
     sampler = EpochSampler(np.ones(4), EpochPlan((INPUT_HW,)), batch_size=1, seed=0, epoch=0)
     loader = training_loader(own, sampler, workers=2, pin_memory=False)
     loader.collate_fn = lambda samples: samples[0]
@@ -131,7 +131,7 @@ def test_anchors_at_an_ignored_box_learn_nothing_and_those_of_the_others_learn_a
     marked = replace(dataset, images=(replace(plain, crowd=crowd),))
     alone = replace(dataset, images=(replace(plain, **{name: getattr(plain, name)[:1] for name in PER_BOX}),))
     key = SampleKey(0, seed=3, input_hw=INPUT_HW)
-    labels, without = (training_pictures(one, tiny_model_config, "none")[key] for one in (marked, alone))
+    labels, without = (training_images(one, tiny_model_config, "none")[key] for one in (marked, alone))
     assert not isinstance(labels, DatasetError)
     assert not isinstance(without, DatasetError)
     torch.testing.assert_close(labels.boxes_xyxy, without.boxes_xyxy)
@@ -153,7 +153,7 @@ def test_anchors_at_an_ignored_box_learn_nothing_and_those_of_the_others_learn_a
 
 def test_an_image_of_ignored_boxes_alone_has_no_positives(dataset: Dataset, tiny_model_config: ModelConfig) -> None:
     crowds = tuple(replace(image, crowd=np.ones_like(image.crowd)) for image in dataset.images)
-    pictures = training_pictures(replace(dataset, images=crowds), tiny_model_config)
+    pictures = training_images(replace(dataset, images=crowds), tiny_model_config)
     batch = collate([pictures[SampleKey(index, 5 + index, INPUT_HW)] for index in range(8)])
     assert isinstance(batch, Batch)
     assert len(batch.target.boxes_xyxy) == 0

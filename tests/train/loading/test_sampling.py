@@ -8,7 +8,7 @@ import pytest
 
 from mmpnet.contract.errors import TrainingError
 from mmpnet.datasets.formats.coco import read_coco
-from mmpnet.train.loading.sampling import EpochPlan, EpochSampler, SampleKey, input_sizes, picture_weights
+from mmpnet.train.loading.sampling import EpochPlan, EpochSampler, SampleKey, image_weights, input_sizes
 
 PLAN = EpochPlan(input_sizes=((64, 64),))
 
@@ -52,7 +52,7 @@ def test_fewer_pictures_than_a_batch_are_one_small_batch() -> None:
 
 def test_group_weights_multiply_and_average_one(dataset_folder: Path) -> None:
     pictures = read_coco(dataset_folder / "train.json").images
-    weights = picture_weights(pictures, [("str*", 3.0), ("synthetic", 2.0)])
+    weights = image_weights(pictures, [("str*", 3.0), ("synthetic", 2.0)])
     street = np.array(["street" in picture.tags for picture in pictures])
     assert weights.mean() == pytest.approx(1)
     np.testing.assert_allclose(weights[street] / weights[~street][0], 3.0)
@@ -61,19 +61,19 @@ def test_group_weights_multiply_and_average_one(dataset_folder: Path) -> None:
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
 def test_impossible_group_weights_are_refused(dataset_folder: Path, weight: float) -> None:
     with pytest.raises(TrainingError, match="above 0"):
-        picture_weights(read_coco(dataset_folder / "train.json").images, [("street", weight)])
+        image_weights(read_coco(dataset_folder / "train.json").images, [("street", weight)])
 
 
 @pytest.mark.parametrize("weight", [1e308, 1e-308])
 def test_group_weights_that_no_number_holds_are_refused(dataset_folder: Path, weight: float) -> None:
     pictures = read_coco(dataset_folder / "train.json").images
     with pytest.raises(TrainingError, match="too far apart"):
-        picture_weights(pictures, [("street", weight), ("s*", weight)])
+        image_weights(pictures, [("street", weight), ("s*", weight)])
 
 
 def test_a_pattern_that_matches_nothing_names_what_there_is(dataset_folder: Path) -> None:
     with pytest.raises(TrainingError, match="street, synthetic, yard"):
-        picture_weights(read_coco(dataset_folder / "train.json").images, [("coco", 2.0)])
+        image_weights(read_coco(dataset_folder / "train.json").images, [("coco", 2.0)])
 
 
 def test_the_planned_share_of_samples_are_mosaics_of_four() -> None:

@@ -64,7 +64,7 @@ def test_an_exported_file_says_what_its_checkpoint_said(
     tiny_checkpoint: Path, tiny_onnx: Path, tiny_model_config: ModelConfig
 ) -> None:
     network = tiny_model_config.build()
-    said = load_weights(network, str(tiny_onnx), pictures=torch.split(some_images(), 3))
+    said = load_weights(network, str(tiny_onnx), images=torch.split(some_images(), 3))
     images = some_images(seed=1)
     with torch.inference_mode():
         expected = load_checkpoint(tiny_checkpoint).network()(images)
@@ -75,7 +75,7 @@ def test_an_exported_file_says_what_its_checkpoint_said(
 
 def test_separate_towers_start_from_a_file_with_one(tiny_checkpoint: Path, tiny_onnx: Path) -> None:
     two = MmpNet(2, 2, channels=16, width_mult=0.25, architecture=Architecture(separate_towers=True)).eval()
-    load_weights(two, str(tiny_onnx), pictures=torch.split(some_images(), 3))
+    load_weights(two, str(tiny_onnx), images=torch.split(some_images(), 3))
     images = some_images(seed=1)
     with torch.inference_mode():
         expected = load_checkpoint(tiny_checkpoint).network()(images)
@@ -91,7 +91,7 @@ def test_other_classes_keep_all_but_the_last_layer(tiny_onnx: Path) -> None:
 
 def test_the_model_that_ships_can_be_trained_further() -> None:
     network = MmpNet(5, 3)
-    said = load_weights(network, "default", pictures=[some_images(2, 96)])
+    said = load_weights(network, "default", images=[some_images(2, 96)])
     assert said.startswith("weights from person-")
 
 

@@ -97,5 +97,5 @@ def test_a_table_that_is_none_is_one_line_of_the_report(
 def test_a_checkpoint_says_where_it_comes_from(run: Path) -> None:
     subject = checkpoint_subject(run / "best.pth", load_checkpoint(run / "best.pth"))
     assert subject.title == "run/best.pth"
-    assert "16 pictures" in dict(subject.facts)["trained on"]
+    assert "16 images" in dict(subject.facts)["trained on"]
     assert dict(subject.settings)["batch"] == "4"

@@ -14,7 +14,7 @@ from mmpnet.contract.errors import TrainingError
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
-from mmpnet.train.loading.image_cache import CachedPictures
+from mmpnet.train.loading.image_cache import CachedImages
 from mmpnet.train.run import prepare as training_data
 from mmpnet.train.run.anchor_fit import input_boxes, suggested_anchors
 from mmpnet.train.run.start import start_run
@@ -38,7 +38,7 @@ def test_what_cannot_be_trained_on_leaves_no_folder(tiny_train_config: TrainConf
         (crowds, {}, "has no boxes to learn from"),
         (one, {"input_hw": (32, 32)}, "1 picture at the smallest input size"),
         (one, {"multi_scale": 0.5}, "1 picture at the smallest input size"),
-        (one, {"group_weights": (("nobody", 2.0),)}, "'nobody' matches no picture"),
+        (one, {"group_weights": (("nobody", 2.0),)}, "'nobody' matches no image"),
         (
             one,
             {"anchors": "auto", "sizes_px": (4.0, 8.0, 16.0, 32.0)},
@@ -137,16 +137,16 @@ def test_pictures_that_are_learned_from_or_watched_are_not_taught_once_more(
 def test_sigterm_while_pictures_are_decoded_leaves_no_cache(
     tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded: Callable[[CachedPictures], Iterator[object]] = CachedPictures._decoded
+    decoded: Callable[[CachedImages], Iterator[object]] = CachedImages._decoded
 
-    def terminated(cached: CachedPictures) -> Iterator[object]:
+    def terminated(cached: CachedImages) -> Iterator[object]:
         for number, pixels in enumerate(decoded(cached)):
             if number == 3:
                 assert list((tmp_path / "run").glob("*.cache"))
                 os.kill(os.getpid(), signal.SIGTERM)
             yield pixels
 
-    monkeypatch.setattr(CachedPictures, "_decoded", terminated)
+    monkeypatch.setattr(CachedImages, "_decoded", terminated)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         start_run(changed(tiny_train_config, cache="on"), tmp_path / "run")

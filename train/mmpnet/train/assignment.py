@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray
-from mmpnet.contract.boxes import area, pairwise_iou, pairwise_overlap
+from mmpnet.contract.boxes import area, centers, pairwise_iou, pairwise_overlap
 
 BACKGROUND = -1
 UNDECIDED = -2
-"""Fits a box nearly as well as those that learn it: asked neither for the box nor for background."""
+"""Fits a box nearly as well as the anchors that learn it: trained neither on the box nor as background."""
 UNDECIDED_LABEL = -1
-"""What the label grid says of such an anchor."""
+"""Label of an undecided anchor in the label grid."""
 
 NEAREST_CELLS = 9
 BEST_PER_CELL = 3
 """Anchors per near cell that compete for a box."""
 LEVEL_SIDE_CELLS = 8
-"""So many cells does a box span on its level of a pyramid (RetinaNet's anchors are 4 to 6.3, ATSS's 8 strides wide). On
-one fine grid a large box spans more, and as many more cells hold anchors that fit it."""
+"""Cells that a box spans on its level of a feature pyramid: anchors are 4 to 6.3 strides wide in RetinaNet, 8 in ATSS.
+On one fine grid a large box spans more cells, and in proportion more cells have anchors that fit it."""
 SHARE_INSIDE = 0.5
 """An anchor lies in an ignored box from this share of its area on: the rule of COCO's evaluation for crowds."""
 NEARLY = 0.7
@@ -33,9 +33,9 @@ NEARLY = 0.7
 
 @dataclass(frozen=True, slots=True)
 class LabelGrid:
-    """What a batch should become: labels (B, S, R, rows, cols) class indices, 0 = background, UNDECIDED_LABEL = says
-    nothing; for each of its P positives, in the order of `positive.nonzero()`, the box boxes_xyxy (P, 4) in input px
-    and the confidence scores (P,) of its label."""
+    """The targets of a batch: labels (B, S, R, rows, cols) are class indices, 0 = background, UNDECIDED_LABEL = not
+    trained. Each of the P positives has, in the order of `positive.nonzero()`, a box in boxes_xyxy (P, 4) in input px
+    and the confidence of its label in scores (P,)."""
 
     labels: Tensor
     boxes_xyxy: Tensor
@@ -64,7 +64,7 @@ class LabelGrid:
 
 
 def assign_by_iou(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, *, threshold: float = 0.5) -> IntArray:
-    """Anchors that overlap a box by at least the threshold, and for every box its best anchor (SSD, section 2.2)."""
+    """Anchors whose IoU with a box is at least the threshold, and the best anchor of every box (SSD, section 2.2)."""
     if not len(boxes_xyxy):
         return np.full(len(anchors_xyxy), -1, np.int64)
     iou = pairwise_iou(anchors_xyxy, boxes_xyxy)  # (A, M)
@@ -81,13 +81,14 @@ def assign_adaptively(
     stride: int,
     as_published: bool = False,
 ) -> IntArray:
-    """Adaptive threshold per box, after ATSS (Zhang et al. 2020), on one grid for boxes of all sizes.
+    """Adaptive IoU threshold for each box, after ATSS (Zhang et al. 2020), on one grid for boxes of all sizes.
 
-    Of each size and ratio the nearest cells, of these the best by IoU, of these the ones above mean + deviation whose
-    centre lies in the box; and the best one always. as_published: nine cells, and the rest is background. Otherwise the
-    more cells the larger the box, and around them, in as many as lie under the nine of a pyramid's coarse level, what
-    fits nearly as well is undecided, as between RetinaNet's two thresholds (Lin et al. 2017): no feature tells a large
-    box's middle from the cell beside it.
+    The candidates are, for each size and ratio, the anchors of the nearest cells, and of these the best by IoU. A box
+    is learned by its best anchor, and by the candidates that have their center in the box and an IoU of at least mean
+    plus standard deviation. as_published: nine cells are near, and the other anchors are background. Otherwise the
+    number of near cells grows with the box, and an anchor around them that fits nearly as well is undecided, as between
+    the two thresholds of RetinaNet (Lin et al. 2017): no feature distinguishes the middle of a large box from the cell
+    beside it.
     """
     matched = np.full(len(anchors_xyxy), BACKGROUND, np.int64)
     if not len(boxes_xyxy):
@@ -113,7 +114,8 @@ def lies_inside(anchors_xyxy: FloatArray, boxes_xyxy: FloatArray) -> BoolArray:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """One box's flat anchor indices: those that should learn it with their IoU, those around, the best."""
+    """Flat anchor indices for one box: the anchors that should learn it with their IoU, the undecided ones around them,
+    and the best one."""
 
     anchors: IntArray
     iou: FloatArray
@@ -136,7 +138,7 @@ def _claim(
     best = np.argsort(-iou, kind="stable")[: BEST_PER_CELL * near]
     candidates, iou = candidates[best], iou[best]
     threshold = iou.mean() + iou.std()
-    center = _centers(anchors_xyxy[candidates])
+    center = centers(anchors_xyxy[candidates])
     inside = ((center > box_xyxy[:2]) & (center < box_xyxy[2:])).all(axis=1)
     positive = inside & (iou >= threshold)
     return _Claim(
@@ -149,16 +151,11 @@ def _claim(
 
 
 def _nearest(box_xyxy: FloatArray, of_one_kind: FloatArray, count: int) -> IntArray:
-    """The cells nearest to the box's centre, nearest first (count,)."""
-    distance = ((_centers(of_one_kind) - _centers(box_xyxy[None])) ** 2).sum(axis=1)  # (cells,)
+    """The cells nearest to the box's center, nearest first (count,)."""
+    distance = ((centers(of_one_kind) - centers(box_xyxy[None])) ** 2).sum(axis=1)  # (cells,)
     some = np.argpartition(distance, count - 1)[:count]
     nearest: IntArray = some[np.argsort(distance[some], kind="stable")]
     return nearest
-
-
-def _centers(boxes_xyxy: FloatArray) -> FloatArray:
-    centers: FloatArray = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) * np.float32(0.5)
-    return centers
 
 
 def _guarantee_best(matched: IntArray, best_anchor: IntArray, best_iou: FloatArray) -> None:

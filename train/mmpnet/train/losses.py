@@ -1,19 +1,18 @@
 """The loss of the label grid: class logits and box offsets, both averaged over the positives.
 
-A label's confidence (1 for a box that a person drew, its score for one that a teacher drew) is the probability that
-the logits should give, and the weight of the box.
+The confidence of a label (1 for a box that a person drew, the score for a box of a teacher) is the probability that the
+logits are trained to give, and the weight of the box loss.
 """
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import complete_box_iou_loss, generalized_box_iou_loss
 
 from mmpnet.train.assignment import LabelGrid
-from mmpnet.train.box_coder import decode_offsets, encode_offsets
+from mmpnet.train.box_coder import decode_offsets, encode_offsets, paired_iou
 from mmpnet.train.mining import get_random_sampling_mask, hard_negatives
 
 Negatives: TypeAlias = Literal["focal", "quality", "hard", "random"]
@@ -37,10 +36,10 @@ class LossParts:
 
 @dataclass(frozen=True, slots=True)
 class DetectionLoss:
-    """How background anchors enter the classification loss, and which box loss, how heavy.
+    """The loss of a batch; how background anchors enter it, which box loss it has and with which weight.
 
-    negatives: `focal` (all of them, softly), `quality` (so too, and positives should say how well their box fits),
-    `hard` or `random` (neg_ratio per positive, cross-entropy).
+    negatives: `focal` weights all of them by their error; `quality` too, and the target of a positive is the IoU of its
+    box; `hard` and `random` take neg_ratio negatives per positive, with cross-entropy.
     """
 
     negatives: Negatives = "focal"
@@ -54,18 +53,18 @@ class DetectionLoss:
         target: LabelGrid,
         anchors_xyxy: Tensor,
         *,
-        normaliser: Tensor | None = None,
+        normalizer: Tensor | None = None,
         noise: Tensor | None = None,
     ) -> LossParts:
         """Loss of MmpNet's output (B, C, S, R, rows, cols) on anchors (A, 4) in input px.
 
-        normaliser: what both sums are divided by; default: the sum of the positives' confidences, at least 1.
-        noise: (B, A) in [0, 1), which decides the negatives of `random`; default: drawn here.
+        normalizer: what both sums are divided by; default: the sum of the positives' confidences, at least 1.
+        noise: (B, A) in [0, 1) that decides which negatives `random` takes; default: drawn here.
         """
-        # One copy to class after class: what follows would go through a channels-last output with long strides.
+        # One copy puts the classes one after another: a channels-last output would be read with long strides.
         logits, offsets = output[:, :-4].float().contiguous(), output[:, -4:]
-        if normaliser is None:
-            normaliser = target.scores.sum().clamp(min=1)
+        if normalizer is None:
+            normalizer = target.scores.sum().clamp(min=1)
         at = positive_anchors(target.labels)
         offsets = offsets.flatten(2).transpose(1, 2)[at].float()  # (P, 4)
         anchors = anchors_xyxy[at[1]]
@@ -73,11 +72,11 @@ class DetectionLoss:
         box = box_loss(self.box, boxes, offsets, target.boxes_xyxy, anchors) * target.scores
         wanted = target.scores
         if self.negatives == "quality":
-            wanted = wanted * _paired_iou(boxes.detach(), target.boxes_xyxy)
+            wanted = wanted * paired_iou(boxes.detach(), target.boxes_xyxy)
         return LossParts(
             classification=self._classification(logits, target.labels, wanted, noise)[target.decided].sum()
-            / normaliser,
-            box=self.box_weight * box.sum() / normaliser,
+            / normalizer,
+            box=self.box_weight * box.sum() / normalizer,
         )
 
     def _classification(self, logits: Tensor, labels: Tensor, wanted: Tensor, noise: Tensor | None) -> Tensor:
@@ -92,21 +91,21 @@ class DetectionLoss:
 
 
 def positive_anchors(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Picture and flat anchor index of each positive, (P,) each, in the order of `LabelGrid.positive.nonzero()`."""
-    picture, anchor = (labels.flatten(1) > 0).nonzero(as_tuple=True)
-    return picture, anchor
+    """Image and flat anchor index of each positive, (P,) each, in the order of `LabelGrid.positive.nonzero()`."""
+    image, anchor = (labels.flatten(1) > 0).nonzero(as_tuple=True)
+    return image, anchor
 
 
 def soft_cross_entropy(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy of each anchor where a positive should give its class the probability wanted (P,) and background
-    the rest: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
+    """Cross-entropy of each anchor; the target of a positive is probability wanted (P,) for its class and the rest for
+    background: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
     of_background, of_class, at = _log_probabilities(logits, labels)
     return _with_positives(-of_background, at, -(wanted * of_class + (1 - wanted) * of_background[at]))
 
 
 def focal_loss(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
-    """Softmax focal loss (Lin et al. 2017) of each anchor, for a label of confidence w as if w of it were positive:
-    logits (B, K, ...), labels (B, ...), wanted (P,) -> (B, ...)."""
+    """Softmax focal loss (Lin et al. 2017) of each anchor; a label of confidence w counts w as positive and 1 - w as
+    background: logits (B, K, ...), labels (B, ...), wanted (P,) -> (B, ...)."""
     of_background, of_class, at = _log_probabilities(logits, labels)
     as_background = (1 - FOCAL_ALPHA) * _focused(of_background)
     as_class = FOCAL_ALPHA * _focused(of_class)
@@ -114,8 +113,8 @@ def focal_loss(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
 
 
 def quality_focal_loss(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
-    """Quality focal loss (Li et al. 2020, equation 3) with softmax: cross-entropy with the probability wanted (P,),
-    weighted by the squared distance to it: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
+    """Quality focal loss (Li et al. 2020, equation 3) with softmax: cross-entropy with the target probability wanted
+    (P,), weighted by the squared distance to it: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
     of_background, of_class, at = _log_probabilities(logits, labels)
     negative = (1 - of_background.detach().exp()) ** FOCAL_GAMMA * -of_background
     distance = (wanted - of_class.detach().exp()).abs() ** FOCAL_GAMMA
@@ -136,23 +135,17 @@ def box_loss(kind: BoxLoss, boxes: Tensor, offsets: Tensor, targets_xyxy: Tensor
 
 
 def _log_probabilities(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Log probability of background everywhere (B, ...), of its class at each positive (P,), and where these are."""
+    """Log probabilities of background at each anchor (B, ...) and of its class at each positive (P,), and where the
+    positives are."""
     log_p = logits.log_softmax(dim=1)
-    picture, *place = at = (labels > 0).nonzero(as_tuple=True)
-    return log_p[:, 0], log_p[(picture, labels[at], *place)], at
+    image, *place = at = (labels > 0).nonzero(as_tuple=True)
+    return log_p[:, 0], log_p[(image, labels[at], *place)], at
 
 
 def _with_positives(of_negatives: Tensor, at: tuple[Tensor, ...], of_positives: Tensor) -> Tensor:
-    """The positives' values (P,) put at their places among the negatives' (B, ...)."""
+    """The values of the negatives (B, ...) with those of the positives (P,) at their indices."""
     return of_negatives.index_put(at, of_positives)
 
 
 def _focused(log_p: Tensor) -> Tensor:
     return (1 - log_p.exp()) ** FOCAL_GAMMA * -log_p
-
-
-def _paired_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of each box in a (P, 4) with the one beside it in b (P, 4) -> (P,)."""
-    overlap = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
-    areas = (a[:, 2:] - a[:, :2]).prod(dim=1) + (b[:, 2:] - b[:, :2]).prod(dim=1)
-    return overlap / (areas - overlap).clamp(min=1e-6)

@@ -70,7 +70,7 @@ def compare(
         chunk = list(pictures[start : start + batch])
         images = np.stack(chunk + [chunk[-1]] * (batch - len(chunk)))
         with torch.inference_mode():
-            raw = wide.network(wide.normalise(torch.from_numpy(images)))
+            raw = wide.network(wide.normalize(torch.from_numpy(images)))
             expected = [tensor.numpy() for tensor in wide.select(raw)]
         grid, *found = session.run([GRID_NAME, *CANDIDATE_NAMES], {INPUT_NAME: as_input(images, kind)})
         for row in range(len(chunk)):

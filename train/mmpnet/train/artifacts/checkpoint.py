@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from mmpnet.contract.errors import CheckpointError
+from mmpnet.contract.errors import CheckpointError, first_line
 from mmpnet.system.files import atomic_write, file_sha256, is_file
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig, from_plain, options_of_first_schema
 from mmpnet.train.model import MmpNet
@@ -21,11 +21,11 @@ FORMAT = "mmpnet-checkpoint"
 SCHEMA = 2
 """The first schema had the options of training without sections; it is still read."""
 _ZIP_START = b"PK\x03\x04"
-"""Of the archive that torch.save writes."""
+"""First bytes of a file of torch.save."""
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where weights come from, and how good they were when they were written."""
+    """Where weights come from, and their accuracy when they were written."""
 
     mmpnet_version: str
     git_commit: str | None
@@ -42,7 +42,7 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run needs to go on: everything but the deployable weights, and how far it is."""
+    """What a run needs to resume beside the deployable weights, and how far it is."""
 
     epoch: int
     batch: int
@@ -54,7 +54,7 @@ class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A file's content: `ema` are the weights to deploy; `progress` is only in last.pth."""
+    """The content of a file: `ema` are the weights to deploy; only last.pth has `progress`."""
 
     model: ModelConfig
     train: TrainConfig
@@ -69,7 +69,7 @@ class Checkpoint:
         return network.eval()
 
     def model_at(self, input_hw: tuple[int, int]) -> ModelConfig:
-        """The same network for pictures of another size."""
+        """The same network for images of another size."""
         return msgspec.structs.replace(self.model, input_hw=input_hw)
 
 
@@ -100,7 +100,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     with atomic_write(path) as partial:
         try:
             torch.save(_on_cpu(content), partial)
-        except RuntimeError as error:  # torch's word for a full disk
+        except RuntimeError as error:  # how torch reports a full disk
             raise OSError("torch could not write all of it; is the disk full?") from error
 
 
@@ -135,8 +135,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
-    """What to raise where a checkpoint's tensors do not fit the network or the optimiser that it names."""
-    return CheckpointError(f"{path}: checkpoint is damaged ({' '.join(str(error).split())[:160]})")
+    """The error for tensors of a checkpoint that do not fit its network or its optimizer."""
+    return CheckpointError(f"{path}: checkpoint is damaged ({first_line(error, most=160)})")
 
 
 def sha256_of(path: Path) -> str:
@@ -145,7 +145,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _on_cpu(value: Any) -> Any:
-    """The same plain content with its tensors on the CPU, so that a machine without a GPU opens it."""
+    """The content with its tensors on the CPU, so that a machine without a GPU can open it."""
     if isinstance(value, Tensor):
         return value.cpu()
     if isinstance(value, dict):
@@ -156,13 +156,16 @@ def _on_cpu(value: Any) -> Any:
 
 
 def load_tensors(path: Path, *, expected: str) -> Any:
-    """What a torch file holds. Raises: CheckpointError that says what is there and what was expected."""
+    """Read a torch file.
+
+    Raises: CheckpointError that says what was found and what was expected.
+    """
     if is_file(path) and zipfile.is_zipfile(path) and not _is_whole(path):
         # torch reads tensors without looking at their checksums.
         raise CheckpointError(f"{path}: is damaged (a checksum in it does not fit); expected {expected}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch's remarks would stand beside our one line
+            warnings.simplefilter("ignore", UserWarning)  # warnings of torch would appear beside the one line
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{path}: {_what_is_wrong(path, error)}; expected {expected}") from error

@@ -92,7 +92,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
                 f"multi-scale {spread} of {shorter_px} px is less than the {SCALE_STEP_PX} px between two input "
                 "sizes; raise it, or leave it out"
             )
-        if not self.can_normalise(self.loading.batch):
+        if not self.can_normalize(self.loading.batch):
             raise ValueError("batch norm needs more than one value: raise batch or imgsz, or lower multi-scale")
         self.anchors.grid_hw(self.model.input_hw)
 
@@ -104,7 +104,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         """The (height, width) in px that batches may have."""
         return input_sizes(self.model.input_hw, self.loading.multi_scale)
 
-    def can_normalise(self, batch: int) -> bool:
+    def can_normalize(self, batch: int) -> bool:
         """Whether a batch of this many images gives a batch norm more than one value at each input size."""
         coarsest = [math.prod(-(-side // _COARSEST_STRIDE) for side in size_hw) for size_hw in self.input_sizes()]
         return batch * min(coarsest) > 1

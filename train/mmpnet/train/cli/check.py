@@ -18,7 +18,7 @@ from mmpnet.datasets.statistics import DatasetStatistics, shared_images
 from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.cli.run_display import coverage_table
-from mmpnet.train.distillation.pseudo_labels import unlabelled_pictures
+from mmpnet.train.distillation.pseudo_labels import unlabeled_images
 from mmpnet.train.run.anchor_fit import Coverage, coverage, input_boxes, suited_anchors
 
 
@@ -35,7 +35,7 @@ def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> b
     if teacher is not None and not is_file(Path(teacher)):
         raise typer.BadParameter(f"--teacher {teacher}: no such file")
     for folder in unlabelled:
-        console().print(f"{folder}: {len(unlabelled_pictures(Path(folder)))} pictures without labels")
+        console().print(f"{folder}: {len(unlabeled_images(Path(folder)))} pictures without labels")
     scans = _scans(config)
     for found in scans.values():
         print_statistics(console(), found)

@@ -17,7 +17,7 @@ from mmpnet.system.files import atomic_write, is_file, is_folder
 from mmpnet.train.distillation.ensemble import Ensemble, TeacherAnswer
 
 SAME_OBJECT_IOU = 0.45
-"""A teacher's box that overlaps a labelled one of its class by this much says nothing new."""
+"""A teacher's box that overlaps a labeled one of its class by this much says nothing new."""
 LEAST_SCORE = 0.05
 
 
@@ -38,21 +38,21 @@ class TeacherLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hash of the teachers and their views, and in whose order votes stand."""
 
     teacher_sha256: str
-    pictures_sha256: str
+    images_sha256: str = msgspec.field(name="pictures_sha256")
     class_names: tuple[str, ...]
     boxes: tuple[tuple[TeacherBox, ...], ...]
     teachers: tuple[str, ...] = ()
 
 
-def pictures_sha256(pictures: Sequence[LabeledImage]) -> str:
-    """Hash of the pictures' names and sizes, in order."""
-    lines = (f"{picture.path.name} {picture.image_hw[0]} {picture.image_hw[1]}\n" for picture in pictures)
+def images_sha256(images: Sequence[LabeledImage]) -> str:
+    """Hash of the images' names and sizes, in order."""
+    lines = (f"{image.path.name} {image.image_hw[0]} {image.image_hw[1]}\n" for image in images)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def ask_teachers(
     teachers: Ensemble,
-    pictures: Sequence[LabeledImage],
+    images: Sequence[LabeledImage],
     class_names: Sequence[str],
     *,
     progress: Callable[[Sequence[LabeledImage]], Iterable[LabeledImage]] = iter,
@@ -61,8 +61,8 @@ def ask_teachers(
 
     Raises: DatasetError for the first bad image.
     """
-    boxes = tuple(tuple(_likely(teachers(picture.read()))) for picture in progress(pictures))
-    return TeacherLabels(teachers.sha256, pictures_sha256(pictures), tuple(class_names), boxes, teachers.names)
+    boxes = tuple(tuple(_likely(teachers(image.read()))) for image in progress(images))
+    return TeacherLabels(teachers.sha256, images_sha256(images), tuple(class_names), boxes, teachers.names)
 
 
 def save_teacher_labels(path: Path, labels: TeacherLabels) -> None:
@@ -83,15 +83,15 @@ def read_teacher_labels(path: Path) -> TeacherLabels:
         ) from error
 
 
-def load_teacher_labels(path: Path, pictures: Sequence[LabeledImage], class_names: Sequence[str]) -> TeacherLabels:
-    """What a teacher saw on these pictures, with the class ids that these names have now.
+def load_teacher_labels(path: Path, images: Sequence[LabeledImage], class_names: Sequence[str]) -> TeacherLabels:
+    """What a teacher saw on these images, with the class ids that these names have now.
 
-    Raises: TrainingError if the file is missing, damaged, of other pictures, or without one of the classes.
+    Raises: TrainingError if the file is missing, damaged, of other images, or without one of the classes.
     """
     labels = read_teacher_labels(path)
-    if labels.pictures_sha256 != pictures_sha256(pictures) or len(labels.boxes) != len(pictures):
+    if labels.images_sha256 != images_sha256(images) or len(labels.boxes) != len(images):
         raise TrainingError(
-            f"{path}: holds a teacher's labels of other pictures; restore those of --data and --unlabelled, or start a "
+            f"{path}: holds a teacher's labels of other images; restore those of --data and --unlabelled, or start a "
             "new run with the teacher itself"
         )
     unknown = [name for name in class_names if name not in labels.class_names]
@@ -109,30 +109,30 @@ def load_teacher_labels(path: Path, pictures: Sequence[LabeledImage], class_name
 
 
 def with_teacher_boxes(
-    pictures: Sequence[LabeledImage], labels: TeacherLabels, *, least_score: float
+    images: Sequence[LabeledImage], labels: TeacherLabels, *, least_score: float
 ) -> tuple[LabeledImage, ...]:
-    """The pictures with the teacher's further boxes, each as sure as its score."""
+    """The images with the teacher's further boxes, each as sure as its score."""
     return tuple(
-        _extended(picture, [box for box in boxes if box.score >= least_score])
-        for picture, boxes in zip(pictures, labels.boxes, strict=True)
+        _extended(image, [box for box in boxes if box.score >= least_score])
+        for image, boxes in zip(images, labels.boxes, strict=True)
     )
 
 
-def unlabelled_pictures(folder: Path) -> tuple[LabeledImage, ...]:
-    """Every picture of a folder and those below it, without boxes, in order of their paths; hidden ones are left out.
+def unlabeled_images(folder: Path) -> tuple[LabeledImage, ...]:
+    """Every image of a folder and those below it, without boxes, in order of their paths; hidden ones are left out.
 
-    Raises: TrainingError if there are none, DatasetError for a bad picture.
+    Raises: TrainingError if there are none, DatasetError for a bad image.
     """
     if not is_folder(folder):
-        raise TrainingError(f"{folder}: no such folder; --unlabelled takes a folder of pictures")
+        raise TrainingError(f"{folder}: no such folder; --unlabelled takes a folder of images")
     named = (path for path in folder.rglob("*") if is_image(path))
     paths = sorted(path for path in named if not path.name.startswith("."))
     if not paths:
-        raise TrainingError(f"{folder}: holds no pictures; --unlabelled takes a folder of pictures")
-    return tuple(_unlabelled(path) for path in paths)
+        raise TrainingError(f"{folder}: holds no images; --unlabelled takes a folder of images")
+    return tuple(_unlabeled(path) for path in paths)
 
 
-def _unlabelled(path: Path) -> LabeledImage:
+def _unlabeled(path: Path) -> LabeledImage:
     none = np.zeros(0, np.float32)
     return LabeledImage(
         path=path,
@@ -155,18 +155,18 @@ def _likely(answer: TeacherAnswer) -> Iterator[TeacherBox]:
             yield TeacherBox(x1, y1, x2, y2, round(float(score), 4), int(class_id), by_teacher)
 
 
-def _extended(picture: LabeledImage, boxes: Sequence[TeacherBox]) -> LabeledImage:
+def _extended(image: LabeledImage, boxes: Sequence[TeacherBox]) -> LabeledImage:
     xyxy = np.array([(box.x1, box.y1, box.x2, box.y2) for box in boxes], np.float32).reshape(-1, 4)
     scores = np.array([box.score for box in boxes], np.float32)
     class_ids = np.array([box.class_id for box in boxes], np.int64)
-    same = pairwise_iou(xyxy, picture.boxes_xyxy) >= SAME_OBJECT_IOU  # (N, M)
-    same &= class_ids[:, None] == picture.class_ids
+    same = pairwise_iou(xyxy, image.boxes_xyxy) >= SAME_OBJECT_IOU  # (N, M)
+    same &= class_ids[:, None] == image.class_ids
     new = ~same.any(axis=1) & (xyxy[:, 2:] - xyxy[:, :2] > 1).all(axis=1)
     return replace(
-        picture,
-        boxes_xyxy=np.concatenate([picture.boxes_xyxy, xyxy[new]]),
-        class_ids=np.concatenate([picture.class_ids, class_ids[new]]),
-        areas_px2=np.concatenate([picture.areas_px2, area(xyxy[new])]),
-        crowd=np.concatenate([picture.crowd, np.zeros(int(new.sum()), np.bool_)]),
-        scores=np.concatenate([picture.scores, scores[new]]),
+        image,
+        boxes_xyxy=np.concatenate([image.boxes_xyxy, xyxy[new]]),
+        class_ids=np.concatenate([image.class_ids, class_ids[new]]),
+        areas_px2=np.concatenate([image.areas_px2, area(xyxy[new])]),
+        crowd=np.concatenate([image.crowd, np.zeros(int(new.sum()), np.bool_)]),
+        scores=np.concatenate([image.scores, scores[new]]),
     )

@@ -8,7 +8,7 @@ from mmpnet.contract.errors import DeviceError
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device where there is one, else the CPU; anything else must be there.
+    """The device of this name; `auto` is the first CUDA device, or the CPU if there is none.
 
     Raises: DeviceError if the device is not supported or absent.
     """
@@ -33,6 +33,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether the device computes bfloat16 in hardware, so that autocast pays."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # torch has no public question for this, and older versions not every private one.
-    questions = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(bool(question()) for question in questions if question is not None)
+    # torch has no public function for this, and older versions do not have every private one.
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(bool(check()) for check in checks if check is not None)

@@ -1,7 +1,7 @@
 """Training in several processes, as torchrun starts them.
 
 Each process takes its share of every batch. Losses are divided by the whole batch's positives, gradients are averaged,
-batch norms see the whole batch: the weights move as if one process had seen it all.
+batch norms see the whole batch: the weights move as if one process had seen all of it.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from mmpnet.contract.errors import TrainingError
+from mmpnet.contract.errors import TrainingError, first_line
 
 TIMEOUT = timedelta(hours=6)
 """Longer than the first process may take to evaluate while the others wait."""
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """This process among all of a run: `rank` of `size`, and its place on its machine."""
+    """This process among all processes of a run: its rank, their number, and its rank on its machine."""
 
     rank: int = 0
     size: int = 1
@@ -33,11 +33,12 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes files, evaluates and talks to people."""
+        """Whether this process writes files, evaluates and reports."""
         return self.rank == 0
 
     @property
     def is_alone(self) -> bool:
+        """Whether there is no other process."""
         return self.size == 1
 
     def total(self, value: Tensor) -> Tensor:
@@ -47,11 +48,11 @@ class World:
         return _all_summed(value)
 
     def any(self, value: bool) -> bool:
-        """Whether it holds in any process."""
+        """Whether the value is true in any process."""
         return value if self.is_alone else bool(self.total(torch.tensor([float(value)])).item())
 
     def from_first(self, value: _T) -> _T:
-        """The first process's value, in all."""
+        """The value of the first process, in every process."""
         if self.is_alone:
             return value
         box = [value]
@@ -59,29 +60,30 @@ class World:
         return box[0]
 
     def wait(self) -> None:
-        """Until all are here."""
-        # No barrier: with GPUs it would run on one that it has to guess.
+        """Wait until every process is here."""
+        # A barrier would run on a GPU that it has to guess.
         self.total(torch.zeros(1))
 
 
 @contextmanager
 def joined_world() -> Iterator[World]:
-    """The world that torchrun's environment describes, left at the end; outside torchrun, a world of one.
+    """Join the processes that the environment of torchrun describes, and leave them at the end; without torchrun there
+    is one process.
 
-    Raises: TrainingError if the processes do not find each other, or one of them is gone before the end.
+    Raises: TrainingError if the processes do not find each other, or one of them ends early.
     """
     world = _described_world()
     if world.is_alone:
         yield world
         return
     if world.local_rank < torch.cuda.device_count():
-        torch.cuda.set_device(world.local_rank)  # what asks for "cuda" alone then gets this process's own
+        torch.cuda.set_device(world.local_rank)  # code that asks for "cuda" then gets the GPU of this process
     try:
-        # Both, because flags and seeds are agreed on by CPU tensors while gradients are on the GPUs.
+        # Both, because flags are exchanged in CPU tensors and gradients are on the GPUs.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = first_line(error, most=160)
         raise TrainingError(
             f"process {world.rank} of {world.size} found no other ({reason}); start it with torchrun"
         ) from error
@@ -98,7 +100,7 @@ def joined_world() -> Iterator[World]:
 
 
 def is_first_process() -> bool:
-    """Whether torchrun, if it started this process, started it as the first; known before they have met."""
+    """Whether this process is the first or the only one; known before the processes meet."""
     return _described_world().is_first
 
 
@@ -115,12 +117,13 @@ def _described_world() -> World:
 
 
 def _is_of_the_connection(error: RuntimeError) -> bool:
-    """Whether it is about the other processes: NCCL's errors have a type, those of gloo only their text."""
+    """Whether an error is about the other processes: the errors of NCCL have a type, those of gloo only their text."""
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def device_name(asked: str, world: World) -> str:
-    """Under torchrun each process takes the GPU of its place on the machine, where GPUs are asked for or found."""
+    """The device of this process: if GPUs are requested or found, each process of torchrun takes the GPU of its rank on
+    the machine."""
     if not world.is_alone and (asked == "cuda" or (asked == "auto" and torch.cuda.is_available())):
         return f"cuda:{world.local_rank}"
     return asked
@@ -149,12 +152,12 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
-        normalised = centered * scale[:, None, None] + self.bias[:, None, None]
-        return normalised.to(input.dtype)
+        normalized = centered * scale[:, None, None] + self.bias[:, None, None]
+        return normalized.to(input.dtype)
 
 
 class _Summed(torch.autograd.Function):
-    """Sum over all processes; its gradient is the sum of theirs."""
+    """Sum over all processes; its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -193,10 +196,10 @@ def sync_batch_norms(network: nn.Module, device: torch.device) -> None:
                 setattr(module, name, synced)
 
 
-def require_shareable(batch: int, pictures: int, world: World) -> None:
+def require_shareable(batch: int, images: int, world: World) -> None:
     """Raises: TrainingError if the batch, or the data set, cannot be shared evenly by all processes."""
-    if batch % world.size or (pictures < batch and pictures % world.size):
-        found = f"batch {batch}" if batch % world.size else f"a data set of {pictures} pictures"
+    if batch % world.size or (images < batch and images % world.size):
+        found = f"batch {batch}" if batch % world.size else f"a data set of {images} images"
         raise TrainingError(
             f"{found} cannot be shared evenly by {world.size} processes; change --batch or their number"
         )

@@ -10,13 +10,13 @@ _GROWTH_BYTES = 256 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Have freed memory kept for the next step, instead of returned to the system; False where glibc is not used.
+    """Keep freed memory for the next step instead of returning it to the system; returns False where glibc is not used.
 
-    Every map of a step is tens of megabytes, which glibc takes from the system and gives back each time; the system
-    clears every page of it anew, which costs more than many a layer (benchmarks/allocator.py). The process then holds
-    on to its largest use.
+    Every feature map of a step has tens of megabytes, which glibc requests from the system and returns each time. The
+    system clears each page again, which takes longer than many layers (benchmarks/allocator.py). With this setting the
+    process keeps as much memory as it has ever used.
     """
-    # Windows has no library of the process itself to look in.
+    # On Windows the process itself cannot be opened as a library.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is None:
         return False

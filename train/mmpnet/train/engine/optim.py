@@ -31,7 +31,7 @@ def build_optimizer(network: MmpNet, options: OptimOptions) -> torch.optim.AdamW
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, *, step: int, steps: int, warmup_steps: int) -> float:
-    """Linear warm-up, then a cosine to zero; returns the largest rate in force."""
+    """Set the rates of a 0-based step: linear warm-up, then a cosine to zero. Returns the largest rate."""
     factor = learning_rate_factor(step=step, steps=steps, warmup_steps=warmup_steps)
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
@@ -39,7 +39,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, *, step: int, steps: int
 
 
 def learning_rate_factor(*, step: int, steps: int, warmup_steps: int) -> float:
-    """Share of the full rate at a step, 0-based, of so many steps; the warm-up takes a fifth of them at most."""
+    """Share of the full rate at a 0-based step of a run of `steps`; the warm-up takes at most a fifth of them."""
     warmup_steps = min(warmup_steps, steps // 5)
     if step < warmup_steps:
         return (step + 1) / warmup_steps

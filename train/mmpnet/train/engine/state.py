@@ -16,7 +16,7 @@ from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.optim import build_optimizer, weight_average
 from mmpnet.train.model import MmpNet, enter_training_mode
-from mmpnet.train.network.inference_net import InputNormalisation
+from mmpnet.train.network.inference_net import InputNormalization
 from mmpnet.train.network.weights import load_weights
 
 
@@ -67,8 +67,8 @@ class TrainingState:
         self.loss_sums = progress.loss_sums
 
 
-NORM_PICTURES = 128
-"""How many pictures open the batch norms of an exported network again, in batches of 16."""
+NORM_IMAGES = 128
+"""Images whose statistics the batch norms of an exported network get, in batches of 16."""
 _NORM_BATCH = 16
 
 
@@ -82,14 +82,15 @@ def start_state(
 ) -> TrainingState:
     """A seeded network with the weights it starts from, on the run's device; `notice` gets a line that says which.
 
-    images: what it will learn from; weights of an ONNX file need some. weights: instead of the configuration's.
+    images: the images of the training; weights of an ONNX file need some of them. weights: replaces the one of the
+    configuration.
 
     Raises: CheckpointError for bad weights, DeviceError for an absent device.
     """
     device = resolve_device(config.run.device)
     torch.manual_seed(config.run.seed)
     network = model.build()
-    notice(load_weights(network, weights or config.model.weights, pictures=_norm_batches(model, images)))
+    notice(load_weights(network, weights or config.model.weights, images=_norm_batches(model, images)))
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     enter_training_mode(network, freeze=config.model.freeze, freeze_norms=config.model.freeze_norms)
     return TrainingState(
@@ -99,10 +100,10 @@ def start_state(
     )
 
 
-def _norm_batches(model: ModelConfig, pictures: Sequence[LabeledImage]) -> Iterator[Tensor]:
-    """Pictures from all over the data set as the network will be shown them, (16, 3, H, W), read when asked for."""
-    chosen = [pictures[i] for i in range(0, len(pictures), max(len(pictures) // NORM_PICTURES, 1))][:NORM_PICTURES]
-    normalise = InputNormalisation()
+def _norm_batches(model: ModelConfig, images: Sequence[LabeledImage]) -> Iterator[Tensor]:
+    """Images from the whole data set as the network gets them, (16, 3, H, W), read one batch at a time."""
+    chosen = [images[i] for i in range(0, len(images), max(len(images) // NORM_IMAGES, 1))][:NORM_IMAGES]
+    normalize = InputNormalization()
     for start in range(0, len(chosen), _NORM_BATCH):
-        pixels = [model.letterbox.apply(picture.read())[0] for picture in chosen[start : start + _NORM_BATCH]]
-        yield normalise(torch.from_numpy(np.stack(pixels)))
+        pixels = [model.letterbox.apply(image.read())[0] for image in chosen[start : start + _NORM_BATCH]]
+        yield normalize(torch.from_numpy(np.stack(pixels)))

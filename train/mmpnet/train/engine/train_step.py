@@ -15,13 +15,13 @@ from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.loading.loader import Batch
 from mmpnet.train.loading.sampling import generator
 from mmpnet.train.losses import DetectionLoss
-from mmpnet.train.network.inference_net import InputNormalisation
+from mmpnet.train.network.inference_net import InputNormalization
 from mmpnet.train.step import require_finite, update
 
 
 @dataclass(frozen=True, slots=True)
 class StepLosses:
-    """The losses of one batch before its update, over all processes, and the largest learning rate of the update."""
+    """Losses of a batch before its update, over all processes, and the largest learning rate of the update."""
 
     classification: float
     box: float
@@ -57,7 +57,7 @@ class TrainStep:
         self._loss = DetectionLoss(
             config.loss.negatives, config.loss.neg_ratio, config.loss.box_loss, config.loss.box_weight
         )
-        self._normalise = InputNormalisation().to(self._device)
+        self._normalize = InputNormalization().to(self._device)
         self._anchors: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, batch: Batch) -> StepLosses:
@@ -80,7 +80,7 @@ class TrainStep:
             target,
             self._anchors_of(batch.input_hw),
             # Gradients are averaged over the processes, so each divides by its share of the whole batch's positives.
-            normaliser=world.total(target.scores.sum()).clamp(min=1) / world.size,
+            normalizer=world.total(target.scores.sum()).clamp(min=1) / world.size,
             noise=self._noise(output, step),
         )
         classification, box = (world.total(torch.stack([parts.classification, parts.box])) / world.size).tolist()
@@ -92,24 +92,24 @@ class TrainStep:
         return StepLosses(classification, box, rate)
 
     def _wrapped(self, network: nn.Module) -> nn.Module:
-        """The network, or what shares its gradients with the other processes; compiled if the configuration says so."""
+        """The network, or a wrapper that shares gradients with the other processes; compiled if that is configured."""
         forward = network
         if not self._world.is_alone:
             sync_batch_norms(network, self._device)
             where = None if self._device.type == "cpu" else [self._device.index]
             forward = nn.parallel.DistributedDataParallel(network, device_ids=where)
-        # Each input size gets code of its own: sizes as variables cost more than they save.
+        # Each input size is compiled separately: code for any size is slower.
         return cast(nn.Module, torch.compile(forward, dynamic=False)) if self._config.run.compile else forward
 
     def _output(self, batch: Batch) -> Tensor:
-        images = self._normalise(batch.images_bgr.to(self._device, non_blocking=True))
+        images = self._normalize(batch.images_bgr.to(self._device, non_blocking=True))
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._autocast):
             output: Tensor = self._forward(images)
         return output
 
     def _noise(self, output: Tensor, step: int) -> Tensor | None:
-        """Which negatives `random` draws: this process's rows of what one process would draw for the whole batch."""
+        """Numbers that decide which negatives `random` takes: the rows of this process in one draw for the batch."""
         if self._config.loss.negatives != "random":
             return None
         draw = torch.Generator().manual_seed(int(generator(self._config.run.seed, 1, step).integers(2**62)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch._dynamo.exc import TorchDynamoException
 
-from mmpnet.contract.errors import DatasetError, TrainingError
+from mmpnet.contract.errors import DatasetError, TrainingError, first_line
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
 from mmpnet.system.signals import InterruptedRunError, stop_on_signal
@@ -23,9 +23,9 @@ from mmpnet.train.engine.run_writer import RunWriter
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.engine.train_step import TrainStep
 from mmpnet.train.loading.augment import AUGMENTATIONS
-from mmpnet.train.loading.image_cache import StoredPictures
-from mmpnet.train.loading.loader import Recipe, TrainingPictures, training_loader
-from mmpnet.train.loading.sampling import EpochPlan, EpochSampler, picture_weights
+from mmpnet.train.loading.image_cache import StoredImages
+from mmpnet.train.loading.loader import Recipe, TrainingImages, training_loader
+from mmpnet.train.loading.sampling import EpochPlan, EpochSampler, image_weights
 from mmpnet.train.model import enter_training_mode
 from mmpnet.train.network.torch_detector import torch_detector
 
@@ -34,15 +34,14 @@ AUTOSAVE_S = 300.0
 
 @contextmanager
 def _as_training_errors() -> Iterator[None]:
-    """What torch raises for a machine that is too small, as one line."""
+    """Turn errors of torch for too little memory, a failed compilation or a lost loader process into one line."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise TrainingError("the device ran out of memory; lower --batch or --imgsz") from error
     except TorchDynamoException as error:
-        reason = " ".join(str(error).split())[:160]
         raise TrainingError(
-            f"torch.compile failed ({reason}); it needs a C++ compiler; or leave out --compile"
+            f"torch.compile failed ({first_line(error, most=160)}); it needs a C++ compiler; or leave out --compile"
         ) from error
     except RuntimeError as error:
         if "can't allocate memory" in str(error):
@@ -50,7 +49,7 @@ def _as_training_errors() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
-            f"a loader process ended: {' '.join(str(error).split())[:160]}; try fewer --workers, or more shared memory"
+            f"a loader process ended: {first_line(error, most=160)}; try fewer --workers, or more shared memory"
         ) from error
 
 
@@ -59,7 +58,7 @@ class RunImages:
     """The images that are learned from, where their pixels come from, and those that are watched, if any."""
 
     train: Dataset
-    stored: StoredPictures
+    stored: StoredImages
     val: Dataset | None
 
 
@@ -89,8 +88,8 @@ class Trainer:
         self._device = resolve_device(config.run.device)
         augmentation = AUGMENTATIONS[config.loading.augmentation]
         recipe = Recipe(model.anchors, model.pad_value, config.loss.assignment, augmentation)
-        self._pictures = TrainingPictures(images.train.images, images.stored, recipe)
-        self._weights = picture_weights(images.train.images, config.data.group_weights)
+        self._training_images = TrainingImages(images.train.images, images.stored, recipe)
+        self._weights = image_weights(images.train.images, config.data.group_weights)
         self._epoch_started_s = 0.0
         if self._device.type == "cpu":
             keep_freed_memory()
@@ -119,7 +118,7 @@ class Trainer:
 
     def _sampler(self, state: TrainingState) -> EpochSampler:
         loading, epochs = self._config.loading, self._config.schedule.epochs
-        # The last epochs show images as they come from a camera.
+        # The last epochs have images like those of a camera.
         mosaic = loading.mosaic if state.epoch < loading.mosaic_until * epochs else 0.0
         return EpochSampler(
             self._weights,
@@ -135,7 +134,7 @@ class Trainer:
     def _train_epoch(self, state: TrainingState, train_step: TrainStep, stop: threading.Event) -> None:
         sampler, model = self._sampler(state), self._config.model
         loader = training_loader(
-            self._pictures, sampler, workers=self._config.loading.workers, pin_memory=self._device.type == "cuda"
+            self._training_images, sampler, workers=self._config.loading.workers, pin_memory=self._device.type == "cuda"
         )
         enter_training_mode(state.network, freeze=model.freeze, freeze_norms=model.freeze_norms)
         saved_at_s = time.monotonic()
@@ -144,7 +143,7 @@ class Trainer:
                 raise batch
             losses = train_step(batch)
             self._report_batch(state, losses.learning_rate, images=len(batch.images_bgr) * self._world.size)
-            # All processes act on what they agreed on here; a signal that comes later is for the next step.
+            # All processes act on this shared decision; a later signal counts for the next step.
             stopping = self._world.any(stop.is_set())
             if stopping or time.monotonic() - saved_at_s > AUTOSAVE_S:
                 self._writer.save_last(state)
@@ -178,7 +177,7 @@ class Trainer:
         self._callbacks.epoch_done(result)
 
     def _evaluated_by_first(self, val: Dataset, state: TrainingState, stop: threading.Event) -> Evaluation:
-        """Evaluate in the first process; the others wait, and stop if it was stopped."""
+        """Evaluate in the first process; the others wait for its result, or stop with it."""
         evaluation, stopped = None, False
         if self._world.is_first:
             try:

@@ -1,8 +1,8 @@
 """Random views of labeled images: windows and mosaics, resized once, flipped, with changed colors.
 
-Zooming out, cropping, letterboxing and mosaics are all a window of a frame painted into a region of the canvas, so each
-pixel is interpolated once, by cv2. torchvision's transforms took 8.9 ms of a core for what takes about 1 ms here
-(docs/adr/0007): on a computer with two cores that decides how much of them is left to learn with.
+Zooming out, cropping, letterboxing and mosaics all resize a window of a frame into a region of the canvas, so each
+pixel is interpolated once, by cv2. This takes about 1 ms of a core; the transforms of torchvision took 8.9 ms
+(docs/adr/0007), which matters on a computer where two cores load and train.
 """
 
 import math
@@ -20,9 +20,9 @@ from mmpnet.contract.boxes import area, clip
 from mmpnet.contract.letterbox import Letterbox, LetterboxTransform
 
 MIN_SIDE_PX = 2.0
-"""Boxes that cropping and shrinking leave thinner than this, in input px, teach nothing."""
+"""Boxes that are thinner than this in input px after cropping and shrinking are dropped."""
 MIN_VISIBLE = 0.25
-"""Share of a box that must lie inside the window for it to stay a box, cut at the window's edge."""
+"""Share of a box that must lie inside the window; a box with less is dropped, the others are cut at its edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How freely pictures are changed; each share is a probability.
+    """How strongly images are changed; each share is a probability.
 
-    zoom_out and crop exclude each other, what is left of 1 keeps the whole picture. Scales are of the picture's sides.
+    zoom_out and crop exclude each other; 1 - zoom_out - crop keeps the whole image. Scales refer to the sides of the
+    image.
     """
 
     flip: float = 0.5
@@ -56,22 +57,22 @@ class Augmentation:
     crop: float = 0.5
     smallest_crop: float = 0.35
     stretch: float = 0.2
-    colour: float = 0.6
-    grey: float = 0.05
+    color: float = 0.6
+    gray: float = 0.05
 
 
 AugmentationName: TypeAlias = Literal["full", "light", "none"]
 
 AUGMENTATIONS: dict[AugmentationName, Augmentation] = {
     "full": Augmentation(),
-    # For pictures whose mirror image means something else, such as digits.
+    # For images whose mirror image means something else, such as digits.
     "light": Augmentation(flip=0, zoom_out=0.2, largest_zoom_out=1.5, crop=0.3, smallest_crop=0.7, stretch=0.1),
-    "none": Augmentation(flip=0, zoom_out=0, crop=0, stretch=0, colour=0, grey=0),
+    "none": Augmentation(flip=0, zoom_out=0, crop=0, stretch=0, color=0, gray=0),
 }
 
 
 def augment(sample: Sample, letterbox: Letterbox, how: Augmentation, random: Generator) -> Sample:
-    """A random view of one picture, letterboxed."""
+    """One image, randomly changed and letterboxed."""
     frame_hw = _size(sample.image_bgr)
     window = random_window(frame_hw, sample.learned_xyxy, how, random)
     stretch = float(np.exp(random.uniform(-how.stretch, how.stretch)))
@@ -82,9 +83,9 @@ def augment(sample: Sample, letterbox: Letterbox, how: Augmentation, random: Gen
 
 
 def mosaic(samples: Sequence[Sample], letterbox: Letterbox, how: Augmentation, random: Generator) -> Sample:
-    """n x n pictures that tile the canvas, divided at random places (Bochkovskiy et al. 2020 have n = 2).
+    """n x n images that tile the canvas, divided at random places (Bochkovskiy et al. 2020 have n = 2).
 
-    The more pictures, the smaller the people: a detector for far people needs them more than it needs whole pictures.
+    The more images, the smaller the people: a detector for far people needs them more than it needs whole images.
     """
     height, width = letterbox.input_hw
     side = math.isqrt(len(samples))
@@ -108,7 +109,7 @@ def _cuts(length_px: int, parts: int, random: Generator) -> list[int]:
 def random_window(
     frame_hw: tuple[int, int], boxes_xyxy: FloatArray, how: Augmentation, random: Generator
 ) -> tuple[int, int, int, int]:
-    """The part of a frame to look at, xyxy in whole frame px: all of it, a crop, or more than there is."""
+    """A window of a frame, xyxy in whole frame px: the frame, a crop, or a larger window around the frame."""
     height, width = frame_hw
     choice = random.random()
     if choice < how.zoom_out:
@@ -127,7 +128,7 @@ def random_window(
 def _filling_window(
     frame_hw: tuple[int, int], boxes_xyxy: FloatArray, region: tuple[int, int, int, int], random: Generator
 ) -> tuple[int, int, int, int]:
-    """A window of about the region's shape inside the frame, so that no padding is needed."""
+    """A window inside the frame with about the aspect ratio of the region, so that no padding is needed."""
     height, width = frame_hw
     shape = (region[2] - region[0]) / max(region[3] - region[1], 1) * float(np.exp(random.uniform(-0.15, 0.15)))
     largest = min(width / shape, float(height))
@@ -139,7 +140,7 @@ def _filling_window(
 def _around_a_box(
     frame_hw: tuple[int, int], window_hw: tuple[int, int], boxes_xyxy: FloatArray, random: Generator
 ) -> tuple[int, int, int, int]:
-    """A window inside the frame; where there are boxes, mostly one that holds the centre of one of them."""
+    """A window inside the frame; if there are boxes, in 3 of 4 cases one that contains the center of a box."""
     spare = frame_hw[0] - window_hw[0], frame_hw[1] - window_hw[1]
     low, high = [0, 0], list(spare)
     if len(boxes_xyxy) and random.random() < 0.75:
@@ -154,7 +155,7 @@ def _around_a_box(
 def _painted(
     canvas: UInt8Array, sample: Sample, window: tuple[int, int, int, int], region: tuple[int, int, int, int]
 ) -> Sample:
-    """Resize the window of a picture into the region of the canvas, and take its boxes along; pixels are the canvas."""
+    """Resize the window of an image into the region of the canvas; returns the canvas with the boxes of the window."""
     frame_h, frame_w = _size(sample.image_bgr)
     scale_x = (region[2] - region[0]) / (window[2] - window[0])
     scale_y = (region[3] - region[1]) / (window[3] - window[1])
@@ -169,7 +170,7 @@ def _painted(
     if target.size:
         part = sample.image_bgr[top:bottom, left:right]
         target[:] = cv2.resize(part, (target.shape[1], target.shape[0]), interpolation=cv2.INTER_LINEAR)
-    # The painted part's own scale: rounding its corners to whole pixels moved them a little.
+    # The scale of the painted part, because its corners were rounded to whole pixels.
     scale = np.array([(inside[2] - inside[0]) / (right - left), (inside[3] - inside[1]) / (bottom - top)] * 2)
     moved = (sample.boxes_xyxy - (left, top, left, top)) * scale + (inside[0], inside[1], inside[0], inside[1])
     cut = moved.clip((inside[0], inside[1]) * 2, (inside[2], inside[3]) * 2).astype(np.float32)
@@ -180,15 +181,15 @@ def _painted(
 
 
 def _finished(canvas: UInt8Array, painted: Sequence[Sample], how: Augmentation, random: Generator) -> Sample:
-    """Flip the whole canvas or not, and change its colours."""
+    """Flip the canvas and change its colors, each with its probability."""
     boxes = clip(np.concatenate([part.boxes_xyxy for part in painted]), _size(canvas))
     if random.random() < how.flip:
         canvas = np.ascontiguousarray(canvas[:, ::-1])
         width = canvas.shape[1]
         boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
-    if random.random() < how.colour:
-        canvas = change_colours(canvas, random)
-    if random.random() < how.grey:
+    if random.random() < how.color:
+        canvas = change_colors(canvas, random)
+    if random.random() < how.gray:
         canvas = cv2.cvtColor(cv2.cvtColor(canvas, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
     return Sample(
         image_bgr=canvas,
@@ -199,8 +200,8 @@ def _finished(canvas: UInt8Array, painted: Sequence[Sample], how: Augmentation, 
     )
 
 
-def change_colours(image_bgr: UInt8Array, random: Generator) -> UInt8Array:
-    """Hue, saturation, contrast, brightness and gamma, a little each, as three look-up tables in HSV."""
+def change_colors(image_bgr: UInt8Array, random: Generator) -> UInt8Array:
+    """Change hue, saturation, contrast, brightness and gamma a little, by three look-up tables in HSV."""
     levels = np.arange(256, dtype=np.float32)
     hue = (levels + random.uniform(-9, 9)) % 180
     saturation = levels * random.uniform(0.5, 1.5)

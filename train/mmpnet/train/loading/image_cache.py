@@ -20,32 +20,32 @@ from mmpnet.system.progress import Progress, no_progress
 Caching: TypeAlias = Literal["auto", "on", "off"]
 
 MEMORY_SHARE = 0.4
-"""`auto` caches what fits into this share of the memory: more would be read from the disk again and again."""
+"""`auto` caches images that fit into this share of the memory: more would be read from the disk in every epoch."""
 _DECODED_AT_ONCE = 256
 
 
-class StoredPictures:
-    """Pictures as training reads them, no longer than `longest_px`: decoded when asked for."""
+class StoredImages:
+    """Images of a training, shrunk to `longest_px`, decoded each time they are read."""
 
-    def __init__(self, pictures: Sequence[LabeledImage], longest_px: int) -> None:
-        self._pictures = pictures
+    def __init__(self, images: Sequence[LabeledImage], longest_px: int) -> None:
+        self._images = images
         self._longest_px = longest_px
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def read(self, index: int) -> tuple[UInt8Array, FloatArray]:
-        """Pixels (h, w, 3) BGR, shrunk where they are long, and the boxes (N, 4) of all labels in their px.
+        """Pixels (h, w, 3) BGR after shrinking, and the boxes (N, 4) of all labels in their px.
 
         Raises: DatasetError if the file is unreadable or of another size than its entry says.
         """
-        picture = self._pictures[index]
-        (full_h, full_w), (height, width) = picture.image_hw, self.shape(index)[:2]
-        return self.pixels(index), picture.boxes_xyxy * np.array([width / full_w, height / full_h] * 2, np.float32)
+        image = self._images[index]
+        (full_h, full_w), (height, width) = image.image_hw, self.shape(index)[:2]
+        return self.pixels(index), image.boxes_xyxy * np.array([width / full_w, height / full_h] * 2, np.float32)
 
     def pixels(self, index: int) -> UInt8Array:
-        """Pixels (h, w, 3) BGR, perhaps read-only."""
-        frame_bgr = self._pictures[index].read()
+        """Pixels (h, w, 3) BGR, which may be read-only."""
+        frame_bgr = self._images[index].read()
         shape = self.shape(index)
         if frame_bgr.shape == shape:
             return frame_bgr
@@ -53,23 +53,23 @@ class StoredPictures:
 
     def shape(self, index: int) -> tuple[int, int, int]:
         """(h, w, 3) after shrinking."""
-        height, width = self._pictures[index].image_hw
+        height, width = self._images[index].image_hw
         scale = min(self._longest_px / max(height, width), 1)
         return max(round(height * scale), 1), max(round(width * scale), 1), 3
 
     def num_bytes(self) -> int:
-        """Size of all pictures decoded."""
+        """Size of all decoded images."""
         return sum(int(np.prod(self.shape(index))) for index in range(len(self)))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Release files; there are none."""
 
 
-class CachedPictures(StoredPictures):
-    """The same, decoded once into a file that every loader process maps; the file goes with `close`."""
+class CachedImages(StoredImages):
+    """Images that are decoded once, into a file that every loader process maps; `close` removes the file."""
 
-    def __init__(self, pictures: Sequence[LabeledImage], longest_px: int, file: Path) -> None:
-        super().__init__(pictures, longest_px)
+    def __init__(self, images: Sequence[LabeledImage], longest_px: int, file: Path) -> None:
+        super().__init__(images, longest_px)
         self._file = file
         self._filled_here = False
         sizes = [int(np.prod(self.shape(index))) for index in range(len(self))]
@@ -77,9 +77,9 @@ class CachedPictures(StoredPictures):
         self._map: np.memmap[Any, np.dtype[np.uint8]] | None = None
 
     def fill(self, *, progress: Progress = no_progress) -> None:
-        """Decode every picture into the file; of several processes on a machine, one does.
+        """Decode every image into the file; one process on each machine does so.
 
-        Raises: DatasetError for the first bad picture, TrainingError if the file cannot be written.
+        Raises: DatasetError for the first bad image, TrainingError if the file cannot be written.
         """
         try:
             with self._file.open("wb") as out:
@@ -91,7 +91,7 @@ class CachedPictures(StoredPictures):
             remove(self._file)
             if isinstance(error, OSError):
                 raise TrainingError(
-                    f"{self._file}: decoded pictures cannot be written ({error.strerror}); free "
+                    f"{self._file}: decoded images cannot be written ({error.strerror}); free "
                     f"{self._starts[-1] / 1e9:.1f} GB, or give --cache off"
                 ) from error
             raise
@@ -116,6 +116,6 @@ class CachedPictures(StoredPictures):
 
 
 def fits(needed_bytes: int, folder: Path) -> bool:
-    """Whether decoded pictures of this size go into a share of the memory and onto the folder's disk."""
+    """Whether decoded images of this size fit into a share of the memory and onto the disk of the folder."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return needed_bytes < MEMORY_SHARE * memory and needed_bytes < 0.8 * shutil.disk_usage(folder).free

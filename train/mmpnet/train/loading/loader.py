@@ -29,7 +29,7 @@ from mmpnet.train.assignment import (
     lies_inside,
 )
 from mmpnet.train.loading.augment import Augmentation, Sample, augment, mosaic
-from mmpnet.train.loading.image_cache import StoredPictures
+from mmpnet.train.loading.image_cache import StoredImages
 from mmpnet.train.loading.sampling import EpochSampler, SampleKey, generator
 
 LOADER_NICENESS = 19
@@ -50,12 +50,12 @@ class Batch:
         return self.images_bgr.shape[1], self.images_bgr.shape[2]
 
     def pin_memory(self) -> "Batch":
-        """Called by the loader where a CUDA device will read the batch."""
+        """Called by the loader if a CUDA device reads the batch."""
         return Batch(images_bgr=self.images_bgr.pin_memory(), target=self.target.pin_memory())
 
 
 @dataclass(frozen=True, slots=True)
-class _Labelled:
+class _LabeledSample:
     image_bgr: Tensor
     labels: Tensor  # (S, R, rows, cols)
     boxes_xyxy: Tensor  # (P, 4)
@@ -64,7 +64,7 @@ class _Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a labelled picture becomes a sample: its view and the anchors that learn its boxes."""
+    """How a labeled image becomes a sample: its augmentation, and which anchors learn its boxes."""
 
     anchors: AnchorSpec
     pad_value: int
@@ -72,30 +72,30 @@ class Recipe:
     augmentation: Augmentation
 
 
-class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
-    """Augmented pictures with their label grids; a SampleKey decides everything random about one.
+class TrainingImages(TorchDataset["_LabeledSample | DatasetError"]):
+    """Augmented images with their label grids; a SampleKey decides everything that is random about one.
 
-    A picture that cannot be read comes back as the error itself, which collate passes on: raised in a worker, it would
-    arrive wrapped in the worker's traceback.
+    An image that cannot be read gives the error itself, which collate returns: raised in a worker, it would have the
+    traceback of the worker around it.
     """
 
-    def __init__(self, pictures: Sequence[LabeledImage], stored: StoredPictures, recipe: Recipe) -> None:
-        self._pictures = pictures
+    def __init__(self, images: Sequence[LabeledImage], stored: StoredImages, recipe: Recipe) -> None:
+        self._images = images
         self._stored = stored
         self._recipe = recipe
         self._anchors: dict[tuple[int, int], FloatArray] = {}
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
-    def __getitem__(self, key: SampleKey) -> "_Labelled | DatasetError":
+    def __getitem__(self, key: SampleKey) -> "_LabeledSample | DatasetError":
         try:
-            return self._labelled(key)
+            return self._labeled(key)
         except DatasetError as error:
             return error
 
     def view(self, key: SampleKey) -> Sample:
-        """The augmented picture, before its label grid."""
+        """The augmented image, before its label grid."""
         random = generator(key.seed)
         letterbox = Letterbox(input_hw=key.input_hw, pad_value=self._recipe.pad_value)
         if key.partners:
@@ -104,20 +104,20 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
         return augment(self._sample(key.index), letterbox, self._recipe.augmentation, random)
 
     def _sample(self, index: int) -> Sample:
-        picture = self._pictures[index]
+        image = self._images[index]
         pixels, boxes_xyxy = self._stored.read(index)
-        return Sample(pixels, boxes_xyxy, picture.class_ids, picture.scores, picture.crowd)
+        return Sample(pixels, boxes_xyxy, image.class_ids, image.scores, image.crowd)
 
-    def _labelled(self, key: SampleKey) -> _Labelled:
+    def _labeled(self, key: SampleKey) -> _LabeledSample:
         sample = self.view(key)
         learned = ~sample.ignored
         matched = self._matched(sample, key.input_hw)
         positive = matched >= 0
         owner = np.flatnonzero(learned)[matched[positive]]
-        labels = np.zeros(len(matched), np.int16)  # a fourth of int64, on its way from the worker
+        labels = np.zeros(len(matched), np.int16)  # less to move from the worker than int64
         labels[positive] = sample.class_ids[owner]
         labels[matched == UNDECIDED] = UNDECIDED_LABEL
-        return _Labelled(
+        return _LabeledSample(
             image_bgr=torch.from_numpy(sample.image_bgr),
             labels=torch.from_numpy(labels).view(self._recipe.anchors.grid_shape(key.input_hw)),
             boxes_xyxy=torch.from_numpy(sample.boxes_xyxy[owner].reshape(-1, 4)),
@@ -151,8 +151,8 @@ class TrainingPictures(TorchDataset["_Labelled | DatasetError"]):
         )
 
 
-def collate(items: "list[_Labelled | DatasetError]") -> Batch | DatasetError:
-    """Stack samples, the positives' boxes in the order of the stacked labels; or the first error."""
+def collate(items: "list[_LabeledSample | DatasetError]") -> Batch | DatasetError:
+    """Stack samples, with the boxes of the positives in the order of the stacked labels; or return the first error."""
     samples = []
     for item in items:
         if isinstance(item, DatasetError):
@@ -169,16 +169,16 @@ def collate(items: "list[_Labelled | DatasetError]") -> Batch | DatasetError:
 
 
 def default_workers() -> int:
-    """Loader processes where nobody asked for a number: one for each core, at most MAX_WORKERS."""
+    """Default number of loader processes: one for each core, at most MAX_WORKERS."""
     return min(os.cpu_count() or 1, MAX_WORKERS)
 
 
 def training_loader(
-    pictures: TrainingPictures, sampler: EpochSampler, *, workers: int, pin_memory: bool
-) -> "DataLoader[_Labelled | DatasetError]":
+    images: TrainingImages, sampler: EpochSampler, *, workers: int, pin_memory: bool
+) -> "DataLoader[_LabeledSample | DatasetError]":
     """A loader over the sampler's batches; iterating it yields Batch, or the DatasetError that ends the run."""
     return DataLoader(
-        pictures,
+        images,
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=collate,
@@ -188,7 +188,7 @@ def training_loader(
 
 
 def _start_worker(worker_id: int) -> None:
-    # Pictures are seeded one by one; this keeps apart whatever else a library may draw.
+    # Each image has its own seed; these are for libraries that draw from the global generators.
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
     np.random.seed(seed)
@@ -198,6 +198,6 @@ def _start_worker(worker_id: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     if hasattr(os, "nice"):
-        # Batches wait in a queue, while the step's threads all wait for the one whose core a loader has taken.
+        # Batches can wait in a queue; a training step waits for its slowest thread.
         os.nice(LOADER_NICENESS)
     del worker_id

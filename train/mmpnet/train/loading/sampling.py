@@ -13,12 +13,12 @@ from mmpnet.contract.errors import TrainingError
 from mmpnet.datasets.types import LabeledImage
 
 SCALE_STEP_PX = 32
-"""Between two input sizes: the stride of the coarsest map, so that no side of it is padded."""
+"""Difference of two input sizes: the stride of the coarsest map, so that no side of it is padded."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """One draw: the picture's index, those it shares a mosaic with if it does, the input size, and the seed of
+    """One draw: the image's index, those it shares a mosaic with if it does, the input size, and the seed of
     everything else."""
 
     index: int
@@ -38,7 +38,7 @@ class EpochPlan:
 
 
 def input_sizes(input_hw: tuple[int, int], spread: float) -> tuple[tuple[int, int], ...]:
-    """The input size, and for a spread above 0 its neighbours between 1 - spread and 1 + spread of it, 32 px apart."""
+    """The input size, and for a spread above 0 the sizes from 1 - spread to 1 + spread of it in steps of 32 px."""
     shorter, px = min(input_hw), SCALE_STEP_PX
     steps = int(spread * shorter / px)
     factors = [1 + step * px / shorter for step in range(-steps, steps + 1)]
@@ -51,22 +51,20 @@ def generator(*key: int) -> Generator:
     return Generator(PCG64(SeedSequence(key)))
 
 
-def picture_weights(
-    pictures: Sequence[LabeledImage], group_weights: Sequence[tuple[str, float]]
-) -> NDArray[np.float64]:
-    """Sampling weight of each picture (N,), mean 1: the product of the weights whose pattern matches one of its tags.
+def image_weights(images: Sequence[LabeledImage], group_weights: Sequence[tuple[str, float]]) -> NDArray[np.float64]:
+    """Sampling weight of each image (N,), mean 1: the product of the weights whose pattern matches one of its tags.
 
-    Raises: TrainingError if a pattern matches no picture, a weight is not positive and finite.
+    Raises: TrainingError if a pattern matches no image, a weight is not positive and finite.
     """
-    weights = np.ones(len(pictures))
+    weights = np.ones(len(images))
     for pattern, weight in group_weights:
         if not 0 < weight < float("inf"):
             raise TrainingError(f"group weight {pattern}={weight}: expected a number above 0")
-        matches = [any(fnmatchcase(tag, pattern) for tag in picture.tags) for picture in pictures]
+        matches = [any(fnmatchcase(tag, pattern) for tag in image.tags) for image in images]
         if not any(matches):
-            known = sorted({tag for picture in pictures for tag in picture.tags})
+            known = sorted({tag for image in images for tag in image.tags})
             shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "") if known else "none"
-            raise TrainingError(f"group weight {pattern!r} matches no picture; groups and sources here: {shown}")
+            raise TrainingError(f"group weight {pattern!r} matches no image; groups and sources here: {shown}")
         with np.errstate(over="ignore"):
             weights[matches] *= weight
     with np.errstate(over="ignore", invalid="ignore"):
@@ -77,10 +75,10 @@ def picture_weights(
 
 
 class EpochSampler(Sampler[list[SampleKey]]):
-    """Batches of one epoch: as many draws as there are pictures, each picture within one of its weight's share.
+    """Batches of one epoch: as many draws as there are images, each image as often as its weight says, within one draw.
 
-    `skip` leaves out the batches that an interrupted run has already seen. The last, smaller batch is dropped unless it
-    is the only one. Of `world` processes, each with its `rank`, every one gets its share of the same batches.
+    `skip` is the number of batches that an interrupted run has already used. The last, smaller batch is dropped unless
+    it is the only one. Each of `world` processes gets, by its `rank`, its share of the same batches.
     """
 
     def __init__(
@@ -117,7 +115,7 @@ class EpochSampler(Sampler[list[SampleKey]]):
     def _batches(self) -> list[list[SampleKey]]:
         count, size = len(self._weights), self._batch_size
         random = generator(self._seed, self._epoch)
-        # Systematic resampling: less chance than independent draws, every picture is seen about as often as meant.
+        # Systematic resampling: each image is drawn nearly as often as its weight says, unlike in independent draws.
         order = self._drawn((np.arange(count) + random.random()) / count)
         random.shuffle(order)
         seeds = random.integers(2**62, size=count)
@@ -138,6 +136,6 @@ class EpochSampler(Sampler[list[SampleKey]]):
         return [keys[start : start + size] for start in range(0, count, size)]
 
     def _drawn(self, quantiles: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Picture indices at quantiles in [0, 1) of the summed weights, same shape."""
+        """Image indices at quantiles in [0, 1) of the summed weights, same shape."""
         edges = np.cumsum(self._weights) / self._weights.sum()
         return np.searchsorted(edges, quantiles, side="right").clip(max=len(self._weights) - 1)

@@ -11,9 +11,9 @@ from mmpnet.train.model import MmpNet
 
 
 class Shift(nn.Module):
-    """Letterboxed pixels, as this kind of input has them -> around zero, (B, 3, H, W), channels in the same order.
+    """Subtracts the mean: letterboxed pixels of this kind of input -> (B, 3, H, W), channels in the same order.
 
-    The mean stays a subtraction: moved into a bias, it would be missing where the convolution pads with zeros.
+    A bias of the convolution could not replace it, because the convolution pads with zeros.
     """
 
     def __init__(self, kind: InputKind) -> None:
@@ -29,7 +29,8 @@ class Shift(nn.Module):
 
 
 def folded_kernel(kernel: Tensor, kind: InputKind) -> Tensor:
-    """The first convolution's kernel (O, 3, k, k) for what `Shift` gives: deviation, scale and channel order in it."""
+    """The kernel (O, 3, k, k) of the first convolution with deviation, scale and channel order in it, for the output of
+    `Shift`."""
     kernel = kernel / _deviation()
     return (kernel / 255).flip(1) if kind == "uint8-nhwc" else kernel
 
@@ -42,7 +43,7 @@ def unfolded_kernel(kernel: Tensor, kind: InputKind) -> Tensor:
 
 @torch.no_grad()
 def with_folded_input(network: MmpNet, kind: InputKind) -> MmpNet:
-    """A copy that takes what `Shift` gives, and computes what the network does with `InputNormalisation`."""
+    """A copy of the network that gives for the output of `Shift` what the network gives for `InputNormalization`."""
     folded = copy.deepcopy(network)
     first = next(module for module in folded.features.modules() if isinstance(module, nn.Conv2d))
     first.weight.copy_(folded_kernel(first.weight, kind))

@@ -9,12 +9,12 @@ from mmpnet.train.box_coder import decode_offsets
 from mmpnet.train.model import MmpNet
 
 TOP_K = 400
-"""Candidates per picture that leave the network. Crowds lose a little: with 1,000 the shipped model has AR100 0.499
-instead of 0.481, and 0.001 more AP, on its validation set."""
+"""Candidates of an image that leave the network. This costs a little in crowds: with 1,000 the shipped model has AR100
+0.499 instead of 0.481, and 0.001 more AP, on its validation set."""
 
 
-class InputNormalisation(nn.Module):
-    """Letterboxed uint8 BGR (B, H, W, 3) -> normalised float RGB (B, 3, H, W)."""
+class InputNormalization(nn.Module):
+    """Letterboxed uint8 BGR (B, H, W, 3) -> normalized float RGB (B, 3, H, W)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class InputNormalisation(nn.Module):
 
 
 class CandidateNet(nn.Module):
-    """MmpNet between normalisation and box decoding.
+    """MmpNet between normalization and box decoding.
 
     Letterboxed uint8 BGR (B, H, W, 3) -> boxes (B, K, 4) xyxy in input px, scores (B, K) in [0, 1] best first, and
     class ids (B, K); K = min(top_k, anchors). Only the K best anchors are decoded.
@@ -46,12 +46,12 @@ class CandidateNet(nn.Module):
         input_hw: tuple[int, int],
         *,
         top_k: int = TOP_K,
-        normalise: nn.Module | None = None,
+        normalize: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if not network.box_regression:
             raise ValueError("a network trained without box regression gives no boxes")
-        self.normalise = InputNormalisation() if normalise is None else normalise
+        self.normalize = InputNormalization() if normalize is None else normalize
         self.network = network
         self.anchors = anchors
         self.input_hw = input_hw
@@ -61,10 +61,10 @@ class CandidateNet(nn.Module):
         self.top_k = min(top_k, len(boxes))
 
     def forward(self, images_bgr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.select(self.network(self.normalise(images_bgr)))
+        return self.select(self.network(self.normalize(images_bgr)))
 
     def select(self, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The network's output (B, C, S, R, rows, cols) -> its best boxes, their scores and class ids."""
+        """Output of the network (B, C, S, R, rows, cols) -> the best boxes, their scores and class ids."""
         output = grid.float().flatten(2)  # (B, C, A)
         scores, picked, class_ids = self._best(output[:, : self.network.num_classes])
         rows = picked[:, None, :].expand(-1, 4, -1)  # (B, 4, K)

@@ -1,7 +1,7 @@
 """Load weights from a file of mmp-export, for further training.
 
-Export folds every batch norm into the convolution before it. Opened again, the pair computes the same in evaluation
-mode; for training, the norm also needs the statistics of what reaches it, which pictures give: see `reopen_norms`.
+Export folds every batch norm into the convolution before it. Read again, convolution and norm compute the same in
+evaluation mode. For training, the norm also needs the statistics of its input, which need images: see `reopen_norms`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from mmpnet.contract.errors import CheckpointError, ContractError
+from mmpnet.contract.errors import CheckpointError, ContractError, first_line
 from mmpnet.contract.metadata import InputKind, metadata_from_properties
 from mmpnet.contract.seal import check_seal
 from mmpnet.system.files import is_file
@@ -22,12 +22,13 @@ from mmpnet.train.network.folding import unfolded_kernel
 
 FIRST_KERNEL = "features.0.0.weight"
 SMALLEST_DEVIATION = 1e-3
-"""A channel that varies less than this is dead: dividing by its deviation would blow its weights up."""
+"""A channel that varies less than this is constant: dividing by its deviation would make its weights very large."""
 
 
 def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
-    """The file's weights, batch norms that do nothing included, under the names that `network` has for them; a file
-    without separate towers gives a network with them all but the second tower.
+    """The weights of the file under the names that `network` has for them, with batch norms that change nothing.
+
+    A file without separate towers gives a network that has them all weights except those of the second tower.
 
     Raises: CheckpointError if the file is missing, not float32 of mmp-export, or of another architecture.
     """
@@ -66,10 +67,10 @@ def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def reopen_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Give every batch norm the statistics that the pictures (B, 3, H, W) have there; the network computes the same.
+    """Give every batch norm the statistics of its input for these images (B, 3, H, W); the output stays the same.
 
-    Each convolution is scaled so that its output deviates by one, and the norm takes up scale and shift: learning
-    rates then mean what they mean for a network that was never folded.
+    Each convolution is scaled to an output of deviation one, and the norm gets scale and shift. So a learning rate has
+    the same effect as in a network that was never folded.
     """
     pairs = [(conv, norm) for conv, norm in _convolutions(network) if norm is not None]
     moments = {norm: _Moments() for _, norm in pairs}
@@ -87,7 +88,7 @@ def reopen_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 class _Moments:
-    """Running sums of what reaches a batch norm, by channel."""
+    """Running sums of the input of a batch norm, by channel."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -106,7 +107,7 @@ class _Moments:
 
 
 def _rescale(conv: nn.Module, norm: nn.Module, mean: Tensor, deviation: Tensor) -> None:
-    """Weights / deviation, and a norm whose running mean and variance are then right; together they do the same."""
+    """Divide the weights by the deviation and give the norm the matching statistics; the output stays the same."""
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
@@ -120,8 +121,8 @@ def _rescale(conv: nn.Module, norm: nn.Module, mean: Tensor, deviation: Tensor) 
 
 
 def _convolutions(network: nn.Module) -> Iterator[tuple[str, str | None]]:
-    """Each convolution with the batch norm behind it: the next child of the same sequence, as MobileNetV2 and ours have
-    it."""
+    """Each convolution and the batch norm after it, if any: the next child of the same sequence, as in MobileNetV2 and
+    MmpNet."""
     modules = dict(network.named_modules())
     for name, module in modules.items():
         if isinstance(module, nn.Conv2d):
@@ -131,7 +132,7 @@ def _convolutions(network: nn.Module) -> Iterator[tuple[str, str | None]]:
 
 
 def convolution_inputs(model: onnx.ModelProto) -> list[list[str]]:
-    """Names of each convolution's kernel and bias, as they are stored: a cast in between is looked through."""
+    """Names of the stored kernel and bias of each convolution, also where a cast is in between."""
     stored = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}
     return [[stored.get(name, name) for name in node.input[1:]] for node in model.graph.node if node.op_type == "Conv"]
 
@@ -145,7 +146,7 @@ def _read(path: Path) -> tuple[onnx.ModelProto, InputKind]:
     except ContractError as error:
         raise CheckpointError(str(error)) from error
     except Exception as error:
-        raise CheckpointError(f"{path}: onnx cannot read it ({' '.join(str(error).split())[:120]})") from error
+        raise CheckpointError(f"{path}: onnx cannot read it ({first_line(error, most=120)})") from error
     try:
         metadata = metadata_from_properties({p.key: p.value for p in model.metadata_props}, source=str(path))
     except ContractError as error:
@@ -156,7 +157,7 @@ def _read(path: Path) -> tuple[onnx.ModelProto, InputKind]:
 
 
 def _named_weights(model: onnx.ModelProto, kind: InputKind) -> dict[str, Tensor]:
-    """Kernels and biases of the graph's convolutions by name, float32, the first kernel without normalisation in it."""
+    """Kernels and biases of the graph's convolutions by name, float32, the first kernel without normalization in it."""
     used = {name for names in convolution_inputs(model) for name in names}
     weights = {
         tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))

@@ -14,13 +14,13 @@ from mmpnet.train.network.inference_net import CandidateNet
 def torch_detector(
     network: MmpNet, config: ModelConfig, *, thresholds: Thresholds, device: torch.device
 ) -> Callable[[UInt8Array], Detections]:
-    """Detect with the network as it is now, in float32 and evaluation mode: frame (H, W, 3) BGR -> Detections."""
+    """A function that detects with the network in float32 and evaluation mode: frame (H, W, 3) BGR -> Detections."""
     letterbox = config.letterbox
     candidates = CandidateNet(network, config.anchors, config.input_hw).to(device).eval()
 
     def detect(frame_bgr: UInt8Array) -> Detections:
         pixels, transform = letterbox.apply(frame_bgr)
-        # TF32 would round what the exported file, on a CPU, does not.
+        # TF32 would round numbers that the exported file on a CPU does not round.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             boxes, scores, class_ids = candidates(torch.from_numpy(pixels)[None].to(device))
         return select_detections(

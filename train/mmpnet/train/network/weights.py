@@ -7,7 +7,7 @@ from typing import Any, cast
 from torch import Tensor
 from torchvision.models import MobileNet_V2_Weights
 
-from mmpnet.contract.errors import CheckpointError
+from mmpnet.contract.errors import CheckpointError, first_line
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.checkpoint import FORMAT, load_tensors
@@ -16,12 +16,14 @@ from mmpnet.train.model import MmpNet
 from mmpnet.train.network.onnx_weights import read_onnx_weights, reopen_norms
 
 
-def load_weights(network: MmpNet, source: str, *, pictures: Iterable[Tensor] = ()) -> str:
+def load_weights(network: MmpNet, source: str, *, images: Iterable[Tensor] = ()) -> str:
     """Fill the network from `none`, `imagenet` (torchvision's own download), a mobilenet_v2 state dict file, a
-    checkpoint of mmp-train, an ONNX file of mmp-export, or `default`, the one that ships; says what was loaded.
+    checkpoint of mmp-train, an ONNX file of mmp-export, or `default`, the model that ships. Returns a line that says
+    what was loaded.
 
-    From a network of ours everything is taken, but for a last layer that predicts other classes or anchors. An ONNX
-    file holds no statistics for its batch norms: they are taken from `pictures`, batches (B, 3, H, W), normalised.
+    From a file of mmp-train or mmp-export all weights are taken, except those of a last layer for other classes or
+    anchors. An ONNX file has no statistics for batch norms: they are taken from `images`, batches (B, 3, H, W),
+    normalized.
 
     Raises: CheckpointError if the file is missing, unreadable or of another network, or the download fails.
     """
@@ -31,9 +33,9 @@ def load_weights(network: MmpNet, source: str, *, pictures: Iterable[Tensor] = (
         return _fill_backbone(network, _downloaded_imagenet_state(), source)
     path = model_path() if source == "default" else Path(source)
     if path.suffix.lower() == ".onnx":
-        said = _fill_network(network, read_onnx_weights(path, network), path.name)
-        reopen_norms(network, pictures)
-        return said
+        line = _fill_network(network, read_onnx_weights(path, network), path.name)
+        reopen_norms(network, images)
+        return line
     content = _content(path)
     if content.get("format") == FORMAT:
         return _fill_network(network, content.get("ema"), source)
@@ -42,7 +44,7 @@ def load_weights(network: MmpNet, source: str, *, pictures: Iterable[Tensor] = (
 
 def _fill_backbone(network: MmpNet, state: dict[str, Any], source: str) -> str:
     if not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{source}: holds other things than tensors; expected a mobilenet_v2 state dict")
+        raise CheckpointError(f"{source}: holds values that are no tensors; expected a mobilenet_v2 state dict")
     backbone = {
         name.removeprefix("features."): tensor
         for name, tensor in state.items()
@@ -53,7 +55,7 @@ def _fill_backbone(network: MmpNet, state: dict[str, Any], source: str) -> str:
     except RuntimeError as error:
         raise CheckpointError(
             f"{source}: not a torchvision mobilenet_v2 state dict of this width "
-            f"({_first_line(error)}); expected keys like features.0.0.weight"
+            f"({first_line(error, most=160)}); expected keys like features.0.0.weight"
         ) from error
     return f"backbone from {source}; the rest starts at random"
 
@@ -78,7 +80,7 @@ def _fill_network(network: MmpNet, state: Any, source: str) -> str:
 
 
 def _with_separate_towers(state: dict[str, Tensor], network: MmpNet) -> dict[str, Tensor]:
-    """The state of a network with one tower as that of one with two that say the same."""
+    """The state of a network with one tower as the state of a network with two towers and the same output."""
     of_logits = network.predict.out_channels
     split = {name.replace("tower.", "box_tower.", 1): t for name, t in state.items() if name.startswith("tower.")}
     for part in ("weight", "bias"):
@@ -102,13 +104,9 @@ def _content(path: Path) -> dict[str, Any]:
 def _downloaded_imagenet_state() -> dict[str, Tensor]:
     try:
         state = MobileNet_V2_Weights.IMAGENET1K_V2.get_state_dict(progress=True)
-    except (OSError, RuntimeError) as error:  # no network, or a file that does not match its hash
+    except (OSError, RuntimeError) as error:  # no connection, or a file that does not match its hash
         raise CheckpointError(
-            f"torchvision could not download its ImageNet weights ({_first_line(error)}); "
+            f"torchvision could not download its ImageNet weights ({first_line(error, most=160)}); "
             "give --weights FILE with a mobilenet_v2 state dict, or --weights none"
         ) from error
     return cast(dict[str, Tensor], dict(state))
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

@@ -21,8 +21,9 @@ _ROUNDS = 100
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Boxes of one size range: how many, the mean IoU with each one's best anchor, the share where it reaches 0.5, and
-    the share whose best anchor is also another box's of the picture, so that one of them has to do with a worse one."""
+    """Boxes of one size range: their number, the mean IoU with their best anchors, the share where that is at least
+    0.5, and the share whose best anchor is also the best one of another box of the image, so that one of the two boxes
+    has to be learned by a worse anchor."""
 
     name: str
     boxes: int
@@ -31,15 +32,15 @@ class Coverage:
     shared: float
 
 
-def input_boxes(pictures: Iterable[LabeledImage], letterbox: Letterbox) -> list[FloatArray]:
-    """Each picture's boxes (N, 4) that are no crowd, in input px."""
-    return [letterbox.fit(picture.image_hw).to_input(picture.boxes_xyxy[~picture.crowd]) for picture in pictures]
+def input_boxes(images: Iterable[LabeledImage], letterbox: Letterbox) -> list[FloatArray]:
+    """The boxes (N, 4) of each image in input px, without crowds."""
+    return [letterbox.fit(image.image_hw).to_input(image.boxes_xyxy[~image.crowd]) for image in images]
 
 
 def best_anchors(boxes_xyxy: FloatArray, anchors: AnchorSpec, input_hw: tuple[int, int]) -> tuple[IntArray, FloatArray]:
-    """Flat index (N,) of each box's best anchor and their IoU (N,).
+    """Flat index (N,) of the best anchor of each box, and their IoU (N,).
 
-    An anchor of any kind overlaps a box most at the nearest cell, so one cell has to be looked at, not the grid.
+    Anchors of each size and ratio overlap a box most at the nearest cell, so only that cell is compared.
     """
     rows, cols = anchors.grid_hw(input_hw)
     kinds = anchors.boxes_xyxy((anchors.stride, anchors.stride)) - anchors.stride / 2  # (K, 4) around the origin
@@ -56,14 +57,14 @@ def best_anchors(boxes_xyxy: FloatArray, anchors: AnchorSpec, input_hw: tuple[in
 
 
 def coverage(boxes: Sequence[FloatArray], anchors: AnchorSpec, input_hw: tuple[int, int]) -> tuple[Coverage, ...]:
-    """Coverage of small, medium, large and all boxes of pictures, (N, 4) each in input px."""
+    """Coverage of small, medium, large and all boxes of images, (N, 4) each in input px."""
     rows = [np.zeros((0, 3))]  # side, IoU, whether the anchor is shared
-    for of_picture in boxes:
-        if not len(of_picture):
+    for of_image in boxes:
+        if not len(of_image):
             continue
-        flat, iou = best_anchors(of_picture, anchors, input_hw)
+        flat, iou = best_anchors(of_image, anchors, input_hw)
         _, inverse, counts = np.unique(flat, return_inverse=True, return_counts=True)
-        side = np.sqrt((of_picture[:, 2:] - of_picture[:, :2]).prod(axis=1))
+        side = np.sqrt((of_image[:, 2:] - of_image[:, :2]).prod(axis=1))
         rows.append(np.stack([side, iou, counts[inverse] > 1], axis=1))
     table = np.concatenate(rows)
     ranges = (*OBJECT_SIZES, ("all", 0.0, float("inf")))
@@ -80,17 +81,17 @@ def _coverage(name: str, rows: NDArray[np.float64]) -> Coverage:
 def suggested_anchors(
     boxes: Sequence[FloatArray], *, num_sizes: int, num_aspect_ratios: int, stride: int
 ) -> AnchorSpec:
-    """Sizes and aspect ratios by k-means of the boxes' log size and log ratio, each by itself because a label grid
-    holds every size in every ratio (clustering of boxes after Redmon and Farhadi 2017).
+    """Sizes and aspect ratios by k-means of log size and log ratio of the boxes, separately, because a label grid has
+    every size in every ratio (clustering of boxes after Redmon and Farhadi 2017).
 
-    Raises: TrainingError if there are fewer different boxes than anchors are asked for.
+    Raises: TrainingError if there are fewer different boxes than requested anchors.
     """
-    wh = np.concatenate([np.zeros((0, 2)), *(of_picture[:, 2:] - of_picture[:, :2] for of_picture in boxes)])
+    wh = np.concatenate([np.zeros((0, 2)), *(of_image[:, 2:] - of_image[:, :2] for of_image in boxes)])
     wh = wh[(wh > 0).all(axis=1)]
     log_sizes, log_ratios = np.log(wh.prod(axis=1)) / 2, np.log(wh[:, 1] / wh[:, 0])
     centers = _k_means(log_sizes, num_sizes), _k_means(log_ratios, num_aspect_ratios)
     sizes_px, aspect_ratios = (tuple(float(f"{value:.3g}") for value in np.exp(logs)) for logs in centers)
-    # Both are counted: centres without a box of their own stay apart from each other.
+    # Boxes are counted too, because centers without a box stay different from each other.
     different = min(_distinct(log_sizes) - num_sizes, _distinct(log_ratios) - num_aspect_ratios)
     if different < 0 or len(set(sizes_px)) < num_sizes or len(set(aspect_ratios)) < num_aspect_ratios:
         raise TrainingError(
@@ -103,8 +104,8 @@ def suggested_anchors(
 def suited_anchors(
     given: AnchorSpec, boxes: Sequence[FloatArray], input_hw: tuple[int, int], notice: Notice
 ) -> AnchorSpec:
-    """As many sizes and aspect ratios as are given, but those that the boxes suggest, unless these cover the boxes no
-    better; `notice` gets a line that says so.
+    """As many sizes and aspect ratios as given, fitted to the boxes; or the given ones, if the fitted ones cover the
+    boxes no better. `notice` gets a line about both.
 
     Raises: TrainingError as `suggested_anchors`.
     """
@@ -121,12 +122,12 @@ def suited_anchors(
 
 
 def _distinct(logs: NDArray[np.float64]) -> int:
-    """How many values there are, those within a thousandth of each other as one."""
+    """Number of different values; differences below a thousandth do not count."""
     return len(np.unique(logs.round(3)))
 
 
 def _k_means(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Centres (count,), ascending, of Lloyd's algorithm in one dimension, started at evenly spread quantiles."""
+    """Centers (count,), ascending, of Lloyd's algorithm in one dimension, started at evenly spread quantiles."""
     if not len(values):
         return np.zeros(count)
     centers = np.quantile(values, (np.arange(count) + 0.5) / count)

@@ -23,14 +23,13 @@ from mmpnet.train.network.torch_detector import torch_detector
 
 REPORT = "report.html"
 LOSS = "_loss"
-"""Columns of results.csv that end like this are losses."""
+"""End of the names of the columns of results.csv that are losses."""
 
 
 def write_run_report(folder: Path, val: Dataset | None, *, device: str, progress: Progress = no_progress) -> None:
-    """Evaluate the run's best.pth once and write report.html; without a validation set it shows the losses.
+    """Evaluate best.pth of a run and write report.html; without a validation set the report has only the losses.
 
-    Raises: OutputError if there can be no report, InterruptedRunError on Ctrl-C; they say that the run is complete all
-    the same.
+    Raises: OutputError if the report cannot be made, InterruptedRunError on Ctrl-C; both say that the run is complete.
     """
     try:
         checkpoint = load_checkpoint(folder / BEST)
@@ -48,7 +47,7 @@ def write_run_report(folder: Path, val: Dataset | None, *, device: str, progress
 
 
 def read_history(path: Path) -> History:
-    """A run's results.csv: every loss, AP and AP50.
+    """The losses, AP and AP50 in results.csv of a run.
 
     Raises: OutputError if it cannot be read as such a table.
     """
@@ -81,10 +80,10 @@ def _measured(checkpoint: Checkpoint, val: Dataset, device: str, progress: Progr
 
 
 def checkpoint_subject(path: Path, checkpoint: Checkpoint) -> Subject:
-    """A checkpoint, by what it says of itself."""
+    """The facts and options that a checkpoint holds, for a report."""
     provenance, model = checkpoint.provenance, checkpoint.model
     height, width = model.input_hw
-    trained_on = f"{provenance.train_name}, {provenance.train_images} pictures, sha256 {provenance.train_sha256}"
+    trained_on = f"{provenance.train_name}, {provenance.train_images} images, sha256 {provenance.train_sha256}"
     facts = (
         ("model", f"{path.name}, {height}x{width} px, stride {model.stride}, {len(model.sizes_px)} anchor sizes"),
         ("classes", ", ".join(model.class_names[1:])),

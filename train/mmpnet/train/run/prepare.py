@@ -20,12 +20,12 @@ from mmpnet.train.distillation.pseudo_labels import (
     TeacherLabels,
     ask_teachers,
     load_teacher_labels,
-    unlabelled_pictures,
+    unlabeled_images,
     with_teacher_boxes,
 )
 from mmpnet.train.engine.distributed import World, require_shareable
-from mmpnet.train.loading.image_cache import CachedPictures, StoredPictures, fits
-from mmpnet.train.loading.sampling import picture_weights
+from mmpnet.train.loading.image_cache import CachedImages, StoredImages, fits
+from mmpnet.train.loading.sampling import image_weights
 from mmpnet.train.run.anchor_fit import coverage, input_boxes, suited_anchors
 from mmpnet.train.run.callbacks import RunCallbacks
 
@@ -51,7 +51,7 @@ def read_all(config: TrainConfig, callbacks: RunCallbacks) -> tuple[Dataset, Dat
     _notice_repeated(train, val, callbacks)
     if config.distillation.teacher is None:
         require_boxes(train)
-    return _with_unlabelled(train, val, config.distillation.unlabelled, callbacks), val
+    return _with_unlabeled(train, val, config.distillation.unlabelled, callbacks), val
 
 
 def _notice_repeated(train: Dataset, val: Dataset | None, callbacks: RunCallbacks) -> None:
@@ -70,13 +70,13 @@ def _notice_repeated(train: Dataset, val: Dataset | None, callbacks: RunCallback
         )
 
 
-def _with_unlabelled(train: Dataset, val: Dataset | None, folders: Sequence[str], callbacks: RunCallbacks) -> Dataset:
+def _with_unlabeled(train: Dataset, val: Dataset | None, folders: Sequence[str], callbacks: RunCallbacks) -> Dataset:
     """The training pictures and those of the folders that no data set has: to learn from pictures that are watched
     would make their accuracy a lie."""
     sets = (train,) if val is None else (train, val)
     known = {os.path.realpath(picture.path) for one in sets for picture in one.images}
     for folder in folders:
-        found = unlabelled_pictures(Path(folder))
+        found = unlabeled_images(Path(folder))
         new = [picture for picture in found if os.path.realpath(picture.path) not in known]
         if not new:
             raise TrainingError(f"{folder}: all {len(found)} pictures are in the data already; give other ones")
@@ -102,9 +102,9 @@ def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
     Raises: TrainingError if batches cannot be shared or normalised, or a group weight matches no picture.
     """
     require_shareable(config.loading.batch, len(train.images), world)
-    picture_weights(train.images, config.data.group_weights)
+    image_weights(train.images, config.data.group_weights)
     shown = min(config.loading.batch, len(train.images))
-    if not config.can_normalise(shown):
+    if not config.can_normalize(shown):
         raise TrainingError(
             f"{train.name}: {shown} picture at the smallest input size gives batch norm a single value; raise --imgsz, "
             "or give more pictures"
@@ -167,16 +167,16 @@ def taught(config: TrainConfig, train: Dataset, folder: Path, callbacks: RunCall
 
 
 @contextmanager
-def stored_pictures(
+def stored_images(
     config: TrainConfig, train: Dataset, folder: Path, world: World, callbacks: RunCallbacks
-) -> Iterator[StoredPictures]:
+) -> Iterator[StoredImages]:
     """Where the pictures' pixels come from: the disk, or a file on each machine, decoded once and removed at the end,
     however that comes.
 
     Raises: DatasetError for a bad picture, TrainingError if the file cannot be written.
     """
     longest_px = 2 * max(config.model.input_hw)
-    plain = StoredPictures(train.images, longest_px)
+    plain = StoredImages(train.images, longest_px)
     needed = plain.num_bytes()
     # The first process alone has the folder before all others.
     if config.loading.cache == "auto" and not world.from_first(world.is_first and fits(needed, folder)):
@@ -186,7 +186,7 @@ def stored_pictures(
     if config.loading.cache == "off":
         yield plain
         return
-    cached = CachedPictures(train.images, longest_px, folder / f"pictures-{world.machine}.cache")
+    cached = CachedImages(train.images, longest_px, folder / f"pictures-{world.machine}.cache")
     try:
         if world.local_rank == 0:
             folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from mmpnet.train.run.prepare import (
     check_measurable,
     check_trainable,
     read_all,
-    stored_pictures,
+    stored_images,
     taught,
     teaching,
     with_anchors,
@@ -168,7 +168,7 @@ def _execute(
     if config.distillation.teacher is not None:
         train = taught(config, train, writer.folder, callbacks)
     with interrupt_on_sigterm():
-        with stored_pictures(config, train, writer.folder, world, callbacks) as stored:
+        with stored_images(config, train, writer.folder, world, callbacks) as stored:
             model = config.model_config(train.class_names)
             images = RunImages(train, stored, val)
             Trainer(config, model, images, writer, world=world, callbacks=callbacks.training).train(state)
