@@ -82,7 +82,7 @@ def test_a_person_keeps_the_number_and_is_counted_once(tmp_path: Path) -> None:
     assert len(summary.times_ms["track"]) == 18
     plain = Pictures()
     run(open_source(str(video)), Walkers(), [plain])  # type: ignore[arg-type]
-    assert plain.results[0].track_ids is None
+    assert plain.results[0].tracks is None
     assert (plain.painted[3] != pictures.painted[3]).any(), "the line and the number are painted"
 
 
@@ -93,8 +93,8 @@ def test_every_file_has_numbers_of_its_own(tmp_path: Path) -> None:
     analyzer = analyzer_factory(conf=0.4, lines=[parse_line("0,24,64,24", default_name="l")], zones=[])
     summary = run(open_source(str(tmp_path)), Walkers(), [pictures], RunOptions(analyzer=analyzer))  # type: ignore[arg-type]
     firsts = [result for result in pictures.results if result.frame.source.endswith("b.avi")]
-    assert firsts[0].track_ids is not None
-    assert firsts[0].track_ids.tolist() == [-1]
+    assert firsts[0].tracks is not None
+    assert firsts[0].tracks.ids.tolist() == [-1]
     assert list(summary.counts) == [str(tmp_path / "a.avi"), str(tmp_path / "b.avi")]
 
 
@@ -149,20 +149,19 @@ def test_so_many_are_followed_as_are_to_be_shown() -> None:
     found, _ = Walkers(frame=5).timed(frame.pixels_bgr)
     for most, scores in ((1, [0.8]), (None, [0.8, 0.15])):
         following = StreamAnalyzer(frame, conf=0.1, lines=[], zones=[], max_det=most)
-        shown, ids, _ = following.analyze(frame, found)
+        shown, tracks = following.analyze(frame, found)
         assert shown.score.tolist() == pytest.approx(scores)
-        assert len(ids) == len(scores)
+        assert len(tracks.ids) == len(scores)
 
 
 def test_counts_go_on_through_another_size_of_frames() -> None:
     frame = Frame(np.zeros((48, 64, 3), np.uint8), "camera 0", "camera", 10.0, datetime.now(UTC), 0.0)
     following = StreamAnalyzer(frame, conf=0.4, lines=[parse_line("door=0,50%,100%,50%", default_name="")], zones=[])
     walkers = Walkers()
-    counts = None
     for number in range(18):
         found, _ = walkers.timed(frame.pixels_bgr)
-        _, _, counts = following.analyze(replace(frame, captured_s=number / 10), found)
-    assert counts == {"door": {"in_count": 1, "out_count": 0}}
+        _, tracks = following.analyze(replace(frame, captured_s=number / 10), found)
+    assert tracks.counts == {"door": {"in_count": 1, "out_count": 0}}
     small = replace(frame, pixels_bgr=np.zeros((24, 32, 3), np.uint8), captured_s=2.0)
-    _, _, counts = following.analyze(small, Walkers().timed(frame.pixels_bgr)[0])
-    assert counts == {"door": {"in_count": 1, "out_count": 0}}
+    _, tracks = following.analyze(small, Walkers().timed(frame.pixels_bgr)[0])
+    assert tracks.counts == {"door": {"in_count": 1, "out_count": 0}}

@@ -2,7 +2,7 @@
 
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DeviceError, OutputError, SourceError
 from mmpnet.media.images import write_image
 from mmpnet.runtime.inference.detector import Detector, StageTimes
-from mmpnet.runtime.pipeline.detect_stage import Found
+from mmpnet.runtime.pipeline.detect_stage import DetectStage
 from mmpnet.runtime.pipeline.options import RunOptions
 from mmpnet.runtime.pipeline.pipeline import run
 from mmpnet.runtime.pipeline.render_stage import RenderStage
@@ -21,6 +21,8 @@ from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sources.frame import Event, stamp_frame
+from mmpnet.runtime.sources.frame_grabber import FrameGrabber
+from mmpnet.runtime.sources.live import camera_source
 from mmpnet.runtime.sources.open import open_source
 from support.frames import make_noise, write_video
 
@@ -102,11 +104,11 @@ def test_a_camera_bears_its_rate_once_it_is_known_and_a_file_does_not(
     monkeypatch.setattr("mmpnet.runtime.pipeline.render_stage.draw_status", lambda _, text: texts.append(text))
     run(open_source(str(tmp_path)), detector, [ListSink(wants_annotated=True)])
     assert texts == []
-    painter = RenderStage(("background", "person"), None)
+    stage = RenderStage(("background", "person"), None)
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     for index in range(3):
         frame = stamp_frame(np.zeros((48, 64, 3), np.uint8), source="camera 0", kind="camera", fps=30)
-        painter.paint(Found(frame, nothing, nothing, StageTimes(1, 1, 1)), index, wanted=True)
+        stage.render(Result(frame, nothing, nothing, StageTimes(1, 1, 1)), index, annotate=True)
     assert [bool(re.fullmatch(r"[\d.]+ FPS  \d+ ms old", text)) for text in texts] == [False, True, True]
     assert re.fullmatch(r"\d+ ms old", texts[0])
 
@@ -197,3 +199,14 @@ def test_every_source_that_fails_is_told(tmp_path: Path, detector: Detector) -> 
         run([open_source(str(path)) for path in paths], detector, [Told()])
     for path in paths:
         assert any(reason.startswith(f"closed: {path}: is not an image") for reason in reasons)
+
+
+def test_asking_whether_a_frame_is_late_counts_nothing(detector: Detector) -> None:
+    grabber = FrameGrabber([camera_source(0)], lambda _: None)
+    stage = DetectStage(grabber, detector, RunOptions(max_age_ms=50))
+    frame = stamp_frame(np.zeros((48, 64, 3), np.uint8), source="camera 0", kind="camera", fps=30)
+    late, early = (replace(frame, captured_s=frame.captured_s + apart_s) for apart_s in (-60, 60))
+    assert [stage.is_late(one) for one in (late, late, early)] == [True, True, False]
+    assert grabber.counts[0].late == 0
+    grabber.count_late(0)
+    assert grabber.counts[0].late == 1

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -67,10 +67,19 @@ class Serving:
         self.connections[-1].request("GET", path)
         return self.connections[-1].getresponse()
 
-    def result(self, stream: int = 0, *, grey: int = 90, size_hw: tuple[int, int] = SIZE_HW, **changes: Any) -> Result:
+    def result(
+        self,
+        stream: int = 0,
+        *,
+        grey: int = 90,
+        size_hw: tuple[int, int] = SIZE_HW,
+        counts: Mapping[str, Any] | None = None,
+        **changes: Any,
+    ) -> Result:
         """The next result, written; annotated where the sink wants that."""
         frame_bgr = np.full((*size_hw, 3), grey, np.uint8)
-        plain = self.make_result(frame_bgr, index=self.index, kind="camera", detections=two_people_and_a_dog())
+        found = two_people_and_a_dog()
+        plain = self.make_result(frame_bgr, index=self.index, kind="camera", detections=found, counts=counts)
         source = self.sources[stream].source
         frame = replace(plain.frame, stream=stream, source=source, captured_s=time.perf_counter() - 0.05)
         result = replace(plain, frame=frame, **changes)

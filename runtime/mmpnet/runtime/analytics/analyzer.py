@@ -1,15 +1,15 @@
 """Track people in one stream and count them at lines and in zones."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from mmpnet.contract.arrays import IntArray, UInt8Array
+from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import SourceError
 from mmpnet.runtime.analytics.counting import PeopleCounter
 from mmpnet.runtime.analytics.overlay import draw_counts
 from mmpnet.runtime.analytics.shapes import Line, Zone
 from mmpnet.runtime.analytics.tracker import NO_TRACK, Tracker
+from mmpnet.runtime.analytics.tracks import Tracks
 from mmpnet.runtime.sources.frame import Frame
 
 
@@ -39,21 +39,21 @@ class StreamAnalyzer:
         self._lines, self._zones = lines, zones
         self._counter = self._counter_for(frame)
 
-    def analyze(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
-        """What is to be shown of a frame's detections, their track ids (N,), and the counts so far."""
+    def analyze(self, frame: Frame, detections: Detections) -> tuple[Detections, Tracks]:
+        """What is to be shown of a frame's detections, and the tracks of those."""
         detections = detections[: self._max_det]
         ids = self._tracker.update(detections, captured_s=frame.captured_s if self._live else None)
         kept = (detections.score >= self._conf) | (ids != NO_TRACK)
         shown, ids = detections[kept], ids[kept]
         if self._counter is None:
-            return shown, ids, None
+            return shown, Tracks(ids, None, self.draw)
         if self._counter.frame_hw != frame.pixels_bgr.shape[:2]:
             resized = self._counter_for(frame)
             assert resized is not None
             resized.take_counts_from(self._counter)
             self._counter = resized
         self._counter.update(shown, ids)
-        return shown, ids, self._counter.as_dict()
+        return shown, Tracks(ids, self._counter.as_dict(), self.draw)
 
     def _counter_for(self, frame: Frame) -> PeopleCounter | None:
         height, width = frame.pixels_bgr.shape[:2]

@@ -3,32 +3,16 @@
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
-from mmpnet.contract.arrays import IntArray
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.inference.detector import Detector, StageTimes
 from mmpnet.runtime.pipeline.options import Analyzer, RunOptions
+from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.sources.frame import Frame
 from mmpnet.runtime.sources.frame_grabber import TICK_S, FrameGrabber
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One frame with what was found in it."""
-
-    frame: Frame
-    detections: Detections
-    everything: Detections
-    """What the detector gave, where `detections` leaves out the unlikely."""
-    times: StageTimes
-    track_ids: IntArray | None = None
-    counts: dict[str, Any] | None = None
-    analyzer: Analyzer | None = None
-    track_ms: float = 0.0
 
 
 class DetectStage:
@@ -38,8 +22,8 @@ class DetectStage:
         self._grabber = grabber
         self._detector = detector
         self._options = options
-        self._followers: dict[int, tuple[str, Analyzer]] = {}
-        self._out: queue.Queue[Found] = queue.Queue(maxsize=1)
+        self._analyzers: dict[int, tuple[str, Analyzer]] = {}
+        self._out: queue.Queue[Result] = queue.Queue(maxsize=1)
         self._error: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="detect", daemon=True)
@@ -61,8 +45,8 @@ class DetectStage:
         """Whether nothing more will come."""
         return not self._thread.is_alive() and self._out.empty()
 
-    def next(self, timeout_s: float) -> Found | None:
-        """The next frame with what was found, or None where there is none for so long."""
+    def next(self, timeout_s: float) -> Result | None:
+        """The next result, or None if there is none within `timeout_s`."""
         try:
             return self._out.get(timeout=timeout_s if self._thread.is_alive() else 0.001)
         except queue.Empty:
@@ -74,48 +58,50 @@ class DetectStage:
         try:
             while not self._stop.is_set() and not self._grabber.ended:
                 frame = self._grabber.take()
-                if frame is not None:
-                    found = self._detect(frame)
-                    if found is not None:
-                        self._hand_on(found)
+                result = None if frame is None else self._detect(frame)
+                if result is not None:
+                    self._hand_on(result)
         except BaseException as error:  # noqa: BLE001 - the run's thread raises it
             self._error = error
 
-    def _detect(self, frame: Frame) -> Found | None:
-        if self.too_late(frame):
+    def _detect(self, frame: Frame) -> Result | None:
+        if self.is_late(frame):
+            self._grabber.count_late(frame.stream)
             return None
-        detections, times = self._detector.timed(frame.pixels_bgr)
-        if self.too_late(frame):
+        found, times = self._detector.timed(frame.pixels_bgr)
+        if self.is_late(frame):
+            self._grabber.count_late(frame.stream)
             return None
-        everything, shown_conf = detections, self._options.shown_conf
-        if self._options.analyzer is None:
-            if shown_conf is not None:
-                detections = everything[everything.score >= shown_conf]
-            return Found(frame, detections, everything, times)
+        if self._options.analyzer is not None:
+            return self._analyze(frame, found, times, self._options.analyzer)
+        shown_conf = self._options.shown_conf
+        shown = found if shown_conf is None else found[found.score >= shown_conf]
+        return Result(frame, shown, found, times)
+
+    def _analyze(
+        self, frame: Frame, found: Detections, times: StageTimes, make: Callable[[Frame], Analyzer]
+    ) -> Result | None:
         began_s = time.perf_counter()
-        source, analyzer = self._followers.get(frame.stream, ("", None))
+        source, analyzer = self._analyzers.get(frame.stream, ("", None))
         try:
             if analyzer is None or source != frame.source:
-                analyzer = self._options.analyzer(frame)
-                self._followers[frame.stream] = frame.source, analyzer
-            detections, ids, people = analyzer.analyze(frame, detections)
-        except MmpnetError as error:  # it is this source's alone
+                analyzer = make(frame)
+                self._analyzers[frame.stream] = frame.source, analyzer
+            shown, tracks = analyzer.analyze(frame, found)
+        except MmpnetError as error:  # it concerns this source alone
             self._grabber.drop(frame.stream, error)
             return None
-        track_ms = (time.perf_counter() - began_s) * 1e3
-        return Found(frame, detections, everything, times, ids, people, analyzer, track_ms)
+        return Result(frame, shown, found, times, tracks, track_ms=(time.perf_counter() - began_s) * 1e3)
 
-    def too_late(self, frame: Frame) -> bool:
-        """Whether a live frame is older than is wanted; if so, it is counted."""
-        limit, counts = self._options.max_age_ms, self._grabber.counts[frame.stream]
-        late = limit is not None and counts.live and frame.age_ms() > limit
-        counts.late += late
-        return late
+    def is_late(self, frame: Frame) -> bool:
+        """Whether a live source's frame is older than `max_age_ms` of the run."""
+        limit_ms = self._options.max_age_ms
+        return limit_ms is not None and self._grabber.counts[frame.stream].live and frame.age_ms() > limit_ms
 
-    def _hand_on(self, found: Found) -> None:
+    def _hand_on(self, result: Result) -> None:
         while not self._stop.is_set():
             try:
-                self._out.put(found, timeout=TICK_S)
+                self._out.put(result, timeout=TICK_S)
             except queue.Full:
                 continue
             return

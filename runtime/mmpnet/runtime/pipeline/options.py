@@ -2,21 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from mmpnet.contract.arrays import IntArray, UInt8Array
 from mmpnet.contract.detections import Detections
+from mmpnet.runtime.analytics.tracks import Tracks
 from mmpnet.runtime.sources.frame import Frame
 
 
 class Analyzer(Protocol):
     """Tracks and counts one source's people."""
 
-    def analyze(self, frame: Frame, detections: Detections) -> tuple[Detections, IntArray, dict[str, Any] | None]:
-        """The detections to show, their track ids (N,), and the counts so far."""
-
-    def draw(self, frame_bgr: UInt8Array) -> None:
-        """Paint lines and zones with their counts, in place."""
+    def analyze(self, frame: Frame, detections: Detections) -> tuple[Detections, Tracks]:
+        """The detections to show of the source's next frame, and their tracks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from types import TracebackType
 from mmpnet.contract.errors import OutputError, SourceError
 from mmpnet.media.images import is_image
 from mmpnet.runtime.inference.detector import Detector
-from mmpnet.runtime.pipeline.detect_stage import DetectStage, Found
+from mmpnet.runtime.pipeline.detect_stage import DetectStage
 from mmpnet.runtime.pipeline.options import DEFAULT_RUN_OPTIONS, RunOptions
 from mmpnet.runtime.pipeline.render_stage import RenderStage
+from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sources.frame import Event, Source
@@ -53,8 +54,8 @@ def run(
             delivery = _Delivery(sinks, events, RenderStage(detector.class_names, options.blur), summary, options)
             stack.push(delivery.finish)
             # Ctrl-C is how a run without a window ends: what was found so far is finished and summed up.
-            with DetectStage(grabber, detector, options) as detecting, suppress(KeyboardInterrupt):
-                delivery.deliver(grabber, detecting, stop or threading.Event())
+            with DetectStage(grabber, detector, options) as detect_stage, suppress(KeyboardInterrupt):
+                delivery.deliver(grabber, detect_stage, stop or threading.Event())
         for error in grabber.errors:
             raise error
     return summary
@@ -74,48 +75,50 @@ class _Delivery:
         self,
         sinks: Sequence[Sink],
         events: "queue.SimpleQueue[Event]",
-        painter: RenderStage,
+        render_stage: RenderStage,
         summary: Summary,
         options: RunOptions,
     ) -> None:
         self._sinks = sinks
         self._events = events
-        self._painter = painter
+        self._render_stage = render_stage
         self._summary = summary
         self._options = options
         self._clock = CpuClock()
 
-    def deliver(self, grabber: FrameGrabber, detecting: DetectStage, stop: threading.Event) -> None:
+    def deliver(self, grabber: FrameGrabber, detect_stage: DetectStage, stop: threading.Event) -> None:
         """Until there are no more results, `stop` is set, or a sink asks for the end."""
         for sink in self._sinks:
             sink.started(self._summary)
         while not stop.is_set():
             grabber.watch()
-            self._tell()
+            self._hand_on_events()
             holding = any(sink.holding for sink in self._sinks)
-            found = None if holding else detecting.next(TICK_S)
-            if found is None:
+            result = None if holding else detect_stage.next(TICK_S)
+            if result is None:
                 going_on = [sink.idle() for sink in self._sinks]
-                if not all(going_on) or (detecting.done and not any(sink.holding for sink in self._sinks)):
+                if not all(going_on) or (detect_stage.done and not any(sink.holding for sink in self._sinks)):
                     return
                 if holding:
                     time.sleep(HOLDING_S)
-            elif not detecting.too_late(found.frame) and not self._hand_on(found):
+            elif detect_stage.is_late(result.frame):
+                grabber.count_late(result.frame.stream)
+            elif not self._hand_on(result):
                 return
 
-    def _hand_on(self, found: Found) -> bool:
-        """One result, painted where somebody looks; whether the run goes on."""
+    def _hand_on(self, result: Result) -> bool:
+        """Render one result and give it to every sink; whether the run goes on."""
         summary, times_ms = self._summary, self._summary.times_ms
         began_s = time.perf_counter()
-        wanted = any(sink.wants_annotated for sink in self._sinks)
-        result, annotated = self._painter.paint(found, summary.frames, wanted=wanted)
-        painted_s = time.perf_counter()
+        annotate = any(sink.wants_annotated for sink in self._sinks)
+        result, annotated = self._render_stage.render(result, summary.frames, annotate=annotate)
+        rendered_s = time.perf_counter()
         summary.record(result, self._options.remember)
         going_on = [sink.write(result, annotated) for sink in self._sinks]
-        times_ms["render"].append((painted_s - began_s) * 1e3)
-        times_ms["write"].append((time.perf_counter() - painted_s) * 1e3)
-        if found.track_ms:
-            times_ms["track"].append(found.track_ms)
+        times_ms["render"].append((rendered_s - began_s) * 1e3)
+        times_ms["write"].append((time.perf_counter() - rendered_s) * 1e3)
+        if result.track_ms:
+            times_ms["track"].append(result.track_ms)
         return all(going_on) and summary.frames != self._options.limit
 
     def finish(
@@ -138,7 +141,7 @@ class _Delivery:
         if failed is not None and error is None:
             raise failed
 
-    def _tell(self) -> None:
+    def _hand_on_events(self) -> None:
         with suppress(queue.Empty):
             while True:
                 event = self._events.get_nowait()

@@ -9,7 +9,6 @@ import numpy as np
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.media.drawing import draw_detections, draw_status, draw_warning
 from mmpnet.media.pixelate import blur_detections
-from mmpnet.runtime.pipeline.detect_stage import Found
 from mmpnet.runtime.pipeline.options import Blur
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.sources.frame import Frame
@@ -18,7 +17,7 @@ FPS_MEMORY = 0.9
 
 
 class RenderStage:
-    """Turns what was found into results and, where somebody looks, into images, on one canvas per source."""
+    """Completes results for the sinks and, if a sink needs them, draws annotated frames, on one canvas per source."""
 
     def __init__(self, class_names: Sequence[str], blur: Blur | None) -> None:
         self._class_names = class_names
@@ -27,31 +26,28 @@ class RenderStage:
         self._frames_per_s: dict[int, float] = {}
         self._last_s: dict[int, float] = {}
 
-    def paint(self, found: Found, index: int, *, wanted: bool) -> tuple[Result, UInt8Array | None]:
-        """The result, and its annotated frame if that is wanted: (H, W, 3), good until the source's next."""
-        frame = found.frame
-        rate = self._rate(frame.stream)
-        canvas = None
-        if self._blur is not None:
-            found = _best(found, self._blur.most_shown)
-        if wanted or self._blur is not None:
-            canvas = self._canvas(frame)
-            if self._blur is not None:
-                blur_detections(canvas, found.everything)
-                # The raw pixels end here: whoever takes the result takes these.
-                frame = replace(frame, pixels_bgr=canvas)
-        if canvas is not None and wanted:
-            self._annotate(canvas, found, rate)
-        result = Result(
-            index, frame, found.detections, found.times, found.frame.age_ms(), found.track_ids, found.counts
-        )
-        return result, canvas if wanted else None
+    def render(self, result: Result, index: int, *, annotate: bool) -> tuple[Result, UInt8Array | None]:
+        """The result as number `index` of its run and, if `annotate`, its annotated frame (H, W, 3).
 
-    def _annotate(self, canvas: UInt8Array, found: Found, rate: float) -> None:
-        frame = found.frame
-        draw_detections(canvas, found.detections, self._class_names, found.track_ids)
-        if found.analyzer is not None:
-            found.analyzer.draw(canvas)
+        The annotated frame is valid until the next one of its source is rendered.
+        """
+        frame = result.frame
+        rate = self._rate(frame.stream)
+        canvas = self._canvas(frame) if annotate or self._blur is not None else None
+        if self._blur is not None and canvas is not None:
+            result = _limited(result, self._blur.most_shown)
+            blur_detections(canvas, result.all_detections)
+            # The raw pixels end here: the sinks get these instead.
+            frame = replace(frame, pixels_bgr=canvas)
+        if canvas is not None and annotate:
+            self._annotate(canvas, result, rate)
+        return replace(result, frame=frame, index=index, age_ms=frame.age_ms()), canvas if annotate else None
+
+    def _annotate(self, canvas: UInt8Array, result: Result, rate: float) -> None:
+        frame, tracks = result.frame, result.tracks
+        draw_detections(canvas, result.detections, self._class_names, None if tracks is None else tracks.ids)
+        if tracks is not None:
+            tracks.draw(canvas)
         if frame.kind == "camera":  # of a file it would be this machine's speed, in a saved video for good
             known = f"{rate:.1f} FPS  " if rate else ""
             draw_status(canvas, f"{known}{frame.age_ms():.0f} ms old")
@@ -77,9 +73,9 @@ class RenderStage:
         return rate
 
 
-def _best(found: Found, most: int | None) -> Found:
-    """With so many detections at most; everything that was found stays known."""
-    if most is None or len(found.detections) <= most:
-        return found
-    ids = None if found.track_ids is None else found.track_ids[:most]
-    return replace(found, detections=found.detections[:most], track_ids=ids)
+def _limited(result: Result, max_det: int | None) -> Result:
+    """The result with at most `max_det` detections to show, and still with all that were found."""
+    if max_det is None or len(result.detections) <= max_det:
+        return result
+    tracks = None if result.tracks is None else replace(result.tracks, ids=result.tracks.ids[:max_det])
+    return replace(result, detections=result.detections[:max_det], tracks=tracks)

@@ -3,31 +3,38 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mmpnet.contract.arrays import IntArray
 from mmpnet.contract.detections import Detections
+from mmpnet.runtime.analytics.tracks import Tracks
 from mmpnet.runtime.inference.detector import StageTimes
 from mmpnet.runtime.sources.frame import Event, Frame
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One frame with what was found in it; index counts the frames of the run from 0."""
+    """One frame with what was found in it. The detection stage makes it, the render stage completes it for the sinks.
 
-    index: int
+    `detections` are those to show. Where the detector gives more than is to be shown, so that everybody can be
+    pixelated, `all_detections` holds all of them.
+    """
+
     frame: Frame
     detections: Detections
+    all_detections: Detections
     times: StageTimes
-    age_ms: float
-    """Of the frame, when its result was handed to the sinks."""
-    track_ids: IntArray | None = None
-    """(N,), one per detection, -1 where there is none yet; None in a run that does not track."""
-    counts: Mapping[str, Any] | None = None
-    """People counted by line and zone so far."""
+    tracks: Tracks | None = None
+    """None in a run that does not track."""
+    track_ms: float = 0.0
+    index: int = 0
+    """Number of the result in its run, from 0; set for the sinks."""
+    age_ms: float = 0.0
+    """Age of the frame when its result was handed to the sinks."""
+
+    @property
+    def counts(self) -> Mapping[str, Any] | None:
+        """People counted so far by line and zone; None in a run without lines and zones."""
+        return None if self.tracks is None else self.tracks.counts
 
 
 def event_as_dict(event: Event) -> dict[str, Any]:
@@ -52,8 +59,8 @@ def result_as_dict(result: Result, class_names: Sequence[str]) -> dict[str, Any]
             detections.xyxy.tolist(), detections.score.tolist(), detections.class_id.tolist(), strict=True
         )
     ]
-    if result.track_ids is not None:
-        for entry, track_id in zip(found, result.track_ids.tolist(), strict=True):
+    if result.tracks is not None:
+        for entry, track_id in zip(found, result.tracks.ids.tolist(), strict=True):
             entry["track_id"] = track_id if track_id >= 0 else None
     line = {
         "frame": result.index,

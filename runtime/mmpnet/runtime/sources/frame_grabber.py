@@ -97,6 +97,11 @@ class FrameGrabber:
             self._changed.notify_all()
         return frame
 
+    def count_late(self, stream: int) -> None:
+        """Count a frame, or its result, that was dropped for its age; any thread may do so."""
+        with self._changed:
+            self.counts[stream].late += 1
+
     def drop(self, stream: int, error: MmpnetError) -> None:
         """Give a source up for a reason of its own; the others go on."""
         with self._changed:
