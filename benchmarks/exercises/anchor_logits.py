@@ -1,14 +1,13 @@
-"""The exercise's network and pictures: 224 px, a 28x28 label grid, class logits only, everything kept in memory."""
+"""The exercise's network and images: 224 px, a 28x28 label grid, class logits only, all images kept in memory."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 
-from mmpnet.console.command import console
+from mmpnet.console.progress import progress_bar
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.boxes import nms
@@ -25,7 +24,7 @@ from mmpnet.train.network.inference_net import InputNormalization
 INPUT_HW = (224, 224)
 ANCHORS = AnchorSpec(sizes_px=(16.0, 32.0, 64.0, 128.0, 192.0), aspect_ratios=(0.8, 1.7, 3.2), stride=8)
 MAX_BOXES = 1000
-"""Best anchors of a picture that reach NMS, whose work grows with their square."""
+"""Best anchors of an image that reach NMS, whose time grows with their square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class ImagesInMemory:
     labels: Tensor
 
     def batches(self, *, batch: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch's batches in seeded order, each picture mirrored half of the time; the odd rest is left out."""
+        """One epoch's batches in seeded order, each image mirrored half of the time; no incomplete last batch."""
         count = len(self.images_bgr)
         random = generator(seed, epoch)
         order = torch.from_numpy(random.permutation(count))
@@ -50,29 +49,29 @@ class ImagesInMemory:
 
 
 def mirror(images_bgr: Tensor, labels: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures and grids with the marked ones (B,) flipped left to right: the anchors are symmetric, so is the grid."""
+    """Images and grids with the marked ones (B,) flipped left to right: the anchors are symmetric, so is the grid."""
     images = torch.where(mirrored.view(-1, 1, 1, 1), images_bgr.flip(2), images_bgr)
     grids = torch.where(mirrored.view(-1, 1, 1, 1, 1), labels.flip(-1), labels)
     return images, grids
 
 
-def load_images(pictures: Sequence[LabeledImage]) -> ImagesInMemory:
+def load_images(images: Sequence[LabeledImage]) -> ImagesInMemory:
     """Decode, letterbox and label by IoU, once.
 
-    Raises: DatasetError for a picture that cannot be read.
+    Raises: DatasetError for an image that cannot be read.
     """
     letterbox = Letterbox(input_hw=INPUT_HW)
     anchors_xyxy = ANCHORS.boxes_xyxy(INPUT_HW)
-    images = np.empty((len(pictures), *INPUT_HW, 3), np.uint8)
-    labels = np.zeros((len(pictures), len(anchors_xyxy)), np.int8)
-    for row, picture in enumerate(track(pictures, description="reading", console=console())):
-        _, transform = letterbox.apply(picture.read(), out=images[row])
-        solid = ~picture.crowd
-        matched = assign_by_iou(transform.to_input(picture.boxes_xyxy[solid]), anchors_xyxy)
+    images_bgr = np.empty((len(images), *INPUT_HW, 3), np.uint8)
+    labels = np.zeros((len(images), len(anchors_xyxy)), np.int8)
+    for row, image in enumerate(progress_bar(images, "reading")):
+        _, transform = letterbox.apply(image.read(), out=images_bgr[row])
+        solid = ~image.crowd
+        matched = assign_by_iou(transform.to_input(image.boxes_xyxy[solid]), anchors_xyxy)
         positive = matched >= 0
-        labels[row, positive] = picture.class_ids[solid][matched[positive]]
-    grids = labels.reshape(len(pictures), *ANCHORS.grid_shape(INPUT_HW))
-    return ImagesInMemory(images_bgr=torch.from_numpy(images), labels=torch.from_numpy(grids))
+        labels[row, positive] = image.class_ids[solid][matched[positive]]
+    grids = labels.reshape(len(images), *ANCHORS.grid_shape(INPUT_HW))
+    return ImagesInMemory(images_bgr=torch.from_numpy(images_bgr), labels=torch.from_numpy(grids))
 
 
 class AutocastNet(nn.Module):

@@ -1,8 +1,8 @@
 """MNIST detection, after assignment 4 of TDT4265: make the data set, train with mmp-train, measure with mmp-val.
 
 Published mAP@0.5 after 15,000 iterations: 0.7576 basic, 0.8524 improved, 0.9052 best. One command does it all and goes
-on with what an earlier call left behind. Training never sees the test pictures: there is no validation set, and the
-last weights count, not the best. Needs mmpnet[train].
+on with what an earlier call left behind. Training never sees the test images: there is no validation set, and the
+last weights are measured, not the best. Needs mmpnet[train].
 """
 
 import json
@@ -25,7 +25,7 @@ from mmpnet.media.images import write_image
 from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
 from mnist_digits import read_digits
-from mnist_pictures import write_split
+from mnist_images import write_split
 
 PUBLISHED = {"basic": 0.7576, "improved": 0.8524, "best": 0.9052}
 GOAL = 0.92
@@ -38,7 +38,7 @@ ANCHOR_FLAGS = ("--sizes", "16,28,48,80", "--ratios", "1,1.6,2.6", "--stride", "
 NETWORK_FLAGS = ("--width-mult", "0.5", "--channels", "64", "--weights", "none")
 RECIPE_FLAGS = ("--batch", "32", "--lr", "2e-3", "--backbone-lr", "2e-3", "--warmup-steps", "200")
 AUGMENT_FLAGS = ("--augmentation", "light", "--mosaic", "0")
-"""A mirrored digit is none, and a mosaic cuts digits into others: a quarter of an 8 is a 3."""
+"""A mirrored digit is not a digit, and a mosaic cuts digits into others: half of an 8 is a 3."""
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
@@ -46,21 +46,21 @@ app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exce
 @app.command()
 def mnist_detection(
     mnist: Annotated[Path, typer.Option(help="Folder with MNIST's four idx files, .gz or not.")],
-    data: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("runs/exercises/mnist"),
-    train_count: Annotated[int, typer.Option(min=1, help="Training pictures.")] = 10_000,
-    test_count: Annotated[int, typer.Option(min=1, help="Test pictures.")] = 1_000,
+    data: Annotated[Path, typer.Option(help="Folder for the images.")] = Path("runs/exercises/mnist"),
+    train_count: Annotated[int, typer.Option(min=1, help="Training images.")] = 10_000,
+    test_count: Annotated[int, typer.Option(min=1, help="Test images.")] = 1_000,
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     run: Annotated[Path, typer.Option(help="Run folder of mmp-train.")] = Path("runs/exercises/mnist_run"),
-    device: Annotated[str, typer.Option()] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[int | None, typer.Option(min=0, help="Loader processes; default: mmp-train's.")] = None,
     train_flag: Annotated[
-        list[str] | None, typer.Option(help="Further words for mmp-train, one at a time; they win.")
+        list[str] | None, typer.Option(help="A further argument for mmp-train, which overrides these; may be repeated.")
     ] = None,
-    results: Annotated[Path, typer.Option(help="Folder for the sample picture and the JSON.")] = RESULTS,
+    results: Annotated[Path, typer.Option(help="Folder for the sample image and the JSON.")] = RESULTS,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Make the pictures, train, and write VOC07 and area mAP@0.5 of the test pictures."""
+    """Make the images, train, and write VOC07 and area mAP@0.5 of the test images."""
     with exit_on_error():
         train_json = write_split(data, read_digits(mnist, "train"), split="train", count=train_count, seed=seed)
         test_json = write_split(data, read_digits(mnist, "test"), split="test", count=test_count, seed=seed)
@@ -90,15 +90,15 @@ def mnist_detection(
 
 
 def train_flags(train_json: Path, *, epochs: int, seed: int, extra: list[str] | tuple[str, ...]) -> list[str]:
-    """Everything that decides the weights, as flags of mmp-train."""
+    """All flags of mmp-train that determine the weights."""
     fixed = [*ANCHOR_FLAGS, *NETWORK_FLAGS, *RECIPE_FLAGS, *AUGMENT_FLAGS]
     return ["--data", str(train_json), "--epochs", str(epochs), "--seed", str(seed), *fixed, *extra]
 
 
 def train_to_end(run: Path, flags: list[str], machine_flags: list[str]) -> None:
-    """Start the run, go on with it where an earlier call stopped, or leave it where it is done.
+    """Start the run, resume it where an earlier call stopped, or leave it where it is complete.
 
-    Raises: MmpnetError if mmp-train does not end well; its own line stands above.
+    Raises: MmpnetError if mmp-train fails; it has printed the reason.
     """
     last = run / "last.pth"
     if is_file(last):
@@ -115,23 +115,23 @@ def train_to_end(run: Path, flags: list[str], machine_flags: list[str]) -> None:
     if done.returncode == 130:
         raise KeyboardInterrupt("stopped; the same command goes on")
     if done.returncode:
-        raise MmpnetError(f"mmp-train ended with exit code {done.returncode}; its own line says why")
+        raise MmpnetError(f"mmp-train ended with exit code {done.returncode}; the line above says why")
 
 
 def call(script: str, arguments: list[str], *, keep_stdout: bool = False) -> "subprocess.CompletedProcess[str]":
-    """Run one of the product's commands as its own process, as a user would."""
+    """Run one of the product's commands as a process, as a user would."""
     stdout = subprocess.PIPE if keep_stdout else None
     return subprocess.run([sys.executable, "-c", script, *arguments], check=False, stdout=stdout, text=True)
 
 
 def training_record(model: Path, train_json: Path) -> dict[str, Any]:
-    """How the weights came to be, from their own file: flags of this call may differ from those the run began with.
+    """How the weights were trained, read from their file: the flags of this call may differ from those of the run.
 
-    Raises: MmpnetError if they learned from other pictures, CheckpointError if the file is bad.
+    Raises: MmpnetError if they learned from other images, CheckpointError if the file is bad.
     """
     checkpoint = load_checkpoint(model)
     if checkpoint.provenance.train_sha256 != sha256_of(train_json):
-        raise MmpnetError(f"{model}: learned from other pictures than {train_json}; choose another --run or --data")
+        raise MmpnetError(f"{model}: learned from other images than {train_json}; choose another --run or --data")
     settings: dict[str, Any] = msgspec.to_builtins(checkpoint.train)
     of_this_machine = {"data", "val", "weights", "device", "workers"}
     kept = {name: value for name, value in settings.items() if name not in of_this_machine}
@@ -140,9 +140,9 @@ def training_record(model: Path, train_json: Path) -> dict[str, Any]:
 
 
 def measured(model: Path, test_json: Path, device: str) -> dict[str, Any]:
-    """mmp-val's numbers of the test pictures.
+    """mmp-val's numbers of the test images.
 
-    Raises: MmpnetError if mmp-val does not end well, or does not measure VOC's AP.
+    Raises: MmpnetError if mmp-val fails, or does not measure VOC's AP.
     """
     done = call(VAL, [str(model), "--data", str(test_json), "--device", device, "--json"], keep_stdout=True)
     if done.returncode:
@@ -150,19 +150,19 @@ def measured(model: Path, test_json: Path, device: str) -> dict[str, Any]:
     numbers: dict[str, Any] = json.loads(done.stdout)
     for name in REQUIRED:
         if numbers.get(name) is None:
-            raise MmpnetError(f"mmp-val gives no {name}, which this exercise is measured by; update mmpnet")
+            raise MmpnetError(f"mmp-val gives no {name}, which this exercise needs; update mmpnet")
     return numbers
 
 
 def write_sample(test_json: Path, path: Path) -> None:
-    """The first test picture with its boxes drawn, to look at.
+    """Write the first test image with its boxes drawn.
 
     Raises: OutputError if it cannot be written.
     """
     dataset = read_coco(test_json)
-    picture = dataset.images[0]
-    frame_bgr = picture.read()
-    labeled = Detections(picture.boxes_xyxy, np.ones(len(picture.boxes_xyxy), np.float32), picture.class_ids)
+    image = dataset.images[0]
+    frame_bgr = image.read()
+    labeled = Detections(image.boxes_xyxy, np.ones(len(image.boxes_xyxy), np.float32), image.class_ids)
     draw_detections(frame_bgr, labeled, dataset.class_names)
     make_folder(path.parent)
     write_image(path, frame_bgr)

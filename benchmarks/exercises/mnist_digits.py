@@ -24,12 +24,12 @@ _UNSIGNED_BYTES = 0x08
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """Pictures (N, 28, 28) uint8, white ink on black, and which digit each is, (N,) uint8."""
+    """Images (N, 28, 28) uint8, white ink on black, and their digits, (N,) uint8."""
 
-    pictures: UInt8Array
+    images: UInt8Array
     labels: UInt8Array
     sha256: str
-    """Of the unpacked pictures and labels."""
+    """Of the unpacked images and labels."""
 
 
 def read_digits(folder: Path, split: Split) -> Digits:
@@ -38,26 +38,26 @@ def read_digits(folder: Path, split: Split) -> Digits:
     Raises: DatasetError if a file is missing, damaged, or not what its name says.
     """
     stem = _STEMS[split]
-    pictures_path = _existing(folder, f"{stem}-images-idx3-ubyte")
+    images_path = _existing(folder, f"{stem}-images-idx3-ubyte")
     labels_path = _existing(folder, f"{stem}-labels-idx1-ubyte")
-    pictures, labels = read_idx(pictures_path, dimensions=3), read_idx(labels_path, dimensions=1)
-    if pictures.shape[1:] != (SIDE_PX, SIDE_PX):
-        raise DatasetError(f"{pictures_path}: digits are {pictures.shape[1:]} px, expected {SIDE_PX}x{SIDE_PX}")
-    if len(pictures) != len(labels) or not len(pictures):
+    images, labels = read_idx(images_path, dimensions=3), read_idx(labels_path, dimensions=1)
+    if images.shape[1:] != (SIDE_PX, SIDE_PX):
+        raise DatasetError(f"{images_path}: digits are {images.shape[1:]} px, expected {SIDE_PX}x{SIDE_PX}")
+    if len(images) != len(labels) or not len(images):
         raise DatasetError(
-            f"{labels_path}: {len(labels)} labels for {len(pictures)} digits; take both files from one place"
+            f"{labels_path}: {len(labels)} labels for {len(images)} digits; take both files from one place"
         )
     if labels.max() > 9:
-        raise DatasetError(f"{labels_path}: label {labels.max()} is no digit; take MNIST's own files")
-    blank = np.flatnonzero(~pictures.any(axis=(1, 2)))
+        raise DatasetError(f"{labels_path}: label {labels.max()} is not a digit; take MNIST's own files")
+    blank = np.flatnonzero(~images.any(axis=(1, 2)))
     if len(blank):
-        raise DatasetError(f"{pictures_path}: digit {blank[0]} has no ink; take MNIST's own files")
-    sha256 = hashlib.sha256(pictures.tobytes() + labels.tobytes()).hexdigest()
-    return Digits(pictures=pictures, labels=labels, sha256=sha256)
+        raise DatasetError(f"{images_path}: digit {blank[0]} has no ink; take MNIST's own files")
+    sha256 = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    return Digits(images=images, labels=labels, sha256=sha256)
 
 
 def read_idx(path: Path, *, dimensions: int) -> UInt8Array:
-    """An idx file of unsigned bytes with so many dimensions, big-endian header first.
+    """An idx file of unsigned bytes with this number of dimensions, big-endian header first.
 
     Raises: DatasetError if it is something else, cut short, or goes on after its end.
     """

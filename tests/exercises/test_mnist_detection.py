@@ -62,7 +62,7 @@ def test_one_command_draws_trains_and_measures(mnist_folder: Path, tmp_path: Pat
     (arguments,) = commands.trained
     assert arguments[:2] == ["--data", str(tmp_path / "data" / "train.json")]
     checkpoint = load_checkpoint(tmp_path / "run" / "best.pth")
-    assert checkpoint.train.data.val == ()  # the test pictures choose nothing
+    assert checkpoint.train.data.val == ()  # the test images choose nothing
     assert checkpoint.model.class_names == ("background", *"0123456789")
 
 
@@ -119,11 +119,11 @@ def test_without_voc_ap_it_fails_and_writes_no_result(
 
 
 @pytest.mark.usefixtures("commands")
-def test_weights_of_other_pictures_are_not_measured(mnist_folder: Path, tmp_path: Path) -> None:
+def test_weights_of_other_images_are_not_measured(mnist_folder: Path, tmp_path: Path) -> None:
     assert run(mnist_folder, tmp_path)[0] == 0
     code, _, stderr = run(mnist_folder, tmp_path, "--data", str(tmp_path / "other"), "--seed", "5")
     assert code == 1
-    assert "learned from other pictures" in stderr
+    assert "learned from other images" in stderr
 
 
 def test_a_failed_training_is_said(mnist_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_halves_that_do_not_fit_are_refused(tmp_path: Path, mnist_folder: Path) 
     with pytest.raises(DatasetError, match="29 labels for 30 digits"):
         read_digits(tmp_path / "m", "train")
     write_idx(labels, np.full(30, 10, np.uint8))
-    with pytest.raises(DatasetError, match="label 10 is no digit"):
+    with pytest.raises(DatasetError, match="label 10 is not a digit"):
         read_digits(tmp_path / "m", "train")
     write_idx(labels, np.zeros(30, np.uint8))
     write_idx(images, np.ones((30, 28, 27), np.uint8))

@@ -10,15 +10,16 @@ from torch import nn
 from typer.testing import CliRunner
 
 import anchor_logits
+import mining_variant
 import negative_mining
 from anchor_logits import ANCHORS, INPUT_HW, anchor_detector, load_images, mirror
+from mining_variant import Trainee, one_step
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.train.assignment import assign_by_iou
 from mmpnet.train.mining import get_random_sampling_mask, hard_negatives
 from mmpnet.train.model import MmpNet
-from negative_mining import Trainee, one_step
 
 CPU = torch.device("cpu")
 
@@ -30,7 +31,7 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(*counts: int, **options: object) -> MmpNet:
         return MmpNet(*counts, **options, width_mult=0.25, channels=8)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(negative_mining, "MmpNet", build)
+    monkeypatch.setattr(mining_variant, "MmpNet", build)
 
 
 def run(dataset_folder: Path, tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
@@ -42,7 +43,7 @@ def run(dataset_folder: Path, tmp_path: Path, *arguments: str) -> tuple[int, str
 
 
 def test_the_network_is_the_exercise_s() -> None:
-    trainee = negative_mining.start_trainee("random", 2, "none", CPU, seed=0)
+    trainee = mining_variant.start_trainee("random", 2, "none", CPU, seed=0)
     output = trainee.network.eval()(torch.zeros(1, 3, *INPUT_HW))
     assert output.shape == (1, 2, ANCHORS.num_sizes, ANCHORS.num_aspect_ratios, 28, 28)
     (group,) = trainee.optimizer.param_groups
@@ -50,14 +51,14 @@ def test_the_network_is_the_exercise_s() -> None:
     assert len(group["params"]) == len(list(trainee.network.parameters()))
 
 
-def test_pictures_in_memory_are_the_letterboxed_ones_with_labels_by_iou(dataset_folder: Path) -> None:
-    pictures = read_coco(dataset_folder / "train.json").images[:5]
-    cached = load_images(pictures)
+def test_images_in_memory_are_the_letterboxed_ones_with_labels_by_iou(dataset_folder: Path) -> None:
+    images = read_coco(dataset_folder / "train.json").images[:5]
+    cached = load_images(images)
     letterbox = Letterbox(input_hw=INPUT_HW)
-    for row, picture in enumerate(pictures):
-        pixels, transform = letterbox.apply(picture.read())
+    for row, image in enumerate(images):
+        pixels, transform = letterbox.apply(image.read())
         np.testing.assert_array_equal(cached.images_bgr[row].numpy(), pixels)
-        matched = assign_by_iou(transform.to_input(picture.boxes_xyxy), ANCHORS.boxes_xyxy(INPUT_HW))
+        matched = assign_by_iou(transform.to_input(image.boxes_xyxy), ANCHORS.boxes_xyxy(INPUT_HW))
         np.testing.assert_array_equal(cached.labels[row].flatten().numpy() > 0, matched >= 0)
     assert (cached.labels > 0).any()
 
@@ -81,7 +82,7 @@ def test_a_mirrored_grid_is_the_grid_of_mirrored_boxes() -> None:
     assert torch.equal(same, grids[0])
 
 
-def test_an_epoch_shows_each_picture_once_in_an_order_of_its_own(dataset_folder: Path) -> None:
+def test_an_epoch_shows_each_image_once_in_an_order_of_its_own(dataset_folder: Path) -> None:
     cached = load_images(read_coco(dataset_folder / "train.json").images[:10])
     ids = torch.arange(10, dtype=torch.uint8).view(-1, 1, 1, 1).expand(cached.images_bgr.shape)
     marked = anchor_logits.ImagesInMemory(ids, cached.labels)
@@ -98,7 +99,7 @@ def test_an_epoch_shows_each_picture_once_in_an_order_of_its_own(dataset_folder:
 
 
 class _Linear(nn.Module):
-    """Logits that are its only weights, whatever the picture, so that a gradient tells which anchors spoke."""
+    """Logits that are its only weights, whatever the image, so that a gradient tells which anchors spoke."""
 
     def __init__(self, logits: torch.Tensor) -> None:
         super().__init__()
@@ -198,7 +199,7 @@ def test_other_settings_and_foreign_files_are_not_resumed(dataset_folder: Path, 
     (tmp_path / "run" / "none.pth").write_bytes(b"something else")
     code, _, stderr = run(dataset_folder, tmp_path, *arguments, "--resume")
     assert code == 1
-    assert "no checkpoint of this exercise" in stderr
+    assert "not a checkpoint of this exercise" in stderr
 
 
 @pytest.mark.parametrize("variants", ["some", "random,random", ""])

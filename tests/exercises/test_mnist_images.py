@@ -1,4 +1,4 @@
-"""The rules of the MNIST-detection pictures, one test each."""
+"""The rules of the MNIST-detection images, one test each."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-import mnist_pictures
+import mnist_images
 from mmpnet.contract.boxes import area, pairwise_iou
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.train.loading.sampling import generator
 from mnist_digits import Digits, read_digits
-from mnist_pictures import CANVAS_PX, draw_scene, draw_square, resized, tight_box, write_split
+from mnist_images import CANVAS_PX, draw_scene, draw_square, resized, tight_box, write_split
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def test_a_square_is_redrawn_while_it_overlaps_an_earlier_box() -> None:
 
 
 def test_overlap_of_exactly_a_quarter_is_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mnist_pictures, "SIDE_RANGE_PX", (20, 20))
-    monkeypatch.setattr(mnist_pictures, "CANVAS_PX", 20)
+    monkeypatch.setattr(mnist_images, "SIDE_RANGE_PX", (20, 20))
+    monkeypatch.setattr(mnist_images, "CANVAS_PX", 20)
     quarter = np.array([[0, 0, 10, 10]], np.float32)
     assert pairwise_iou(np.array([[0, 0, 20, 20]], np.float32), quarter)[0, 0] == 0.25
     assert draw_square(quarter, np.random.default_rng(0), max_draws=3) is None
@@ -81,8 +81,8 @@ def test_squares_are_compared_with_tight_boxes_not_with_squares() -> None:
 
 def test_draws_are_capped_and_what_was_left_out_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a canvas of one square's size the first full digit leaves no room."""
-    monkeypatch.setattr(mnist_pictures, "CANVAS_PX", 40)
-    monkeypatch.setattr(mnist_pictures, "SIDE_RANGE_PX", (38, 40))
+    monkeypatch.setattr(mnist_images, "CANVAS_PX", 40)
+    monkeypatch.setattr(mnist_images, "SIDE_RANGE_PX", (38, 40))
     wanted = int(np.random.default_rng(5).integers(1, 20, endpoint=True))
     scene = draw_scene(full_squares(), np.random.default_rng(5), max_draws=50)
     assert wanted > 1
@@ -97,7 +97,7 @@ def test_a_crowded_canvas_always_has_room(digits: Digits) -> None:
 
 @pytest.mark.parametrize("side", [15, 27, 28, 29, 64, 99])
 def test_boxes_are_tight_around_the_ink(digits: Digits, side: int) -> None:
-    for digit in digits.pictures[:10]:
+    for digit in digits.images[:10]:
         small = resized(digit, side)
         assert small.shape == (side, side)
         x1, y1, x2, y2 = tight_box(small).astype(int)
@@ -107,41 +107,41 @@ def test_boxes_are_tight_around_the_ink(digits: Digits, side: int) -> None:
             assert edge.any()
 
 
-def test_every_box_in_a_picture_has_ink_at_each_of_its_edges(digits: Digits) -> None:
+def test_every_box_in_a_image_has_ink_at_each_of_its_edges(digits: Digits) -> None:
     for seed in range(20):
         scene = draw_scene(digits, np.random.default_rng(seed))
-        assert scene.picture.shape == (300, 300)
+        assert scene.image.shape == (300, 300)
         covered = np.zeros((300, 300), bool)
         for x1, y1, x2, y2 in scene.boxes_xyxy.astype(int):
-            inside = scene.picture[y1:y2, x1:x2]
+            inside = scene.image[y1:y2, x1:x2]
             assert all(edge.any() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
             covered[y1:y2, x1:x2] = True
-        assert not scene.picture[~covered].any()
+        assert not scene.image[~covered].any()
 
 
 def test_ink_adds_up_and_is_clipped_at_white(monkeypatch: pytest.MonkeyPatch) -> None:
     corners = iter([(0, 0, 40), (20, 20, 40), (30, 0, 20), (200, 200, 28)])
-    monkeypatch.setattr(mnist_pictures, "draw_square", lambda *_, **__: next(corners))
-    monkeypatch.setattr(mnist_pictures, "COUNT_RANGE", (4, 4))
+    monkeypatch.setattr(mnist_images, "draw_square", lambda *_, **__: next(corners))
+    monkeypatch.setattr(mnist_images, "COUNT_RANGE", (4, 4))
     dim = Digits(np.full((1, 28, 28), 100, np.uint8), np.array([7], np.uint8), "0")
-    picture = draw_scene(dim, np.random.default_rng(0)).picture
-    assert picture[5, 5] == 100
-    assert picture[30, 25] == 200  # two digits
+    image = draw_scene(dim, np.random.default_rng(0)).image
+    assert image[5, 5] == 100
+    assert image[30, 25] == 200  # two digits
     corners = iter([(0, 0, 40), (0, 0, 30), (0, 0, 20), (200, 200, 28)])
-    picture = draw_scene(dim, np.random.default_rng(0)).picture
-    assert (picture[10, 10], picture[25, 25], picture[35, 35]) == (255, 200, 100)
+    image = draw_scene(dim, np.random.default_rng(0)).image
+    assert (image[10, 10], image[25, 25], image[35, 35]) == (255, 200, 100)
 
 
 def test_labels_follow_their_digits() -> None:
-    """Each digit class has its own brightness, so that the picture tells which one lies there."""
-    pictures = np.stack([np.full((28, 28), 20 * (label + 1), np.uint8) for label in range(10)])
-    coded = Digits(pictures, np.arange(10, dtype=np.uint8), "0")
+    """Each digit class has its own brightness, so that the image tells which one lies there."""
+    images = np.stack([np.full((28, 28), 20 * (label + 1), np.uint8) for label in range(10)])
+    coded = Digits(images, np.arange(10, dtype=np.uint8), "0")
     seen = set()
     for seed in range(30):
         scene = draw_scene(coded, np.random.default_rng(seed))
         alone = (pairwise_iou(scene.boxes_xyxy, scene.boxes_xyxy) > 0).sum(axis=1) == 1
         for (x1, y1, _, _), digit in zip(scene.boxes_xyxy[alone].astype(int), scene.digits[alone], strict=True):
-            assert scene.picture[y1, x1] == 20 * (digit + 1)
+            assert scene.image[y1, x1] == 20 * (digit + 1)
             seen.add(int(digit))
     assert seen == set(range(10))
 
@@ -151,23 +151,23 @@ def test_a_split_is_a_data_set_that_the_product_reads(mnist_folder: Path, tmp_pa
     dataset = read_coco(path)
     assert dataset.class_names == ("background", *"0123456789")
     assert len(dataset.images) == 5
-    for picture in dataset.images:
-        frame = picture.read()
+    for image in dataset.images:
+        frame = image.read()
         assert frame.shape == (300, 300, 3)
-        assert picture.path.suffix == ".png"
-        np.testing.assert_array_equal(picture.areas_px2, area(picture.boxes_xyxy))
+        assert image.path.suffix == ".png"
+        np.testing.assert_array_equal(image.areas_px2, area(image.boxes_xyxy))
         scene_ink = frame[..., 0]
         assert set(np.unique(scene_ink).tolist()) != {0}
 
 
-def test_written_pictures_and_boxes_are_the_drawn_ones(mnist_folder: Path, tmp_path: Path) -> None:
+def test_written_images_and_boxes_are_the_drawn_ones(mnist_folder: Path, tmp_path: Path) -> None:
     digits = read_digits(mnist_folder, "train")
     dataset = read_coco(write_split(tmp_path, digits, split="train", count=3, seed=1))
-    for number, picture in enumerate(dataset.images, start=1):
+    for number, image in enumerate(dataset.images, start=1):
         scene = draw_scene(digits, generator(1, 0, number))
-        np.testing.assert_array_equal(cv2.imread(str(picture.path), cv2.IMREAD_GRAYSCALE), scene.picture)
-        np.testing.assert_array_equal(picture.boxes_xyxy, scene.boxes_xyxy)
-        np.testing.assert_array_equal(picture.class_ids, scene.digits + 1)
+        np.testing.assert_array_equal(cv2.imread(str(image.path), cv2.IMREAD_GRAYSCALE), scene.image)
+        np.testing.assert_array_equal(image.boxes_xyxy, scene.boxes_xyxy)
+        np.testing.assert_array_equal(image.class_ids, scene.digits + 1)
 
 
 def test_same_seed_same_files_and_a_longer_split_begins_the_same(mnist_folder: Path, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_same_seed_same_files_and_a_longer_split_begins_the_same(mnist_folder: P
     assert all(files["d"][name] != files["a"][name] for name in files["a"])
 
 
-def test_test_pictures_use_other_draws_than_training_images(digits: Digits, tmp_path: Path) -> None:
+def test_test_images_use_other_draws_than_training_pictures(digits: Digits, tmp_path: Path) -> None:
     train = read_coco(write_split(tmp_path, digits, split="train", count=3, seed=0))
     test = read_coco(write_split(tmp_path, digits, split="test", count=3, seed=0))
     for one, other in zip(train.images, test.images, strict=True):

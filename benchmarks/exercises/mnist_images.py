@@ -1,6 +1,6 @@
-"""The MNIST-detection data set: digits of many sizes strewn over black pictures, as COCO JSON and PNG.
+"""The MNIST-detection data set: digits of many sizes scattered over black images, as COCO JSON and PNG.
 
-After assignment 4 of TDT4265 (NTNU). 300x300 px, 1 to 20 digits a picture, squares of 15 to 99 px; every picture is a
+After assignment 4 of TDT4265 (NTNU). 300x300 px, 1 to 20 digits in an image, squares of 15 to 99 px; every image is a
 function of the seed and its number alone.
 """
 
@@ -11,10 +11,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rich.progress import track
 
 from exercise_record import make_folder
-from mmpnet.console.command import console
+from mmpnet.console.progress import progress_bar
 from mmpnet.contract.arrays import FloatArray, IntArray, UInt8Array
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.errors import DatasetError
@@ -29,25 +28,25 @@ SIDE_RANGE_PX = (15, 99)
 MAX_IOU = 0.25
 MAX_DRAWS = 1000
 """Squares drawn for one digit before it is left out. A small square inside a large box has a small IoU, so that even
-full pictures have room: of 11,000 pictures none needed this (a test and the file's `left_out` say so)."""
+full images have room: no digit of 11,000 images was left out (a test and the file's `left_out` show it)."""
 GENERATOR = 1
-"""Raised whenever the same seed gives other pictures."""
+"""To be raised whenever the same seed gives other images."""
 _SPLIT_KEYS = {"train": 0, "test": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture (300, 300) uint8, its digits' tight boxes (N, 4) xyxy half-open in px, and which digits, (N,)."""
+    """An image (300, 300) uint8, its digits' tight boxes (N, 4) xyxy half-open in px, and which digits, (N,)."""
 
-    picture: UInt8Array
+    image: UInt8Array
     boxes_xyxy: FloatArray
     digits: IntArray
     left_out: int
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """What decides a split's pictures; kept in its JSON, so that another recipe is never mistaken for it."""
+class SplitRecipe:
+    """What determines a split's images; kept in its JSON, so that a split of another recipe is recognized."""
 
     split: Split
     count: int
@@ -57,7 +56,7 @@ class Recipe:
 
 
 def draw_scene(digits: Digits, random: np.random.Generator, *, max_draws: int = MAX_DRAWS) -> Scene:
-    """Strew 1 to 20 digits over a black canvas; where they overlap, their ink adds up to white at most."""
+    """Scatter 1 to 20 digits over a black canvas; where they overlap, their ink adds up to white at most."""
     wanted = int(random.integers(COUNT_RANGE[0], COUNT_RANGE[1], endpoint=True))
     ink = np.zeros((CANVAS_PX, CANVAS_PX), np.uint16)
     boxes = np.zeros((0, 4), np.float32)
@@ -68,7 +67,7 @@ def draw_scene(digits: Digits, random: np.random.Generator, *, max_draws: int = 
         if square is None:
             continue
         x, y, side = square
-        digit = resized(digits.pictures[index], side)
+        digit = resized(digits.images[index], side)
         region = ink[y : y + side, x : x + side]
         np.minimum(region + digit, 255, out=region)
         boxes = np.concatenate([boxes, tight_box(digit)[None] + np.array([x, y, x, y], np.float32)])
@@ -102,12 +101,12 @@ def tight_box(digit: UInt8Array) -> FloatArray:
 
 
 def write_split(folder: Path, digits: Digits, *, split: Split, count: int, seed: int) -> Path:
-    """SPLIT.json in the folder with its pictures in images/; a split that is there already is left as it is.
+    """SPLIT.json in the folder with its images in images/; an existing split is left as it is.
 
-    Raises: DatasetError if the one that is there is of another recipe, OutputError if it cannot be written.
+    Raises: DatasetError if the existing one has another recipe, OutputError if it cannot be written.
     """
     path = folder / f"{split}.json"
-    recipe = Recipe(split, count, seed, digits.sha256)
+    recipe = SplitRecipe(split, count, seed, digits.sha256)
     if is_file(path):
         _check_recipe(path, recipe)
         return path
@@ -115,10 +114,10 @@ def write_split(folder: Path, digits: Digits, *, split: Split, count: int, seed:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     left_out = 0
-    for number in track(range(1, count + 1), description=f"drawing {split}", console=console()):
+    for number in progress_bar(range(1, count + 1), f"drawing {split}"):
         scene = draw_scene(digits, generator(seed, _SPLIT_KEYS[split], number))
         name = f"{split}_{number:05d}.png"
-        write_image(folder / "images" / name, scene.picture)
+        write_image(folder / "images" / name, scene.image)
         left_out += scene.left_out
         images.append({"id": number, "file_name": name, "width": CANVAS_PX, "height": CANVAS_PX})
         for (x1, y1, x2, y2), digit in zip(scene.boxes_xyxy.tolist(), scene.digits.tolist(), strict=True):
@@ -130,12 +129,12 @@ def write_split(folder: Path, digits: Digits, *, split: Split, count: int, seed:
         "images": images,
         "annotations": annotations,
     }
-    with atomic_write(path) as partial:  # last, so that a split with a JSON is whole
+    with atomic_write(path) as partial:  # last, so that a split with a JSON is complete
         partial.write_text(json.dumps(content))
     return path
 
 
-def _check_recipe(path: Path, recipe: Recipe) -> None:
+def _check_recipe(path: Path, recipe: SplitRecipe) -> None:
     try:
         there = json.loads(path.read_text())["info"]["recipe"]
     except (OSError, ValueError, KeyError, TypeError) as error:
