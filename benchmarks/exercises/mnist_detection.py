@@ -132,11 +132,11 @@ def training_record(model: Path, train_json: Path) -> dict[str, Any]:
     checkpoint = load_checkpoint(model)
     if checkpoint.provenance.train_sha256 != sha256_of(train_json):
         raise MmpnetError(f"{model}: learned from other images than {train_json}; choose another --run or --data")
-    settings: dict[str, Any] = msgspec.to_builtins(checkpoint.train)
-    of_this_machine = {"data", "val", "weights", "device", "workers"}
-    kept = {name: value for name, value in settings.items() if name not in of_this_machine}
+    options: dict[str, Any] = msgspec.to_builtins(checkpoint.train.options())
+    of_this_machine = {"train", "val", "weights", "device", "workers"}
+    kept = {name: value for name, value in options.items() if name not in of_this_machine}
     provenance = checkpoint.provenance
-    return {**kept, "weights": Path(settings["weights"]).name, "commit": provenance.git_commit}
+    return {**kept, "weights": Path(options["weights"]).name, "commit": provenance.git_commit}
 
 
 def measured(model: Path, test_json: Path, device: str) -> dict[str, Any]:

@@ -91,7 +91,8 @@ def test_a_second_call_goes_on_or_leaves_what_is_done(mnist_folder: Path, tmp_pa
 
 def test_an_unfinished_run_is_resumed(mnist_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
-    stopped = SimpleNamespace(progress=SimpleNamespace(epoch=1), train=SimpleNamespace(epochs=4))
+    train = SimpleNamespace(schedule=SimpleNamespace(epochs=4))
+    stopped = SimpleNamespace(progress=SimpleNamespace(epoch=1), train=train)
     monkeypatch.setattr(mnist_detection, "load_checkpoint", lambda _: stopped)
 
     def stop(_: str, arguments: list[str]) -> SimpleNamespace:

@@ -21,9 +21,9 @@ def test_every_byte_comes_back(tmp_path: Path, name: str) -> None:
 
 def test_both_halves_are_read_with_their_own_digits(mnist_folder: Path) -> None:
     train, test = read_digits(mnist_folder, "train"), read_digits(mnist_folder, "test")
-    assert train.pictures.shape == (30, 28, 28)
+    assert train.images.shape == (30, 28, 28)
     assert test.labels.shape == (20,)
-    assert (train.pictures.max(), test.pictures.max()) == (120, 220)
+    assert (train.images.max(), test.images.max()) == (120, 220)
     assert train.sha256 != test.sha256
 
 
