@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mmpnet.cli.dataset_tables import print_statistics
+from mmpnet.console.progress import progress_bar
 from mmpnet.datasets.statistics import DatasetStatistics
 from mmpnet.system.progress import Step
 from mmpnet.train.engine.callbacks import BatchProgress, EpochResult, TrainingCallbacks
@@ -94,7 +95,7 @@ class RunDisplay:
     def _progress_of(self, steps: Sequence[Step], description: str, /) -> Iterable[Step]:
         """Progress of the steps: below the bar of the run while there is one, because a console has one live part."""
         if self._bar is None:
-            yield from track(steps, description=description, console=self._console)
+            yield from progress_bar(steps, description)
             return
         task = self._bar.add_task(description, total=len(steps), status="")
         for step in steps:
