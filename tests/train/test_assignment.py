@@ -104,7 +104,7 @@ def test_no_boxes_means_all_background() -> None:
 
 
 def test_the_larger_the_box_the_more_anchors_learn_it_or_are_left_alone() -> None:
-    """On one grid, a large box's neighbours fit it as well as a small box's own anchors do theirs."""
+    """On one grid, a large box's neighbors fit it as well as a small box's own anchors do theirs."""
     anchors = AnchorSpec(sizes_px=(12.0, 24.0, 48.0, 96.0), aspect_ratios=(1.0, 2.0), stride=4)
     anchors_xyxy, grid_shape = anchors.boxes_xyxy(INPUT_HW), anchors.grid_shape(INPUT_HW)
     boxes = [np.array([[97 - half, 79 - half, 97 + half, 79 + half]], np.float32) for half in (12, 46)]

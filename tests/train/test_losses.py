@@ -106,7 +106,7 @@ def test_giou_and_ciou_are_their_formulas() -> None:
 
 
 def make_target() -> tuple[LabelGrid, torch.Tensor]:
-    """Two pictures, three positives; and the output that says it all perfectly."""
+    """Two images, three positives; and the output that says it all perfectly."""
     labels = torch.zeros(2, 2, 1, 4, 4, dtype=torch.long)
     places = [(0, 0, 0, 1, 2), (1, 0, 0, 3, 3), (1, 1, 0, 0, 0)]
     boxes = torch.tensor([[10.0, 2.0, 30.0, 20.0], [16.0, 16.0, 32.0, 32.0], [0.0, 0.0, 20.0, 28.0]])
@@ -171,7 +171,7 @@ def test_undecided_anchors_say_nothing(negatives: Negatives) -> None:
         assert float(parts.classification.detach()) == pytest.approx((3 + 9) * math.log(2) / 3, rel=1e-5)
 
 
-def test_mining_lets_only_the_chosen_anchors_speak() -> None:
+def test_mining_gives_gradients_to_the_chosen_anchors_only() -> None:
     target, output = make_target()
     output[:, 0], output[:, 1] = 0.0, 0.0  # every anchor is undecided: cross-entropy log 2
     anchors = torch.from_numpy(ANCHORS.boxes_xyxy(INPUT_HW))

@@ -1,4 +1,4 @@
-"""Which negatives are drawn, how many, and from which picture."""
+"""Which negatives are drawn, how many, and from which image."""
 
 import pytest
 import torch
@@ -19,13 +19,13 @@ def test_mask_has_all_positives_and_the_asked_share_of_negatives(seed: int, neg_
     assert mask.shape == labels.shape
     assert set(mask.flatten().tolist()) <= {0, 1}
     assert (mask[labels > 0] == 1).all()
-    for picture, picked in zip(labels, mask, strict=True):
-        positives = int((picture > 0).sum())
+    for image, picked in zip(labels, mask, strict=True):
+        positives = int((image > 0).sum())
         assert positives > 0
-        assert int(picked[picture == 0].sum()) == round(positives * neg_ratio)
+        assert int(picked[image == 0].sum()) == round(positives * neg_ratio)
 
 
-def test_picture_without_positives_gets_the_stated_minimum() -> None:
+def test_image_without_positives_gets_the_stated_minimum() -> None:
     labels = torch.zeros(3, 1, 1, 10, 10, dtype=torch.long)
     assert get_random_sampling_mask(labels, 3.0).flatten(1).sum(dim=1).tolist() == [MIN_NEGATIVES] * 3
     assert get_random_sampling_mask(labels, 3.0, min_negatives=5).flatten(1).sum(dim=1).tolist() == [5] * 3
@@ -41,7 +41,7 @@ def test_labels_below_zero_are_never_picked() -> None:
     assert hard_negatives(loss, labels, 1.0)[0, 3:15].sum() == 0
 
 
-def test_no_picture_gives_more_negatives_than_it_has() -> None:
+def test_no_image_gives_more_negatives_than_it_has() -> None:
     labels = torch.ones(2, 1, 1, 2, 5, dtype=torch.long)
     labels[0, ..., 0] = 0
     assert get_random_sampling_mask(labels, 100.0).sum() == 20
@@ -77,14 +77,14 @@ def test_higher_class_indices_are_positives_too() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_hard_negatives_are_the_costliest_of_each_picture(seed: int) -> None:
+def test_hard_negatives_are_the_costliest_of_each_image(seed: int) -> None:
     labels = make_labels(seed)
     loss = torch.rand(labels.shape, generator=torch.Generator().manual_seed(seed + 100))
     mask = hard_negatives(loss, labels, 3.0)
-    for picture, cost, picked in zip(labels, loss, mask, strict=True):
-        budget = 3 * int((picture > 0).sum())
-        expected = sorted(cost[picture == 0].tolist(), reverse=True)[:budget]
-        assert sorted(cost[(picture == 0) & (picked == 1)].tolist(), reverse=True) == expected
+    for image, cost, picked in zip(labels, loss, mask, strict=True):
+        budget = 3 * int((image > 0).sum())
+        expected = sorted(cost[image == 0].tolist(), reverse=True)[:budget]
+        assert sorted(cost[(image == 0) & (picked == 1)].tolist(), reverse=True) == expected
 
 
 def test_bad_arguments_are_refused() -> None:

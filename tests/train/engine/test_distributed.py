@@ -171,7 +171,7 @@ def test_a_run_that_one_process_began_is_finished_by_two(tiny_train_config: Trai
 
 @pytest.mark.slow
 def test_where_one_process_fails_the_others_end_with_a_line_too(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    """Of the two pictures each process reads one, and one of them is damaged."""
+    """Of the two images each process reads one, and one of them is damaged."""
     path = write_coco(tmp_path / "data" / "train.json", count=2, seed=5)
     damaged = tmp_path / "data" / "images" / "train_002.png"
     damaged.write_bytes(damaged.read_bytes()[:500])

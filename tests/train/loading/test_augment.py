@@ -140,7 +140,7 @@ def test_boxes_that_a_crop_leaves_too_little_of_are_dropped() -> None:
 
 
 @pytest.mark.parametrize("name", ["light", "none"])
-def test_pictures_that_must_not_be_mirrored_are_not(name: AugmentationName) -> None:
+def test_images_that_must_not_be_mirrored_are_not(name: AugmentationName) -> None:
     frame = np.zeros((64, 64, 3), np.uint8)
     frame[:, :32] = 255
     how = replace(AUGMENTATIONS[name], color=0, gray=0)
@@ -151,7 +151,7 @@ def test_pictures_that_must_not_be_mirrored_are_not(name: AugmentationName) -> N
         assert inside[0] >= inside[-1]
 
 
-def test_half_of_all_pictures_are_mirrored_with_their_boxes() -> None:
+def test_half_of_all_images_are_mirrored_with_their_boxes() -> None:
     frame = np.zeros((100, 100, 3), np.uint8)
     how = Augmentation(flip=0.5, zoom_out=0, crop=0, stretch=0, color=0, gray=0)
     lefts = [

@@ -1,4 +1,4 @@
-"""Training pictures: the same pixels as the runtime's, labels at the right anchors, chance in the key alone."""
+"""Training images: the same pixels as the runtime's, labels at the right anchors, chance in the key alone."""
 
 import random
 from dataclasses import replace
@@ -36,47 +36,47 @@ def training_images(dataset: Dataset, model: ModelConfig, how: AugmentationName 
 
 
 @pytest.fixture
-def pictures(dataset: Dataset, tiny_model_config: ModelConfig) -> TrainingImages:
+def images(dataset: Dataset, tiny_model_config: ModelConfig) -> TrainingImages:
     return training_images(dataset, tiny_model_config)
 
 
 def test_without_chance_training_sees_the_runtimes_pixels(dataset: Dataset, tiny_model_config: ModelConfig) -> None:
     unchanged = training_images(dataset, tiny_model_config, "none")
     letterbox = Letterbox(input_hw=(72, 56))
-    for index, picture in enumerate(dataset.images):
-        expected, transform = letterbox.apply(picture.read())
+    for index, image in enumerate(dataset.images):
+        expected, transform = letterbox.apply(image.read())
         view = unchanged.view(SampleKey(index, seed=index, input_hw=(72, 56)))
         np.testing.assert_array_equal(view.image_bgr, expected)
-        np.testing.assert_allclose(view.boxes_xyxy, transform.to_input(picture.boxes_xyxy), atol=1e-3)
+        np.testing.assert_allclose(view.boxes_xyxy, transform.to_input(image.boxes_xyxy), atol=1e-3)
 
 
-def image_of(pictures: TrainingImages, *, seed: int) -> torch.Tensor:
-    """The first picture, augmented by this seed."""
-    batch = collate([pictures[SampleKey(0, seed, INPUT_HW)]])
+def image_of(images: TrainingImages, *, seed: int) -> torch.Tensor:
+    """The first image, augmented by this seed."""
+    batch = collate([images[SampleKey(0, seed, INPUT_HW)]])
     assert isinstance(batch, Batch)
     return batch.images_bgr
 
 
-def test_a_key_decides_everything_random(pictures: TrainingImages) -> None:
-    first = image_of(pictures, seed=11)
+def test_a_key_decides_everything_random(images: TrainingImages) -> None:
+    first = image_of(images, seed=11)
     torch.rand(7)
-    again = image_of(pictures, seed=11)
-    other = image_of(pictures, seed=12)
+    again = image_of(images, seed=11)
+    other = image_of(images, seed=12)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_loading_leaves_the_global_generators_alone(pictures: TrainingImages) -> None:
+def test_loading_leaves_the_global_generators_alone(images: TrainingImages) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    _ = pictures[SampleKey(0, 11, INPUT_HW)]
+    _ = images[SampleKey(0, 11, INPUT_HW)]
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_positives_stand_where_their_boxes_are(pictures: TrainingImages, tiny_model_config: ModelConfig) -> None:
+def test_positives_stand_where_their_boxes_are(images: TrainingImages, tiny_model_config: ModelConfig) -> None:
     anchors = tiny_model_config.anchors.boxes_xyxy(tiny_model_config.input_hw)
-    batch = collate([pictures[SampleKey(index, 100 + index, INPUT_HW)] for index in range(8)])
+    batch = collate([images[SampleKey(index, 100 + index, INPUT_HW)] for index in range(8)])
     assert isinstance(batch, Batch)
     assert batch.images_bgr.shape == (8, 64, 64, 3)
     assert batch.target.labels.shape == (8, 2, 2, 8, 8)
@@ -92,10 +92,10 @@ def test_positives_stand_where_their_boxes_are(pictures: TrainingImages, tiny_mo
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_batches_do_not_depend_on_the_number_of_workers(pictures: TrainingImages, workers: int) -> None:
+def test_batches_do_not_depend_on_the_number_of_workers(images: TrainingImages, workers: int) -> None:
     def batches(count: int) -> list[Batch]:
-        sampler = EpochSampler(np.ones(len(pictures)), EpochPlan((INPUT_HW,), 0.5), batch_size=4, seed=1, epoch=0)
-        return list(training_loader(pictures, sampler, workers=count, pin_memory=False))
+        sampler = EpochSampler(np.ones(len(images)), EpochPlan((INPUT_HW,), 0.5), batch_size=4, seed=1, epoch=0)
+        return list(training_loader(images, sampler, workers=count, pin_memory=False))
 
     for one, other in zip(batches(0), batches(workers), strict=True):
         assert torch.equal(one.images_bgr, other.images_bgr)
@@ -153,8 +153,8 @@ def test_anchors_at_an_ignored_box_learn_nothing_and_those_of_the_others_learn_a
 
 def test_an_image_of_ignored_boxes_alone_has_no_positives(dataset: Dataset, tiny_model_config: ModelConfig) -> None:
     crowds = tuple(replace(image, crowd=np.ones_like(image.crowd)) for image in dataset.images)
-    pictures = training_images(replace(dataset, images=crowds), tiny_model_config)
-    batch = collate([pictures[SampleKey(index, 5 + index, INPUT_HW)] for index in range(8)])
+    images = training_images(replace(dataset, images=crowds), tiny_model_config)
+    batch = collate([images[SampleKey(index, 5 + index, INPUT_HW)] for index in range(8)])
     assert isinstance(batch, Batch)
     assert len(batch.target.boxes_xyxy) == 0
     assert not batch.target.positive.any()

@@ -1,4 +1,4 @@
-"""Which pictures an epoch shows: a pure function of seed and epoch."""
+"""Which images an epoch shows: a pure function of seed and epoch."""
 
 from collections import Counter
 from pathlib import Path
@@ -18,7 +18,7 @@ def epoch_keys(weights: list[float], *, seed: int = 0, epoch: int = 0, batch: in
     return [key for keys in sampler for key in keys]
 
 
-def test_equal_weights_show_every_picture_once() -> None:
+def test_equal_weights_show_every_image_once() -> None:
     assert sorted(key.index for key in epoch_keys([1.0] * 12)) == list(range(12))
 
 
@@ -46,14 +46,14 @@ def test_skipping_leaves_the_rest_of_the_epoch_as_it_was() -> None:
     assert [len(batch) for batch in whole] == [4, 4, 4]
 
 
-def test_fewer_pictures_than_a_batch_are_one_small_batch() -> None:
+def test_fewer_images_than_a_batch_are_one_small_batch() -> None:
     assert [len(batch) for batch in EpochSampler(np.ones(3), PLAN, batch_size=8, seed=0, epoch=0)] == [3]
 
 
 def test_group_weights_multiply_and_average_one(dataset_folder: Path) -> None:
-    pictures = read_coco(dataset_folder / "train.json").images
-    weights = image_weights(pictures, [("str*", 3.0), ("synthetic", 2.0)])
-    street = np.array(["street" in picture.tags for picture in pictures])
+    images = read_coco(dataset_folder / "train.json").images
+    weights = image_weights(images, [("str*", 3.0), ("synthetic", 2.0)])
+    street = np.array(["street" in image.tags for image in images])
     assert weights.mean() == pytest.approx(1)
     np.testing.assert_allclose(weights[street] / weights[~street][0], 3.0)
 
@@ -66,9 +66,9 @@ def test_impossible_group_weights_are_refused(dataset_folder: Path, weight: floa
 
 @pytest.mark.parametrize("weight", [1e308, 1e-308])
 def test_group_weights_that_no_number_holds_are_refused(dataset_folder: Path, weight: float) -> None:
-    pictures = read_coco(dataset_folder / "train.json").images
+    images = read_coco(dataset_folder / "train.json").images
     with pytest.raises(TrainingError, match="too far apart"):
-        image_weights(pictures, [("street", weight), ("s*", weight)])
+        image_weights(images, [("street", weight), ("s*", weight)])
 
 
 def test_a_pattern_that_matches_nothing_names_what_there_is(dataset_folder: Path) -> None:

@@ -53,24 +53,24 @@ def test_reopened_norms_compute_the_same_and_know_their_statistics() -> None:
     torch.testing.assert_close(trained, before, rtol=1e-2, atol=1e-2 * float(before.abs().max()))
 
 
-def test_reopening_without_pictures_changes_nothing() -> None:
+def test_reopening_without_images_changes_nothing() -> None:
     network = lively(MmpNet(1, 1, channels=8, width_mult=0.25))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     reopen_norms(network, ())
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-def test_an_exported_file_says_what_its_checkpoint_said(
+def test_an_exported_file_gives_the_output_of_its_checkpoint(
     tiny_checkpoint: Path, tiny_onnx: Path, tiny_model_config: ModelConfig
 ) -> None:
     network = tiny_model_config.build()
-    said = load_weights(network, str(tiny_onnx), images=torch.split(some_images(), 3))
+    line = load_weights(network, str(tiny_onnx), images=torch.split(some_images(), 3))
     images = some_images(seed=1)
     with torch.inference_mode():
         expected = load_checkpoint(tiny_checkpoint).network()(images)
         torch.testing.assert_close(network.eval()(images), expected, rtol=1e-3, atol=1e-3)
-    assert "random" not in said
-    assert tiny_onnx.name in said
+    assert "random" not in line
+    assert tiny_onnx.name in line
 
 
 def test_separate_towers_start_from_a_file_with_one(tiny_checkpoint: Path, tiny_onnx: Path) -> None:
@@ -91,8 +91,8 @@ def test_other_classes_keep_all_but_the_last_layer(tiny_onnx: Path) -> None:
 
 def test_the_model_that_ships_can_be_trained_further() -> None:
     network = MmpNet(5, 3)
-    said = load_weights(network, "default", images=[some_images(2, 96)])
-    assert said.startswith("weights from person-")
+    line = load_weights(network, "default", images=[some_images(2, 96)])
+    assert line.startswith("weights from person-")
 
 
 @pytest.mark.parametrize(

@@ -46,24 +46,24 @@ def test_failed_download_names_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_a_checkpoint_fills_the_whole_network(tiny_checkpoint: Path, tiny_model_config: ModelConfig) -> None:
     network = tiny_model_config.build()
-    said = load_weights(network, str(tiny_checkpoint))
+    line = load_weights(network, str(tiny_checkpoint))
     for name, tensor in load_checkpoint(tiny_checkpoint).ema.items():
         assert torch.equal(network.state_dict()[name], tensor), name
-    assert "random" not in said
+    assert "random" not in line
 
 
 def test_other_classes_start_with_a_fresh_last_layer(tiny_checkpoint: Path) -> None:
     torch.manual_seed(0)
     network = MmpNet(2, 2, num_classes=5, channels=16, width_mult=0.25)
     fresh = network.predict.weight.clone()
-    said = load_weights(network, str(tiny_checkpoint))
+    line = load_weights(network, str(tiny_checkpoint))
     trained = load_checkpoint(tiny_checkpoint).ema
     assert torch.equal(network.predict.weight, fresh)
     assert torch.equal(network.state_dict()["tower.0.weight"], trained["tower.0.weight"])
-    assert "last layer starts at random" in said
+    assert "last layer starts at random" in line
 
 
-def test_separate_towers_start_by_saying_what_the_one_tower_said(tiny_checkpoint: Path) -> None:
+def test_separate_towers_start_with_the_output_of_the_one_tower(tiny_checkpoint: Path) -> None:
     one = load_checkpoint(tiny_checkpoint).network()
     two = MmpNet(2, 2, channels=16, width_mult=0.25, architecture=Architecture(separate_towers=True)).eval()
     load_weights(two, str(tiny_checkpoint))

@@ -46,7 +46,7 @@ def test_coverage_counts_by_size_and_all_together() -> None:
     assert rows["large"].boxes == 0
 
 
-def test_boxes_of_one_picture_that_want_the_same_anchor_are_counted() -> None:
+def test_boxes_of_one_image_that_want_the_same_anchor_are_counted() -> None:
     box = np.array([[20, 20, 32, 32]], np.float32)
     alone = coverage([box, box], ANCHORS, INPUT_HW)[-1]
     together = coverage([np.concatenate([box, box + 0.5, box + 50])], ANCHORS, INPUT_HW)[-1]
