@@ -88,7 +88,7 @@ def test_a_target_below_a_file_is_one_line(tiny_checkpoint: Path, tmp_path: Path
     (tmp_path / "file").write_bytes(BEFORE)
     code, stderr = export(tiny_checkpoint, tmp_path / "file" / "m.onnx")
     assert code == 1
-    assert "choose another -o" in only_error(stderr)
+    assert "its folder is a file; choose another" in only_error(stderr)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half(

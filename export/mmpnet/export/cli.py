@@ -153,7 +153,7 @@ def export(
 @contextmanager
 def _one_rename(target: Path) -> Iterator[Path]:
     """Where to write in several steps; errors name the file that the user knows."""
-    with atomic_write(target) as partial:
+    with atomic_write(target, parents=True) as partial:
         try:
             yield partial
         except MmpnetError as error:

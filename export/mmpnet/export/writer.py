@@ -7,7 +7,7 @@ import msgspec
 import onnx
 import torch
 
-from mmpnet.contract.errors import ExportError, OutputError
+from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import ModelMetadata, metadata_to_properties
 from mmpnet.contract.records import ProofRecord
@@ -92,11 +92,7 @@ def write_model(
 
     Raises: ExportError if the file does not find what the checkpoint finds, OutputError if it cannot be written.
     """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: {out.parent} is not a folder ({error.strerror}); choose another -o") from error
-    with atomic_write(out) as partial:
+    with atomic_write(out, parents=True) as partial:
         save_model(model, metadata, partial)
         # A fixed batch above one is for callers with their own code: Detector takes one frame at a time.
         if metadata.input.batch in (1, "dynamic"):

@@ -86,13 +86,17 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, parents: bool = False) -> Iterator[Path]:
     """Write to the path this gives; it takes its name when the block ends well, and is removed when it does not.
+
+    parents: make the folders that are missing.
 
     Raises: OutputError if the file cannot be written.
     """
     partial: Path | None = None
     try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         partial = temporary_file(path)
         yield partial
         partial.replace(path)
@@ -109,6 +113,8 @@ def what_to_do(error: OSError) -> str:
         return "free space, or choose another"
     if error.errno == errno.ENAMETOOLONG:
         return "choose a shorter name"
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+    if error.errno == errno.ENOENT:
         return "its folder is not there; make it first"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return "its folder is a file; choose another"
     return "choose another"

@@ -144,8 +144,8 @@ def test_the_page_shows_moving_pictures_and_numbers_and_asks_nobody_else(
             colors.append(page.wait_for_function(is_new, arg=seen).json_value())
         assert all(abs(red - 200) < 12 for red, _, _ in colors[1:]), colors
         visit.expect_text(".people", "2")
-        page.wait_for_function("Number(document.querySelector('.fps').innerText) > 1")
-        page.wait_for_function("document.querySelector('.age-line').getAttribute('d').includes('L')")
+        page.wait_for_function("() => Number(document.querySelector('.fps').innerText) > 1")
+        page.wait_for_function("() => document.querySelector('.age-line').getAttribute('d').includes('L')")
         expect(page.locator(".source")).to_have_count(2)
         assert [page.locator(name).first.inner_text() for name in ("h2", ".state", ".infer")] == [
             "front",

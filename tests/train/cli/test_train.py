@@ -25,6 +25,17 @@ from support.interruption import environment_of_tests
 QUICK = ["--weights", "none", "--imgsz", "64", "--width-mult", "0.25", "--channels", "16", "--batch", "4"]
 COMMON = [*QUICK, "--device", "cpu", "--workers", "0", "--warmup-steps", "1"]
 
+NO_TORCH = """
+import sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+sys.meta_path.insert(0, NoTorch())
+"""
+
 
 def run(app: object, *arguments: str) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})  # type: ignore[arg-type]
@@ -130,7 +141,7 @@ def test_bad_data_is_one_line_before_any_folder_is_made(tmp_path: Path) -> None:
 
 def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
     """The runtime's environment has the training commands too, but not torch."""
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    (tmp_path / "sitecustomize.py").write_text(NO_TORCH)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for module, name in (("mmpnet.train.cli.entry", "train"), ("mmpnet.export.entry", "export")):
         command = [sys.executable, "-c", f"from {module} import {name}; {name}()", "-h"]

@@ -14,6 +14,8 @@ from mmpnet.contract.errors import TrainingError
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.distillation.ensemble import Ensemble
+from mmpnet.train.distillation.teacher import OpenedTeacher
 from mmpnet.train.loading.image_cache import CachedImages
 from mmpnet.train.run import prepare as training_data
 from mmpnet.train.run.anchor_fit import input_boxes, suggested_anchors
@@ -86,6 +88,10 @@ def test_anchors_of_the_data_are_those_that_are_trained_and_kept(
     assert expected.sizes_px != config.model.sizes_px
 
 
+def ensemble_of(teacher: Callable[[object], Detections]) -> Ensemble:
+    return Ensemble((OpenedTeacher("teacher.onnx", (teacher,), frozenset({1}), has_free_input=False),), False, "0" * 64)
+
+
 def silent(_: object) -> Detections:
     return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
@@ -105,7 +111,7 @@ def test_a_teacher_that_does_not_help_leaves_no_folder(
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "annotations": []}))
     (tmp_path / "teacher.onnx").write_bytes(b"")
-    monkeypatch.setattr(training_data, "open_teacher", lambda *_: teacher)
+    monkeypatch.setattr(training_data, "open_ensemble", lambda *_: ensemble_of(teacher))
     config = changed(tiny_train_config, train=(str(path),), val=(), teacher=str(tmp_path / "teacher.onnx"))
     expected = KeyboardInterrupt if teacher is interrupted else TrainingError
     with pytest.raises(expected):
@@ -121,7 +127,7 @@ def test_pictures_that_are_learned_from_or_watched_are_not_taught_once_more(
 ) -> None:
     """The folder that holds the pictures of both splits is the first that one thinks of."""
     (tmp_path / "teacher.onnx").write_bytes(b"")
-    monkeypatch.setattr(training_data, "open_teacher", lambda *_: silent)
+    monkeypatch.setattr(training_data, "open_ensemble", lambda *_: ensemble_of(silent))
     known = dataset_folder / "images"
     config = changed(tiny_train_config, epochs=1, teacher=str(tmp_path / "teacher.onnx"))
     with pytest.raises(TrainingError, match="all 22 pictures are in the data already"):
