@@ -81,17 +81,17 @@ def test_no_boxes_are_a_fault_but_with_a_teacher(tmp_path: Path, crowds: bool) -
     assert code == 0, stderr
 
 
-def test_pictures_without_labels_are_looked_at_too(dataset_folder: Path, tmp_path: Path) -> None:
+def test_images_without_labels_are_looked_at_too(dataset_folder: Path, tmp_path: Path) -> None:
     images = str(dataset_folder / "images")
     code, _, stderr = check("--data", str(dataset_folder), "--unlabelled", images)
     assert code == 0, stderr
-    assert "pictures without labels" in " ".join(stderr.split())
+    assert "images without labels" in " ".join(stderr.split())
     code, _, stderr = check("--data", str(dataset_folder), "--unlabelled", str(tmp_path / "absent"))
     assert code == 1
     assert "absent: no such folder" in " ".join(stderr.split())
 
 
-def test_pictures_to_learn_from_and_to_watch_are_a_warning(dataset_folder: Path) -> None:
+def test_images_to_learn_from_and_to_watch_are_a_warning(dataset_folder: Path) -> None:
     path = str(dataset_folder / "train.json")
     code, stdout, stderr = check("--data", path, "--val", path, "--json")
     assert code == 0

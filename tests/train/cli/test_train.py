@@ -54,7 +54,7 @@ def test_train_then_both_files_evaluate_alike(dataset_folder: Path, tmp_path: Pa
         train_app, "--data", str(dataset_folder), *COMMON, "--epochs", "1", "--project", str(tmp_path), "--name", "r"
     )
     assert code == 0, stderr
-    assert "16 pictures" in stderr
+    assert "16 images" in stderr
     code, stdout, stderr = run(val_app, str(tmp_path / "r" / "best.pth"), "--data", str(dataset_folder), "--json")
     assert code == 0, stderr
     numbers = json.loads(stdout)
@@ -202,7 +202,7 @@ def test_val_writes_a_sheet_and_a_report_and_still_its_json(
         ("--report", "absent/report.html", "there is no folder"),
     ],
 )
-def test_val_says_where_nothing_can_be_written_before_it_looks_at_pictures(
+def test_val_says_where_nothing_can_be_written_before_it_looks_at_images(
     tmp_path: Path, tiny_onnx: Path, option: str, name: str, message: str
 ) -> None:
     code, _, stderr = run(val_app, str(tiny_onnx), "--data", "absent", option, str(tmp_path / name))
@@ -270,7 +270,7 @@ def test_val_reads_other_formats_mixes_them_and_renames_classes(
     both = measure("--data", str(yolo), "--data", str(dataset_folder), "--classes", "person=person,people")
     assert both["n_images"] == 2 * expected["n_images"]
     assert both["n_boxes"] == 2 * expected["n_boxes"]
-    assert both["AP50"] == pytest.approx(expected["AP50"], abs=0.02), "the same pictures twice"
+    assert both["AP50"] == pytest.approx(expected["AP50"], abs=0.02), "the same images twice"
 
 
 @pytest.mark.parametrize(
@@ -324,21 +324,21 @@ def test_training_watches_the_val_split_that_the_data_set_has(dataset_folder: Pa
     arguments = ["--data", str(yolo), *COMMON, "--epochs", "1", "--project", str(tmp_path)]
     code, _, stderr = run(train_app, *arguments, "--name", "split")
     assert code == 0, stderr
-    assert "yolo/train: 16 pictures" in stderr
-    assert "to watch: yolo/val, 16 pictures" in stderr
+    assert "yolo/train: 16 images" in stderr
+    assert "to watch: yolo/val, 16 images" in stderr
     code, _, stderr = run(train_app, "--data", str(dataset_folder / "train.json"), *arguments[2:], "--name", "file")
     assert code == 0, stderr
     assert "no validation set" in stderr
 
 
 def test_training_watches_a_folder_without_splits_that_it_is_told_to(dataset_folder: Path, tmp_path: Path) -> None:
-    pictures = read_coco(write_coco(tmp_path / "coco.json", count=3, seed=5)).images
+    images = read_coco(write_coco(tmp_path / "coco.json", count=3, seed=5)).images
     watched = tmp_path / "watched"
     watched.mkdir()
-    for picture in pictures:
-        shutil.copy(picture.path, watched)
-        rows = "\n".join(" ".join(str(int(v)) for v in box) for box in picture.boxes_xyxy)
-        (watched / f"{picture.path.stem}.gt_data.txt").write_text(rows)
+    for image in images:
+        shutil.copy(image.path, watched)
+        rows = "\n".join(" ".join(str(int(v)) for v in box) for box in image.boxes_xyxy)
+        (watched / f"{image.path.stem}.gt_data.txt").write_text(rows)
     arguments = ["--data", str(dataset_folder), "--val", str(watched), "--check", "--json"]
     code, stdout, stderr = run(train_app, *arguments)
     assert code == 0, stderr

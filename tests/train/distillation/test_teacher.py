@@ -107,7 +107,7 @@ def test_what_is_no_detector_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def pictures(dataset_folder: Path) -> tuple[LabeledImage, ...]:
+def images(dataset_folder: Path) -> tuple[LabeledImage, ...]:
     return read_coco(dataset_folder / "train.json").images
 
 
@@ -122,63 +122,63 @@ def teacher_of(boxes: list[list[float]], scores: list[float]) -> Ensemble:
     return Ensemble((OpenedTeacher("t.onnx", (detect,), frozenset({1}), False),), False, "0" * 64)
 
 
-def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(pictures: tuple[LabeledImage, ...]) -> None:
-    labelled = next(picture for picture in pictures if len(picture.boxes_xyxy))
+def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(images: tuple[LabeledImage, ...]) -> None:
+    labelled = next(image for image in images if len(image.boxes_xyxy))
     box = labelled.boxes_xyxy[0]
     elsewhere = [1.0, 1.0, 9.0, 9.0]
     same = [*box[:2], box[0] + (box[2] - box[0]) * (SAME_OBJECT_IOU + 0.1), box[3]]
     labels = ask_teachers(teacher_of([same, elsewhere, elsewhere], [0.9, 0.4, 0.06]), [labelled], PERSON)
-    (picture,) = with_teacher_boxes([labelled], labels, least_score=0.1)
+    (image,) = with_teacher_boxes([labelled], labels, least_score=0.1)
     count = len(labelled.boxes_xyxy)
-    np.testing.assert_array_equal(picture.boxes_xyxy[:count], labelled.boxes_xyxy)
-    np.testing.assert_allclose(picture.boxes_xyxy[count:], [elsewhere])
-    np.testing.assert_allclose(picture.scores, [1.0] * count + [0.4])
-    assert picture.class_ids.tolist() == [1] * (count + 1)
-    assert len(picture.crowd) == len(picture.areas_px2) == count + 1
+    np.testing.assert_array_equal(image.boxes_xyxy[:count], labelled.boxes_xyxy)
+    np.testing.assert_allclose(image.boxes_xyxy[count:], [elsewhere])
+    np.testing.assert_allclose(image.scores, [1.0] * count + [0.4])
+    assert image.class_ids.tolist() == [1] * (count + 1)
+    assert len(image.crowd) == len(image.areas_px2) == count + 1
     (sure,) = with_teacher_boxes([labelled], labels, least_score=0.5)
     assert len(sure.boxes_xyxy) == count
 
 
-def test_teacher_labels_survive_the_disk_and_fit_only_their_pictures(
-    pictures: tuple[LabeledImage, ...], tmp_path: Path
+def test_teacher_labels_survive_the_disk_and_fit_only_their_images(
+    images: tuple[LabeledImage, ...], tmp_path: Path
 ) -> None:
-    labels = ask_teachers(teacher_of([[2, 2, 20, 30]], [0.5]), pictures, PERSON)
+    labels = ask_teachers(teacher_of([[2, 2, 20, 30]], [0.5]), images, PERSON)
     save_teacher_labels(tmp_path / "teacher.json", labels)
-    assert load_teacher_labels(tmp_path / "teacher.json", pictures, PERSON) == labels
+    assert load_teacher_labels(tmp_path / "teacher.json", images, PERSON) == labels
     with pytest.raises(TrainingError, match="other images"):
-        load_teacher_labels(tmp_path / "teacher.json", pictures[1:], PERSON)
+        load_teacher_labels(tmp_path / "teacher.json", images[1:], PERSON)
     with pytest.raises(TrainingError, match="are gone"):
-        load_teacher_labels(tmp_path / "absent.json", pictures, PERSON)
+        load_teacher_labels(tmp_path / "absent.json", images, PERSON)
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(TrainingError, match="cannot be read"):
-        load_teacher_labels(tmp_path / "broken.json", pictures, PERSON)
+        load_teacher_labels(tmp_path / "broken.json", images, PERSON)
 
 
 def test_remembered_labels_keep_their_names_where_classes_have_other_numbers(
-    pictures: tuple[LabeledImage, ...], tmp_path: Path
+    images: tuple[LabeledImage, ...], tmp_path: Path
 ) -> None:
     path = tmp_path / "teacher.json"
-    labels = ask_teachers(teacher_of([[2, 2, 20, 30]], [0.5]), pictures, ("background", "dog", "person"))
+    labels = ask_teachers(teacher_of([[2, 2, 20, 30]], [0.5]), images, ("background", "dog", "person"))
     save_teacher_labels(path, labels)  # a dog in each
     for names, expected in ((("background", "person", "dog"), 2), (("background", "dog"), 1)):
-        read = load_teacher_labels(path, pictures, names)
+        read = load_teacher_labels(path, images, names)
         assert read.class_names == names
         assert {box.class_id for found in read.boxes for box in found} == {expected}
-    assert all(found == () for found in load_teacher_labels(path, pictures, PERSON).boxes)
+    assert all(found == () for found in load_teacher_labels(path, images, PERSON).boxes)
     with pytest.raises(TrainingError, match=r"holds labels of \['dog', 'person'\], this run also learns \['cat'\]"):
-        load_teacher_labels(path, pictures, ("background", "person", "cat"))
+        load_teacher_labels(path, images, ("background", "person", "cat"))
 
 
-def test_doubts_below_the_least_score_are_not_even_kept(pictures: tuple[LabeledImage, ...]) -> None:
-    labels = ask_teachers(teacher_of([[2, 2, 20, 30]], [LEAST_SCORE / 2]), pictures, PERSON)
+def test_doubts_below_the_least_score_are_not_even_kept(images: tuple[LabeledImage, ...]) -> None:
+    labels = ask_teachers(teacher_of([[2, 2, 20, 30]], [LEAST_SCORE / 2]), images, PERSON)
     assert all(boxes == () for boxes in labels.boxes)
 
 
-def test_pictures_without_labels_are_found_below_their_folder(dataset_folder: Path, tmp_path: Path) -> None:
+def test_images_without_labels_are_found_below_their_folder(dataset_folder: Path, tmp_path: Path) -> None:
     found = unlabeled_images(dataset_folder)
     assert len(found) == 22
-    assert all(not len(picture.boxes_xyxy) and picture.image_hw == (96, 128) for picture in found)
-    assert list(found) == sorted(found, key=lambda picture: picture.path)
+    assert all(not len(image.boxes_xyxy) and image.image_hw == (96, 128) for image in found)
+    assert list(found) == sorted(found, key=lambda image: image.path)
     for folder, expected in ((tmp_path, "holds no images"), (tmp_path / "absent", "no such folder")):
         with pytest.raises(TrainingError, match=expected):
             unlabeled_images(folder)

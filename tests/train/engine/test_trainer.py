@@ -160,7 +160,7 @@ def test_resuming_keeps_to_the_result_with_mosaics_several_sizes_and_a_cache(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_picture_ends_the_run_with_its_own_line(
+def test_a_damaged_image_ends_the_run_with_its_own_line(
     tiny_train_config: TrainConfig, tmp_path: Path, workers: int
 ) -> None:
     path = write_coco(tmp_path / "data" / "train.json", count=4, seed=5)
@@ -368,7 +368,7 @@ def test_a_project_that_is_no_folder_is_told_before_the_teacher_is_asked(
         start_run(config, tmp_path / "file" / "run")
 
 
-def test_pictures_that_are_learned_from_twice_or_watched_too_are_said(
+def test_images_that_are_learned_from_twice_or_watched_too_are_said(
     tiny_train_config: TrainConfig, tmp_path: Path
 ) -> None:
     (data,) = tiny_train_config.data.train

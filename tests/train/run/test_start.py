@@ -38,8 +38,8 @@ def test_what_cannot_be_trained_on_leaves_no_folder(tiny_train_config: TrainConf
     one = write_coco(tmp_path / "one" / "train.json", count=1, seed=0)
     for data, changes, message in (
         (crowds, {}, "has no boxes to learn from"),
-        (one, {"input_hw": (32, 32)}, "1 picture at the smallest input size"),
-        (one, {"multi_scale": 0.5}, "1 picture at the smallest input size"),
+        (one, {"input_hw": (32, 32)}, "1 image at the smallest input size"),
+        (one, {"multi_scale": 0.5}, "1 image at the smallest input size"),
         (one, {"group_weights": (("nobody", 2.0),)}, "'nobody' matches no image"),
         (
             one,
@@ -55,7 +55,7 @@ def test_what_cannot_be_trained_on_leaves_no_folder(tiny_train_config: TrainConf
 
 
 @pytest.mark.parametrize("batch", [4, 1000])
-def test_one_picture_is_enough_and_a_batch_may_be_larger_than_the_data(
+def test_one_image_is_enough_and_a_batch_may_be_larger_than_the_data(
     tiny_train_config: TrainConfig, tmp_path: Path, batch: int
 ) -> None:
     one = write_coco(tmp_path / "one" / "train.json", count=1, seed=0)
@@ -65,7 +65,7 @@ def test_one_picture_is_enough_and_a_batch_may_be_larger_than_the_data(
 
 
 def test_batches_without_any_box_are_learned_from(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    """Pictures one by one: every fourth is all background."""
+    """Images one by one: every fourth is all background."""
     path = write_coco(tmp_path / "data" / "train.json", count=4, seed=0)
     for negatives in ("quality", "focal", "hard", "random"):
         config = changed(tiny_train_config, train=(str(path),), val=(), batch=1, mosaic=0.0, negatives=negatives)
@@ -78,9 +78,9 @@ def test_anchors_of_the_data_are_those_that_are_trained_and_kept(
 ) -> None:
     config = changed(tiny_train_config, anchors="auto", epochs=1)
     start_run(config, tmp_path / "run")
-    pictures = read_coco(dataset_folder / "train.json").images
+    images = read_coco(dataset_folder / "train.json").images
     letterbox = config.model_config(("background", "person")).letterbox
-    expected = suggested_anchors(input_boxes(pictures, letterbox), num_sizes=2, num_aspect_ratios=2, stride=8)
+    expected = suggested_anchors(input_boxes(images, letterbox), num_sizes=2, num_aspect_ratios=2, stride=8)
     for name in ("last.pth", "best.pth"):
         checkpoint = load_checkpoint(tmp_path / "run" / name)
         assert checkpoint.model.anchors == expected
@@ -119,28 +119,28 @@ def test_a_teacher_that_does_not_help_leaves_no_folder(
     assert not (tmp_path / "run").exists()
 
 
-def test_pictures_that_are_learned_from_or_watched_are_not_taught_once_more(
+def test_images_that_are_learned_from_or_watched_are_not_taught_once_more(
     tiny_train_config: TrainConfig,
     dataset_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The folder that holds the pictures of both splits is the first that one thinks of."""
+    """The folder that holds the images of both splits is the first that one thinks of."""
     (tmp_path / "teacher.onnx").write_bytes(b"")
     monkeypatch.setattr(training_data, "open_ensemble", lambda *_: ensemble_of(silent))
     known = dataset_folder / "images"
     config = changed(tiny_train_config, epochs=1, teacher=str(tmp_path / "teacher.onnx"))
-    with pytest.raises(TrainingError, match="all 22 pictures are in the data already"):
+    with pytest.raises(TrainingError, match="all 22 images are in the data already"):
         start_run(changed(config, unlabelled=(str(known),)), tmp_path / "run")
     more = write_coco(tmp_path / "more" / "more.json", count=3, seed=9).parent
     (more / "linked").symlink_to(known / "val_001.png")
     (more / "linked").rename(more / "val_001.png")
-    (more / "._hidden.png").write_bytes(b"no picture")
+    (more / "._hidden.png").write_bytes(b"no image")
     start_run(changed(config, unlabelled=(str(more),)), tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "last.pth").provenance.train_images == 16 + 3
 
 
-def test_sigterm_while_pictures_are_decoded_leaves_no_cache(
+def test_sigterm_while_images_are_decoded_leaves_no_cache(
     tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: Callable[[CachedImages], Iterator[object]] = CachedImages._decoded

@@ -35,7 +35,7 @@ def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> b
     if teacher is not None and not is_file(Path(teacher)):
         raise typer.BadParameter(f"--teacher {teacher}: no such file")
     for folder in unlabelled:
-        console().print(f"{folder}: {len(unlabeled_images(Path(folder)))} pictures without labels")
+        console().print(f"{folder}: {len(unlabeled_images(Path(folder)))} images without labels")
     scans = _scans(config)
     for found in scans.values():
         print_statistics(console(), found)
@@ -80,7 +80,7 @@ def _paths(texts: Sequence[str]) -> list[Path]:
 
 
 def _with_boxes(found: DatasetStatistics, purpose: str) -> DatasetStatistics:
-    """The scan, with a fault where no picture has a box."""
+    """The scan, with a fault if no image has a box."""
     if any(found.boxes_per_class.values()):
         return found
     return replace(found, faults=(*found.faults, f"{found.name}: has no boxes {purpose}"))

@@ -33,21 +33,21 @@ TEACHER = "teacher.json"
 
 
 def validation_paths(train: Sequence[str], val: Sequence[str]) -> tuple[str, ...]:
-    """The data to watch: those given, else those of the training data that have a val split of their own."""
+    """The paths of the data to watch: `val`, or if that is empty, the training data that have a val split."""
     return tuple(val) or tuple(path for path in train if has_split(Path(path), "val"))
 
 
 def read_all(config: TrainConfig, callbacks: RunCallbacks) -> tuple[Dataset, Dataset | None]:
-    """The pictures to learn from, those without labels last, and those to watch.
+    """The images to learn from, those without labels last, and the images to watch.
 
-    Raises: DatasetError for bad data, TrainingError for a folder without pictures or pictures without boxes.
+    Raises: DatasetError for bad data, TrainingError for a folder without images or images without boxes.
     """
     train = load_dataset([Path(path) for path in config.data.train], "train", config.data.classes)
     watched = [Path(path) for path in config.data.val]
     val = load_dataset(watched, "val", config.data.classes, allow_absent=True, undivided=True) if watched else None
     callbacks.data_read(dataset_statistics(train, input_hw=config.model.input_hw))
-    watching = "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.images)} pictures"
-    callbacks.notice(f"{train.name}: {len(train.images)} pictures, {train.num_boxes} boxes; {watching}")
+    watching = "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.images)} images"
+    callbacks.notice(f"{train.name}: {len(train.images)} images, {train.num_boxes} boxes; {watching}")
     _notice_repeated(train, val, callbacks)
     if config.distillation.teacher is None:
         require_boxes(train)
@@ -55,14 +55,14 @@ def read_all(config: TrainConfig, callbacks: RunCallbacks) -> tuple[Dataset, Dat
 
 
 def _notice_repeated(train: Dataset, val: Dataset | None, callbacks: RunCallbacks) -> None:
-    """Tell of files that are learned from twice, and of files that are learned from and watched."""
-    learned = [os.path.realpath(picture.path) for picture in train.images]
+    """Report files that are learned from twice, and files that are both learned from and watched."""
+    learned = [os.path.realpath(image.path) for image in train.images]
     twice = len(learned) - len(set(learned))
     if twice:
         callbacks.notice(
             f"note: {twice} images are in {train.name} more than once: they count as often as they are there"
         )
-    watched = {os.path.realpath(picture.path) for picture in val.images} if val is not None else set()
+    watched = {os.path.realpath(image.path) for image in val.images} if val is not None else set()
     both = len(watched.intersection(learned))
     if both:
         callbacks.notice(
@@ -71,25 +71,27 @@ def _notice_repeated(train: Dataset, val: Dataset | None, callbacks: RunCallback
 
 
 def _with_unlabeled(train: Dataset, val: Dataset | None, folders: Sequence[str], callbacks: RunCallbacks) -> Dataset:
-    """The training pictures and those of the folders that no data set has: to learn from pictures that are watched
-    would make their accuracy a lie."""
+    """The training images, and those images of the folders that are in no data set.
+
+    The accuracy on images that are learned from would be too high, so images to watch are left out.
+    """
     sets = (train,) if val is None else (train, val)
-    known = {os.path.realpath(picture.path) for one in sets for picture in one.images}
+    known = {os.path.realpath(image.path) for one in sets for image in one.images}
     for folder in folders:
         found = unlabeled_images(Path(folder))
-        new = [picture for picture in found if os.path.realpath(picture.path) not in known]
+        new = [image for image in found if os.path.realpath(image.path) not in known]
         if not new:
-            raise TrainingError(f"{folder}: all {len(found)} pictures are in the data already; give other ones")
-        known.update(os.path.realpath(picture.path) for picture in new)
+            raise TrainingError(f"{folder}: all {len(found)} images are in the data already; give other ones")
+        known.update(os.path.realpath(image.path) for image in new)
         left_out = f", {len(found) - len(new)} left out that are in the data already" if len(new) < len(found) else ""
-        callbacks.notice(f"{folder}: {len(new)} pictures without labels{left_out}")
+        callbacks.notice(f"{folder}: {len(new)} images without labels{left_out}")
         train = replace(train, images=(*train.images, *new))
     return train
 
 
 def require_boxes(train: Dataset) -> None:
     """Raises: TrainingError if there is no box to learn from; crowds are none."""
-    if all(picture.crowd.all() for picture in train.images):
+    if all(image.crowd.all() for image in train.images):
         marked = f", as all {train.num_boxes} are marked as crowds" if train.num_boxes else ""
         raise TrainingError(
             f"{train.name}: has no boxes to learn from{marked}; label some people in it, or let a --teacher find them"
@@ -97,22 +99,25 @@ def require_boxes(train: Dataset) -> None:
 
 
 def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
-    """Find out before a folder is made what these pictures do not allow.
+    """Check, before a folder is made, that these images can be trained on with these options.
 
-    Raises: TrainingError if batches cannot be shared or normalised, or a group weight matches no picture.
+    Raises: TrainingError if batches cannot be shared or normalized, or a group weight matches no image.
     """
     require_shareable(config.loading.batch, len(train.images), world)
     image_weights(train.images, config.data.group_weights)
     shown = min(config.loading.batch, len(train.images))
     if not config.can_normalize(shown):
         raise TrainingError(
-            f"{train.name}: {shown} picture at the smallest input size gives batch norm a single value; raise --imgsz, "
-            "or give more pictures"
+            f"{train.name}: {shown} image at the smallest input size gives batch norm a single value; raise --imgsz, "
+            "or give more images"
         )
 
 
 def with_anchors(config: TrainConfig, train: Dataset, callbacks: RunCallbacks) -> TrainConfig:
-    """The anchors to learn with, those the data suggest where that was asked for; people see how well they cover it."""
+    """The options with the anchors of the run: with `anchors: auto`, those that are fitted to the boxes.
+
+    The callbacks get how well they cover the boxes.
+    """
     boxes = input_boxes(train.images, config.model_config(train.class_names).letterbox)
     chosen = given = config.anchors
     if config.model.anchors == "auto":
@@ -125,10 +130,10 @@ def with_anchors(config: TrainConfig, train: Dataset, callbacks: RunCallbacks) -
 def teaching(
     config: TrainConfig, train: Dataset, class_names: Sequence[str], callbacks: RunCallbacks
 ) -> Callable[[], TeacherLabels]:
-    """Opens the teacher, and gives what it will say when it is asked: of a detector what it finds on the pictures, of
+    """Opens the teacher, and gives what it will say when it is asked: of a detector what it finds on the images, of
     an earlier run's teacher.json what was found then.
 
-    Raises: TrainingError for a file that cannot teach; later DatasetError for a bad picture, and TrainingError if
+    Raises: TrainingError for a file that cannot teach; later DatasetError for a bad image, and TrainingError if
     there is then still nothing to learn.
     """
     assert config.distillation.teacher is not None
@@ -149,44 +154,45 @@ def teaching(
 
 
 def _checked_lesson(labels: TeacherLabels, config: TrainConfig, train: Dataset) -> TeacherLabels:
-    pictures = with_teacher_boxes(train.images, labels, least_score=config.distillation.teacher_least_score)
-    require_boxes(replace(train, images=pictures))
+    images = with_teacher_boxes(train.images, labels, least_score=config.distillation.teacher_least_score)
+    require_boxes(replace(train, images=images))
     return labels
 
 
 def taught(config: TrainConfig, train: Dataset, folder: Path, callbacks: RunCallbacks) -> Dataset:
     """The data set with what the teacher found when the run started.
 
-    Raises: TrainingError if that is gone or of other pictures.
+    Raises: TrainingError if that is gone or of other images.
     """
     labels = load_teacher_labels(folder / TEACHER, train.images, train.class_names)
-    pictures = with_teacher_boxes(train.images, labels, least_score=config.distillation.teacher_least_score)
-    added = sum(len(picture.boxes_xyxy) for picture in pictures) - train.num_boxes
+    images = with_teacher_boxes(train.images, labels, least_score=config.distillation.teacher_least_score)
+    added = sum(len(image.boxes_xyxy) for image in images) - train.num_boxes
     callbacks.notice(f"the teacher adds {added} boxes of score {config.distillation.teacher_least_score} and more")
-    return replace(train, images=pictures)
+    return replace(train, images=images)
 
 
 @contextmanager
 def stored_images(
     config: TrainConfig, train: Dataset, folder: Path, world: World, callbacks: RunCallbacks
 ) -> Iterator[StoredImages]:
-    """Where the pictures' pixels come from: the disk, or a file on each machine, decoded once and removed at the end,
-    however that comes.
+    """The source of the images' pixels: the disk, or a cache file on each machine.
 
-    Raises: DatasetError for a bad picture, TrainingError if the file cannot be written.
+    The cache file is decoded once, and removed when the context ends, also after an error.
+
+    Raises: DatasetError for a bad image, TrainingError if the file cannot be written.
     """
     longest_px = 2 * max(config.model.input_hw)
     plain = StoredImages(train.images, longest_px)
     needed = plain.num_bytes()
-    # The first process alone has the folder before all others.
+    # Only the first process has created the folder by now.
     if config.loading.cache == "auto" and not world.from_first(world.is_first and fits(needed, folder)):
-        callbacks.notice(f"decoded pictures would take {needed / 1e9:.1f} GB: they are decoded every epoch instead")
+        callbacks.notice(f"decoded images would take {needed / 1e9:.1f} GB: they are decoded every epoch instead")
         yield plain
         return
     if config.loading.cache == "off":
         yield plain
         return
-    cached = CachedImages(train.images, longest_px, folder / f"pictures-{world.machine}.cache")
+    cached = CachedImages(train.images, longest_px, folder / f"images-{world.machine}.cache")
     try:
         if world.local_rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
@@ -198,6 +204,9 @@ def stored_images(
 
 
 def check_measurable(val: Dataset | None, model: ModelConfig) -> None:
-    """Find out now, not after the first epochs, whether the validation set can be evaluated."""
+    """Check before the first epoch that the validation set can be evaluated.
+
+    Raises: DatasetError if it has none of the model's classes.
+    """
     if val is not None:
         require_measurable(val, model.class_names)
