@@ -28,7 +28,7 @@ from mmpnet.train.model import MmpNet
 from mmpnet.train.network.inference_net import CandidateNet
 from mmpnet.train.network.weights import load_weights
 
-BARE, QUANTIZED, REARRANGED = "bare network", "int8 as quantised", "int8 rearranged"
+BARE, QUANTIZED, REARRANGED = "bare network", "int8 as quantized", "int8 rearranged"
 SLOWEST_SHOWN = 12
 
 

@@ -146,7 +146,7 @@ def test_the_interval_holds_the_median_about_as_often_as_it_says() -> None:
     assert hits >= 50
 
 
-def test_neighbours_that_are_alike_make_the_interval_wider() -> None:
+def test_neighbors_that_are_alike_make_the_interval_wider() -> None:
     drifting = np.repeat(np.random.default_rng(3).normal(1.0, 0.1, 40), 10)
     mixed = np.random.default_rng(4).permutation(drifting)
     widths = [high - low for low, high in (median_interval(values, seed=0) for values in (drifting, mixed))]

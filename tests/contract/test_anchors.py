@@ -52,7 +52,7 @@ def test_anchor_shape_follows_size_and_aspect_ratio() -> None:
             np.testing.assert_allclose((height / width)[s, r], ratio, rtol=1e-5)
 
 
-def test_anchor_centres_stand_in_the_middle_of_their_cells() -> None:
+def test_anchor_centers_stand_in_the_middle_of_their_cells() -> None:
     grid = SPEC.boxes_xyxy((48, 80)).reshape(*SPEC.grid_shape((48, 80)), 4)
     x, y = (grid[..., 0] + grid[..., 2]) / 2, (grid[..., 1] + grid[..., 3]) / 2
     np.testing.assert_allclose(x, np.broadcast_to([8.0, 24.0, 40.0, 56.0, 72.0], x.shape), atol=1e-4)

@@ -54,7 +54,7 @@ def boxes_in(random: np.random.Generator, frame_hw: tuple[int, int], count: int 
 
 @PROPERTY
 @given(SIDES, SIDES, INPUT_SIDES, INPUT_SIDES)
-def test_placement_lies_inside_the_input_centred_and_as_large_as_fits(
+def test_placement_lies_inside_the_input_centered_and_as_large_as_fits(
     frame_h: int, frame_w: int, input_h: int, input_w: int
 ) -> None:
     transform = Letterbox(input_hw=(input_h, input_w)).fit((frame_h, frame_w))
@@ -180,7 +180,7 @@ def test_a_reused_dirty_buffer_gives_the_same_pixels(input_hw: tuple[int, int]) 
         assert transform == expected_placement
 
 
-def test_a_buffer_inside_a_batch_is_filled_and_its_neighbours_are_left_alone() -> None:
+def test_a_buffer_inside_a_batch_is_filled_and_its_neighbors_are_left_alone() -> None:
     letterbox = Letterbox(input_hw=(32, 48))
     batch = np.full((3, 32, 48, 3), 201, np.uint8)
     frame = random_frame(5, (50, 60))

@@ -27,7 +27,7 @@ from mmpnet.contract.records import (
     EvaluationRecord,
     ExpectedDetection,
     LatencyRecord,
-    Licences,
+    Licenses,
     MinimumRuntime,
     ProofRecord,
     QuantizationRecord,
@@ -51,7 +51,7 @@ METADATA = ModelMetadata(
     default_iou=0.45,
     default_max_det=30,
     training=TrainingRecord("train.json", "cd" * 32, 16, 2, 3, None, "0.1.0"),
-    licences=Licences(code="Apache-2.0", weights="unknown", data="unknown"),
+    licences=Licenses(code="Apache-2.0", weights="unknown", data="unknown"),
     minimum_runtime=MinimumRuntime(opset=13, ir_version=8, onnxruntime="1.10"),
 )
 ACCURACY = AccuracyRecord("COCO", "val.json", "ef" * 32, 6, Accuracy(0.32, 0.64), Accuracy(0.32, 0.63))

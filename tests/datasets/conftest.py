@@ -1,4 +1,4 @@
-"""The same labelled pictures for every format."""
+"""The same labeled pictures for every format."""
 
 import pytest
 

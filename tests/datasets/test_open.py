@@ -64,7 +64,7 @@ def test_the_boxes_that_were_written_are_read(name: str, scenes: list[Any]) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_format_is_recognised_and_has_no_validation_of_its_own(
+def test_each_format_is_recognized_and_has_no_validation_of_its_own(
     name: str, some_pictures: list[Any], tmp_path: Path
 ) -> None:
     path = WRITERS[name](tmp_path / "data", some_pictures)

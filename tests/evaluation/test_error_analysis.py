@@ -29,10 +29,10 @@ IMAGE_HW = (120, 160)
 Boxes = list[tuple[float, float, float, float]]
 
 
-def dataset_of(folder: Path, labelled: list[Boxes], *, class_id: int = 1) -> Dataset:
-    """Grey pictures, each of its own brightness, with these boxes."""
+def dataset_of(folder: Path, labeled: list[Boxes], *, class_id: int = 1) -> Dataset:
+    """Gray pictures, each of its own brightness, with these boxes."""
     pictures = []
-    for index, boxes in enumerate(labelled):
+    for index, boxes in enumerate(labeled):
         path = folder / f"{index}.png"
         cv2.imwrite(str(path), np.full((*IMAGE_HW, 3), 40 + index, np.uint8))
         xyxy = np.array(boxes, np.float32).reshape(-1, 4)
@@ -64,7 +64,7 @@ BOX, FAR, LOOSE = (10.0, 10.0, 50.0, 90.0), (100.0, 10.0, 140.0, 90.0), (10.0, 1
 @pytest.fixture
 def measured(tmp_path: Path) -> Measured:
     """One of everything: right, seen twice, loose, nothing there; a low score, a loose box, not seen, one for two."""
-    labelled: list[Boxes] = [[BOX], [BOX], [BOX], [BOX, FAR], [BOX, (12.0, 12.0, 52.0, 92.0)], []]
+    labeled: list[Boxes] = [[BOX], [BOX], [BOX], [BOX, FAR], [BOX, (12.0, 12.0, 52.0, 92.0)], []]
     found = [
         [(BOX, 0.9), ((12.0, 12.0, 52.0, 92.0), 0.8)],
         [(LOOSE, 0.7)],
@@ -73,7 +73,7 @@ def measured(tmp_path: Path) -> Measured:
         [((11.0, 11.0, 51.0, 91.0), 0.85)],
         [(FAR, 0.6)],
     ]
-    dataset = dataset_of(tmp_path, labelled)
+    dataset = dataset_of(tmp_path, labeled)
     return Measured(dataset, evaluation_of(dataset, found), "a protocol")
 
 
@@ -126,8 +126,8 @@ def test_a_class_that_the_model_does_not_know_is_not_missed(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("count", [0, 1, 40])
 def test_a_sheet_is_made_for_no_one_and_many_mistakes(tmp_path: Path, count: int) -> None:
-    labelled: list[Boxes] = [[BOX]] * (count + 1)
-    dataset = dataset_of(tmp_path, labelled)
+    labeled: list[Boxes] = [[BOX]] * (count + 1)
+    dataset = dataset_of(tmp_path, labeled)
     evaluation = evaluation_of(dataset, [[(BOX, 0.9)], *[[(FAR, 0.8)]] * count])
     mistakes = find_mistakes(dataset, evaluation, conf=0.5)
     assert (len(mistakes.false_positives), len(mistakes.misses)) == (count, count)
@@ -140,7 +140,7 @@ def test_a_sheet_is_made_for_no_one_and_many_mistakes(tmp_path: Path, count: int
 
 
 def painted(tile: UInt8Array, bgr: tuple[int, int, int]) -> int:
-    """Pixels of nearly this colour: smooth lines mix it with what lies below."""
+    """Pixels of nearly this color: smooth lines mix it with what lies below."""
     return int((abs(tile.astype(int) - bgr) <= 20).all(axis=2).sum())
 
 

@@ -33,7 +33,7 @@ Found = tuple[list[float], float, int]
 
 @dataclass(frozen=True)
 class Scene:
-    """A labelled file and what a detector says of its pictures; picture i is evenly i bright."""
+    """A labeled file and what a detector says of its pictures; picture i is evenly i bright."""
 
     path: Path
     found: list[list[Found]]
@@ -104,7 +104,7 @@ def random_scene(folder: Path, seed: int) -> Scene:
 def reference_twelve(scene: Scene, names: tuple[str, ...]) -> list[float]:
     """pycocotools on the file itself, detections given its own image and category ids."""
     with contextlib.redirect_stdout(io.StringIO()):
-        labelled = COCO(str(scene.path))
+        labeled = COCO(str(scene.path))
         results = []
         for image_id, frame_found in zip((1000 - 37 * index for index in range(8)), scene.found, strict=True):
             detections = as_detections(frame_found)
@@ -114,7 +114,7 @@ def reference_twelve(scene: Scene, names: tuple[str, ...]) -> list[float]:
                 bbox = [x1, y1, x2 - x1, y2 - y1]
                 category = CATEGORY_IDS[MODEL_NAMES[class_id]]
                 results.append({"image_id": image_id, "category_id": category, "bbox": bbox, "score": score})
-        evaluator = COCOeval(labelled, labelled.loadRes(results), iouType="bbox")
+        evaluator = COCOeval(labeled, labeled.loadRes(results), iouType="bbox")
         evaluator.params.catIds = [CATEGORY_IDS[name] for name in names]
         evaluator.evaluate()
         evaluator.accumulate()

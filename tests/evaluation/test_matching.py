@@ -24,7 +24,7 @@ Answer = tuple[Box, int, int]
 """Box, class, and score in tenths: few scores, so that ties are frequent."""
 
 PERSON: Label = ((0, 0, 10, 10), 1, False)
-NEIGHBOUR: Label = ((4, 0, 14, 10), 1, False)
+NEIGHBOR: Label = ((4, 0, 14, 10), 1, False)
 
 boxes = st.tuples(*[st.integers(0, 6)] * 2, *[st.integers(1, 6)] * 2).map(
     lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
@@ -73,9 +73,9 @@ def voc_by_the_rules(scene: list[tuple[list[Label], list[Answer]]], class_id: in
     correct = []
     for _, index, _, box in sorted(queue):
         best, best_iou = -1, Fraction(0)
-        for row, (labelled, its_class, _) in enumerate(scene[index][0]):
-            if its_class == class_id and iou_of(box, labelled) > best_iou:
-                best, best_iou = row, iou_of(box, labelled)
+        for row, (labeled, its_class, _) in enumerate(scene[index][0]):
+            if its_class == class_id and iou_of(box, labeled) > best_iou:
+                best, best_iou = row, iou_of(box, labeled)
         if best_iou < Fraction(1, 2):
             correct.append(False)
         elif not scene[index][0][best][2]:
@@ -101,7 +101,7 @@ def ap_by_the_rules(correct: list[bool], n_boxes: int, recalls: list[Fraction] |
 @given(scenes)
 @settings(max_examples=300, deadline=None)
 def test_voc_is_what_its_rules_say(scene: list[tuple[list[Label], list[Answer]]]) -> None:
-    pictures = [picture_of(labelled) for labelled, _ in scene]
+    pictures = [picture_of(labeled) for labeled, _ in scene]
     matches = [match_voc(detections_of(found), one, 0.5) for (_, found), one in zip(scene, pictures, strict=True)]
     for class_id, ranking in rankings(matches, pictures, [1, 2]).items():
         correct, n_boxes = voc_by_the_rules(scene, class_id)
@@ -116,10 +116,10 @@ def test_voc_is_what_its_rules_say(scene: list[tuple[list[Label], list[Answer]]]
 
 
 @given(scenes)
-@example([([PERSON, NEIGHBOUR], [((2, 0, 12, 10), 1, 9), ((6, 0, 16, 10), 1, 8)])])  # equally near to both
+@example([([PERSON, NEIGHBOR], [((2, 0, 12, 10), 1, 9), ((6, 0, 16, 10), 1, 8)])])  # equally near to both
 @settings(max_examples=150, deadline=None)
 def test_coco_matching_is_that_of_pycocotools(scene: list[tuple[list[Label], list[Answer]]]) -> None:
-    pictures = [picture_of(labelled) for labelled, _ in scene]
+    pictures = [picture_of(labeled) for labeled, _ in scene]
     found = [detections_of(answered) for _, answered in scene]
     dataset = Dataset(Path("nowhere.json"), "nowhere", CLASSES, tuple(pictures), "")
     results = [entry for image_id, one in enumerate(found, start=1) for entry in coco_results(image_id, one)]
@@ -132,8 +132,8 @@ def test_coco_matching_is_that_of_pycocotools(scene: list[tuple[list[Label], lis
         assert (np.mean(precisions) if precisions else None) == pytest.approx(expected[name], abs=1e-9)
 
 
-def test_a_second_detection_takes_the_free_neighbour_in_coco_and_is_wrong_in_voc() -> None:
-    picture = picture_of([PERSON, NEIGHBOUR])
+def test_a_second_detection_takes_the_free_neighbor_in_coco_and_is_wrong_in_voc() -> None:
+    picture = picture_of([PERSON, NEIGHBOR])
     found = detections_of([((0, 0, 10, 10), 1, 9), ((1, 0, 11, 10), 1, 8)])
     assert match_coco(found, picture, 0.5).label.tolist() == [0, 1]
     assert match_voc(found, picture, 0.5).label.tolist() == [0, NO_LABEL]

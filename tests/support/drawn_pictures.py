@@ -1,4 +1,4 @@
-"""The same labelled pictures, written in every format."""
+"""The same labeled pictures, written in every format."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ Writer = Callable[[Path, Sequence[Drawn]], Path]
 
 
 def draw_picture(path: Path, drawn: Drawn) -> None:
-    """A grey picture in which no two names look alike, so that no two files are."""
+    """A gray picture in which no two names look alike, so that no two files are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     frame = np.full((*drawn.size_hw, 3), 90, np.uint8)
     frame[0, 0] = list(drawn.name.encode()[-3:].rjust(3))

@@ -12,7 +12,7 @@ BRIGHTNESS_STEP = 12
 
 
 def make_noise(seed: int, size_hw: tuple[int, int]) -> UInt8Array:
-    """A frame of coloured noise (H, W, 3)."""
+    """A frame of colored noise (H, W, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
 
 

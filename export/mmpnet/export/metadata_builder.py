@@ -16,7 +16,7 @@ from mmpnet.contract.metadata import (
     NmsDescription,
     OutputDescription,
 )
-from mmpnet.contract.records import EvaluationRecord, Licences, MinimumRuntime, ProofRecord, TrainingRecord
+from mmpnet.contract.records import EvaluationRecord, Licenses, MinimumRuntime, ProofRecord, TrainingRecord
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL
 from mmpnet.export.graph import INPUT_NAME, Batch
 from mmpnet.export.heads import CONF, IOU, MAX_DET
@@ -76,7 +76,7 @@ def describe(
         # What was measured at another input size says nothing about this file.
         evaluation=_evaluation(checkpoint.provenance) if candidates.input_hw == checkpoint.model.input_hw else None,
         proof=proof,
-        licences=Licences(code=CODE_LICENCE, weights=options.weights_licence, data=options.data_licence),
+        licences=Licenses(code=CODE_LICENCE, weights=options.weights_licence, data=options.data_licence),
         minimum_runtime=MinimumRuntime(
             opset=options.opset, ir_version=model.ir_version, onnxruntime=oldest_runtime(model)
         ),

@@ -75,7 +75,7 @@ def _show(file: ModelFile) -> None:
     console().print(table)
     if file.metadata is None:
         console().print(
-            f"no '{METADATA_KEY}' metadata: class names, anchors, thresholds, training and licences are not stated; "
+            f"no '{METADATA_KEY}' metadata: class names, anchors, thresholds, training and licenses are not stated; "
             "mmp-run and mmp-val take files from mmp-export. --layers works"
         )
 

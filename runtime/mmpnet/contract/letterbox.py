@@ -44,7 +44,7 @@ class LetterboxTransform:
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Resize a frame into (height, width) px keeping its shape, centerd, the rest filled with the padding value.
+    """Resize a frame into (height, width) px keeping its shape, centered, the rest filled with the padding value.
 
     Raises: ValueError if the size is not positive or the padding is not a byte.
     """

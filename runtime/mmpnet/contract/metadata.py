@@ -12,7 +12,7 @@ from mmpnet.contract.heads import HEADS, Head, HeadSpec, Meaning
 from mmpnet.contract.letterbox import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, Letterbox
 from mmpnet.contract.records import (
     EvaluationRecord,
-    Licences,
+    Licenses,
     MinimumRuntime,
     ProofRecord,
     QuantizationRecord,
@@ -147,7 +147,7 @@ class ModelMetadata(StrictStruct, frozen=True):
     default_iou: float
     default_max_det: int
     training: TrainingRecord
-    licences: Licences
+    licences: Licenses
     minimum_runtime: MinimumRuntime
     head: Head = "boxes"
     precision: Precision = "float32"

@@ -132,7 +132,7 @@ class QuantizationRecord(StrictStruct, frozen=True):
     latency: LatencyRecord
 
 
-class Licences(StrictStruct, frozen=True):
+class Licenses(StrictStruct, frozen=True):
     """Terms of the parts; `data` is whatever the exporter was told."""
 
     code: str

@@ -142,7 +142,7 @@ def test_an_activation_stands_for_the_convolution_that_it_is_fused_into() -> Non
 
 
 def test_kernels_without_a_layers_name_are_matched_in_order_where_the_size_agrees() -> None:
-    """ONNX Runtime 1.15 calls quantised convolutions QLinearConv_token_481 and turns them to NHWC."""
+    """ONNX Runtime 1.15 calls quantized convolutions QLinearConv_token_481 and turns them to NHWC."""
     layers = [
         layer("/network/a/Conv", "Conv", (1, 8, 4, 4), 10),
         layer("/network/b/Conv", "Conv", (1, 16, 4, 4), 20),

@@ -128,7 +128,7 @@ def test_an_unfolded_batch_norm_has_two_parameters_a_channel(save: Save) -> None
     assert layer.parameters == 12
 
 
-def test_quantised_convolutions_count_as_their_float_ones(save: Save) -> None:
+def test_quantized_convolutions_count_as_their_float_ones(save: Save) -> None:
     """QLinearConv holds its kernel; in a QDQ file the kernel stands in the DequantizeLinear before the convolution."""
     kernel = np.zeros((4, 3, 3, 3), np.int8)
     common = {

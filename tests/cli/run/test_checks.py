@@ -44,7 +44,7 @@ def mmp_run(*arguments: object, model: object = "gone.onnx") -> Result:
 
 
 def words(result: Result) -> str:
-    """What stands on stderr, without colours and frames."""
+    """What stands on stderr, without colors and frames."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", result.stderr).replace("│", " ").split())
 
 

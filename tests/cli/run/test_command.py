@@ -49,7 +49,7 @@ def mmp_run(*arguments: object) -> Result:
 
 
 def plain(text: str) -> str:
-    """Text without colours."""
+    """Text without colors."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 

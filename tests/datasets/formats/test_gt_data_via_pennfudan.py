@@ -81,7 +81,7 @@ def test_regions_of_both_versions_become_tight_boxes(write_via: Write, version: 
 
 
 def test_the_class_of_a_region_is_its_only_attribute_or_the_one_called_so(write_via: Write) -> None:
-    dataset = open_dataset(write_via([region(TRIANGLE, kind="red"), region(RECT, Name="blue", colour=3)]), "train")
+    dataset = open_dataset(write_via([region(TRIANGLE, kind="red"), region(RECT, Name="blue", color=3)]), "train")
     assert dataset.class_names == ("background", "blue", "red")
     assert dataset.images[0].class_ids.tolist() == [2, 1]
 
@@ -155,15 +155,15 @@ def write_mask(tmp_path: Path) -> Write:
     return write
 
 
-def test_each_value_or_colour_of_a_mask_is_a_person(write_mask: Write) -> None:
+def test_each_value_or_color_of_a_mask_is_a_person(write_mask: Write) -> None:
     mask = np.zeros((30, 40), np.uint8)
     mask[2:9, 3], mask[5, 4:7], mask[29, 39] = 2, 2, 1
     dataset = open_dataset(write_mask(mask), "train")
     expected = [[39, 29, 40, 30], [3, 2, 7, 9]]
     assert dataset.images[0].boxes_xyxy.tolist() == expected
     assert dataset.class_names == ("background", "person")
-    colours = np.array([(0, 0, 0), (200, 0, 0), (0, 0, 200)], np.uint8)
-    assert open_dataset(write_mask(colours[mask]), "train").images[0].boxes_xyxy.tolist() == expected
+    colors = np.array([(0, 0, 0), (200, 0, 0), (0, 0, 200)], np.uint8)
+    assert open_dataset(write_mask(colors[mask]), "train").images[0].boxes_xyxy.tolist() == expected
 
 
 @pytest.mark.parametrize(

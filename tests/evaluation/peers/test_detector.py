@@ -164,7 +164,7 @@ def test_yolo_before_nms_by_hand() -> None:
     assert found.needs_nms
 
 
-def test_yolo_is_fed_rgb_between_grey_bars() -> None:
+def test_yolo_is_fed_rgb_between_gray_bars() -> None:
     frame = np.zeros((*FRAME_HW, 3), np.uint8)
     frame[..., 0] = 255  # blue
     pixels = family(Signature((320, 320), ((1, 300, 6),))).pixels(frame, (320, 320))

@@ -193,7 +193,7 @@ def test_a_missing_package_is_named_with_its_extra() -> None:
         require_packages("json", "no_such_package", wanted_for="a report")
 
 
-def test_plots_take_the_colour_of_their_page_and_name_their_axes() -> None:
+def test_plots_take_the_color_of_their_page_and_name_their_axes() -> None:
     ranking = Ranking(np.array([0.9, 0.5], np.float32), np.array([True, False]), 2)
     curve = precision_recall(ranking)
     epochs = np.arange(3.0)

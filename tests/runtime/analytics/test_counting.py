@@ -343,8 +343,8 @@ def test_people_who_are_tracked_through_a_door_are_counted() -> None:
 
 def test_lines_and_zones_are_painted_where_they_are_with_their_counts() -> None:
     counter = counter_of(line="10%,50%,40%,50%", zone="800,300,1100,300,1100,600,800,600")
-    grey = np.full((*FRAME_HW, 3), 90, np.uint8)
-    first, second = grey.copy(), grey.copy()
+    gray = np.full((*FRAME_HW, 3), 90, np.uint8)
+    first, second = gray.copy(), gray.copy()
     draw_counts(first, counter)
     painted = (first != 90).any(axis=2)
     for y, x in [(360, 200), (450, 800), (450, 1100), (600, 900)]:

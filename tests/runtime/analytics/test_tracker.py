@@ -18,11 +18,11 @@ from mmpnet.runtime.analytics.tracker import CONFIRMED_AFTER_FRAMES, LOW_CONF, N
 WIDTH_PX, HEIGHT_PX = 60, 160
 
 
-def seen(centres_xy: Sequence[Sequence[float]] | NDArray[np.floating[Any]], scores: Sequence[float] = ()) -> Detections:
-    """People of one size around these centres; the scores, best first, are 0.9 unless given."""
-    centres = np.asarray(centres_xy, np.float64).reshape(-1, 2)
+def seen(centers_xy: Sequence[Sequence[float]] | NDArray[np.floating[Any]], scores: Sequence[float] = ()) -> Detections:
+    """People of one size around these centers; the scores, best first, are 0.9 unless given."""
+    centers = np.asarray(centers_xy, np.float64).reshape(-1, 2)
     half = np.array([WIDTH_PX, HEIGHT_PX]) / 2
-    boxes = np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
+    boxes = np.concatenate([centers - half, centers + half], axis=1).astype(np.float32)
     score = np.array(scores or [0.9] * len(boxes), np.float32)
     return Detections(boxes, score, np.ones(len(boxes), np.int64))
 
@@ -38,11 +38,11 @@ class Follower:
         self._generator = np.random.default_rng(seed)
         self._tracker = Tracker(frame_rate=30)
 
-    def follow(self, centres_xy: NDArray[np.float64], present: Sequence[int] | IntArray) -> dict[int, int]:
-        """Track id of every person who is present: centres_xy (P, 2) of all, jittered by some px."""
+    def follow(self, centers_xy: NDArray[np.float64], present: Sequence[int] | IntArray) -> dict[int, int]:
+        """Track id of every person who is present: centers_xy (P, 2) of all, jittered by some px."""
         order = self._generator.permutation(np.asarray(present, np.int64))
         jitter = self._generator.normal(0, 1.0, (len(order), 2))
-        ids = self._tracker.update(seen(centres_xy[order] + jitter))
+        ids = self._tracker.update(seen(centers_xy[order] + jitter))
         assert ids.shape == (len(order),)
         assert ids.dtype == np.int64
         return dict(zip(order.tolist(), ids.tolist(), strict=True))
@@ -67,11 +67,11 @@ def test_ids_stay_with_people_of_whom_one_hides_the_other(seed: int) -> None:
     start, velocity = np.array([[50, 200], [700, 210]], np.float64), np.array([[7, 0], [-7, 0]])
     unseen = 0
     for frame in range(90):
-        centres = start + velocity * frame
-        boxes = seen(centres).xyxy
+        centers = start + velocity * frame
+        boxes = seen(centers).xyxy
         hidden = float(pairwise_iou(boxes[:1], boxes[1:])[0, 0]) > 0.5
         unseen += hidden
-        ids = follower.follow(centres, [0] if hidden else [0, 1])
+        ids = follower.follow(centers, [0] if hidden else [0, 1])
         if frame == 1:
             first = ids
         if frame > 1:
@@ -237,7 +237,7 @@ def test_two_classes_never_share_a_track() -> None:
 
 
 def crowd(seed: int, frame: int, people: int) -> FloatArray:
-    """Centres (P, 2) of people of whom each lives 100 frames, walks and is now and then not found."""
+    """Centers (P, 2) of people of whom each lives 100 frames, walks and is now and then not found."""
     generator = np.random.default_rng([seed, frame])
     found = []
     for person in range(people):

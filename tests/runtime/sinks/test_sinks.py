@@ -43,7 +43,7 @@ def two_found() -> Detections:
     return Detections(boxes, np.array([0.912345, 0.25], np.float32), np.array([1, 2], np.int64))
 
 
-def grey(value: int, size_hw: tuple[int, int] = (48, 64)) -> UInt8Array:
+def gray(value: int, size_hw: tuple[int, int] = (48, 64)) -> UInt8Array:
     return np.full((*size_hw, 3), value, np.uint8)
 
 
@@ -54,7 +54,7 @@ def names_in(folder: Path) -> list[str]:
 def test_an_ndjson_line_is_as_documented(tmp_path: Path) -> None:
     path = tmp_path / "out.ndjson"
     sink = NdjsonSink(str(path), NAMES)
-    assert sink.write(make_result(grey(0, (30, 40)), index=7, detections=two_found()), None)
+    assert sink.write(make_result(gray(0, (30, 40)), index=7, detections=two_found()), None)
     sink.close()
     assert json.loads(path.read_text()) == {
         "frame": 7,
@@ -88,7 +88,7 @@ def test_every_result_is_one_line_of_json_whatever_its_source_is_called(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "out.ndjson"
         sink = NdjsonSink(str(path), NAMES)
-        assert sink.write(make_result(grey(0), source=source, detections=found), None)
+        assert sink.write(make_result(gray(0), source=source, detections=found), None)
         sink.close()
         (line,) = path.read_bytes().split(b"\n")[:-1]
     document = json.loads(line)
@@ -131,7 +131,7 @@ def test_ndjson_of_a_run_has_the_documented_types_and_one_line_per_frame(
 def test_a_dash_is_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     sink = NdjsonSink("-", NAMES)
     for index in range(2):
-        sink.write(make_result(grey(0), index=index), None)
+        sink.write(make_result(gray(0), index=index), None)
     sink.close()
     captured = capsys.readouterr()
     assert [json.loads(line)["frame"] for line in captured.out.splitlines()] == [0, 1]
@@ -143,7 +143,7 @@ def test_every_ndjson_line_can_be_read_at_once(tmp_path: Path) -> None:
     path = tmp_path / "out.ndjson"
     sink = NdjsonSink(str(path), NAMES)
     for index in range(3):
-        sink.write(make_result(grey(0), index=index), None)
+        sink.write(make_result(gray(0), index=index), None)
         assert len(path.read_text().splitlines()) == index + 1
     sink.close()
 
@@ -156,7 +156,7 @@ def test_an_existing_ndjson_file_survives_a_source_that_fails_first(tmp_path: Pa
         run(open_source(str(broken)), detector, [NdjsonSink(str(path), NAMES)])
     assert path.read_text() == "yesterday\n"
     sink = NdjsonSink(str(path), NAMES)
-    sink.write(make_result(grey(0)), None)
+    sink.write(make_result(gray(0)), None)
     sink.close()
     assert "yesterday" not in path.read_text()
 
@@ -164,14 +164,14 @@ def test_an_existing_ndjson_file_survives_a_source_that_fails_first(tmp_path: Pa
 @pytest.mark.parametrize("name", ["", "gone/out.ndjson"])
 def test_an_unwritable_ndjson_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match="NDJSON cannot be written") as caught:
-        NdjsonSink(str(tmp_path / name), NAMES).write(make_result(grey(0)), None)
+        NdjsonSink(str(tmp_path / name), NAMES).write(make_result(gray(0)), None)
     assert str(tmp_path / name) in str(caught.value)
 
 
 def test_a_picture_is_saved_in_a_folder_that_need_not_exist(tmp_path: Path) -> None:
     out = tmp_path / "new" / "deep" / "out.png"
     sink = SaveSink(out, many_files=False)
-    assert sink.write(make_result(grey(0, (9, 11))), make_noise(0, (9, 11)))
+    assert sink.write(make_result(gray(0, (9, 11))), make_noise(0, (9, 11)))
     sink.close()
     np.testing.assert_array_equal(read_image(out), make_noise(0, (9, 11)))
     assert sink.written == [out]
@@ -187,7 +187,7 @@ def test_a_suffix_of_another_kind_is_refused_with_the_right_ones(
 ) -> None:
     sink = SaveSink(tmp_path / name, many_files=False)
     with pytest.raises(OutputError, match=re.escape(expected)) as caught:
-        sink.write(make_result(grey(0), kind=kind), grey(0))
+        sink.write(make_result(gray(0), kind=kind), gray(0))
     sink.close()
     assert str(tmp_path / name) in str(caught.value)
     assert names_in(tmp_path) == []
@@ -198,7 +198,7 @@ def test_a_file_where_a_folder_must_stand_is_an_output_error(tmp_path: Path, man
     (tmp_path / "notes").write_text("no folder")
     out = tmp_path / "notes" if many_files else tmp_path / "notes" / "out.png"
     with pytest.raises(OutputError) as caught:
-        SaveSink(out, many_files=many_files).write(make_result(grey(0)), grey(0))
+        SaveSink(out, many_files=many_files).write(make_result(gray(0)), gray(0))
     assert str(out) in str(caught.value)
     assert (tmp_path / "notes").read_text() == "no folder"
 
@@ -206,12 +206,12 @@ def test_a_file_where_a_folder_must_stand_is_an_output_error(tmp_path: Path, man
 def test_many_files_keep_their_names_in_a_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     sink = SaveSink(out, many_files=True)
-    sink.write(make_result(grey(0), source="in/a.png"), grey(60))
+    sink.write(make_result(gray(0), source="in/a.png"), gray(60))
     for index in range(3):
-        sink.write(make_result(grey(0), source="in/b.avi", kind="video"), grey(12 * index))
+        sink.write(make_result(gray(0), source="in/b.avi", kind="video"), gray(12 * index))
     for index in range(4):
-        sink.write(make_result(grey(0), source="in/c.webm", kind="video"), grey(12 * index + 24))
-    sink.write(make_result(grey(0), source="in/d.JPG"), grey(80))
+        sink.write(make_result(gray(0), source="in/c.webm", kind="video"), gray(12 * index + 24))
+    sink.write(make_result(gray(0), source="in/d.JPG"), gray(80))
     sink.close()
     assert names_in(out) == ["a.png", "b.avi", "c.mp4", "d.JPG"]
     assert sorted(sink.written) == [out / name for name in names_in(out)]
@@ -229,7 +229,7 @@ def test_no_result_overwrites_another_of_the_same_run(tmp_path: Path, sources: t
     try:
         for source in sources:
             kind: Kind = "image" if source.endswith("png") else "video"
-            sink.write(make_result(grey(0), source=source, kind=kind), grey(60))
+            sink.write(make_result(gray(0), source=source, kind=kind), gray(60))
         sink.close()
     except OutputError as error:
         refusal = str(error)
@@ -246,7 +246,7 @@ def test_a_saved_video_has_every_frame_in_order(
     out = tmp_path / f"out{suffix}"
     sink = SaveSink(out, many_files=False)
     for index in range(11):
-        frame = grey(12 * index, size_hw)
+        frame = gray(12 * index, size_hw)
         assert sink.write(make_result(frame, index=index, kind="video", source="in.webm"), frame)
         assert not out.exists(), "an unfinished video must not bear the name"
     sink.close()
@@ -261,7 +261,7 @@ def test_a_saved_video_has_every_frame_in_order(
 def test_frames_of_another_size_go_on_in_a_further_video(tmp_path: Path) -> None:
     sink = SaveSink(tmp_path / "out.avi", many_files=False)
     for size_hw in ((48, 64), (24, 32), (24, 32), (48, 64)):
-        sink.write(make_result(grey(0, size_hw), kind="video"), grey(0, size_hw))
+        sink.write(make_result(gray(0, size_hw), kind="video"), gray(0, size_hw))
     sink.close()
     assert names_in(tmp_path) == ["out-2.avi", "out-3.avi", "out.avi"]
     shapes = {name: [frame.shape[:2] for frame in read_video(tmp_path / name)] for name in names_in(tmp_path)}
@@ -269,7 +269,7 @@ def test_frames_of_another_size_go_on_in_a_further_video(tmp_path: Path) -> None
 
 
 def test_a_frame_too_small_for_a_video_is_an_output_error(tmp_path: Path) -> None:
-    frame = grey(0, (1, 64))
+    frame = gray(0, (1, 64))
     with pytest.raises(OutputError, match="64x1 px are too small"):
         SaveSink(tmp_path / "out.avi", many_files=False).write(make_result(frame, kind="video"), frame)
     assert names_in(tmp_path) == []
@@ -279,7 +279,7 @@ def test_an_existing_video_survives_until_the_new_one_is_whole(tmp_path: Path, m
     out = tmp_path / "out.avi"
     out.write_bytes(b"yesterday")
     sink = SaveSink(out, many_files=False)
-    sink.write(make_result(grey(0), kind="video"), grey(0))
+    sink.write(make_result(gray(0), kind="video"), gray(0))
     assert out.read_bytes() == b"yesterday"
 
     class CutWriter:
@@ -306,7 +306,7 @@ def test_an_existing_video_survives_a_rename_that_fails(tmp_path: Path, monkeypa
     out = tmp_path / "out.avi"
     out.write_bytes(b"yesterday")
     sink = SaveSink(out, many_files=False)
-    sink.write(make_result(grey(0), kind="video"), grey(0))
+    sink.write(make_result(gray(0), kind="video"), gray(0))
 
     def refused(_path: Path, _target: Path) -> Path:
         raise OSError(13, "Permission denied")
@@ -356,7 +356,7 @@ def test_a_window_ends_the_run_by_q_escape_or_its_cross(
 ) -> None:
     window = FakeWindow([key], visible)
     window.install(monkeypatch)
-    assert window_sink().write(make_result(grey(0), kind=kind), grey(5)) is goes_on
+    assert window_sink().write(make_result(gray(0), kind=kind), gray(5)) is goes_on
     assert [frame.mean() for _, frame in window.shown] == [5]
 
 
@@ -364,7 +364,7 @@ def test_a_picture_is_held_until_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     window = FakeWindow([-1, -1, ord("x")])
     window.install(monkeypatch)
     sink = window_sink()
-    sink.write(make_result(grey(0)), grey(5))
+    sink.write(make_result(gray(0)), gray(5))
     assert sink.holding
     assert sink.idle()
     assert sink.holding
@@ -380,7 +380,7 @@ def test_space_holds_a_file_and_stills_a_cameras_window(
     window.install(monkeypatch)
     sink = window_sink(live=kind == "camera")
     for value in (1, 2, 3, 4, 5):
-        assert sink.write(make_result(grey(0), kind=kind), grey(value))
+        assert sink.write(make_result(gray(0), kind=kind), gray(value))
         if value == 1:
             assert sink.holding is holds
     assert [frame.mean() for _, frame in window.shown] == [1, 5]
@@ -391,15 +391,15 @@ def test_s_saves_what_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     window = FakeWindow([ord("s"), ord(" "), -1, ord("s")])
     window.install(monkeypatch)
     sink = window_sink(live=True, snapshots=tmp_path)
-    canvas = grey(77)
-    assert sink.write(make_result(grey(0), kind="camera"), canvas)
+    canvas = gray(77)
+    assert sink.write(make_result(gray(0), kind="camera"), canvas)
     (name,) = names_in(tmp_path)
     assert re.fullmatch(r"mmpnet-\d{8}-\d{6}-\d{3}-0\.png", name)
     assert (read_image(tmp_path / name) == 77).all()
     (tmp_path / name).unlink()
     for value in (40, 99, 100):
         canvas[:] = value
-        sink.write(make_result(grey(0), kind="camera"), canvas)
+        sink.write(make_result(gray(0), kind="camera"), canvas)
     (name,) = names_in(tmp_path)
     assert (read_image(tmp_path / name) == 40).all()
     assert [frame.mean() for _, frame in window.shown] == [77, 40]
@@ -409,12 +409,12 @@ def test_a_snapshot_is_told_and_one_that_fails_ends_nothing(tmp_path: Path, monk
     said: list[str] = []
     FakeWindow([ord("s")]).install(monkeypatch)
     sink = window_sink(live=True, snapshots=tmp_path, notify=said.append)
-    assert sink.write(make_result(grey(0), kind="camera"), grey(5))
+    assert sink.write(make_result(gray(0), kind="camera"), gray(5))
     (name,) = names_in(tmp_path)
     assert said == [f"saved {tmp_path / name}"]
     FakeWindow([ord("s")]).install(monkeypatch)
     gone = window_sink(live=True, snapshots=tmp_path / "gone", notify=said.append)
-    assert gone.write(make_result(grey(0), kind="camera"), grey(5)), "the run goes on"
+    assert gone.write(make_result(gray(0), kind="camera"), gray(5)), "the run goes on"
     assert re.search(r"gone/mmpnet-.*\.png: cannot be written", said[-1])
 
 
@@ -422,7 +422,7 @@ def test_a_folder_of_pictures_has_one_window_and_each_waits_for_its_key(
     tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for value in (10, 20, 30):
-        assert cv2.imwrite(str(tmp_path / f"{value}.png"), grey(value))
+        assert cv2.imwrite(str(tmp_path / f"{value}.png"), gray(value))
     window = FakeWindow([-1, -1, ord("x"), -1, ord("x"), -1, -1, ord("x")])
     window.install(monkeypatch)
     assert run(open_source(str(tmp_path)), detector, [WindowSink()]).frames == 3
@@ -435,7 +435,7 @@ def test_the_last_picture_of_a_lost_source_does_not_look_like_the_present(monkey
     window = FakeWindow([])
     window.install(monkeypatch)
     sink = window_sink("camera 0", live=True)
-    sink.write(make_result(grey(0, (240, 320)), kind="camera", source="camera 0"), grey(50, (240, 320)))
+    sink.write(make_result(gray(0, (240, 320)), kind="camera", source="camera 0"), gray(50, (240, 320)))
     sink.event(Event("camera 0", "live", datetime.now(UTC)))
     assert len(window.shown) == 1
     sink.event(Event("camera 0", "stale", datetime.now(UTC), "no frame for 5 s"))

@@ -31,7 +31,7 @@ def boxes(*xyxy: tuple[float, float, float, float]) -> Detections:
     return Detections(np.array(xyxy, np.float32), np.linspace(0.9, 0.5, count, dtype=np.float32), np.ones(count, int))
 
 
-def grey(value: int, size_hw: tuple[int, int] = (48, 64)) -> UInt8Array:
+def gray(value: int, size_hw: tuple[int, int] = (48, 64)) -> UInt8Array:
     return np.full((*size_hw, 3), value, np.uint8)
 
 
@@ -44,7 +44,7 @@ def test_a_live_recording_runs_at_the_speed_of_life(tmp_path: Path) -> None:
     """At 10 fps: a frame stays until the next one came, and one that came too soon is left out."""
     sink = SaveSink(tmp_path / "out.avi", many_files=False)
     for value, captured_s in ((1, 50.0), (2, 50.1), (9, 50.12), (3, 50.4), (9, 50.41), (4, 50.5)):
-        frame = grey(12 * value)
+        frame = gray(12 * value)
         sink.write(at(make_result(frame, kind="camera", source="camera 0"), captured_s), frame)
     sink.close()
     assert frame_indices(read_video(tmp_path / "out.avi")) == [1, 2, 2, 2, 3, 4]
@@ -53,7 +53,7 @@ def test_a_live_recording_runs_at_the_speed_of_life(tmp_path: Path) -> None:
 def test_an_hour_without_frames_is_a_second_of_video(tmp_path: Path) -> None:
     sink = SaveSink(tmp_path / "out.avi", many_files=False)
     for value, captured_s in ((1, 0.0), (2, 3600.0), (3, 3600.1), (4, 3600.2)):
-        frame = grey(12 * value)
+        frame = gray(12 * value)
         sink.write(at(make_result(frame, kind="camera", source="camera 0"), captured_s), frame)
     sink.close()
     assert frame_indices(read_video(tmp_path / "out.avi")) == [*[1] * 11, 2, 3, 4]
@@ -62,15 +62,15 @@ def test_an_hour_without_frames_is_a_second_of_video(tmp_path: Path) -> None:
 def test_each_source_has_a_recording_named_after_it(tmp_path: Path) -> None:
     sink = SaveSink(tmp_path / "out", many_files=True)
     for stream, source in enumerate(("camera 0", "rtsp://user:***@10.0.0.3:554/live?a=b", "../..")):
-        result = make_result(grey(0), kind="camera", source=source)
-        sink.write(replace(result, frame=replace(result.frame, stream=stream)), grey(0))
+        result = make_result(gray(0), kind="camera", source=source)
+        sink.write(replace(result, frame=replace(result.frame, stream=stream)), gray(0))
     sink.close()
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["camera-0.mkv", "camera.mkv", "rtsp-user-10.0.0.3-554-live-a-b.mkv"]
 
 
 def test_crops_are_cut_from_the_frame_itself(tmp_path: Path) -> None:
-    frame = grey(200)
+    frame = gray(200)
     frame[10:30, 20:40] = 40
     sink = CropSink(tmp_path / "crops", ("background", "person"))
     found = boxes((20, 10, 40, 30), (-5.5, 40, 9.2, 99), (70, 0, 80, 48))
@@ -85,7 +85,7 @@ def test_crops_are_cut_from_the_frame_itself(tmp_path: Path) -> None:
 
 
 def test_no_crop_no_folder(tmp_path: Path) -> None:
-    CropSink(tmp_path / "crops", ("background", "person")).write(make_result(grey(0)), None)
+    CropSink(tmp_path / "crops", ("background", "person")).write(make_result(gray(0)), None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -128,10 +128,10 @@ def test_a_nearly_full_disk_ends_the_video_and_keeps_it(tmp_path: Path, monkeypa
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     sink = SaveSink(tmp_path / "out.avi", many_files=False)
     for _ in range(30):
-        sink.write(make_result(grey(0), kind="video"), grey(0))
+        sink.write(make_result(gray(0), kind="video"), gray(0))
     free = LEAST_FREE_BYTES - 1
     with pytest.raises(OutputError, match=r"out\.avi: 31 MB are left on the disk; the video ends after 30 frames"):
-        sink.write(make_result(grey(0), kind="video"), grey(0))
+        sink.write(make_result(gray(0), kind="video"), gray(0))
     sink.close()
     assert len(read_video(tmp_path / "out.avi")) == 30
 
@@ -139,7 +139,7 @@ def test_a_nearly_full_disk_ends_the_video_and_keeps_it(tmp_path: Path, monkeypa
 def test_a_video_that_comes_back_in_part_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = VideoFile(tmp_path / "out.avi", fps=10, frame_hw=(48, 64))
     for _ in range(5):
-        video.write(grey(0))
+        video.write(gray(0))
     monkeypatch.setattr(video, "_count", 9)
     with pytest.raises(OutputError, match=r"wrote 9 frames, 5 can be read back; what there is lies in .*partial-"):
         video.close()
@@ -170,7 +170,7 @@ def test_a_killed_run_leaves_a_video_that_can_be_read_and_the_next_run_keeps_it(
     assert len(read_video(left)) > 60, "of 90; what is lost is the last second"
     content = left.read_bytes()
     again = VideoFile(out, fps=15, frame_hw=(48, 64))
-    again.write(grey(0))
+    again.write(gray(0))
     again.close()
     assert left.read_bytes() == content
     assert len(read_video(out)) == 1
@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_the_older_video(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=LEAST_FREE_BYTES - 1))
     sink = SaveSink(out, many_files=False)
     with pytest.raises(OutputError, match=r"31 MB are left on the disk; the video is not begun"):
-        sink.write(make_result(grey(0), kind="video"), grey(0))
+        sink.write(make_result(gray(0), kind="video"), gray(0))
     sink.close()
     assert out.read_bytes() == b"yesterday"
     assert [path.name for path in tmp_path.iterdir()] == ["out.avi"]
@@ -200,7 +200,7 @@ def test_a_video_without_frames_takes_no_name(tmp_path: Path) -> None:
 
 def test_a_second_video_of_one_name_is_refused_while_the_first_is_written(tmp_path: Path) -> None:
     first = VideoFile(tmp_path / "out.avi", fps=10, frame_hw=(48, 64))
-    first.write(grey(0))
+    first.write(gray(0))
     with pytest.raises(OutputError, match=r"out\.avi: another run writes to it"):
         VideoFile(tmp_path / "out.avi", fps=10, frame_hw=(48, 64))
     first.close()
@@ -211,7 +211,7 @@ def test_live_video_never_replaces_an_earlier_one(tmp_path: Path) -> None:
     for count in (1, 2, 3):
         sink = SaveSink(tmp_path / "out.avi", many_files=False)
         for _ in range(count):
-            sink.write(make_result(grey(0), kind="camera", source="camera 0"), grey(0))
+            sink.write(make_result(gray(0), kind="camera", source="camera 0"), gray(0))
         sink.close()
         (written,) = sink.written
         assert written.exists()
@@ -226,7 +226,7 @@ def test_a_link_at_the_name_is_replaced_not_followed(tmp_path: Path) -> None:
     victim.write_bytes(b"precious")
     (tmp_path / "out.avi").symlink_to(victim)
     video = VideoFile(tmp_path / "out.avi", fps=10, frame_hw=(48, 64))
-    video.write(grey(0))
+    video.write(gray(0))
     video.close()
     assert victim.read_bytes() == b"precious"
     assert not (tmp_path / "out.avi").is_symlink()

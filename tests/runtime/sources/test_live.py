@@ -186,9 +186,9 @@ def test_frames_that_are_left_out_are_not_decoded() -> None:
 
 
 def test_frames_may_change_their_size_and_their_channels() -> None:
-    grey, deep = np.full((5, 7), 9, np.uint8), np.full((5, 7), 9 << 8, np.uint16)
+    gray, deep = np.full((5, 7), 9, np.uint8), np.full((5, 7), 9 << 8, np.uint16)
     alpha = np.full((5, 7, 4), 9, np.uint8)
-    plug = Plug(FakeCapture([frame(9), frame(9, (3, 5)), grey, grey[..., None], deep, alpha]))  # type: ignore[list-item]
+    plug = Plug(FakeCapture([frame(9), frame(9, (3, 5)), gray, gray[..., None], deep, alpha]))  # type: ignore[list-item]
     source = LiveSource("x", plug).frames(threading.Event(), lambda _: None)
     shapes = [next(source).pixels_bgr for _ in range(6)]
     assert [image.shape for image in shapes] == [(12, 16, 3), (3, 5, 3), *[(5, 7, 3)] * 4]

@@ -63,11 +63,11 @@ def test_a_picture_is_one_frame(tmp_path: Path) -> None:
 
 @pytest.fixture
 def mixed_folder(tmp_path: Path) -> Path:
-    """Pictures, a video and other files, created out of name order; pictures are told apart by their grey."""
+    """Pictures, a video and other files, created out of name order; pictures are told apart by their gray."""
     folder = tmp_path / "mixed [1]"
     folder.mkdir()
-    for name, grey in (("d.PNG", 40), ("a.jpg", 10), ("c.bmp", 30)):
-        write_image(folder / name, np.full((16, 16, 3), grey, np.uint8))
+    for name, gray in (("d.PNG", 40), ("a.jpg", 10), ("c.bmp", 30)):
+        write_image(folder / name, np.full((16, 16, 3), gray, np.uint8))
     write_video(folder / "b.avi", count=2)
     (folder / "notes.txt").write_text("no image")
     (folder / "z.json").write_text("{}")
@@ -80,8 +80,8 @@ def test_a_folder_gives_its_media_in_name_order_and_ignores_the_rest(mixed_folde
     assert source.many_files
     names = [Path(frame.source).name for frame in source]
     assert names == ["a.jpg", "b.avi", "b.avi", "c.bmp", "d.PNG"]
-    greys = [round(float(frame.pixels_bgr.mean())) for frame in source if frame.kind == "image"]
-    assert greys == [10, 30, 40]
+    grays = [round(float(frame.pixels_bgr.mean())) for frame in source if frame.kind == "image"]
+    assert grays == [10, 30, 40]
 
 
 def test_a_glob_pattern_gives_its_matches_in_name_order(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ MakeResult = Callable[..., Result]
 
 @dataclass
 class Serving:
-    """What a run does with its sink, step by step: results of evenly grey frames, one call at a time."""
+    """What a run does with its sink, step by step: results of evenly gray frames, one call at a time."""
 
     sink: ServeSink
     sources: list[SourceCounts]
@@ -71,13 +71,13 @@ class Serving:
         self,
         stream: int = 0,
         *,
-        grey: int = 90,
+        gray: int = 90,
         size_hw: tuple[int, int] = SIZE_HW,
         counts: Mapping[str, Any] | None = None,
         **changes: Any,
     ) -> Result:
         """The next result, written; annotated where the sink wants that."""
-        frame_bgr = np.full((*size_hw, 3), grey, np.uint8)
+        frame_bgr = np.full((*size_hw, 3), gray, np.uint8)
         found = two_people_and_a_dog()
         plain = self.make_result(frame_bgr, index=self.index, kind="camera", detections=found, counts=counts)
         source = self.sources[stream].source
@@ -325,11 +325,11 @@ def test_pictures_are_wanted_only_while_somebody_looks(
 ) -> None:
     monkeypatch.setattr(live_pictures, "LINGER_S", 0.2)
     serving = start()
-    serving.result(grey=10)
+    serving.result(gray=10)
     assert not serving.sink.wants_annotated
     answer = later(lambda: get(serving.sink.url, "/snapshot.jpg"))
     wait_for(lambda: serving.sink.wants_annotated)
-    serving.result(grey=200)
+    serving.result(gray=200)
     snapshot = answer()
     assert snapshot.status == 200
     assert snapshot.headers["Content-Type"] == "image/jpeg"
@@ -347,10 +347,10 @@ def test_a_snapshot_is_of_the_latest_result_or_there_is_none(
     serving = start()
     answer = later(lambda: get(serving.sink.url, "/snapshot.jpg"))
     wait_for(lambda: serving.sink.wants_annotated)
-    serving.result(grey=200)
+    serving.result(gray=200)
     assert answer().status == 200
     wait_for(lambda: not serving.sink.wants_annotated)
-    serving.result(grey=10)
+    serving.result(gray=10)
     serving.sources[0].state = "stale"
     late = get(serving.sink.url, "/snapshot.jpg")
     assert late.status == 503
@@ -361,12 +361,12 @@ def test_a_snapshot_can_wait_for_another_one(start: Callable[..., Serving], monk
     serving = start()
     answer = later(lambda: get(serving.sink.url, "/snapshot.jpg"))
     serving.results_until(lambda: serving.sink.wants_annotated)
-    serving.result(grey=100)
+    serving.result(gray=100)
     answer()
     number = get(serving.sink.url, "/snapshot.jpg").headers["X-Image-Number"]
     answer = later(lambda: get(serving.sink.url, f"/snapshot.jpg?seen={number}"))
     time.sleep(0.1)
-    serving.result(grey=150)
+    serving.result(gray=150)
     other = answer()
     assert abs(decoded(other.body).mean() - 150) < 2
     monkeypatch.setattr(app, "SNAPSHOT_WAIT_S", 0.1)
@@ -398,14 +398,14 @@ def test_the_stream_gives_each_sources_newest_pictures(start: Callable[..., Serv
     for response in streams:
         assert response.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=frame"
         assert response.readline() == b"--frame\r\n"
-    for grey in (40, 80, 120):
+    for gray in (40, 80, 120):
         # A part ends with its boundary at once: browsers show it when they see that, not with the next picture.
         for number, response in enumerate(streams):
             wait_for(lambda: serving.sink.wants_annotated)
-            serving.result(number, grey=grey + 100 * number)
+            serving.result(number, gray=gray + 100 * number)
             headers, picture = read_part(response)
             assert headers["Content-Type"] == "image/jpeg"
-            assert abs(picture.mean() - grey - 100 * number) < 2
+            assert abs(picture.mean() - gray - 100 * number) < 2
 
 
 @pytest.mark.parametrize("state", ["stale", "reconnecting", "closed"])
@@ -415,7 +415,7 @@ def test_the_last_picture_of_a_source_that_is_gone_says_so(start: Callable[..., 
     response.readline()
     wait_for(lambda: serving.sink.wants_annotated)
     serving.sink.event(event("yard", state))  # there is no picture yet
-    serving.result(1, grey=90, size_hw=(240, 320))
+    serving.result(1, gray=90, size_hw=(240, 320))
     _, before = read_part(response)
     serving.sink.event(event("front", state))
     serving.sink.event(event("yard", "live"))
@@ -425,7 +425,7 @@ def test_the_last_picture_of_a_source_that_is_gone_says_so(start: Callable[..., 
     assert red[0].mean() > 0.9, "a red frame"
     assert 0.05 < red.mean() < 0.5
     assert abs(before.mean() - 90) < 2
-    serving.result(1, grey=120, size_hw=(240, 320))
+    serving.result(1, gray=120, size_hw=(240, 320))
     assert abs(read_part(response)[1].mean() - 120) < 2
 
 
@@ -480,7 +480,7 @@ def test_a_client_that_never_reads_costs_neither_time_nor_memory(
     reading.readline()
     wait_for(lambda: serving.sink.wants_annotated)
     serving.index = next(indices)
-    serving.result(grey=70)
+    serving.result(gray=70)
     assert abs(read_part(reading)[1].mean() - 70) < 2, "others are served as before"
 
 

@@ -59,6 +59,6 @@ def exported_subject(path: Path, metadata: ModelMetadata) -> Subject:
         ("trained on", f"{training.train_name}, {training.train_images} images, sha256 {training.train_sha256}"),
         ("training", f"{training.epochs} epochs, seed {training.seed}"),
         ("source tree", f"mmpnet {training.mmpnet_version}, commit {training.git_commit or 'unknown'}"),
-        ("licence of the weights", metadata.licences.weights),
+        ("license of the weights", metadata.licences.weights),
     )
     return Subject(path.name, facts)
