@@ -224,9 +224,9 @@ def test_what_is_no_array_is_named() -> None:
 @pytest.mark.parametrize("frame_hw", [(0, 8), (8, 0), (0, 0)])
 def test_frames_without_pixels_are_refused(frame_hw: tuple[int, int]) -> None:
     letterbox = Letterbox(input_hw=(32, 48))
-    with pytest.raises(ValueError, match="must have pixels"):
+    with pytest.raises(ValueError, match="must have at least one pixel"):
         letterbox.apply(np.zeros((*frame_hw, 3), np.uint8))
-    with pytest.raises(ValueError, match="must have pixels"):
+    with pytest.raises(ValueError, match="must have at least one pixel"):
         letterbox.fit(frame_hw)
 
 
@@ -269,5 +269,5 @@ def test_input_size_must_be_positive(input_hw: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("pad_value", [-1, 256])
 def test_padding_must_be_a_byte(pad_value: int) -> None:
-    with pytest.raises(ValueError, match=f"must be a byte, got {pad_value}"):
+    with pytest.raises(ValueError, match=f"must be in 0 to 255, got {pad_value}"):
         Letterbox(input_hw=(32, 32), pad_value=pad_value)

@@ -152,7 +152,7 @@ def test_a_file_without_our_key_is_refused() -> None:
     ["", " ", "yes", "{'schema_version': 1}", '{"schema_version": 1', "[]", "[1]", "null", "1", '"text"', "{}"],
 )
 def test_text_that_is_not_our_json_is_refused(text: str) -> None:
-    assert "metadata is not ours" in refusal({METADATA_KEY: text})
+    assert "metadata is not valid" in refusal({METADATA_KEY: text})
 
 
 @pytest.mark.parametrize("text", ["\ud800", '{"schema_version": 3, "x": ' + "[" * 20_000], ids=["surrogate", "nested"])
@@ -163,7 +163,7 @@ def test_text_that_the_json_reader_chokes_on_is_refused_too(text: str) -> None:
 @pytest.mark.parametrize("version", [0, 1, 2, 99, -1])
 def test_another_schema_is_refused_even_where_its_fields_are_unknown(version: int) -> None:
     message = refusal(edited(lambda fields: fields.update(schema_version=version, invented_later=[1])))
-    assert f"metadata schema {version}, this version reads 3" in message
+    assert f"metadata has schema {version}, this version reads 3" in message
 
 
 @pytest.mark.parametrize("version", ["1", None, 1.5, True])
@@ -249,7 +249,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_path(path: str, edit: Edi
     ],
 )
 def test_tampered_anchors_are_refused(change: dict[str, object]) -> None:
-    assert "anchor fingerprint is" in refusal(edited(lambda fields: fields["anchors"].update(change)))
+    assert "anchors have fingerprint" in refusal(edited(lambda fields: fields["anchors"].update(change)))
 
 
 @pytest.mark.parametrize("change", [{"sizes_px": []}, {"aspect_ratios": [-1.0]}, {"stride": 0}, {"sizes_px": [8, 8]}])
@@ -306,8 +306,8 @@ def test_both_kinds_of_input_are_read() -> None:
     ("message", "change"),
     [
         ("lacks an nms entry", {"head": "nms", "outputs": []}),
-        ("has no use for an nms entry", {"nms": {"conf": "a", "iou": "b", "max_det": "c", "overridable": True}}),
-        ("quantization do not go together", {"precision": "int8"}),
+        ("must not have an nms entry", {"nms": {"conf": "a", "iou": "b", "max_det": "c", "overridable": True}}),
+        ("the quantization record", {"precision": "int8"}),
     ],
 )
 def test_parts_that_contradict_each_other_are_refused(message: str, change: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""The anchors of a label grid: every size and aspect ratio at every cell of one grid with one stride."""
+"""The anchors of the label grid: every size and aspect ratio in every cell of one grid with one stride."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from mmpnet.contract.arrays import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class AnchorSpec:
-    """Sizes sqrt(w*h) in input pixels, aspect ratios h/w, and the stride of the one grid they stand on.
+    """Sizes sqrt(w*h) in input pixels, aspect ratios h/w, and the stride of the label grid.
 
     Flat anchor order everywhere is (size, ratio, row, col), C-order.
 
@@ -26,11 +26,11 @@ class AnchorSpec:
     def __post_init__(self) -> None:
         for name, values in (("sizes_px", self.sizes_px), ("aspect_ratios", self.aspect_ratios)):
             if not values or not all(math.isfinite(v) and v > 0 for v in values):
-                raise ValueError(f"{name} must be finite numbers above 0, at least one; got {values}")
+                raise ValueError(f"{name} must hold at least one number, each finite and above 0; got {values}")
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} must differ from each other; got {values}")
         if not isinstance(self.stride, int) or self.stride < 1:
-            raise ValueError(f"stride must be a whole number of px, at least 1; got {self.stride}")
+            raise ValueError(f"stride must be a whole number of pixels, at least 1; got {self.stride}")
 
     @property
     def num_sizes(self) -> int:
@@ -41,7 +41,7 @@ class AnchorSpec:
         return len(self.aspect_ratios)
 
     def grid_hw(self, input_hw: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of the grid over an input of (height, width) px.
+        """Rows and columns of the label grid for an input of (height, width) px.
 
         Raises: ValueError if a side is not a positive multiple of the stride.
         """
@@ -55,7 +55,7 @@ class AnchorSpec:
         return (self.num_sizes, self.num_aspect_ratios, *self.grid_hw(input_hw))
 
     def boxes_xyxy(self, input_hw: tuple[int, int]) -> FloatArray:
-        """All anchors in flat order: (sizes * ratios * rows * cols, 4) xyxy in input px, unclipped."""
+        """All anchors in flat order: (sizes * ratios * rows * cols, 4) xyxy in input px, not clipped to the input."""
         rows, cols = self.grid_hw(input_hw)
         size = np.asarray(self.sizes_px, np.float64)[:, None]
         root = np.sqrt(np.asarray(self.aspect_ratios, np.float64))[None, :]
@@ -66,7 +66,7 @@ class AnchorSpec:
         return corners.reshape(-1, 4).astype(np.float32)
 
     def fingerprint(self) -> str:
-        """Twelve hex digits that change when any size, ratio or the stride does."""
+        """Twelve hex digits that change when a size, a ratio or the stride changes."""
         numbers = {
             "aspect_ratios": [float(ratio) for ratio in self.aspect_ratios],  # 1 and 1.0 are the same anchor
             "sizes_px": [float(size) for size in self.sizes_px],

@@ -1,6 +1,7 @@
-"""Boxes: float32 xyxy, half-open, in pixels of the image named beside them.
+"""Geometry of boxes: areas, IoU, offsets to anchors, NMS and box voting.
 
-The offsets are those of SSD (Liu et al. 2016, section 2.2) with its usual variances.
+All boxes are float32 xyxy, half-open, in pixels of the image named beside them. The offsets are those of SSD (Liu et
+al. 2016, section 2.2) with its usual variances.
 """
 
 import numpy as np
@@ -13,11 +14,11 @@ SIZE_VARIANCE = 0.2
 VOTE_FROM_IOU = np.float32(0.5)
 LEAST_VOTE = np.float32(1e-9)
 MAX_LOG_RATIO = 4.0
-"""Decoded sides stay below e^4 = 55 times the anchor's, so that a wild output cannot overflow."""
+"""Limits decoded sides to e^4 = 55 times the anchor's, so that an extreme network output cannot overflow."""
 
 
 def area(boxes_xyxy: FloatArray) -> FloatArray:
-    """Area in px^2 of each box, (..., 4) -> (...); 0 for boxes turned inside out."""
+    """Area in px^2 of each box, (..., 4) -> (...); 0 for boxes whose right or bottom edge precedes the opposite one."""
     width = np.maximum(boxes_xyxy[..., 2] - boxes_xyxy[..., 0], 0)
     height = np.maximum(boxes_xyxy[..., 3] - boxes_xyxy[..., 1], 0)
     product: FloatArray = width * height
@@ -25,7 +26,7 @@ def area(boxes_xyxy: FloatArray) -> FloatArray:
 
 
 def pairwise_overlap(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Area in px^2 that every box in a (N, 4) shares with every box in b (M, 4), xyxy -> (N, M)."""
+    """Area in px^2 of the intersection of every box in a (N, 4) with every box in b (M, 4), xyxy -> (N, M)."""
     left = np.maximum(a[:, None, 0], b[:, 0])
     top = np.maximum(a[:, None, 1], b[:, 1])
     right = np.minimum(a[:, None, 2], b[:, 2])
@@ -43,7 +44,7 @@ def pairwise_iou(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def encode_offsets(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray) -> FloatArray:
-    """Offsets (dx, dy, log dw, log dh) over their variances that turn each anchor into its box, (N, 4) -> (N, 4).
+    """Offsets (dx, dy, log dw, log dh) from each anchor to its box, divided by their variances, (N, 4) -> (N, 4).
 
     Raises: ValueError if a box or an anchor has no area.
     """
@@ -64,7 +65,7 @@ def decode_offsets(offsets: FloatArray, anchors_xyxy: FloatArray) -> FloatArray:
 
 
 def clip(boxes_xyxy: FloatArray, image_hw: tuple[int, int]) -> FloatArray:
-    """The part of each box (N, 4) inside an image of (height, width) px."""
+    """Clip boxes (N, 4) to an image of (height, width) px."""
     height, width = image_hw
     limit = np.array([width, height, width, height], np.float32)
     return np.clip(boxes_xyxy, np.float32(0), limit)
@@ -77,9 +78,10 @@ def nms(
     *,
     class_ids: IntArray | None = None,
 ) -> IntArray:
-    """Greedy non-maximum suppression: indices of the kept boxes, best first; ties keep the lower index.
+    """Greedy non-maximum suppression: indices of the kept boxes, best first; of equal scores the lower index is first.
 
-    A box falls when a better one overlaps it by more than the threshold; with class_ids (N,) only one of its own class.
+    A box is suppressed if a better kept box overlaps it by more than the threshold. If class_ids (N,) are given, only a
+    box of the same class can suppress it.
     """
     order = np.argsort(-scores, kind="stable")
     ranked = boxes_xyxy[order]
@@ -104,14 +106,14 @@ def vote_boxes(
     kept_ids: IntArray,
     class_ids: IntArray,
 ) -> FloatArray:
-    """Each box that NMS kept (N, 4), moved to the mean of all boxes (K, 4) of its class that overlap it, its own among
-    them: box voting (Gidaris and Komodakis 2015, section 4).
+    """Move each box that NMS kept (N, 4) to the weighted mean of all overlapping boxes (K, 4) of its class, including
+    itself: box voting (Gidaris and Komodakis 2015, section 4).
 
-    A vote weighs score * (IoU - 0.5)^2 and nothing below, so that no box enters or leaves with a jump.
+    A vote weighs score * (IoU - 0.5)^2 above IoU 0.5 and 0 below, so a box that crosses IoU 0.5 does not cause a jump.
     """
     over = np.maximum(pairwise_iou(kept_xyxy, boxes_xyxy) - VOTE_FROM_IOU, 0)  # (N, K)
     weights = over * over * scores * (kept_ids[:, None] == class_ids)
-    # The least vote is each box's own, where a box without area or score has no other.
+    # Each box votes for itself with LEAST_VOTE, which decides if it has no other vote: no area, or score 0.
     moved: FloatArray = (weights @ boxes_xyxy + LEAST_VOTE * kept_xyxy) / (
         weights.sum(axis=1, keepdims=True) + LEAST_VOTE
     )

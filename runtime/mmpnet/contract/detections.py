@@ -1,4 +1,4 @@
-"""Detections of one frame, and how candidates become detections."""
+"""Detections of one frame, and the selection of detections from candidate boxes."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from mmpnet.contract.letterbox import LetterboxTransform
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Lowest score kept, largest IoU two kept boxes of one class may share, most boxes per frame.
+    """Lowest score kept, largest IoU that two kept boxes of one class may have, most boxes per frame.
 
     Raises: ValueError if conf or iou is outside [0, 1] or max_det is below 1.
     """
@@ -46,24 +46,24 @@ class Detections:
                 f"got {self.xyxy.shape}, {self.score.shape} and {self.class_id.shape}"
             )
         if not np.isfinite(self.xyxy).all() or not np.isfinite(self.score).all():
-            raise ValueError("boxes and scores must be finite")
+            raise ValueError("boxes and scores must be finite numbers")
         if (self.score[1:] > self.score[:-1]).any():
-            raise ValueError("detections must stand best first")
+            raise ValueError("detections must be sorted by score, best first")
 
     def __len__(self) -> int:
         return len(self.score)
 
     def __getitem__(self, rows: slice | NDArray[np.bool_] | IntArray) -> "Detections":
-        """The detections of a slice, of a mask (N,), or of row numbers that rise: best first stays best first."""
+        """The detections of a slice, of a mask (N,), or of increasing row numbers, so that the best stays first."""
         return Detections(self.xyxy[rows], self.score[rows], self.class_id[rows])
 
 
 def candidates_from_grid(
     grid: FloatArray, anchors_xyxy: FloatArray, *, num_classes: int, top_k: int
 ) -> tuple[FloatArray, FloatArray, IntArray]:
-    """The best anchors of one image's raw grid (C, S, R, rows, cols), as a graph with the head `boxes` picks them.
+    """Select the best anchors of one image's raw grid (C, S, R, rows, cols), as a graph with the head `boxes` does.
 
-    anchors_xyxy (A, 4) in the grid's order. Returns boxes (K, 4) in input px, scores (K,) best first, class ids (K,).
+    anchors_xyxy (A, 4) is in the grid's order. Returns boxes (K, 4) in input px, scores (K,), best first, ids (K,).
     """
     raw = grid.reshape(len(grid), -1).astype(np.float32, copy=False)  # (C, A)
     logits = raw[:num_classes]
@@ -84,8 +84,10 @@ def select_detections(
     transform: LetterboxTransform,
     thresholds: Thresholds,
 ) -> Detections:
-    """Threshold, class-aware NMS in input px, best max_det, their place by vote of all candidates, back to the frame:
-    (K, 4), (K,), (K,) -> Detections."""
+    """Turn candidates (K, 4), (K,), (K,) in input px into detections in frame px.
+
+    Applies the score threshold, NMS per class, the limit max_det, and box voting among all candidates.
+    """
     confident = np.flatnonzero(scores >= thresholds.conf)
     best = nms(boxes_xyxy[confident], scores[confident], thresholds.iou, class_ids=class_ids[confident])
     kept = confident[best[: thresholds.max_det]]

@@ -2,11 +2,11 @@
 
 
 class MmpnetError(Exception):
-    """A bad file, device, camera or data set; the command line prints its one line and exits with code 1."""
+    """A bad file, device, camera or dataset; the command line prints this one line and exits with code 1."""
 
 
 class ContractError(MmpnetError):
-    """An ONNX file does not say what this runtime needs to know."""
+    """The metadata of an ONNX file is missing, damaged or does not fit this version."""
 
 
 class CheckpointError(MmpnetError):
@@ -14,11 +14,11 @@ class CheckpointError(MmpnetError):
 
 
 class SelfTestError(MmpnetError):
-    """A model file does not give here what it gave where it was exported."""
+    """A model file does not reproduce here the detections that were recorded at its export."""
 
 
 class DatasetError(MmpnetError):
-    """A data set is unreadable, or one of its entries is."""
+    """A dataset, or one of its entries, cannot be read."""
 
 
 class SourceError(MmpnetError):
@@ -26,7 +26,7 @@ class SourceError(MmpnetError):
 
 
 class DeviceError(MmpnetError):
-    """A compute device or execution provider was asked for and is not there."""
+    """A requested compute device or execution provider is not available."""
 
 
 class OutputError(MmpnetError):
@@ -34,7 +34,7 @@ class OutputError(MmpnetError):
 
 
 class TrainingError(MmpnetError):
-    """Training cannot go on, or cannot be resumed as asked."""
+    """Training cannot continue, or cannot be resumed as requested."""
 
 
 class ExportError(MmpnetError):
@@ -42,9 +42,9 @@ class ExportError(MmpnetError):
 
 
 class MissingExtraError(MmpnetError):
-    """An optional dependency of the asked-for feature is not installed."""
+    """A requested feature needs an optional dependency that is not installed."""
 
 
 def first_line(error: Exception, *, most: int = 200) -> str:
-    """The text of an error in one line, cut to `most` characters."""
+    """The text of an error as one line, cut to `most` characters."""
     return " ".join(str(error).split())[:most]

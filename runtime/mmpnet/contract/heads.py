@@ -1,17 +1,17 @@
-"""The heads that an exported graph can end in: which outputs each has, and what the graph computes itself."""
+"""The heads that an exported graph can end in: the outputs of each, and the steps that the graph itself computes."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Head: TypeAlias = Literal["grid", "boxes", "nms"]
-"""What the graph ends in: the bare anchor grid, decoded candidates, or final detections."""
+"""The last stage of the graph: the raw anchor grid, decoded candidates, or final detections."""
 Meaning: TypeAlias = Literal["grid", "boxes", "scores", "class_ids", "detections", "num_dets"]
-"""What one output holds; OutputDescription gives the shapes."""
+"""The content of one output; OutputDescription gives the shapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """One head. What the graph does not do itself, decoding or suppression, is left to the caller."""
+    """One head. The caller has to do the steps that the graph does not: decoding, suppression or both."""
 
     outputs: tuple[Meaning, ...]
     """The outputs, in the order in which a runtime fetches them."""

@@ -1,4 +1,4 @@
-"""The letterbox: from a frame to network pixels, the same for training, calibration and runtime."""
+"""The letterbox: it turns a frame into network input, identically in training, calibration and at runtime."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from mmpnet.contract.boxes import clip
 
 IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
-"""Of values in [0, 1]. The exported graph applies them itself: a caller only letterboxes."""
+"""Mean and standard deviation of values in [0, 1]. The exported graph applies them, so callers only letterbox."""
 
 PAD_VALUE = 114
 
 
 @dataclass(frozen=True, slots=True)
 class LetterboxTransform:
-    """Scale and offset of one letterboxed frame: its resized size and its top-left corner, both in input px."""
+    """Placement of one letterboxed frame: its resized size and its top-left corner, both in input px."""
 
     frame_hw: tuple[int, int]
     resized_hw: tuple[int, int]
@@ -44,7 +44,7 @@ class LetterboxTransform:
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Resize a frame into (height, width) px keeping its shape, centered, the rest filled with the padding value.
+    """Resize a frame to fit into (height, width) px at its own aspect ratio, center it, and pad the rest.
 
     Raises: ValueError if the size is not positive or the padding is not a byte.
     """
@@ -54,18 +54,18 @@ class Letterbox:
 
     def __post_init__(self) -> None:
         if min(self.input_hw) < 1:
-            raise ValueError(f"input size must be positive, got {self.input_hw[0]}x{self.input_hw[1]}")
+            raise ValueError(f"input height and width must be positive, got {self.input_hw[0]}x{self.input_hw[1]}")
         if not 0 <= self.pad_value <= 255:
-            raise ValueError(f"padding value must be a byte, got {self.pad_value}")
+            raise ValueError(f"padding value must be in 0 to 255, got {self.pad_value}")
 
     def fit(self, frame_hw: tuple[int, int]) -> LetterboxTransform:
-        """Where a frame of (height, width) px will lie.
+        """Placement of a frame of (height, width) px in the input.
 
         Raises: ValueError if the frame has no pixels.
         """
         frame_h, frame_w = frame_hw
         if frame_h < 1 or frame_w < 1:
-            raise ValueError(f"a frame must have pixels, got {frame_h}x{frame_w}")
+            raise ValueError(f"a frame must have at least one pixel, got {frame_h}x{frame_w}")
         input_h, input_w = self.input_hw
         scale = min(input_h / frame_h, input_w / frame_w)
         resized_h = min(max(round(frame_h * scale), 1), input_h)
@@ -79,7 +79,7 @@ class Letterbox:
     def apply(self, frame_bgr: UInt8Array, out: UInt8Array | None = None) -> tuple[UInt8Array, LetterboxTransform]:
         """Letterboxed pixels (height, width, 3) uint8, channel order unchanged, and their transform.
 
-        `out`, where given, is written to and returned; a live loop hands in the same buffer for every frame.
+        If `out` is given, it is written to and returned; a live loop passes the same buffer for every frame.
 
         Raises: ValueError if the frame is not (H, W, 3) uint8, or `out` has another shape or cannot be written to.
         """
@@ -92,7 +92,7 @@ class Letterbox:
         if out.shape != (*self.input_hw, 3) or out.dtype != np.uint8:
             raise ValueError(f"out must be {(*self.input_hw, 3)} uint8, got {out.shape} {out.dtype}")
         if not (out.flags.c_contiguous and out.flags.writeable):
-            raise ValueError("out must be writable and contiguous, one row after another")
+            raise ValueError("out must be writable and C-contiguous; pass an array made by np.empty")
         transform = self.fit((frame_bgr.shape[0], frame_bgr.shape[1]))
         height, width = transform.resized_hw
         left, top = transform.top_left_xy

@@ -1,4 +1,4 @@
-"""The metadata of a model file: one JSON value under one key of the ONNX file, read strictly."""
+"""The metadata of a model file: a JSON value under one key of the ONNX file, with unknown fields refused."""
 
 from typing import Annotated, Literal, TypeAlias, get_args
 
@@ -26,12 +26,12 @@ SCHEMA_VERSION: Literal[3] = 3
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 InputKind: TypeAlias = Literal["uint8-nhwc", "float-nchw"]
-"""Letterboxed pixels as they are, BGR; or the classic tensor, RGB in [0, 1]."""
+"""Either letterboxed BGR bytes, or the classic tensor: RGB in [0, 1]."""
 Precision: TypeAlias = Literal["float32", "float16", "int8"]
 
 
 class InputDescription(StrictStruct, frozen=True):
-    """The one input: letterboxed pixels. The graph normalizes them itself, with mean and std of values in [0, 1]."""
+    """The one input, letterboxed pixels. The graph normalizes them with mean and std of values in [0, 1]."""
 
     name: str
     size_hw: tuple[PositiveInt, PositiveInt]
@@ -69,7 +69,7 @@ class InputDescription(StrictStruct, frozen=True):
 
     @property
     def type(self) -> str:
-        """ONNX Runtime's word for the tensor."""
+        """ONNX Runtime's name for the tensor type."""
         return "tensor(uint8)" if self.dtype == "uint8" else "tensor(float)"
 
     @property
@@ -99,15 +99,15 @@ class AnchorDescription(StrictStruct, frozen=True):
         )
 
     def spec(self) -> AnchorSpec:
-        """Raises: ValueError if the numbers are not anchors, or not those of the fingerprint."""
+        """Raises: ValueError if the numbers are not valid anchors, or do not match the fingerprint."""
         anchors = AnchorSpec(sizes_px=self.sizes_px, aspect_ratios=self.aspect_ratios, stride=self.stride)
         if anchors.fingerprint() != self.fingerprint:
-            raise ValueError(f"anchor fingerprint is {anchors.fingerprint()}, the file says {self.fingerprint}")
+            raise ValueError(f"anchors have fingerprint {anchors.fingerprint()}, the file states {self.fingerprint}")
         return anchors
 
 
 class OutputDescription(StrictStruct, frozen=True):
-    """One output by meaning; `boxes` are xyxy in px of the letterboxed input, rows stand best score first.
+    """One output and its content. `boxes` are xyxy in px of the letterboxed input; rows are best score first.
 
     `grid` is (B, C, sizes, ratios, rows, cols): logits, then offsets. `detections` are (B, rows, 6): xyxy, score, class
     id; rows from `num_dets` (B,) on are zeros.
@@ -122,7 +122,7 @@ class OutputDescription(StrictStruct, frozen=True):
 
 
 class NmsDescription(StrictStruct, frozen=True):
-    """NMS inside the graph, class by class; overridable thresholds may be fed to the inputs of these names."""
+    """NMS inside the graph, per class; overridable thresholds are graph inputs with these names."""
 
     conf: str
     iou: str
@@ -131,9 +131,9 @@ class NmsDescription(StrictStruct, frozen=True):
 
 
 class ModelMetadata(StrictStruct, frozen=True):
-    """Everything a caller needs to use the model, and to know where it comes from.
+    """Everything that a caller needs to use the model and to know its origin.
 
-    nms is null where the graph gives a grid or candidates: the caller applies the defaults with
+    nms is null if the graph gives a grid or candidates; the caller then applies the defaults with
     mmpnet.contract.boxes.nms.
     """
 
@@ -170,22 +170,22 @@ class ModelMetadata(StrictStruct, frozen=True):
 
     @property
     def head_spec(self) -> HeadSpec:
-        """The outputs of the file's head, and what its graph computes itself."""
+        """The outputs of the file's head, and the steps that its graph computes."""
         return HEADS[self.head]
 
     @property
     def frozen(self) -> bool:
-        """Whether NMS is in the graph with thresholds that nobody can override."""
+        """Whether NMS is in the graph with fixed thresholds that a caller cannot override."""
         return self.nms is not None and not self.nms.overridable
 
     def output_name(self, meaning: Meaning) -> str:
-        """Name of the output with this meaning; reading has checked that there is exactly one of each of the head's."""
+        """Name of the output with this content; reading has checked that each output of the head occurs once."""
         return next(output.name for output in self.outputs if output.meaning == meaning)
 
 
 def metadata_to_properties(metadata: ModelMetadata) -> dict[str, str]:
-    """ONNX metadata: our JSON, and the keys that third-party viewers of detectors read."""
-    names = dict(enumerate(metadata.class_names))  # by the ids that the graph gives; 0 is background
+    """ONNX metadata: the JSON value, and the keys that third-party model viewers read."""
+    names = dict(enumerate(metadata.class_names))  # by the class ids of the graph; 0 is background
     return {
         METADATA_KEY: msgspec.json.encode(metadata).decode(),
         "names": str(names),
@@ -199,13 +199,16 @@ def metadata_to_properties(metadata: ModelMetadata) -> dict[str, str]:
 def metadata_from_properties(properties: dict[str, str], *, source: str) -> ModelMetadata:
     """Read and check the metadata of an ONNX file.
 
-    Raises: ContractError if our key is missing, the schema is another, or a value does not fit it.
+    Raises: ContractError if the key is missing, the schema differs, or a value is invalid.
     """
     text = properties.get(METADATA_KEY)
     if text is None:
         raise ContractError(f"{source}: has no '{METADATA_KEY}' metadata; expected a file that mmp-export wrote")
     if len(text) > MOST_METADATA:
-        raise ContractError(f"{source}: its metadata have {len(text)} characters, at most {MOST_METADATA} are read")
+        raise ContractError(
+            f"{source}: its metadata has {len(text)} characters, expected at most {MOST_METADATA}; use a file that "
+            "mmp-export wrote"
+        )
     _check_schema(text, source)
     try:
         metadata = msgspec.json.decode(text, type=ModelMetadata)
@@ -218,9 +221,9 @@ def metadata_from_properties(properties: dict[str, str], *, source: str) -> Mode
 
 
 MOST_METADATA, MOST_SIDE_PX = 1_000_000, 8_192
-"""What is read of a stranger's file: more is no model of ours, and would only cost time and memory."""
+"""Limits for untrusted files: no model of ours exceeds them, and larger values would only cost time and memory."""
 _LEAST_IOU, _MOST_DIFFERENCE = 0.5, 0.1
-"""A self-test with wider tolerances would pass anything; those of int8 are 0.8 and 0.05."""
+"""Bounds of the self-test's tolerances: wider ones would accept any result; int8 uses IoU 0.8 and difference 0.05."""
 
 
 class _SchemaOnly(msgspec.Struct, frozen=True):
@@ -232,11 +235,11 @@ def _check_schema(text: str, source: str) -> None:
         found = msgspec.json.decode(text, type=_SchemaOnly).schema_version
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ContractError(
-            f"{source}: metadata is not ours ({_one_line(error)}); export it again with mmp-export"
+            f"{source}: metadata is not valid ({_one_line(error)}); export it again with mmp-export"
         ) from error
     if found != SCHEMA_VERSION:
         raise ContractError(
-            f"{source}: metadata schema {found}, this version reads {SCHEMA_VERSION}; "
+            f"{source}: metadata has schema {found}, this version reads {SCHEMA_VERSION}; "
             "update mmpnet, or export the model again with mmp-export"
         )
 
@@ -263,16 +266,19 @@ def _check_consistent(metadata: ModelMetadata) -> None:
     if meanings != sorted(expected):
         raise ValueError(f"outputs of head {metadata.head} must be {', '.join(expected)}, found {', '.join(meanings)}")
     if (metadata.nms is not None) != metadata.head_spec.suppresses:
-        raise ValueError(f"head {metadata.head} {'lacks' if metadata.nms is None else 'has no use for'} an nms entry")
+        raise ValueError(f"head {metadata.head} {'lacks' if metadata.nms is None else 'must not have'} an nms entry")
     kept = metadata.quantization is not None and metadata.quantization.kept
     if kept != (metadata.precision == "int8"):
-        raise ValueError(f"precision {metadata.precision} and quantization do not go together")
+        raise ValueError(
+            f"precision is {metadata.precision}, but the quantization record "
+            f"{'describes this file as int8' if kept else 'does not describe this file as int8'}"
+        )
     if len(metadata.class_names) < 2:
         raise ValueError(f"class_names must be background and at least one class, found {metadata.class_names}")
     if not all(metadata.class_names) or len(set(metadata.class_names)) != len(metadata.class_names):
-        raise ValueError(f"class_names must have a name each, and no name twice, found {metadata.class_names}")
+        raise ValueError(f"class_names must be non-empty and all different, found {metadata.class_names}")
     if max(metadata.input.size_hw) > MOST_SIDE_PX:
-        raise ValueError(f"input of {metadata.input.size_hw} px; {MOST_SIDE_PX} a side are taken at most")
+        raise ValueError(f"input is {metadata.input.size_hw} px, expected at most {MOST_SIDE_PX} px per side")
     _check_self_test(metadata)
     metadata.anchors.spec().grid_hw(metadata.input.size_hw)
     Thresholds(conf=metadata.default_conf, iou=metadata.default_iou, max_det=metadata.default_max_det)
@@ -283,15 +289,15 @@ def _check_self_test(metadata: ModelMetadata) -> None:
     if record is None:
         return
     if not all(0 < side <= MOST_SIDE_PX for side in record.frame_hw):
-        raise ValueError(f"self-test on a frame of {record.frame_hw} px; 1 to {MOST_SIDE_PX} a side are taken")
+        raise ValueError(f"self-test frame is {record.frame_hw} px, expected 1 to {MOST_SIDE_PX} px per side")
     if not 0 <= record.conf <= 1 or record.seed < 0:
         raise ValueError(
-            f"self-test from score {record.conf:g} with seed {record.seed}; expected 0 to 1, and 0 or more"
+            f"self-test has score threshold {record.conf:g} and seed {record.seed}; expected 0 to 1, and 0 or more"
         )
     if not (0 <= record.max_score_difference <= _MOST_DIFFERENCE and _LEAST_IOU <= record.min_iou <= 1):
         raise ValueError(
-            f"self-test within {record.max_score_difference:g} and IoU {record.min_iou:g}; expected at most "
-            f"{_MOST_DIFFERENCE:g} and at least {_LEAST_IOU:g}"
+            f"self-test tolerates a score difference of {record.max_score_difference:g} and IoU {record.min_iou:g}; "
+            f"expected at most {_MOST_DIFFERENCE:g} and at least {_LEAST_IOU:g}"
         )
     if not all(1 <= one.class_id < len(metadata.class_names) for one in record.expected):
-        raise ValueError("self-test expects a class that class_names does not have")
+        raise ValueError("self-test expects a class that is not in class_names")

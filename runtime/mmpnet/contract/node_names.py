@@ -1,12 +1,12 @@
-"""Names of the nodes in an exported graph: which module of the network each one came from."""
+"""Names of the nodes in an exported graph, and the module of the network that each node belongs to."""
 
 _WRAPPER = "network"
-"""mmp-export's name for the network, which a checkpoint's names do not have."""
+"""mmp-export's attribute name for the network; names in a checkpoint do not have it."""
 
 
 def module_name(node_name: str) -> str:
-    """`/network/features.7/conv/conv.1/conv.1.0/Conv` -> `features.7.conv.1.0`, as a checkpoint's names begin; the
-    bare name of a node that is in no module."""
+    """Module of a node, as a checkpoint names it: `/network/features.7/conv/conv.1/conv.1.0/Conv` ->
+    `features.7.conv.1.0`; the bare node name for a node outside all modules."""
     *scopes, node = node_name.strip("/").split("/")
     if scopes[:1] == [_WRAPPER]:
         scopes = scopes[1:]

@@ -1,7 +1,7 @@
-"""Options as fields of structs: each is declared once, with its default, its bounds and its help (`msgspec.Meta`).
+"""Options as fields of structs: each field declares its default, bounds and help once (`msgspec.Meta`).
 
-`Meta.extra` may say more about a field for the command line: `flag`, where the flag is not named after the field;
-`path`, where text names a file or folder; `default`, the words for a default that depends on the machine.
+`Meta.extra` adds facts for the command line: `flag`, if the flag is not named after the field; `path`, if the value
+names a file or folder; `default`, the text for a default that depends on the machine.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ class OptionField:
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """What the declaration says for the command line."""
+        """The additional facts for the command line."""
         return self.meta.extra or {}
 
     @property
     def label(self) -> str:
-        """The flag without its dashes in front, such as `mosaic-until`."""
+        """The flag without its leading dashes, such as `mosaic-until`."""
         return str(self.extra.get("flag", self.name.replace("_", "-")))
 
 
@@ -45,7 +45,7 @@ def option_fields(section: type[msgspec.Struct]) -> tuple[OptionField, ...]:
 
 
 def check_options(section: msgspec.Struct) -> None:
-    """Raises: ValueError naming the first option of a struct that is out of its bounds, and what it may be."""
+    """Raises: ValueError naming the first option of a struct that is out of bounds, and its allowed values."""
     annotated = get_type_hints(type(section), include_extras=True)
     for field in option_fields(type(section)):
         value = getattr(section, field.name)
@@ -66,7 +66,7 @@ def _meta_of(annotated: Any) -> Meta:
 
 
 def _in_words(annotated: Any) -> str:
-    """What a value may be: its bounds or choices; for a tuple, those of its elements."""
+    """The allowed values: bounds or choices; for a tuple, those of its elements."""
     kind = get_args(annotated)[0] if get_origin(annotated) is Annotated else annotated
     if get_origin(kind) is Literal:
         return " or ".join(map(str, get_args(kind)))

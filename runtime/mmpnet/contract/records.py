@@ -1,4 +1,4 @@
-"""Parts of the metadata: training, evaluation, comparison with torch, self-test, licenses."""
+"""Records inside the metadata: training, evaluation, comparison with torch, self-test, licenses."""
 
 from typing import Literal
 
@@ -6,11 +6,11 @@ import msgspec
 
 
 class StrictStruct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Unknown keys are refused: a file from a newer schema must not be half understood."""
+    """Refuses unknown keys, so that a file of a newer schema is not misread."""
 
 
 class TrainingRecord(StrictStruct, frozen=True):
-    """Where the weights come from."""
+    """The training run that made the weights."""
 
     train_name: str
     train_sha256: str
@@ -22,7 +22,7 @@ class TrainingRecord(StrictStruct, frozen=True):
 
 
 class EvaluationRecord(StrictStruct, frozen=True):
-    """How accurate the weights were when the checkpoint was written."""
+    """The accuracy of the weights when the checkpoint was written."""
 
     protocol: str
     dataset: str
@@ -40,7 +40,7 @@ class Accuracy(StrictStruct, frozen=True):
 
 
 class AccuracyRecord(StrictStruct, frozen=True):
-    """The same images through this file and through what it was made from: torch, or the float32 file."""
+    """Accuracy on the same images of this file and of its reference: torch, or the float32 file for int8."""
 
     protocol: str
     dataset: str
@@ -51,10 +51,10 @@ class AccuracyRecord(StrictStruct, frozen=True):
 
 
 class DetectionsRecord(StrictStruct, frozen=True):
-    """What this very file finds, beside what the checkpoint in torch finds, after NMS.
+    """Detections after NMS of this file, compared with those of the checkpoint in torch.
 
-    Of n_detections of the checkpoint and of the file together, n_unmatched have no partner of their class at IoU 0.5
-    and are surely above the threshold; the others' largest differences are given, boxes in px of the input.
+    n_detections counts those of both together. n_unmatched of them have no match of their class at IoU 0.5 and are
+    clearly above the threshold. The differences are the largest among matched detections, boxes in px of the input.
     """
 
     n_detections: int
@@ -64,13 +64,12 @@ class DetectionsRecord(StrictStruct, frozen=True):
 
 
 class ProofRecord(StrictStruct, frozen=True):
-    """How far this file and the checkpoint in torch are apart, and with what that was measured.
+    """Measured differences between this file and the checkpoint in torch, and the versions used to measure them.
 
-    The first differences are the largest over n_images images between torch and the graph as it was exported in
-    float32, before anything was rounded or quantized: of the grid's raw numbers, and of the candidates' scores and
-    boxes. after_nms is about the file as it was written; null where it takes a fixed batch of several images, and in
-    files of earlier versions. accuracy is null where the file was exported without --verify; int8's reference is the
-    float32 file.
+    The first three differences are the largest over n_images images between torch and the float32 graph, before any
+    rounding or quantization: of the raw grid values, of the candidates' scores and of their boxes. after_nms describes
+    the file as written; it is null for files with a fixed batch of several images and for files of earlier versions.
+    accuracy is null if the file was exported without --verify; its reference is torch, for int8 the float32 file.
     """
 
     n_images: int
@@ -87,7 +86,7 @@ class ProofRecord(StrictStruct, frozen=True):
 
 
 class ExpectedDetection(StrictStruct, frozen=True):
-    """One detection of the self-test's frame: xyxy in frame px."""
+    """One expected detection in the self-test's frame: xyxy in frame px."""
 
     xyxy: tuple[float, float, float, float]
     score: float
@@ -95,7 +94,7 @@ class ExpectedDetection(StrictStruct, frozen=True):
 
 
 class SelfTestRecord(StrictStruct, frozen=True):
-    """A frame that a seed makes, and what the file must find in it on every device, within the tolerances."""
+    """A frame generated from a seed, and the detections that the file must find in it, within the tolerances."""
 
     seed: int
     frame_hw: tuple[int, int]
@@ -106,7 +105,7 @@ class SelfTestRecord(StrictStruct, frozen=True):
 
 
 class LatencyRecord(StrictStruct, frozen=True):
-    """Medians of one inference in turns with the other file, in ms, and on what."""
+    """Medians in ms of one inference, int8 and float file measured alternately, and the machine."""
 
     int8_ms: float
     float_ms: float
@@ -115,8 +114,8 @@ class LatencyRecord(StrictStruct, frozen=True):
 
 
 class QuantizationRecord(StrictStruct, frozen=True):
-    """How int8 was tried: what it cost in accuracy (reference: the float32 file) and gave in speed. kept says whether
-    this file is the int8 one, verdict why."""
+    """How int8 was tested: its accuracy (reference: the float32 file) and its speed. kept tells whether this file is
+    the int8 one, verdict gives the reason."""
 
     kept: bool
     verdict: str
@@ -133,7 +132,7 @@ class QuantizationRecord(StrictStruct, frozen=True):
 
 
 class Licenses(StrictStruct, frozen=True):
-    """Terms of the parts; `data` is whatever the exporter was told."""
+    """License terms of the parts; mmp-export's options set those of the weights and of the data."""
 
     code: str
     weights: str
@@ -141,7 +140,7 @@ class Licenses(StrictStruct, frozen=True):
 
 
 class MinimumRuntime(StrictStruct, frozen=True):
-    """What a runtime must understand to open the file; onnxruntime is the oldest release that does."""
+    """The versions that a runtime needs to open the file; onnxruntime is the oldest release that can."""
 
     opset: int
     ir_version: int

@@ -1,6 +1,6 @@
-"""A SHA-256 of an ONNX file in the file itself, so that a flipped bit in graph, weights or metadata is noticed.
+"""A SHA-256 stored in the ONNX file itself, so that a flipped bit in graph, weights or metadata is detected.
 
-The hash is one more entry of the model's properties. It covers every other field of the file, as its bytes are.
+The hash is an additional entry of the model's properties. It covers the bytes of all other fields of the file.
 """
 
 import hashlib
@@ -11,30 +11,30 @@ from mmpnet.contract.errors import ContractError
 
 SEAL_KEY = "mmpnet_sha256"
 _PROPERTIES_TAG = 14 << 3 | 2
-"""Of `metadata_props` in onnx.proto's ModelProto: field 14, a message."""
+"""Protobuf tag of `metadata_props` in onnx.proto's ModelProto: field 14, a message."""
 _KEY_FIELD = b"\x0a" + bytes([len(SEAL_KEY)]) + SEAL_KEY.encode()
 
 
 def seal(model: bytes) -> bytes:
-    """A serialized ONNX model without a seal -> the same with one."""
+    """Returns a serialized ONNX model with the seal appended; the model must not have one yet."""
     value = hashlib.sha256(model).hexdigest().encode()
     entry = _KEY_FIELD + b"\x12" + bytes([len(value)]) + value
     return model + bytes([_PROPERTIES_TAG, len(entry)]) + entry
 
 
 def check_seal(path: Path) -> None:
-    """Compare a file with the hash that it states; one without is taken as it is, as one that cannot be read.
+    """Compare a file with the hash that it states; a file without a hash, or one that cannot be read, passes.
 
-    Raises: ContractError where they differ.
+    Raises: ContractError if the hashes differ.
     """
     try:
         content = path.read_bytes()
     except OSError:
-        return  # whoever opens it says what is wrong
+        return  # opening the file gives the error
     if SEAL_KEY.encode() in content and not _is_whole(content):
         raise ContractError(
-            f"{path}: is damaged, or was changed after its export: its SHA-256 is not the one that it states; copy it "
-            "again, or export it again with mmp-export"
+            f"{path}: the file is damaged or was changed after its export, as its SHA-256 differs from the one that "
+            "it states; copy it again, or export it again with mmp-export"
         )
 
 
@@ -52,9 +52,9 @@ def _is_whole(content: bytes) -> bool:
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """Where each top-level field begins, where its body begins, and where it ends.
+    """Positions of each top-level field: begin of the field, begin of its body, end.
 
-    Raises: IndexError or ValueError where the bytes are no protobuf message.
+    Raises: IndexError or ValueError if the bytes are not a protobuf message.
     """
     position = 0
     while position < len(content):
