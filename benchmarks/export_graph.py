@@ -1,8 +1,8 @@
-"""What the exported graph costs beside the bare network, and int8 beside float32: one thread, all files in turns.
+"""Time the exported graph beside the bare network, and int8 beside float32; all files take turns on one thread.
 
-The weights are those of the model that ships. The bare network has no normalization, no decoding and no NMS. int8 is
-timed as ONNX Runtime's tool leaves it and as `mmp-export --int8` rearranges it, with the time by operator before and
-after. Further ONNX files are timed beside them. Needs mmpnet[train].
+The weights are those of the shipped model. The bare network has no normalization, no decoding and no NMS. int8 is timed
+as ONNX Runtime's tool writes it and as `mmp-export --int8` rearranges it, both by operator. Further ONNX files can be
+timed in the same run. Needs mmpnet[train].
 """
 
 import tempfile
@@ -22,12 +22,12 @@ app = script_app()
 
 @app.command()
 def export_graph_cost(
-    data: Annotated[Path, typer.Option(help="Images that calibrate int8, as for mmp-train.")],
+    data: Annotated[Path, typer.Option(help="Labeled images that calibrate int8, as for mmp-train.")],
     beside: Annotated[list[Path] | None, typer.Option(help="Another ONNX file to time; may be repeated.")] = None,
     rounds: Annotated[int, typer.Option(min=5, help="Timed runs of each file.")] = 60,
     as_json: Json = False,
 ) -> None:
-    """Time every version of the shipped network, and both int8 versions by operator."""
+    """Time every version of the shipped network, and the operators of both int8 versions."""
     with exit_on_error(), tempfile.TemporaryDirectory() as folder:
         paths = write_versions(data, Path(folder))
         paths |= {path.stem: path for path in beside or ()}

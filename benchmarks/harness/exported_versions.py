@@ -21,7 +21,7 @@ from mmpnet.export.graph import export_graph
 from mmpnet.export.heads import with_head
 from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer
 from mmpnet.export.quantization.rearrange import rearrange
-from mmpnet.export.quantization.search import calibration_pictures
+from mmpnet.export.quantization.search import calibration_images
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.session import open_session
 from mmpnet.train.model import MmpNet
@@ -46,7 +46,7 @@ def write_versions(data: Path, folder: Path) -> dict[str, Path]:
         model = with_head(full, head, batch=1, num_classes=classes, thresholds=thresholds, frozen=False)
         files[f"head {head}"] = folder / f"{head}.onnx"
         onnx.save(model, files[f"head {head}"])
-    images = calibration_pictures(open_dataset(data, "train"), Detector(provider="cpu").metadata.letterbox)
+    images = calibration_images(open_dataset(data, "train"), Detector(provider="cpu").metadata.letterbox)
     plain = Quantizer(onnx.load(files["head boxes"]), images, QuantizationOptions(), folder).quantized()
     for name, model in ((QUANTIZED, plain), (REARRANGED, rearrange(plain))):
         files[name] = folder / f"{name}.onnx"

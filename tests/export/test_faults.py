@@ -1,4 +1,4 @@
-"""What goes wrong while exporting: one clear line, and the file that was there before is still there."""
+"""Failed exports: one clear line, and a file that existed before stays."""
 
 import errno
 import pickle
@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mmpnet.export import writer
 from mmpnet.export.cli import app
 
-BEFORE = b"what was there before"
+BEFORE = b"older file"
 
 
 def export(checkpoint: Path, out: Path, *arguments: str) -> tuple[int, str]:
@@ -50,14 +50,14 @@ def emptied(path: Path, _: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [pickled_list, foreign_tensors, pickled_code, truncated, emptied])
-def test_what_is_no_checkpoint_is_one_line_and_the_old_file_stays(
+def test_a_bad_checkpoint_is_one_line_and_the_old_file_stays(
     tiny_checkpoint: Path, tmp_path: Path, make: Callable[[Path, Path], None]
 ) -> None:
     make(tmp_path / "bad.pth", tiny_checkpoint)
     out = tmp_path / "m.onnx"
     out.write_bytes(BEFORE)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a remark of torch's would be a second line
+        warnings.simplefilter("error")  # A warning of torch would be a second line.
         code, stderr = export(tmp_path / "bad.pth", out)
     assert code == 1
     assert "bad.pth" in only_error(stderr)
@@ -70,10 +70,10 @@ def test_what_is_no_checkpoint_is_one_line_and_the_old_file_stays(
         (["--imgsz", "100"], 1, "multiples of the stride"),
         (["--imgsz", "64x100"], 1, "choose another --imgsz"),
         (["--opset", "99"], 2, "--opset"),
-        (["--opset", "12", "--nms"], 2, "need operators of 13"),
+        (["--opset", "12", "--nms"], 2, "--int8 need 13 or more"),
     ],
 )
-def test_impossible_requests_leave_the_old_file(
+def test_impossible_options_leave_the_old_file(
     tiny_checkpoint: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     out = tmp_path / "m.onnx"
@@ -91,7 +91,7 @@ def test_a_target_below_a_file_is_one_line(tiny_checkpoint: Path, tmp_path: Path
     assert "its folder is a file; choose another" in only_error(stderr)
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing_half(
+def test_a_full_disk_is_one_line_and_leaves_no_partial_file(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, content: bytes) -> int:

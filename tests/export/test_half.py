@@ -1,4 +1,4 @@
-"""float16: half the size, nearly the same scores, or not kept."""
+"""--half: half the size and nearly the same scores, or the file is not kept."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from support.exported import ExportCache
 
 
 @pytest.mark.parametrize("head", ["grid", "boxes", "nms"])
-def test_the_network_is_float16_and_the_rest_is_not(
+def test_only_the_network_is_float16(
     exported: ExportCache, export_options: ExportOptions, tiny_checkpoint: Path, tmp_path: Path, head: Head
 ) -> None:
     plain, small = exported(tiny_checkpoint, replace(export_options, head=head)), tmp_path / "half.onnx"
@@ -45,22 +45,22 @@ def test_too_large_a_difference_leaves_the_old_file(
 ) -> None:
     monkeypatch.setattr(half, "MAX_SCORE_DIFFERENCE", -1.0)
     out = tmp_path / "m.onnx"
-    out.write_bytes(b"what was there before")
+    out.write_bytes(b"older file")
     result = CliRunner().invoke(app, [str(tiny_checkpoint), "-o", str(out), "--half"], env={"COLUMNS": "200"})
     assert result.exit_code == 1
     assert "float16 was not kept" in result.stderr
-    assert "m.onnx: float16" in result.stderr, "the file that the user knows"
-    assert out.read_bytes() == b"what was there before"
+    assert "m.onnx: float16" in result.stderr, "the message names the file of the command line"
+    assert out.read_bytes() == b"older file"
 
 
-def test_a_batch_that_cannot_be_compared_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_batch_that_cannot_be_compared_is_rejected(tiny_checkpoint: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(tiny_checkpoint), "-o", str(tmp_path / "m.onnx"), "--half", "--batch", "4"])
     assert result.exit_code == 2
     assert "--half with --batch 4" in result.stderr
     assert not (tmp_path / "m.onnx").exists()
 
 
-def test_two_precisions_at_once_are_refused(tiny_checkpoint: Path) -> None:
-    result = CliRunner().invoke(app, [str(tiny_checkpoint), "--half", "--int8", "--calib", "x"])
+def test_two_precisions_at_once_are_rejected(tiny_checkpoint: Path) -> None:
+    result = CliRunner().invoke(app, [str(tiny_checkpoint), "--half", "--int8", "--calib", "x"], env={"COLUMNS": "200"})
     assert result.exit_code == 2
     assert "give one of them" in result.stderr

@@ -1,4 +1,4 @@
-"""Three heads of one network: what each gives is what the contract makes of the grid."""
+"""The three heads of one network: each returns what the contract computes from the grid."""
 
 import dataclasses
 from pathlib import Path
@@ -28,16 +28,16 @@ from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from support.exported import ExportCache, open_graph
 
 SURE = {"person": 0.55, "several": 0.3}
-"""Scores that some of the random networks' boxes reach."""
+"""Scores that some boxes of the random networks reach."""
 SHAPE_OPERATORS = {"Shape", "ConstantOfShape", "Range", "NonZero", "If", "Loop"}
 
 
-def pictures(count: int, side: int = 64, seed: int = 0) -> np.ndarray[Any, Any]:
+def random_images(count: int, side: int = 64, seed: int = 0) -> np.ndarray[Any, Any]:
     return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
 def expected_rows(session: Any, images: np.ndarray[Any, Any], thresholds: Thresholds) -> list[np.ndarray[Any, Any]]:
-    """For each picture xyxy, score, class id after the contract's NMS and vote of the candidates in `boxes`."""
+    """xyxy, score and class id of each image, after the contract's NMS and vote of the candidates in `boxes`."""
     rows = []
     for boxes, scores, class_ids in zip(*session.run(None, {"images": images}), strict=True):
         sure = np.flatnonzero(scores >= thresholds.conf)
@@ -50,7 +50,7 @@ def expected_rows(session: Any, images: np.ndarray[Any, Any], thresholds: Thresh
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("which", ["person", "several"])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_nms_in_the_graph_is_the_contracts_for_every_picture_of_a_batch(
+def test_nms_in_the_graph_equals_the_contract_for_every_image_of_a_batch(
     tiny_checkpoint: Path,
     three_class_checkpoint: Path,
     exported: ExportCache,
@@ -64,8 +64,8 @@ def test_nms_in_the_graph_is_the_contracts_for_every_picture_of_a_batch(
     options = dataclasses.replace(export_options, batch="dynamic", thresholds=thresholds)
     boxes = open_graph(exported(checkpoint, options))
     final = open_graph(exported(checkpoint, dataclasses.replace(options, head="nms", frozen=frozen)))
-    images = pictures(count)
-    images[-1] = 0  # pictures of one batch with different numbers of detections
+    images = random_images(count)
+    images[-1] = 0  # images of one batch with different numbers of detections
     expected = expected_rows(boxes, images, thresholds)
     detections, num_dets = final.run(None, {"images": images})
     assert detections.shape == (count, 20, 6)
@@ -76,7 +76,7 @@ def test_nms_in_the_graph_is_the_contracts_for_every_picture_of_a_batch(
     assert max(num_dets) > 3
 
 
-def test_a_fixed_batch_has_its_nms_too(
+def test_nms_in_the_graph_works_with_a_fixed_batch(
     three_class_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
     thresholds = Thresholds(conf=SURE["several"], iou=0.4, max_det=20)
@@ -84,20 +84,20 @@ def test_a_fixed_batch_has_its_nms_too(
     found = []
     for batch in (1, 3):
         session = open_graph(exported(three_class_checkpoint, dataclasses.replace(options, batch=batch)))
-        runs = [session.run(None, {"images": chunk}) for chunk in np.split(pictures(3), 3 // batch)]
+        runs = [session.run(None, {"images": chunk}) for chunk in np.split(random_images(3), 3 // batch)]
         found.append([np.concatenate(outputs) for outputs in zip(*runs, strict=True)])
     np.testing.assert_array_equal(found[1][1], found[0][1])
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5, atol=1e-4)
 
 
-def test_thresholds_can_be_fed_without_another_export(
+def test_thresholds_are_overridden_by_inputs(
     three_class_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
     options = dataclasses.replace(export_options, head="nms", thresholds=Thresholds(0.9, 0.5, 5))
     final = open_graph(exported(three_class_checkpoint, options))
     boxes = open_graph(exported(three_class_checkpoint, export_options))
     assert [value.name for value in final.get_overridable_initializers()] == ["conf", "iou", "max_det"]
-    images = pictures(1, seed=3)
+    images = random_images(1, seed=3)
     for thresholds in (Thresholds(0.2, 0.3, 7), Thresholds(0.0, 1.0, 300), Thresholds(1.0, 0.5, 3)):
         feed = {
             "conf": np.array([thresholds.conf], np.float32),
@@ -113,7 +113,7 @@ def test_thresholds_can_be_fed_without_another_export(
 @pytest.mark.parametrize("kind", ["uint8-nhwc", "float-nchw"])
 @pytest.mark.parametrize("head", ["grid", "boxes", "nms"])
 @pytest.mark.parametrize("which", ["person", "several"])
-def test_the_detector_finds_the_same_with_every_head_and_input(
+def test_detections_are_the_same_with_every_head_and_input(
     tiny_checkpoint: Path,
     three_class_checkpoint: Path,
     exported: ExportCache,
@@ -126,7 +126,7 @@ def test_the_detector_finds_the_same_with_every_head_and_input(
     reference = exported(checkpoint, export_options)
     path = exported(checkpoint, dataclasses.replace(export_options, head=head, input_kind=kind))
     thresholds = Thresholds(conf=SURE[which], iou=0.45, max_det=30)
-    frame = pictures(1, side=90, seed=1)[0, :70]
+    frame = random_images(1, side=90, seed=1)[0, :70]
     expected = Detector(reference, thresholds=thresholds, provider="cpu", threads=1)(frame)
     detector = Detector(path, provider="cpu", threads=1).with_thresholds(thresholds)
     assert_same(detector(frame), expected)
@@ -140,23 +140,23 @@ def assert_same(found: Detections, expected: Detections) -> None:
 
 
 @pytest.mark.parametrize("kind", ["uint8-nhwc", "float-nchw"])
-def test_the_bare_grid_is_the_networks_output(
+def test_the_grid_is_the_output_of_the_network(
     tiny_checkpoint: Path, exported: ExportCache, export_options: ExportOptions, kind: InputKind
 ) -> None:
     options = dataclasses.replace(export_options, batch=2, head="grid", input_kind=kind)
     session = open_graph(exported(tiny_checkpoint, options))
     checkpoint = load_checkpoint(tiny_checkpoint)
-    images = pictures(2)
+    images = random_images(2)
     (grid,) = session.run(None, {"images": as_input(images, kind)})
-    normalised = torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2) / 255
+    normalized = torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2) / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.inference_mode():
-        expected = checkpoint.network()((normalised - mean.view(3, 1, 1)) / std.view(3, 1, 1)).numpy()
+        expected = checkpoint.network()((normalized - mean.view(3, 1, 1)) / std.view(3, 1, 1)).numpy()
     assert grid.shape == (2, 6, 2, 2, 8, 8)
     np.testing.assert_allclose(grid, expected, atol=1e-4)
 
 
-def test_a_file_for_one_picture_computes_no_shapes_and_keeps_no_dead_nodes(
+def test_a_file_for_one_image_computes_no_shapes_and_has_no_unused_nodes(
     tiny_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
     operators_of = {}
@@ -173,7 +173,7 @@ def test_a_file_for_one_picture_computes_no_shapes_and_keeps_no_dead_nodes(
     assert len(operators_of["grid"]) < len(operators_of["boxes"])
 
 
-def test_weights_have_the_networks_names(tiny_onnx: Path, tiny_checkpoint: Path) -> None:
+def test_weights_have_their_names_in_the_network(tiny_onnx: Path, tiny_checkpoint: Path) -> None:
     names = {tensor.name for tensor in onnx.load(tiny_onnx).graph.initializer}
     modules = dict(load_checkpoint(tiny_checkpoint).network().named_modules())
     convolutions = [name for name, module in modules.items() if isinstance(module, torch.nn.Conv2d)]
@@ -181,21 +181,21 @@ def test_weights_have_the_networks_names(tiny_onnx: Path, tiny_checkpoint: Path)
     assert {f"{name}.{part}" for name in convolutions for part in ("weight", "bias")} <= names
 
 
-def test_frozen_thresholds_are_not_overridden_in_silence(
+def test_overriding_frozen_thresholds_is_an_error(
     tiny_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
     path = exported(tiny_checkpoint, dataclasses.replace(export_options, head="nms", frozen=True))
     detector = Detector(path, provider="cpu", threads=1)
     assert detector.metadata.nms is not None
     assert not detector.metadata.nms.overridable
-    assert len(detector(pictures(1)[0])) > 0
+    assert len(detector(random_images(1)[0])) > 0
     with pytest.raises(ContractError, match="frozen into it"):
         Detector(path, thresholds=Thresholds(conf=0.1), provider="cpu", threads=1)
     with pytest.raises(ContractError, match="--frozen"):
         detector.with_thresholds(Thresholds(conf=0.1))
 
 
-def test_a_self_test_that_expects_nothing_says_so(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_self_test_that_expects_no_box_is_reported(tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "m.onnx")
     arguments = [str(tiny_checkpoint), "-o", out, "--nms", "--frozen", "--conf", "0.99"]
     for result in (CliRunner().invoke(app, arguments), CliRunner().invoke(run_app, [out, "--self-test"])):
@@ -203,7 +203,7 @@ def test_a_self_test_that_expects_nothing_says_so(tiny_checkpoint: Path, tmp_pat
         assert "expects no box, so it would only notice invented ones" in " ".join(result.stderr.split())
 
 
-def test_verify_measures_both_and_stamps_the_file(
+def test_verify_records_both_accuracies_in_the_file(
     tiny_checkpoint: Path, dataset_folder: Path, tmp_path: Path, export_options: ExportOptions
 ) -> None:
     dataset = open_dataset(dataset_folder, "val")
@@ -217,7 +217,7 @@ def test_verify_measures_both_and_stamps_the_file(
     assert pytest.approx(record.reference.AP, abs=1e-3) == record.file.AP
 
 
-def test_a_file_that_is_less_accurate_is_not_kept(
+def test_a_less_accurate_file_is_not_kept(
     tiny_checkpoint: Path,
     dataset_folder: Path,
     tmp_path: Path,
@@ -232,7 +232,7 @@ def test_a_file_that_is_less_accurate_is_not_kept(
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
-def test_the_command_exports_every_head_and_records_itself(
+def test_the_command_is_recorded_in_the_file(
     tiny_checkpoint: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "deep" / "m.onnx"
@@ -255,18 +255,18 @@ def test_the_command_exports_every_head_and_records_itself(
         (["--frozen"], "--frozen goes with --nms"),
         (["--head", "grid", "--nms"], "give one of them"),
         (["--head", "nms", "--no-nms"], "give one of them"),
-        (["--verify", "D", "--batch", "2"], "not measured"),
+        (["--verify", "D", "--batch", "2"], "cannot be measured"),
         (["--head", "mask"], "grid"),
         (["--input", "float16"], "float-nchw"),
     ],
 )
-def test_contradictions_are_named(tiny_checkpoint: Path, arguments: list[str], message: str) -> None:
-    result = CliRunner().invoke(app, [str(tiny_checkpoint), *arguments])
+def test_contradicting_options_are_rejected(tiny_checkpoint: Path, arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, [str(tiny_checkpoint), *arguments], env={"COLUMNS": "200"})
     assert result.exit_code == 2
     assert message in result.stderr
 
 
-def test_the_oldest_runtime_is_that_of_the_newer_of_opset_and_ir(tiny_onnx: Path) -> None:
+def test_the_oldest_runtime_depends_on_opset_and_ir_version(tiny_onnx: Path) -> None:
     model = onnx.load(tiny_onnx)
     assert oldest_runtime(model) == "1.6"
     model.ir_version = 8

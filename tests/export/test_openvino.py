@@ -1,4 +1,4 @@
-"""OpenVINO opens our files and gives ONNX Runtime's numbers."""
+"""OpenVINO opens exported files and computes the same scores as ONNX Runtime."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.open import open_dataset
 from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer
 from mmpnet.export.quantization.rearrange import rearrange
-from mmpnet.export.quantization.search import calibration_pictures
+from mmpnet.export.quantization.search import calibration_images
 from mmpnet.runtime.inference.embedded import model_path
 from support.exported import open_graph
 
 
 def scores_of_both(model: bytes, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """OpenVINO's and ONNX Runtime's scores of a random picture, best first."""
+    """The scores of a random image with OpenVINO and with ONNX Runtime, best first."""
     images = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     core = openvino.Core()
     # On a CPU with AVX512-BF16, OpenVINO would compute in bfloat16.
@@ -35,8 +35,8 @@ def test_the_shipped_files(name: str, tolerance: float) -> None:
 
 @pytest.mark.parametrize("rearranged", [False, True])
 def test_an_int8_file(tiny_onnx: Path, dataset_folder: Path, tmp_path: Path, rearranged: bool) -> None:
-    pictures = calibration_pictures(open_dataset(dataset_folder, "train"), Letterbox((64, 64)))
-    model = Quantizer(onnx.load(tiny_onnx), pictures, QuantizationOptions(), tmp_path).quantized()
+    images = calibration_images(open_dataset(dataset_folder, "train"), Letterbox((64, 64)))
+    model = Quantizer(onnx.load(tiny_onnx), images, QuantizationOptions(), tmp_path).quantized()
     model = rearrange(model) if rearranged else model
     found, expected = scores_of_both(model.SerializeToString(), 64)
     assert np.abs(found - expected).mean() < 0.02

@@ -1,4 +1,4 @@
-"""The exported file: self-describing, in one piece, and the network's own numbers."""
+"""The exported file: it describes itself, is complete, and computes what the network computes."""
 
 import ast
 import dataclasses
@@ -20,7 +20,7 @@ from mmpnet.export.cli import app
 from mmpnet.export.graph import Batch, export_graph
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.verification import graph_parity as verify
-from mmpnet.export.verification.graph_parity import Parity, compare, synthetic_pictures
+from mmpnet.export.verification.graph_parity import Parity, compare, synthetic_images
 from mmpnet.export.writer import export_file
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
@@ -33,7 +33,7 @@ from support.exported import ExportCache, open_graph
 MakeCheckpoint = Callable[..., Path]
 
 
-def test_file_is_valid_and_complete_in_itself(tiny_onnx: Path) -> None:
+def test_the_file_is_valid_and_complete(tiny_onnx: Path) -> None:
     model = onnx.load(tiny_onnx, load_external_data=False)
     onnx.checker.check_model(model, full_check=True)
     assert [path.name for path in tiny_onnx.parent.iterdir()] == [tiny_onnx.name]
@@ -41,7 +41,7 @@ def test_file_is_valid_and_complete_in_itself(tiny_onnx: Path) -> None:
     assert [entry.version for entry in model.opset_import if entry.domain == ""] == [13]
 
 
-def test_metadata_says_where_the_file_comes_from(tiny_onnx: Path, tiny_checkpoint: Path) -> None:
+def test_metadata_describes_the_origin_of_the_file(tiny_onnx: Path, tiny_checkpoint: Path) -> None:
     session = open_graph(tiny_onnx)
     properties = session.get_modelmeta().custom_metadata_map
     metadata = metadata_from_properties(properties, source="tiny")
@@ -77,7 +77,7 @@ def test_metadata_says_where_the_file_comes_from(tiny_onnx: Path, tiny_checkpoin
         ],
     ],
 )
-def test_every_size_and_batch_gives_each_picture_what_torch_gives(
+def test_every_size_and_batch_equals_torch_for_each_image(
     tiny_checkpoint: Path,
     exported: ExportCache,
     export_options: ExportOptions,
@@ -95,14 +95,14 @@ def test_every_size_and_batch_gives_each_picture_what_torch_gives(
         with torch.inference_mode():
             expected = [tensor.numpy() for tensor in candidates(torch.from_numpy(images))]
         np.testing.assert_allclose(scores, expected[1], atol=1e-5)
-        # Ranks of equal scores may differ; every box must be one of torch's.
+        # Ranks of equal scores may differ, but every box must be among those of torch.
         for row in range(int(size)):
             distance = np.abs(boxes[row][:, None] - expected[0][row][None]).max(axis=2).min(axis=1)
             assert np.quantile(distance, 0.99) < 1e-2
         assert set(class_ids.ravel().tolist()) == {1}
 
 
-def test_scores_stand_best_first_and_are_probabilities(tiny_onnx: Path) -> None:
+def test_scores_are_probabilities_in_descending_order(tiny_onnx: Path) -> None:
     session = open_graph(tiny_onnx)
     images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     _, scores, _ = session.run(None, {"images": images})
@@ -114,7 +114,7 @@ def test_scores_stand_best_first_and_are_probabilities(tiny_onnx: Path) -> None:
     ("step", "compact"),
     [("export_graph", False), ("export_graph", True), ("with_head", False), ("with_head", True), ("store_half", True)],
 )
-def test_a_graph_that_says_something_else_is_not_kept(
+def test_a_graph_with_other_results_is_not_kept(
     tiny_checkpoint: Path,
     tmp_path: Path,
     export_options: ExportOptions,
@@ -122,7 +122,7 @@ def test_a_graph_that_says_something_else_is_not_kept(
     step: str,
     compact: bool,
 ) -> None:
-    """A wrong bias of the last convolution in the ONNX file, as a step that is broken would write it."""
+    """A faulty step writes a wrong bias of the last convolution."""
     right = getattr(writer, step)
 
     def wrong(*arguments: object, **options: object) -> onnx.ModelProto:
@@ -135,10 +135,10 @@ def test_a_graph_that_says_something_else_is_not_kept(
 
     monkeypatch.setattr(writer, step, wrong)
     out = tmp_path / "model.onnx"
-    out.write_bytes(b"what was there before")
+    out.write_bytes(b"older file")
     with pytest.raises(ExportError, match="not kept"):
         export_file(tiny_checkpoint, out, dataclasses.replace(export_options, compact=compact))
-    assert out.read_bytes() == b"what was there before"
+    assert out.read_bytes() == b"older file"
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
@@ -155,17 +155,17 @@ def test_a_graph_with_a_slightly_wrong_kernel_is_not_kept(
 
     monkeypatch.setattr(writer, "export_graph", wrong)
     out = tmp_path / "model.onnx"
-    out.write_bytes(b"what was there before")
+    out.write_bytes(b"older file")
     with pytest.raises(ExportError, match="not kept"):
         export_file(tiny_checkpoint, out, export_options)
-    assert out.read_bytes() == b"what was there before"
+    assert out.read_bytes() == b"older file"
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
 @pytest.mark.parametrize(
     "wrong", [{"grid": 0.1}, {"score": 1e-3}, {"box": 1.0}, {"grid": float("nan")}, {"score": float("nan")}]
 )
-def test_parity_above_tolerance_or_unknown_is_refused(wrong: dict[str, float]) -> None:
+def test_differences_above_tolerance_or_nan_are_rejected(wrong: dict[str, float]) -> None:
     right = {"grid": 1e-5, "score": 1e-6, "box": 1e-3}
     Parity(3, *right.values()).check()
     with pytest.raises(ExportError):
@@ -173,7 +173,7 @@ def test_parity_above_tolerance_or_unknown_is_refused(wrong: dict[str, float]) -
 
 
 class _Scrambled:
-    """ONNX Runtime's answers for a file that mixes things up."""
+    """A session whose outputs have a fault."""
 
     def __init__(self, model_bytes: bytes, fault: str) -> None:
         self._session = onnxruntime.InferenceSession(model_bytes)
@@ -183,7 +183,7 @@ class _Scrambled:
     def run(self, names: list[str], feed: dict[str, object]) -> list[object]:
         grid, boxes, scores, class_ids = self._session.run(names, feed)
         self._runs += 1
-        if self._fault == "nan in the first picture" and self._runs == 1:
+        if self._fault == "nan in the first image" and self._runs == 1:
             boxes[0, 3, 2] = np.nan
         elif self._fault == "boxes of other anchors":
             boxes = np.roll(boxes, 40, axis=1)
@@ -194,21 +194,21 @@ class _Scrambled:
         return [grid, boxes, scores, class_ids]
 
 
-@pytest.mark.parametrize("fault", ["nan in the first picture", "boxes of other anchors", "wrong class", "another grid"])
-def test_comparison_sees_what_a_mean_would_hide(
+@pytest.mark.parametrize("fault", ["nan in the first image", "boxes of other anchors", "wrong class", "another grid"])
+def test_comparison_finds_faults_that_a_mean_would_hide(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     checkpoint = load_checkpoint(tiny_checkpoint)
     candidates = CandidateNet(checkpoint.network(), checkpoint.model.anchors, (64, 64)).eval()
     monkeypatch.setattr(verify, "open_graph", lambda content: _Scrambled(content, fault))
     full = export_graph(candidates, batch=1, opset=13).SerializeToString()
-    parity = compare(candidates, full, synthetic_pictures(checkpoint.model.letterbox, count=3), batch=1)
+    parity = compare(candidates, full, synthetic_images(checkpoint.model.letterbox, count=3), batch=1)
     with pytest.raises(ExportError, match="not kept"):
         parity.check()
 
 
 @pytest.mark.parametrize("seeds", [1, 5])
-def test_the_self_test_is_the_best_of_as_many_frames_as_asked(
+def test_the_self_test_uses_the_best_of_the_requested_number_of_frames(
     tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, seeds: int
 ) -> None:
     options = dataclasses.replace(export_options, self_test_seeds=seeds)
@@ -221,7 +221,7 @@ def test_the_self_test_is_the_best_of_as_many_frames_as_asked(
     assert metadata.self_test.seed == best.index(max(best))
 
 
-def test_one_export_builds_the_network_once_beside_the_check_of_its_checkpoint(
+def test_an_export_builds_the_network_once_after_the_check_of_the_checkpoint(
     tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = []
@@ -233,10 +233,10 @@ def test_one_export_builds_the_network_once_beside_the_check_of_its_checkpoint(
 
     monkeypatch.setattr(Checkpoint, "network", noted)
     export_file(tiny_checkpoint, tmp_path / "m.onnx", export_options)
-    assert len(built) == 2, "load_checkpoint's check, and the network that is exported and compared"
+    assert len(built) == 2, "once in the check of load_checkpoint, and once for the export and its comparison"
 
 
-def test_accuracy_measured_at_another_size_is_not_claimed(
+def test_accuracy_measured_at_another_size_is_left_out(
     tiny_onnx: Path, tiny_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
     other = exported(tiny_checkpoint, resized(export_options, (48, 96)))
@@ -247,12 +247,12 @@ def test_accuracy_measured_at_another_size_is_not_claimed(
     assert at_other.evaluation is None
 
 
-def test_comparison_covers_every_picture_of_an_uneven_batch(tiny_checkpoint: Path) -> None:
+def test_comparison_covers_every_image_of_an_uneven_batch(tiny_checkpoint: Path) -> None:
     checkpoint = load_checkpoint(tiny_checkpoint)
     candidates = CandidateNet(checkpoint.network(), checkpoint.model.anchors, (64, 64)).eval()
-    pictures = synthetic_pictures(checkpoint.model.letterbox, count=5)
-    assert len({picture.tobytes() for picture in pictures}) == 5
-    parity = compare(candidates, export_graph(candidates, batch=1, opset=13).SerializeToString(), pictures, batch=1)
+    images = synthetic_images(checkpoint.model.letterbox, count=5)
+    assert len({image.tobytes() for image in images}) == 5
+    parity = compare(candidates, export_graph(candidates, batch=1, opset=13).SerializeToString(), images, batch=1)
     assert parity.n_images == 5
     assert parity.max_score_difference < 1e-5
 
@@ -266,7 +266,7 @@ def test_several_classes_keep_their_names_and_ids(
     assert len(set(found.class_id.tolist())) > 1
 
 
-def test_networks_without_boxes_and_sizes_off_the_grid_are_refused(
+def test_networks_without_boxes_and_sizes_off_the_grid_are_rejected(
     make_checkpoint: MakeCheckpoint, tiny_checkpoint: Path, tmp_path: Path, export_options: ExportOptions
 ) -> None:
     logits_only = make_checkpoint(tmp_path / "logits.pth", box_regression=False)
@@ -305,7 +305,7 @@ def test_command_ends_with_a_summary_and_the_next_commands(tiny_checkpoint: Path
         (["C", "--conf", "2"], 2, "--conf"),
     ],
 )
-def test_bad_requests_are_named(tiny_checkpoint: Path, arguments: list[str], code: int, message: str) -> None:
+def test_bad_options_are_rejected(tiny_checkpoint: Path, arguments: list[str], code: int, message: str) -> None:
     result = CliRunner().invoke(app, [str(tiny_checkpoint) if a == "C" else a for a in arguments])
     assert result.exit_code == code
     assert message in result.stderr

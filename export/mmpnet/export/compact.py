@@ -1,7 +1,7 @@
-"""Kernels stored in 16 bits and computed with in 32: half the file, and nearly the same numbers.
+"""Store kernels in 16 bits and compute with them in 32: the file has half the size and nearly the same results.
 
-The graph has been compared with torch before it is rounded; what rounding costs shows in the proof's comparison of the
-written file, which has a bound of its own, and in the accuracy that --verify measures.
+The graph is compared with torch before its kernels are rounded. The effect of the rounding is visible in the comparison
+of the written file, which has its own bound, and in the accuracy that --verify measures.
 """
 
 import numpy as np
@@ -12,15 +12,15 @@ from mmpnet.contract.errors import ExportError
 from mmpnet.train.network.onnx_weights import convolution_inputs
 
 MOST_CHANNELS_LEFT = 3
-"""Kernels over so few channels, the first and the depthwise ones, stay as they are: they are few numbers, and rounding
-them costs more accuracy than rounding all others."""
+"""Kernels with at most this many input channels, the first one and the depthwise ones, stay in 32 bits: they are few
+numbers, and rounding them costs more accuracy than rounding all others."""
 _COMPUTED = "{}.float32"
 
 
 def round_kernels(model: onnx.ModelProto) -> None:
-    """Give the kernels that mix channels values that 16 bits hold; they stay float32.
+    """Round the kernels that mix channels to values of float16, in place; they stay float32.
 
-    Raises: ExportError if a value is beyond float16's range.
+    Raises: ExportError if a value is outside the range of float16.
     """
     kernels = _kernels(model)
     for tensor in model.graph.initializer:
@@ -30,16 +30,16 @@ def round_kernels(model: onnx.ModelProto) -> None:
                 rounded = values.astype(np.float16).astype(np.float32)
             if not np.isfinite(rounded).all():
                 raise ExportError(
-                    f"{tensor.name}: has a weight of {float(np.abs(values).max()):.3g}, float16 ends at 65504; export "
-                    "without --compact"
+                    f"{tensor.name}: has a weight of {float(np.abs(values).max()):.3g}, but float16 ends at 65504; "
+                    "export without --compact"
                 )
             tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
 
 
 def store_half(model: onnx.ModelProto) -> None:
-    """Store the rounded kernels as float16, and cast them where they are read: what runs the file folds the casts away.
+    """Store the rounded kernels as float16, in place, and cast them to float32 where they are read.
 
-    A kernel keeps its name, so that viewers and training find it.
+    ONNX Runtime folds the casts when it opens the file. A kernel keeps its name, so that viewers and training find it.
     """
     kernels = _kernels(model)
     casts = []
@@ -59,7 +59,7 @@ def store_half(model: onnx.ModelProto) -> None:
 
 
 def _kernels(model: onnx.ModelProto) -> set[str]:
-    """Names of the kernels (O, I, h, w) that are stored in 16 bits."""
+    """The names of the kernels (O, I, h, w) that are stored in 16 bits."""
     of_convolutions = {names[0] for names in convolution_inputs(model)}
     return {
         tensor.name

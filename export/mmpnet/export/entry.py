@@ -1,8 +1,8 @@
-"""The command mmp-export, as installed."""
+"""The entry point of the installed command mmp-export."""
 
 from mmpnet.console.command import launch
 
 
 def export() -> None:
-    """mmp-export."""
+    """Run mmp-export."""
     launch("mmpnet.export.cli", extra="train")

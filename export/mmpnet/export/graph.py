@@ -1,4 +1,4 @@
-"""A checkpoint's network as an ONNX graph: from letterboxed pixels to the label grid and its best boxes."""
+"""Trace a network to an ONNX graph, from letterboxed pixels to the label grid and its best boxes."""
 
 import io
 import logging
@@ -26,17 +26,23 @@ INPUT_NAME = "images"
 GRID_NAME = "grid"
 CANDIDATE_NAMES = ("boxes", "scores", "class_ids")
 NETWORK_SCOPE = "/network/"
-"""In the name of every node that is the network's, and not of what decodes its grid."""
+"""The names of the network's nodes contain this; the names of the nodes that decode its grid do not."""
 DEFAULT_OPSET = 13
-"""The lowest that has every operator of the graph and its int8 version, so that old runtimes open the file."""
+"""The lowest one with every operator of the graph and of its int8 version, so that old runtimes open the file."""
 
 
 def export_graph(
     candidates: CandidateNet, *, batch: Batch, opset: int, kind: InputKind = "uint8-nhwc"
 ) -> onnx.ModelProto:
-    """Trace to ONNX with the outputs grid, boxes, scores and class_ids; a dynamic batch is the free dimension `batch`.
+    """Trace a network to ONNX with the outputs grid, boxes, scores and class_ids.
 
-    Normalisation and batch norms are folded into the convolutions; with a fixed batch no shape is computed at run time.
+    Normalization and batch norms are folded into the convolutions. With a fixed batch, the graph computes no shape at
+    run time; a dynamic batch is the free dimension `batch`.
+
+    candidates: the network and its decoder, in evaluation mode.
+    batch: number of images per run, or "dynamic".
+    opset: ONNX operator set.
+    kind: "uint8-nhwc" for letterboxed BGR bytes (B, H, W, 3), "float-nchw" for RGB in [0, 1] (B, 3, H, W).
 
     Raises: ExportError if torch cannot export at this opset or the result is not valid ONNX.
     """
@@ -44,7 +50,7 @@ def export_graph(
     file = io.BytesIO()
     try:
         with _quiet(), torch.inference_mode():
-            # The TorchScript exporter: it keeps the opset that was asked for and one file, see docs/adr/0005.
+            # The TorchScript exporter keeps the requested opset and writes one file, see docs/adr/0005.
             torch.onnx.export(
                 _WithGrid(candidates, kind).eval(),
                 (_example(kind, batch, candidates.input_hw),),
@@ -67,7 +73,7 @@ def export_graph(
 
 
 class _WithGrid(nn.Module):
-    """CandidateNet with its normalisation folded into its first convolution, and its grid as an output of its own."""
+    """A CandidateNet whose first convolution contains the normalization, and whose grid is one more output."""
 
     def __init__(self, candidates: CandidateNet, kind: InputKind) -> None:
         super().__init__()
@@ -86,7 +92,10 @@ class _WithGrid(nn.Module):
 
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """What can be computed before run time, by ONNX Runtime's basic rules, which leave standard operators only."""
+    """Fold what can be computed before run time.
+
+    ONNX Runtime's basic optimizations do this; they leave standard operators only.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -101,7 +110,10 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def drop_unused_domains(model: onnx.ModelProto) -> None:
-    """Tools name every operator set they know; an older runtime refuses a file for one that it does not know."""
+    """Remove operator sets that no node uses.
+
+    Tools list every operator set that they know, and an older runtime refuses a file with one that it does not know.
+    """
     used = {node.domain for node in model.graph.node}
     imports = [entry for entry in model.opset_import if entry.domain in used]
     del model.opset_import[:]
@@ -109,7 +121,10 @@ def drop_unused_domains(model: onnx.ModelProto) -> None:
 
 
 def drop_unused_initializers(model: onnx.ModelProto) -> None:
-    """What no node reads and no output is; older runtimes warn of it, and it takes space."""
+    """Remove initializers that no node reads and that are no output.
+
+    Older runtimes warn about them, and they take space.
+    """
     used = {name for node in model.graph.node for name in node.input} | {o.name for o in model.graph.output}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
     model.graph.ClearField("initializer")
@@ -117,7 +132,7 @@ def drop_unused_initializers(model: onnx.ModelProto) -> None:
 
 
 def _name_weights(model: onnx.ModelProto, network: nn.Module) -> None:
-    """Call each convolution's weights what the network calls them, so that a viewer, or training, finds them."""
+    """Give the weights of each convolution their names in the network, so that a viewer, or training, finds them."""
     modules = {name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
     new_names: dict[str, str] = {}
     for node in model.graph.node:
@@ -139,7 +154,7 @@ def _example(kind: InputKind, batch: Batch, input_hw: tuple[int, int]) -> Tensor
 
 
 def _name_output_shapes(model: onnx.ModelProto, candidates: CandidateNet, batch: Batch) -> None:
-    """The tracer gives computed sizes made-up names; state what they are."""
+    """State the shapes of the outputs, because the tracer invents names for sizes that are computed."""
     network, top_k = candidates.network, candidates.top_k
     channels = network.num_classes + 4
     shapes = {
@@ -159,7 +174,7 @@ def _name_output_shapes(model: onnx.ModelProto, candidates: CandidateNet, batch:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter's remarks on its own future are no concern of the user's."""
+    """Hide the exporter's warnings about its own deprecation, which do not concern the user."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)

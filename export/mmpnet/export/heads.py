@@ -1,4 +1,4 @@
-"""The end of an exported graph: the label grid, decoded candidates, or detections after NMS."""
+"""Cut an exported graph to one head: the label grid, decoded candidates, or detections after NMS."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from mmpnet.export.graph import CANDIDATE_NAMES, Batch, drop_unused_initializers
 CONF, IOU, MAX_DET = "conf", "iou", "max_det"
 THRESHOLD_NAMES = (CONF, IOU, MAX_DET)
 
-# Scores are in [0, 1]: -1 marks what is out, whatever the threshold.
+# Scores are in [0, 1], so that -1 is below every threshold and marks candidates that are out.
 _NMS = """
 <ir_version: 7, opset_import: ["": {opset}]>
 nms (float[b, k, 4] boxes, float[b, k] scores, int64[b, k] class_ids, float[1] conf, float[1] iou, int64[1] max_det)
@@ -105,9 +105,15 @@ nms (float[b, k, 4] boxes, float[b, k] scores, int64[b, k] class_ids, float[1] c
 def with_head(
     model: onnx.ModelProto, head: Head, *, batch: Batch, num_classes: int, thresholds: Thresholds, frozen: bool
 ) -> onnx.ModelProto:
-    """The full graph cut down to one head; `nms` adds NMS and votes, class by class, as mmpnet.contract.boxes has them.
+    """A copy of the full graph with the outputs of one head, without the nodes that they do not need.
 
-    The thresholds become initialisers that a caller may override by feeding inputs of their names, unless frozen.
+    The head "nms" adds NMS and box voting for each class, with the results of mmpnet.contract.boxes. Its thresholds are
+    initializers. Unless they are frozen, a caller may override them by feeding inputs with the names `conf`, `iou` and
+    `max_det`, each of shape (1,).
+
+    model: the graph of export_graph; it is not changed.
+    batch: images per run, or "dynamic", as in export_graph.
+    num_classes: number of classes, background included.
     """
     full = onnx.ModelProto()
     full.CopyFrom(model)
@@ -163,7 +169,7 @@ def _with_nms(
 
 
 def _pruned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without the nodes and initialisers that no output needs."""
+    """Remove the nodes and initializers that no output needs, in place."""
     graph = model.graph
     needed = {output.name for output in graph.output}
     nodes = []

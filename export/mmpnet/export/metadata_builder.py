@@ -29,22 +29,27 @@ CODE_LICENCE = "Apache-2.0"
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What the caller may choose; input_hw None is the size of training. `frozen` is about the thresholds of an NMS in
-    the graph; `compact` stores kernels in 16 bits; `command` is what the file records of how it was made;
-    `self_test_seeds` is the number of synthetic frames among which the one of the self-test is chosen."""
+    """What the caller of an export may choose."""
 
     input_hw: tuple[int, int] | None
+    """Height and width of the letterboxed input in px; None is the size of training."""
     batch: Batch
+    """Images per run, or "dynamic"."""
     opset: int
     thresholds: Thresholds
+    """The defaults that the file states."""
     weights_licence: str = "not stated"
     data_licence: str = "not stated"
     head: Head = "boxes"
     input_kind: InputKind = "uint8-nhwc"
     frozen: bool = False
+    """Whether the thresholds of an NMS in the graph cannot be overridden."""
     compact: bool = False
+    """Whether kernels are stored in 16 bits."""
     self_test_seeds: int = SELF_TEST_SEEDS
+    """Number of synthetic frames among which that of the self-test is chosen."""
     command: str = "mmpnet.export.writer.export_file"
+    """What the file states about how it was made."""
 
 
 def describe(
@@ -54,7 +59,7 @@ def describe(
     options: ExportOptions,
     proof: ProofRecord,
 ) -> ModelMetadata:
-    """Metadata of a compared graph; the checkpoint's own hash is filled in by the caller, who knows its file."""
+    """The metadata of a graph that was compared with torch; the caller fills in the hash of the checkpoint's file."""
     thresholds = options.thresholds
     return ModelMetadata(
         producer_version=version("mmpnet"),
@@ -73,7 +78,7 @@ def describe(
         default_iou=thresholds.iou,
         default_max_det=thresholds.max_det,
         training=_training(checkpoint.provenance),
-        # What was measured at another input size says nothing about this file.
+        # An accuracy at another input size is not that of this file.
         evaluation=_evaluation(checkpoint.provenance) if candidates.input_hw == checkpoint.model.input_hw else None,
         proof=proof,
         licences=Licenses(code=CODE_LICENCE, weights=options.weights_licence, data=options.data_licence),
@@ -86,7 +91,7 @@ def describe(
 
 
 def _nms(options: ExportOptions) -> NmsDescription | None:
-    """The thresholds' inputs, where the head suppresses."""
+    """The inputs of the thresholds, if the head contains an NMS."""
     if not HEADS[options.head].suppresses:
         return None
     return NmsDescription(CONF, IOU, MAX_DET, overridable=not options.frozen)
@@ -167,7 +172,7 @@ _BY_IR = {6: "1.0", 7: "1.3", 8: "1.10", 9: "1.15", 10: "1.18"}
 
 
 def oldest_runtime(model: onnx.ModelProto) -> str:
-    """Such as `1.6`; `unknown` for an operator set or IR version of which it is not known."""
+    """The oldest ONNX Runtime that opens the model, such as `1.6`; `unknown` for an unlisted opset or IR version."""
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     versions = [_BY_OPSET.get(opset), _BY_IR.get(model.ir_version)]
     known = [version for version in versions if version is not None]

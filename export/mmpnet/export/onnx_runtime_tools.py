@@ -1,4 +1,4 @@
-"""ONNX Runtime's tools for changing graphs, imported after its usage reports are switched off."""
+"""The graph tools of ONNX Runtime, imported after its usage reports are switched off."""
 
 # isort: off
 import mmpnet.system.onnx_runtime  # noqa: F401

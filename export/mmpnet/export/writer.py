@@ -1,4 +1,4 @@
-"""Write the model file: export the graph, compare it with the checkpoint, add the self-test, rename it into place."""
+"""Write a model file: export the graph, compare it with the checkpoint, add the self-test, and rename it into place."""
 
 import dataclasses
 from pathlib import Path
@@ -29,18 +29,20 @@ from mmpnet.train.artifacts.provenance import git_commit
 from mmpnet.train.network.inference_net import CandidateNet
 
 SELF_TEST_TOLERANCES = (0.01, 0.95)
-"""Largest difference in score and smallest IoU between devices: float32 sums in another order move far less."""
+"""Largest difference in score and smallest IoU between devices; float32 sums in another order change far less."""
 
 
 def export_file(
     checkpoint_path: Path, out: Path, options: ExportOptions, *, verify: Dataset | None = None
 ) -> ModelMetadata:
-    """Write one ONNX file, weights inside, that describes itself; returns what it says.
+    """Export a checkpoint to one ONNX file with weights and metadata; returns the metadata.
 
-    verify: labelled pictures on which the file's accuracy must be the checkpoint's.
+    checkpoint_path: last.pth or best.pth of a training run.
+    out: the file to write; a file that exists is replaced only after all checks have passed.
+    verify: labeled images on which the file must be as accurate as the checkpoint.
 
     Raises: CheckpointError for a bad checkpoint; ExportError if the input size does not fit, the export fails or the
-    file does not reproduce the network; OutputError if it cannot be written.
+    file does not reproduce the network; OutputError if the file cannot be written.
     """
     checkpoint = load_checkpoint(checkpoint_path)
     input_hw = options.input_hw or checkpoint.model.input_hw
@@ -52,7 +54,7 @@ def export_file(
         raise ExportError(f"{checkpoint_path}: {error}; choose another --imgsz, such as 320 or 192x320") from error
     full = export_graph(candidates, batch=options.batch, opset=options.opset, kind=options.input_kind)
     batch = 2 if options.batch == "dynamic" else options.batch
-    parity = compare(candidates, full.SerializeToString(), reference.pictures, batch=batch, kind=options.input_kind)
+    parity = compare(candidates, full.SerializeToString(), reference.images, batch=batch, kind=options.input_kind)
     parity.check()
     if options.compact:
         round_kernels(full)
@@ -87,14 +89,21 @@ def write_model(
     tolerances: tuple[float, float] = SELF_TEST_TOLERANCES,
     seeds: int = SELF_TEST_SEEDS,
 ) -> ModelMetadata:
-    """Put metadata, self-test, the comparison after NMS and, with verify, both accuracies into the file, open it as a
-    user would, and keep it. bound: of that comparison, None where the caller has judged the model itself.
+    """Write a graph with its metadata, and run its self-test; returns the metadata with the results of all checks.
 
-    Raises: ExportError if the file does not find what the checkpoint finds, OutputError if it cannot be written.
+    The self-test, the comparison after NMS and, with verify, the accuracies of file and checkpoint are added to the
+    metadata.
+
+    bound: largest differences after NMS; None if the caller has compared the model itself.
+    tolerances: of the self-test: largest difference in score, smallest IoU.
+    seeds: number of synthetic frames among which that of the self-test is chosen.
+
+    Raises: ExportError if the detections of the file are not those of the checkpoint, OutputError if the file cannot be
+    written.
     """
     with atomic_write(out, parents=True) as partial:
         save_model(model, metadata, partial)
-        # A fixed batch above one is for callers with their own code: Detector takes one frame at a time.
+        # Detector takes one frame at a time; a fixed batch above one is for callers with their own code.
         if metadata.input.batch in (1, "dynamic"):
             metadata = _with_self_test(metadata, partial, tolerances, seeds)
             metadata = _with_proof(metadata, partial, reference, bound, verify)
@@ -106,7 +115,7 @@ def write_model(
 def _with_proof(
     metadata: ModelMetadata, path: Path, reference: Reference, bound: Bound | None, verify: Dataset | None
 ) -> ModelMetadata:
-    assert metadata.proof is not None, "export_file begins it"
+    assert metadata.proof is not None, "export_file writes the first part of it"
     proof = metadata.proof
     if metadata.head_spec.decodes:
         after_nms = reference.beside(path, metadata)
@@ -150,7 +159,7 @@ def _proof(parity: Parity, options: ExportOptions) -> ProofRecord:
 
 
 def save_model(model: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
-    """Write graph and metadata, as they are, and the hash of both."""
+    """Write graph, metadata, and the SHA-256 of both."""
     model.producer_name = metadata.producer
     model.producer_version = metadata.producer_version
     del model.metadata_props[:]

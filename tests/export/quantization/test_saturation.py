@@ -1,4 +1,4 @@
-"""Int8 kernels whose neighbours cannot saturate 16 bits, and biases that make up for rounding."""
+"""Int8 kernels that cannot saturate 16 bits, and biases corrected by the error of rounding."""
 
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from mmpnet.export.quantization.graph_editor import GraphEditor, is_depthwise
 from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer
 from mmpnet.export.quantization.rearrange import rearrange
 from mmpnet.export.quantization.saturation import LARGEST_PAIR, largest_pairs, without_saturation
-from mmpnet.export.quantization.search import calibration_pictures
+from mmpnet.export.quantization.search import calibration_images
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS, model_path
 from support.exported import ExportCache
 
-Pictures = list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]
+Images = list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,12 @@ def float_model(exported: ExportCache, tiny_checkpoint: Path) -> onnx.ModelProto
 
 
 @pytest.fixture(scope="module")
-def pictures(dataset_folder: Path) -> Pictures:
-    return calibration_pictures(open_dataset(dataset_folder, "train"), Letterbox((64, 96)))
+def images(dataset_folder: Path) -> Images:
+    return calibration_images(open_dataset(dataset_folder, "train"), Letterbox((64, 96)))
 
 
 def worst_pair(model: onnx.ModelProto) -> float:
-    """Of all kernels that see several channels."""
+    """The largest pair of all kernels with several input channels."""
     editor = GraphEditor(model)
     sources = [editor.dequantized(node) for node in editor.convolutions()]
     kernels = [editor.value(found[1].input[0]) for found in sources if found is not None]
@@ -50,7 +50,7 @@ def worst_pair(model: onnx.ModelProto) -> float:
 
 @settings(deadline=None)
 @given(arrays(np.int8, st.tuples(*[st.integers(1, 4)] * 4)))
-def test_neighbours_are_channel_after_channel_then_tap_after_tap(
+def test_neighbors_are_ordered_by_tap_and_then_by_channel(
     kernel: np.ndarray[tuple[int, ...], np.dtype[np.int8]],
 ) -> None:
     for row, found in zip(kernel, largest_pairs(kernel), strict=True):
@@ -64,7 +64,7 @@ def test_neighbours_are_channel_after_channel_then_tap_after_tap(
 
 @settings(deadline=None)
 @given(arrays(np.int8, 2, elements=st.integers(-128, 127)), arrays(np.uint8, 2))
-def test_pairs_of_128_fit_into_16_bits(
+def test_pairs_up_to_128_fit_into_16_bits(
     weights: np.ndarray[tuple[int, ...], np.dtype[np.int8]], pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 ) -> None:
     total = int(weights.astype(int) @ pixels.astype(int))
@@ -73,10 +73,10 @@ def test_pairs_of_128_fit_into_16_bits(
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
-def test_no_kernel_saturates_and_onnx_runtimes_own_would(
-    float_model: onnx.ModelProto, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_channel: bool
+def test_no_kernel_saturates_unlike_those_of_onnx_runtime(
+    float_model: onnx.ModelProto, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_channel: bool
 ) -> None:
-    quantizer = Quantizer(float_model, pictures, QuantizationOptions(per_channel=per_channel), tmp_path)
+    quantizer = Quantizer(float_model, images, QuantizationOptions(per_channel=per_channel), tmp_path)
     model = quantizer.quantized()
     assert worst_pair(model) <= LARGEST_PAIR
     assert worst_pair(rearrange(model)) <= LARGEST_PAIR
@@ -84,11 +84,11 @@ def test_no_kernel_saturates_and_onnx_runtimes_own_would(
     assert worst_pair(quantizer.quantized()) > LARGEST_PAIR
 
 
-def test_this_cpu_computes_what_the_graph_says(
-    float_model: onnx.ModelProto, pictures: Pictures, tmp_path: Path
+def test_integer_kernels_of_this_cpu_agree_with_float32(
+    float_model: onnx.ModelProto, images: Images, tmp_path: Path
 ) -> None:
-    """Integer kernels against the same graph computed in float32, node by node."""
-    model = Quantizer(float_model, pictures, QuantizationOptions(), tmp_path).quantized().SerializeToString()
+    """Without optimizations, ONNX Runtime computes the same graph in float32, node by node."""
+    model = Quantizer(float_model, images, QuantizationOptions(), tmp_path).quantized().SerializeToString()
     found = []
     for level in (
         onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -97,19 +97,19 @@ def test_this_cpu_computes_what_the_graph_says(
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = level
         session = onnxruntime.InferenceSession(model, options)
-        white = np.full_like(pictures[0], 255)
-        found.append([session.run(["scores"], {"images": picture[None]})[0] for picture in (white, *pictures[:3])])
+        white = np.full_like(images[0], 255)
+        found.append([session.run(["scores"], {"images": image[None]})[0] for image in (white, *images[:3])])
     for fast, slow in zip(*found, strict=True):
         np.testing.assert_allclose(np.sort(fast), np.sort(slow), atol=0.03)
 
 
 @pytest.mark.parametrize("name", [name for name in EMBEDDED_MODELS if name.endswith("int8")])
-def test_the_file_that_ships_cannot_saturate(name: str) -> None:
+def test_the_shipped_files_cannot_saturate(name: str) -> None:
     assert worst_pair(onnx.load(model_path(name))) <= LARGEST_PAIR
 
 
 def one_convolution(kernel: np.ndarray, scale: float) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The float graph of one convolution and its int8 graph, biases 1, over (1, I, 4, 4) images."""
+    """The float graph of one convolution, and its int8 graph; the biases are 1, the images (1, I, 4, 4)."""
     outputs, groups = len(kernel), (len(kernel) if is_depthwise(kernel) else 1)
     shape = [1, len(kernel) if is_depthwise(kernel) else kernel.shape[1], 4, 4]
     values: dict[str, np.ndarray] = {
@@ -155,10 +155,10 @@ def means_of(model: onnx.ModelProto, images: list[np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [(5, 4, 1, 1), (4, 1, 3, 3)])
-def test_corrected_biases_give_each_channel_its_mean_back(shape: tuple[int, ...]) -> None:
+def test_corrected_biases_restore_the_mean_of_each_channel(shape: tuple[int, ...]) -> None:
     random = np.random.default_rng(0)
     kernel = random.uniform(0.1, 1.1, shape)
-    prepared, int8 = one_convolution(kernel, scale=0.25)  # coarse, so that rounding moves a lot
+    prepared, int8 = one_convolution(kernel, scale=0.25)  # a coarse scale, so that rounding has a large effect
     channels = 4
     base = random.integers(0, 100, (1, channels, 1, 1)) / 2
     images = [np.broadcast_to(base + shift, (1, channels, 4, 4)).astype(np.float32)[0] for shift in (0.0, 1.0, 2.0)]
@@ -170,7 +170,7 @@ def test_corrected_biases_give_each_channel_its_mean_back(shape: tuple[int, ...]
     np.testing.assert_allclose(means_of(int8, images), expected, atol=0.5 * 0.25 * 0.51)
 
 
-def test_a_kernel_is_made_anew_from_the_float_weights_only_where_it_must() -> None:
+def test_kernels_are_quantized_again_only_where_they_could_saturate() -> None:
     kernel = np.array([[1.0, 0.9, 0.1, 0.0], [1.0, 0.001, -1.0, 0.0], [-1.0, -1.0, 0.5, 0.25]]).reshape(3, 4, 1, 1)
     prepared, int8 = one_convolution(kernel, scale=1 / 127)
     without_saturation(int8, prepared)

@@ -1,4 +1,4 @@
-"""Int8: the network's convolutions and nothing else, rearranged without a changed bit, kept only if it is worth it."""
+"""--int8: only convolutions are quantized, rearranging changes no bit, and the file is kept only if it is better."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.quantization import search as int8
 from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer, layer_errors
 from mmpnet.export.quantization.rearrange import rearrange
-from mmpnet.export.quantization.search import calibration_pictures, interleaved_latency, make_int8
+from mmpnet.export.quantization.search import calibration_images, interleaved_latency, make_int8
 from mmpnet.export.verification.file_parity import Reference, reference_of
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
@@ -39,14 +39,14 @@ MakeCheckpoint = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def float_file(exported: ExportCache, tiny_checkpoint: Path) -> Path:
-    """A float32 file whose grid has 24 channels, not a multiple of 16, over 64x96 px. Read only."""
+    """A float32 file for 64x96 px, whose grid has 24 channels, which is no multiple of 16. Read only."""
     options = ExportOptions((64, 96), 1, 13, thresholds=Thresholds(conf=0.3), self_test_seeds=8)
     return exported(tiny_checkpoint, options)
 
 
 @pytest.fixture(scope="module")
 def reference(tiny_checkpoint: Path) -> Reference:
-    """What the float file was exported from."""
+    """The checkpoint from which the float file was exported."""
     return reference_of(load_checkpoint(tiny_checkpoint), Letterbox((64, 96)))
 
 
@@ -60,27 +60,27 @@ def val(dataset_folder: Path) -> Dataset:
     return open_dataset(dataset_folder, "val")
 
 
-def pictures_of(dataset: Dataset) -> list[np.ndarray[Any, Any]]:
-    return calibration_pictures(dataset, Letterbox((64, 96)))
+def images_of(dataset: Dataset) -> list[np.ndarray[Any, Any]]:
+    return calibration_images(dataset, Letterbox((64, 96)))
 
 
-def run(model: onnx.ModelProto, picture: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+def run(model: onnx.ModelProto, image: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
     session = open_graph(model.SerializeToString())
-    outputs: list[np.ndarray[Any, Any]] = session.run(None, {"images": picture[None]})
+    outputs: list[np.ndarray[Any, Any]] = session.run(None, {"images": image[None]})
     return outputs
 
 
 def quantizer_of(path: Path, train: Dataset, folder: Path, **options: Any) -> Quantizer:
-    return Quantizer(onnx.load(path), pictures_of(train), QuantizationOptions(**options), folder)
+    return Quantizer(onnx.load(path), images_of(train), QuantizationOptions(**options), folder)
 
 
 @pytest.fixture(scope="module")
 def quantizer(float_file: Path, train: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Quantizer:
-    """Of the float file, with the default options. Not to be changed."""
+    """A quantizer of the float file with the default options. Read only."""
     return quantizer_of(float_file, train, tmp_path_factory.mktemp("quantizer"))
 
 
-def test_only_the_network_is_quantised_and_bytes_go_straight_in(quantizer: Quantizer) -> None:
+def test_only_the_network_is_quantized_and_it_reads_bytes_directly(quantizer: Quantizer) -> None:
     model = quantizer.quantized()
     producers = {output: node for node in model.graph.node for output in node.output}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
@@ -102,13 +102,13 @@ def test_only_the_network_is_quantised_and_bytes_go_straight_in(quantizer: Quant
 
 @pytest.mark.parametrize("activations", ["uint8", "int8"])
 @pytest.mark.parametrize("calibrator", ["minmax", "entropy", "percentile"])
-def test_scores_stay_near_float32s(
+def test_scores_are_close_to_float32(
     float_file: Path, train: Dataset, val: Dataset, tmp_path: Path, activations: str, calibrator: str
 ) -> None:
     quantizer = quantizer_of(float_file, train, tmp_path, activations=activations, calibrator=calibrator)
     model = rearrange(quantizer.quantized())
-    for picture in pictures_of(val)[:3]:
-        expected, found = run(onnx.load(float_file), picture)[1], run(model, picture)[1]
+    for image in images_of(val)[:3]:
+        expected, found = run(onnx.load(float_file), image)[1], run(model, image)[1]
         assert np.abs(expected - found).mean() < 0.1
 
 
@@ -121,31 +121,31 @@ def test_rearranging_changes_no_bit(quantizer: Quantizer, val: Dataset, left_out
     assert ("group_pixels" in names) == (0 not in left_out)
     assert ("cut_last_outputs" in names) == (-1 not in left_out)
     assert "Resize" not in [node.op_type for node in changed.graph.node]
-    for picture in [*pictures_of(val)[:3], np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)]:
-        for expected, found in zip(run(model, picture), run(changed, picture), strict=True):
+    for image in [*images_of(val)[:3], np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)]:
+        for expected, found in zip(run(model, image), run(changed, image), strict=True):
             np.testing.assert_array_equal(found, expected)
 
 
 def test_every_convolution_still_fuses(quantizer: Quantizer, tmp_path: Path) -> None:
     options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3
     onnxruntime.InferenceSession(rearrange(quantizer.quantized()).SerializeToString(), options)
-    operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    operators = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert operators.count("QLinearConv") == len(quantizer.layers)
     assert "Conv" not in operators
 
 
 @pytest.mark.parametrize("left_out", [1, 2, 5, -2, -1])
-def test_onnx_runtime_leaves_in_float_what_the_search_does(quantizer: Quantizer, tmp_path: Path, left_out: int) -> None:
+def test_onnx_runtime_keeps_the_chosen_layers_in_float(quantizer: Quantizer, tmp_path: Path, left_out: int) -> None:
     layer = quantizer.layers[left_out]
     model = rearrange(quantizer.quantized([layer]))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     onnxruntime.InferenceSession(model.SerializeToString(), options)
     kernels = []
-    for graph in (model.graph, onnx.load(tmp_path / "optimised.onnx").graph):
+    for graph in (model.graph, onnx.load(tmp_path / "optimized.onnx").graph):
         tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         kernels.append(tensors.get(next(node.input[1] for node in graph.node if node.name == layer)))
     assert kernels[0] is not None
@@ -153,7 +153,7 @@ def test_onnx_runtime_leaves_in_float_what_the_search_does(quantizer: Quantizer,
     assert np.array_equal(kernels[0], kernels[1])
 
 
-def test_layers_are_ranked_by_the_error_they_bring(float_file: Path, train: Dataset, tmp_path: Path) -> None:
+def test_layers_are_ranked_by_their_error(float_file: Path, train: Dataset, tmp_path: Path) -> None:
     quantizer = quantizer_of(float_file, train, tmp_path)
     quantizer.layers = quantizer.layers[:3] + quantizer.layers[-1:]
     errors = layer_errors(quantizer, 2)
@@ -168,15 +168,17 @@ def copied(path: Path, folder: Path) -> Path:
     return target
 
 
-def judged(monkeypatch: pytest.MonkeyPatch, *, ap: Sequence[float], int8_ms: float, float_ms: float = 10.0) -> None:
-    """Accuracies in the order they are asked for, float32's first, and a speed."""
+def with_measurements(
+    monkeypatch: pytest.MonkeyPatch, *, ap: Sequence[float], int8_ms: float, float_ms: float = 10.0
+) -> None:
+    """Replace the measurements: accuracies in the order of the calls, that of float32 first, and latencies."""
     answers = iter(ap)
     monkeypatch.setattr(int8, "_accuracy", lambda *_: Accuracy(next(answers), 0.5))
     monkeypatch.setattr(int8, "interleaved_latency", lambda *_: LatencyRecord(int8_ms, float_ms, 1, "a CPU"))
     monkeypatch.setattr(int8, "layer_errors", lambda quantizer, _: [(name, 1.0) for name in reversed(quantizer.layers)])
 
 
-def test_a_good_int8_file_takes_the_float_files_place(
+def test_a_good_int8_file_replaces_the_float_file(
     float_file: Path,
     train: Dataset,
     val: Dataset,
@@ -185,7 +187,7 @@ def test_a_good_int8_file_takes_the_float_files_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = copied(float_file, tmp_path)
-    judged(monkeypatch, ap=[0.5, 0.496], int8_ms=4.0)
+    with_measurements(monkeypatch, ap=[0.5, 0.496], int8_ms=4.0)
     make_int8(path, train, val, reference, self_test_seeds=8)
     metadata = read_model_file(path).metadata
     assert metadata is not None
@@ -202,7 +204,7 @@ def test_a_good_int8_file_takes_the_float_files_place(
     assert path.stat().st_size < 0.7 * float_file.stat().st_size
 
 
-def test_layers_are_left_in_float_until_it_is_accurate(
+def test_layers_stay_in_float_until_the_file_is_accurate(
     float_file: Path,
     train: Dataset,
     val: Dataset,
@@ -211,7 +213,7 @@ def test_layers_are_left_in_float_until_it_is_accurate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = copied(float_file, tmp_path)
-    judged(monkeypatch, ap=[0.5, 0.4, 0.45, 0.499], int8_ms=4.0)
+    with_measurements(monkeypatch, ap=[0.5, 0.4, 0.45, 0.499], int8_ms=4.0)
     metadata = make_int8(path, train, val, reference, self_test_seeds=8)
     assert metadata.quantization is not None
     layers = metadata.quantization.float_layers
@@ -227,7 +229,7 @@ def test_layers_are_left_in_float_until_it_is_accurate(
     ("ap", "int8_ms", "reason"),
     [([0.5, 0.3, 0.31, 0.32, 0.3, 0.2], 4.0, "AP 0.3200 is less than 99%"), ([0.5] * 6, 11.0, "is not less than")],
 )
-def test_an_int8_file_that_is_not_worth_it_is_not_kept(
+def test_an_int8_file_without_a_gain_is_not_kept(
     dataset_folder: Path,
     make_checkpoint: MakeCheckpoint,
     tmp_path: Path,
@@ -237,7 +239,7 @@ def test_an_int8_file_that_is_not_worth_it_is_not_kept(
     reason: str,
 ) -> None:
     checkpoint = make_checkpoint(tmp_path / "model.pth")
-    judged(monkeypatch, ap=ap, int8_ms=int8_ms)
+    with_measurements(monkeypatch, ap=ap, int8_ms=int8_ms)
     arguments = [str(checkpoint), "--int8", "--calib", str(dataset_folder)]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
     assert result.exit_code == 1
@@ -252,7 +254,7 @@ def test_an_int8_file_that_is_not_worth_it_is_not_kept(
     assert run_self_test(Detector(file.path, provider="cpu", threads=1)).n_expected >= 1
 
 
-def test_both_files_are_timed_in_turns(float_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_files_take_turns_when_timed(float_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other.onnx"
     other.write_bytes(float_file.read_bytes())
     order: list[str] = []
@@ -264,13 +266,13 @@ def test_both_files_are_timed_in_turns(float_file: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(Detector, "__call__", watched)
     record = interleaved_latency(other, float_file, rounds=5)
-    assert order == ["other", "other", "tiny", "tiny"] * 5  # each once uncounted
+    assert order == ["other", "other", "tiny", "tiny"] * 5  # each first without being timed
     assert record.int8_ms > 0
     assert record.float_ms > 0
     assert record.cpu == cpu_name()
 
 
-def test_a_network_that_finds_nothing_is_no_judge(
+def test_int8_requires_a_float_file_that_detects_something(
     float_file: Path,
     train: Dataset,
     val: Dataset,
@@ -279,13 +281,15 @@ def test_a_network_that_finds_nothing_is_no_judge(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = copied(float_file, tmp_path)
-    judged(monkeypatch, ap=[0.0007, 0.0007], int8_ms=4.0)
-    with pytest.raises(ExportError, match=r"has AP 0\.0007 on dataset\d+/val.json, too little to judge int8 by"):
+    with_measurements(monkeypatch, ap=[0.0007, 0.0007], int8_ms=4.0)
+    with pytest.raises(
+        ExportError, match=r"has AP 0\.0007 on dataset\d+/val.json, but int8 can only be compared with it from 0\.01"
+    ):
         make_int8(path, train, val, reference, self_test_seeds=8)
     assert path.read_bytes() == float_file.read_bytes()
 
 
-def test_calibration_sees_what_the_runtime_sees(
+def test_calibration_images_are_those_of_the_runtime(
     train: Dataset, float_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = Detector(float_file, provider="cpu", threads=1)
@@ -297,12 +301,12 @@ def test_calibration_sees_what_the_runtime_sees(
         return run_really(feed)
 
     monkeypatch.setattr(detector, "_run", watched)
-    for picture in train.images:
-        detector(picture.read())
-    np.testing.assert_array_equal(np.stack(fed), np.stack(pictures_of(train)))
+    for image in train.images:
+        detector(image.read())
+    np.testing.assert_array_equal(np.stack(fed), np.stack(images_of(train)))
 
 
-def test_the_proof_is_about_the_int8_file(
+def test_the_proof_describes_the_int8_file(
     float_file: Path,
     train: Dataset,
     val: Dataset,
@@ -311,21 +315,21 @@ def test_the_proof_is_about_the_int8_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = copied(float_file, tmp_path)
-    judged(monkeypatch, ap=[0.5, 0.499], int8_ms=4.0)
+    with_measurements(monkeypatch, ap=[0.5, 0.499], int8_ms=4.0)
     make_int8(path, train, val, reference, self_test_seeds=8)
     proofs = [metadata.proof for metadata in (read_model_file(one).metadata for one in (path, float_file)) if metadata]
-    quantised, exact = (proof.after_nms for proof in proofs if proof is not None)
-    assert quantised is not None
+    quantized, exact = (proof.after_nms for proof in proofs if proof is not None)
+    assert quantized is not None
     assert exact is not None
-    assert exact.max_score_difference < 1e-4 < quantised.max_score_difference
-    assert quantised == reference.beside(path, Detector(path, provider="cpu", threads=1).metadata)
+    assert exact.max_score_difference < 1e-4 < quantized.max_score_difference
+    assert quantized == reference.beside(path, Detector(path, provider="cpu", threads=1).metadata)
     assert proofs[0] is not None
     assert proofs[0].accuracy is not None
     assert (proofs[0].accuracy.reference.AP, proofs[0].accuracy.file.AP) == (0.5, 0.499)
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_the_old_file_stays_when_quantising_is_cut_short(
+def test_the_old_file_stays_when_quantizing_is_interrupted(
     dataset_folder: Path,
     make_checkpoint: MakeCheckpoint,
     tmp_path: Path,
@@ -337,39 +341,39 @@ def test_the_old_file_stays_when_quantising_is_cut_short(
 
     monkeypatch.setattr(int8, "_search", interrupted)
     out = tmp_path / "model.onnx"
-    out.write_bytes(b"what was there before")
+    out.write_bytes(b"older file")
     arguments = [str(make_checkpoint(tmp_path / "model.pth")), "--int8", "--calib", str(dataset_folder)]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
     assert result.exit_code == (130 if isinstance(fault, KeyboardInterrupt) else 1)
     if isinstance(fault, OSError):
         assert "model.onnx: cannot be written (No space left on device)" in result.stderr
-    assert out.read_bytes() == b"what was there before"
+    assert out.read_bytes() == b"older file"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.pth"]
 
 
-def test_pictures_without_people_leave_the_old_file(
+def test_images_without_boxes_leave_the_old_file(
     dataset_folder: Path, make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:
     deserted = write_coco(tmp_path / "d" / "train.json", count=4, seed=1)
     content = json.loads(deserted.read_text())
     deserted.write_text(json.dumps({**content, "annotations": []}))
     out = tmp_path / "model.onnx"
-    out.write_bytes(b"what was there before")
+    out.write_bytes(b"older file")
     checkpoint = make_checkpoint(tmp_path / "model.pth")
     arguments = [str(checkpoint), "--int8", "--calib", str(tmp_path / "d"), "--verify", str(dataset_folder)]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
     assert result.exit_code == 1
-    assert out.read_bytes() == b"what was there before"
+    assert out.read_bytes() == b"older file"
 
 
-def test_pictures_without_people_and_no_pictures_are_refused(train: Dataset, float_file: Path, tmp_path: Path) -> None:
+def test_images_without_boxes_and_no_images_are_rejected(train: Dataset, float_file: Path, tmp_path: Path) -> None:
     empty = dataclasses.replace(train, images=())
-    with pytest.raises(ExportError, match="is empty"):
-        pictures_of(empty)
+    with pytest.raises(ExportError, match="has no images"):
+        images_of(empty)
     deserted = dataclasses.replace(train, images=tuple(p for p in train.images if not len(p.boxes_xyxy)))
-    with pytest.raises(ExportError, match="shows nothing that is to be found"):
-        pictures_of(deserted)
-    with pytest.raises(ExportError, match="no pictures to calibrate with"):
+    with pytest.raises(ExportError, match=r"has no box in the \d+ images"):
+        images_of(deserted)
+    with pytest.raises(ExportError, match="no images to calibrate with"):
         Quantizer(onnx.load(float_file), [], QuantizationOptions(), tmp_path)
 
 
@@ -384,7 +388,7 @@ def test_pictures_without_people_and_no_pictures_are_refused(train: Dataset, flo
         (["--int8", "--calib", "absent"], 1, "absent"),
     ],
 )
-def test_bad_requests_are_named_before_anything_is_written(
+def test_bad_options_are_rejected_before_anything_is_written(
     tiny_checkpoint: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     out = tmp_path / "m.onnx"
@@ -394,10 +398,12 @@ def test_bad_requests_are_named_before_anything_is_written(
     assert not out.exists()
 
 
-def test_data_without_a_val_split_cannot_judge(tiny_checkpoint: Path, dataset_folder: Path, tmp_path: Path) -> None:
+def test_calibration_data_without_a_val_split_needs_verify(
+    tiny_checkpoint: Path, dataset_folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "m.onnx"
     arguments = [str(tiny_checkpoint), "-o", str(out), "--int8", "--calib", str(dataset_folder / "train.json")]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 1
-    assert "give labelled pictures with --verify" in result.stderr
+    assert "give labeled images with --verify" in result.stderr
     assert not out.exists()

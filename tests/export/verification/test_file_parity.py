@@ -1,4 +1,4 @@
-"""The comparison of a written file with its checkpoint, after NMS."""
+"""Comparison of the detections of a written file with those of its checkpoint."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from mmpnet.export.verification.file_parity import EXACT, apart, check
 BOXES: list[list[float]] = [[0, 0, 40, 40], [100, 100, 140, 180]]
 
 
-def finds(boxes: list[list[float]], scores: list[float], class_ids: list[int] | None = None) -> Detections:
+def detections(boxes: list[list[float]], scores: list[float], class_ids: list[int] | None = None) -> Detections:
     return Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(scores, np.float32),
@@ -19,37 +19,37 @@ def finds(boxes: list[list[float]], scores: list[float], class_ids: list[int] | 
     )
 
 
-def test_the_same_is_no_difference() -> None:
-    one = finds(BOXES, [0.9, 0.5])
+def test_equal_detections_have_no_difference() -> None:
+    one = detections(BOXES, [0.9, 0.5])
     assert apart([(one, one)], conf=0.1) == DetectionsRecord(4, 0, 0.0, 0.0)
 
 
-def test_partners_are_found_whatever_their_order() -> None:
-    expected = finds(BOXES, [0.9, 0.5])
-    found = finds([[101, 100, 140, 180], [0, 0, 40, 43]], [0.75, 0.65])
+def test_partners_are_matched_in_any_order() -> None:
+    expected = detections(BOXES, [0.9, 0.5])
+    found = detections([[101, 100, 140, 180], [0, 0, 40, 43]], [0.75, 0.65])
     record = apart([(found, expected)], conf=0.1)
     assert record.n_unmatched == 0
     assert record.max_score_difference == pytest.approx(0.25)
     assert record.max_box_difference_px == pytest.approx(3.0)
 
 
-def test_a_box_goes_to_the_nearest_and_only_once() -> None:
-    expected = finds([[0, 0, 40, 40], [6, 0, 46, 40]], [0.9, 0.8])
-    found = finds([[5, 0, 45, 40]], [0.8])
+def test_a_box_is_matched_once_to_the_nearest() -> None:
+    expected = detections([[0, 0, 40, 40], [6, 0, 46, 40]], [0.9, 0.8])
+    found = detections([[5, 0, 45, 40]], [0.8])
     record = apart([(found, expected)], conf=0.1)
     assert record.n_unmatched == 1
     assert record.max_score_difference == pytest.approx(0.0)
     assert record.max_box_difference_px == pytest.approx(1.0)
 
 
-def test_other_classes_are_no_partners_and_hardly_sure_ones_are_not_missed() -> None:
-    record = apart([(finds(BOXES, [0.9, 0.12], [1, 1]), finds(BOXES[:1], [0.9], [2]))], conf=0.1)
+def test_partners_share_a_class_and_low_scores_are_not_counted_as_unmatched() -> None:
+    record = apart([(detections(BOXES, [0.9, 0.12], [1, 1]), detections(BOXES[:1], [0.9], [2]))], conf=0.1)
     assert record.n_detections == 3
     assert record.n_unmatched == 2
 
 
-def test_nothing_found_is_no_difference() -> None:
-    assert apart([(finds([], []), finds([], []))], conf=0.1) == DetectionsRecord(0, 0, 0.0, 0.0)
+def test_no_detections_have_no_difference() -> None:
+    assert apart([(detections([], []), detections([], []))], conf=0.1) == DetectionsRecord(0, 0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_nothing_found_is_no_difference() -> None:
         DetectionsRecord(100, 0, float("nan"), 0.0),
     ],
 )
-def test_more_than_the_bound_is_refused(record: DetectionsRecord) -> None:
+def test_differences_above_the_bound_are_rejected(record: DetectionsRecord) -> None:
     check(DetectionsRecord(100, 5, 9e-4, 0.19), EXACT)
     with pytest.raises(ExportError, match="the file was not kept"):
         check(record, EXACT)

@@ -1,4 +1,4 @@
-"""Bias correction for the mean error of rounded kernels (Nagel et al. 2019, section 4.2)."""
+"""Correct biases by the mean error that rounded kernels cause (Nagel et al. 2019, section 4.2)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,21 +14,21 @@ from mmpnet.export.graph import INPUT_NAME
 from mmpnet.export.quantization.graph_editor import GraphEditor, int8_convolutions, is_depthwise
 from mmpnet.export.verification.graph_parity import open_graph
 
-PICTURES = 64
+MEAN_IMAGES = 64
 
 
-def input_means(prepared: onnx.ModelProto, pictures: Sequence[UInt8Array]) -> dict[str, NDArray[np.float64]]:
-    """Each convolution's mean input (channels,) over up to 64 letterboxed pictures, by the tensor's name."""
+def input_means(prepared: onnx.ModelProto, images: Sequence[UInt8Array]) -> dict[str, NDArray[np.float64]]:
+    """The mean input (channels,) of each convolution over up to 64 letterboxed images, by the name of the tensor."""
     names = list(dict.fromkeys(node.input[0] for node in GraphEditor(prepared).convolutions()))
     model = onnx.ModelProto()
     model.CopyFrom(prepared)
     model.graph.ClearField("output")
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = open_graph(model.SerializeToString())
-    chosen = pictures[:: max(len(pictures) // PICTURES, 1)][:PICTURES]
+    chosen = images[:: max(len(images) // MEAN_IMAGES, 1)][:MEAN_IMAGES]
     sums: dict[str, NDArray[np.float64]] = {}
-    for picture in track(chosen, description="mean of each layer", console=console(), transient=True):
-        for name, values in zip(names, session.run(names, {INPUT_NAME: picture[None]}), strict=True):
+    for image in track(chosen, description="mean of each layer", console=console(), transient=True):
+        for name, values in zip(names, session.run(names, {INPUT_NAME: image[None]}), strict=True):
             sums[name] = sums.get(name, 0) + values[0].mean(axis=(1, 2), dtype=np.float64)
     return {name: total / len(chosen) for name, total in sums.items()}
 
@@ -36,7 +36,10 @@ def input_means(prepared: onnx.ModelProto, pictures: Sequence[UInt8Array]) -> di
 def correct_biases(
     quantized: onnx.ModelProto, prepared: onnx.ModelProto, means: Mapping[str, NDArray[np.float64]]
 ) -> None:
-    """Change the int8 graph's biases in place, so that each channel's mean is the float graph's, borders aside."""
+    """Change the biases of the int8 graph in place, so that each channel has the same mean as in the float graph.
+
+    The means leave out that a convolution pads its input. means: of input_means.
+    """
     editor, source = GraphEditor(quantized), GraphEditor(prepared)
     for _, kernel, bias, original in int8_convolutions(editor, source):
         pixels_name, kernel_name, bias_name = original.input

@@ -1,9 +1,9 @@
-"""Convolutions that stay in float where ONNX Runtime would have them in int8.
+"""Keep convolutions in float that ONNX Runtime would convert to int8.
 
-Since 1.21 its optimiser `WeightBiasQuantization` rounds the kernel of every float convolution that stands between a
-DequantizeLinear and a QuantizeLinear, without a word and with one scale for the whole kernel. Depthwise kernels, whose
-channels differ by orders of magnitude, lose most of their channels by it. Inputs with a scale per channel are passed
-over.
+Since 1.21 its optimizer `WeightBiasQuantization` rounds the kernel of every float convolution between a
+DequantizeLinear and a QuantizeLinear, with one scale for the whole kernel, and does not report it. Depthwise kernels,
+whose channels differ by orders of magnitude, lose most of their channels. The optimizer skips convolutions whose input
+has one scale for each channel.
 """
 
 import numpy as np
@@ -16,8 +16,10 @@ CHANNEL_AXIS = 1
 
 
 def keep_in_float(model: onnx.ModelProto) -> None:
-    """Give each float convolution that reads a quantised tensor a DequantizeLinear of its own, in place, with the
-    tensor's scale once per channel: the same numbers."""
+    """Give each float convolution that reads a quantized tensor its own DequantizeLinear, in place.
+
+    It repeats the tensor's scale for each channel, so that the results stay the same.
+    """
     editor = GraphEditor(model)
     for convolution in editor.convolutions():
         dequantize = editor.producer(convolution.input[0])

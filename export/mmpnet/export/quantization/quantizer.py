@@ -1,5 +1,4 @@
-"""Static int8: the network's convolutions in QDQ form, calibrated through the runtime's own letterbox; decoding and NMS
-stay in float."""
+"""Static int8 quantization of the network's convolutions, in QDQ form; decoding and NMS stay in float."""
 
 import contextlib
 import io
@@ -45,13 +44,16 @@ _METHODS = {
 _QUANTIZED_OPERATORS = ("Conv", "Add", "Resize", "Clip")
 SHIFT_NODE = "/shift/Sub"
 PIXEL_ZERO = PAD_VALUE
-"""The byte that int8 convolutions pad with: the letterbox's grey."""
+"""The byte with which int8 convolutions pad: the gray of the letterbox."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizationOptions:
-    """How to quantise. uint8 activations are fastest where the CPU multiplies them with int8 weights in one instruction
-    (VNNI), and right on every CPU (`mmpnet.export.quantization.saturation`); int8 ones suit ARM."""
+    """How to quantize.
+
+    uint8 activations are fastest on CPUs that multiply them with int8 weights in one instruction (VNNI), and correct on
+    every CPU (`mmpnet.export.quantization.saturation`); int8 activations suit ARM.
+    """
 
     activations: Activations = "uint8"
     calibrator: Calibrator = "minmax"
@@ -59,17 +61,21 @@ class QuantizationOptions:
 
 
 class Quantizer:
-    """One float graph, calibrated once; `quantized` gives its int8 versions.
+    """One float graph, calibrated once; `quantized` returns its int8 versions.
+
+    model: a float32 graph with head "boxes" and uint8 input of batch 1.
+    images: calibration images (H, W, 3), uint8 BGR, letterboxed.
+    folder: for the files of ONNX Runtime's tools.
 
     Raises: ExportError if there is nothing to calibrate with, or ONNX Runtime cannot calibrate.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, pictures: Sequence[UInt8Array], options: QuantizationOptions, folder: Path
+        self, model: onnx.ModelProto, images: Sequence[UInt8Array], options: QuantizationOptions, folder: Path
     ) -> None:
-        if not pictures:
-            raise ExportError("no pictures to calibrate with; give --calib a data set that is not empty")
-        self.pictures = pictures
+        if not images:
+            raise ExportError("there are no images to calibrate with; give --calib a data set with images")
+        self.images = images
         self._options = options
         self._folder = folder
         self._prepared = folder / "prepared.onnx"
@@ -78,7 +84,7 @@ class Quantizer:
         with quiet():
             quant_pre_process(source, self._prepared, skip_symbolic_shape=True)
         prepared = onnx.load(self._prepared)
-        self._means = input_means(prepared, pictures)
+        self._means = input_means(prepared, images)
         graph = prepared.graph
         self.layers = tuple(node.name for node in graph.node if node.op_type == "Conv")
         self._quantizable = [
@@ -87,7 +93,10 @@ class Quantizer:
         self._pixels = next(node.output[0] for node in graph.node if node.name == SHIFT_NODE)
 
     def quantized(self, float_layers: Sequence[str] = ()) -> onnx.ModelProto:
-        """int8, but for these convolutions, by name."""
+        """The graph in int8; the convolutions with these names stay in float.
+
+        Raises: ExportError if ONNX Runtime cannot quantize the graph.
+        """
         left_out = set(float_layers)
         target = self._folder / "int8.onnx"
         signed = QuantType.QInt8 if self._options.activations == "int8" else QuantType.QUInt8
@@ -98,7 +107,7 @@ class Quantizer:
                 quantize_static(
                     self._prepared,
                     target,
-                    CalibrationPictures(self.pictures),
+                    CalibrationImages(self.images),
                     quant_format=QuantFormat.QDQ,
                     per_channel=self._options.per_channel,
                     activation_type=signed,
@@ -106,12 +115,12 @@ class Quantizer:
                     nodes_to_quantize=[name for name in self._quantizable if name not in left_out],
                     calibrate_method=_METHODS[self._options.calibrator],
                     calibration_cache_path=self._folder / "ranges.json",
-                    # One picture at a time: otherwise the histograms' calibrators hold every map of all of them.
+                    # One image at a time; otherwise calibrators with histograms hold all activations of all images.
                     extra_options={"TensorQuantOverrides": {self._pixels: [pixel]}, "CalibStridedMinMax": 1},
                 )
         except Exception as error:
             raise ExportError(
-                f"ONNX Runtime cannot quantise the graph: {' '.join(str(error).split())[:200]}"
+                f"ONNX Runtime cannot quantize the graph: {' '.join(str(error).split())[:200]}"
             ) from error
         quantized = onnx.load(target)
         drop_unused_domains(quantized)
@@ -123,44 +132,49 @@ class Quantizer:
 
 
 def layer_errors(quantizer: Quantizer, count: int) -> list[tuple[str, float]]:
-    """Each convolution with the error that it alone brings as int8, worst first: the largest change of a score, mean
-    over `count` calibration pictures."""
-    pictures = quantizer.pictures[:count]
-    expected = _scores(quantizer.quantized(quantizer.layers), pictures)
+    """The error of each convolution if it alone is in int8, largest first.
+
+    The error is the largest change of a score, averaged over the first `count` calibration images.
+    """
+    images = quantizer.images[:count]
+    expected = _scores(quantizer.quantized(quantizer.layers), images)
     errors = []
     for layer in track(quantizer.layers, description="error of each layer", console=console(), transient=True):
-        found = _scores(quantizer.quantized([name for name in quantizer.layers if name != layer]), pictures)
+        found = _scores(quantizer.quantized([name for name in quantizer.layers if name != layer]), images)
         errors.append((layer, float(np.abs(found - expected).max(axis=1).mean())))
     return sorted(errors, key=lambda one: -one[1])
 
 
-def _scores(model: onnx.ModelProto, pictures: Sequence[UInt8Array]) -> NDArray[np.float32]:
-    """Candidates' scores of each picture, best first."""
+def _scores(model: onnx.ModelProto, images: Sequence[UInt8Array]) -> NDArray[np.float32]:
+    """The scores of each image's candidates, best first: (images, K)."""
     session = open_graph(model.SerializeToString())
-    return np.stack([session.run(["scores"], {INPUT_NAME: picture[None]})[0][0] for picture in pictures])
+    return np.stack([session.run(["scores"], {INPUT_NAME: image[None]})[0][0] for image in images])
 
 
-class CalibrationPictures(CalibrationDataReader):  # type: ignore[misc]
-    """What a network is fed, without the batch: one picture at a time, of the range that is asked for."""
+class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds the calibrator one image at a time, from the range that it requests."""
 
-    def __init__(self, pictures: Sequence[NDArray[Any]]) -> None:
-        self._pictures = pictures
-        self._rest = iter(pictures)
+    def __init__(self, images: Sequence[NDArray[Any]]) -> None:
+        self._images = images
+        self._rest = iter(images)
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        self._rest = iter(self._pictures[start_index:end_index])
+        self._rest = iter(self._images[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
-        picture = next(self._rest, None)
-        return None if picture is None else {INPUT_NAME: picture[None]}
+        image = next(self._rest, None)
+        return None if image is None else {INPUT_NAME: image[None]}
 
 
 def _with_bytes_in(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with one grey subtracted from every channel instead of the mean colour, so that a byte is its own int8
-    code. The first convolution's bias makes up for it, but along the border: there it now pads with that grey."""
+    """A copy that subtracts one gray from every channel instead of the mean color, so that a byte is its own code.
+
+    The bias of the first convolution makes up for the difference, except along the border, which is now padded with
+    that gray.
+    """
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     graph = changed.graph
@@ -170,21 +184,21 @@ def _with_bytes_in(model: onnx.ModelProto) -> onnx.ModelProto:
     mean = numpy_helper.to_array(tensors[shift.input[1]]).reshape(-1)  # (3,), in bytes
     kernel, bias = (numpy_helper.to_array(tensors[name]).astype(np.float64) for name in first.input[1:])
     moved = bias + (kernel.sum(axis=(2, 3)) * (PIXEL_ZERO - mean)).sum(axis=1)
-    grey = np.full((1, 1, 1), PIXEL_ZERO, np.float32)
-    tensors[shift.input[1]].CopyFrom(numpy_helper.from_array(grey, shift.input[1]))
+    gray = np.full((1, 1, 1), PIXEL_ZERO, np.float32)
+    tensors[shift.input[1]].CopyFrom(numpy_helper.from_array(gray, shift.input[1]))
     tensors[first.input[2]].CopyFrom(numpy_helper.from_array(moved.astype(np.float32), first.input[2]))
     return changed
 
 
 def _without_pixel_arithmetic(model: onnx.ModelProto, *, signed: bool) -> onnx.ModelProto:
-    """Bytes -> float -> minus grey -> quantised with scale 1 is where it started: take the detour out."""
+    """Remove the conversion to float, the subtraction and the quantization with scale 1, which undo one another."""
     graph = model.graph
     producers = {output: node for node in graph.node for output in node.output}
     shift = next(node for node in graph.node if node.name == SHIFT_NODE)
     cast = producers[shift.input[0]]
     consumers = [node for node in graph.node if shift.output[0] in node.input]
     if signed or [node.op_type for node in consumers] != ["QuantizeLinear"]:
-        return model  # another code for a byte, or a first convolution in float
+        return model  # a byte has another code, or the first convolution computes in float
     (quantize,) = consumers
     for node in graph.node:
         for index, name in enumerate(node.input):
@@ -198,8 +212,7 @@ def _without_pixel_arithmetic(model: onnx.ModelProto, *, signed: bool) -> onnx.M
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """The tool's advice is for those who call it by hand, and its progress not for stdout; what goes wrong still
-    raises."""
+    """Hide the advice and progress that ONNX Runtime's tools print; errors are still raised."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

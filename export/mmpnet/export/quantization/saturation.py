@@ -1,9 +1,9 @@
-"""Int8 kernels that saturate on no CPU.
+"""Quantize kernels so that int8 convolutions saturate on no CPU.
 
-Where there is no instruction that multiplies bytes and sums them in 32 bits (VNNI), x86 kernels multiply unsigned by
-signed bytes and add neighbours in 16 bits (VPMADDUBSW), which saturate: 255 * 127 + 255 * 127 becomes 32767, without a
-word. Two neighbours whose weights come to at most 128 cannot get there. ONNX Runtime's own remedy, `reduce_range`,
-takes a bit from every weight; here a row of a kernel gets a larger scale only as far as its own neighbours ask for it.
+On x86 CPUs without VNNI, which multiplies bytes and sums them in 32 bits, kernels multiply unsigned by signed bytes and
+add neighbors in 16 bits (VPMADDUBSW). The sum saturates: 255 * 127 + 255 * 127 becomes 32767, without an error. Two
+neighbors whose weights sum to at most 128 cannot saturate. ONNX Runtime's own remedy, `reduce_range`, takes one bit
+from every weight; here the scale of each output's weights grows only as far as its own neighbors require.
 """
 
 import numpy as np
@@ -17,9 +17,11 @@ LARGEST_PAIR = 128
 
 
 def without_saturation(quantized: onnx.ModelProto, prepared: onnx.ModelProto) -> None:
-    """Quantise the kernels anew, in place, from the float graph's of the same names, so that no neighbours saturate.
+    """Quantize kernels again from those of the float graph, in place, where neighbors could saturate.
 
-    Depthwise kernels keep their weights: they are summed in 32 bits.
+    Depthwise kernels keep their weights, because their products are summed in 32 bits.
+
+    quantized: the int8 graph. prepared: the float graph from which it was made.
     """
     editor, source = GraphEditor(quantized), GraphEditor(prepared)
     for pixels, kernel, bias, original in int8_convolutions(editor, source):
@@ -44,9 +46,9 @@ def without_saturation(quantized: onnx.ModelProto, prepared: onnx.ModelProto) ->
 
 
 def largest_pairs(kernel: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float64]:
-    """The largest sum of two neighbours of one sign in each output's row of a kernel (O, I, h, w) -> (O,).
+    """The largest sum of two neighbors of one sign in the weights of each output: kernel (O, I, h, w) -> (O,).
 
-    Neighbours as kernels see them: channel after channel, then tap after tap.
+    Neighbors are in the order in which kernels read them: channel after channel, then tap after tap.
     """
     rows = kernel.astype(np.float64).transpose(0, 2, 3, 1).reshape(len(kernel), -1)
     rows = np.pad(rows, ((0, 0), (0, 1)))

@@ -1,4 +1,4 @@
-"""Make an int8 file, and keep it only if it is as accurate as float32 and faster on this machine."""
+"""Search for an int8 version of a file, and keep it only if it is as accurate as float32 and faster on this machine."""
 
 import statistics
 import tempfile
@@ -32,20 +32,19 @@ from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS
 from mmpnet.system.machine import cpu_name
 
 DEFAULTS = QuantizationOptions()
-CALIBRATION_PICTURES = 200
-ERROR_PICTURES = 4
+CALIBRATION_IMAGES = 200
+ERROR_IMAGES = 4
 LEAST_AP_RATIO = 0.99
 LEAST_REFERENCE_AP = 0.01
 FLOAT_LAYERS_TRIED = (0, 1, 2, 4, 8)
 TIMED_ROUNDS = 40
 SELF_TEST_TOLERANCES = (0.05, 0.8)
-"""Largest difference in score and smallest IoU between devices: integer kernels may round differently, but not so
-far."""
+"""Largest difference in score and smallest IoU between devices; the rounding of integer kernels changes less."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One int8 version: the layers left in float, its accuracy, and its speed beside the float file's."""
+    """One int8 version: the layers that stay in float, and accuracy and latency with those of the float file."""
 
     model: onnx.ModelProto
     float_layers: tuple[str, ...]
@@ -53,7 +52,7 @@ class Trial:
     latency: LatencyRecord
 
     def fault(self) -> str | None:
-        """Why it is not worth keeping; None if it is."""
+        """Why this version is not kept; None if it is."""
         reference, found = self.accuracy.reference.AP, self.accuracy.file.AP
         if not found >= LEAST_AP_RATIO * reference:
             return f"AP {found:.4f} is less than {LEAST_AP_RATIO:.0%} of float32's {reference:.4f}"
@@ -65,27 +64,31 @@ class Trial:
 def make_int8(
     path: Path,
     calibration: Dataset,
-    judge: Dataset,
+    validation: Dataset,
     reference: Reference,
     options: QuantizationOptions = DEFAULTS,
     *,
     self_test_seeds: int = SELF_TEST_SEEDS,
 ) -> ModelMetadata:
-    """Turn a float32 file of mmp-export into int8 in its place, or leave it float32 and record in it why.
+    """Replace a float32 file of mmp-export by its int8 version, or leave it in float32 and record the reason in it.
 
-    calibration: pictures that fix the ranges; judge: labelled pictures on which both versions are measured; reference:
-    the checkpoint, which the proof compares the written file with. Where all int8 costs too much accuracy, the layers
-    with the largest errors are left in float, a few more each time.
+    If int8 costs too much accuracy, the layers with the largest errors stay in float, a few more in each trial.
 
-    Raises: ExportError if the file cannot be quantised, or the calibration pictures are none or show nothing.
+    path: the file.
+    calibration: images from which the ranges of the activations are taken.
+    validation: labeled images on which both versions are measured.
+    reference: the checkpoint, with which the written file is compared.
+    self_test_seeds: number of synthetic frames among which that of the self-test is chosen.
+
+    Raises: ExportError if the file cannot be quantized, or there are no calibration images, or none of them has a box.
     """
     metadata = read_model_file(path).metadata
     if metadata is None or metadata.head != "boxes" or metadata.input.kind != "uint8-nhwc" or metadata.input.batch != 1:
         raise ExportError(f"{path}: int8 needs a file with --head boxes, --input uint8-nhwc and --batch 1")
-    pictures = calibration_pictures(calibration, metadata.letterbox)
+    images = calibration_images(calibration, metadata.letterbox)
     with tempfile.TemporaryDirectory() as folder:
-        quantizer = Quantizer(onnx.load(path), pictures, options, Path(folder))
-        best = _search(quantizer, path, metadata, judge, Path(folder))
+        quantizer = Quantizer(onnx.load(path), images, options, Path(folder))
+        best = _search(quantizer, path, metadata, validation, Path(folder))
     fault = best.fault()
     record = QuantizationRecord(
         kept=fault is None,
@@ -96,7 +99,7 @@ def make_int8(
         calibrator=options.calibrator,
         dataset=calibration.name,
         dataset_sha256=calibration.sha256,
-        n_images=len(pictures),
+        n_images=len(images),
         float_layers=best.float_layers,
         accuracy=best.accuracy,
         latency=best.latency,
@@ -105,7 +108,7 @@ def make_int8(
         undone = msgspec.structs.replace(metadata, quantization=record)
         return write_model(onnx.load(path), undone, path, reference=reference, bound=None, seeds=self_test_seeds)
     runtime = msgspec.structs.replace(metadata.minimum_runtime, onnxruntime=oldest_runtime(best.model))
-    # What was measured of the float32 file is not this one's.
+    # The accuracy of the float32 file is not that of this one.
     proof = None if metadata.proof is None else msgspec.structs.replace(metadata.proof, accuracy=best.accuracy)
     int8 = msgspec.structs.replace(
         metadata, precision="int8", quantization=record, minimum_runtime=runtime, proof=proof
@@ -121,45 +124,45 @@ def make_int8(
     )
 
 
-def calibration_pictures(dataset: Dataset, letterbox: Letterbox) -> list[UInt8Array]:
-    """Up to 200 pictures from all over the data set, letterboxed as the runtime does it.
+def calibration_images(dataset: Dataset, letterbox: Letterbox) -> list[UInt8Array]:
+    """Up to 200 evenly spaced images of a data set, letterboxed: (H, W, 3), uint8 BGR.
 
-    Raises: ExportError if there are none, or none of them has a box: ranges would not cover what is to be found.
+    Raises: ExportError if there are none, or none of them has a box: the ranges would not cover what is to be detected.
     """
-    step = max(len(dataset.images) // CALIBRATION_PICTURES, 1)
-    chosen = dataset.images[::step][:CALIBRATION_PICTURES]
-    if not any(len(picture.boxes_xyxy) for picture in chosen):
-        found = "is empty" if not chosen else "shows nothing that is to be found: no box in the pictures looked at"
-        raise ExportError(f"{dataset.name}: {found}; give --calib pictures as the camera will see them")
-    return [letterbox.apply(picture.read())[0] for picture in chosen]
+    step = max(len(dataset.images) // CALIBRATION_IMAGES, 1)
+    chosen = dataset.images[::step][:CALIBRATION_IMAGES]
+    if not any(len(image.boxes_xyxy) for image in chosen):
+        found = f"has no box in the {len(chosen)} images that would calibrate int8" if chosen else "has no images"
+        raise ExportError(f"{dataset.name}: {found}; give --calib images like those of the camera, with their labels")
+    return [letterbox.apply(image.read())[0] for image in chosen]
 
 
-def _search(quantizer: Quantizer, path: Path, metadata: ModelMetadata, judge: Dataset, folder: Path) -> Trial:
+def _search(quantizer: Quantizer, path: Path, metadata: ModelMetadata, validation: Dataset, folder: Path) -> Trial:
     """The first version without a fault, or the most accurate one.
 
-    Raises: ExportError if float32 finds so little that nothing can be judged by it.
+    Raises: ExportError if the accuracy of float32 is too low for a comparison.
     """
-    reference = _accuracy(path, judge, "float32")
+    reference = _accuracy(path, validation, "float32")
     if reference.AP < LEAST_REFERENCE_AP:
         raise ExportError(
-            f"{path}: has AP {reference.AP:.4f} on {judge.name}, too little to judge int8 by; {LEAST_REFERENCE_AP:g} "
-            "is needed: train it further, or give --verify pictures of what it has learned"
+            f"{path}: has AP {reference.AP:.4f} on {validation.name}, but int8 can only be compared with it from "
+            f"{LEAST_REFERENCE_AP:g}; train it further, or give --verify images of what it has learned"
         )
     trials: list[Trial] = []
     ranking: Sequence[str] = ()
     for count in FLOAT_LAYERS_TRIED:
         if count and not ranking:
-            ranking = [name for name, _ in layer_errors(quantizer, ERROR_PICTURES)]
+            ranking = [name for name, _ in layer_errors(quantizer, ERROR_IMAGES)]
         model = rearrange(quantizer.quantized(ranking[:count]))
         candidate = folder / "candidate.onnx"
         save_model(model, metadata, candidate)
         accuracy = AccuracyRecord(
             protocol=EVALUATION_PROTOCOL,
-            dataset=judge.name,
-            dataset_sha256=judge.sha256,
-            n_images=len(judge.images),
+            dataset=validation.name,
+            dataset_sha256=validation.sha256,
+            n_images=len(validation.images),
             reference=reference,
-            file=_accuracy(candidate, judge, f"int8, {count} layers in float"),
+            file=_accuracy(candidate, validation, f"int8, {count} layers in float"),
         )
         trial = Trial(model, tuple(ranking[:count]), accuracy, interleaved_latency(candidate, path))
         fault = trial.fault()
@@ -170,14 +173,14 @@ def _search(quantizer: Quantizer, path: Path, metadata: ModelMetadata, judge: Da
     return max(trials, key=lambda trial: trial.accuracy.file.AP)
 
 
-def _accuracy(path: Path, judge: Dataset, who: str) -> Accuracy:
+def _accuracy(path: Path, validation: Dataset, who: str) -> Accuracy:
     detector = Detector(path, thresholds=EVALUATION_THRESHOLDS, provider="cpu")
-    found = measured(detector, judge, detector.class_names, who)
+    found = measured(detector, validation, detector.class_names, who)
     return Accuracy(found.ap("AP"), found.ap("AP50"))
 
 
 def interleaved_latency(int8: Path, reference: Path, *, rounds: int = TIMED_ROUNDS) -> LatencyRecord:
-    """Median inference times of two files on one thread, run in turns, so that a busy machine troubles both alike."""
+    """Median inference times of two files in ms, on one thread; they take turns, so that a busy machine slows both."""
     detectors = [Detector(path, provider="cpu", threads=1) for path in (int8, reference)]
     random = np.random.default_rng(0)
     frame = random.integers(0, 256, (*detectors[0].metadata.input.size_hw, 3), dtype=np.uint8)

@@ -18,9 +18,11 @@ MAX_AP_DIFFERENCE = 1e-3
 
 
 def compare_accuracy(reference: Reference, path: Path, metadata: ModelMetadata, dataset: Dataset) -> AccuracyRecord:
-    """AP and AP50 of both, at evaluation's thresholds, or at the file's own where they are frozen into it.
+    """Measure AP and AP50 of the checkpoint and of the file.
 
-    Raises: ExportError if they differ, or if the data has nothing to measure against.
+    The thresholds are those of every evaluation, or those of the file if they are frozen into it.
+
+    Raises: ExportError if the accuracies differ; DatasetError if nothing can be measured on the data.
     """
     thresholds = metadata.thresholds if metadata.frozen else EVALUATION_THRESHOLDS
     from_torch = reference.detector(metadata.input.size_hw, thresholds)
@@ -30,8 +32,9 @@ def compare_accuracy(reference: Reference, path: Path, metadata: ModelMetadata, 
     for name in ("AP", "AP50"):
         if not abs(expected.ap(name) - found.ap(name)) <= MAX_AP_DIFFERENCE:
             raise ExportError(
-                f"on {dataset.name} torch has {name} {expected.ap(name):.4f}, the file {found.ap(name):.4f}; tolerated "
-                f"is {MAX_AP_DIFFERENCE:g}; the file was not kept. Try another --opset or version of torch"
+                f"on {dataset.name} torch has {name} {expected.ap(name):.4f} and the file {found.ap(name):.4f}; at "
+                f"most {MAX_AP_DIFFERENCE:g} is tolerated; the file was not kept. Try "
+                "another --opset or version of torch"
             )
     return AccuracyRecord(
         protocol=f"COCO at the frozen thresholds {thresholds}" if metadata.frozen else EVALUATION_PROTOCOL,
@@ -44,9 +47,9 @@ def compare_accuracy(reference: Reference, path: Path, metadata: ModelMetadata, 
 
 
 def measured(detect: Detect, dataset: Dataset, class_names: Sequence[str], who: str) -> Evaluation:
-    """An evaluation with a progress bar."""
+    """Evaluate with a progress bar."""
 
-    def watched(pictures: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
-        return iter(track(pictures, description=f"accuracy of {who}", console=console(), transient=True))
+    def watched(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
+        return iter(track(images, description=f"accuracy of {who}", console=console(), transient=True))
 
     return evaluate(detect, dataset, class_names, progress=watched)

@@ -1,4 +1,4 @@
-"""Compare detections of the written file with those of the checkpoint, after NMS, for every head and precision."""
+"""Compare the detections of a written file, after NMS, with those of its checkpoint; for every head and precision."""
 
 import math
 from collections.abc import Sequence
@@ -18,26 +18,28 @@ from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import DetectionsRecord
 from mmpnet.datasets.open import open_dataset
 from mmpnet.evaluation.evaluate import Detect
-from mmpnet.export.verification.graph_parity import synthetic_pictures
+from mmpnet.export.verification.graph_parity import synthetic_images
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.artifacts.checkpoint import Checkpoint
 from mmpnet.train.artifacts.config import ModelConfig
 from mmpnet.train.model import MmpNet
 from mmpnet.train.network.torch_detector import torch_detector
 
-SYNTHETIC_PICTURES = 4
-REAL_PICTURES = 8
+SYNTHETIC_IMAGES = 4
+REAL_IMAGES = 8
 COMPARED_THRESHOLDS = Thresholds(conf=0.1, iou=0.5, max_det=100)
 PARTNER_IOU = 0.5
 SURE_SCORE = 0.05
-"""So far above the threshold a detection is missed by the other side, and not only a little below it there."""
+"""A detection counts as unmatched only if its score is this far above the threshold: otherwise the other side may have
+found it, with a score just below the threshold."""
 MOST_UNMATCHED = 0.05
-"""NMS decides at an IoU: the smallest difference can make it decide otherwise, but not often."""
+"""Share of detections without a partner. NMS compares an IoU with a threshold, so that tiny differences rarely change
+which box it keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Largest differences between torch and the written file that are tolerated."""
+    """The largest tolerated differences between torch and the written file."""
 
     score: float
     box_px: float
@@ -45,8 +47,8 @@ class Bound:
 
 EXACT = Bound(1e-3, 0.2)
 ROUNDED = Bound(0.03, math.inf)
-"""float16 has 11 bits: logits of up to 16 are off by a hundredth, scores by a quarter of that. Of two anchors of nearly
-one score NMS may keep the other, whose box is off by some px: boxes are told, not bounded."""
+"""float16 has 11 bits: logits of up to 16 differ by 0.01, and scores by a quarter of that. NMS may keep another one of
+two anchors with nearly equal scores, whose box differs by some px: box differences are recorded, but not limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +57,32 @@ class Reference:
 
     network: MmpNet
     model: ModelConfig
-    pictures: tuple[UInt8Array, ...]
+    images: tuple[UInt8Array, ...]
 
     def detector(self, input_hw: tuple[int, int], thresholds: Thresholds) -> Detect:
-        """The network at this input size, on the CPU."""
+        """A detector with the network at this input size, on the CPU."""
         model = msgspec.structs.replace(self.model, input_hw=input_hw)
         return torch_detector(self.network, model, thresholds=thresholds, device=torch.device("cpu"))
 
     def beside(self, path: Path, metadata: ModelMetadata) -> DetectionsRecord:
-        """What the file finds in the pictures, beside what torch finds."""
+        """Compare the detections of the file with those of torch on the images."""
         thresholds = metadata.thresholds if metadata.frozen else COMPARED_THRESHOLDS
         expected = self.detector(metadata.input.size_hw, thresholds)
         detector = Detector(path, thresholds=thresholds, provider="cpu", threads=1)
-        return apart([(detector(picture), expected(picture)) for picture in self.pictures], conf=thresholds.conf)
+        return apart([(detector(image), expected(image)) for image in self.images], conf=thresholds.conf)
 
 
 def reference_of(checkpoint: Checkpoint, letterbox: Letterbox) -> Reference:
-    """With synthetic pictures, and the first of the run's validation set where it is still there."""
-    synthetic = synthetic_pictures(letterbox, count=SYNTHETIC_PICTURES)
-    return Reference(checkpoint.network(), checkpoint.model, (*synthetic, *_validation_pictures(checkpoint, letterbox)))
+    """A checkpoint's network, with synthetic images and, if they can be read, the first of its validation set."""
+    synthetic = synthetic_images(letterbox, count=SYNTHETIC_IMAGES)
+    return Reference(checkpoint.network(), checkpoint.model, (*synthetic, *_validation_images(checkpoint, letterbox)))
 
 
 def apart(pairs: Sequence[tuple[Detections, Detections]], *, conf: float) -> DetectionsRecord:
-    """Two detectors' finds, picture by picture; partners are of one class, best IoU first."""
+    """Compare the detections of two detectors, one pair for each image.
+
+    Detections of one class are matched by IoU, best first. conf: the score threshold of both.
+    """
     total = unmatched = 0
     score = box = 0.0
     for found, expected in pairs:
@@ -95,7 +100,7 @@ def apart(pairs: Sequence[tuple[Detections, Detections]], *, conf: float) -> Det
 
 
 def check(record: DetectionsRecord, bound: Bound) -> None:
-    """Raises: ExportError if the file finds something else than the checkpoint."""
+    """Raises: ExportError if the detections of the file differ too much from those of the checkpoint."""
     within = (
         record.max_score_difference <= bound.score
         and record.max_box_difference_px <= bound.box_px
@@ -105,8 +110,8 @@ def check(record: DetectionsRecord, bound: Bound) -> None:
         raise ExportError(
             f"the written file and torch differ by {record.max_score_difference:.2g} in score and "
             f"{record.max_box_difference_px:.2g} px in boxes, {record.n_unmatched} of {record.n_detections} detections "
-            f"have no partner; tolerated are {bound.score:g}, {bound.box_px:g} and one in {1 / MOST_UNMATCHED:.0f}; "
-            "the file was not kept"
+            f"have no partner; at most {bound.score:g}, {bound.box_px:g} px and one in {1 / MOST_UNMATCHED:.0f} are "
+            "tolerated; the file was not kept"
         )
 
 
@@ -121,12 +126,12 @@ def _partners(found: Detections, expected: Detections) -> list[tuple[int, int]]:
     return partners
 
 
-def _validation_pictures(checkpoint: Checkpoint, letterbox: Letterbox) -> list[UInt8Array]:
+def _validation_images(checkpoint: Checkpoint, letterbox: Letterbox) -> list[UInt8Array]:
     if not checkpoint.train.data.val:
         return []
     try:
-        pictures = open_dataset(Path(checkpoint.train.data.val[0]), "val", undivided=True).images[:REAL_PICTURES]
-        return [letterbox.apply(picture.read())[0] for picture in pictures]
+        images = open_dataset(Path(checkpoint.train.data.val[0]), "val", undivided=True).images[:REAL_IMAGES]
+        return [letterbox.apply(image.read())[0] for image in images]
     except DatasetError:
-        # A checkpoint may be exported where its data is not; the summary counts the pictures that were compared.
+        # The data may be missing where a checkpoint is exported; the summary states how many images were compared.
         return []

@@ -18,14 +18,14 @@ from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.train.network.inference_net import CandidateNet
 
 MAX_GRID_DIFFERENCE = 1e-2
-"""Of raw logits and offsets, which span about 20."""
+"""Of raw logits and offsets, which have a range of about 20."""
 MAX_SCORE_DIFFERENCE = 1e-4
 MAX_BOX_DIFFERENCE_PX = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Largest differences between torch and ONNX Runtime over n_images letterboxed pictures."""
+    """The largest differences between torch and ONNX Runtime over n_images letterboxed images."""
 
     n_images: int
     max_grid_difference: float
@@ -33,7 +33,7 @@ class Parity:
     max_box_difference_px: float
 
     def check(self) -> None:
-        """Raises: ExportError if a difference is above its tolerance."""
+        """Raises: ExportError if a difference is above its tolerance, or NaN."""
         within = (
             self.max_grid_difference <= MAX_GRID_DIFFERENCE
             and self.max_score_difference <= MAX_SCORE_DIFFERENCE
@@ -42,32 +42,36 @@ class Parity:
         if not within:  # also where a difference is NaN
             raise ExportError(
                 f"torch and ONNX Runtime differ by {self.max_grid_difference:.2g} in the grid, "
-                f"{self.max_score_difference:.2g} in score and {self.max_box_difference_px:.2g} px in boxes, tolerated "
-                f"are {MAX_GRID_DIFFERENCE:g}, {MAX_SCORE_DIFFERENCE:g} and {MAX_BOX_DIFFERENCE_PX:g}; the file was "
-                "not kept. Try another --opset or version of torch"
+                f"{self.max_score_difference:.2g} in score and {self.max_box_difference_px:.2g} px in boxes; at "
+                f"most {MAX_GRID_DIFFERENCE:g}, {MAX_SCORE_DIFFERENCE:g} and {MAX_BOX_DIFFERENCE_PX:g} px are "
+                "tolerated; the file was not kept. Try another --opset or version of torch"
             )
 
 
 def compare(
     candidates: CandidateNet,
     model_bytes: bytes,
-    pictures: Sequence[UInt8Array],
+    letterboxed: Sequence[UInt8Array],
     *,
     batch: int,
     kind: InputKind = "uint8-nhwc",
 ) -> Parity:
-    """Run letterboxed pictures (H, W, 3) through torch and the full graph in ONNX Runtime, `batch` at a time, on CPU.
+    """Compare torch and the full graph in ONNX Runtime, both on the CPU.
 
-    Every candidate's box is compared, not only those that NMS keeps.
+    The boxes of all candidates are compared, not only those that NMS keeps.
+
+    model_bytes: the serialized graph of export_graph.
+    letterboxed: images (H, W, 3), uint8 BGR, of the size of the network's input.
+    batch: images per run.
 
     Raises: ExportError if ONNX Runtime cannot load the model.
     """
     session = open_graph(model_bytes)
-    # Candidates of nearly equal score may swap ranks, so torch gives twice as many to find each one's partner in.
+    # Candidates with nearly equal scores may swap ranks, so torch returns twice as many, to find each one's partner.
     wide = CandidateNet(candidates.network, candidates.anchors, candidates.input_hw, top_k=2 * candidates.top_k).eval()
     differences: list[tuple[float, float, float]] = []
-    for start in range(0, len(pictures), batch):
-        chunk = list(pictures[start : start + batch])
+    for start in range(0, len(letterboxed), batch):
+        chunk = list(letterboxed[start : start + batch])
         images = np.stack(chunk + [chunk[-1]] * (batch - len(chunk)))
         with torch.inference_mode():
             raw = wide.network(wide.normalize(torch.from_numpy(images)))
@@ -76,20 +80,20 @@ def compare(
         for row in range(len(chunk)):
             score, box = _largest_differences([o[row] for o in found], [o[row] for o in expected])
             differences.append((float(np.abs(grid[row] - raw[row].numpy()).max()), score, box))
-    return Parity(len(pictures), *(float(worst) for worst in np.max(np.array(differences), axis=0)))
+    return Parity(len(letterboxed), *(float(worst) for worst in np.max(np.array(differences), axis=0)))
 
 
 def as_input(images_bgr: UInt8Array, kind: InputKind) -> NDArray[Any]:
-    """Letterboxed pictures (B, H, W, 3) as a graph with this kind of input takes them."""
+    """Convert letterboxed images (B, H, W, 3), uint8 BGR, to the input of a graph with this kind of input."""
     if kind == "uint8-nhwc":
         return images_bgr
     return np.ascontiguousarray(images_bgr[..., ::-1].transpose(0, 3, 1, 2)).astype(np.float32) / 255
 
 
-def synthetic_pictures(letterbox: Letterbox, *, count: int, seed: int = 0) -> list[UInt8Array]:
-    """Seeded frames of odd sizes, letterboxed: gradients, shapes and noise, so that every channel is busy."""
+def synthetic_images(letterbox: Letterbox, *, count: int, seed: int = 0) -> list[UInt8Array]:
+    """Draw random frames of several sizes, and letterbox them; gradients, ellipses and noise activate every channel."""
     random = np.random.default_rng(seed)
-    pictures = []
+    images = []
     for _ in range(count):
         height, width = (int(side) for side in random.integers(200, 701, size=2))
         ramp = np.linspace(0, 255, width)[None, :, None] * random.random(3) + np.zeros((height, 1, 1))
@@ -100,14 +104,15 @@ def synthetic_pictures(letterbox: Letterbox, *, count: int, seed: int = 0) -> li
             color = tuple(int(c) for c in random.integers(256, size=3))
             cv2.ellipse(frame, (x, y), axes, float(random.integers(180)), 0, 360, color, -1)
         noisy = cv2.add(frame, random.integers(0, 40, frame.shape, dtype=np.uint8))
-        pictures.append(letterbox.apply(np.asarray(noisy, np.uint8))[0])
-    return pictures
+        images.append(letterbox.apply(np.asarray(noisy, np.uint8))[0])
+    return images
 
 
 def _largest_differences(found: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    """Of one picture's boxes, scores and class ids: in score rank by rank, and in px to the torch box that each box is.
+    """The largest differences in score, by rank, and in px, between one image's boxes and their partners.
 
-    A torch box can only be it with the same class and a score within tolerance; without one the distance is infinite.
+    found, expected: boxes (K, 4), scores (K,) and class ids (K,); torch gives 2K. A box's partner has its class, and
+    its score within the tolerance; without a partner the distance is infinite.
     """
     boxes, scores, class_ids = found
     torch_boxes, torch_scores, torch_ids = expected
@@ -118,7 +123,7 @@ def _largest_differences(found: Sequence[NDArray[Any]], expected: Sequence[NDArr
 
 
 def open_graph(model_bytes: bytes) -> Any:
-    """A session on the CPU.
+    """Open a session on the CPU.
 
     Raises: ExportError if ONNX Runtime cannot load the graph.
     """
