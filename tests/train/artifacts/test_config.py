@@ -9,7 +9,7 @@ import torch
 from mmpnet.contract.errors import CheckpointError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import RECIPE, TrainConfig, config_of
-from mmpnet.train.artifacts.options import ModelOptions
+from mmpnet.train.artifacts.options import DistillationOptions, ModelOptions
 
 FLAT = {
     "data": ["/data"],
@@ -39,7 +39,7 @@ FLAT = {
         ({"neg_ratio": float("inf")}, "neg-ratio must be in"),
         ({"device": 3}, r"device must be valid \(Expected `str`, got `int`\), got 3"),
         ({"freeze": 3, "weights": "none"}, "freeze .* weights is none"),
-        ({"unlabelled": ("a",)}, "need a teacher"),
+        ({"unlabelled": ("a",)}, "unlabeled images: no teacher is given; give --teacher"),
         ({"batch": 1, "input_hw": (32, 32)}, "more than one value"),
         ({"multi_scale": 0.25, "input_hw": (64, 64)}, "less than the 32 px between"),
         ({"input_hw": (100, 100)}, "multiples of the stride"),
@@ -61,7 +61,7 @@ def test_a_section_checks_itself_however_it_is_made() -> None:
 
 
 def test_options_without_their_sections_make_the_same_configuration() -> None:
-    config = config_of({"epochs": 3, "input_hw": (192, 320), "teacher": "t.onnx"})
+    config = config_of({"epochs": 3, "input_hw": (192, 320), "teachers": ("t.onnx",)})
     assert config_of(config.options()) == config
     assert config_of({}) == RECIPE == TrainConfig()
     assert msgspec.convert(msgspec.to_builtins(config), TrainConfig) == config
@@ -73,6 +73,27 @@ def test_a_checkpoint_of_the_first_schema_is_read(tiny_checkpoint: Path, tmp_pat
     expected = {"train": ("/data",), "val": ("/data/val.json",), "input_hw": (192, 320), "lr": 2e-3, "workers": 1}
     expected |= {"sizes_px": (16.0, 40.0), "group_weights": (("street", 2.0),)}
     assert load_checkpoint(tmp_path / "old.pth").train == config_of(expected)
+
+
+@pytest.mark.parametrize("teacher", [None, "t.onnx"])
+def test_the_one_teacher_of_older_schemas_is_the_only_teacher(
+    tiny_checkpoint: Path, tmp_path: Path, teacher: str | None
+) -> None:
+    content = torch.load(tiny_checkpoint, weights_only=True)
+    sections = {**content["train"], "distillation": {"teacher": teacher, "teacher_least_score": 0.2, "unlabelled": []}}
+    torch.save({**content, "schema": 2, "train": sections}, tmp_path / "second.pth")
+    torch.save({**content, "schema": 1, "train": {**FLAT, "teacher": teacher}}, tmp_path / "first.pth")
+    teachers = () if teacher is None else (teacher,)
+    second = load_checkpoint(tmp_path / "second.pth").train.distillation
+    assert second == DistillationOptions(teachers=teachers, teacher_least_score=0.2)
+    assert load_checkpoint(tmp_path / "first.pth").train.distillation == DistillationOptions(teachers=teachers)
+
+
+@pytest.mark.parametrize("schema", [0, 4, None])
+def test_another_schema_is_one_line(tiny_checkpoint: Path, tmp_path: Path, schema: object) -> None:
+    torch.save({**torch.load(tiny_checkpoint, weights_only=True), "schema": schema}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=rf"other\.pth: checkpoint schema {schema}, expected 1 to 3"):
+        load_checkpoint(tmp_path / "other.pth")
 
 
 @pytest.mark.parametrize("flat", [{**FLAT, "unheard_of": 1}, {**FLAT, "lr": "fast"}, {**FLAT, "stride": 3}, 3])

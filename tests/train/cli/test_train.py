@@ -117,6 +117,13 @@ def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) 
         (["--data", "D", "--multi-scale", "0.5", "--imgsz", "64", "--batch", "1"], "more than one value"),
         (["--data", "D", "--unlabelled", "D"], "give --teacher"),
         (["--data", "D", "--teacher-least-score", "0"], "--teacher-least-score"),
+        (["--data", "D", "--teacher-flip"], "teacher-flip: no teacher is given"),
+        (["--data", "D", "--teacher", "t.onnx", "--teacher-size", "big"], "HEIGHTxWIDTH"),
+        (["--data", "D", "--teacher", "t.onnx", "--teacher-size", "8"], "teacher-size must be in [32, 4096]"),
+        (["--data", "D", "--teacher", "t.onnx", "--teacher", "r/teacher.json"], "cannot be combined"),
+        (["--data", "D", "--teacher", "r/teacher.json", "--teacher-flip"], "cannot be combined"),
+        (["--data", "D", "--sure-score", "0.7"], "--sure-score goes with --uncertain ignore"),
+        (["--data", "D", "--uncertain", "maybe"], "ignore"),
         (["--data", "D", "--json"], "--json goes with --check"),
         (["--resume", "D", "--check", "--group-weight", "a=2"], "--group-weight, --check: a resumed run"),
     ],
@@ -364,7 +371,18 @@ def test_options_on_the_command_line_reach_the_configuration(
     (tmp_path / "more").mkdir()
     arguments = ["--data", str(dataset_folder), "--weights", "none", "--imgsz", "192x320", "--sizes", "16,40.5"]
     arguments += ["--group-weight", "a=b=2", "--mosaic-grid", "2", "--mosaic-grid", "3", "--no-amp", "--compile"]
-    arguments += ["--teacher", "t.onnx", "--unlabelled", str(tmp_path / "more"), "--stride", "16"]
+    arguments += ["--teacher", "t.onnx", "--teacher", "u.onnx", "--teacher-size", "416", "--teacher-size", "320x640"]
+    arguments += [
+        "--teacher-flip",
+        "--uncertain",
+        "ignore",
+        "--sure-score",
+        "0.6",
+        "--unlabelled",
+        str(tmp_path / "more"),
+        "--stride",
+        "16",
+    ]
     monkeypatch.chdir(tmp_path)
     code, _, stderr = run(train_app, *arguments)
     assert code == 0, stderr
@@ -375,7 +393,10 @@ def test_options_on_the_command_line_reach_the_configuration(
     assert config.data.group_weights == (("a=b", 2.0),)
     assert config.loading.mosaic_grids == (2, 3)
     assert (config.run.amp, config.run.compile) == (False, True)
-    assert config.distillation.teacher == str((tmp_path / "t.onnx").resolve())
+    assert config.distillation.teachers == tuple(str((tmp_path / name).resolve()) for name in ("t.onnx", "u.onnx"))
+    assert config.distillation.teacher_sizes == ((416, 416), (320, 640))
+    assert config.distillation.teacher_flip
+    assert (config.distillation.uncertain, config.distillation.sure_score) == ("ignore", 0.6)
     assert config.distillation.unlabelled == (str((tmp_path / "more").resolve()),)
     assert config.loss == RECIPE.loss
     assert config.optim == RECIPE.optim

@@ -62,7 +62,7 @@ def test_votes_count_among_the_teachers_that_know_the_class() -> None:
     answer = both(FRAME)
     np.testing.assert_allclose(answer.detections.score, [0.7, 0.5], rtol=1e-6)
     assert answer.detections.class_id.tolist() == [2, 1]
-    assert both.unknown_classes(DOG_TOO) == ["people: does not know dog; its votes on them do not count"]
+    assert both.unknown_classes(DOG_TOO) == ["people: does not know dog, and has no vote there"]
 
 
 def test_one_view_of_one_teacher_is_left_as_it_is() -> None:
@@ -121,7 +121,7 @@ def test_teachers_and_views_have_a_hash_and_one_file_has_its_own(files: tuple[Pa
 def test_what_cannot_teach_together_is_one_line(files: tuple[Path, Path]) -> None:
     with pytest.raises(TrainingError, match=r"yolox\.onnx: is given twice"):
         open_ensemble([files[0], files[0]], PERSON)
-    with pytest.raises(TrainingError, match=r"yolox\.onnx take images of one size only; leave --teacher-sizes out"):
+    with pytest.raises(TrainingError, match=r"yolox\.onnx take images of one size only; leave --teacher-size out"):
         open_ensemble(files[:1], PERSON, sizes=[(96, 96)])
     with pytest.raises(TrainingError, match=r"rtmdet\.onnx: is a RTMDet network, which knows person, but none of: dog"):
         open_ensemble(files, ("background", "dog"))

@@ -1,5 +1,6 @@
 """Detectors that teach: opened strictly, read rightly, asked once, and their doubts kept."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from mmpnet.datasets.types import LabeledImage
 from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
-from mmpnet.train.distillation.ensemble import Ensemble
+from mmpnet.train.distillation.ensemble import Ensemble, open_ensemble
 from mmpnet.train.distillation.pseudo_labels import (
     LEAST_SCORE,
     SAME_OBJECT_IOU,
     ask_teachers,
     load_teacher_labels,
+    read_teacher_labels,
     save_teacher_labels,
     unlabeled_images,
     with_teacher_boxes,
@@ -28,9 +30,11 @@ from mmpnet.train.distillation.pseudo_labels import (
 from mmpnet.train.distillation.teacher import OpenedTeacher, open_teacher
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.engine.trainer import Trainer
+from mmpnet.train.run.callbacks import RunCallbacks
+from mmpnet.train.run.prepare import read_all, teaching
 from mmpnet.train.run.start import resume_run, start_run
 from support.coco_writer import write_coco
-from support.peer_files import CELLS, write_yolox
+from support.peer_files import CELLS, write_rtmdet, write_yolox
 from support.train_configs import changed
 
 CLASSES = ("background", "dog", "person")
@@ -191,7 +195,7 @@ def test_a_run_with_a_teacher_resumes_without_it(
     output[64 + 5, :6] = [0.5, 0.5, 0.3, 0.8, 0.9, 0.9]
     teacher = write_yolox(tmp_path / "yolox.onnx", output)
     write_coco(tmp_path / "more" / "more.json", count=3, seed=9)
-    config = changed(tiny_train_config, teacher=str(teacher), unlabelled=(str(tmp_path / "more"),), eval_every=2)
+    config = changed(tiny_train_config, teachers=(str(teacher),), unlabelled=(str(tmp_path / "more"),), eval_every=2)
     start_run(config, tmp_path / "whole")
     evaluate = Trainer._finish_epoch
 
@@ -216,17 +220,69 @@ def test_what_a_teacher_said_teaches_another_run_the_same(tiny_train_config: Tra
     output = np.zeros((CELLS, 85), np.float32)
     output[64 + 5, :6] = [0.5, 0.5, 0.3, 0.8, 0.9, 0.9]
     teacher = write_yolox(tmp_path / "yolox.onnx", output)
-    config = changed(tiny_train_config, teacher=str(teacher), epochs=1)
+    config = changed(tiny_train_config, teachers=(str(teacher),), epochs=1)
     start_run(config, tmp_path / "asked")
     teacher.unlink()
     remembered = tmp_path / "asked" / "teacher.json"
-    start_run(changed(config, teacher=str(remembered)), tmp_path / "remembered")
+    start_run(changed(config, teachers=(str(remembered),)), tmp_path / "remembered")
     one, other = (load_checkpoint(tmp_path / name / "last.pth") for name in ("asked", "remembered"))
     assert all(torch.equal(tensor, other.ema[name]) for name, tensor in one.ema.items())
     assert other.provenance.teacher_sha256 == one.provenance.teacher_sha256 is not None
     assert (tmp_path / "remembered" / "teacher.json").read_bytes() == remembered.read_bytes()
     others = write_coco(tmp_path / "b.json", count=3, seed=1)
-    elsewhere = changed(config, teacher=str(remembered), train=(str(others),))
+    elsewhere = changed(config, teachers=(str(remembered),), train=(str(others),))
     with pytest.raises(TrainingError, match="labels of other images"):
         start_run(elsewhere, tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_several_teachers_at_several_sizes_and_mirrored_teach_a_run_that_resumes_without_them(
+    tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = np.zeros((CELLS, 85), np.float32)
+    output[64 + 5, :6] = [0.5, 0.5, 0.3, 0.8, 0.9, 0.9]
+    files = write_yolox(tmp_path / "yolox.onnx", output), write_rtmdet(tmp_path / "rtmdet.onnx", [[12, 8, 36, 40, 0.6]])
+    views = {"teacher_sizes": ((64, 64), (96, 96)), "teacher_flip": True}
+    config = changed(tiny_train_config, teachers=tuple(map(str, files)), **views)
+    start_run(config, tmp_path / "whole")
+    teachers = open_ensemble(files, PERSON, sizes=[(64, 64), (96, 96)], flip=True)
+    labels = read_teacher_labels(tmp_path / "whole" / "teacher.json")
+    assert (labels.teachers, labels.teacher_sha256) == (("yolox.onnx", "rtmdet.onnx"), teachers.sha256)
+    assert {len(box.votes) for boxes in labels.boxes for box in boxes} == {2}
+    images = read_all(config, RunCallbacks())[0].images
+    assert labels == ask_teachers(teachers, images, PERSON)
+    evaluate = Trainer._finish_epoch
+
+    def stop_after_first(run: Trainer, state: TrainingState, stop: threading.Event) -> None:
+        evaluate(run, state, stop)
+        raise InterruptedRunError
+
+    monkeypatch.setattr(Trainer, "_finish_epoch", stop_after_first)
+    with pytest.raises(InterruptedRunError):
+        start_run(config, tmp_path / "parts")
+    monkeypatch.undo()
+    for file in files:
+        file.unlink()
+    resume_run(tmp_path / "parts")
+    stored = changed(tiny_train_config, teachers=(str(tmp_path / "whole" / "teacher.json"),))
+    start_run(stored, tmp_path / "stored")
+    whole, parts, again = (load_checkpoint(tmp_path / name / "last.pth") for name in ("whole", "parts", "stored"))
+    for other in (parts, again):
+        assert all(torch.equal(tensor, other.ema[name]) for name, tensor in whole.ema.items())
+        assert other.provenance.teacher_sha256 == teachers.sha256
+
+
+def test_a_class_that_a_teacher_does_not_know_is_one_notice(
+    tiny_train_config: TrainConfig, tmp_path: Path, yolox: Path
+) -> None:
+    content = json.loads(write_coco(tmp_path / "data" / "train.json", count=4, seed=0).read_text())
+    content["categories"].append({"id": 8, "name": "dog"})
+    (tmp_path / "data" / "train.json").write_text(json.dumps(content))
+    rtmdet = write_rtmdet(tmp_path / "rtmdet.onnx", [[12, 8, 36, 40, 0.6]])
+    config = changed(
+        tiny_train_config, train=(str(tmp_path / "data" / "train.json"),), val=(), teachers=(str(yolox), str(rtmdet))
+    )
+    notices: list[str] = []
+    train, _ = read_all(config, RunCallbacks())
+    teaching(config, train, RunCallbacks(notice=notices.append))
+    assert notices == ["rtmdet.onnx: does not know dog, and has no vote there"]

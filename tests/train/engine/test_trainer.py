@@ -363,7 +363,7 @@ def test_a_project_that_is_no_folder_is_told_before_the_teacher_is_asked(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr("mmpnet.train.run.start.teaching", lambda *_: pytest.fail("asked"))
-    config = changed(tiny_train_config, teacher="t.onnx")
+    config = changed(tiny_train_config, teachers=("t.onnx",))
     with pytest.raises(OutputError, match=r"--project .*file: .*file is not a folder"):
         start_run(config, tmp_path / "file" / "run")
 

@@ -111,8 +111,8 @@ def test_a_teacher_that_does_not_help_leaves_no_folder(
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "annotations": []}))
     (tmp_path / "teacher.onnx").write_bytes(b"")
-    monkeypatch.setattr(training_data, "open_ensemble", lambda *_: ensemble_of(teacher))
-    config = changed(tiny_train_config, train=(str(path),), val=(), teacher=str(tmp_path / "teacher.onnx"))
+    monkeypatch.setattr(training_data, "open_ensemble", lambda *_, **__: ensemble_of(teacher))
+    config = changed(tiny_train_config, train=(str(path),), val=(), teachers=(str(tmp_path / "teacher.onnx"),))
     expected = KeyboardInterrupt if teacher is interrupted else TrainingError
     with pytest.raises(expected):
         start_run(config, tmp_path / "run")
@@ -127,9 +127,9 @@ def test_images_that_are_learned_from_or_watched_are_not_taught_once_more(
 ) -> None:
     """The folder that holds the images of both splits is the first that one thinks of."""
     (tmp_path / "teacher.onnx").write_bytes(b"")
-    monkeypatch.setattr(training_data, "open_ensemble", lambda *_: ensemble_of(silent))
+    monkeypatch.setattr(training_data, "open_ensemble", lambda *_, **__: ensemble_of(silent))
     known = dataset_folder / "images"
-    config = changed(tiny_train_config, epochs=1, teacher=str(tmp_path / "teacher.onnx"))
+    config = changed(tiny_train_config, epochs=1, teachers=(str(tmp_path / "teacher.onnx"),))
     with pytest.raises(TrainingError, match="all 22 images are in the data already"):
         start_run(changed(config, unlabelled=(str(known),)), tmp_path / "run")
     more = write_coco(tmp_path / "more" / "more.json", count=3, seed=9).parent

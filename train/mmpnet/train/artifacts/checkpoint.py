@@ -14,12 +14,10 @@ from torch import Tensor
 
 from mmpnet.contract.errors import CheckpointError, first_line
 from mmpnet.system.files import atomic_write, file_sha256, is_file
-from mmpnet.train.artifacts.config import ModelConfig, TrainConfig, from_plain, options_of_first_schema
+from mmpnet.train.artifacts.config import SCHEMA, ModelConfig, TrainConfig, from_plain, options_of_schema
 from mmpnet.train.model import MmpNet
 
 FORMAT = "mmpnet-checkpoint"
-SCHEMA = 2
-"""The first schema had the options of training without sections; it is still read."""
 _ZIP_START = b"PK\x03\x04"
 """First bytes of a file of torch.save."""
 
@@ -116,11 +114,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "(course checkpoints are not supported, see docs/adr/0004)"
         )
     schema = content.get("schema")
-    if schema not in (1, SCHEMA):
-        raise CheckpointError(f"{path}: checkpoint schema {schema}, expected 1 or {SCHEMA}; train it again")
+    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+        raise CheckpointError(f"{path}: checkpoint schema {schema}, expected 1 to {SCHEMA}; train it again")
     try:
         progress = content["progress"]
-        train = options_of_first_schema(content["train"]) if schema == 1 else content["train"]
+        train = options_of_schema(content["train"], schema)
         checkpoint = Checkpoint(
             model=from_plain(content["model"], ModelConfig, path=path),
             train=from_plain(train, TrainConfig, path=path),

@@ -27,6 +27,8 @@ from mmpnet.train.loading.sampling import SCALE_STEP_PX, input_sizes
 from mmpnet.train.model import Architecture, MmpNet
 
 _COARSEST_STRIDE = 32
+SCHEMA = 3
+"""Of the options in a checkpoint. Schema 1 has no sections, schemas 1 and 2 have at most one teacher."""
 _RENAMED = {"data": "train", "imgsz": "input_hw"}
 """Names of options in checkpoints of schema 1."""
 _T = TypeVar("_T")
@@ -164,12 +166,24 @@ def in_sections(options: Mapping[str, Any]) -> dict[str, Any]:
     return sections
 
 
-def options_of_first_schema(value: Any) -> Any:
-    """What a checkpoint of schema 1 holds as options, as schema 2 has it; anything but a dict is left to from_plain."""
-    if not isinstance(value, dict):
+def options_of_schema(value: Any, schema: int) -> Any:
+    """The options that a checkpoint of this schema holds, in the form of the present schema; what is not a dict is
+    returned as it is, so that `from_plain` reports it."""
+    if not isinstance(value, dict) or schema == SCHEMA:
         return value
-    options: dict[str, Any] = {_RENAMED.get(str(name), str(name)): option for name, option in value.items()}
-    return in_sections(options)
+    if schema == 1:
+        options = {_RENAMED.get(str(name), str(name)): option for name, option in value.items()}
+        return in_sections(_with_teachers(options))
+    distillation = value.get("distillation")
+    return {**value, "distillation": _with_teachers(distillation)} if isinstance(distillation, dict) else value
+
+
+def _with_teachers(options: dict[str, Any]) -> dict[str, Any]:
+    """Options with `teacher`, a path or None, as options with `teachers`, a list."""
+    if "teacher" not in options:
+        return options
+    others = {name: option for name, option in options.items() if name != "teacher"}
+    return {**others, "teachers": [] if options["teacher"] is None else [options["teacher"]]}
 
 
 def from_plain(value: Any, kind: type[_T], *, path: Path) -> _T:

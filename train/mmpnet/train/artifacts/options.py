@@ -7,7 +7,8 @@ from msgspec import Meta
 
 from mmpnet.contract.option_fields import check_options
 from mmpnet.train.backbone import BACKBONE_BLOCKS
-from mmpnet.train.distillation.pseudo_labels import LEAST_SCORE
+from mmpnet.train.distillation.pseudo_labels import LEAST_SCORE, TEACHER_LABELS_SUFFIX
+from mmpnet.train.distillation.uncertain import Uncertain
 from mmpnet.train.loading.augment import AugmentationName
 from mmpnet.train.loading.image_cache import Caching
 from mmpnet.train.loading.loader import MAX_WORKERS, Assignment, default_workers
@@ -21,6 +22,7 @@ LARGEST = 1e9
 AnchorSize: TypeAlias = Annotated[float, Meta(ge=1, le=1e4)]
 AnchorRatio: TypeAlias = Annotated[float, Meta(ge=0.01, le=100)]
 MosaicGrid: TypeAlias = Annotated[int, Meta(ge=2, le=8)]
+TeacherSide: TypeAlias = Annotated[int, Meta(ge=32, le=4096)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -175,30 +177,61 @@ class ScheduleOptions(Section, frozen=True, kw_only=True):
 
 
 class DistillationOptions(Section, frozen=True, kw_only=True):
-    """A teacher whose detections are learned too.
+    """Teachers whose detections are learned too, and what becomes of boxes that a detector is not sure of.
 
-    Raises: ValueError if there are unlabeled images but no teacher.
+    Raises: ValueError if unlabeled images, sizes or mirrored views are given without a teacher, or something else than
+    teacher_least_score together with a run's teacher.json.
     """
 
-    teacher: Annotated[
-        str | None,
+    teachers: Annotated[
+        tuple[str, ...],
         Meta(
-            description="Detector as ONNX whose detections are learned too; or a run's teacher.json.",
-            extra={"path": True},
+            description="Detector as ONNX whose detections are learned too; may be repeated. Or a run's teacher.json.",
+            extra={"flag": "teacher", "path": True},
         ),
-    ] = None
+    ] = ()
+    teacher_sizes: Annotated[
+        tuple[tuple[TeacherSide, TeacherSide], ...],
+        Meta(
+            description="Input size in px of teachers that take any size: N or HEIGHTxWIDTH. May be repeated.",
+            extra={"flag": "teacher-size"},
+        ),
+    ] = ()
+    teacher_flip: Annotated[bool, Meta(description="Each teacher also looks at the mirrored image.")] = False
     teacher_least_score: Annotated[
-        float, Meta(ge=LEAST_SCORE, le=1, description="Detections of the teacher below this are left out.")
+        float, Meta(ge=LEAST_SCORE, le=1, description="Detections of the teachers below this score are left out.")
     ] = 0.1
     unlabelled: Annotated[
         tuple[str, ...],
-        Meta(description="Folder of images for the teacher alone; may be repeated.", extra={"path": True}),
+        Meta(description="Folder of images that only the teachers label; may be repeated.", extra={"path": True}),
     ] = ()
+    uncertain: Annotated[
+        Uncertain,
+        Meta(
+            description="Boxes that a detector drew, as a teacher or in a label file: `soft` learns their scores; "
+            "`ignore` takes those below --sure-score for neither objects nor background."
+        ),
+    ] = "soft"
+    sure_score: Annotated[
+        float, Meta(ge=0, le=1, description="With --uncertain ignore: boxes with a lower score are ignored.")
+    ] = 0.5
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.unlabelled and self.teacher is None:
-            raise ValueError("unlabeled images need a teacher; give --teacher FILE.onnx")
+        needing = {
+            "unlabeled images": self.unlabelled,
+            "teacher-size": self.teacher_sizes,
+            "teacher-flip": self.teacher_flip,
+        }
+        for name, given in needing.items():
+            if given and not self.teachers:
+                raise ValueError(f"{name}: no teacher is given; give --teacher FILE.onnx, or leave it out")
+        labels = [path for path in self.teachers if path.endswith(TEACHER_LABELS_SUFFIX)]
+        if labels and (len(self.teachers) > 1 or self.teacher_sizes or self.teacher_flip):
+            raise ValueError(
+                f"teacher {labels[0]}: the labels of an earlier run cannot be combined with other teachers, "
+                "--teacher-size or --teacher-flip; give it alone, or give the detectors themselves"
+            )
 
 
 class RunOptions(Section, frozen=True, kw_only=True):

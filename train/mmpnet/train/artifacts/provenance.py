@@ -5,14 +5,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mmpnet.datasets.types import Dataset
-from mmpnet.system.files import is_file
-from mmpnet.train.artifacts.checkpoint import Provenance, sha256_of
+from mmpnet.train.artifacts.checkpoint import Provenance
 from mmpnet.train.artifacts.config import TrainConfig
-from mmpnet.train.distillation.pseudo_labels import read_teacher_labels
 
 
-def provenance_of(config: TrainConfig, train: Dataset, val: Dataset | None) -> Provenance:
-    """What a run's checkpoints say of its data and code; epochs and accuracy are added as they come."""
+def provenance_of(
+    config: TrainConfig, train: Dataset, val: Dataset | None, *, teacher_sha256: str | None = None
+) -> Provenance:
+    """What a run's checkpoints say of its data, its teachers and its code; epochs and accuracy are added later."""
     return Provenance(
         mmpnet_version=version("mmpnet"),
         git_commit=git_commit(),
@@ -24,16 +24,8 @@ def provenance_of(config: TrainConfig, train: Dataset, val: Dataset | None) -> P
         val_images=0 if val is None else len(val.images),
         epochs_done=0,
         seed=config.run.seed,
-        teacher_sha256=_teacher_sha256(config),
+        teacher_sha256=teacher_sha256,
     )
-
-
-def _teacher_sha256(config: TrainConfig) -> str | None:
-    """Hash of the detector that taught; None without a teacher, or where a resumed run no longer has it."""
-    path = None if config.distillation.teacher is None else Path(config.distillation.teacher)
-    if path is None or not is_file(path):
-        return None
-    return read_teacher_labels(path).teacher_sha256 if path.suffix == ".json" else sha256_of(path)
 
 
 def git_commit() -> str | None:

@@ -19,6 +19,7 @@ from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.cli.run_display import coverage_table
 from mmpnet.train.distillation.pseudo_labels import unlabeled_images
+from mmpnet.train.distillation.uncertain import settle_uncertain
 from mmpnet.train.run.anchor_fit import Coverage, coverage, input_boxes, suited_anchors
 
 
@@ -26,14 +27,14 @@ def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> b
     """Scan training and validation data, every file of them, folders of unlabeled images, and the anchors on the boxes;
     return whether there is no fault.
 
-    With `anchors: auto` these are the anchors that suit the boxes. Only a teacher can do without labeled boxes.
+    With `anchors: auto` these are the anchors that suit the boxes. Without a teacher, data without boxes is a fault.
 
     Raises: DatasetError for faults that leave nothing to look at, TrainingError for boxes too few to suggest anchors,
-    typer.BadParameter for a missing file of the teacher.
+    typer.BadParameter for a missing file of a teacher.
     """
-    teacher = config.distillation.teacher
-    if teacher is not None and not is_file(Path(teacher)):
-        raise typer.BadParameter(f"--teacher {teacher}: no such file")
+    for teacher in config.distillation.teachers:
+        if not is_file(Path(teacher)):
+            raise typer.BadParameter(f"--teacher {teacher}: no such file")
     for folder in unlabelled:
         console().print(f"{folder}: {len(unlabeled_images(Path(folder)))} images without labels")
     scans = _scans(config)
@@ -55,7 +56,7 @@ def _scans(config: TrainConfig) -> dict[str, DatasetStatistics]:
     """What the training and, if there are any, the validation data hold, with a fault where there is no box."""
     data, input_hw = config.data, config.model.input_hw
     found = check_dataset(_paths(data.train), "train", data.classes, input_hw=input_hw)
-    scans = {"train": _with_boxes(found, "to learn from") if config.distillation.teacher is None else found}
+    scans = {"train": _with_boxes(found, "to learn from") if not config.distillation.teachers else found}
     if data.val:
         watched = _paths(data.val)
         found = check_dataset(watched, "val", data.classes, input_hw=input_hw, allow_absent=True, undivided=True)
@@ -68,7 +69,9 @@ def _anchors_on_boxes(config: TrainConfig) -> tuple[AnchorSpec, tuple[Coverage, 
     input_hw = config.model.input_hw
     # What the scan has listed is left out here.
     train = load_dataset(_paths(config.data.train), "train", config.data.classes, faults=Faults(collect=True))
-    boxes = input_boxes(train.images, Letterbox(input_hw))
+    options = config.distillation
+    images = settle_uncertain(train.images, uncertain=options.uncertain, sure_score=options.sure_score)
+    boxes = input_boxes(images, Letterbox(input_hw))
     anchors = config.anchors
     if config.model.anchors == "auto":
         anchors = suited_anchors(anchors, boxes, input_hw, console().print)

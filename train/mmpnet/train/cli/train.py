@@ -49,6 +49,8 @@ def train(
             raise typer.BadParameter("give --data (a folder or file of labeled images), or --resume with a run folder")
         if as_json and not only_check:
             raise typer.BadParameter("--json goes with --check; a run's numbers are in its results.csv")
+        if "sure_score" in given and options["uncertain"] != "ignore":
+            raise typer.BadParameter("--sure-score goes with --uncertain ignore; soft boxes are learned at any score")
         if only_check:
             # Folders for a teacher can be looked at without one.
             config = _configured({**options, "unlabelled": ()})

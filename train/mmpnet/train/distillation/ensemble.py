@@ -18,7 +18,7 @@ from mmpnet.train.distillation.teacher import Detect, OpenedTeacher, open_teache
 @dataclass(frozen=True, slots=True)
 class TeacherAnswer:
     """Detections with the student's class ids, and each teacher's vote for them (N, teachers): the score it gave, 0
-    where it did not see the object. A detection's score is the mean vote of the teachers that know its class."""
+    if it did not find the object. A detection's score is the mean vote of the teachers that know its class."""
 
     detections: Detections
     votes: FloatArray
@@ -45,12 +45,12 @@ class Ensemble:
         return self._fused(seen)
 
     def unknown_classes(self, class_names: Sequence[str]) -> list[str]:
-        """One line for each teacher that does not know a class of the student's; index 0 is background."""
+        """One line for each teacher that does not know all classes of the student; index 0 is background."""
         lines = []
         for teacher in self.teachers:
             unknown = [name for i, name in enumerate(class_names) if i > 0 and i not in teacher.class_ids]
             if unknown:
-                lines.append(f"{teacher.name}: does not know {', '.join(unknown)}; its votes on them do not count")
+                lines.append(f"{teacher.name}: does not know {', '.join(unknown)}, and has no vote there")
         return lines
 
     def _views(self, teacher: OpenedTeacher) -> list[Detect]:
@@ -84,7 +84,7 @@ def open_ensemble(
     teachers = tuple(open_teacher(path, class_names, sizes) for path in paths)
     if sizes and not any(one.has_free_input for one in teachers):
         names = ", ".join(one.name for one in teachers)
-        raise TrainingError(f"teacher sizes: {names} take images of one size only; leave --teacher-sizes out")
+        raise TrainingError(f"teacher sizes: {names} take images of one size only; leave --teacher-size out")
     return Ensemble(teachers, flip, _identity(paths, sizes, flip))
 
 

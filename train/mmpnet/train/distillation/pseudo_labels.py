@@ -19,6 +19,8 @@ from mmpnet.train.distillation.ensemble import Ensemble, TeacherAnswer
 SAME_OBJECT_IOU = 0.45
 """A teacher's box that overlaps a labeled one of its class by this much says nothing new."""
 LEAST_SCORE = 0.05
+TEACHER_LABELS_SUFFIX = ".json"
+"""A teacher whose path ends so is the teacher.json of an earlier run, not a detector."""
 
 
 class TeacherBox(msgspec.Struct, frozen=True, array_like=True):

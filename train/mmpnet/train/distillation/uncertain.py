@@ -1,6 +1,6 @@
-"""What becomes of boxes that a detector drew and was not sure of, in a label file or as a teacher.
+"""How training treats boxes that a detector drew and was not sure of, in a label file or as a teacher.
 
-Such a box is background in no case: a network that is told so unlearns what the teacher half knew.
+Such a box is never background: a network that learns it as background unlearns what the detector found there.
 """
 
 from collections.abc import Sequence
@@ -9,38 +9,23 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from mmpnet.contract.arrays import BoolArray
 from mmpnet.datasets.types import LabeledImage
 
 Uncertain: TypeAlias = Literal["soft", "ignore"]
-"""`soft`: the box is learned, with its score as the probability to give; `ignore`: like a crowd, it is neither learned
-nor background."""
+"""`soft`: the box is learned, and its score is the target probability. `ignore`: a box below a score is treated like a
+crowd; it is neither learned nor background."""
 
 
 def settle_uncertain(
-    images: Sequence[LabeledImage], *, least_score: float, sure_score: float, uncertain: Uncertain
+    images: Sequence[LabeledImage], *, uncertain: Uncertain, sure_score: float
 ) -> tuple[LabeledImage, ...]:
-    """The images without the boxes that score below least_score, which are taken for background, and with those below
-    sure_score as `uncertain` says. Boxes that people drew score 1."""
-    return tuple(_settled(image, least_score, sure_score, uncertain) for image in images)
+    """The images, with `ignore` with their boxes of a score below sure_score marked as crowds.
+
+    Boxes that people drew have the score 1, so they stay.
+    """
+    return tuple(images) if uncertain == "soft" else tuple(_with_ignored(image, sure_score) for image in images)
 
 
-def is_uncertain(image: LabeledImage, sure_score: float) -> BoolArray:
-    """Which boxes of an image score below sure_score (N,)."""
-    uncertain: BoolArray = image.scores < np.float32(sure_score)
-    return uncertain
-
-
-def _settled(image: LabeledImage, least_score: float, sure_score: float, uncertain: Uncertain) -> LabeledImage:
-    kept = image.scores >= np.float32(least_score)
-    crowd = image.crowd | is_uncertain(image, sure_score) if uncertain == "ignore" else image.crowd
-    if kept.all() and crowd is image.crowd:
-        return image
-    return replace(
-        image,
-        boxes_xyxy=image.boxes_xyxy[kept],
-        class_ids=image.class_ids[kept],
-        areas_px2=image.areas_px2[kept],
-        crowd=crowd[kept],
-        scores=image.scores[kept],
-    )
+def _with_ignored(image: LabeledImage, sure_score: float) -> LabeledImage:
+    unsure = image.scores < np.float32(sure_score)  # (N,)
+    return replace(image, crowd=image.crowd | unsure) if unsure.any() else image

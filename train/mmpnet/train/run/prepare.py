@@ -17,12 +17,14 @@ from mmpnet.evaluation.evaluate import require_measurable
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.distillation.ensemble import open_ensemble
 from mmpnet.train.distillation.pseudo_labels import (
+    TEACHER_LABELS_SUFFIX,
     TeacherLabels,
     ask_teachers,
     load_teacher_labels,
     unlabeled_images,
     with_teacher_boxes,
 )
+from mmpnet.train.distillation.uncertain import settle_uncertain
 from mmpnet.train.engine.distributed import World, require_shareable
 from mmpnet.train.loading.image_cache import CachedImages, StoredImages, fits
 from mmpnet.train.loading.sampling import image_weights
@@ -49,7 +51,8 @@ def read_all(config: TrainConfig, callbacks: RunCallbacks) -> tuple[Dataset, Dat
     watching = "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.images)} images"
     callbacks.notice(f"{train.name}: {len(train.images)} images, {train.num_boxes} boxes; {watching}")
     _notice_repeated(train, val, callbacks)
-    if config.distillation.teacher is None:
+    train = _without_uncertain(config, train, callbacks)
+    if not config.distillation.teachers:
         require_boxes(train)
     return _with_unlabeled(train, val, config.distillation.unlabelled, callbacks), val
 
@@ -68,6 +71,28 @@ def _notice_repeated(train: Dataset, val: Dataset | None, callbacks: RunCallback
         callbacks.notice(
             f"note: {both} of the {len(watched)} images to watch are also learned from: their accuracy is too good"
         )
+
+
+def _without_uncertain(config: TrainConfig, train: Dataset, callbacks: RunCallbacks) -> Dataset:
+    """The data set, with `uncertain: ignore` with the uncertain boxes of its label files ignored."""
+    settled = replace(train, images=_settle(train.images, config))
+    ignored = _num_ignored(settled.images) - _num_ignored(train.images)
+    if ignored:
+        callbacks.notice(
+            f"{train.name}: {ignored} boxes with a score below {config.distillation.sure_score:g} are ignored"
+        )
+    return settled
+
+
+def _settle(images: Sequence[LabeledImage], config: TrainConfig) -> tuple[LabeledImage, ...]:
+    """`settle_uncertain` with the options of the run."""
+    options = config.distillation
+    return settle_uncertain(images, uncertain=options.uncertain, sure_score=options.sure_score)
+
+
+def _num_ignored(images: Sequence[LabeledImage]) -> int:
+    """Number of boxes that are not learned: crowds and uncertain ones."""
+    return sum(int(image.crowd.sum()) for image in images)
 
 
 def _with_unlabeled(train: Dataset, val: Dataset | None, folders: Sequence[str], callbacks: RunCallbacks) -> Dataset:
@@ -90,9 +115,9 @@ def _with_unlabeled(train: Dataset, val: Dataset | None, folders: Sequence[str],
 
 
 def require_boxes(train: Dataset) -> None:
-    """Raises: TrainingError if there is no box to learn from; crowds are none."""
+    """Raises: TrainingError if there is no box to learn from; crowds and ignored boxes do not count."""
     if all(image.crowd.all() for image in train.images):
-        marked = f", as all {train.num_boxes} are marked as crowds" if train.num_boxes else ""
+        marked = f", as all {train.num_boxes} are marked as crowds or ignored as uncertain" if train.num_boxes else ""
         raise TrainingError(
             f"{train.name}: has no boxes to learn from{marked}; label some people in it, or let a --teacher find them"
         )
@@ -127,48 +152,57 @@ def with_anchors(config: TrainConfig, train: Dataset, callbacks: RunCallbacks) -
     return msgspec.structs.replace(config, model=model)
 
 
-def teaching(
-    config: TrainConfig, train: Dataset, class_names: Sequence[str], callbacks: RunCallbacks
-) -> Callable[[], TeacherLabels]:
-    """Opens the teacher, and gives what it will say when it is asked: of a detector what it finds on the images, of
-    an earlier run's teacher.json what was found then.
+def teaching(config: TrainConfig, train: Dataset, callbacks: RunCallbacks) -> Callable[[], TeacherLabels]:
+    """Open the teachers; returns a function that gives their labels of the training images.
 
-    Raises: TrainingError for a file that cannot teach; later DatasetError for a bad image, and TrainingError if
-    there is then still nothing to learn.
+    Detectors are run by that function. The teacher.json of an earlier run is read here.
+
+    Raises: TrainingError for a file that cannot teach. The function raises DatasetError for a bad image, and
+    TrainingError if the images have no box to learn from with the labels either.
     """
-    assert config.distillation.teacher is not None
-    path = Path(config.distillation.teacher)
-    if path.suffix == ".json":
-        remembered = load_teacher_labels(path, train.images, class_names)
-        return lambda: _checked_lesson(remembered, config, train)
-    teachers = open_ensemble([path], class_names)
+    class_names, options = train.class_names, config.distillation
+    paths = [Path(path) for path in options.teachers]
+    if paths[0].suffix == TEACHER_LABELS_SUFFIX:
+        stored = load_teacher_labels(paths[0], train.images, class_names)
+        return lambda: _checked_labels(stored, config, train)
+    teachers = open_ensemble(paths, class_names, sizes=options.teacher_sizes, flip=options.teacher_flip)
+    for line in teachers.unknown_classes(class_names):
+        callbacks.notice(line)
 
-    def ask() -> TeacherLabels:
+    def label() -> TeacherLabels:
         def shown(images: Sequence[LabeledImage]) -> Iterable[LabeledImage]:
-            return callbacks.progress(images, "asking the teacher")
+            return callbacks.progress(images, "running the teacher")
 
         labels = ask_teachers(teachers, train.images, class_names, progress=shown)
-        return _checked_lesson(labels, config, train)
+        return _checked_labels(labels, config, train)
 
-    return ask
+    return label
 
 
-def _checked_lesson(labels: TeacherLabels, config: TrainConfig, train: Dataset) -> TeacherLabels:
-    images = with_teacher_boxes(train.images, labels, least_score=config.distillation.teacher_least_score)
-    require_boxes(replace(train, images=images))
+def _checked_labels(labels: TeacherLabels, config: TrainConfig, train: Dataset) -> TeacherLabels:
+    require_boxes(replace(train, images=_learned_images(labels, config, train)))
     return labels
 
 
 def taught(config: TrainConfig, train: Dataset, folder: Path, callbacks: RunCallbacks) -> Dataset:
-    """The data set with what the teacher found when the run started.
+    """The data set with the boxes that the teachers found when the run started, from its folder.
 
-    Raises: TrainingError if that is gone or of other images.
+    Raises: TrainingError if their labels are missing or belong to other images.
     """
     labels = load_teacher_labels(folder / TEACHER, train.images, train.class_names)
-    images = with_teacher_boxes(train.images, labels, least_score=config.distillation.teacher_least_score)
+    images = _learned_images(labels, config, train)
     added = sum(len(image.boxes_xyxy) for image in images) - train.num_boxes
-    callbacks.notice(f"the teacher adds {added} boxes of score {config.distillation.teacher_least_score} and more")
+    ignored = _num_ignored(images) - _num_ignored(train.images)
+    below = f"; {ignored} of them score below {config.distillation.sure_score:g} and are ignored" if ignored else ""
+    who = "the teachers add" if len(labels.teachers) > 1 else "the teacher adds"
+    callbacks.notice(f"{who} {added} boxes of score {config.distillation.teacher_least_score} and more{below}")
     return replace(train, images=images)
+
+
+def _learned_images(labels: TeacherLabels, config: TrainConfig, train: Dataset) -> tuple[LabeledImage, ...]:
+    """The training images with the teachers' boxes, of which those that are too uncertain are ignored."""
+    images = with_teacher_boxes(train.images, labels, least_score=config.distillation.teacher_least_score)
+    return _settle(images, config)
 
 
 @contextmanager

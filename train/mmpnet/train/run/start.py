@@ -47,11 +47,12 @@ def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | No
         check_measurable(val, model)
         check_trainable(config, train, world)
         check_folder(folder.parent, option=f"--project {folder.parent}")
-        is_taught = config.distillation.teacher is not None
-        teach = teaching(config, train, model.class_names, callbacks) if is_taught else None
+        teach = teaching(config, train, callbacks) if config.distillation.teachers else None
         state = start_state(_placed(config, world), model, train.images, notice=callbacks.notice)
         labels = teach() if teach is not None and world.is_first else None
-        writer = RunWriter(folder, config, model, provenance_of(config, train, val), writes=world.is_first)
+        taught_by = None if labels is None else labels.teacher_sha256
+        provenance = provenance_of(config, train, val, teacher_sha256=taught_by)
+        writer = RunWriter(folder, config, model, provenance, writes=world.is_first)
         with _removed_on_failure(folder, world):
             writer.start(first_epoch=0)
             if labels is not None:
@@ -87,10 +88,8 @@ def resume_run(
         check_measurable(val, checkpoint.model)
         check_trainable(config, train, world)
         state = _restored(_placed(config, world), checkpoint, checkpoint.progress, path)
-        # The teacher was asked when the run started: another file may lie at its path now.
-        provenance = msgspec.structs.replace(
-            provenance_of(config, train, val), teacher_sha256=checkpoint.provenance.teacher_sha256
-        )
+        # The teachers labeled the images when the run started: their files may have changed since.
+        provenance = provenance_of(config, train, val, teacher_sha256=checkpoint.provenance.teacher_sha256)
         writer = RunWriter(path.parent, config, checkpoint.model, provenance, writes=world.is_first)
         writer.start(first_epoch=state.epoch)
         callbacks.notice(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
@@ -165,7 +164,7 @@ def _execute(
     world: World,
     callbacks: RunCallbacks,
 ) -> None:
-    if config.distillation.teacher is not None:
+    if config.distillation.teachers:
         train = taught(config, train, writer.folder, callbacks)
     with interrupt_on_sigterm():
         with stored_images(config, train, writer.folder, world, callbacks) as stored:
