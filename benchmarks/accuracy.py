@@ -1,7 +1,7 @@
-"""The accuracy of several models on several labeled data sets, by mmp-val's evaluator.
+"""The accuracy of several models on several labeled datasets, by mmp-val's evaluator.
 
 COCO's average precisions and recall, the exercise's quasi IoU, and the score threshold with the best F1 (conf 0.001,
-NMS 0.5, 100 boxes). Every data set is reported on its own. --figure draws the precision-recall curves at IoU 0.5. Needs
+NMS 0.5, 100 boxes). Every dataset is reported on its own. --figure draws the precision-recall curves at IoU 0.5. Needs
 mmpnet[eval].
 """
 
@@ -45,7 +45,7 @@ def accuracy(
     figure: FigureFile = None,
     as_json: Json = False,
 ) -> None:
-    """Measure every model's accuracy on every data set."""
+    """Measure every model's accuracy on every dataset."""
     with exit_on_error():
         check_figure(figure)
         require_pycocotools()

@@ -48,7 +48,7 @@ def tiny_model_config() -> ModelConfig:
 
 @pytest.fixture(scope="session")
 def tiny_train_config(dataset_folder: Path, tiny_model_config: ModelConfig) -> TrainConfig:
-    """A run of 2 epochs on the synthetic data set, float32 on the CPU, no workers."""
+    """A run of 2 epochs on the synthetic dataset, float32 on the CPU, no workers."""
     model = tiny_model_config
     options = {
         "train": (str(dataset_folder),),

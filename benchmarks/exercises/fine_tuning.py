@@ -1,4 +1,4 @@
-"""Fine-tuning of a model on a small data set: train, evaluate, and show what the weights find.
+"""Fine-tuning of a model on a small dataset: train, evaluate, and show what the weights find.
 
 The val split chooses nothing: training runs without a validation set, and the last (averaged) weights are measured.
 """

@@ -1,4 +1,4 @@
-"""MNIST detection, after assignment 4 of TDT4265: make the data set, train with mmp-train, measure with mmp-val.
+"""MNIST detection, after assignment 4 of TDT4265: make the dataset, train with mmp-train, measure with mmp-val.
 
 Published mAP@0.5 after 15,000 iterations: 0.7576 basic, 0.8524 improved, 0.9052 best. One command does it all and goes
 on with what an earlier call left behind. Training never sees the test images: there is no validation set, and the

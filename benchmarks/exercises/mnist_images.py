@@ -1,4 +1,4 @@
-"""The MNIST-detection data set: digits of many sizes scattered over black images, as COCO JSON and PNG.
+"""The MNIST-detection dataset: digits of many sizes scattered over black images, as COCO JSON and PNG.
 
 After assignment 4 of TDT4265 (NTNU). 300x300 px, 1 to 20 digits in an image, squares of 15 to 99 px; every image is a
 function of the seed and its number alone.

@@ -20,7 +20,7 @@ HEADINGS = {"quasi_iou": "quasi\nIoU", "best_f1": "best\nF1", "best_f1_conf": "f
 
 @dataclass(frozen=True, slots=True)
 class ModelAccuracy:
-    """One model on one data set: its numbers, and the precision at RECALL_GRID, IoU 0.5."""
+    """One model on one dataset: its numbers, and the precision at RECALL_GRID, IoU 0.5."""
 
     numbers: dict[str, float | int | None]
     precision: Curve

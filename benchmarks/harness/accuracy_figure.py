@@ -1,4 +1,4 @@
-"""The figure of accuracy.py: precision-recall curves, a panel for each data set."""
+"""The figure of accuracy.py: precision-recall curves, a panel for each dataset."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -17,7 +17,7 @@ from mmpnet.evaluation.evaluate import MATCH_IOU
 
 
 def draw_curves(path: Path, datasets: Sequence[Dataset], measured: Sequence[dict[str, ModelAccuracy]]) -> None:
-    """Draw each data set's curves, by the models' names.
+    """Draw each dataset's curves, by the models' names.
 
     Raises: OutputError if the file cannot be written.
     """

@@ -1,4 +1,4 @@
-"""accuracy.py: curves by hand, mmp-val's numbers to the digit, every data set on its own."""
+"""accuracy.py: curves by hand, mmp-val's numbers to the digit, every dataset on its own."""
 
 import dataclasses
 import json
@@ -45,7 +45,7 @@ def people_at(folder: Path, *boxes_xywh: list[float]) -> Path:
 
 @pytest.fixture(scope="module")
 def labeled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two data sets: one labeled where the larger model sees its person, one in a corner where nobody is."""
+    """Two datasets: one labeled where the larger model sees its person, one in a corner where nobody is."""
     folder = tmp_path_factory.mktemp("labeled")
     x1, y1, x2, y2 = (float(value) for value in Detector("person-320", threads=1)(read_image(SAMPLE_IMAGE)).xyxy[0])
     right = people_at(folder / "right", [x1, y1, x2 - x1, y2 - y1], [x1, y1, x2 - x1, y2 - y1])

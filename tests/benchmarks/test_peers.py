@@ -186,7 +186,7 @@ def test_all_contestants_in_one_run(tmp_path: Path, dataset_folder: Path) -> Non
 
 @pytest.mark.usefixtures("one_of_ours")
 def test_each_set_and_each_source_is_reported_on_its_own(tmp_path: Path, dataset_folder: Path) -> None:
-    """A source's numbers are those of a data set of its images alone; one without persons has none."""
+    """A source's numbers are those of a dataset of its images alone; one without persons has none."""
     labels = json.loads((dataset_folder / "val.json").read_text())
     for number, image in enumerate(labels["images"]):
         image["file_name"] = str(dataset_folder / "images" / image["file_name"])
@@ -227,7 +227,7 @@ def test_each_set_and_each_source_is_reported_on_its_own(tmp_path: Path, dataset
     [
         (("--rounds", 0, "--figure", "a.png"), 2, "give --rounds"),
         (("--by-source", "absent"), 2, "is none of --data"),
-        (("--data", "DATA"), 1, "data sets must have different names"),
+        (("--data", "DATA"), 1, "datasets must have different names"),
     ],
 )
 def test_requests_that_make_no_sense_are_refused(

@@ -114,7 +114,7 @@ def test_two_wheels_of_one_module_are_a_fault(monkeypatch: pytest.MonkeyPatch, t
     report = examine([str(tiny_onnx)])
     assert not report.healthy
     (fault,) = report.faults
-    assert "opencv-python and opencv-python-headless are installed" in fault
+    assert "opencv-python and opencv-python-headless are both installed" in fault
 
 
 def test_a_broken_onnxruntime_is_a_fault_and_the_rest_is_still_looked_at(

@@ -22,7 +22,7 @@ def test_a_box_may_stick_out_by_a_pixel_and_no_more(side: int) -> None:
         return checked_xyxy((box[0], box[1], box[2], box[3]), IMAGE_HW, stated=box, where="a.txt:1: box")
 
     assert check(1.0) == tuple(inside)
-    with pytest.raises(DatasetError, match=r"^a\.txt:1: box reaches outside its 40x30 px image by 1\.1 px"):
+    with pytest.raises(DatasetError, match=r"^a\.txt:1: box extends beyond its 40x30 px image by 1\.1 px"):
         check(1.1)
 
 

@@ -71,15 +71,15 @@ def test_each_format_is_recognized_and_has_no_validation_of_its_own(
     assert recognize(path).name == name.removesuffix(" beside")
     assert has_split(path, "train")
     assert not has_split(path, "val")
-    with pytest.raises(DatasetError, match=r"has no val; this .* data has") as caught:
+    with pytest.raises(DatasetError, match=r"has no split val; this .* data has") as caught:
         open_dataset(path, "val")
     assert str(caught.value).startswith(f"{path}: ")
     whole = name not in ("COCO JSON", "YOLO")
-    assert ("no splits, all of it is train" in str(caught.value)) == whole
+    assert ("no splits, so all of it is train" in str(caught.value)) == whole
     if whole:
         assert len(open_dataset(path, "val", undivided=True).images) == len(open_dataset(path, "train").images)
     else:
-        with pytest.raises(DatasetError, match="has no val"):
+        with pytest.raises(DatasetError, match="has no split val"):
             open_dataset(path, "val", undivided=True)
 
 
@@ -94,7 +94,7 @@ def test_folders_may_be_splits(name: str, val: str, some_pictures: list[Any], tm
     assert len(open_dataset(tmp_path, "train").images) == 3
     assert open_dataset(tmp_path, "val").images[0].path == tmp_path / val / "a1.png"
     assert open_dataset(tmp_path, "val").name == f"{tmp_path.name}/val"
-    with pytest.raises(DatasetError, match=r"has no test; .* has train, val"):
+    with pytest.raises(DatasetError, match=r"has no split test; .* has train, val"):
         open_dataset(tmp_path, "test")
     assert len(open_dataset(tmp_path / val, "val").images) == 1, "a split's folder given by itself is that split"
     assert not has_split(tmp_path / val, "val"), "but nothing is set apart in it"
@@ -111,7 +111,9 @@ def test_val_and_valid_together_are_refused(some_pictures: list[Any], tmp_path: 
 def test_two_formats_in_one_folder_are_both_named(other: str, some_pictures: list[Any], tmp_path: Path) -> None:
     WRITERS["COCO JSON"](tmp_path, some_pictures)
     WRITERS[other](tmp_path, some_pictures)
-    with pytest.raises(DatasetError, match=rf"COCO JSON \(train\.json\) and {other} \(.*give the file") as caught:
+    with pytest.raises(
+        DatasetError, match=rf"COCO JSON \(train\.json\) and {other} \(.*give the path of one file"
+    ) as caught:
         open_dataset(tmp_path, "train")
     assert "\n" not in str(caught.value)
     assert open_dataset(tmp_path / "train.json", "train").num_boxes == 3, "the file itself is one format"
@@ -120,8 +122,8 @@ def test_two_formats_in_one_folder_are_both_named(other: str, some_pictures: lis
 def test_what_is_no_data_set_is_told_what_was_found_and_what_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"")
     for path, found in (
-        (tmp_path, "holds holiday.jpg"),
-        (tmp_path / "holiday.jpg", "is a file in no format"),
+        (tmp_path, "contains holiday.jpg"),
+        (tmp_path / "holiday.jpg", "has no known format"),
         (tmp_path / "gone", "no such file or folder"),
         (tmp_path / ("a" * 300), "no such file or folder"),
     ):
@@ -169,7 +171,7 @@ def test_pictures_and_labels_without_each_other_are_named(name: str, some_pictur
         open_dataset(path, "train")
     picture.with_name("b2.jpeg").unlink()
     picture.unlink()
-    with pytest.raises(DatasetError, match=r"b2[^/]*: has no image of its name"):
+    with pytest.raises(DatasetError, match=r"b2[^/]*: has no image with its name"):
         open_dataset(path, "train")
 
 

@@ -124,7 +124,7 @@ def test_a_picture_of_another_size_than_its_entry_is_a_fault(tmp_path: Path, som
     cv2.imwrite(str(path / "images" / "b2.png"), np.zeros((21, 20, 3), np.uint8))
     assert open_dataset(path, "train"), "its header is not looked at where the entry states the size"
     (fault,) = check_dataset([path], "train").all_faults
-    assert "b2.png: is 20x21 px, its entry says 20x20" in fault
+    assert "b2.png: is 20x21 px, but its entry states 20x20" in fault
 
 
 def test_a_set_in_which_nothing_is_right_still_lists_all(tmp_path: Path, some_pictures: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Choosing and merging classes, and several data sets as one."""
+"""Choosing and merging classes, and several datasets as one."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ Make = Callable[..., Dataset]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """A COCO data set with these classes; picture i has one box for each class id listed, told apart by its x."""
+    """A COCO dataset with these classes; picture i has one box for each class id listed, told apart by its x."""
 
     def build(name: str, classes: list[str], pictures: list[list[int]]) -> Dataset:
         images, annotations = [], []
@@ -52,7 +52,7 @@ def test_boxes_of_other_classes_go_and_pictures_stay(make: Make) -> None:
     assert first.scores.tolist() == [0.25, 0.5]
     assert first.crowd.tolist() == [True, True]
     assert (chosen.sha256, chosen.name, chosen.path) == (dataset.sha256, dataset.name, dataset.path)
-    assert dataset.num_boxes == 5, "the data set itself is as it was"
+    assert dataset.num_boxes == 5, "the dataset itself is as it was"
 
 
 def test_classes_are_merged_and_come_in_the_order_asked_for(make: Make) -> None:

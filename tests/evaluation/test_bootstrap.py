@@ -1,4 +1,4 @@
-"""Resampled accuracies are those of the evaluator itself on a data set in which the images stand as often."""
+"""Resampled accuracies are those of the evaluator itself on a dataset in which the images stand as often."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def random_scene(seed: int, n_images: int = 12) -> tuple[Dataset, tuple[Detectio
 
 
 def measured_as_drawn(dataset: Dataset, found: tuple[Detections, ...], counts: NDArray[np.int64]) -> Evaluation:
-    """The slow reference: a data set with each image as often as it was drawn, evaluated from the start."""
+    """The slow reference: a dataset with each image as often as it was drawn, evaluated from the start."""
     rows = np.repeat(np.arange(len(counts)), counts)
     drawn = Dataset(dataset.path, dataset.name, dataset.class_names, tuple(dataset.images[row] for row in rows), "")
     return measure(drawn, tuple(found[row] for row in rows), [1, 2])
@@ -133,7 +133,7 @@ def test_the_interval_is_as_wide_as_accuracy_varies_between_data_sets() -> None:
     dataset, found = random_scene(5, n_images=300)
     population = measure(dataset, found, [1, 2]).matches
     random = np.random.default_rng(1)
-    # 80 data sets of 100 images each, and one of them resampled.
+    # 80 datasets of 100 images each, and one of them resampled.
     sets = random.multinomial(100, np.full(300, 1 / 300), size=80)
     varies = population.numbers(sets)["AP50"].std()
     resampled_sets = random.multinomial(100, sets[0] / 100, size=300)

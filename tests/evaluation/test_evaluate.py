@@ -160,7 +160,7 @@ def test_no_shared_class_is_a_dataset_error_that_names_both_sides(tmp_path: Path
 
 
 def labels_as_detections(dataset: Dataset) -> Callable[[UInt8Array], Detections]:
-    """A detector that has read the labels of the synthetic data set."""
+    """A detector that has read the labels of the synthetic dataset."""
     answers = {picture.read().tobytes(): picture for picture in dataset.images}
 
     def detect(frame_bgr: UInt8Array) -> Detections:

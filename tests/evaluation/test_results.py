@@ -1,4 +1,4 @@
-"""Accuracy by data set and source, several models side by side: numbers, JSON and tables."""
+"""Accuracy by dataset and source, several models side by side: numbers, JSON and tables."""
 
 import json
 from collections.abc import Sequence
@@ -78,7 +78,7 @@ def test_parts_are_everything_then_each_set_with_its_sources() -> None:
     ]
     assert parts[2].rows == tuple(range(1, 16, 2))
     assert parts[5].rows == tuple(range(17, 29))
-    assert [part.name for part in parts[:3]] == ["all data sets", "streets", "streets, source cam a"]
+    assert [part.name for part in parts[:3]] == ["all datasets", "streets", "streets, source cam a"]
     assert parts_of([YARD], by_source=False) == (Part("yard", None, tuple(range(12))),)
 
 
@@ -173,11 +173,11 @@ def test_tables_say_what_was_measured() -> None:
     assert numbers.header[2] == "95% interval"
     assert number_table(result("good", 2, None).whole).header == ("number", "value")
     one = table_of_one_model(good)
-    assert [row[0] for row in one.rows] == ["all data sets", "streets", "  cam a", "  cam b", "  empty", "yard"]
+    assert [row[0] for row in one.rows] == ["all datasets", "streets", "  cam a", "  cam b", "  empty", "yard"]
     assert one.rows[0][1:4] == ("29", "48", f"{good.whole.evaluation.ap():.3f}")
     assert one.rows[4][1:4] == ("1", "0", "-")
     several = tables_of_several_models([good, bad])
-    assert several[0][0] == "all data sets: 29 images, 48 boxes"
+    assert several[0][0] == "all datasets: 29 images, 48 boxes"
     assert [row[0] for row in several[0][1].rows] == ["good", "bad"]
     everything = part_table([good, bad])
     assert len(everything.rows) == 2 * 6

@@ -26,7 +26,7 @@ def tiny_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def renamed(folder: Path, class_name: str) -> Path:
-    """A data set of 8 and 3 images with one class of this name."""
+    """A dataset of 8 and 3 images with one class of this name."""
     folder.mkdir(parents=True)
     for split, count, seed in (("train", 8, 1), ("val", 3, 2)):
         path = write_coco(folder / f"{split}.json", count=count, seed=seed)

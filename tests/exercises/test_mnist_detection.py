@@ -1,4 +1,4 @@
-"""The MNIST-detection command at tiny settings: data set, training and measurement in one call."""
+"""The MNIST-detection command at tiny settings: dataset, training and measurement in one call."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A small data set in COCO's format."""
+"""A small dataset in COCO's format."""
 
 import json
 from pathlib import Path

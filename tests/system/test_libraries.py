@@ -153,6 +153,6 @@ def test_two_wheels_of_one_module_are_told(
     assert rivalry(module, {wheels[0]: "1.0"}) is None
     line = rivalry(module, dict.fromkeys(wheels, "1.0"))
     assert line == (
-        f"{wheels[0]} and {wheels[1]} are installed, and overwrite each other's {module}; "
+        f"{wheels[0]} and {wheels[1]} are both installed and overwrite each other's {module}; "
         f"pip uninstall {wheels[0]} {wheels[1]}, then {message}"
     )

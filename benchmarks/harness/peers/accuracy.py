@@ -27,14 +27,14 @@ class MeasuredSet:
 
 
 def open_sets(paths: Sequence[Path], *, by_source: Sequence[Path], limit: int | None) -> list[MeasuredSet]:
-    """The val split of each data set; those of `by_source` with their sources.
+    """The val split of each dataset; those of `by_source` with their sources.
 
     Raises: DatasetError for bad data; MmpnetError if two sets have one name.
     """
     datasets = [evenly_spaced(open_dataset(path, "val"), limit) for path in paths]
     names = [dataset.name for dataset in datasets]
     if len(set(names)) != len(names):
-        raise MmpnetError(f"data sets must have different names, got {', '.join(names)}")
+        raise MmpnetError(f"datasets must have different names, got {', '.join(names)}")
     pairs = zip(paths, datasets, strict=True)
     return [MeasuredSet(dataset, parts_of([dataset], by_source=path in by_source)) for path, dataset in pairs]
 

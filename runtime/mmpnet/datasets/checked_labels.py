@@ -1,4 +1,4 @@
-"""Check the boxes of one image and number its classes, for all formats."""
+"""Check the boxes of one image and number its classes; all formats use this module."""
 
 import math
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.types import BACKGROUND, Dataset, LabeledImage
 
 BORDER_TOLERANCE_PX = 1.0
-"""Boxes may stick out of the image by rounding; they are clipped. Further out is an error."""
+"""Boxes may extend beyond the image by this much, as rounding causes, and are clipped. Beyond that is an error."""
 
 XYXY: TypeAlias = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One object as its file states it: a checked box, its class by name."""
+    """One object as its file states it: a checked box and the name of its class."""
 
     xyxy: XYXY
     class_name: str
@@ -31,7 +31,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One image and its objects, before classes are numbered."""
+    """One image and its objects, before classes have numbers."""
 
     path: Path
     image_hw: tuple[int, int]
@@ -41,21 +41,21 @@ class Entry:
 
 
 def checked_xyxy(xyxy: XYXY, image_hw: tuple[int, int], *, stated: Sequence[float], where: str) -> XYXY:
-    """The box, clipped to its image of (height, width) px; `stated` are the numbers that the file holds.
+    """Clip a box to its image of (height, width) px; `stated` are the numbers in the file.
 
-    Raises: DatasetError, beginning with `where`, if a number is not finite, the box has no area (also as float32, which
-    training takes logarithms of) or it reaches further out of its image than rounding explains.
+    Raises: DatasetError, beginning with `where`, if a number is not finite, the box has no area (also as float32, as
+    training takes logarithms of its sides) or it extends beyond the image by more than BORDER_TOLERANCE_PX.
     """
     if not all(math.isfinite(number) for number in stated):
         raise DatasetError(f"{where} is not finite; correct or remove it")
     x1, y1, x2, y2 = xyxy
     if not (x2 > x1 and y2 > y1):
-        raise DatasetError(f"{where} has no area; expected sides above 0")
+        raise DatasetError(f"{where} has no area; expected width and height above 0")
     height, width = image_hw
     outside_px = max(-x1, -y1, x2 - width, y2 - height)
     if outside_px > BORDER_TOLERANCE_PX:
         raise DatasetError(
-            f"{where} reaches outside its {width}x{height} px image by {outside_px:.6g} px; correct or remove it"
+            f"{where} extends beyond its {width}x{height} px image by {outside_px:.6g} px; correct or remove it"
         )
     clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
     as_stored = np.array(clipped, np.float32)
@@ -65,7 +65,7 @@ def checked_xyxy(xyxy: XYXY, image_hw: tuple[int, int], *, stated: Sequence[floa
 
 
 def checked_score(score: float, *, where: str) -> float:
-    """A label's confidence.
+    """Check the confidence of a label.
 
     Raises: DatasetError, beginning with `where`, if it is not in (0, 1].
     """
@@ -75,22 +75,22 @@ def checked_score(score: float, *, where: str) -> float:
 
 
 def check_class_names(names: Sequence[str], *, where: str) -> None:
-    """Raises: DatasetError naming WHERE[index] if a name is empty, there twice, or the background's."""
+    """Raises: DatasetError naming WHERE[index] if a name is empty, occurs twice, or is reserved for the background."""
     for index, name in enumerate(names):
         if not name or name == BACKGROUND or name in names[:index]:
-            fault = "reserved" if name == BACKGROUND else "there twice" if name else "no name"
-            raise DatasetError(f"{where}[{index}]: the name {name!r} is {fault}; rename it, or remove it and its boxes")
+            fault = "is reserved" if name == BACKGROUND else "occurs twice" if name else "is empty"
+            raise DatasetError(f"{where}[{index}]: the name {name!r} {fault}; rename it, or remove it and its boxes")
 
 
 def class_names_of(entries: Sequence[Entry]) -> list[str]:
-    """Class names in alphabetical order, for formats that list them nowhere."""
+    """Class names in alphabetical order, for formats without a list of classes."""
     return sorted({label.class_name for entry in entries for label in entry.labels})
 
 
 def assemble(
     path: Path, *, name: str, class_names: Sequence[str], entries: Sequence[Entry], sha256: str, faults: Faults
 ) -> Dataset:
-    """A Dataset with classes numbered from 1 in the order given.
+    """Build a Dataset with classes numbered from 1 in the given order.
 
     Raises: DatasetError if there are no images or no classes.
     """

@@ -1,4 +1,4 @@
-"""How readers handle a bad entry: stop at the first one, or collect all."""
+"""How readers handle a bad entry: they stop at the first one, or collect all."""
 
 from types import TracebackType
 from typing import Final
@@ -7,9 +7,9 @@ from mmpnet.contract.errors import DatasetError
 
 
 class Faults:
-    """`with faults:` around each entry: a DatasetError ends the reading, or, where they are collected, only the entry.
+    """Wraps the reading of each entry: `with faults:`. A DatasetError stops the reading, or is collected.
 
-    `found` holds one line per collected fault, each with its file and its line or entry.
+    `found` holds one line per collected fault, which names the file and its line or entry.
     """
 
     def __init__(self, *, collect: bool = False) -> None:
@@ -29,4 +29,4 @@ class Faults:
 
 
 STRICT: Final = Faults()
-"""Every fault ends the reading; nothing is ever noted here."""
+"""Stops at the first fault and collects nothing."""

@@ -1,4 +1,4 @@
-"""Read a data set and report its faults."""
+"""Read one or more datasets and report their faults."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from mmpnet.datasets.types import Dataset, Split
 
 
 def read_apart(paths: Sequence[Path], split: Split, classes: Sequence[str] = ()) -> tuple[Dataset, ...]:
-    """Load each data set by itself; joined in order, their images are those of `load_dataset`, with the same classes.
+    """Load each dataset separately; joined in order, their images and classes are those of `load_dataset`.
 
     Raises: as `load_dataset`.
     """
@@ -36,12 +36,12 @@ def load_dataset(
     undivided: bool = False,
     faults: Faults = STRICT,
 ) -> Dataset:
-    """What `--data A --data B --classes person` means: the splits mixed, then the classes chosen; all without classes.
+    """Read what `--data A --data B --classes person` requests: the splits mixed, then the classes, by default all.
 
-    undivided: a folder without splits may be any split.
+    undivided: a folder without splits counts as any split.
 
     Raises: DatasetError, MissingExtraError as `open_dataset`; ValueError, DatasetError as `select_classes`;
-    DatasetError for a path that is there twice.
+    DatasetError for a path that occurs twice.
     """
     _require_distinct(paths)
     dataset = mix([open_dataset(path, split, faults, undivided=undivided) for path in paths])

@@ -16,7 +16,7 @@ _SHOWN_NAMES = 6
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How one format is recognized (`evidence`: what was found at a path), split and read."""
+    """How to recognize one format (`evidence`: what was found at a path), list its splits and read it."""
 
     name: str
     layout: str
@@ -38,42 +38,42 @@ FORMATS = (
 def recognize(path: Path) -> Format:
     """The format of a file or folder.
 
-    Raises: DatasetError if nothing is there, no format fits, or more than one does.
+    Raises: DatasetError if the path does not exist, or not exactly one format fits.
     """
     if not is_file(path) and not is_folder(path):
         raise DatasetError(f"{path}: no such file or folder; labeled images are {_layouts()}")
     found = [(one, evidence) for one in FORMATS if (evidence := one.evidence(path)) is not None]
     if len(found) > 1:
         both = " and ".join(f"{one.name} ({evidence})" for one, evidence in found)
-        raise DatasetError(f"{path}: looks like {both}; give the file that is meant, or move one of them away")
+        raise DatasetError(f"{path}: looks like {both}; give the path of one file, or move one of them away")
     if not found:
         raise DatasetError(f"{path}: {_contents(path)}; labeled images are {_layouts()}")
     return found[0][0]
 
 
 def open_dataset(path: Path, split: Split, faults: Faults = STRICT, *, undivided: bool = False) -> Dataset:
-    """Read a split of a folder, or a file as it stands. A folder without splits is `train`, and what its name says;
-    undivided: it is whatever is asked for.
+    """Read a split of a folder, or a file as a whole. A folder without splits is `train`, or the split that its name
+    states; undivided: it counts as any split.
 
-    Raises: DatasetError if the format or the split is not there, or an entry is bad; MissingExtraError.
+    Raises: DatasetError if the format or the split is missing, or an entry is bad; MissingExtraError.
     """
     kind = recognize(path)
     available = kind.splits(path)
     if is_file(path) and not available:
         return kind.read(path, split, faults)
     if available and split not in available:
-        raise DatasetError(f"{path}: has no {split}; this {kind.name} data has {', '.join(available)}")
+        raise DatasetError(f"{path}: has no split {split}; this {kind.name} data has {', '.join(available)}")
     is_named_so = split == "train" or path.resolve().name in SPLIT_FOLDERS[split]
     if not available and not is_named_so and not undivided:
         raise DatasetError(
-            f"{path}: has no {split}; this {kind.name} data has no splits, all of it is train; "
+            f"{path}: has no split {split}; this {kind.name} data has no splits, so all of it is train; "
             f"split it, or give a folder or file for {split}"
         )
     return kind.read(path, split, faults)
 
 
 def has_split(path: Path, split: Split) -> bool:
-    """Whether the data set itself sets a split apart. False for files, and for folders in one piece but for `train`.
+    """Whether the dataset defines the split. For files it is False; for folders without splits, True only for `train`.
 
     Raises: DatasetError if the format is not recognized; MissingExtraError.
     """
@@ -87,7 +87,7 @@ def _layouts() -> str:
 
 def _contents(path: Path) -> str:
     if is_file(path):
-        return "is a file in no format known here"
+        return "has no known format"
     names = file_names(path)
     shown = ", ".join(names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")
-    return f"holds {shown}, which is no data set known here" if names else "is empty"
+    return f"contains {shown}, which is no known dataset format" if names else "is empty"

@@ -1,4 +1,4 @@
-"""Statistics of a dataset at the input size of the network; optionally every file is read."""
+"""Statistics of a dataset at the input size of the network, with an optional check of every file."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,14 +20,14 @@ SIZE_EDGES_PX = (0, 8, 16, 32, 64, 128, 256)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 _JSON_KEYS = {"n_images": "n_pictures"}
-"""What `mmp-train --check --json` has always called it, where scripts read it."""
+"""The JSON key that `mmp-train --check --json` has used from the start; scripts read it."""
 
 Progress = Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]]
 
 
 @dataclass(frozen=True, slots=True)
 class SizeRange:
-    """How many boxes have sqrt(w*h) in [from_px, to_px), in px of the letterboxed input; to_px None: no end."""
+    """Number of boxes with sqrt(w*h) in [from_px, to_px), in letterboxed input px; to_px None: no upper limit."""
 
     from_px: int
     to_px: int | None
@@ -36,20 +36,20 @@ class SizeRange:
 
 @dataclass(frozen=True, slots=True)
 class FileCheck:
-    """What looking at every file found: one line per fault, and the SHA-1 of each image's bytes."""
+    """Results of checking every file: one line per fault, and the SHA-1 of each image's bytes."""
 
     faults: tuple[str, ...]
     digests: dict[str, Path]
     copies: tuple[str, ...]
-    """One line per image whose bytes an earlier one has as well: a warning, not a fault."""
+    """One line per image whose bytes equal those of an earlier one: a warning, not a fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetStatistics:
-    """A data set in numbers. Crowds are counted by themselves; sizes and ratios are those of all other boxes.
+    """Statistics of a dataset. Crowds are counted separately; sizes and ratios are those of all other boxes.
 
-    min_wh and max_wh are the smallest and largest width and height in px, each for itself; None without images.
-    aspect_ratios: h / w at each of QUANTILES; empty without boxes. files is None where they were not looked at.
+    min_wh and max_wh are the smallest and largest width and height in px, independently; None without images.
+    aspect_ratios: h / w at each of QUANTILES; empty without boxes. files is None if the files were not checked.
     """
 
     name: str
@@ -67,7 +67,7 @@ class DatasetStatistics:
 
     @property
     def all_faults(self) -> tuple[str, ...]:
-        """Of labels, then of files."""
+        """Faults of labels, then of files."""
         return self.faults + (self.files.faults if self.files is not None else ())
 
     @property
@@ -75,7 +75,7 @@ class DatasetStatistics:
         return not self.all_faults
 
     def as_dict(self) -> dict[str, Any]:
-        """The scan as JSON has it."""
+        """The statistics as a JSON object."""
         plain = {_JSON_KEYS.get(key, key): value for key, value in asdict(self).items() if key != "files"}
         return {
             **plain,
@@ -94,7 +94,7 @@ def dataset_statistics(
     faults: Sequence[str] = (),
     progress: Progress = iter,
 ) -> DatasetStatistics:
-    """Count; with `verify_files` also decode every image. `faults` are those that reading the labels collected."""
+    """Compute the statistics; `verify_files` also decodes every image. `faults` are those found in the labels."""
     boxes = _input_boxes(dataset, Letterbox(input_hw))
     sides = boxes[:, 2:] - boxes[:, :2]  # (N, 2): width, height
     sizes_hw = np.array([image.image_hw for image in dataset.images], np.int64).reshape(-1, 2)
@@ -115,7 +115,7 @@ def dataset_statistics(
 
 
 def check_files(dataset: Dataset, *, progress: Progress = iter) -> FileCheck:
-    """Decode every image, and note which share their bytes."""
+    """Decode every image, and find images with equal bytes."""
     faults = Faults(collect=True)
     digests: dict[str, Path] = {}
     copies: list[str] = []
@@ -130,22 +130,22 @@ def check_files(dataset: Dataset, *, progress: Progress = iter) -> FileCheck:
 
 
 def shared_images(train: DatasetStatistics, val: DatasetStatistics) -> tuple[str, ...]:
-    """One line per image of `val` whose bytes `train` has as well: validation would measure memory.
+    """One line per image of `val` whose bytes `train` has as well: such images would measure memorization.
 
-    Raises: ValueError if the files of one of them were not looked at.
+    Raises: ValueError if the files of one of them were not checked.
     """
     if train.files is None or val.files is None:
         raise ValueError("scan both with verify_files=True before comparing them")
     known = train.files.digests
     return tuple(
-        f"{path}: is in {val.name} and, as {known[digest]}, in {train.name}"
+        f"{path}: is in {val.name} and also in {train.name} as {known[digest]}"
         for digest, path in val.files.digests.items()
         if digest in known
     )
 
 
 def _input_boxes(dataset: Dataset, letterbox: Letterbox) -> FloatArray:
-    """All boxes but crowds (N, 4), in input px."""
+    """All boxes except crowds (N, 4), in input px."""
     placed = [letterbox.fit(image.image_hw).to_input(image.boxes_xyxy[~image.crowd]) for image in dataset.images]
     return np.concatenate([np.zeros((0, 4), np.float32), *placed])
 

@@ -14,16 +14,16 @@ from mmpnet.datasets.types import BACKGROUND, Dataset, LabeledImage
 
 @dataclass(frozen=True, slots=True)
 class WantedClass:
-    """A class of the result and the names it has in the data."""
+    """A class of the result and its names in the data."""
 
     name: str
     members: tuple[str, ...]
 
 
 def parse_classes(texts: Sequence[str]) -> tuple[WantedClass, ...]:
-    """`["person", "vehicle=car,truck"]`, one or several per text where they are not merged: `["person,car"]`.
+    """Parse `["person", "vehicle=car,truck"]`; a text may list several classes that stay separate: `["person,car"]`.
 
-    Raises: ValueError if a name is missing, `background`, or there twice.
+    Raises: ValueError if a name is missing, `background`, or occurs twice.
     """
     wanted: list[WantedClass] = []
     for text in texts:
@@ -33,20 +33,20 @@ def parse_classes(texts: Sequence[str]) -> tuple[WantedClass, ...]:
     for what in ([one.name for one in wanted], list(chain.from_iterable(one.members for one in wanted))):
         for index, name in enumerate(what):
             if not name or name == BACKGROUND or name in what[:index]:
-                fault = "is there twice" if name in what[:index] else "is not a class"
+                fault = "occurs twice" if name in what[:index] else "is not a class"
                 raise ValueError(f"classes {' '.join(texts)}: {name!r} {fault}; expected NAME or NAME=OLD,OLDER")
     return tuple(wanted)
 
 
 def select_classes(dataset: Dataset, classes: Sequence[str], *, allow_absent: bool = False) -> Dataset:
-    """Only these classes, in this order, merged as asked; images stay, as background where nothing is left of them.
+    """Keep only these classes, in this order, merged as requested. Images without any of them stay, as background.
 
-    `allow_absent` is for a validation set, which may lack a class that the training set has.
+    `allow_absent` is for a validation set, which may lack a class of the training set.
 
-    Raises: DatasetError if the data set does not have a class; ValueError as `parse_classes`.
+    Raises: DatasetError if the dataset does not have a class; ValueError as `parse_classes`.
     """
     wanted = parse_classes(classes)
-    new_ids = np.zeros(len(dataset.class_names), np.int64)  # 0: not wanted
+    new_ids = np.zeros(len(dataset.class_names), np.int64)  # 0: not selected
     for class_id, one in enumerate(wanted, start=1):
         for member in one.members:
             if member in dataset.class_names:
@@ -62,7 +62,7 @@ def select_classes(dataset: Dataset, classes: Sequence[str], *, allow_absent: bo
 
 
 def renumbered(image: LabeledImage, new_ids: IntArray) -> LabeledImage:
-    """The image with each class id i as new_ids[i], boxes of those that are 0 left out; new_ids (classes,)."""
+    """Replace each class id i by new_ids[i] and drop boxes that become 0; new_ids (classes,)."""
     class_ids = new_ids[image.class_ids]
     kept = class_ids > 0
     return replace(
@@ -76,14 +76,15 @@ def renumbered(image: LabeledImage, new_ids: IntArray) -> LabeledImage:
 
 
 def mix(datasets: Sequence[Dataset]) -> Dataset:
-    """All images, in order; classes are matched by name and numbered as they first appear. One data set stays itself.
+    """Join all images, in order; classes are matched by name and numbered in order of appearance.
 
-    Each image is tagged with its data set's name, so that sampling can weigh the sets. `path` is the first one's.
+    A single dataset is returned unchanged. Each image is tagged with the name of its dataset, so that sampling can
+    weight the datasets. `path` is that of the first one.
 
     Raises: ValueError if there are none.
     """
     if not datasets:
-        raise ValueError("nothing to mix: give at least one data set")
+        raise ValueError("there is nothing to mix; give at least one dataset")
     if len(datasets) == 1:
         return datasets[0]
     names = (BACKGROUND, *dict.fromkeys(name for one in datasets for name in one.class_names[1:]))
@@ -102,9 +103,9 @@ def mix(datasets: Sequence[Dataset]) -> Dataset:
 
 
 def evenly_spaced(dataset: Dataset, limit: int | None) -> Dataset:
-    """At most `limit` of its images from all over the data set, in their order; all for None.
+    """At most `limit` images, evenly spaced over the dataset, in their order; all images for None.
 
-    Not the first ones, because files are often sorted by source.
+    The first images would not do, because files are often sorted by source.
     """
     count = len(dataset.images)
     if limit is None or limit >= count:

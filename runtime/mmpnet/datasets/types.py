@@ -15,7 +15,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True, slots=True)
 class LabeledImage:
-    """One labeled image: boxes_xyxy (N, 4) in px of the stored image, class_ids (N,), 0 = background unused."""
+    """One labeled image: boxes_xyxy (N, 4) in px of the stored image, class_ids (N,), never 0 (background)."""
 
     path: Path
     image_hw: tuple[int, int]
@@ -23,24 +23,24 @@ class LabeledImage:
     class_ids: IntArray
     areas_px2: FloatArray
     crowd: BoolArray
-    """Neither learned from nor counted as missed: COCO's crowds, VOC's difficult objects."""
+    """Boxes that are neither used for training nor counted as missed: COCO's crowds, VOC's difficult objects."""
     scores: FloatArray
-    """How sure whoever drew the box was, in (0, 1]: 1 for a person, its score for a detector that labeled images."""
+    """Confidence of each box in (0, 1]: 1 if a person drew it, the score if a detector did."""
     tags: tuple[str, ...] = ()
-    """`group` and `source` of the entry, where it has them; in a mix also the name of its data set."""
+    """`group` and `source` of the entry, if it has them; in a mix also the name of its dataset."""
     source: str | None = None
-    """Where the image comes from, if its entry says so: accuracy can be reported by source."""
+    """Origin of the image, if its entry states it: accuracy can be reported per source."""
 
     def read(self) -> UInt8Array:
         """Pixels (H, W, 3) BGR.
 
-        Raises: DatasetError if the file is unreadable or not of the size that its entry states.
+        Raises: DatasetError if the file is unreadable or its size differs from the entry's.
         """
         frame_bgr = read_image(self.path, error=DatasetError)
         if frame_bgr.shape[:2] != self.image_hw:
             raise DatasetError(
-                f"{self.path}: is {frame_bgr.shape[1]}x{frame_bgr.shape[0]} px, its entry says "
-                f"{self.image_hw[1]}x{self.image_hw[0]}; correct the entry or the image"
+                f"{self.path}: is {frame_bgr.shape[1]}x{frame_bgr.shape[0]} px, but its entry states "
+                f"{self.image_hw[1]}x{self.image_hw[0]} px; correct the entry or the image"
             )
         return frame_bgr
 
@@ -49,8 +49,8 @@ class LabeledImage:
 class Dataset:
     """Images and class names (index 0 is background).
 
-    `path` is the file or folder that was read, for messages; `name` is short and says the split. `sha256` is that of
-    the annotation file; where a format has many, of their names and contents. Choosing classes leaves it as it is.
+    `path` is the file or folder that was read, for messages; `name` is short and includes the split. `sha256` is that
+    of the annotation file; for formats with many files, of their names and contents. Selecting classes keeps it.
     """
 
     path: Path

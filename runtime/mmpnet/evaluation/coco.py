@@ -17,7 +17,7 @@ def require_pycocotools() -> None:
 
 
 def coco_results(image_id: int, detections: Detections) -> list[dict[str, Any]]:
-    """One image's detections, of the data set's classes, as pycocotools wants them."""
+    """One image's detections, of the dataset's classes, as pycocotools wants them."""
     return [
         {
             "image_id": image_id,
@@ -35,7 +35,7 @@ def coco_results(image_id: int, detections: Detections) -> list[dict[str, Any]]:
 
 
 def accumulated(dataset: Dataset, categories: list[int], found: list[dict[str, Any]]) -> Any:
-    """pycocotools' COCOeval over a data set, for these class indices and results, already run.
+    """pycocotools' COCOeval over a dataset, for these class indices and results, already run.
 
     Raises: MissingExtraError without pycocotools.
     """

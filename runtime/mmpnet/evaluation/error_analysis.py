@@ -26,7 +26,7 @@ class Mistake:
     """A wrong detection, or a labeled box that none found; xyxy (4,) in px of the stored image.
 
     best_iou: with the closest labeled box of its class (false positive) or detection of any score (miss). score: its
-    own, or that closest detection's; None where nothing overlaps. index: the image's place in the data set.
+    own, or that closest detection's; None where nothing overlaps. index: the image's place in the dataset.
     """
 
     kind: Kind

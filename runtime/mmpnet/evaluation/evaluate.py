@@ -32,7 +32,7 @@ Detect = Callable[[UInt8Array], Detections]
 
 @dataclass(frozen=True, slots=True)
 class ClassAccuracy:
-    """One class of the data set: boxes to find (crowds left out) and VOC's average precisions at IoU 0.5, None without
+    """One class of the dataset: boxes to find (crowds left out) and VOC's average precisions at IoU 0.5, None without
     boxes."""
 
     name: str
@@ -48,7 +48,7 @@ class Evaluation:
     IoU; and the score threshold with the best F1 (mean over classes, IoU 0.5), a first choice for `--conf`.
 
     n_boxes: those to find; crowds and what is difficult are left out.
-    found: each image's detections, with the data set's class ids, for whatever else one wants to know of them.
+    found: each image's detections, with the dataset's class ids, for whatever else one wants to know of them.
     matches: what the twelve numbers are made of, for those of resampled images.
     """
 
@@ -94,7 +94,7 @@ def evaluate(
     *,
     progress: Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]] = iter,
 ) -> Evaluation:
-    """Run a detector over every image of a data set; classes are matched by name (index 0 is background).
+    """Run a detector over every image of a dataset; classes are matched by name (index 0 is background).
 
     Raises: DatasetError if there is nothing to measure, or for a bad image; MissingExtraError without pycocotools.
     """
@@ -109,7 +109,7 @@ def detect_all(
     *,
     progress: Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]] = iter,
 ) -> tuple[Detections, ...]:
-    """The detections in every image, of the classes of `to_category`, with the data set's class ids.
+    """The detections in every image, of the classes of `to_category`, with the dataset's class ids.
 
     Raises: DatasetError for a bad image.
     """
@@ -117,7 +117,7 @@ def detect_all(
 
 
 def measure(dataset: Dataset, found: tuple[Detections, ...], categories: list[int]) -> Evaluation:
-    """The accuracy of detections, one entry per image of the data set, in these classes of it.
+    """The accuracy of detections, one entry per image of the dataset, in these classes of it.
 
     Raises: MissingExtraError without pycocotools.
     """
@@ -145,7 +145,7 @@ def measure(dataset: Dataset, found: tuple[Detections, ...], categories: list[in
 
 
 def require_measurable(dataset: Dataset, class_names: Sequence[str]) -> dict[int, int]:
-    """The data set's class index of each of the model's, by name.
+    """The dataset's class index of each of the model's, by name.
 
     Raises: DatasetError if no class is shared or none of the shared has a box; MissingExtraError without pycocotools.
     """
@@ -185,7 +185,7 @@ def _quasi_iou_of(ranked: Sequence[Ranking]) -> float:
 
 
 def _in_categories(detections: Detections, to_category: dict[int, int]) -> Detections:
-    """The detections of shared classes, with the data set's class ids."""
+    """The detections of shared classes, with the dataset's class ids."""
     category = np.array([to_category.get(class_id, 0) for class_id in detections.class_id.tolist()], np.int64)
     shared = category > 0
     return Detections(detections.xyxy[shared], detections.score[shared], category[shared])

@@ -1,4 +1,4 @@
-"""COCO's twelve numbers of any resample of a data set's images, from matches that are computed once.
+"""COCO's twelve numbers of any resample of a dataset's images, from matches that are computed once.
 
 pycocotools matches detections and boxes image by image. What it found is kept here, so that drawing images with
 replacement needs no second matching: an image that is drawn twice counts twice.
@@ -43,7 +43,7 @@ class ClassMatches:
 
 @dataclass(frozen=True, slots=True)
 class ImageMatches:
-    """All classes' matches in a data set of n_images."""
+    """All classes' matches in a dataset of n_images."""
 
     n_images: int
     classes: tuple[ClassMatches, ...]

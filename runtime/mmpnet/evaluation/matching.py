@@ -97,7 +97,7 @@ def match_voc(detections: Detections, image: LabeledImage, iou_threshold: float)
 def rankings(
     matches: Sequence[Matches], images: Sequence[LabeledImage], class_ids: Sequence[int]
 ) -> dict[int, Ranking]:
-    """All images' matches as one ranking for each of the data set's classes."""
+    """All images' matches as one ranking for each of the dataset's classes."""
     score = _joined([one.score for one in matches], np.float32)
     class_id = _joined([one.class_id for one in matches], np.int64)
     correct = _joined([one.correct for one in matches], np.bool_)

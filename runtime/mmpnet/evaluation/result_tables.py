@@ -52,7 +52,7 @@ def part_table(results: Sequence[ModelResult]) -> TextTable:
 
 
 def table_of_one_model(result: ModelResult) -> TextTable:
-    """One row per part, for 80 columns; sources stand indented below their data set."""
+    """One row per part, for 80 columns; sources stand indented below their dataset."""
     rows = []
     for one in result.parts:
         name = f"  {one.part.source}" if one.part.source else one.part.name

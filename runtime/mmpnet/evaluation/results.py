@@ -1,4 +1,4 @@
-"""Accuracy of one or several models on every data set and source given, and whether the models differ."""
+"""Accuracy of one or several models on every dataset and source given, and whether the models differ."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,8 +14,8 @@ from mmpnet.evaluation.evaluate import Evaluation, measure
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Images that are reported together: a data set, one source in it, or everything (both None); `rows` are their
-    places in the mix of all data sets."""
+    """Images that are reported together: a dataset, one source in it, or everything (both None); `rows` are their
+    places in the mix of all datasets."""
 
     data: str | None
     source: str | None
@@ -23,7 +23,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        whole = self.data or "all data sets"
+        whole = self.data or "all datasets"
         return whole if self.source is None else f"{whole}, source {self.source}"
 
 
@@ -56,7 +56,7 @@ class ModelResult:
 
 
 def parts_of(datasets: Sequence[Dataset], *, by_source: bool) -> tuple[Part, ...]:
-    """Everything, then each data set where there are several, each followed by its sources if these are wanted.
+    """Everything, then each dataset where there are several, each followed by its sources if these are wanted.
 
     Raises: DatasetError if sources are wanted and no image has one.
     """
@@ -84,7 +84,7 @@ def measure_parts(
     parts: Sequence[Part],
     bootstrap: Bootstrap | None,
 ) -> tuple[PartResult, ...]:
-    """Accuracy of a model's detections on each part of the mix of all data sets."""
+    """Accuracy of a model's detections on each part of the mix of all datasets."""
     results = []
     for part in parts:
         images = replace(dataset, images=tuple(dataset.images[row] for row in part.rows))

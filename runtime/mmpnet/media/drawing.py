@@ -1,4 +1,4 @@
-"""Boxes, names and scores painted onto a frame."""
+"""Draw boxes, names and scores onto a frame."""
 
 import itertools
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 def draw_detections(
     frame_bgr: UInt8Array, detections: Detections, class_names: Sequence[str], track_ids: IntArray | None = None
 ) -> None:
-    """Paint every detection onto the frame (H, W, 3), in place, with its track id (N,) where it has one.
+    """Draw every detection onto the frame (H, W, 3), in place, with its track id (N,) if it has one.
 
     Line widths follow the frame's size.
     """
@@ -36,7 +36,7 @@ def draw_detections(
         labels.append(
             _place_label(frame_bgr, f"{name} {float(detections.score[row]):.2f}", xyxy, unit=unit, taken=labels)
         )
-    # Best last, so that it lies on top; all boxes before all labels, so that no line crosses a word.
+    # The best detection is drawn last, on top; all boxes come before all labels, so that no line crosses a text.
     for xyxy in detections.xyxy[::-1]:
         draw_box(frame_bgr, xyxy, bgr=BOX_BGR, thickness=thickness)
     for label in reversed(labels):
@@ -44,19 +44,19 @@ def draw_detections(
 
 
 def draw_box(frame_bgr: UInt8Array, xyxy: FloatArray, *, bgr: Color, thickness: int) -> None:
-    """Paint one box (4,), in px of the frame (H, W, 3), in place."""
+    """Draw one box (4,), in px of the frame (H, W, 3), in place."""
     x1, y1, x2, y2 = (round(value) for value in xyxy.tolist())
     cv2.rectangle(frame_bgr, (x1, y1), (x2, y2), bgr, thickness, cv2.LINE_AA)
 
 
 def draw_status(frame_bgr: UInt8Array, text: str) -> None:
-    """Paint a line such as the frame rate into the top-left corner, in place."""
+    """Draw a line of text, such as the frame rate, in the top-left corner, in place."""
     unit = max(min(frame_bgr.shape[:2]) / 480, 0.6)
     draw_label(frame_bgr, text, np.zeros(4, np.float32), bgr=BOX_BGR, unit=unit)
 
 
 def draw_warning(frame_bgr: UInt8Array, text: str) -> None:
-    """Paint a line that must be seen, and a frame, in red, in place."""
+    """Draw a red border and a warning text, in place."""
     height, width = frame_bgr.shape[:2]
     unit = max(min(height, width) / 320, 0.8)
     cv2.rectangle(frame_bgr, (0, 0), (width - 1, height - 1), WARNING_BGR, max(round(6 * unit), 2))
@@ -67,10 +67,11 @@ def draw_warning(frame_bgr: UInt8Array, text: str) -> None:
 def draw_label(
     frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, bgr: Color, unit: float, taken: "Sequence[TextLabel]" = ()
 ) -> "TextLabel":
-    """Paint text on a filled plate above a box's top-left corner, or below it where there is no room above, in place;
-    at another corner where those `taken` have that. Gives the plate.
+    """Draw text on a filled rectangle above a box's top-left corner, in place, and return the rectangle.
 
-    A `unit` of 1 gives letters some 11 px high.
+    If there is no room above, it is drawn below; if it would overlap one of `taken`, at another corner of the box.
+
+    A `unit` of 1 gives letters about 11 px high.
     """
     label = _place_label(frame_bgr, text, xyxy, unit=unit, taken=taken)
     label.paint(frame_bgr, bgr)
@@ -79,7 +80,7 @@ def draw_label(
 
 @dataclass(frozen=True, slots=True)
 class TextLabel:
-    """A word and the rectangle that it is written on, in px of the frame."""
+    """A text and the rectangle that it is drawn on, in px of the frame."""
 
     text: str
     left: int
@@ -116,7 +117,7 @@ class TextLabel:
 def _place_label(
     frame_bgr: UInt8Array, text: str, xyxy: FloatArray, *, unit: float, taken: Sequence[TextLabel]
 ) -> TextLabel:
-    """Above the box's left corner, or inside it; where others have taken that, at one of its other corners."""
+    """Place a label above the box's left corner or inside it; if that overlaps `taken`, at another corner."""
     frame_h, frame_w = frame_bgr.shape[:2]
     text = well_formed(text)
     x1, y1, x2, y2 = (round(value) for value in xyxy.tolist())

@@ -1,20 +1,20 @@
-"""The size that the first bytes of a JPEG or PNG state."""
+"""Read the size that a JPEG or PNG states in its header."""
 
 import re
 from typing import BinaryIO, TypeAlias
 
 Stated: TypeAlias = tuple[tuple[int, int], bool] | None
-"""(height, width) in px as stored, and whether EXIF turns the image; None where the header does not tell."""
+"""(height, width) in px as stored, and whether EXIF rotates the image; None if the header does not state it."""
 
 _JPEG_START, _PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _APP1, _START_OF_SCAN, _END_OF_IMAGE = 0xE1, 0xDA, 0xD9
 _ORIENTATION = re.compile(rb"\x12\x01..\x01\0\0\0(?!\x01\0)|\x01\x12..\0\0\0\x01(?!\0\x01)", re.DOTALL)
-"""An EXIF orientation entry (tag 0x0112, one value, either byte order) that is not 1, upright."""
+"""An EXIF orientation entry (tag 0x0112, one value, either byte order) other than 1, which means upright."""
 
 
 def stated_size(file: BinaryIO) -> Stated:
-    """What the header of an open image file says."""
+    """Read the header of an open image file."""
     start = file.read(len(_PNG_START))
     if start == _PNG_START:
         content = file.read()

@@ -1,4 +1,4 @@
-"""Read the size of an image from its first bytes, for label formats that do not state it."""
+"""Read the size of an image from its header, for label formats that do not state it."""
 
 from pathlib import Path
 
@@ -8,8 +8,9 @@ from mmpnet.media.images import read_image
 
 
 def image_size_hw(path: Path, *, error: type[MmpnetError] = SourceError) -> tuple[int, int]:
-    """(height, width) in px of what `read_image` gives; the whole image is decoded only where the header leaves
-    doubt: turned ones, and formats other than JPEG and PNG.
+    """Size (height, width) in px of the image that `read_image` returns.
+
+    The header is enough for upright JPEG and PNG files; all other images are decoded.
 
     Raises: `error` if the file is missing or not an image.
     """

@@ -1,4 +1,4 @@
-"""Read and write image files; a damaged file is an error."""
+"""Read and write image files; a damaged file raises an error."""
 
 import io
 import re
@@ -17,7 +17,7 @@ from mmpnet.system.files import atomic_write
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 MOST_PIXELS = 1 << 27
-"""A few hundred kB may be an image of gigabytes: this many pixels take 400 MB."""
+"""A file of a few hundred kB can decode to gigabytes; this limit allows 400 MB."""
 
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -25,21 +25,21 @@ _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 
 
 def read_image(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8Array:
-    """Pixels (H, W, 3) BGR uint8, turned upright as its EXIF says.
+    """Pixels (H, W, 3) BGR uint8, rotated upright according to EXIF.
 
-    Raises: `error` if the file is missing, not an image, or cut short (OpenCV would fill the rest with gray).
+    Raises: `error` if the file is missing, not an image, or truncated (OpenCV would fill the rest with gray).
     """
     return np.asarray(_decoded(path, cv2.IMREAD_COLOR, error), np.uint8)
 
 
 def read_mask(path: Path, *, error: type[MmpnetError] = SourceError) -> NDArray[np.int64]:
-    """What each pixel belongs to (H, W), 0 = nothing: the values of a gray image, the colors of another as numbers.
+    """Instance number of each pixel (H, W), 0 = background: the gray value, or the color of a color image as a number.
 
-    Raises: `error` as `read_image`, and if the image has other than one or three channels of bytes.
+    Raises: `error` as `read_image` does, and if the image does not have one or three channels of 8 bits.
     """
     values = _decoded(path, cv2.IMREAD_UNCHANGED, error)
     if values.dtype != np.uint8 or (values.ndim == 3 and values.shape[2] != 3):
-        raise error(f"{path}: is {values.dtype} of shape {values.shape}; expected a mask of 8 bits, gray or of colors")
+        raise error(f"{path}: is {values.dtype} of shape {values.shape}; expected a gray or color mask of 8 bits")
     if values.ndim == 2:
         return values.astype(np.int64)
     numbers: NDArray[np.int64] = values.astype(np.int64) @ np.array([1, 1 << 8, 1 << 16])
@@ -56,20 +56,20 @@ def _decoded(path: Path, flags: int, error: type[MmpnetError]) -> NDArray[Any]:
     stated = stated_size(io.BytesIO(content))
     if stated is not None and stated[0][0] * stated[0][1] > MOST_PIXELS:
         raise error(
-            f"{path}: is an image of {stated[0][1]}x{stated[0][0]} px, {MOST_PIXELS >> 20} million at most are opened; "
-            "make it smaller"
+            f"{path}: the image has {stated[0][1]}x{stated[0][0]} px, expected at most {MOST_PIXELS >> 20} million "
+            "pixels; make it smaller"
         )
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    except cv2.error as reason:  # such as more pixels than OpenCV takes
-        raise error(f"{path}: OpenCV refuses the image ({' '.join(str(reason).split())[:160]})") from reason
+    except cv2.error as reason:  # for example, more pixels than OpenCV allows
+        raise error(f"{path}: OpenCV cannot decode the image ({' '.join(str(reason).split())[:160]})") from reason
     if pixels is None:
         raise error(f"{path}: is not an image that OpenCV can read ({len(content)} bytes); expected JPEG, PNG, ...")
     return pixels
 
 
 def write_image(path: Path, frame_bgr: UInt8Array) -> None:
-    """Write an image beside its place, read it back, then rename it there.
+    """Write an image to a temporary file, read it back, then rename it.
 
     Raises: OutputError if OpenCV does not know the suffix, the folder is missing, or the file cannot be read back.
     """
@@ -85,12 +85,12 @@ def write_image(path: Path, frame_bgr: UInt8Array) -> None:
 
 
 def is_image(name: Path | str) -> bool:
-    """Whether a file's name is that of an image."""
+    """Whether the suffix of a file name is that of an image."""
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_truncated(content: bytes) -> bool:
-    """Whether a JPEG or PNG ends before its end marker; other formats are left to their decoder."""
+    """Whether a JPEG or PNG ends before its end marker; other formats give False, as their decoder finds out."""
     if content.startswith(_PNG_START):
         return _PNG_END not in content[-64:] and _PNG_END not in content
     if content.startswith(_JPEG_START):
@@ -103,7 +103,7 @@ def _jpeg_ends(content: bytes) -> bool:
     position = 2
     while position + 2 <= len(content):
         if content[position] != 0xFF:
-            return True  # not a well-formed JPEG: whether it can be shown is the decoder's to say
+            return True  # not a well-formed JPEG: the decoder decides whether it is readable
         marker = content[position + 1]
         if marker == 0xD9:
             return True

@@ -1,4 +1,4 @@
-"""Pixelate people."""
+"""Pixelate detected people."""
 
 import cv2
 import numpy as np
@@ -7,17 +7,17 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 
 MARGIN = 0.1
-"""Of a box's sides, on each of them: hair and hands stand out of boxes."""
+"""Margin on each side, as a fraction of the box's sides, because hair and hands extend beyond boxes."""
 TILES, LONG_TILES, LEAST_TILE_PX = 8, 16, 8.0
-"""So many mosaic tiles along a box's shorter and longer side, and no tile smaller than this.
+"""Mosaic tiles along a box's shorter and longer side, and the smallest tile in px.
 
-A blur can be undone in part; means of tiles keep nothing to undo, if they are large. Of somebody whom the frame cuts
-off the longer side still tells the size.
+A blur can be partly undone; means of large tiles cannot. The longer side matters for people whom the frame cuts off:
+it still shows how large they are.
 """
 
 
 def blur_detections(frame_bgr: UInt8Array, detections: Detections) -> None:
-    """Lay a mosaic over every box and its margin, in place. Who was not found stays visible."""
+    """Pixelate every box and its margin, in place. People who were not detected stay visible."""
     height, width = frame_bgr.shape[:2]
     for xyxy in detections.xyxy:
         margin = MARGIN * np.tile(xyxy[2:] - xyxy[:2], 2) * (-1, -1, 1, 1)

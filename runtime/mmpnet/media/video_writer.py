@@ -18,26 +18,27 @@ VIDEO_CODECS: dict[str, tuple[str, ...]] = {
     ".mov": ("mp4v", "avc1"),
 }
 READ_BACK = 300
-"""A video of no more frames is read back whole; of a longer one so many, or a stopping run would not end."""
+"""A video of at most this many frames is read back completely; of a longer one only this many, to stop quickly."""
 LEAST_FREE_BYTES = 32 << 20
-"""OpenCV does not tell when a disk is full, so a video ends before it is."""
+"""OpenCV does not report a full disk, so the video ends while this much is still free."""
 CHECK_EVERY = 30
 
 
 class VideoFile:
-    """A video of one frame size, written beside its place and renamed by `close`.
+    """A video of one frame size, written under a temporary name and renamed by `close`.
 
-    Where the program is killed, the file beside, NAME.partial-TOKEN.SUFFIX, is left. An .avi or .mkv can be read up to
-    what FFmpeg had written, which goes by bytes: a second of a lively scene, many of a still one, most of all in an
-    .mkv. An .mp4 or .mov cannot, as its index comes last. No other video ever has that name.
+    If the program is killed, the temporary file NAME.partial-TOKEN.SUFFIX stays. An .avi or .mkv is readable up to what
+    FFmpeg had written. FFmpeg writes in blocks of bytes, so the loss is about a second of a lively scene, more of a
+    still one, and most in an .mkv. An .mp4 or .mov is not readable, because its index is written last. Every video gets
+    its own TOKEN.
 
-    Raises: OutputError if no codec for the suffix opens here, the disk is nearly full, or another run writes to `path`.
+    Raises: OutputError if no codec for the suffix opens, the disk is nearly full, or another run writes to `path`.
     """
 
     def __init__(self, path: Path, *, fps: float, frame_hw: tuple[int, int]) -> None:
         self.path = path
         self.frame_hw = frame_hw
-        # Codecs subsample color by two, so they want even sides; an odd last row or column is dropped.
+        # Codecs subsample color by two and need even sides, so an odd last row or column is dropped.
         self._even_hw = (frame_hw[0] // 2 * 2, frame_hw[1] // 2 * 2)
         if min(self._even_hw) < 2:
             raise OutputError(f"{path}: frames of {frame_hw[1]}x{frame_hw[0]} px are too small for a video")
@@ -58,18 +59,18 @@ class VideoFile:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no frame yet."""
+        """Whether no frame has been written yet."""
         return self._count == 0
 
     def write(self, frame_bgr: UInt8Array) -> None:
         """Append one frame (H, W, 3).
 
-        Raises: OutputError if its size differs from the first frame's, or the disk is nearly full.
+        Raises: OutputError if its size differs from that of the first frame, or the disk is nearly full.
         """
         if frame_bgr.shape[:2] != self.frame_hw:
             raise OutputError(
                 f"{self.path}: frame {self._count} is {frame_bgr.shape[1]}x{frame_bgr.shape[0]} px, "
-                f"the video {self.frame_hw[1]}x{self.frame_hw[0]}"
+                f"expected {self.frame_hw[1]}x{self.frame_hw[0]} px as in the rest of the video"
             )
         if self._count % CHECK_EVERY == 0:
             self._check_space(self._partial.parent)
@@ -77,9 +78,9 @@ class VideoFile:
         self._count += 1
 
     def close(self) -> None:
-        """Finish the file, read it back, and give it its name. One without frames is removed, and takes no name.
+        """Finish the file, read it back and rename it. A video without frames is removed.
 
-        Raises: OutputError if the frames that were written do not come back.
+        Raises: OutputError if not all written frames can be read back.
         """
         try:
             self._writer.release()
@@ -97,12 +98,12 @@ class VideoFile:
                 self._partial.replace(self.path)
             except OSError as error:
                 raise OutputError(
-                    f"{self.path}: cannot be written ({error.strerror}); the video lies in {self._partial}"
+                    f"{self.path}: cannot be written ({error.strerror}); the video is in {self._partial}"
                 ) from error
             return
         kept = ""
         if readable:
-            kept = f"; what there is lies in {self._partial}"
+            kept = f"; the readable part is in {self._partial}"
         else:
             remove(self._partial)
         raise OutputError(f"{self.path}: wrote {self._count} frames, {readable} can be read back{kept}; try .avi")
@@ -110,11 +111,11 @@ class VideoFile:
     def _check_space(self, folder: Path) -> None:
         try:
             free = shutil.disk_usage(folder).free
-        except OSError:  # opening the file says what is wrong with the folder
+        except OSError:  # opening the file reports what is wrong with the folder
             return
         if free < LEAST_FREE_BYTES:
-            ends = f"ends after {self._count} frames" if self._count else "is not begun"
-            raise OutputError(f"{self.path}: {free >> 20} MB are left on the disk; the video {ends}")
+            ends = f"ends after {self._count} frames" if self._count else "is not started"
+            raise OutputError(f"{self.path}: only {free >> 20} MB are free on the disk; the video {ends}; free space")
 
     def _open(self, fps: float) -> cv2.VideoWriter:
         size_wh = (self._even_hw[1], self._even_hw[0])
@@ -129,7 +130,7 @@ class VideoFile:
 
 
 def _count_frames(path: Path, expected: int) -> int:
-    """Frames that come back; of a long video the first one and what its index says."""
+    """Number of readable frames; for a long video, its index is compared with `expected`."""
     capture = cv2.VideoCapture(str(path))
     count = 0
     while count < READ_BACK and capture.grab():

@@ -1,4 +1,4 @@
-"""HTML pages that commands write: one file each, without network access. Needs jinja2."""
+"""HTML pages that commands write: each is one file and needs no network access. Needs jinja2."""
 
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from mmpnet.system.files import atomic_write
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of the package as HTML; it is also told this version and the time."""
+    """Render a template of the package as HTML; it also receives the version and the time."""
     folder = Path(str(files("mmpnet.reporting") / "templates"))
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -23,6 +23,6 @@ def render(template: str, **values: Any) -> str:
 
 
 def write_page(path: Path, page: str) -> None:
-    """Write it beside its place, then rename it there. Raises: OutputError if it cannot be written."""
+    """Write the page atomically. Raises: OutputError if it cannot be written."""
     with atomic_write(path) as partial:
-        partial.write_bytes(page.encode("utf-8", "replace"))  # file names need not be UTF-8
+        partial.write_bytes(page.encode("utf-8", "replace"))  # file names in the page may not be UTF-8

@@ -1,6 +1,6 @@
-"""Plots as SVG inside a page: text and axes take the page's color, light or dark.
+"""Plots as SVG for HTML pages: text and axes take the page's text color, in light and dark mode.
 
-This module needs matplotlib, which only reports import.
+This module imports matplotlib, so only reports import it.
 """
 
 import io
@@ -14,16 +14,16 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, GRAY = "#2f7fc1", "#d06a1c", "#2f9366", "#8a9099"
-"""Readable on white and on black."""
+"""Colors that are readable on white and on black."""
 PALETTE = (BLUE, ORANGE, GREEN, GRAY)
 
 
 SIZE_IN = (4.4, 3.0)
-"""Small, so that letters are large when a phone shows the plot at its own width."""
+"""Size in inches; small, so that text stays readable when a phone shows the plot at its own width."""
 
 
 INK = "#010203"
-"""Stands for the page's text color until the SVG is written."""
+"""Placeholder for the page's text color until the SVG is written."""
 
 
 _STYLE: Any = {
@@ -50,7 +50,7 @@ _STYLE: Any = {
 
 
 def svg(draw: Callable[[Axes], None], what: str, size_in: tuple[float, float] = SIZE_IN) -> str:
-    """Draw on fresh axes; `what` is read out by screen readers."""
+    """Draw on new axes and return the SVG; screen readers read `what` aloud."""
     with mpl.rc_context(_STYLE | {"svg.hashsalt": what}):
         figure = Figure(figsize=size_in, layout="constrained")
         figure.patch.set_alpha(0)
@@ -64,7 +64,7 @@ def svg(draw: Callable[[Axes], None], what: str, size_in: tuple[float, float] = 
 
 
 def _inline(written: str, what: str) -> str:
-    """The <svg> element alone, without addresses of vocabularies and with the page's own ink and letters."""
+    """The <svg> element alone, without namespace addresses, with the page's text color and font."""
     inline = written[written.index("<svg") :]
     inline = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", inline, flags=re.DOTALL)
     inline = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", inline)
@@ -78,7 +78,7 @@ def _inline(written: str, what: str) -> str:
 
 
 def key(axes: Axes, names: Sequence[tuple[str, str]]) -> None:
-    """The lines' names above the plot, each in its line's color: curves that cross leave no room beside them."""
+    """Write the names of the curves above the plot, each in its color: curves that cross leave no room beside them."""
     left: Any = axes.transAxes
     at, offset = (0.0, 1.0), (0, 3)
     for name, color in names:

@@ -1,4 +1,4 @@
-"""Claim an output file, so that of two runs with one output name the second is refused."""
+"""Claim an output file, so that a second run with the same output name is refused."""
 
 import os
 from contextlib import suppress
@@ -10,20 +10,20 @@ from mmpnet.system.files import beginning
 
 try:
     import fcntl
-except ImportError:  # Windows: there, files that are open cannot be replaced
+except ImportError:  # Windows, where open files cannot be replaced anyway
     fcntl = None  # type: ignore[assignment]
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class Claim:
-    """A lock on an output's name, held until it is closed or the process ends.
+    """A lock on the name of an output, held until `close` or until the process ends.
 
-    It lies in a hidden file beside the output, so that containers which share a folder see it; a file that a killed
-    process has left is claimed by the next one. Where no such file can be made, nothing is locked: writing the output
-    itself fails there.
+    The lock is a hidden file beside the output, so that containers that share a folder see it. The next run takes over
+    a lock file that a killed process left behind. If no lock file can be made, nothing is locked: writing the output
+    then fails with its own error.
 
-    Raises: OutputError if another run holds it.
+    Raises: OutputError if another run holds the lock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,13 +40,13 @@ class Claim:
             if self._is_in_place(descriptor):
                 self._descriptor = descriptor
                 return
-            os.close(descriptor)  # the run before removed it between opening and locking
+            os.close(descriptor)  # the previous run removed the file between our open and our lock
 
     def close(self) -> None:
-        """Let the next run have the name."""
+        """Release the name for the next run."""
         if self._descriptor is not None:
             with suppress(OSError):
-                self._lock.unlink()  # while it is locked: nobody else can hold it
+                self._lock.unlink()  # still locked, so no other run can hold it
             os.close(self._descriptor)
             self._descriptor = None
 
@@ -75,6 +75,6 @@ def _locked(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks
+    except OSError:  # the file system does not support locks
         return True
     return True

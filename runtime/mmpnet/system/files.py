@@ -1,4 +1,4 @@
-"""Checks of paths that a user typed, and files that are written completely or not at all."""
+"""Checks of paths that a user typed, and atomic writing of files."""
 
 import errno
 import hashlib
@@ -12,26 +12,26 @@ from mmpnet.contract.errors import OutputError
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 LONGEST_BEGINNING = 180
-"""Bytes of a name that a temporary name begins with: names have 255 at most."""
+"""Largest part in bytes of the original name in a temporary name; file systems allow 255 bytes."""
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there; False, where Path.is_file raises, for names that no file can have."""
+    """Whether a file exists; returns False for invalid names, for which Path.is_file raises."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is there; False for names that no folder can have."""
+    """Whether a folder exists; returns False for invalid names."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def temporary_file(path: Path, *, marked: bool = False) -> Path:
-    """Make an empty file beside `path` whose name nobody can guess, with its suffix, for writers that go by it.
+    """Make an empty file beside `path` with an unpredictable name and the same suffix, which some writers require.
 
-    marked: the name begins like that of `path`, for what is of use where the program is killed. A file or a link that
-    stands there is never opened.
+    marked: the name begins with the name of `path`, so that a user finds the file if the program is killed. An existing
+    file or link is never opened.
 
-    Raises: OSError as it comes.
+    Raises: OSError if the file cannot be made.
     """
     while True:
         token = secrets.token_hex(8)
@@ -45,32 +45,32 @@ def temporary_file(path: Path, *, marked: bool = False) -> Path:
 
 
 def beginning(name: str, most_bytes: int) -> str:
-    """The beginning of a name that is too long, in whole characters."""
+    """Shorten a name to at most `most_bytes` bytes, in whole characters."""
     encoded = os.fsencode(name)
     return name if len(encoded) <= most_bytes else encoded[:most_bytes].decode(errors="ignore")
 
 
 def check_output(path: Path, suffixes: Collection[str]) -> None:
-    """Find out before the work whether its result has a place.
+    """Check the path of an output before the work starts.
 
-    Raises: OutputError if the suffix is another or the folder is missing.
+    Raises: OutputError if the suffix is not one of `suffixes` or the folder is missing.
     """
     if path.suffix.lower() not in suffixes:
-        raise OutputError(f"{path}: ends in {path.suffix or 'nothing'}; expected {' '.join(sorted(suffixes))}")
+        raise OutputError(f"{path}: ends in {path.suffix or 'no suffix'}; expected {' '.join(sorted(suffixes))}")
     if not is_folder(path.parent):
         raise OutputError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def check_folder(folder: Path, *, option: str) -> None:
-    """Folders that are not there yet are made later, so the nearest that is there counts.
+    """Check a folder that may be made later; the check uses its nearest existing parent.
 
-    Raises: OutputError if it is no folder, or nothing can be written into it.
+    Raises: OutputError if that is not a folder, or is not writable.
     """
     nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not is_folder(nearest):
-        raise OutputError(f"{option}: {nearest} is not a folder")
+        raise OutputError(f"{option}: {nearest} is not a folder; choose another folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(f"{option}: nothing can be written into {nearest}; choose another folder")
+        raise OutputError(f"{option}: the folder {nearest} is not writable; choose another folder")
 
 
 def file_sha256(path: Path) -> str:
@@ -80,16 +80,16 @@ def file_sha256(path: Path) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there; what cannot be removed is left."""
+    """Remove a file if it exists; errors are ignored."""
     with suppress(OSError):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_write(path: Path, *, parents: bool = False) -> Iterator[Path]:
-    """Write to the path this gives; it takes its name when the block ends well, and is removed when it does not.
+    """Yield a temporary path to write to; it is renamed to `path` if the block succeeds, and removed if it fails.
 
-    parents: make the folders that are missing.
+    parents: make missing folders.
 
     Raises: OutputError if the file cannot be written.
     """
@@ -108,13 +108,13 @@ def atomic_write(path: Path, *, parents: bool = False) -> Iterator[Path]:
 
 
 def what_to_do(error: OSError) -> str:
-    """The advice that belongs to an error of writing."""
+    """Advice for an error of writing."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "free space, or choose another"
+        return "free space, or choose another place"
     if error.errno == errno.ENAMETOOLONG:
         return "choose a shorter name"
     if error.errno == errno.ENOENT:
-        return "its folder is not there; make it first"
+        return "its folder does not exist; make it first"
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return "its folder is a file; choose another"
-    return "choose another"
+        return "its folder is a file; choose another folder"
+    return "choose another place"

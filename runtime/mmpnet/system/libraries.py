@@ -1,4 +1,4 @@
-"""Compiled libraries that cannot be loaded: what is missing, and what to install."""
+"""Diagnose compiled libraries that cannot be loaded, and say what to install."""
 
 import re
 import signal
@@ -13,7 +13,7 @@ RIVAL_WHEELS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
     "cv2": ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
 }
-"""Wheels that write the same module: where two are installed, each has overwritten files of the other."""
+"""Packages that install the same module: if two are installed, each has overwritten files of the other."""
 EITHER_OPENCV = "pip install 'mmpnet[cpu]', or 'mmpnet[headless]' for a machine without windows"
 PROBE_S = 120.0
 _TITLES = {"cv2": "OpenCV", "onnxruntime": "ONNX Runtime"}
@@ -24,20 +24,20 @@ _DEBIAN_PACKAGES = {
     "libgcc_s.so.1": "libgcc-s1",
     "libz.so.1": "zlib1g",
 }
-"""Of the shared libraries that wheels expect from the system; OpenCV's stand together in its message."""
+"""Debian packages of the shared libraries that wheels expect from the system. OpenCV's advice names its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What importing a module in a process of its own gave: the value asked for, or why there is none."""
+    """Result of importing a module in a child process: the value of the expression, or the reason of the failure."""
 
     answer: str = ""
     fault: str | None = None
 
 
 def probe(module: str, expression: str) -> Probe:
-    """Import a module in a child process and evaluate an expression there, so that a crash is a line here."""
-    # -P: a file of the current folder must not stand in for an import.
+    """Import a module in a child process and evaluate an expression there; a crash becomes a one-line fault."""
+    # -P: a file in the current folder must not shadow an import.
     code = f"import {module}; print({expression})"
     try:
         done = subprocess.run(
@@ -54,21 +54,21 @@ def probe(module: str, expression: str) -> Probe:
 
 
 def crash(returncode: int) -> str:
-    """What a negative exit code means, in words."""
+    """Describe a negative exit code."""
     name = next((one.name for one in signal.Signals if one.value == -returncode), str(-returncode))
     means = {
         "SIGILL": "an instruction that this processor does not have",
         "SIGSEGV": "a segmentation fault",
-        "SIGABRT": "an abort of a library",
-        "SIGKILL": "killed, perhaps for its memory",
+        "SIGABRT": "a library aborted",
+        "SIGKILL": "killed, perhaps because memory ran out",
     }
     return f"was ended by {name}" + (f" ({means[name]})" if name in means else "")
 
 
 def explain_import(error: Exception, *, extra: str) -> str | None:
-    """Why another's module could not be imported, and what to do; None where the fault is in mmpnet itself.
+    """Explain why a third-party module could not be imported and what to do; None if the fault is in mmpnet itself.
 
-    extra: of mmpnet, which brings what is not installed.
+    extra: the extra of mmpnet that installs the module.
     """
     module = _culprit(error)
     if module is None or module == "mmpnet":
@@ -77,13 +77,13 @@ def explain_import(error: Exception, *, extra: str) -> str | None:
 
 
 def explain_incomplete() -> str | None:
-    """What to say where the OpenCV that was imported is what an uninstalled wheel has left behind."""
+    """Returns the advice for an OpenCV module that a partly removed package left behind; None if OpenCV is whole."""
     opencv = sys.modules.get("cv2")
     return None if opencv is None or hasattr(opencv, "imdecode") else explain("cv2", "cv2 has no attribute imdecode")
 
 
 def explain(module: str, reason: str, *, extra: str = "cpu") -> str:
-    """One line about a module that cannot be imported, from the text of its error."""
+    """Returns one line about a module that cannot be imported, made from the text of its error."""
     title, first = _title(module), reason.strip().splitlines()[0] if reason.strip() else "no reason given"
     missing = _MISSING_FILE.search(reason)
     if missing and module == "cv2":
@@ -93,27 +93,27 @@ def explain(module: str, reason: str, *, extra: str = "cpu") -> str:
         )
     if missing:
         package = _DEBIAN_PACKAGES.get(missing[1])
-        todo = f"apt-get install {package}" if package else f"install what holds it, or {_other(module)}"
+        todo = f"apt-get install {package}" if package else f"install the package that has it, or {_other(module)}"
         return f"{title} cannot be loaded: {missing[1]} is missing; {todo}"
     if f"No module named '{module}'" in reason:
         return f"{title} is not installed; {_install(module, extra)}"
     if "has no attribute" in reason:
-        return f"{title} is incomplete, as when one of two of its wheels has been uninstalled; {_other(module)}"
+        return f"{title} is incomplete, as if one of two packages of it was uninstalled; {_other(module)}"
     return f"{title} cannot be loaded ({first[:300]}); {_other(module)}"
 
 
 def installed(names: Iterable[str]) -> dict[str, str]:
-    """Version of each of these distributions that is installed."""
+    """Versions of those of these packages that are installed."""
     found = {(one.metadata["Name"] or "").lower().replace("_", "-"): one.version for one in distributions()}
     return {name: found[name] for name in names if name in found}
 
 
 def rivalry(module: str, packages: dict[str, str]) -> str | None:
-    """What to say where two wheels of one module are installed."""
+    """Returns the advice for a module that two installed packages provide; None if at most one does."""
     wheels = [name for name in RIVAL_WHEELS[module] if name in packages]
     if len(wheels) < 2:
         return None
-    return f"{' and '.join(wheels)} are installed, and overwrite each other's {module}; {_other(module)}"
+    return f"{' and '.join(wheels)} are both installed and overwrite each other's {module}; {_other(module)}"
 
 
 def _culprit(error: Exception) -> str | None:
@@ -124,8 +124,8 @@ def _culprit(error: Exception) -> str | None:
     name = getattr(error, "name", None)
     if name:
         return str(name).split(".")[0]
-    # A library that loads others by hand raises OSError, or an ImportError without a name: what mmpnet imported last
-    # is meant.
+    # A library that loads others itself raises OSError, or ImportError without a name; then the culprit is the last
+    # module that mmpnet imported.
     trace, culprit = error.__traceback__, None
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", "")).split(".")[0]
@@ -146,12 +146,12 @@ def _present(module: str) -> str:
 
 
 def _install(module: str, extra: str) -> str:
-    """How to get a module that is not there."""
+    """How to install a missing module."""
     return EITHER_OPENCV if module in RIVAL_WHEELS else f"pip install 'mmpnet[{extra}]'"
 
 
 def _other(module: str) -> str:
-    """How to replace a module that is broken."""
+    """How to replace a broken module."""
     if module not in RIVAL_WHEELS:
         return f"pip install --force-reinstall {module}"
     wheels = _present(module)

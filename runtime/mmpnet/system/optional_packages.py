@@ -1,4 +1,4 @@
-"""Packages that only some features need; a missing one is reported before the work starts."""
+"""Check for packages that only some features need, so that a missing one is reported before the work starts."""
 
 import importlib.util
 
@@ -15,5 +15,5 @@ def require_packages(*names: str, wanted_for: str) -> None:
 
 
 def require_report_packages() -> None:
-    """Raises: MissingExtraError without the packages that draw and lay out report.html."""
+    """Raises: MissingExtraError if a package that report.html needs is not installed."""
     require_packages(*REPORT_PACKAGES, wanted_for="a report")

@@ -1,4 +1,4 @@
-"""Switch off what libraries do unasked: usage reports over the network, and caches below the home folder."""
+"""Switch off what libraries do without being asked: usage reports, and caches in the home folder."""
 
 import atexit
 import os
@@ -8,20 +8,20 @@ import uuid
 from pathlib import Path
 
 OPT_OUTS = {
-    # ONNX Runtime 1.29 and later report model names, durations and a lasting device id to their maker, on Linux too.
-    # Its API to switch this off comes too late: the first report leaves at the import.
+    # ONNX Runtime 1.29 and later send model names, durations and a persistent device id to Microsoft, on Linux too.
+    # Its function to disable this comes too late, as the import sends the first report.
     "ORT_DISABLE_TELEMETRY": "1",
-    # For libraries that others bring, in versions to come.
+    # For indirect dependencies that may report in future versions.
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
-"""Environment variables that switch usage reports off, with the value that does it."""
+"""Environment variables that switch usage reports off, with the value to set."""
 CACHE_FOLDERS = {"MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "torch"}
-"""Environment variables that name the caches of libraries, with a folder's name for each."""
+"""Environment variables that set the cache folders of libraries, with a folder name for each."""
 
 
 def disable_usage_reports() -> None:
-    """Opt out of the usage reports of this process and of those that it starts; a value that the user set stays.
+    """Disable usage reports of this process and its child processes; a value that the user has set is kept.
 
     Must run before the libraries are imported.
     """
@@ -30,15 +30,15 @@ def disable_usage_reports() -> None:
 
 
 def move_caches() -> None:
-    """Have matplotlib's list of fonts and torch's compiled code in a temporary folder, removed at exit; a folder that
-    the user set stays.
+    """Move matplotlib's font list and torch's compiled code to a temporary folder, which is removed at exit.
 
-    The libraries make their folders when they are imported, so a command that needs none leaves nothing to remove.
+    A folder that the user has set is kept. The libraries make their folders at import, so a command that does not
+    import them leaves nothing to remove.
     """
     unset = {name: folder for name, folder in CACHE_FOLDERS.items() if name not in os.environ}
     try:
         caches = Path(tempfile.gettempdir()) / f"mmpnet-{uuid.uuid4().hex}"
-    except FileNotFoundError:  # no temporary folder can be written: a library that needs one will say so
+    except FileNotFoundError:  # there is no writable temporary folder: a library that needs one raises its own error
         return
     if unset:
         os.environ.update({name: str(caches / folder) for name, folder in unset.items()})
@@ -46,7 +46,7 @@ def move_caches() -> None:
 
 
 def what_is_sent() -> str:
-    """What leaves this machine unasked, in one line."""
+    """Report in one line what leaves this machine without being asked."""
     if os.environ.get("ORT_DISABLE_TELEMETRY") == OPT_OUTS["ORT_DISABLE_TELEMETRY"]:
         return "nothing; ONNX Runtime's usage reports are off"
     value = os.environ.get("ORT_DISABLE_TELEMETRY")

@@ -1,4 +1,4 @@
-"""What long work reports while it runs: steps and notices, as functions, so that only commands know a terminal."""
+"""Interfaces to report progress and notices of long work, so that only commands depend on a terminal."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias, TypeVar
@@ -9,13 +9,13 @@ Notice: TypeAlias = Callable[[str], None]
 
 
 class Progress(Protocol):
-    """Receives all steps and a description of the work, and yields the steps one by one, such as a progress bar."""
+    """Receives all steps and a description of the work, and yields the steps one by one; a progress bar does this."""
 
     def __call__(self, steps: Sequence[Step], description: str, /) -> Iterable[Step]: ...
 
 
 def no_progress(steps: Sequence[Step], _: str, /) -> Iterable[Step]:
-    """The steps, without a report."""
+    """Returns the steps, without a progress report."""
     return steps
 
 

@@ -12,7 +12,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([] if _HANGUP is None else [_H
 
 
 class InterruptedRunError(KeyboardInterrupt):
-    """The user or the system asked to stop. Everything needed to go on has been saved; the text says how."""
+    """The user or the system requested a stop. Everything needed to continue is saved; the text says how to."""
 
 
 @contextmanager
@@ -21,10 +21,10 @@ def stop_on_signal(
 ) -> Iterator[threading.Event]:
     """Set `stop` at the first SIGINT, SIGTERM or SIGHUP inside the block, which yields `stop`.
 
-    So a service manager's stop and a closed terminal leave finished files. After the first signal, those in `forceful`
-    act as they did before the block, so that a program that hangs can still be stopped; further ones of the others are
-    ignored. A SIGHUP that was ignored before, as under nohup, stays ignored. Outside the main thread, where
-    Python allows no handlers, nothing changes.
+    So files are complete when a service manager stops the program or its terminal closes. After the first signal, the
+    signals in `forceful` act as they did before the block, so that a hanging program can still be stopped; repeats of
+    the others are ignored. If SIGHUP was ignored before, as under nohup, it stays ignored. Outside the main thread,
+    where Python allows no handlers, nothing changes.
     """
     before: dict[signal.Signals, Any] = {}
 
@@ -49,7 +49,7 @@ def stop_on_signal(
 
 @contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, by KeyboardInterrupt, so that what the block holds is cleaned up."""
+    """Make SIGTERM raise KeyboardInterrupt in the block, as Ctrl-C does, so that its resources are cleaned up."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,6 +1,6 @@
-"""The system's shared libraries that OpenCV's wheel with windows needs; run as a script, prints those that are missing.
+"""The system's shared libraries that OpenCV with windows needs; as a script, prints those that are missing.
 
-The Makefile runs this file before anything is installed: it imports nothing but Python's own library.
+The Makefile runs this file before anything is installed, so it imports only the standard library.
 """
 
 import ctypes
@@ -16,11 +16,11 @@ WINDOW_LIBRARIES = (
     "libSM.so.6",
     "libICE.so.6",
 )
-"""As opencv-python 5.0.0 links them on Linux; opencv-python-headless needs none of them."""
+"""Those that opencv-python 5.0.0 links on Linux; opencv-python-headless needs none of them."""
 
 
 def missing_window_libraries() -> list[str]:
-    """Those that this machine cannot load; none elsewhere than on Linux, where the wheel brings its own."""
+    """Libraries that this machine cannot load; empty on systems other than Linux, where the wheel brings its own."""
     return [name for name in WINDOW_LIBRARIES if not _loads(name)] if sys.platform.startswith("linux") else []
 
 

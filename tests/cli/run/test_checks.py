@@ -141,10 +141,10 @@ def test_outputs_without_a_place_are_told_before_the_work(options: Sequence[str]
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        (("--save", "out/o.mkv"), "--save out/o.mkv: nothing can be written into out"),
-        (("--save", "out/new/deep/o.mkv"), "nothing can be written into out"),
-        (("--save", "out"), "--save out: nothing can be written into out"),
-        (("--save-crops", "out"), "--save-crops out: nothing can be written into out"),
+        (("--save", "out/o.mkv"), "--save out/o.mkv: the folder out is not writable"),
+        (("--save", "out/new/deep/o.mkv"), "the folder out is not writable"),
+        (("--save", "out"), "--save out: the folder out is not writable"),
+        (("--save-crops", "out"), "--save-crops out: the folder out is not writable"),
         (("--json", "out/o.ndjson"), "out/o.ndjson: NDJSON cannot be written (Permission denied)"),
     ],
 )

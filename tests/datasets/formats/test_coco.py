@@ -98,11 +98,11 @@ def test_boxes_are_clipped_where_they_stick_out_by_up_to_a_pixel(
 @pytest.mark.parametrize(
     ("bbox", "fault"),
     [
-        ([-1.5, 0, 10, 10], "reaches outside its 40x30 px image"),
-        ([0, -1.5, 10, 10], "reaches outside"),
-        ([31, 0, 10.5, 10], "reaches outside"),
-        ([0, 20, 10, 11.5], "reaches outside"),
-        ([1e308, 0, 1e308, 10], "reaches outside"),
+        ([-1.5, 0, 10, 10], "extends beyond its 40x30 px image"),
+        ([0, -1.5, 10, 10], "extends beyond"),
+        ([31, 0, 10.5, 10], "extends beyond"),
+        ([0, 20, 10, 11.5], "extends beyond"),
+        ([1e308, 0, 1e308, 10], "extends beyond"),
         ([-0.9, 0, 0.5, 10], "no area inside its image"),
         ([4, 5, 0, 12], "no area"),
         ([4, 5, 10, -12], "no area"),
@@ -140,11 +140,11 @@ def test_an_impossible_area_is_named_by_file_and_entry(write: Write, area: float
     [
         ({"annotations": [PERSON, {**PERSON, "image_id": 12}]}, r"annotations\[1\]: image_id 12"),
         ({"annotations": [PERSON, {**PERSON, "category_id": 1}]}, r"annotations\[1\]: category_id 1"),
-        ({"images": [IMAGE, {**IMAGE, "file_name": "b.png"}]}, r"images\[1\]: id 11 appears twice"),
-        ({"categories": [*CATEGORIES, {"id": 3, "name": "cat"}]}, r"categories\[2\]: id 3 appears twice"),
+        ({"images": [IMAGE, {**IMAGE, "file_name": "b.png"}]}, r"images\[1\]: id 11 occurs twice"),
+        ({"categories": [*CATEGORIES, {"id": 3, "name": "cat"}]}, r"categories\[2\]: id 3 occurs twice"),
         ({"images": [IMAGE, {**IMAGE, "id": 12, "file_name": "gone.png"}]}, r"gone\.png .*id 12"),
-        ({"images": [{**IMAGE, "width": 0}], "annotations": []}, "id 11 says 0x30"),
-        ({"images": [{**IMAGE, "height": 10**30}], "annotations": []}, "id 11 says 40x1000000"),
+        ({"images": [{**IMAGE, "width": 0}], "annotations": []}, "id 11 states 0x30"),
+        ({"images": [{**IMAGE, "height": 10**30}], "annotations": []}, "id 11 states 40x1000000"),
         ({"images": [], "annotations": []}, "no images"),
         ({"categories": [], "annotations": []}, "no images or no categories"),
         ({"images": None}, "`images`"),
@@ -197,7 +197,7 @@ def test_an_absent_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 def test_a_picture_of_another_size_than_its_entry_is_refused(write: Write, tmp_path: Path) -> None:
     picture = read_coco(write(images=[{**IMAGE, "width": 41}])).images[0]
-    with pytest.raises(DatasetError, match=r"is 40x30 px, its entry says 41x30") as caught:
+    with pytest.raises(DatasetError, match=r"is 40x30 px, but its entry states 41x30") as caught:
         picture.read()
     assert str(tmp_path / "images" / "a.png") in str(caught.value)
 

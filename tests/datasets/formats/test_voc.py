@@ -95,7 +95,7 @@ def test_without_a_size_the_picture_says_it(write: Write) -> None:
     [
         (bndbox(5, 5, 4, 9), "no area"),
         (bndbox("nan", 5, 9, 9), "not finite"),
-        (bndbox(5, 5, 45, 9), "reaches outside its 40x30 px image by 5 px"),
+        (bndbox(5, 5, 45, 9), "extends beyond its 40x30 px image by 5 px"),
         (bndbox("left", 5, 9, 9), "xmin is 'left'; expected a number"),
         (bndbox("", 5, 9, 9), "xmin is ''"),
         ("<object><name>person</name></object>", "has no bndbox"),
@@ -116,14 +116,14 @@ def test_a_bad_object_is_named_by_file_and_number(write: Write, node: str, fault
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("<annotation>", "is not XML"),
-        ("", "is not XML"),
-        ("<html></html>", "holds <html>; expected VOC's <annotation>"),
-        ('<!DOCTYPE x [<!ENTITY a "aa">]><annotation>&a;</annotation>', "is not XML that can be read"),
-        ('<?xml version="1.0" encoding="klingon"?><annotation/>', "is not XML that can be read"),
-        (xml("", size="<size><width>0</width><height>0</height></size>"), "size says 0x0 px"),
+        ("<annotation>", "is not readable XML"),
+        ("", "is not readable XML"),
+        ("<html></html>", "has the root <html>; expected VOC's <annotation>"),
+        ('<!DOCTYPE x [<!ENTITY a "aa">]><annotation>&a;</annotation>', "is not readable XML"),
+        ('<?xml version="1.0" encoding="klingon"?><annotation/>', "is not readable XML"),
+        (xml("", size="<size><width>0</width><height>0</height></size>"), "size states 0x0 px"),
         (xml("", size="<size><width>40</width></size>"), "height is ''"),
-        (xml("", size="<size><width>nan</width><height>30</height></size>"), "size says nanx30 px"),
+        (xml("", size="<size><width>nan</width><height>30</height></size>"), "size states nanx30 px"),
     ],
 )
 def test_a_bad_file_is_named(write: Write, text: str, fault: str) -> None:

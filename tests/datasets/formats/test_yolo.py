@@ -93,7 +93,7 @@ def test_only_the_last_images_of_a_path_becomes_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ("2 0.5 0.5 0.2 0.2", "class 2, but there are 2 names, 0 to 1"),
+        ("2 0.5 0.5 0.2 0.2", "class 2, but there are 2 names; expected 0 to 1"),
         ("-1 0.5 0.5 0.2 0.2", "class -1"),
         ("0.5 0.5 0.5 0.2 0.2", "class 0.5"),
         ("nan 0.5 0.5 0.2 0.2", "class nan"),
@@ -104,7 +104,7 @@ def test_only_the_last_images_of_a_path_becomes_labels(tmp_path: Path) -> None:
         ("0 0.5 0.5 0 0.2", "no area"),
         ("0 0.5 0.5 0.2 -0.2", "no area"),
         ("0 0.5 0.5 nan 0.2", "not finite"),
-        ("0 20 10 8 8", "reaches outside its 40x20 px image"),
+        ("0 20 10 8 8", "extends beyond its 40x20 px image"),
         ("0 0.5 0.5 0.2 0.2 1.5", r"score 1.5 is not in \(0, 1\]"),
         ("0 0.1 0.1 0.2 0.1 0.3 0.1", "no area"),
         ("0 0.1 0.1 inf 0.1 0.3 0.3", "not finite"),
@@ -124,11 +124,11 @@ def test_a_bad_row_is_named_by_file_and_line(write: Write, row: str, fault: str)
 @pytest.mark.parametrize(
     ("yaml", "fault"),
     [
-        ("train: images/gone\nnames: [a]\n", "says images/gone, but there is no"),
-        ("train: labels\nnames: [a]\n", "holds no images"),
-        ("train: images/train\npath: gone\nnames: [a]\n", "path says gone"),
+        ("train: images/gone\nnames: [a]\n", "states images/gone, but"),
+        ("train: labels\nnames: [a]\n", "has no images"),
+        ("train: images/train\npath: gone\nnames: [a]\n", "path is gone"),
         ("train: images/train\nnames: []\n", "has no names"),
-        ("train: images/train\nnames: [a, a]\n", r"names\[1\]: the name 'a' is there twice"),
+        ("train: images/train\nnames: [a, a]\n", r"names\[1\]: the name 'a' occurs twice"),
         ("train: images/train\nnames: [a, background]\n", r"names\[1\].*reserved"),
         ("train: images/train\nnames: {0: a, 2: b}\n", r"numbered \[0, 2\]; expected 0 to 1"),
         ("train: images/train\nnames: [a, b]\nnc: 3\n", "nc is 3"),
@@ -139,14 +139,14 @@ def test_a_bad_row_is_named_by_file_and_line(write: Write, row: str, fault: str)
         ("names: [a\n", "is not YOLO's data.yaml"),
         ("names: \x00\n", "is not YOLO's data.yaml"),
         ("train: !!python/name:os.system\nnames: [a]\n", "is not YOLO's data.yaml"),
-        ("val: images/val\nnames: [a]\n", "has no train"),
+        ("val: images/val\nnames: [a]\n", "has no split train"),
     ],
 )
 def test_a_bad_data_yaml_is_named(write: Write, yaml: str, fault: str) -> None:
     folder = write(yaml=yaml)
     with pytest.raises(DatasetError, match=fault) as caught:
         open_dataset(folder, "train")
-    assert str(caught.value).startswith((f"{folder / 'data.yaml'}: ", f"{folder}: has no train"))
+    assert str(caught.value).startswith((f"{folder / 'data.yaml'}: ", f"{folder}: has no split train"))
     assert "\n" not in str(caught.value)
 
 
@@ -167,7 +167,7 @@ def test_a_listed_picture_that_is_gone_is_named(write: Write) -> None:
 def test_labels_that_are_not_text_are_named(write: Write) -> None:
     folder = write()
     (folder / "labels" / "train" / "a.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DatasetError, match=r"a\.txt: is not text"):
+    with pytest.raises(DatasetError, match=r"a\.txt: is not UTF-8 text"):
         open_dataset(folder, "train")
 
 

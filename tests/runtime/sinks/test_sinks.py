@@ -312,7 +312,7 @@ def test_an_existing_video_survives_a_rename_that_fails(tmp_path: Path, monkeypa
         raise OSError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "replace", refused)
-    with pytest.raises(OutputError, match=r"out\.avi: cannot be written \(Permission denied\); the video lies in"):
+    with pytest.raises(OutputError, match=r"out\.avi: cannot be written \(Permission denied\); the video is in"):
         sink.close()
     assert out.read_bytes() == b"yesterday"
     assert len(names_in(tmp_path)) == 2, "what was recorded is not thrown away"
@@ -453,4 +453,4 @@ def test_without_a_display_there_is_no_window(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("DISPLAY", ":77")
     assert why_no_window() == "the display :77 does not open"
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                           NONE\n")
-    assert why_no_window() == "this OpenCV is built without windows"
+    assert why_no_window() == "this OpenCV is built without support for windows"

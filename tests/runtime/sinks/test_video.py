@@ -130,7 +130,7 @@ def test_a_nearly_full_disk_ends_the_video_and_keeps_it(tmp_path: Path, monkeypa
     for _ in range(30):
         sink.write(make_result(gray(0), kind="video"), gray(0))
     free = LEAST_FREE_BYTES - 1
-    with pytest.raises(OutputError, match=r"out\.avi: 31 MB are left on the disk; the video ends after 30 frames"):
+    with pytest.raises(OutputError, match=r"out\.avi: only 31 MB are free on the disk; the video ends after 30 frames"):
         sink.write(make_result(gray(0), kind="video"), gray(0))
     sink.close()
     assert len(read_video(tmp_path / "out.avi")) == 30
@@ -141,7 +141,7 @@ def test_a_video_that_comes_back_in_part_is_kept(tmp_path: Path, monkeypatch: py
     for _ in range(5):
         video.write(gray(0))
     monkeypatch.setattr(video, "_count", 9)
-    with pytest.raises(OutputError, match=r"wrote 9 frames, 5 can be read back; what there is lies in .*partial-"):
+    with pytest.raises(OutputError, match=r"wrote 9 frames, 5 can be read back; the readable part is in .*partial-"):
         video.close()
     (left,) = tmp_path.glob("out.partial-*.avi")
     assert len(read_video(left)) == 5
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_the_older_video(tmp_path: Path, monkeypatch: pytest.
     out.write_bytes(b"yesterday")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=LEAST_FREE_BYTES - 1))
     sink = SaveSink(out, many_files=False)
-    with pytest.raises(OutputError, match=r"31 MB are left on the disk; the video is not begun"):
+    with pytest.raises(OutputError, match=r"31 MB are free on the disk; the video is not started"):
         sink.write(make_result(gray(0), kind="video"), gray(0))
     sink.close()
     assert out.read_bytes() == b"yesterday"

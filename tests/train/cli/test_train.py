@@ -284,8 +284,8 @@ def test_val_reads_other_formats_mixes_them_and_renames_classes(
     ("arguments", "code", "message"),
     [
         (["--classes", "cat"], 1, "has no class 'cat'; it has person"),
-        (["--classes", "person=person,person"], 2, "is there twice"),
-        (["--split", "test"], 1, "has no test"),
+        (["--classes", "person=person,person"], 2, "occurs twice"),
+        (["--split", "test"], 1, "has no split test"),
         (["--split", "training"], 2, "--split"),
         (["--data", "absent"], 1, "absent: no such file or folder"),
     ],

@@ -183,7 +183,7 @@ def test_images_without_labels_are_found_below_their_folder(dataset_folder: Path
     assert len(found) == 22
     assert all(not len(image.boxes_xyxy) and image.image_hw == (96, 128) for image in found)
     assert list(found) == sorted(found, key=lambda image: image.path)
-    for folder, expected in ((tmp_path, "holds no images"), (tmp_path / "absent", "no such folder")):
+    for folder, expected in ((tmp_path, "has no images"), (tmp_path / "absent", "no such folder")):
         with pytest.raises(TrainingError, match=expected):
             unlabeled_images(folder)
 

@@ -118,7 +118,7 @@ def _powers_of_two() -> list[int]:
 
 
 def _limited(dataset: Dataset, limit: int | None) -> Dataset:
-    """At most `limit` images, with both counts in the data set's name."""
+    """At most `limit` images, with both counts in the dataset's name."""
     chosen = evenly_spaced(dataset, limit)
     if chosen is dataset:
         return dataset

@@ -1,4 +1,4 @@
-"""Listing, pairing and hashing of files, for formats that keep labels in many files."""
+"""List, pair and hash files, for formats that keep labels in many files."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val
 
 
 def file_names(folder: Path) -> list[str]:
-    """Names in a folder in order, hidden ones left out.
+    """Names in a folder, sorted, without hidden ones.
 
     Raises: DatasetError if it cannot be listed.
     """
@@ -35,28 +35,28 @@ def read_bytes(path: Path, *, expected: str) -> bytes:
 
 
 def numbered_lines(raw: bytes, path: Path) -> list[tuple[int, str]]:
-    """The lines of a text file that are not blank, each with its number from 1.
+    """The non-blank lines of a text file, each with its number from 1.
 
     Raises: DatasetError if it is not text.
     """
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: is not text ({error}); expected lines of numbers or names") from error
+        raise DatasetError(f"{path}: is not UTF-8 text ({error}); expected lines of numbers or names") from error
     return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
 def labeled_folders(folder: Path, has_labels: Callable[[Path], bool]) -> dict[Split, Path]:
-    """The split folders train/, val/ (or valid/) and test/ that have labels; none where the labels lie in no split.
+    """The split folders train/, val/ (or valid/) and test/ that have labels; empty if no split folder has labels.
 
-    Raises: DatasetError if val/ and valid/ both have, or the folder has labels itself as well.
+    Raises: DatasetError if both val/ and valid/ have labels, or the folder itself has labels too.
     """
     found: dict[Split, Path] = {}
     for split in SPLITS:
         named = [folder / name for name in SPLIT_FOLDERS[split]]
         labeled = [one for one in named if is_folder(one) and has_labels(one)]
         if len(labeled) > 1:
-            raise DatasetError(f"{folder}: both {labeled[0].name}/ and {labeled[1].name}/ hold labels; keep one")
+            raise DatasetError(f"{folder}: both {labeled[0].name}/ and {labeled[1].name}/ have labels; keep one")
         if labeled:
             found[split] = labeled[0]
     return found
@@ -65,7 +65,7 @@ def labeled_folders(folder: Path, has_labels: Callable[[Path], bool]) -> dict[Sp
 def pair(
     images: Iterable[Path], labels: dict[str, Path], *, stem: Callable[[Path], str], faults: Faults
 ) -> list[tuple[Path, Path]]:
-    """Each image with the label file of its name: `labels` by stem, `stem` of an image.
+    """Pair each image with its label file: `labels` has the files by stem, `stem` gives the stem of an image.
 
     Raises: DatasetError naming an image without label file, a label file without image, or two images with one.
     """
@@ -74,25 +74,25 @@ def pair(
         key = stem(image)
         with faults:
             if key not in labels:
-                raise DatasetError(f"{image}: has no label file; add one (without objects if there are none)")
+                raise DatasetError(f"{image}: has no label file; add one (an empty one if the image has no objects)")
             if key in paired:
                 raise DatasetError(f"{image}: shares its label file with {paired[key].name}; rename one of them")
             paired[key] = image
     for key in sorted(labels.keys() - paired.keys()):
         with faults:
-            raise DatasetError(f"{labels[key]}: has no image of its name; add it, or remove the file")
+            raise DatasetError(f"{labels[key]}: has no image with its name; add the image, or remove the file")
     return [(image, labels[key]) for key, image in paired.items()]
 
 
 def name_of(folder: Path, split: Split, *, whole: bool) -> str:
-    """What to call a folder's split in reports: FOLDER/SPLIT, or FOLDER alone where it has no splits."""
+    """Name of a folder's split in reports: FOLDER/SPLIT, or FOLDER if it has no splits."""
     name = folder.resolve().name
     return name if whole else f"{name}/{split}"
 
 
 def sha256_of(contents: Iterable[tuple[str, bytes]]) -> str:
-    """One hash over files, by name in order: each name and content with its length, so that nothing can shift between
-    them."""
+    """One hash over files, sorted by name. It covers the lengths of names and contents, so that moving bytes from one
+    to the next changes the hash."""
     digest = hashlib.sha256()
     for name, content in sorted(contents):
         for part in (name.encode(), content):
@@ -102,5 +102,5 @@ def sha256_of(contents: Iterable[tuple[str, bytes]]) -> str:
 
 
 def relative_name(path: Path, root: Path) -> str:
-    """A file's name below a folder, with forward slashes; its path as it stands where it lies elsewhere."""
+    """A file's path relative to a folder, with forward slashes; its full path if it is elsewhere."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

@@ -1,4 +1,4 @@
-"""COCO detection JSON: one file holds categories, images and boxes; masks and keypoints are not looked at."""
+"""COCO detection JSON: one file has categories, images and boxes; masks and keypoints are ignored."""
 
 import hashlib
 import json
@@ -19,10 +19,10 @@ from mmpnet.system.files import is_file, is_folder
 
 LAYOUT = "train.json and val.json with images in images/ beside them"
 BESIDE_IMAGES = "_annotations.coco.json"
-"""The name under which Roboflow writes the file into each split's folder."""
+"""Roboflow's name for the file in each split's folder."""
 
 LARGEST_SIDE_PX = 2**20
-"""OpenCV decodes no larger image."""
+"""OpenCV decodes no images with longer sides."""
 
 _T = TypeVar("_T")
 
@@ -57,7 +57,7 @@ class _CocoFile(msgspec.Struct, frozen=True):
 
 
 def evidence(path: Path) -> str | None:
-    """What at this path looks like COCO: the JSON itself, or what a folder holds."""
+    """What at this path indicates COCO: the JSON itself, or a file in a folder; None if nothing does."""
     if is_file(path):
         return path.name if path.suffix.lower() == ".json" and not path.name.startswith("via_") else None
     files = [file for split in SPLITS for file in _candidates(path, split)]
@@ -66,29 +66,29 @@ def evidence(path: Path) -> str | None:
 
 
 def splits(path: Path) -> tuple[Split, ...]:
-    """The splits that a folder has files for; a file is no split."""
+    """The splits of a folder; a file has no splits."""
     return () if is_file(path) else tuple(split for split in SPLITS if _candidates(path, split))
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
-    """A split of a folder, or the file itself.
+    """Read a split of a folder, or the file itself.
 
-    Raises: DatasetError as `read_coco`, or if two files could be the split.
+    Raises: DatasetError as `read_coco`, or if two files match the split.
     """
     if is_file(path):
         return read_coco(path, faults)
     files = _candidates(path, split) or [path / BESIDE_IMAGES]
     if len(files) > 1:
         found = " and ".join(file.relative_to(path).as_posix() for file in files)
-        raise DatasetError(f"{path}: both {found} could be its {split}; give the file that is meant")
+        raise DatasetError(f"{path}: both {found} match {split}; give the path of one file")
     return read_coco(files[0], faults)
 
 
 def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
-    """Read a COCO detection JSON whose images lie in images/ beside it, beside it directly, or, for
-    annotations/instances_NAME.json, in NAME/ or images/NAME/ one folder up.
+    """Read a COCO detection JSON. Its images are in images/ beside it, or directly beside it; for
+    annotations/instances_NAME.json they are in NAME/ or images/NAME/ one folder up.
 
-    Raises: DatasetError if the file, an entry or an image's file is missing or malformed.
+    Raises: DatasetError if the file, an entry or an image file is missing or malformed.
     """
     raw = read_bytes(path, expected="a COCO JSON file")
     content = _parse(raw, path)
@@ -120,7 +120,7 @@ def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
 
 def _candidates(folder: Path, split: Split) -> list[Path]:
     named = [folder / f"{split}.json"]
-    if is_folder(folder / "annotations"):  # as COCO itself comes: instances_train2017.json
+    if is_folder(folder / "annotations"):  # COCO's own layout, such as instances_train2017.json
         names = [n for n in file_names(folder / "annotations") if re.fullmatch(rf"instances_{split}\d*\.json", n)]
         named += [folder / "annotations" / name for name in names]
     beside = labeled_folders(folder, lambda one: is_file(one / BESIDE_IMAGES)).get(split)
@@ -129,7 +129,7 @@ def _candidates(folder: Path, split: Split) -> list[Path]:
 
 
 def _image_folder(path: Path) -> Path:
-    """Where the images of a COCO JSON lie."""
+    """The folder with the images of a COCO JSON."""
     folders = [path.parent / "images"]
     if path.parent.name == "annotations":
         split, above = path.stem.removeprefix("instances_"), path.parent.parent
@@ -139,7 +139,7 @@ def _image_folder(path: Path) -> Path:
 
 def _parse(raw: bytes, path: Path) -> _CocoFile:
     try:
-        # The standard parser, because it lets NaN through: a NaN box is then reported by its entry.
+        # The standard parser accepts NaN, so that a NaN box is reported with its entry.
         content: Any = json.loads(raw)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DatasetError(f"{path}: is not JSON ({error}); expected a COCO detection file") from error
@@ -150,7 +150,7 @@ def _parse(raw: bytes, path: Path) -> _CocoFile:
 
 
 def _converted(raw: list[Any], kind: type[_T], where: str, faults: Faults) -> Iterator[tuple[str, _T]]:
-    """Each well-formed entry and what to call it in a message."""
+    """Each well-formed entry with its name for messages."""
     for index, value in enumerate(raw):
         converted = None
         with faults:
@@ -170,11 +170,11 @@ def _by_id(raw: list[Any], kind: type[_Numbered], where: str, faults: Faults) ->
     for name, value in _converted(raw, kind, where, faults):
         with faults:
             if value.id in found:
-                raise DatasetError(f"{name}: id {value.id} appears twice; ids must be unique")
+                raise DatasetError(f"{name}: id {value.id} occurs twice; ids must be unique")
             if isinstance(value, _Image) and not all(
                 1 <= side <= LARGEST_SIDE_PX for side in (value.width, value.height)
             ):
-                raise DatasetError(f"{name}: image id {value.id} says {value.width}x{value.height} px; correct it")
+                raise DatasetError(f"{name}: image id {value.id} states {value.width}x{value.height} px; correct it")
             found[value.id] = value
     return found
 
@@ -184,7 +184,7 @@ def _label(annotation: _Annotation, image: _Image, categories: dict[int, _Catego
         raise DatasetError(f"{where}: category_id {annotation.category_id} is not in categories; remove or correct it")
     where = f"{where} ({image.file_name})"
     if annotation.area is not None and not 0 <= annotation.area < math.inf:
-        raise DatasetError(f"{where}: area {annotation.area} is not an area; correct or remove it")
+        raise DatasetError(f"{where}: area {annotation.area} is not a positive number; correct or remove it")
     bbox = annotation.bbox
     if len(bbox) != 4:
         raise DatasetError(f"{where}: bbox has {len(bbox)} numbers, expected [x, y, width, height]")

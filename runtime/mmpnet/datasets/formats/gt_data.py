@@ -25,7 +25,7 @@ CLASS_NAME = "person"
 
 
 def evidence(path: Path) -> str | None:
-    """What in this folder looks like the exercise's data."""
+    """What in this folder indicates the exercise's format; None if nothing does."""
     if not is_folder(path):
         return None
     if _has_labels(path):
@@ -40,7 +40,7 @@ def splits(path: Path) -> tuple[Split, ...]:
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
-    """A split's folder, or the folder itself. Corners are half-open, an image without people has an empty file.
+    """Read a split's folder, or the folder itself. Corners are half-open; an image without people has an empty file.
 
     Raises: DatasetError if a file or a line is missing or malformed.
     """

@@ -20,20 +20,20 @@ CLASS_NAME = "person"
 
 
 def evidence(path: Path) -> str | None:
-    """What in this folder looks like Penn-Fudan."""
+    """What in this folder indicates Penn-Fudan; None if nothing does."""
     return f"{MASKS}/" if is_folder(path / IMAGES) and is_folder(path / MASKS) else None
 
 
 def splits(path: Path) -> tuple[Split, ...]:
-    """None: the set comes in one piece."""
+    """Returns no splits, as the dataset has none."""
     del path
     return ()
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
-    """Everything; the box of a person is the tight one around its pixels. The texts in Annotation/ are not looked at.
+    """Read the whole dataset. A person's box is the smallest one around its pixels; Annotation/ is not read.
 
-    Raises: DatasetError if an image or mask is missing, unreadable, or of another size than the other.
+    Raises: DatasetError if an image or mask is missing or unreadable, or their sizes differ.
     """
     masks = {
         Path(name).stem.removesuffix(MASK_STEM): path / MASKS / name
@@ -61,14 +61,14 @@ def _entry(image: Path, mask_path: Path) -> Entry:
     image_hw = image_size_hw(image, error=DatasetError)
     if ids.shape != image_hw:
         raise DatasetError(
-            f"{mask_path}: is {ids.shape[1]}x{ids.shape[0]} px, its image {image_hw[1]}x{image_hw[0]}; "
+            f"{mask_path}: is {ids.shape[1]}x{ids.shape[0]} px, but its image is {image_hw[1]}x{image_hw[0]} px; "
             "correct one of them"
         )
     return Entry(image, image_hw, _labels(ids))
 
 
 def _labels(ids: NDArray[np.int64]) -> list[Label]:
-    """One person per value above 0, in their order; ids (H, W)."""
+    """One person per value above 0, in increasing order; ids (H, W)."""
     labels = []
     for value in np.unique(ids[ids > 0]):
         rows, cols = np.nonzero(ids == value)

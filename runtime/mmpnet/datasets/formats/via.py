@@ -1,4 +1,4 @@
-"""VGG Image Annotator, versions 1 and 2, as in the Matterport balloon set: via_region_data.json beside images."""
+"""VGG Image Annotator 1 and 2, as in the Matterport balloon dataset: via_region_data.json beside images."""
 
 import json
 from pathlib import Path
@@ -16,9 +16,9 @@ from mmpnet.system.files import is_file
 
 LAYOUT = "via_region_data.json (or another via_*.json) beside the images"
 CLASS_NAME = "object"
-"""The class of regions in a file in which none has an attribute."""
+"""The class of all regions if no region in the file has an attribute."""
 CLASS_ATTRIBUTES = ("class", "label", "name", "category")
-"""Where a region has several attributes, the one of these names is its class."""
+"""If a region has several attributes, its class is the attribute with one of these names."""
 _PROJECT_ENTRIES = "_via_img_metadata"
 
 
@@ -42,14 +42,14 @@ class _File(msgspec.Struct, frozen=True):
     regions: list[Any] | dict[str, Any]
 
     def numbered(self) -> list[tuple[str, Any]]:
-        """Version 1 keeps regions in an object with numbers for keys, version 2 in a list."""
+        """The numbered regions: version 1 stores them in an object with numeric keys, version 2 in a list."""
         if isinstance(self.regions, dict):
             return list(self.regions.items())
         return [(str(index), region) for index, region in enumerate(self.regions)]
 
 
 def evidence(path: Path) -> str | None:
-    """What at this path looks like VIA: the JSON itself, or what a folder holds."""
+    """What at this path indicates VIA: the JSON itself, or a file in a folder; None if nothing does."""
     if is_file(path):
         return path.name if _is_via(path.name) else None
     if _has_labels(path):
@@ -59,14 +59,14 @@ def evidence(path: Path) -> str | None:
 
 
 def splits(path: Path) -> tuple[Split, ...]:
-    """The splits that have a folder; a file is no split."""
+    """The splits that have a folder; a file has no splits."""
     return () if is_file(path) or _has_labels(path) else tuple(labeled_folders(path, _has_labels))
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
-    """A split's folder, or the file. Of polygons, polylines and rectangles the tight box is taken, corners being
-    points, not pixels. The class is the region's only attribute, or the one called so (CLASS_ATTRIBUTES); `object`
-    where no region of the file has any.
+    """Read a split's folder, or the file. The box is the smallest one around the corners of a polygon, polyline or
+    rectangle; corners are points, not pixels. The class is the region's only attribute, or the one with a name in
+    CLASS_ATTRIBUTES; it is `object` if no region of the file has attributes.
 
     Raises: DatasetError if the file, an entry or an image is missing or malformed.
     """
@@ -102,7 +102,7 @@ def _has_labels(folder: Path) -> bool:
 def _json_path(folder: Path) -> Path:
     names = [name for name in file_names(folder) if _is_via(name)]
     if len(names) > 1:
-        raise DatasetError(f"{folder}: holds both {names[0]} and {names[1]}; give the file that is meant")
+        raise DatasetError(f"{folder}: has both {names[0]} and {names[1]}; give the path of one file")
     return folder / names[0]
 
 
@@ -110,16 +110,16 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
     try:
         content: Any = json.loads(raw)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: is not JSON ({error}); expected VIA's regions") from error
+        raise DatasetError(f"{path}: is not JSON ({error}); expected regions of VGG Image Annotator") from error
     if isinstance(content, dict) and _PROJECT_ENTRIES in content:
         content = content[_PROJECT_ENTRIES]
     if not isinstance(content, dict):
-        raise DatasetError(f"{path}: holds no object of images; expected VIA's regions by image")
+        raise DatasetError(f"{path}: is not a JSON object with images; expected VGG Image Annotator's regions by image")
     return content
 
 
 def _attributes(file: Any) -> bool:
-    """Whether any region of an image, as the JSON has it, carries an attribute."""
+    """Whether any region of an image, as parsed from the JSON, has an attribute."""
     regions = file.get("regions") if isinstance(file, dict) else None
     values = regions.values() if isinstance(regions, dict) else regions if isinstance(regions, list) else ()
     return any(isinstance(region, dict) and region.get("region_attributes") for region in values)
@@ -155,8 +155,8 @@ def _class_name(attributes: dict[str, Any], where: str) -> str:
     value = attributes[named[0]] if len(named) == 1 else None
     if not isinstance(value, str) or not value.strip():
         raise DatasetError(
-            f"{where}: has the attributes {attributes}; expected its class as a text, in its only attribute or in one "
-            f"called {', '.join(CLASS_ATTRIBUTES)}, because regions of the file have attributes"
+            f"{where}: has the attributes {attributes}; expected its class as text, in its only attribute or in one "
+            f"named {', '.join(CLASS_ATTRIBUTES)}, because other regions of the file have attributes"
         )
     return value.strip()
 
@@ -168,7 +168,7 @@ def _box(shape: _Shape, image_hw: tuple[int, int], where: str) -> XYXY:
     elif shape.name in ("polygon", "polyline"):
         xs, ys = shape.all_points_x, shape.all_points_y
         if not xs or len(xs) != len(ys):
-            raise DatasetError(f"{where}: has {len(xs)} x and {len(ys)} y; expected as many of both")
+            raise DatasetError(f"{where}: has {len(xs)} x and {len(ys)} y coordinates; expected equally many")
         corners = (min(xs), min(ys), max(xs), max(ys))
     else:
         raise DatasetError(f"{where}: is a {shape.name}; expected a polygon, polyline or rect")

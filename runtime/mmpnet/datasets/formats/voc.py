@@ -28,7 +28,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def evidence(path: Path) -> str | None:
-    """What in this folder looks like VOC."""
+    """What in this folder indicates VOC; None if nothing does."""
     if not is_folder(path):
         return None
     folders = _apart(path)
@@ -41,15 +41,15 @@ def evidence(path: Path) -> str | None:
 
 
 def splits(path: Path) -> tuple[Split, ...]:
-    """The splits that ImageSets/Main lists, or that have a folder. `train` may be all that trainval.txt lists."""
+    """The splits that ImageSets/Main lists, or that have a folder. Without train.txt, `train` is trainval.txt."""
     if _apart(path) is not None:
         return tuple(split for split in SPLITS if _split_list(path, split) is not None)
     return () if _has_xml(path) else tuple(labeled_folders(path, _has_xml))
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
-    """A split, or everything where there are no splits. Files belong together by name; `filename` and `path` inside the
-    XML are not looked at. `difficult` objects become crowd: not learned from, not counted as missed.
+    """Read a split, or everything if there are no splits. Files are paired by name; `filename` and `path` inside the
+    XML are ignored. `difficult` objects become crowd: not used for training, not counted as missed.
 
     Raises: DatasetError if a file or an object is missing or malformed; MissingExtraError without defusedxml.
     """
@@ -78,7 +78,7 @@ def _has_xml(folder: Path) -> bool:
 
 
 def _apart(path: Path) -> tuple[Path, Path] | None:
-    """The folders of annotations and of images, where there are two."""
+    """The folders of annotations and of images, if they are separate."""
     for labels, images in _FOLDER_PAIRS:
         if is_folder(path / images) and is_folder(path / labels) and _has_xml(path / labels):
             return path / labels, path / images
@@ -91,7 +91,7 @@ def _split_list(path: Path, split: Split) -> Path | None:
 
 
 def _pairs(path: Path, split: Split, faults: Faults) -> list[tuple[Path, Path]]:
-    """Each image of a split and its XML."""
+    """Each image of a split with its XML."""
     folders = _apart(path)
     if folders is None:
         folder = labeled_folders(path, _has_xml).get(split, path)
@@ -134,10 +134,10 @@ def _parsed(raw: bytes, path: Path) -> Any:
         raise MissingExtraError(f"{path}: VOC data needs defusedxml: pip install 'mmpnet[eval]'") from error
     try:
         root = fromstring(raw)
-    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:  # the last: an unknown encoding
-        raise DatasetError(f"{path}: is not XML that can be read ({error}); expected a VOC annotation") from error
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:  # LookupError: unknown encoding
+        raise DatasetError(f"{path}: is not readable XML ({error}); expected a VOC annotation") from error
     if root.tag != "annotation":
-        raise DatasetError(f"{path}: holds <{root.tag}>; expected VOC's <annotation>")
+        raise DatasetError(f"{path}: has the root <{root.tag}>; expected VOC's <annotation>")
     return root
 
 
@@ -147,14 +147,14 @@ def _stated_hw(root: Any, path: Path) -> tuple[int, int] | None:
         return None
     height, width = (_number(size, side, f"{path}: size") for side in ("height", "width"))
     if not (1 <= height < math.inf and 1 <= width < math.inf):
-        raise DatasetError(f"{path}: size says {width:g}x{height:g} px; correct or remove it")
+        raise DatasetError(f"{path}: size states {width:g}x{height:g} px; correct or remove it")
     return int(height), int(width)
 
 
 def _label(node: Any, image_hw: tuple[int, int], where: str) -> Label:
     name = (node.findtext("name") or "").strip()
     if not name:
-        raise DatasetError(f"{where}: has no name; expected its class")
+        raise DatasetError(f"{where}: has no name; expected the name of its class")
     corners = node.find("bndbox")
     if corners is None:
         raise DatasetError(f"{where} ({name}): has no bndbox; expected {', '.join(_CORNERS)}")

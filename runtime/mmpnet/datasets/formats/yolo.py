@@ -1,4 +1,4 @@
-"""Ultralytics' YOLO layout: data.yaml with names and splits, images/ and labels/ side by side, a .txt per image."""
+"""Ultralytics' YOLO layout: data.yaml with names and splits, images/ beside labels/, one .txt per image."""
 
 import json
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ class _DataYaml(msgspec.Struct, frozen=True):
     kpt_shape: Any = None
 
     def images_of(self, split: Split) -> list[str]:
-        """What the file says of a split: folders and lists of images."""
+        """The folders and lists of images that the file states for a split."""
         stated = {"train": self.train, "val": self.val, "test": self.test}[split]
         return [stated] if isinstance(stated, str) else stated or []
 
 
 def evidence(path: Path) -> str | None:
-    """What at this path looks like YOLO: the YAML file itself, or the one in a folder."""
+    """What at this path indicates YOLO: the YAML file itself, or the one in a folder; None if nothing does."""
     if is_file(path):
         return path.name if path.suffix.lower() in (".yaml", ".yml") else None
     return next((name for name in YAML_NAMES if is_file(path / name)), None)
@@ -52,8 +52,8 @@ def splits(path: Path) -> tuple[Split, ...]:
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
-    """A split; an image without a .txt has no objects. Rows are `class cx cy w h` in fractions of the image, with a
-    sixth number where a detector drew them, its confidence; longer rows are polygons, of which the tight box is taken.
+    """Read a split; an image without a .txt has no objects. Rows are `class cx cy w h` as fractions of the image, plus
+    the confidence if a detector made the row. Longer rows are polygons; their box is the smallest one around them.
 
     Raises: DatasetError if the YAML, a list, an image or a row is missing or malformed; MissingExtraError.
     """
@@ -73,7 +73,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         if images and not any(is_file(_label_path(image)) for image in images):
             raise DatasetError(
                 f"{path}: none of the {len(images)} images of {split} has a label file; "
-                f"the first would be {_label_path(images[0])}"
+                f"expected the first at {_label_path(images[0])}"
             )
     return assemble(
         path,
@@ -97,7 +97,7 @@ def _read_yaml(path: Path) -> _DataYaml:
     raw = read_bytes(path, expected="YOLO's data.yaml")
     try:
         return msgspec.convert(yaml.safe_load(raw), _DataYaml)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # msgspec's is a ValueError too
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # msgspec's error is a ValueError
         fault = " ".join(str(error).split())
         raise DatasetError(f"{path}: is not YOLO's data.yaml: {fault}; expected names, train and val") from error
 
@@ -113,7 +113,7 @@ def _class_names(content: _DataYaml, path: Path) -> list[str]:
     if content.nc is not None and content.nc != len(names):
         raise DatasetError(f"{path}: nc is {content.nc}, but there are {len(names)} names; correct one of them")
     if content.kpt_shape is not None:
-        raise DatasetError(f"{path}: kpt_shape says that rows hold keypoints; expected boxes or polygons")
+        raise DatasetError(f"{path}: kpt_shape states that rows hold keypoints; expected boxes or polygons")
     check_class_names(names, where=f"{path}: names")
     return names
 
@@ -121,22 +121,22 @@ def _class_names(content: _DataYaml, path: Path) -> list[str]:
 def _root(content: _DataYaml, path: Path) -> Path:
     root = path.parent / content.path if content.path else path.parent
     if not is_folder(root):
-        raise DatasetError(f"{path}: path says {content.path}, and {root} is no folder; correct or remove the line")
+        raise DatasetError(f"{path}: path is {content.path}, but {root} is not a folder; correct or remove the line")
     return root
 
 
 def _images(root: Path, stated: str, yaml_path: Path, faults: Faults) -> list[Path]:
-    """The images of one folder, below it at any depth, or of one list."""
+    """The images of one folder, including subfolders, or of one list."""
     place = root / stated
     if not place.exists() and stated.startswith("../"):
-        place = root / stated.removeprefix("../")  # Roboflow writes paths as seen from another folder
+        place = root / stated.removeprefix("../")  # Roboflow's paths are relative to another folder
     if is_folder(place):
         found = sorted(path for path in place.rglob("*") if is_image(path.name) and not path.name.startswith("."))
         if not found:
-            raise DatasetError(f"{yaml_path}: says {stated}, but {place} holds no images; correct the line")
+            raise DatasetError(f"{yaml_path}: states {stated}, but {place} has no images; correct the line")
         return found
     if not is_file(place):
-        raise DatasetError(f"{yaml_path}: says {stated}, but there is no {place}; correct the line")
+        raise DatasetError(f"{yaml_path}: states {stated}, but {place} does not exist; correct the line")
     raw = read_bytes(place, expected="a list of images")
     listed = []
     for number, line in numbered_lines(raw, place):
@@ -148,7 +148,7 @@ def _images(root: Path, stated: str, yaml_path: Path, faults: Faults) -> list[Pa
 
 
 def _label_path(image: Path) -> Path:
-    """labels/ for the last images/ of the path; beside the image where there is none."""
+    """Path of an image's label file: the last images/ becomes labels/; without images/, it is beside the image."""
     parts = list(image.parts)
     if "images" in parts[:-1]:
         parts[len(parts) - 2 - parts[-2::-1].index("images")] = "labels"
@@ -171,7 +171,9 @@ def _label(line: str, names: Sequence[str], image_hw: tuple[int, int], where: st
     except ValueError:
         raise DatasetError(f"{where}: {line[:80]!r} is not a row of numbers; expected class cx cy w h") from None
     if class_number not in range(len(names)):
-        raise DatasetError(f"{where}: class {line.split()[0]}, but there are {len(names)} names, 0 to {len(names) - 1}")
+        raise DatasetError(
+            f"{where}: class {line.split()[0]}, but there are {len(names)} names; expected 0 to {len(names) - 1}"
+        )
     height, width = image_hw
     score = 1.0
     if len(numbers) in (4, 5):

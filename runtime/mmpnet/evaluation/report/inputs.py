@@ -24,7 +24,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A data set, what was measured on it, and by which protocol."""
+    """A dataset, what was measured on it, and by which protocol."""
 
     dataset: Dataset
     evaluation: Evaluation
