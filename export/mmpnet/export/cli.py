@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, parse_size_hw, show_version
+from mmpnet.console.progress import progress_bar
 from mmpnet.console.threshold_options import checked_thresholds
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ExportError, MmpnetError
@@ -159,14 +160,22 @@ def export(
         measured_on = dataset if calibration is None else dataset or _val_splits(calib or ())
         # If any step fails, an older file of this name stays.
         with _one_rename(target) as partial:
-            metadata = export_file(model, partial, options, verify=dataset)
+            metadata = export_file(model, partial, options, verify=dataset, progress=progress_bar)
             if half or int8:
                 reference = reference_of(load_checkpoint(model), metadata.letterbox)
             if calibration is not None and measured_on is not None:
                 wanted = QuantizationOptions(activations=activations, calibrator=calibrator)
-                metadata = make_int8(partial, calibration, measured_on, reference, wanted)
+                metadata = make_int8(
+                    partial,
+                    calibration,
+                    measured_on,
+                    reference,
+                    wanted,
+                    progress=progress_bar,
+                    notice=console().print,
+                )
             if half:
-                metadata = make_half(partial, reference, verify=dataset)
+                metadata = make_half(partial, reference, verify=dataset, progress=progress_bar)
         _summarize(target, metadata)
         if int8 and metadata.precision != "int8":
             verdict = "" if metadata.quantization is None else metadata.quantization.verdict

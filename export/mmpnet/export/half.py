@@ -21,6 +21,7 @@ from mmpnet.export.writer import save_model, write_model
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS
+from mmpnet.system.progress import Progress, no_progress
 
 COMPARED_IMAGES = 6
 COMPARED_SCORES = 10
@@ -30,7 +31,12 @@ SELF_TEST_TOLERANCES = (0.03, 0.85)
 
 
 def make_half(
-    path: Path, reference: Reference, *, verify: Dataset | None = None, self_test_seeds: int = SELF_TEST_SEEDS
+    path: Path,
+    reference: Reference,
+    *,
+    verify: Dataset | None = None,
+    self_test_seeds: int = SELF_TEST_SEEDS,
+    progress: Progress = no_progress,
 ) -> ModelMetadata:
     """Replace a float32 file of mmp-export by its float16 version.
 
@@ -76,6 +82,7 @@ def make_half(
         verify=verify,
         tolerances=SELF_TEST_TOLERANCES,
         seeds=self_test_seeds,
+        progress=progress,
     )
 
 

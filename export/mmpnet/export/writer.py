@@ -24,6 +24,7 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS, record_self_test, run_self_test
 from mmpnet.system.files import atomic_write
 from mmpnet.system.onnx_runtime import onnxruntime
+from mmpnet.system.progress import Progress, no_progress
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
 from mmpnet.train.artifacts.provenance import git_commit
 from mmpnet.train.network.inference_net import CandidateNet
@@ -33,7 +34,12 @@ SELF_TEST_TOLERANCES = (0.01, 0.95)
 
 
 def export_file(
-    checkpoint_path: Path, out: Path, options: ExportOptions, *, verify: Dataset | None = None
+    checkpoint_path: Path,
+    out: Path,
+    options: ExportOptions,
+    *,
+    verify: Dataset | None = None,
+    progress: Progress = no_progress,
 ) -> ModelMetadata:
     """Export a checkpoint to one ONNX file with weights and metadata; returns the metadata.
 
@@ -74,7 +80,14 @@ def export_file(
     )
     bound = ROUNDED if options.compact else EXACT
     return write_model(
-        model, metadata, out, reference=reference, bound=bound, verify=verify, seeds=options.self_test_seeds
+        model,
+        metadata,
+        out,
+        reference=reference,
+        bound=bound,
+        verify=verify,
+        seeds=options.self_test_seeds,
+        progress=progress,
     )
 
 
@@ -88,6 +101,7 @@ def write_model(
     verify: Dataset | None = None,
     tolerances: tuple[float, float] = SELF_TEST_TOLERANCES,
     seeds: int = SELF_TEST_SEEDS,
+    progress: Progress = no_progress,
 ) -> ModelMetadata:
     """Write a graph with its metadata, and run its self-test; returns the metadata with the results of all checks.
 
@@ -106,14 +120,19 @@ def write_model(
         # Detector takes one frame at a time; a fixed batch above one is for callers with their own code.
         if metadata.input.batch in (1, "dynamic"):
             metadata = _with_self_test(metadata, partial, tolerances, seeds)
-            metadata = _with_proof(metadata, partial, reference, bound, verify)
+            metadata = _with_proof(metadata, partial, reference, bound, verify, progress)
             save_model(model, metadata, partial)
             run_self_test(Detector(partial, provider="cpu"))
     return metadata
 
 
 def _with_proof(
-    metadata: ModelMetadata, path: Path, reference: Reference, bound: Bound | None, verify: Dataset | None
+    metadata: ModelMetadata,
+    path: Path,
+    reference: Reference,
+    bound: Bound | None,
+    verify: Dataset | None,
+    progress: Progress,
 ) -> ModelMetadata:
     assert metadata.proof is not None, "export_file writes the first part of it"
     proof = metadata.proof
@@ -123,7 +142,7 @@ def _with_proof(
             check(after_nms, bound)
         proof = msgspec.structs.replace(proof, after_nms=after_nms)
     if verify is not None:
-        accuracy = compare_accuracy(reference, path, metadata, verify)
+        accuracy = compare_accuracy(reference, path, metadata, verify, progress=progress)
         proof = msgspec.structs.replace(proof, accuracy=accuracy)
     return msgspec.structs.replace(metadata, proof=proof)
 

@@ -6,18 +6,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from rich.progress import track
 
-from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.export.graph import INPUT_NAME
 from mmpnet.export.quantization.graph_editor import GraphEditor, int8_convolutions, is_depthwise
 from mmpnet.export.verification.graph_parity import open_graph
+from mmpnet.system.progress import Progress, no_progress
 
 MEAN_IMAGES = 64
 
 
-def input_means(prepared: onnx.ModelProto, images: Sequence[UInt8Array]) -> dict[str, NDArray[np.float64]]:
+def input_means(
+    prepared: onnx.ModelProto, images: Sequence[UInt8Array], progress: Progress = no_progress
+) -> dict[str, NDArray[np.float64]]:
     """The mean input (channels,) of each convolution over up to 64 letterboxed images, by the name of the tensor."""
     names = list(dict.fromkeys(node.input[0] for node in GraphEditor(prepared).convolutions()))
     model = onnx.ModelProto()
@@ -27,7 +28,7 @@ def input_means(prepared: onnx.ModelProto, images: Sequence[UInt8Array]) -> dict
     session = open_graph(model.SerializeToString())
     chosen = images[:: max(len(images) // MEAN_IMAGES, 1)][:MEAN_IMAGES]
     sums: dict[str, NDArray[np.float64]] = {}
-    for image in track(chosen, description="mean of each layer", console=console(), transient=True):
+    for image in progress(chosen, "mean of each layer"):
         for name, values in zip(names, session.run(names, {INPUT_NAME: image[None]}), strict=True):
             sums[name] = sums.get(name, 0) + values[0].mean(axis=(1, 2), dtype=np.float64)
     return {name: total / len(chosen) for name, total in sums.items()}

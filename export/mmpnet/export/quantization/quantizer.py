@@ -13,9 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from rich.progress import track
 
-from mmpnet.console.command import console
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import PAD_VALUE
@@ -32,6 +30,7 @@ from mmpnet.export.quantization.bias_correction import correct_biases, input_mea
 from mmpnet.export.quantization.float_layers import keep_in_float
 from mmpnet.export.quantization.saturation import without_saturation
 from mmpnet.export.verification.graph_parity import open_graph
+from mmpnet.system.progress import Progress, no_progress
 
 Activations: TypeAlias = Literal["uint8", "int8"]
 Calibrator: TypeAlias = Literal["minmax", "entropy", "percentile"]
@@ -71,7 +70,13 @@ class Quantizer:
     """
 
     def __init__(
-        self, model: onnx.ModelProto, images: Sequence[UInt8Array], options: QuantizationOptions, folder: Path
+        self,
+        model: onnx.ModelProto,
+        images: Sequence[UInt8Array],
+        options: QuantizationOptions,
+        folder: Path,
+        *,
+        progress: Progress = no_progress,
     ) -> None:
         if not images:
             raise ExportError("there are no images to calibrate with; give --calib a data set with images")
@@ -84,7 +89,7 @@ class Quantizer:
         with quiet():
             quant_pre_process(source, self._prepared, skip_symbolic_shape=True)
         prepared = onnx.load(self._prepared)
-        self._means = input_means(prepared, images)
+        self._means = input_means(prepared, images, progress)
         graph = prepared.graph
         self.layers = tuple(node.name for node in graph.node if node.op_type == "Conv")
         self._quantizable = [
@@ -131,7 +136,7 @@ class Quantizer:
         return _without_pixel_arithmetic(quantized, signed=self._options.activations == "int8")
 
 
-def layer_errors(quantizer: Quantizer, count: int) -> list[tuple[str, float]]:
+def layer_errors(quantizer: Quantizer, count: int, *, progress: Progress = no_progress) -> list[tuple[str, float]]:
     """The error of each convolution if it alone is in int8, largest first.
 
     The error is the largest change of a score, averaged over the first `count` calibration images.
@@ -139,7 +144,7 @@ def layer_errors(quantizer: Quantizer, count: int) -> list[tuple[str, float]]:
     images = quantizer.images[:count]
     expected = _scores(quantizer.quantized(quantizer.layers), images)
     errors = []
-    for layer in track(quantizer.layers, description="error of each layer", console=console(), transient=True):
+    for layer in progress(quantizer.layers, "error of each layer"):
         found = _scores(quantizer.quantized([name for name in quantizer.layers if name != layer]), images)
         errors.append((layer, float(np.abs(found - expected).max(axis=1).mean())))
     return sorted(errors, key=lambda one: -one[1])

@@ -2,17 +2,16 @@
 
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import onnx
-from rich.progress import track
 
-from mmpnet.console.command import console
+from mmpnet.bench.interleaved import take_turns, timed_ms
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import Letterbox
@@ -30,6 +29,7 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS
 from mmpnet.system.machine import cpu_name
+from mmpnet.system.progress import Notice, Progress, no_notice, no_progress
 
 DEFAULTS = QuantizationOptions()
 CALIBRATION_IMAGES = 200
@@ -69,6 +69,8 @@ def make_int8(
     options: QuantizationOptions = DEFAULTS,
     *,
     self_test_seeds: int = SELF_TEST_SEEDS,
+    progress: Progress = no_progress,
+    notice: Notice = no_notice,
 ) -> ModelMetadata:
     """Replace a float32 file of mmp-export by its int8 version, or leave it in float32 and record the reason in it.
 
@@ -79,6 +81,7 @@ def make_int8(
     validation: labeled images on which both versions are measured.
     reference: the checkpoint, with which the written file is compared.
     self_test_seeds: number of synthetic frames among which that of the self-test is chosen.
+    progress, notice: receive the steps of the work, and the result of each trial.
 
     Raises: ExportError if the file cannot be quantized, or there are no calibration images, or none of them has a box.
     """
@@ -87,8 +90,8 @@ def make_int8(
         raise ExportError(f"{path}: int8 needs a file with --head boxes, --input uint8-nhwc and --batch 1")
     images = calibration_images(calibration, metadata.letterbox)
     with tempfile.TemporaryDirectory() as folder:
-        quantizer = Quantizer(onnx.load(path), images, options, Path(folder))
-        best = _search(quantizer, path, metadata, validation, Path(folder))
+        quantizer = Quantizer(onnx.load(path), images, options, Path(folder), progress=progress)
+        best = _search(quantizer, path, metadata, validation, folder=Path(folder), progress=progress, notice=notice)
     fault = best.fault()
     record = QuantizationRecord(
         kept=fault is None,
@@ -137,12 +140,21 @@ def calibration_images(dataset: Dataset, letterbox: Letterbox) -> list[UInt8Arra
     return [letterbox.apply(image.read())[0] for image in chosen]
 
 
-def _search(quantizer: Quantizer, path: Path, metadata: ModelMetadata, validation: Dataset, folder: Path) -> Trial:
+def _search(
+    quantizer: Quantizer,
+    path: Path,
+    metadata: ModelMetadata,
+    validation: Dataset,
+    *,
+    folder: Path,
+    progress: Progress,
+    notice: Notice,
+) -> Trial:
     """The first version without a fault, or the most accurate one.
 
     Raises: ExportError if the accuracy of float32 is too low for a comparison.
     """
-    reference = _accuracy(path, validation, "float32")
+    reference = _accuracy(path, validation, "float32", progress)
     if reference.AP < LEAST_REFERENCE_AP:
         raise ExportError(
             f"{path}: has AP {reference.AP:.4f} on {validation.name}, but int8 can only be compared with it from "
@@ -152,7 +164,7 @@ def _search(quantizer: Quantizer, path: Path, metadata: ModelMetadata, validatio
     ranking: Sequence[str] = ()
     for count in FLOAT_LAYERS_TRIED:
         if count and not ranking:
-            ranking = [name for name, _ in layer_errors(quantizer, ERROR_IMAGES)]
+            ranking = [name for name, _ in layer_errors(quantizer, ERROR_IMAGES, progress=progress)]
         model = rearrange(quantizer.quantized(ranking[:count]))
         candidate = folder / "candidate.onnx"
         save_model(model, metadata, candidate)
@@ -162,34 +174,32 @@ def _search(quantizer: Quantizer, path: Path, metadata: ModelMetadata, validatio
             dataset_sha256=validation.sha256,
             n_images=len(validation.images),
             reference=reference,
-            file=_accuracy(candidate, validation, f"int8, {count} layers in float"),
+            file=_accuracy(candidate, validation, f"int8, {count} layers in float", progress),
         )
-        trial = Trial(model, tuple(ranking[:count]), accuracy, interleaved_latency(candidate, path))
+        latency = interleaved_latency(candidate, path, progress=progress)
+        trial = Trial(model, tuple(ranking[:count]), accuracy, latency)
         fault = trial.fault()
-        console().print(f"int8 with {count} layers in float: {fault or 'worth it'}")
+        notice(f"int8 with {count} layers in float: {fault or 'as accurate as float32, and faster'}")
         if fault is None:
             return trial
         trials.append(trial)
     return max(trials, key=lambda trial: trial.accuracy.file.AP)
 
 
-def _accuracy(path: Path, validation: Dataset, who: str) -> Accuracy:
+def _accuracy(path: Path, validation: Dataset, who: str, progress: Progress) -> Accuracy:
     detector = Detector(path, thresholds=EVALUATION_THRESHOLDS, provider="cpu")
-    found = measured(detector, validation, detector.class_names, who)
+    found = measured(detector, validation, detector.class_names, who, progress)
     return Accuracy(found.ap("AP"), found.ap("AP50"))
 
 
-def interleaved_latency(int8: Path, reference: Path, *, rounds: int = TIMED_ROUNDS) -> LatencyRecord:
+def interleaved_latency(
+    int8: Path, reference: Path, *, rounds: int = TIMED_ROUNDS, progress: Progress = no_progress
+) -> LatencyRecord:
     """Median inference times of two files in ms, on one thread; they take turns, so that a busy machine slows both."""
     detectors = [Detector(path, provider="cpu", threads=1) for path in (int8, reference)]
     random = np.random.default_rng(0)
     frame = random.integers(0, 256, (*detectors[0].metadata.input.size_hw, 3), dtype=np.uint8)
-    times: list[list[float]] = [[], []]
-    for _ in track(range(rounds), description="speed", console=console(), transient=True):
-        for detector, spent in zip(detectors, times, strict=True):
-            detector(frame)
-            started = time.perf_counter()
-            detector(frame)
-            spent.append((time.perf_counter() - started) * 1e3)
-    int8_ms, float_ms = (round(statistics.median(spent), 3) for spent in times)
+    turns = [timed_ms(partial(detector, frame)) for detector in detectors]
+    times_ms = take_turns(turns, rounds=rounds, progress=lambda order: progress(order, "latency"))
+    int8_ms, float_ms = (round(statistics.median(spent), 3) for spent in times_ms)
     return LatencyRecord(int8_ms=int8_ms, float_ms=float_ms, threads=1, cpu=cpu_name())

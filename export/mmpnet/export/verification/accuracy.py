@@ -3,9 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.progress import track
-
-from mmpnet.console.command import console
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import Accuracy, AccuracyRecord
@@ -13,11 +10,19 @@ from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate
 from mmpnet.export.verification.file_parity import Reference
 from mmpnet.runtime.inference.detector import Detector
+from mmpnet.system.progress import Progress, no_progress
 
 MAX_AP_DIFFERENCE = 1e-3
 
 
-def compare_accuracy(reference: Reference, path: Path, metadata: ModelMetadata, dataset: Dataset) -> AccuracyRecord:
+def compare_accuracy(
+    reference: Reference,
+    path: Path,
+    metadata: ModelMetadata,
+    dataset: Dataset,
+    *,
+    progress: Progress = no_progress,
+) -> AccuracyRecord:
     """Measure AP and AP50 of the checkpoint and of the file.
 
     The thresholds are those of every evaluation, or those of the file if they are frozen into it.
@@ -27,8 +32,8 @@ def compare_accuracy(reference: Reference, path: Path, metadata: ModelMetadata, 
     thresholds = metadata.thresholds if metadata.frozen else EVALUATION_THRESHOLDS
     from_torch = reference.detector(metadata.input.size_hw, thresholds)
     from_file = Detector(path, thresholds=thresholds, provider="cpu")
-    expected = measured(from_torch, dataset, metadata.class_names, "torch")
-    found = measured(from_file, dataset, metadata.class_names, "the file")
+    expected = measured(from_torch, dataset, metadata.class_names, "torch", progress)
+    found = measured(from_file, dataset, metadata.class_names, "the file", progress)
     for name in ("AP", "AP50"):
         if not abs(expected.ap(name) - found.ap(name)) <= MAX_AP_DIFFERENCE:
             raise ExportError(
@@ -46,10 +51,12 @@ def compare_accuracy(reference: Reference, path: Path, metadata: ModelMetadata, 
     )
 
 
-def measured(detect: Detect, dataset: Dataset, class_names: Sequence[str], who: str) -> Evaluation:
-    """Evaluate with a progress bar."""
+def measured(
+    detect: Detect, dataset: Dataset, class_names: Sequence[str], who: str, progress: Progress = no_progress
+) -> Evaluation:
+    """Evaluate a detector; `progress` receives the images, and a description with `who`."""
 
-    def watched(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
-        return iter(track(images, description=f"accuracy of {who}", console=console(), transient=True))
+    def of_images(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
+        return iter(progress(images, f"accuracy of {who}"))
 
-    return evaluate(detect, dataset, class_names, progress=watched)
+    return evaluate(detect, dataset, class_names, progress=of_images)
