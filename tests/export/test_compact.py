@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mmpnet.bench.profile.layer_costs import read_layers
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.heads import Head
-from mmpnet.export.cli import app
+from mmpnet.export.cli.command import app
 from mmpnet.export.compact import round_kernels
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.writer import export_file

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from mmpnet.export import writer
-from mmpnet.export.cli import app
+from mmpnet.export.cli.command import app
 
 BEFORE = b"older file"
 

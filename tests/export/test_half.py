@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from mmpnet.contract.heads import Head
 from mmpnet.export import half
-from mmpnet.export.cli import app
+from mmpnet.export.cli.command import app
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file

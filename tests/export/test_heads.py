@@ -17,7 +17,7 @@ from mmpnet.contract.errors import ContractError, ExportError
 from mmpnet.contract.heads import Head
 from mmpnet.contract.metadata import InputKind
 from mmpnet.datasets.open import open_dataset
-from mmpnet.export.cli import app
+from mmpnet.export.cli.command import app
 from mmpnet.export.metadata_builder import ExportOptions, oldest_runtime
 from mmpnet.export.verification import accuracy
 from mmpnet.export.verification.graph_parity import as_input

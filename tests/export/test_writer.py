@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import metadata_from_properties
 from mmpnet.export import writer
-from mmpnet.export.cli import app
+from mmpnet.export.cli.command import app
 from mmpnet.export.graph import Batch, export_graph
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.verification import graph_parity as verify

@@ -5,4 +5,4 @@ from mmpnet.console.command import launch
 
 def export() -> None:
     """Run mmp-export."""
-    launch("mmpnet.export.cli", extra="train")
+    launch("mmpnet.export.cli.command", extra="train")

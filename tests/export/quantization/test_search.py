@@ -19,7 +19,7 @@ from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.records import Accuracy, LatencyRecord
 from mmpnet.datasets.open import open_dataset
 from mmpnet.datasets.types import Dataset
-from mmpnet.export.cli import app
+from mmpnet.export.cli.command import app
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.quantization import search as int8
 from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer, layer_errors

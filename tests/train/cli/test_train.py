@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from mmpnet.contract.option_fields import option_fields
 from mmpnet.datasets.formats.coco import read_coco
-from mmpnet.export.cli import app as export_app
+from mmpnet.export.cli.command import app as export_app
 from mmpnet.train.artifacts.config import RECIPE, SECTIONS, TrainConfig
 from mmpnet.train.cli.train import app as train_app
 from mmpnet.train.cli.val import app as val_app

@@ -1,0 +1,103 @@
+"""Turn the options of mmp-export into a request, and reject those that conflict."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from mmpnet.contract.heads import Head
+from mmpnet.contract.metadata import Precision
+from mmpnet.export.cli.steps import ExportRequest
+from mmpnet.export.graph import DEFAULT_OPSET, Batch
+from mmpnet.train.network.inference_net import TOP_K
+
+
+def parse_batch(text: str) -> Batch:
+    """`4` -> 4; `dynamic` stays.
+
+    Raises: typer.BadParameter for anything else.
+    """
+    if text == "dynamic":
+        return "dynamic"
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise typer.BadParameter(f"--batch {text!r}: expected a number above 0, or dynamic")
+
+
+def chosen_head(head: Head, nms: bool | None) -> Head:
+    """The head that --head and --nms ask for; nms is None if it was not given.
+
+    Raises: typer.BadParameter if they contradict each other.
+    """
+    if nms is not None and head not in ("boxes", "nms" if nms else "boxes"):
+        raise typer.BadParameter(
+            f"--head {head} and --{'' if nms else 'no-'}nms contradict each other; give one of them"
+        )
+    return "nms" if nms else head
+
+
+def chosen_precision(*, half: bool, int8: bool, compact: bool) -> Precision:
+    """The precision that --half and --int8 ask for; a compact file computes in float32.
+
+    Raises: typer.BadParameter for more than one of them.
+    """
+    if half + int8 + compact > 1:
+        raise typer.BadParameter("--half, --int8 and --compact exclude each other; give one of them")
+    if half:
+        return "float16"
+    return "int8" if int8 else "float32"
+
+
+def target_of(model: Path, out: Path | None) -> Path:
+    """The file to write: --out, or the name of the checkpoint with .onnx.
+
+    Raises: typer.BadParameter if one of them cannot be the name of a file.
+    """
+    if not model.name:
+        raise typer.BadParameter(f"{model}: expected last.pth or best.pth from mmp-train")
+    target = model.with_suffix(".onnx") if out is None else out
+    if target.suffix.lower() != ".onnx":
+        raise typer.BadParameter(f"-o {target}: expected a file name that ends in .onnx")
+    return target
+
+
+def check_request(request: ExportRequest) -> None:
+    """Raises: typer.BadParameter for options that do not go together."""
+    options, precision = request.options, request.precision
+    batch, opset, max_det = options.batch, options.opset, options.thresholds.max_det
+    if options.frozen and options.head != "nms":
+        raise typer.BadParameter(
+            "--frozen goes with --nms, because no other head has thresholds in the graph; add --nms"
+        )
+    if max_det > TOP_K:
+        raise typer.BadParameter(f"--max-det {max_det}: the graph returns at most {TOP_K} boxes; give {TOP_K} or less")
+    if request.verify and batch not in (1, "dynamic"):
+        raise typer.BadParameter(
+            f"--verify with --batch {batch}: a file for several images at once cannot be measured; give --batch 1"
+        )
+    if opset < DEFAULT_OPSET and (options.head == "nms" or precision == "int8"):
+        raise typer.BadParameter(f"--opset {opset}: --nms and --int8 need {DEFAULT_OPSET} or more")
+    if precision == "float16" and batch not in (1, "dynamic"):
+        raise typer.BadParameter(
+            f"--half with --batch {batch}: its scores cannot be compared with those of float32; give --batch 1"
+        )
+    if (precision == "int8") != bool(request.calib):
+        raise typer.BadParameter("--int8 and --calib IMAGES go together; give both")
+    if precision == "int8" and (options.head, options.input_kind, batch) != ("boxes", "uint8-nhwc", 1):
+        raise typer.BadParameter("--int8 needs --head boxes, --input uint8-nhwc and --batch 1")
+
+
+def recorded_command(arguments: Sequence[str]) -> str:
+    """The command line with the names of files instead of their paths, which differ on other machines."""
+    return shlex.join(_without_folder(word) for word in arguments)
+
+
+def _without_folder(word: str) -> str:
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if os.path.exists(value):  # noqa: PTH110 - a word may not be a path
+        value = Path(value).resolve().name
+    elif " " not in value:
+        value = Path(value).name or value
+    return f"{flag}{equals}{value}"

@@ -1,0 +1,131 @@
+"""mmp-export: export a checkpoint to one ONNX file with complete metadata."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, parse_size_hw, show_version
+from mmpnet.console.progress import progress_bar
+from mmpnet.console.threshold_options import checked_thresholds
+from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.errors import ExportError
+from mmpnet.contract.heads import Head
+from mmpnet.contract.metadata import InputKind
+from mmpnet.export.cli.checks import (
+    check_request,
+    chosen_head,
+    chosen_precision,
+    parse_batch,
+    recorded_command,
+    target_of,
+)
+from mmpnet.export.cli.steps import ExportRequest, export_checkpoint
+from mmpnet.export.cli.summary import summary_lines
+from mmpnet.export.graph import DEFAULT_OPSET
+from mmpnet.export.metadata_builder import ExportOptions
+from mmpnet.export.quantization.quantizer import Activations, Calibrator, QuantizationOptions
+
+DEFAULTS = Thresholds()
+app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Checkpoint of mmp-train: last.pth or best.pth.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write; default: the checkpoint's name with .onnx.")
+    ] = None,
+    imgsz: Annotated[
+        str | None, typer.Option(help="Input size in px, N or HEIGHTxWIDTH; default: the size of training.")
+    ] = None,
+    batch: Annotated[str, typer.Option(help="Images per run: a number, or dynamic.")] = "1",
+    head: Annotated[
+        Head, typer.Option(help="Outputs. grid: the label grid; boxes: decoded candidates; nms: final detections.")
+    ] = "boxes",
+    nms: Annotated[bool | None, typer.Option("--nms/--no-nms", help="The same as --head nms or --head boxes.")] = None,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="With --nms: the thresholds cannot be overridden at run time.")
+    ] = False,
+    input_kind: Annotated[
+        InputKind,
+        typer.Option("--input", help="Pixels that the file takes. uint8-nhwc: BGR bytes; float-nchw: RGB in [0, 1]."),
+    ] = "uint8-nhwc",
+    verify: Annotated[
+        list[Path] | None,
+        typer.Option(help="Labeled images on which the file must be as accurate as the checkpoint; may be repeated."),
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Compute in float16, for GPUs.")] = False,
+    compact: Annotated[
+        bool,
+        typer.Option("--compact", help="Store kernels in 16 bits and compute in 32; this halves the size of the file."),
+    ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="Quantize to int8; kept only if it is as accurate as float32, and faster on this machine."
+        ),
+    ] = False,
+    calib: Annotated[
+        list[Path] | None, typer.Option(help="With --int8: labeled images that calibrate the ranges; may be repeated.")
+    ] = None,
+    activations: Annotated[
+        Activations, typer.Option(help="With --int8: type of the activations; uint8 suits x86, int8 suits ARM.")
+    ] = "uint8",
+    calibrator: Annotated[
+        Calibrator, typer.Option(help="With --int8: how the ranges of the activations are chosen.")
+    ] = "minmax",
+    opset: Annotated[int, typer.Option(min=11, max=20, help="ONNX operator set.")] = DEFAULT_OPSET,
+    conf: Annotated[
+        float, typer.Option(min=0, max=1, help="Score threshold that the file states as its default.")
+    ] = DEFAULTS.conf,
+    iou: Annotated[
+        float, typer.Option(min=0, max=1, help="IoU threshold of NMS that the file states as its default.")
+    ] = DEFAULTS.iou,
+    max_det: Annotated[
+        int, typer.Option(min=1, help="Largest number of boxes per frame that the file states as its default.")
+    ] = DEFAULTS.max_det,
+    weights_licence: Annotated[str, typer.Option(help="License of the weights, stored in the file.")] = "not stated",
+    data_licence: Annotated[str, typer.Option(help="License of the training data, stored in the file.")] = "not stated",
+    _version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Export a checkpoint to one ONNX file, and keep it only if its detections are those of the checkpoint."""
+    with exit_on_error():
+        options = ExportOptions(
+            input_hw=None if imgsz is None else parse_size_hw(imgsz),
+            batch=parse_batch(batch),
+            opset=opset,
+            thresholds=checked_thresholds(conf, iou, max_det),
+            weights_licence=weights_licence,
+            data_licence=data_licence,
+            head=chosen_head(head, nms),
+            input_kind=input_kind,
+            frozen=frozen,
+            compact=compact,
+            command=recorded_command(sys.argv),
+        )
+        request = ExportRequest(
+            model=model,
+            target=target_of(model, out),
+            options=options,
+            precision=chosen_precision(half=half, int8=int8, compact=compact),
+            quantization=QuantizationOptions(activations=activations, calibrator=calibrator),
+            verify=tuple(verify or ()),
+            calib=tuple(calib or ()),
+        )
+        check_request(request)
+        metadata = export_checkpoint(request, progress=progress_bar, notice=console().print)
+        for line in summary_lines(request.target, metadata):
+            console().print(line)
+        if metadata.quantization is not None and not metadata.quantization.kept:
+            raise ExportError(
+                f"{request.target}: is in float32, because int8 was not kept: {metadata.quantization.verdict}"
+            )
+
+
+def main() -> None:
+    """Entry point of mmp-export."""
+    app()

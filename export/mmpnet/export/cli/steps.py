@@ -1,0 +1,80 @@
+"""Export a checkpoint as requested: to float32 first, and from there to float16 or int8."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmpnet.contract.errors import ExportError, MmpnetError
+from mmpnet.contract.metadata import ModelMetadata, Precision
+from mmpnet.datasets.load import load_dataset
+from mmpnet.datasets.open import has_split
+from mmpnet.datasets.types import Dataset
+from mmpnet.export.half import make_half
+from mmpnet.export.metadata_builder import ExportOptions
+from mmpnet.export.quantization.quantizer import QuantizationOptions
+from mmpnet.export.quantization.search import make_int8
+from mmpnet.export.verification.file_parity import reference_of
+from mmpnet.export.writer import export_file
+from mmpnet.system.files import atomic_write
+from mmpnet.system.progress import Notice, Progress, no_notice, no_progress
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What to export, to which file, and on which data to verify it and to calibrate int8."""
+
+    model: Path
+    target: Path
+    options: ExportOptions
+    precision: Precision
+    quantization: QuantizationOptions
+    verify: tuple[Path, ...]
+    calib: tuple[Path, ...]
+
+
+def export_checkpoint(
+    request: ExportRequest, *, progress: Progress = no_progress, notice: Notice = no_notice
+) -> ModelMetadata:
+    """Write the requested file, and return its metadata; if any step fails, an older file of this name stays.
+
+    Without a gain in int8 the file is in float32, and its metadata contain the reason.
+
+    Raises: MmpnetError for a bad checkpoint or bad data, and if the file does not pass its checks or cannot be written.
+    """
+    verify = load_dataset(request.verify, "val", undivided=True) if request.verify else None
+    calibration = load_dataset(request.calib, "train", undivided=True) if request.calib else None
+    validation = _val_splits(request.calib) if calibration is not None and verify is None else verify
+    with _renamed_at_the_end(request.target) as partial:
+        metadata = export_file(request.model, partial, request.options, verify=verify, progress=progress)
+        if request.precision == "float32":
+            return metadata
+        reference = reference_of(load_checkpoint(request.model), metadata.letterbox)
+        if request.precision == "float16":
+            return make_half(partial, reference, verify=verify, progress=progress)
+        assert calibration is not None, "checked with the options"
+        assert validation is not None, "checked with the options"
+        options = request.quantization
+        return make_int8(partial, calibration, validation, reference, options, progress=progress, notice=notice)
+
+
+@contextmanager
+def _renamed_at_the_end(target: Path) -> Iterator[Path]:
+    """A partial file for several steps, renamed to `target` at the end; errors name the file that the user knows."""
+    with atomic_write(target, parents=True) as partial:
+        try:
+            yield partial
+        except MmpnetError as error:
+            raise type(error)(str(error).replace(str(partial), str(target))) from error
+
+
+def _val_splits(calib: Sequence[Path]) -> Dataset:
+    """The val splits of the calibration data, on which int8 is measured.
+
+    Raises: ExportError if it has none.
+    """
+    divided = [path for path in calib if has_split(path, "val")]
+    if not divided:
+        raise ExportError(f"{calib[0]}: has no val split to measure int8 on; give labeled images with --verify")
+    return load_dataset(divided, "val")
