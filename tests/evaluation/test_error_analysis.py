@@ -15,7 +15,7 @@ from mmpnet.evaluation.error_analysis import PER_IMAGE, find_mistakes
 from mmpnet.evaluation.evaluate import Evaluation, evaluate
 from mmpnet.evaluation.report.contact_sheet import (
     DETECTED_BGR,
-    LABELLED_BGR,
+    LABELED_BGR,
     SHEET_MISTAKES,
     TILE_HW,
     captions,
@@ -63,7 +63,7 @@ BOX, FAR, LOOSE = (10.0, 10.0, 50.0, 90.0), (100.0, 10.0, 140.0, 90.0), (10.0, 1
 
 @pytest.fixture
 def measured(tmp_path: Path) -> Measured:
-    """One of everything: right, seen twice, loose, nothing there; a low score, a loose box, not seen, one for two."""
+    """An image with a correct detection, and one for each reason of false positives and misses."""
     labeled: list[Boxes] = [[BOX], [BOX], [BOX], [BOX, FAR], [BOX, (12.0, 12.0, 52.0, 92.0)], []]
     found = [
         [(BOX, 0.9), ((12.0, 12.0, 52.0, 92.0), 0.8)],
@@ -81,22 +81,22 @@ def test_mistakes_are_told_apart(measured: Measured) -> None:
     mistakes = find_mistakes(measured.dataset, measured.evaluation, conf=0.5)
     assert mistakes.hits == 3
     assert [(m.index, m.reason) for m in mistakes.false_positives] == [
-        (0, "seen twice"),
-        (1, "loose box"),
-        (5, "nothing labeled there"),
+        (0, "duplicate"),
+        (1, "localization"),
+        (5, "background"),
     ]
     assert [m.score for m in mistakes.false_positives] == pytest.approx([0.8, 0.7, 0.6])
     assert [m.best_iou for m in mistakes.false_positives] == pytest.approx([78 * 38 / (2 * 3200 - 78 * 38), 0.4375, 0])
     assert {(m.index, m.reason) for m in mistakes.misses} == {
-        (1, "loose box"),
+        (1, "localization"),
         (2, "low score"),
-        (3, "not seen"),
-        (4, "one box for two"),
+        (3, "not detected"),
+        (4, "matched elsewhere"),
     }
     by_index = {m.index: m for m in mistakes.misses}
     assert (by_index[2].score, by_index[2].best_iou) == pytest.approx((0.1, 1.0))
     assert (by_index[3].score, by_index[3].best_iou) == (None, 0.0)
-    assert mistakes.reasons("false positive") == {"seen twice": 1, "loose box": 1, "nothing labeled there": 1}
+    assert mistakes.reasons("false positive") == {"duplicate": 1, "localization": 1, "background": 1}
 
 
 def test_a_lower_threshold_turns_misses_into_hits(measured: Measured) -> None:
@@ -149,8 +149,8 @@ def test_a_tile_shows_both_boxes_and_the_mistake_bold(measured: Measured) -> Non
     loose = mistakes.false_positives[1]
     tile = mistake_tile(loose, measured.dataset, measured.evaluation, conf=0.5)
     assert tile.shape == (*TILE_HW, 3)
-    assert painted(tile, DETECTED_BGR) > 3 * painted(tile, LABELLED_BGR) > 0, "the larger box has the thin lines"
-    miss = next(m for m in mistakes.misses if m.reason == "not seen")
+    assert painted(tile, DETECTED_BGR) > 3 * painted(tile, LABELED_BGR) > 0, "the larger box has the thin lines"
+    miss = next(m for m in mistakes.misses if m.reason == "not detected")
     assert painted(mistake_tile(miss, measured.dataset, measured.evaluation, conf=0.5), DETECTED_BGR)
     alone = mistake_tile(miss, measured.dataset, measured.evaluation, conf=0.99)
     assert not painted(alone, DETECTED_BGR), "what is below the threshold is not shown"
@@ -168,8 +168,8 @@ def test_a_tile_of_a_box_at_the_edge_has_its_box_in_place(
     cv2.imwrite(str(tmp_path / "0.png"), frame)
     (miss,) = find_mistakes(dataset, evaluation, conf=0.0).misses
     tile = mistake_tile(miss, dataset, evaluation, conf=0.0)
-    drawn = np.argwhere((tile == np.array(LABELLED_BGR)).all(axis=2))
-    bright = np.argwhere((tile > 150).all(axis=2) & ~(tile == np.array(LABELLED_BGR)).all(axis=2))
+    drawn = np.argwhere((tile == np.array(LABELED_BGR)).all(axis=2))
+    bright = np.argwhere((tile > 150).all(axis=2) & ~(tile == np.array(LABELED_BGR)).all(axis=2))
     inside = (bright >= drawn.min(axis=0) - 4) & (bright <= drawn.max(axis=0) + 4)
     assert inside.all(), "the bright patch lies in the box that is drawn for it"
     assert len(bright) > 50
@@ -178,9 +178,9 @@ def test_a_tile_of_a_box_at_the_edge_has_its_box_in_place(
 def test_captions_say_what_and_where(measured: Measured) -> None:
     mistakes = find_mistakes(measured.dataset, measured.evaluation, conf=0.5)
     loose = mistakes.false_positives[1]
-    assert captions(loose, measured.dataset.images[1]) == ("0.70 loose box, best IoU 0.44", "40x35 px in 1.png")
+    assert captions(loose, measured.dataset.images[1]) == ("0.70 localization, best IoU 0.44", "40x35 px in 1.png")
     by_reason = {m.reason: captions(m, measured.dataset.images[m.index])[0] for m in mistakes.misses}
-    assert by_reason["not seen"] == "missed: not seen"
+    assert by_reason["not detected"] == "missed: not detected"
     assert by_reason["low score"] == "missed: low score, best IoU 1.00 at 0.10"
 
 

@@ -152,7 +152,9 @@ def test_models_that_say_the_same_do_not_differ() -> None:
     assert not any(part.numbers["AP"].is_significant for part in same if part.numbers["AP"] is not None)
     whole = result("one", 4).whole.part
     (sentence,) = verdicts([result("one", 4), result("two", 4)], whole)
-    assert sentence.startswith("two minus one: AP +0.000 (95% interval +0.000 to +0.000), no difference is shown; AP50")
+    assert sentence.startswith(
+        "two minus one: AP +0.000 (95% interval +0.000 to +0.000), no significant difference; AP50"
+    )
 
 
 def test_a_verdict_says_how_much_and_whether_they_differ() -> None:

@@ -17,8 +17,8 @@ from mmpnet.system.machine import peak_memory_mb
 
 
 class ColdStart(msgspec.Struct, frozen=True, kw_only=True):
-    """Medians over fresh processes, whose files are in the system's cache: from the process's start to its end, with
-    imports, session and the first detection; peak_memory_mb is None where the system does not report it."""
+    """Medians over fresh processes, with the files in the system's cache. The time is that of the whole process:
+    imports, session and the first detection. peak_memory_mb is None if the system does not report it."""
 
     processes: int
     seconds: float
@@ -28,12 +28,12 @@ class ColdStart(msgspec.Struct, frozen=True, kw_only=True):
 def cold_start(
     path: Path, *, provider: Provider, threads: int, frame_hw: tuple[int, int], processes: int
 ) -> ColdStart | None:
-    """Time `processes` cold starts; None for 0.
+    """Time `processes` cold starts; returns None if `processes` is 0.
 
     Raises: DeviceError if a process fails.
     """
     arguments = [str(path), provider, str(threads), *map(str, frame_hw)]
-    # -P: a file in the current folder must not be imported in place of a package.
+    # -P: a file in the current folder must not shadow a package.
     command = [sys.executable, "-P", "-m", "mmpnet.bench.cold_start", *arguments]
     runs = [_timed(command) for _ in range(processes)]
     if not runs:
@@ -53,12 +53,12 @@ def _timed(command: list[str]) -> tuple[float, float | None]:
     seconds = time.perf_counter() - started
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200]
-        raise DeviceError(f"a fresh process did not come to its first detections ({reason}); try --cold-starts 0")
+        raise DeviceError(f"a fresh process failed before its first detections ({reason}); try --cold-starts 0")
     return seconds, msgspec.json.decode(done.stdout, type=float | None)
 
 
 def main() -> None:
-    """The fresh process: takes MODEL PROVIDER THREADS HEIGHT WIDTH, prints its peak memory in MB, or null."""
+    """Run in the fresh process: takes MODEL PROVIDER THREADS HEIGHT WIDTH, prints its peak memory in MB, or null."""
     path, provider, threads, height, width = sys.argv[1:]
     detector = Detector(path, provider=cast(Provider, provider), threads=int(threads))
     detector(np.zeros((int(height), int(width), 3), np.uint8))

@@ -1,4 +1,4 @@
-"""Which of two models is faster on this machine: interleaved runs, the interval of the ratio, and a verdict."""
+"""Compare the speed of two models on this machine: interleaved runs, the interval of the ratio, and a verdict."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ BOOTSTRAP = "interval of the pairs' median ratio, circular block bootstrap"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two models; `text` is what the user typed."""
+    """One of the two models; `text` is the user's argument."""
 
     text: str
     model: str
@@ -35,7 +35,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRules:
-    """How two models are compared; differences up to `margin` do not count."""
+    """How two models are compared; differences of at most `margin` are ignored."""
 
     pairs: int
     measured: ComparedStage
@@ -55,9 +55,9 @@ class SideReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="mmp-bench compare"):
-    """ratio: time of A / time of B, so that 2.0 means that B is twice as fast.
+    """The comparison; ratio is time of A / time of B, so that 2.0 means that B is twice as fast.
 
-    pairs: None, and interleaved False, where two stored reports were compared. interval: what `interval_is` says.
+    pairs is None, and interleaved False, if two stored reports were compared. `interval_is` describes `interval`.
     """
 
     schema: int = 1
@@ -77,7 +77,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", 
 
 
 def parse_side(text: str, *, provider: Provider, threads: int) -> Side:
-    """Parse `MODEL` or `MODEL@threads=2,provider=cuda`; the arguments are the defaults of settings that are missing.
+    """Parse `MODEL` or `MODEL@threads=2,provider=cuda`; the arguments are the defaults of missing settings.
 
     Raises: ValueError for an unknown setting.
     """
@@ -99,10 +99,10 @@ def parse_side(text: str, *, provider: Provider, threads: int) -> Side:
 
 
 def compare_models(a: Side, b: Side, frame_bgr: UInt8Array, rules: ComparisonRules) -> Comparison:
-    """Time both models in turns on one frame.
+    """Time both models alternately on one frame.
 
-    ONNX Runtime's threads do not spin, as the waiting threads of one model would occupy the other's cores; OpenCV uses
-    one thread.
+    Spinning of ONNX Runtime's threads is off, as waiting threads of one model would occupy the other's cores; OpenCV
+    uses one thread.
 
     Raises: ContractError for a bad file, DeviceError if the provider is not available.
     """
@@ -134,7 +134,7 @@ def compare_models(a: Side, b: Side, frame_bgr: UInt8Array, rules: ComparisonRul
 
 
 def judge(interval: tuple[float, float], *, margin: float) -> Verdict:
-    """A model is faster only if the whole interval lies beyond the margin."""
+    """A model is faster only if the whole interval is beyond the margin."""
     low, high = interval
     if low > 1 + margin:
         return "B is faster"

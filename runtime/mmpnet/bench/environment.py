@@ -1,4 +1,4 @@
-"""The machine, the library versions and the model file that a benchmark was measured with."""
+"""The machine, the library versions and the model file of a benchmark."""
 
 import platform
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from mmpnet.system.onnx_runtime import onnxruntime
 
 
 class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The processor, and how many of its cores this process may use. Reports of equal machines may be compared."""
+    """The processor, and how many of its cores this process may use; reports of equal machines are comparable."""
 
     cpu: str
     instruction_sets: tuple[str, ...]
@@ -38,7 +38,7 @@ class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LibraryVersions(msgspec.Struct, frozen=True, kw_only=True):
-    """The versions of the packages that take part in a detection."""
+    """Versions of the packages that a detection uses."""
 
     mmpnet: str
     onnxruntime: str
@@ -48,7 +48,7 @@ class LibraryVersions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MachineConditions(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the machine, None where the system does not report it; throttle_count is since its start."""
+    """The state of the machine, None if the system does not report it; throttle_count is since the system started."""
 
     load_average: float | None
     temperature_c: float | None
@@ -57,7 +57,7 @@ class MachineConditions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A model file; parameters and multiply-adds are None where its layers cannot be counted."""
+    """A model file; parameters and multiply-adds are None if its layers cannot be counted."""
 
     file: str
     sha256: str
@@ -73,7 +73,7 @@ def machine_facts() -> MachineFacts:
 
 
 def installed_versions() -> LibraryVersions:
-    """The versions that are installed."""
+    """The installed versions."""
     return LibraryVersions(
         mmpnet=version("mmpnet"),
         onnxruntime=onnxruntime.__version__,
@@ -84,7 +84,7 @@ def installed_versions() -> LibraryVersions:
 
 
 def current_conditions() -> MachineConditions:
-    """The state of this machine now."""
+    """The current state of this machine."""
     load = load_average()
     return MachineConditions(
         load_average=None if load is None else round(load, 2),

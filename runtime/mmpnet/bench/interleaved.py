@@ -1,4 +1,4 @@
-"""Interleaved measurements: several programs take turns, so that whatever else the machine does affects all alike."""
+"""Interleaved measurements: programs are measured in turns, so that other load on the machine affects all alike."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,12 +16,12 @@ def take_turns(
     seed: int = 0,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> list[list[Result]]:
-    """Call each of `turns` once in every round, in an order that is drawn anew for every round.
+    """Call each of `turns` once per round, in a new random order each round.
 
     turns: functions without arguments; each measures one program and returns the measurement.
     rounds: number of times that each one is called.
     seed: of the order; the same seed gives the same order.
-    progress: receives the indices of all turns in their order and yields them one by one, such as a progress bar.
+    progress: receives the indices of all turns in order and yields them one by one; a progress bar does this.
 
     Returns the results of each turn, by round: result[i][r] is what turns[i] returned in round r.
 
@@ -40,7 +40,7 @@ def take_turns(
 def timed_ms(run: Callable[[], object]) -> Callable[[], float]:
     """A turn that calls `run` twice and returns the second call's duration in ms.
 
-    The first call brings the program's weights back into the caches that the turn before has filled with others.
+    The first call loads the program's weights back into the caches, which the previous turn has filled with others.
     """
 
     def turn() -> float:

@@ -1,7 +1,7 @@
 """The time of one frame, from raw BGR pixels in memory to final boxes.
 
-Back to back (MLPerf's single stream: the next frame starts when the last is done), and at a camera's frame rate, where
-caches are replaced and clocks slow down between frames. Reading and drawing are not measured.
+It is measured back to back (MLPerf's single stream: the next frame starts when the last is done), and at a camera's
+frame rate, where caches are replaced and clocks slow down between frames. Reading and drawing are not measured.
 """
 
 import math
@@ -42,7 +42,7 @@ STAGES = ("preprocess", "infer", "postprocess", "end_to_end")
 
 @dataclass(frozen=True, slots=True)
 class LatencyPlan:
-    """What is measured, and for how long; warm_up_s and WARM_UP_FRAMES are both minima of the warm-up."""
+    """What to measure, and for how long; the warm-up lasts at least warm_up_s and WARM_UP_FRAMES."""
 
     model: str | None = None
     provider: Provider = "auto"
@@ -55,7 +55,7 @@ class LatencyPlan:
 
 
 class LatencySettings(msgspec.Struct, frozen=True, kw_only=True, rename={"image": "picture"}):
-    """How it was measured; provider is the one in use. image: the file's name, None for the synthetic frame."""
+    """Settings of the measurement; provider is the one in use. image: name of the file, None for a synthetic frame."""
 
     provider: str
     threads: int
@@ -67,7 +67,7 @@ class LatencySettings(msgspec.Struct, frozen=True, kw_only=True, rename={"image"
 
 
 class StageReports(msgspec.Struct, frozen=True, kw_only=True):
-    """The stages of one frame: `infer` is the model alone, `end_to_end` all of them."""
+    """The stages of one frame: `infer` is the model alone, `end_to_end` the whole."""
 
     preprocess: StageReport
     infer: StageReport
@@ -76,7 +76,7 @@ class StageReports(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackToBackTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """Frames without a pause between them; cpu_percent: 100 is one core, all the time."""
+    """Frames without pauses between them; cpu_percent 100 is one core fully used."""
 
     stages: StageReports
     frames_per_s: float
@@ -84,7 +84,7 @@ class BackToBackTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PacedTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """Frames at a camera's rate, threads asleep in between; dropped: frames that a newer one replaced unseen."""
+    """Frames at a camera's rate, with sleeping threads in between; dropped: frames that a newer one replaced."""
 
     rate_fps: float
     stages: StageReports
@@ -93,7 +93,7 @@ class PacedTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LatencyReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="mmp-bench run"):
-    """The whole report. detections: found in the frame; noisy: the repeats disagree, None with one repeat."""
+    """The whole report. detections: number in the frame; noisy: whether the repeats disagree, None with one repeat."""
 
     schema: int = 1
     model: ModelFacts
@@ -116,12 +116,12 @@ def parse_frame_size(text: str) -> tuple[int, int]:
     """
     sides = text.lower().split("x")
     if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) < 10_000 for side in sides):
-        raise ValueError(f"{text!r}: expected --frame-size WIDTHxHEIGHT in px, such as 1280x720")
+        raise ValueError(f"frame size is {text!r}, expected WIDTHxHEIGHT in px, such as --frame-size 1280x720")
     return int(sides[1]), int(sides[0])
 
 
 def sample_frame(image: Path | None, frame_hw: tuple[int, int] | None) -> UInt8Array:
-    """An image file, at its own size or at this one; without a file a seeded synthetic frame (H, W, 3) BGR.
+    """An image file, at its own size or at frame_hw; without a file, a synthetic frame (H, W, 3) BGR from a seed.
 
     Raises: SourceError if the file cannot be read.
     """
@@ -132,7 +132,7 @@ def sample_frame(image: Path | None, frame_hw: tuple[int, int] | None) -> UInt8A
 
 
 def measure_latency(plan: LatencyPlan, frame_bgr: UInt8Array, *, image: Path | None = None) -> LatencyReport:
-    """Run the benchmark; `image` is only named in the report.
+    """Run the benchmark; `image` is only the name for the report.
 
     Raises: ContractError for a bad file, DeviceError if the provider is not available.
     """
@@ -181,7 +181,7 @@ def opencv_threads(threads: int) -> None:
 
 
 def warm_up(detector: Detector, frame_bgr: UInt8Array, *, seconds: float) -> int:
-    """Run for `seconds` and at least WARM_UP_FRAMES, without timing; the number of detections in the last frame."""
+    """Run for `seconds` and at least WARM_UP_FRAMES, without timing; returns the detections in the last frame."""
     end, frames, found = time.perf_counter() + seconds, 0, 0
     while frames < WARM_UP_FRAMES or time.perf_counter() < end:
         found = len(detector(frame_bgr))
@@ -190,7 +190,7 @@ def warm_up(detector: Detector, frame_bgr: UInt8Array, *, seconds: float) -> int
 
 
 def stage_times_ms(detector: Detector, frame_bgr: UInt8Array) -> tuple[float, float, float, float]:
-    """The times of one frame, by STAGES; end to end is measured around the call."""
+    """The times of one frame, in the order of STAGES; end to end is measured around the whole call."""
     started = time.perf_counter()
     _, times = detector.timed(frame_bgr)
     end_to_end_ms = (time.perf_counter() - started) * 1e3
@@ -198,7 +198,7 @@ def stage_times_ms(detector: Detector, frame_bgr: UInt8Array) -> tuple[float, fl
 
 
 def back_to_back(detector: Detector, frame_bgr: UInt8Array, *, duration_s: float) -> Floats:
-    """Frame after frame for `duration_s`, at least one: ms (N, len(STAGES))."""
+    """Process frames without pauses for `duration_s`, at least one: ms (N, len(STAGES))."""
     end = time.perf_counter() + duration_s
     rows = [stage_times_ms(detector, frame_bgr)]
     while time.perf_counter() < end:
@@ -207,7 +207,7 @@ def back_to_back(detector: Detector, frame_bgr: UInt8Array, *, duration_s: float
 
 
 def paced(detector: Detector, frame_bgr: UInt8Array, *, duration_s: float, rate_fps: float) -> PacedTimes:
-    """The frames that a camera of this rate gives in `duration_s`; always the newest one is taken, as in mmp-run."""
+    """Process the frames of a camera of this rate for `duration_s`; only the newest frame is used, as in mmp-run."""
     rows, number, dropped = [], 0, 0
     clock, began = CpuClock(), time.perf_counter()
     while number == 0 or number < duration_s * rate_fps:

@@ -18,10 +18,10 @@ Floats = NDArray[np.float64]
 
 
 class StageReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage's times.
+    """The times of one stage.
 
-    repeats_ms: each repeat's median; median_ms: their median; spread: (largest - smallest) / median of them, None with
-    one repeat. percentiles_ms: of all samples together, None where those are too few.
+    repeats_ms: the median of each repeat; median_ms: their median; spread: (largest - smallest) / median of them, None
+    with one repeat. percentiles_ms: of all samples together, None if there are too few.
     """
 
     median_ms: float
@@ -37,7 +37,7 @@ class StageReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarize(repeats_ms: Sequence[Floats]) -> StageReport:
-    """One report of the samples of all repeats; every repeat has at least one sample."""
+    """Summarize the samples of all repeats; every repeat has at least one sample."""
     medians = [float(np.median(repeat)) for repeat in repeats_ms]
     median = float(np.median(medians))
     pooled = np.concatenate(repeats_ms)
@@ -53,14 +53,14 @@ def summarize(repeats_ms: Sequence[Floats]) -> StageReport:
 
 
 def block_length(count: int) -> int:
-    """The length of a block: the cube root of the sample size, as usual for a moving block bootstrap."""
+    """The block length of the bootstrap: the cube root of the sample size, as is usual."""
     return max(1, round(math.cbrt(count)))
 
 
 def median_interval(values: Floats, *, seed: int) -> tuple[float, float]:
-    """The median's interval at CONFIDENCE, by a circular block bootstrap.
+    """Confidence interval of the median, by a circular block bootstrap.
 
-    Blocks, because samples that are close in time share the other load on the machine: single draws would treat them as
+    Samples that are close in time share the other load on the machine. Drawing single samples would treat them as
     independent, and the interval would be too narrow.
     """
     count, block = len(values), block_length(len(values))

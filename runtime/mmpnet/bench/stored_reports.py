@@ -1,4 +1,4 @@
-"""Comparison of two reports that mmp-bench --json has written."""
+"""Compare two reports that mmp-bench --json has written."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from mmpnet.contract.errors import MmpnetError
 
 
 class StoredReportError(MmpnetError):
-    """A stored report cannot be read, or not be compared with another."""
+    """A stored report cannot be read, or cannot be compared with another."""
 
 
 def read_report(path: Path) -> LatencyReport:
@@ -29,9 +29,9 @@ def read_report(path: Path) -> LatencyReport:
 
 
 def compare_stored(a: Path, b: Path, rules: ComparisonRules, *, force: bool) -> Comparison:
-    """Compare two stored reports; the interval reaches from A's fastest repeat over B's slowest to the reverse.
+    """Compare two stored reports. The interval extends from A's fastest repeat over B's slowest to the reverse.
 
-    It is wider than that of interleaved runs.
+    It is wider than the interval of interleaved runs.
 
     Raises: StoredReportError if one cannot be read, or if machines or frame sizes differ and `force` is not set.
     """
@@ -58,7 +58,7 @@ def compare_stored(a: Path, b: Path, rules: ComparisonRules, *, force: bool) -> 
 
 
 def _ratio_range(a: StageReport, b: StageReport) -> tuple[float, float]:
-    """The smallest and the largest ratio of a repeat of A over a repeat of B."""
+    """The smallest and the largest ratio of any repeat of A to any repeat of B."""
     return min(a.repeats_ms) / max(b.repeats_ms), max(a.repeats_ms) / min(b.repeats_ms)
 
 

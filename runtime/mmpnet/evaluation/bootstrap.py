@@ -1,7 +1,7 @@
-"""How sure an accuracy is: percentile intervals of resampled images (Efron 1979), for one model and for two paired.
+"""Confidence intervals of accuracy by the percentile bootstrap over images (Efron 1979), for one model or two paired.
 
-Images are drawn with replacement, as many as there are. Two models are compared on the same draws, so that what both
-find hard or easy cancels.
+Each resample draws as many images as there are, with replacement. Two models are compared on the same resamples, so
+that images which are easy or hard for both cancel out.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from mmpnet.evaluation.image_matches import ImageMatches, Values
 
 LEVEL = 0.95
 LEAST_IMAGES = 10
-"""With fewer images that have boxes an interval says nothing: one image resampled is always itself."""
+"""With fewer images with boxes, no interval is given: resamples of a single image never differ."""
 Samples: TypeAlias = Mapping[str, Values]
-"""Each number's value in every resample (R,), NaN where it is undefined."""
+"""The value of each number in every resample (R,), NaN if it is undefined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """How many resamples are drawn, and from which seed.
+    """The number of resamples and their seed.
 
-    Raises: ValueError if there is none.
+    Raises: ValueError if the number is below 1.
     """
 
     resamples: int = 1000
@@ -35,14 +35,14 @@ class Bootstrap:
             raise ValueError(f"a bootstrap needs at least 1 resample, got {self.resamples}")
 
     def counts(self, n_images: int) -> IntArray:
-        """How often each image stands in each resample (R, n_images): the same for every model."""
+        """How often each resample contains each image (R, n_images): the same for every model."""
         random = np.random.default_rng(self.seed)
         return random.multinomial(n_images, np.full(n_images, 1 / n_images), size=self.resamples)
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The middle LEVEL of a number's resampled values."""
+    """The central LEVEL of the resampled values of a number."""
 
     low: float
     high: float
@@ -54,14 +54,14 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One model's number minus another's on the same images, and its interval over the same resamples."""
+    """Difference of a number between two models on the same images, and its interval over the same resamples."""
 
     value: float
     interval: Interval
 
     @property
     def is_significant(self) -> bool:
-        """Whether the interval leaves zero out: the models differ on images such as these."""
+        """Whether the interval excludes zero, so that the models differ on such images."""
         return self.interval.excludes_zero
 
 
@@ -73,7 +73,7 @@ def resampled(matches: ImageMatches, bootstrap: Bootstrap) -> Samples | None:
 
 
 def interval(values: Values) -> Interval | None:
-    """The percentile interval of a number's values (R,), undefined ones left out; None if all are."""
+    """The percentile interval of the defined values of a number (R,); None if no value is defined."""
     defined = values[np.isfinite(values)]
     if not len(defined):
         return None
@@ -84,7 +84,7 @@ def interval(values: Values) -> Interval | None:
 def difference(
     name: str, ours: Mapping[str, float | None], theirs: Mapping[str, float | None], samples: Samples, others: Samples
 ) -> Difference | None:
-    """Of the number `name`: ours minus theirs, of samples minus others; None where it is undefined."""
+    """Difference of the number `name`, ours minus theirs, in value and in resamples; None if it is undefined."""
     one, other = ours[name], theirs[name]
     found = interval(samples[name] - others[name])
     if one is None or other is None or found is None:

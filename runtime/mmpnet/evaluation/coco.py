@@ -12,12 +12,12 @@ COCO_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100
 
 
 def require_pycocotools() -> None:
-    """Raises: MissingExtraError without pycocotools, before any image has been looked at."""
+    """Raises: MissingExtraError without pycocotools; call it before any image is read."""
     require_packages("pycocotools", wanted_for="evaluation")
 
 
 def coco_results(image_id: int, detections: Detections) -> list[dict[str, Any]]:
-    """One image's detections, of the dataset's classes, as pycocotools wants them."""
+    """One image's detections, with the dataset's class ids, in pycocotools' result format."""
     return [
         {
             "image_id": image_id,
@@ -35,7 +35,7 @@ def coco_results(image_id: int, detections: Detections) -> list[dict[str, Any]]:
 
 
 def accumulated(dataset: Dataset, categories: list[int], found: list[dict[str, Any]]) -> Any:
-    """pycocotools' COCOeval over a dataset, for these class indices and results, already run.
+    """Run pycocotools' COCOeval on a dataset, for these class indices and results, and return it.
 
     Raises: MissingExtraError without pycocotools.
     """
@@ -62,7 +62,7 @@ def accumulated(dataset: Dataset, categories: list[int], found: list[dict[str, A
                     "iscrowd": int(crowd),
                 }
             )
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints; people's messages go to stderr
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints to stdout, which is reserved for results
         evaluator = COCOeval(_coco_index(COCO(), dataset, labeled), _coco_index(COCO(), dataset, found), iouType="bbox")
         evaluator.params.catIds = categories
         evaluator.evaluate()
@@ -72,7 +72,7 @@ def accumulated(dataset: Dataset, categories: list[int], found: list[dict[str, A
 
 
 def twelve_numbers(evaluator: Any) -> dict[str, float | None]:
-    """The summary's numbers by name; None where pycocotools says -1, there is nothing to measure."""
+    """The numbers of the summary by name; None if pycocotools gives -1, as there is nothing to measure."""
     values = [None if value < 0 else float(value) for value in evaluator.stats]
     return dict(zip(COCO_NUMBERS, values, strict=True))
 

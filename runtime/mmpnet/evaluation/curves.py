@@ -1,4 +1,4 @@
-"""Precision, recall and F1 along a ranking of detections, and the averages that PASCAL VOC made of them."""
+"""Precision, recall and F1 over a ranking of detections, and PASCAL VOC's average precisions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,29 +11,29 @@ from mmpnet.evaluation.matching import Ranking
 
 Curve: TypeAlias = NDArray[np.float64]
 RECALL_GRID: Curve = np.linspace(0, 1, 101)
-"""Where curves of several classes are averaged; COCO's recall thresholds."""
+"""COCO's recall thresholds, at which curves of several classes are averaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrecisionRecall:
-    """After each detection of a ranking, best first: recall (N,), never falling, and precision (N,)."""
+    """Recall (N,), never decreasing, and precision (N,) after each detection of a ranking, best first."""
 
     recall: Curve
     precision: Curve
 
     def envelope(self) -> Curve:
-        """The best precision at this recall or a higher one (N,), never rising: what average precision is made of."""
+        """The highest precision at this recall or above (N,), never increasing: the basis of average precision."""
         return np.maximum.accumulate(self.precision[::-1])[::-1]
 
     def precision_at(self, recalls: Curve) -> Curve:
-        """The envelope at these recalls; 0 beyond the last that was reached."""
+        """The envelope at these recalls; 0 above the highest recall reached."""
         reached = np.searchsorted(self.recall, recalls, side="left")
         return np.append(self.envelope(), 0.0)[reached]
 
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceCurve:
-    """What a score threshold gives: conf (K,) rising; precision (NaN where nothing is found), recall and F1 (K,)."""
+    """Precision, recall and F1 (K,) at score thresholds conf (K,), increasing; precision is NaN without detections."""
 
     conf: Curve
     precision: Curve
@@ -41,7 +41,7 @@ class ConfidenceCurve:
     f1: Curve
 
     def best(self) -> tuple[float, float]:
-        """The highest F1 and its threshold, the highest of equals; zeros if nothing is right at any."""
+        """The highest F1 and its threshold, of several the highest; zeros if no detection is correct."""
         if not len(self.f1) or self.f1.max() <= 0:
             return 0.0, 0.0
         row = len(self.f1) - 1 - int(self.f1[::-1].argmax())
@@ -49,7 +49,7 @@ class ConfidenceCurve:
 
 
 def precision_recall(ranking: Ranking) -> PrecisionRecall:
-    """Raises: ValueError if there is no box to find, which leaves recall undefined."""
+    """Raises: ValueError if there are no labeled boxes, as recall is then undefined."""
     if not ranking.n_boxes:
         raise ValueError("precision and recall need at least one labeled box")
     hits = np.cumsum(ranking.correct)
@@ -57,7 +57,7 @@ def precision_recall(ranking: Ranking) -> PrecisionRecall:
 
 
 def voc07_ap(ranking: Ranking) -> float | None:
-    """VOC2007's average precision: mean of the best precision at recalls 0, 0.1, ..., 1; None without boxes.
+    """VOC2007's average precision: mean of the envelope at recalls 0, 0.1, ..., 1; None without boxes.
 
     Everingham et al. 2010, The PASCAL Visual Object Classes Challenge.
     """
@@ -65,28 +65,28 @@ def voc07_ap(ranking: Ranking) -> float | None:
         return None
     hits = np.cumsum(ranking.correct)
     precision = np.append(precision_recall(ranking).envelope(), 0.0)
-    # In whole boxes, hits >= tenths / 10 x n_boxes: as a float, a recall of 0.3 can miss the step at 0.3.
+    # Compared as whole numbers of boxes, hits >= tenths / 10 x n_boxes: in floats, recall 0.3 can miss the step at 0.3.
     needed = [-(-tenths * ranking.n_boxes // 10) for tenths in range(11)]
     return float(precision[np.searchsorted(hits, needed, side="left")].mean())
 
 
 def voc_ap(ranking: Ranking) -> float | None:
-    """Average precision from VOC2010 on: the area under the envelope, a step at every box found; None without boxes."""
+    """Average precision since VOC2010: the area under the envelope; None without boxes."""
     if not ranking.n_boxes:
         return None
     return float(precision_recall(ranking).envelope()[ranking.correct].sum() / ranking.n_boxes)
 
 
 def mean_ap(values: Iterable[float | None]) -> float | None:
-    """Mean over the classes that have boxes; None if none has."""
+    """Mean over the classes with boxes; None if no class has any."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
 
 
 def confidence_curve(ranking: Ranking, conf: Curve) -> ConfidenceCurve:
-    """Counts of the detections of score `conf` or more, exactly, for each of the thresholds (K,).
+    """Exact counts of the detections with score `conf` or more, for each threshold (K,).
 
-    Raises: ValueError if there is no box to find.
+    Raises: ValueError if there are no labeled boxes.
     """
     if not ranking.n_boxes:
         raise ValueError("precision and recall need at least one labeled box")
@@ -98,9 +98,9 @@ def confidence_curve(ranking: Ranking, conf: Curve) -> ConfidenceCurve:
 
 
 def mean_confidence_curve(per_class: Sequence[Ranking]) -> ConfidenceCurve:
-    """The mean over classes that have boxes, one threshold for all, at every score that occurs.
+    """The mean over classes with boxes, at every score that occurs; all classes use the same threshold.
 
-    Classes that find nothing at a threshold have no precision there and are left out of its mean.
+    Classes without detections at a threshold have no precision there and do not count in its mean.
     """
     measurable = [ranking for ranking in per_class if ranking.n_boxes]
     scores = [ranking.score.astype(np.float64) for ranking in measurable]

@@ -1,4 +1,4 @@
-"""False positives and missed boxes, each with its reason and the nearest match."""
+"""Error analysis: false positives and missed boxes, each with its cause and its nearest match."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from mmpnet.evaluation.evaluate import MATCH_IOU, Evaluation
 from mmpnet.evaluation.matching import Matches, match_coco
 
 NEAR_IOU = 0.1
-"""Below this two boxes have nothing to do with each other (Hoiem et al. 2012, Diagnosing error in object detectors)."""
+"""Below this IoU, two boxes count as unrelated (Hoiem et al. 2012, Diagnosing error in object detectors)."""
 PER_IMAGE = 2
 
 Kind: TypeAlias = Literal["false positive", "miss"]
@@ -23,10 +23,11 @@ Kind: TypeAlias = Literal["false positive", "miss"]
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A wrong detection, or a labeled box that none found; xyxy (4,) in px of the stored image.
+    """A false positive, or a labeled box without detection; xyxy (4,) in px of the stored image.
 
-    best_iou: with the closest labeled box of its class (false positive) or detection of any score (miss). score: its
-    own, or that closest detection's; None where nothing overlaps. index: the image's place in the dataset.
+    best_iou: with the closest labeled box of its class (false positive) or the closest detection of any score (miss).
+    score: its own (false positive) or the closest detection's (miss), None if nothing overlaps. index: of the image in
+    the dataset.
     """
 
     kind: Kind
@@ -40,7 +41,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """All mistakes at one score threshold, the worst first: highest scores, and largest boxes missed."""
+    """All mistakes at one score threshold, worst first: highest score for false positives, largest box for misses."""
 
     conf: float
     hits: int
@@ -51,7 +52,7 @@ class Mistakes:
         return self.false_positives if kind == "false positive" else self.misses
 
     def worst(self, kind: Kind, count: int) -> list[Mistake]:
-        """The first so many, but no more than PER_IMAGE of one image, so that one scene does not hide the rest."""
+        """The first `count`, but at most PER_IMAGE of one image, so that one scene does not hide the rest."""
         seen: Counter[int] = Counter()
         chosen: list[Mistake] = []
         for mistake in self.of(kind):
@@ -61,14 +62,14 @@ class Mistakes:
         return chosen
 
     def reasons(self, kind: Kind) -> dict[str, int]:
-        """How many mistakes there are of each sort, most frequent first."""
+        """Number of mistakes per reason, most frequent first."""
         return dict(Counter(mistake.reason for mistake in self.of(kind)).most_common())
 
 
 def find_mistakes(dataset: Dataset, evaluation: Evaluation, *, conf: float) -> Mistakes:
-    """Every mistake that a user sees who runs the detector with this score threshold; matched as COCO does, IoU 0.5.
+    """Every mistake that a user of the detector sees at this score threshold; matched by COCO's rules at IoU 0.5.
 
-    Classes that the model does not know are not held against it.
+    Classes that the model does not know are ignored.
     """
     measured = {one.class_id for one in evaluation.classes}
     hits = 0
@@ -131,14 +132,14 @@ def _misses(answer: _Answer, conf: float) -> Iterator[Mistake]:
 
 def _why_wrong(best_iou: float) -> str:
     if best_iou < NEAR_IOU:
-        return "nothing labeled there"
-    return "loose box" if best_iou < MATCH_IOU else "seen twice"
+        return "background"
+    return "localization" if best_iou < MATCH_IOU else "duplicate"
 
 
 def _why_missed(best_iou: float, score: float | None, conf: float) -> str:
     if score is None or best_iou < NEAR_IOU:
-        return "not seen"
+        return "not detected"
     if best_iou < MATCH_IOU:
-        return "loose box"
-    # Its box is there, and it is shown only where it stands for somebody else.
-    return "low score" if score < conf else "one box for two"
+        return "localization"
+    # A detection fits this box, but is not shown or is matched with another box.
+    return "low score" if score < conf else "matched elsewhere"

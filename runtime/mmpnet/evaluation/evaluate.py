@@ -18,13 +18,13 @@ EVALUATION_THRESHOLDS = Thresholds(conf=0.001, iou=0.5, max_det=100)
 
 
 def protocol(thresholds: Thresholds) -> str:
-    """How an evaluation with these thresholds is named."""
+    """The name of an evaluation with these thresholds."""
     return f"COCO, conf {thresholds.conf}, NMS IoU {thresholds.iou}, {thresholds.max_det} detections"
 
 
 EVALUATION_PROTOCOL = protocol(EVALUATION_THRESHOLDS)
 MATCH_IOU = 0.5
-"""From here on a box is found, for the quasi IoU, F1 and VOC's average precision."""
+"""IoU from which a box counts as found, for the quasi IoU, F1 and VOC's average precision."""
 QUASI_IOU_CONF = 0.5
 
 Detect = Callable[[UInt8Array], Detections]
@@ -32,7 +32,7 @@ Detect = Callable[[UInt8Array], Detections]
 
 @dataclass(frozen=True, slots=True)
 class ClassAccuracy:
-    """One class of the dataset: boxes to find (crowds left out) and VOC's average precisions at IoU 0.5, None without
+    """One class of the dataset: number of boxes without crowds, and VOC's average precisions at IoU 0.5, None without
     boxes."""
 
     name: str
@@ -44,12 +44,12 @@ class ClassAccuracy:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """COCO's twelve numbers by name, None where a size range has no boxes; VOC's two, means over classes; the quasi
-    IoU; and the score threshold with the best F1 (mean over classes, IoU 0.5), a first choice for `--conf`.
+    """COCO's twelve numbers by name, None if a size range has no boxes; VOC's two, as means over classes; the quasi
+    IoU; and the score threshold with the best F1 (mean over classes, IoU 0.5), a good first value for `--conf`.
 
-    n_boxes: those to find; crowds and what is difficult are left out.
-    found: each image's detections, with the dataset's class ids, for whatever else one wants to know of them.
-    matches: what the twelve numbers are made of, for those of resampled images.
+    n_boxes: boxes to find, without crowds and difficult ones.
+    found: each image's detections, with the dataset's class ids, for further analysis.
+    matches: the matches behind the twelve numbers, from which those of resampled images are computed.
     """
 
     coco: dict[str, float | None]
@@ -71,7 +71,7 @@ class Evaluation:
         return mean_ap(one.voc_ap50 for one in self.classes)
 
     def ap(self, name: str = "AP") -> float:
-        """One of the twelve numbers; 0 where it is undefined."""
+        """One of the twelve numbers; 0 if it is undefined."""
         return self.coco[name] or 0.0
 
     def as_dict(self) -> dict[str, float | int | None]:
@@ -94,7 +94,7 @@ def evaluate(
     *,
     progress: Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]] = iter,
 ) -> Evaluation:
-    """Run a detector over every image of a dataset; classes are matched by name (index 0 is background).
+    """Run a detector on every image of a dataset; classes are matched by name (index 0 is background).
 
     Raises: DatasetError if there is nothing to measure, or for a bad image; MissingExtraError without pycocotools.
     """
@@ -109,7 +109,7 @@ def detect_all(
     *,
     progress: Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]] = iter,
 ) -> tuple[Detections, ...]:
-    """The detections in every image, of the classes of `to_category`, with the dataset's class ids.
+    """Detections in every image, of the classes in `to_category`, with the dataset's class ids.
 
     Raises: DatasetError for a bad image.
     """
@@ -117,7 +117,7 @@ def detect_all(
 
 
 def measure(dataset: Dataset, found: tuple[Detections, ...], categories: list[int]) -> Evaluation:
-    """The accuracy of detections, one entry per image of the dataset, in these classes of it.
+    """Accuracy of detections, one entry per image of the dataset, for these of its classes.
 
     Raises: MissingExtraError without pycocotools.
     """
@@ -145,9 +145,9 @@ def measure(dataset: Dataset, found: tuple[Detections, ...], categories: list[in
 
 
 def require_measurable(dataset: Dataset, class_names: Sequence[str]) -> dict[int, int]:
-    """The dataset's class index of each of the model's, by name.
+    """The dataset's class index for each class index of the model, matched by name.
 
-    Raises: DatasetError if no class is shared or none of the shared has a box; MissingExtraError without pycocotools.
+    Raises: DatasetError if no class is shared, or no shared class has a box; MissingExtraError without pycocotools.
     """
     require_pycocotools()
     to_category = {
@@ -158,21 +158,21 @@ def require_measurable(dataset: Dataset, class_names: Sequence[str]) -> dict[int
     if not to_category:
         raise DatasetError(
             f"{dataset.path}: has classes {list(dataset.class_names[1:])}, the model {list(class_names[1:])}; "
-            "at least one must be shared"
+            "expected at least one in common"
         )
     wanted = list(to_category.values())
     if not any(np.isin(image.class_ids[~image.crowd], wanted).any() for image in dataset.images):
         raise DatasetError(
-            f"{dataset.path}: has no box of {list(class_names[1:])} but crowds; there is nothing to measure against"
+            f"{dataset.path}: has no box of {list(class_names[1:])} except crowds; expected at least one box"
         )
     return to_category
 
 
 def quasi_iou(true_positives: int, false_positives: int, misses: int) -> float:
-    """TP / (TP + FP + FN), found and labeled over found or labeled: the IoU of two sets; 1 if both are empty.
+    """TP / (TP + FP + FN), the IoU of the set of detections and the set of labeled boxes; 1 if both are empty.
 
-    Here the sets are boxes: detections of score 0.5 or more, matched one to one with labeled boxes at IoU 0.5; those
-    in a crowd count for nothing.
+    The detections are those with score 0.5 or more, matched one to one with labeled boxes at IoU 0.5. Detections in a
+    crowd do not count.
     """
     either = true_positives + false_positives + misses
     return true_positives / either if either else 1.0

@@ -1,7 +1,7 @@
-"""COCO's twelve numbers of any resample of a dataset's images, from matches that are computed once.
+"""COCO's twelve numbers for any resample of a dataset's images, from matches that are computed once.
 
-pycocotools matches detections and boxes image by image. What it found is kept here, so that drawing images with
-replacement needs no second matching: an image that is drawn twice counts twice.
+pycocotools matches detections and boxes image by image. Its matches are kept here, so that drawing images with
+replacement needs no new matching: an image that is drawn twice counts twice.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ Values: TypeAlias = NDArray[np.float64]
 SIZES = ("all", "small", "medium", "large")
 """pycocotools' area ranges, in its order."""
 ROW_SIZE = 4_000_000
-"""Resamples are computed in groups, whose weights of all detections are about this many numbers."""
+"""Resamples are computed in groups; the weights of all detections in a group are about this many numbers."""
 EPSILON = np.spacing(1)
 
 
 @dataclass(frozen=True, slots=True)
 class SizeMatches:
-    """One class and size range: which detections (N,) of the class's ranking are right, hits[t] (P,) rows for each of
-    the 10 IoU thresholds; counted (10, N), the others are ignored; n_boxes (images,) to find."""
+    """Matches of one class and size range: hits[t] (P,) are the rows of correct detections in the class's ranking for
+    each of 10 IoU thresholds; counted (10, N) is False for ignored detections; n_boxes (images,) are to find."""
 
     hits: tuple[IntArray, ...]
     counted: BoolArray
@@ -34,7 +34,7 @@ class SizeMatches:
 
 @dataclass(frozen=True, slots=True)
 class ClassMatches:
-    """One class: the image of each of its detections (N,), best score first, and its rank there; by size range."""
+    """One class: the image of each detection (N,), best score first, its rank in that image, and matches by size."""
 
     image: IntArray
     rank: IntArray
@@ -43,22 +43,22 @@ class ClassMatches:
 
 @dataclass(frozen=True, slots=True)
 class ImageMatches:
-    """All classes' matches in a dataset of n_images."""
+    """The matches of all classes in a dataset of n_images."""
 
     n_images: int
     classes: tuple[ClassMatches, ...]
 
     @property
     def n_images_with_boxes(self) -> int:
-        """Images with a box to find, of any class."""
+        """Number of images with a box to find, of any class."""
         boxes = [one.sizes[0].n_boxes for one in self.classes]
         return int(np.count_nonzero(np.sum(boxes, axis=0)))
 
     def numbers(self, counts: IntArray) -> dict[str, Values]:
-        """The twelve numbers (R,) of resamples in which image i stands counts[r, i] times, counts (R, n_images);
-        NaN where a resample has no box in the size range.
+        """The twelve numbers (R,) of resamples that contain image i counts[r, i] times, counts (R, n_images); NaN if a
+        resample has no box in the size range.
 
-        They are pycocotools' own, but for the order of equal scores within an image that is drawn more than once.
+        They equal pycocotools' numbers, except for the order of equal scores within an image that is drawn repeatedly.
         """
         longest = max((len(one.image) for one in self.classes), default=0)
         step = max(ROW_SIZE // max(longest, 1), 1)
@@ -68,7 +68,7 @@ class ImageMatches:
 
 
 def image_matches(evaluator: Any) -> ImageMatches:
-    """What a COCOeval found whose evaluate() has been run, images in the order of its ids."""
+    """Take the matches from a COCOeval after its evaluate(), images in the order of their ids."""
     params = evaluator.params
     n_images, n_sizes = len(params.imgIds), len(params.areaRng)
     found = evaluator.evalImgs
@@ -80,7 +80,7 @@ def image_matches(evaluator: Any) -> ImageMatches:
 
 
 def _class_matches(by_size: Sequence[Sequence[Any]], *, n_thresholds: int) -> ClassMatches:
-    # Scores and their order are the same in every size range; an image without boxes and detections is None.
+    # Scores and their order are the same in every size range; images without boxes and detections are None.
     scores = [[] if one is None else one["dtScores"] for one in by_size[0]]
     image = np.repeat(np.arange(len(scores)), [len(one) for one in scores])
     rank = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(one)) for one in scores)])
@@ -98,9 +98,9 @@ def _class_matches(by_size: Sequence[Sequence[Any]], *, n_thresholds: int) -> Cl
 
 
 def _numbers(classes: Sequence[ClassMatches], counts: IntArray) -> dict[str, Values]:
-    """As ImageMatches.numbers, of resamples few enough to have all detections' weights in memory."""
-    precision: dict[str, list[Values]] = {size: [] for size in SIZES}  # of each class (R, 10)
-    recall: dict[tuple[str, int], list[Values]] = {(size, 100): [] for size in SIZES}  # of each class (R,)
+    """As ImageMatches.numbers, for so few resamples that the weights of all detections fit in memory."""
+    precision: dict[str, list[Values]] = {size: [] for size in SIZES}  # per class (R, 10)
+    recall: dict[tuple[str, int], list[Values]] = {(size, 100): [] for size in SIZES}  # per class (R,)
     recall |= {("all", most): [] for most in (1, 10)}
     for one in classes:
         weights = counts[:, one.image]  # (R, N)
@@ -129,9 +129,9 @@ def _numbers(classes: Sequence[ClassMatches], counts: IntArray) -> dict[str, Val
 
 
 def _average_precision(weights: IntArray, matches: SizeMatches, n_boxes: Values) -> Values:
-    """Mean precision at COCO's 101 recalls (R, 10) of detections that count weights (R, N); NaN without boxes."""
+    """Mean precision at COCO's 101 recalls (R, 10) of detections with weights (R, N); NaN without boxes."""
     result = np.full((len(weights), len(matches.hits)), np.nan)
-    # Most detections are ignored at all IoU thresholds or at none: one long sum serves all, short ones correct it.
+    # Most detections are ignored at all IoU thresholds or at none: one long sum is shared, short sums correct it.
     usual = matches.counted.mean(axis=0) >= 0.5
     ranked_usually = np.cumsum(weights * usual, axis=1, dtype=np.int32)
     for threshold, (hits, counted) in enumerate(zip(matches.hits, matches.counted, strict=True)):
@@ -141,7 +141,7 @@ def _average_precision(weights: IntArray, matches: SizeMatches, n_boxes: Values)
         right = np.cumsum(weights[:, hits], axis=1)  # (R, P)
         precision = right / (ranked_usually[:, hits] + change + EPSILON)
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        envelope = np.pad(envelope, ((0, 0), (0, 1)))  # beyond the last recall reached: 0
+        envelope = np.pad(envelope, ((0, 0), (0, 1)))  # 0 above the highest recall reached
         for row in np.flatnonzero(n_boxes > 0):
             reached = np.searchsorted(right[row] / n_boxes[row], RECALL_GRID, side="left")
             result[row, threshold] = envelope[row, reached].mean()
@@ -149,7 +149,7 @@ def _average_precision(weights: IntArray, matches: SizeMatches, n_boxes: Values)
 
 
 def _average_recall(weights: IntArray, one: ClassMatches, size: int, counts: IntArray, most: int) -> Values:
-    """Share of the boxes (R,) that the best `most` detections of each image find, mean over IoU thresholds."""
+    """Share of the boxes (R,) that the best `most` detections of each image find, averaged over IoU thresholds."""
     matches = one.sizes[size]
     right = [weights[:, hits[one.rank[hits] < most]].sum(axis=1) for hits in matches.hits]
     n_boxes = (counts @ matches.n_boxes).astype(np.float64)
@@ -159,7 +159,7 @@ def _average_recall(weights: IntArray, one: ClassMatches, size: int, counts: Int
 
 
 def _mean_over_classes(values: Sequence[Values]) -> Values:
-    """Mean over the classes that have boxes in a resample; NaN where none has."""
+    """Mean over the classes with boxes in a resample; NaN if no class has any."""
     stacked = np.stack(values)
     defined = np.isfinite(stacked)
     with np.errstate(invalid="ignore"):

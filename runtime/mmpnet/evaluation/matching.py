@@ -1,4 +1,4 @@
-"""Match detections with labeled boxes, by the rules of COCO or of VOC."""
+"""Match detections with labeled boxes, by the rules of COCO or VOC."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ NO_LABEL = -1
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What became of one image's detections (N,), best first, all classes together.
+    """Matches of one image's detections (N,), best first, all classes together.
 
-    label: the row of the labeled box that it found, or NO_LABEL; ignored: neither right nor wrong, it lies on a crowd;
-    best_iou: its largest IoU with a labeled box of its class, crowds left out.
+    label: row of the labeled box that the detection found, or NO_LABEL. ignored: True on a crowd, which is neither
+    right nor wrong. best_iou: largest IoU with a labeled box of its class, without crowds.
     """
 
     score: FloatArray
@@ -37,9 +37,9 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """One class's detections of all images, best first: score (N,), correct (N,); and how many boxes there are.
+    """One class's detections in all images, best first: score (N,), correct (N,), and the number of labeled boxes.
 
-    Ignored detections are left out; equal scores stand in the order of the images.
+    Ignored detections are left out; equal scores keep the order of the images.
     """
 
     score: FloatArray
@@ -48,9 +48,9 @@ class Ranking:
 
 
 def match_coco(detections: Detections, image: LabeledImage, iou_threshold: float) -> Matches:
-    """Best score first, each detection takes the free labeled box of its class that it overlaps most.
+    """In order of score, match each detection with the free labeled box of its class that it overlaps most.
 
-    One that finds none and lies in a crowd, by the threshold's share of its own area, is ignored (Lin et al. 2014).
+    An unmatched detection is ignored if a crowd covers at least the threshold's share of its area (Lin et al. 2014).
     """
     iou = _iou_within_class(detections, image)  # (N, M)
     real = np.where(image.crowd, 0, iou)
@@ -58,7 +58,7 @@ def match_coco(detections: Detections, image: LabeledImage, iou_threshold: float
     free = ~image.crowd
     for row in np.flatnonzero(real.max(axis=1, initial=0) >= iou_threshold):
         candidates = np.where(free, real[row], 0)
-        best = len(candidates) - 1 - int(candidates[::-1].argmax())  # the last of equals, as pycocotools has it
+        best = len(candidates) - 1 - int(candidates[::-1].argmax())  # of equal IoUs the last, as in pycocotools
         if candidates[best] >= iou_threshold:
             label[row], free[best] = best, False
     own_class = detections.class_id[:, None] == image.class_ids
@@ -76,10 +76,10 @@ def match_coco(detections: Detections, image: LabeledImage, iou_threshold: float
 
 
 def match_voc(detections: Detections, image: LabeledImage, iou_threshold: float) -> Matches:
-    """Each detection is for the box of its class that it overlaps most, free or not.
+    """Assign each detection to the labeled box of its class that it overlaps most, free or not.
 
-    The best score there is right, every further one wrong; on a difficult (crowd) box all are ignored (Everingham et
-    al. 2010). Our boxes are half-open: the development kit's `+ 1` is for corners inside the box.
+    The best score per box is right, every further one wrong; on a difficult (crowd) box all are ignored (Everingham et
+    al. 2010). Boxes here are half-open, so the `+ 1` of the development kit, for inclusive corners, is left out.
     """
     iou = _iou_within_class(detections, image)  # (N, M)
     label = np.full(len(detections), NO_LABEL, np.int64)
@@ -88,7 +88,7 @@ def match_voc(detections: Detections, image: LabeledImage, iou_threshold: float)
     if len(reaching):
         wanted = iou[reaching].argmax(axis=1)
         ignored[reaching] = image.crowd[wanted]
-        boxes, first = np.unique(wanted, return_index=True)  # first: the best score, rows stand best first
+        boxes, first = np.unique(wanted, return_index=True)  # first has the best score, as rows are sorted
         label[reaching[first]] = np.where(image.crowd[boxes], NO_LABEL, boxes)
     best_iou = np.where(image.crowd, 0, iou).max(axis=1, initial=0).astype(np.float32)
     return Matches(detections.score, detections.class_id, label, ignored, best_iou)
@@ -97,7 +97,7 @@ def match_voc(detections: Detections, image: LabeledImage, iou_threshold: float)
 def rankings(
     matches: Sequence[Matches], images: Sequence[LabeledImage], class_ids: Sequence[int]
 ) -> dict[int, Ranking]:
-    """All images' matches as one ranking for each of the dataset's classes."""
+    """Combine all images' matches into one ranking for each class of the dataset."""
     score = _joined([one.score for one in matches], np.float32)
     class_id = _joined([one.class_id for one in matches], np.int64)
     correct = _joined([one.correct for one in matches], np.bool_)
@@ -112,7 +112,7 @@ def rankings(
 
 
 def _iou_within_class(detections: Detections, image: LabeledImage) -> NDArray[np.float64]:
-    """IoU (N, M) in float64, in which thresholds are compared; 0 between boxes of different classes."""
+    """IoU (N, M) in float64, the type in which thresholds are compared; 0 between boxes of different classes."""
     iou = pairwise_iou(detections.xyxy, image.boxes_xyxy).astype(np.float64)
     return np.where(detections.class_id[:, None] == image.class_ids, iou, 0.0)
 

@@ -8,7 +8,7 @@ from mmpnet.evaluation.coco import COCO_NUMBERS
 from mmpnet.evaluation.results import ModelResult, Part, PartDifference, PartResult, differences
 
 COMPARED = ("AP", "AP50")
-"""The numbers of which a sentence says whether two models differ."""
+"""The numbers for which a sentence states whether two models differ."""
 BY_SIZE = ("APs", "APm", "APl")
 COUNTED = ("images", "boxes")
 _BESIDE_AP = ("AP50", *BY_SIZE)
@@ -17,7 +17,7 @@ _MEASURED = (*(column for name in COMPARED for column in (name, f"{LEVEL:.0%}"))
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """Rows under a header; all but the leading `n_names` columns are numbers."""
+    """Rows under a header; all columns after the leading `n_names` contain numbers."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -25,14 +25,14 @@ class TextTable:
 
 
 def number_table(result: PartResult) -> TextTable:
-    """All numbers of one model on one part, and the intervals of those that were resampled."""
+    """All numbers of one model on one part, with the intervals of those that were resampled."""
     evaluation = result.evaluation
     coco = [(name, evaluation.coco[name], shown_interval(result.interval(name))) for name in COCO_NUMBERS]
     others = [
         ("VOC07 AP50", evaluation.voc07_ap50),
         ("VOC AP50", evaluation.voc_ap50),
         ("quasi IoU", evaluation.quasi_iou),
-        (f"best F1, from score {evaluation.best_f1_conf:.4f} on", evaluation.best_f1),
+        (f"best F1, at score threshold {evaluation.best_f1_conf:.4f}", evaluation.best_f1),
     ]
     rows = [(name, _digits(value, 4), around) for name, value, around in coco]
     rows += [(name, _digits(value, 4), "") for name, value in others]
@@ -42,7 +42,7 @@ def number_table(result: PartResult) -> TextTable:
 
 
 def part_table(results: Sequence[ModelResult]) -> TextTable:
-    """One row per part and model, with all columns that one page has room for."""
+    """One row per part and model, with all columns that fit on a page."""
     rows = [
         (part.data or "all", part.source or "", model.name, *_counts(model.parts[index]), *_cells(model.parts[index]))
         for index, part in _numbered_parts(results)
@@ -52,7 +52,7 @@ def part_table(results: Sequence[ModelResult]) -> TextTable:
 
 
 def table_of_one_model(result: ModelResult) -> TextTable:
-    """One row per part, for 80 columns; sources stand indented below their dataset."""
+    """One row per part, for 80 columns; sources are indented below their dataset."""
     rows = []
     for one in result.parts:
         name = f"  {one.part.source}" if one.part.source else one.part.name
@@ -62,7 +62,7 @@ def table_of_one_model(result: ModelResult) -> TextTable:
 
 
 def tables_of_several_models(results: Sequence[ModelResult]) -> list[tuple[str, TextTable]]:
-    """For each part its title and a table with a row per model, for 80 columns."""
+    """For each part its title and a table with one row per model, for 80 columns."""
     tables = []
     for index, part in _numbered_parts(results):
         whole = results[0].parts[index].evaluation
@@ -73,8 +73,8 @@ def tables_of_several_models(results: Sequence[ModelResult]) -> list[tuple[str, 
 
 
 def verdicts(results: Sequence[ModelResult], part: Part) -> list[str]:
-    """A sentence for each further model: by how much it differs from the first one on a part, and whether that is more
-    than chance. None without resamples."""
+    """One sentence per further model: its difference from the first one on a part, and whether that is significant.
+    Empty without resamples."""
     return [
         f"{one.model} minus {one.baseline}: " + "; ".join(_verdict(name, found) for name, found in _compared(one))
         for one in differences(results)
@@ -83,7 +83,7 @@ def verdicts(results: Sequence[ModelResult], part: Part) -> list[str]:
 
 
 def shown_interval(found: Interval | None) -> str:
-    """`0.123-0.456`; nothing for None."""
+    """`0.123-0.456`; an empty text for None."""
     return "" if found is None else f"{found.low:.3f}-{found.high:.3f}"
 
 
@@ -96,7 +96,7 @@ def _counts(one: PartResult) -> tuple[str, str]:
 
 
 def _cells(one: PartResult) -> tuple[str, ...]:
-    """The columns of _MEASURED."""
+    """The values of the columns _MEASURED."""
     coco = one.evaluation.coco
     compared = [cell for name in COMPARED for cell in (_digits(coco[name]), shown_interval(one.interval(name)))]
     f1 = one.evaluation.best_f1 if one.evaluation.n_boxes else None
@@ -118,7 +118,7 @@ def _compared(one: PartDifference) -> list[tuple[str, Difference]]:
 
 def _verdict(name: str, found: Difference) -> str:
     around = f"{LEVEL:.0%} interval {found.interval.low:+.3f} to {found.interval.high:+.3f}"
-    differ = "they differ" if found.is_significant else "no difference is shown"
+    differ = "they differ" if found.is_significant else "no significant difference"
     return f"{name} {found.value:+.3f} ({around}), {differ}"
 
 

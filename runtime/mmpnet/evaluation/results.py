@@ -1,4 +1,4 @@
-"""Accuracy of one or several models on every dataset and source given, and whether the models differ."""
+"""Accuracy of one or several models on every given dataset and source, and differences between the models."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +15,7 @@ from mmpnet.evaluation.evaluate import Evaluation, measure
 @dataclass(frozen=True, slots=True)
 class Part:
     """Images that are reported together: a dataset, one source in it, or everything (both None); `rows` are their
-    places in the mix of all datasets."""
+    indices in the mix of all datasets."""
 
     data: str | None
     source: str | None
@@ -29,14 +29,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartResult:
-    """One model on one part; samples are those of the bootstrap, None without one and on a few images."""
+    """One model on one part; samples are those of the bootstrap, None without one or with too few images."""
 
     part: Part
     evaluation: Evaluation
     samples: Samples | None
 
     def interval(self, name: str) -> Interval | None:
-        """Of one of COCO's numbers; None where it is undefined or was not resampled."""
+        """Interval of one of COCO's numbers; None if it is undefined or was not resampled."""
         if self.samples is None or self.evaluation.coco[name] is None:
             return None
         return interval(self.samples[name])
@@ -44,7 +44,7 @@ class PartResult:
 
 @dataclass(frozen=True, slots=True)
 class ModelResult:
-    """One model on every part, everything first."""
+    """One model on every part; the part with everything comes first."""
 
     name: str
     protocol: str
@@ -56,9 +56,9 @@ class ModelResult:
 
 
 def parts_of(datasets: Sequence[Dataset], *, by_source: bool) -> tuple[Part, ...]:
-    """Everything, then each dataset where there are several, each followed by its sources if these are wanted.
+    """Everything, then each dataset if there are several, each followed by its sources if by_source is set.
 
-    Raises: DatasetError if sources are wanted and no image has one.
+    Raises: DatasetError if by_source is set and no image has a source.
     """
     names = [one.name for one in datasets]
     if len(set(names)) < len(names):
@@ -96,7 +96,7 @@ def measure_parts(
 
 @dataclass(frozen=True, slots=True)
 class PartDifference:
-    """One model against the first one on a part: for each of COCO's numbers, None where it is undefined."""
+    """One model minus the first one on a part, for each of COCO's numbers; None if it is undefined."""
 
     part: Part
     model: str
@@ -105,7 +105,7 @@ class PartDifference:
 
 
 def differences(results: Sequence[ModelResult]) -> tuple[PartDifference, ...]:
-    """Every further model minus the first, part by part; empty for one model or without resamples."""
+    """Every further model minus the first, for each part; empty for one model or without resamples."""
     found = []
     baseline, *others = results
     for other in others:
@@ -121,8 +121,8 @@ def differences(results: Sequence[ModelResult]) -> tuple[PartDifference, ...]:
 
 
 def document(results: Sequence[ModelResult], bootstrap: Bootstrap | None) -> dict[str, Any]:
-    """What --json prints. One model: the numbers on everything, their intervals, and `parts` where there are several;
-    several models: the same of each in `models`, and `differences` from the first."""
+    """The content of --json. For one model: its numbers on everything, their intervals, and `parts` if there are
+    several. For several models: the same for each in `models`, and `differences` from the first."""
     drawn = None if bootstrap is None else {**asdict(bootstrap), "level": LEVEL}
     if len(results) == 1:
         return {**_model(results[0]), "bootstrap": drawn}

@@ -256,7 +256,7 @@ def test_bad_requests_are_one_line(arguments: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "shape", "message"),
     [
-        (TensorProto.FLOAT, ["n", 3, "h", "w"], "leaves its size free"),
+        (TensorProto.FLOAT, ["n", 3, "h", "w"], "has a free size"),
         (TensorProto.INT64, [1, 3], r"is a tensor\(int64\)"),
     ],
 )

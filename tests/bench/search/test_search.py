@@ -87,7 +87,7 @@ def test_a_percentile_needs_its_samples(rank: Any, frames: int, enough: bool) ->
     if enough:
         require_samples(plan)
     else:
-        with pytest.raises(ContractError, match="p90 of 63 frames is a guess: it needs 64"):
+        with pytest.raises(ContractError, match="p90 of 63 frames is unreliable, expected at least 64"):
             require_samples(plan)
 
 
@@ -261,7 +261,7 @@ def test_int8_that_was_not_worth_it_is_left_out_with_the_reason(
     asked = wanted(tmp_path, sizes_hw=((64, 64),), precisions=("fp32", "int8"))
     paths, left_out = collect([str(tiny_checkpoint)], asked, lambda _: None)
     assert [path.name for path in paths] == ["tiny-64.onnx"]
-    assert [(one.what, one.why) for one in left_out] == [("tiny-64-int8.onnx", "int8 is not worth it: ")]
+    assert [(one.what, one.why) for one in left_out] == [("tiny-64-int8.onnx", "int8 has no advantage: ")]
     assert exporter.calls[1] == ("tiny-64-int8.onnx", ("--imgsz=64x64", "--int8", "--calib=images"))
 
 
@@ -336,7 +336,11 @@ def test_the_images_are_drawn_from_all_over_the_data(tiny_onnx: Path, dataset_fo
         (("model.txt",), 1, "model.txt: expected a checkpoint .pth, an exported .onnx or an embedded model's name"),
         (("person-320", "--precision", "int4"), 2, "--precision 'int4': expected fp32 or int8"),
         (("person-320", "--imgsz", "big"), 2, "expected N or HEIGHTxWIDTH"),
-        (("person-320", "--rank", "p99"), 1, "p99 of 6 frames is a guess: it needs 662; raise --repeats or --frames"),
+        (
+            ("person-320", "--rank", "p99"),
+            1,
+            "p99 of 6 frames is unreliable, expected at least 662; raise --repeats or --frames",
+        ),
     ],
 )
 def test_bad_input_gets_one_line(

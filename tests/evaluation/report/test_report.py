@@ -148,9 +148,9 @@ def test_it_stands_for_a_detector_that_finds_nothing_or_everything(dataset_folde
     evaluation = evaluate(detect, dataset, dataset.class_names)
     page = assert_needs_nothing(render_report(SUBJECT, measured=Measured(dataset, evaluation, "p"), history=None))
     if finds == "everything":
-        assert f"{dataset.num_boxes} right, 0 wrong, 0 missed" in page.text
+        assert f"{dataset.num_boxes} correct detections, 0 false positives, 0 missed boxes" in page.text
     else:
-        assert f"0 right, 0 wrong, {dataset.num_boxes} missed" in page.text
+        assert f"0 correct detections, 0 false positives, {dataset.num_boxes} missed boxes" in page.text
 
 
 def test_several_classes_have_a_table(dataset_folder: Path) -> None:

@@ -100,7 +100,7 @@ def test_several_models_stand_side_by_side_with_a_verdict(
     page = tmp_path / "r.html"
     code, stdout, stderr = run(tiny_onnx, other_onnx, "--data", streets, "--bootstrap", 10, "--report", page)
     assert (code, stdout) == (0, "")
-    sentence = "other.onnx minus tiny.onnx: AP +0.000 (95% interval +0.000 to +0.000), no difference is shown"
+    sentence = "other.onnx minus tiny.onnx: AP +0.000 (95% interval +0.000 to +0.000), no significant difference"
     assert sentence in stderr
     html = page.read_text(encoding="utf-8")
     assert sentence in html

@@ -125,7 +125,7 @@ def test_what_cannot_teach_together_is_one_line(files: tuple[Path, Path]) -> Non
         open_ensemble(files[:1], PERSON, sizes=[(96, 96)])
     with pytest.raises(TrainingError, match=r"rtmdet\.onnx: is a RTMDet network, which knows person, but none of: dog"):
         open_ensemble(files, ("background", "dog"))
-    with pytest.raises(TrainingError, match="100x100 px; expected sides that are multiples of 32"):
+    with pytest.raises(TrainingError, match="100x100 px; expected multiples of 32"):
         open_ensemble(files, PERSON, sizes=[(100, 100)])
 
 

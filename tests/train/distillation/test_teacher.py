@@ -79,7 +79,7 @@ def test_boxes_that_are_decoded_already_are_refused(tmp_path: Path) -> None:
     output = np.zeros((CELLS, 85), np.float32)
     output[3, :6] = [30, 20, 24, 48, 0.9, 0.8]
     (detect,) = open_teacher(write_yolox(tmp_path / "decoded.onnx", output), CLASSES).views
-    with pytest.raises(MmpnetError, match=r"decoded\.onnx gives boxes that are decoded already; export it without"):
+    with pytest.raises(MmpnetError, match=r"decoded\.onnx gives boxes that are already decoded; export it without"):
         detect(np.zeros((32, 32, 3), np.uint8))
 
 

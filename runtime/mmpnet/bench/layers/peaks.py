@@ -1,4 +1,4 @@
-"""This machine's peak rates of multiplying and copying: the upper limits of a model's layers."""
+"""This machine's peak rates of multiplying and copying, the upper limits for a model's layers."""
 
 import time
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from mmpnet.runtime.inference.session import open_session
 Arithmetic: TypeAlias = Literal["fp32", "int8"]
 BEST = 10
 COPIED_BYTES, PIECE_BYTES = 1 << 26, 1 << 22
-"""The whole is larger than most caches; a piece is short for the reason given in gemm_gops."""
+"""The whole buffer is larger than most caches; a piece is small for the reason given in gemm_gops."""
 
 
 class Peaks(msgspec.Struct, frozen=True, kw_only=True):
-    """10^9 operations a second (a multiply-add is two) and 10^9 bytes a second, of one thread."""
+    """10^9 operations per second (a multiply-add is two) and 10^9 bytes per second, of one thread."""
 
     fp32_gops: float
     int8_gops: float
@@ -41,7 +41,7 @@ class Peaks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure_peaks(*, seconds: float, with_memory: bool = False) -> Peaks:
-    """Measure each rate for `seconds`; that of memory on demand only, as copying takes twice COPIED_BYTES."""
+    """Measure each rate for `seconds`; memory only if requested, as copying needs twice COPIED_BYTES."""
     return Peaks(
         fp32_gops=round(gemm_gops("fp32", seconds=seconds), 2),
         int8_gops=round(gemm_gops("int8", seconds=seconds), 2),
@@ -52,8 +52,8 @@ def measure_peaks(*, seconds: float, with_memory: bool = False) -> Peaks:
 def gemm_gops(kind: Arithmetic, *, seconds: float) -> float:
     """ONNX Runtime's own matrix product, float32, or uint8 by int8 (U8S8), weights packed.
 
-    384x384x384: large enough for full speed, and short enough to end before the system gives the core to another
-    program.
+    The size is 384x384x384: large enough for full speed, and small enough to finish before the system gives the core
+    to another program.
     """
     path = Path(str(files("mmpnet.bench") / "models" / f"gemm-{kind}.onnx"))
     session = open_session(path, provider="cpu", threads=1)
@@ -64,7 +64,7 @@ def gemm_gops(kind: Arithmetic, *, seconds: float) -> float:
 
 
 def copy_gb_s(*, seconds: float) -> float:
-    """10^9 bytes a second, read and written, of copies that cycle through more memory than the caches hold."""
+    """10^9 bytes per second, read and written, while copying through more memory than the caches hold."""
     source, target = np.ones((2, COPIED_BYTES // PIECE_BYTES, PIECE_BYTES), np.uint8)
     pieces = cycle(range(len(source)))
 

@@ -1,4 +1,4 @@
-"""The kernels' times and the layers' multiply-adds of a model, by the modules of the network."""
+"""Kernel times and multiply-adds of a model, grouped by the modules of the network."""
 
 import math
 from collections import defaultdict
@@ -21,11 +21,11 @@ _WIDTH: dict[Arithmetic | None, int] = {"fp32": 4, "int8": 1}
 
 
 class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One module of the network, or one node outside of it.
+    """One module of the network, or one node outside all modules.
 
-    kernels: names of the nodes that ran for it; none where they are fused into another's and cannot be told apart.
-    ms: their median times, added. kind: of the arithmetic, None without multiply-adds. gops: 10^9 operations a second,
-    a multiply-add being two; peak_share: of this machine's matrix product. bytes: activations in and out, and weights.
+    kernels: names of the nodes that ran for it; empty if they were fused into another module's. ms: sum of their median
+    times. kind: of the arithmetic, None without multiply-adds. gops: 10^9 operations per second, a multiply-add is two.
+    peak_share: gops relative to this machine's matrix product. bytes: activations in and out, and weights.
     """
 
     layer: str
@@ -52,7 +52,7 @@ class OperatorTotal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ArithmeticTotal(msgspec.Struct, frozen=True, kw_only=True):
-    """Totals of the rows that multiply in one arithmetic."""
+    """Totals of the rows that multiply in one arithmetic type."""
 
     kind: Arithmetic
     ms: float
@@ -63,7 +63,7 @@ class ArithmeticTotal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LayersReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="mmp-bench layers"):
-    """Slowest rows first. kernels_ms: all kernels' medians, added; run_ms: a whole run's, with what lies between."""
+    """Slowest rows first. kernels_ms: sum of all kernels' medians; run_ms: a whole run, with the time between them."""
 
     schema: int = 1
     file: str
@@ -80,9 +80,9 @@ class LayersReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="report"
 
 
 def layers_report(path: Path, *, runs: int, peak_s: float, with_memory: bool = False) -> LayersReport:
-    """Profile a file on one thread of the CPU, between two measurements of the peaks for `peak_s` each.
+    """Profile a file on one CPU thread, between two measurements of the peaks for `peak_s` each.
 
-    The higher peaks count, so that layers are not compared with a moment when the machine was busy.
+    The higher peaks are used, so that the comparison does not depend on a moment when the machine was busy.
 
     Raises: ContractError if it is missing or cannot be profiled.
     """
@@ -93,7 +93,7 @@ def layers_report(path: Path, *, runs: int, peak_s: float, with_memory: bool = F
 
 
 def build_report(file: str, profile: Profile, layers: Sequence[Layer], peaks: Peaks, *, runs: int) -> LayersReport:
-    """The report of these measurements; every kernel's time and every layer's multiply-adds are in exactly one row."""
+    """Build the report; every kernel's time and every layer's multiply-adds are in exactly one row."""
     total_ms = sum(kernel.median_ms for kernel in profile.kernels)
     parts = sorted(attribute(profile.kernels, layers), key=lambda part: part.ms, reverse=True)
     so_far_ms = accumulate(part.ms for part in parts)
@@ -136,7 +136,7 @@ def _row(part: Part, peaks: Peaks, total_ms: float, so_far_ms: float) -> LayerRo
 
 
 def _weights(layer: Layer) -> int:
-    """The number of weights in a layer's kernel: each is multiplied once for every position of the output."""
+    """The number of weights in a layer's kernel; each is multiplied once per output position."""
     channels = layer.output_shape[1] if "Conv" in layer.op else layer.output_shape[-1]
     return layer.multiply_adds * channels // math.prod(layer.output_shape)
 
@@ -146,7 +146,7 @@ def _gops(multiply_adds: int, ms: float) -> float:
 
 
 def _operator_totals(kernels: Sequence[Kernel], total_ms: float) -> Iterator[OperatorTotal]:
-    """Slowest first."""
+    """Totals per operator, slowest first."""
     times_ms = defaultdict[str, list[float]](list)
     for kernel in kernels:
         times_ms[kernel.op].append(kernel.median_ms)

@@ -1,4 +1,4 @@
-"""The roofline plot: the rate of each layer below the peak rates of this machine. Needs matplotlib."""
+"""The roofline plot: the rate of each layer relative to this machine's peak rates. Needs matplotlib."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,20 +17,20 @@ _DPI = 150
 _COLORS: dict[Arithmetic, str] = {"fp32": BLUE, "int8": ORANGE}
 _NAMED = 6
 _ROOM = (0.2, 0.04)
-"""The width and height of a name, as shares of the axes."""
+"""Width and height of a name, as fractions of the axes."""
 _AREA_PT2 = 4000
-"""The area of a point whose layer takes all the time."""
+"""The area of a point whose layer takes the whole time."""
 _LEAST_AREA_PT2 = 6
 
 
 def draw_roofline(report: LayersReport, path: Path) -> None:
-    """Operations a second over operations a byte, both logarithmic; a point's area is its share of the time.
+    """Plot operations per second over operations per byte, both logarithmic; a point's area is its share of the time.
 
     Raises: OutputError if the file cannot be written.
     """
     figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    axes.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="10⁹ operations a second")
+    axes.set(xscale="log", yscale="log", xlabel="operations per byte", ylabel="10⁹ operations per second")
     axes.set_title(
         f"{report.file}, one thread of {report.machine.cpu}: {report.kernels_ms:.1f} ms in kernels", fontsize=10
     )
@@ -53,7 +53,7 @@ def _draw_layers(axes: Axes, rows: Sequence[LayerRow]) -> None:
 
 
 def _draw_roofs(axes: Axes, peaks: Peaks, kinds: Sequence[Arithmetic]) -> None:
-    """Horizontal: the peak of multiplying; sloping: the bandwidth of memory."""
+    """Draw the limits: horizontal for the peak of multiplying, sloping for memory bandwidth."""
     left, right = axes.get_xlim()
     for kind in kinds:
         peak, color = peaks.of(kind), _COLORS[kind]
@@ -71,7 +71,7 @@ def _draw_roofs(axes: Axes, peaks: Peaks, kinds: Sequence[Arithmetic]) -> None:
 
 
 def _name_layers(axes: Axes, rows: Sequence[LayerRow]) -> None:
-    """Name the slowest layers, where there is room beside the names that are drawn already."""
+    """Name the slowest layers, if there is room beside the names drawn before."""
     named: list[tuple[float, float]] = []
     for row in rows:
         at = axes.transAxes.inverted().transform(axes.transData.transform(_place(row)))

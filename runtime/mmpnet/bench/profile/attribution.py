@@ -1,6 +1,6 @@
-"""Which of a file's layers each kernel computes.
+"""Assign each kernel to the layer of the file that it computes.
 
-ONNX Runtime fuses nodes and renames them: kernels are matched by name first, and then by the order of execution.
+ONNX Runtime fuses nodes and renames them, so kernels are matched by name first, and then by order of execution.
 """
 
 import math
@@ -18,7 +18,7 @@ _MULTIPLIES = re.compile("Conv|MatMul|Gemm")
 
 @dataclass(slots=True)
 class Part:
-    """A module of the network, or a node outside of it: its kernels, and the layers whose multiply-adds they do."""
+    """A module of the network, or a node outside all modules: its kernels, and the layers that they compute."""
 
     name: str
     kernels: list[Kernel] = field(default_factory=list)
@@ -26,12 +26,12 @@ class Part:
 
     @property
     def ms(self) -> float:
-        """The time of all its kernels."""
+        """The total time of its kernels."""
         return sum(kernel.median_ms for kernel in self.kernels)
 
 
 def attribute(kernels: Sequence[Kernel], layers: Sequence[Layer]) -> list[Part]:
-    """Every kernel, and every layer that has multiply-adds, in exactly one part; in the order of execution."""
+    """Assign every kernel, and every layer with multiply-adds, to exactly one part; in the order of execution."""
     named = [
         _layer_in_name(kernel.name, {layer.name: index for index, layer in enumerate(layers)}) for kernel in kernels
     ]
@@ -53,7 +53,7 @@ def attribute(kernels: Sequence[Kernel], layers: Sequence[Layer]) -> list[Part]:
 
 
 def _layer_in_name(kernel_name: str, index_of: dict[str, int]) -> int | None:
-    """`/x/Clip_output_0_nchwc` is named after the output of the layer `/x/Clip`."""
+    """Index of the layer in a kernel's name: `/x/Clip_output_0_nchwc` is named after the output of `/x/Clip`."""
     end = len(kernel_name)
     while end > 0:
         if kernel_name[:end] in index_of:
@@ -63,7 +63,7 @@ def _layer_in_name(kernel_name: str, index_of: dict[str, int]) -> int | None:
 
 
 def _owned_layers(kernels: Sequence[Kernel], named: Sequence[int | None], layers: Sequence[Layer]) -> dict[int, Layer]:
-    """The layer whose multiply-adds a kernel does, by the kernel's position."""
+    """For each kernel position, the layer whose multiply-adds that kernel does."""
     free = [index for index, layer in enumerate(layers) if layer.multiply_adds]
     multiplying = [position for position, kernel in enumerate(kernels) if _MULTIPLIES.search(kernel.op)]
     owned: dict[int, Layer] = {}
@@ -84,7 +84,7 @@ def _owned_layers(kernels: Sequence[Kernel], named: Sequence[int | None], layers
 
 
 def _fused_into(index: int, layers: Sequence[Layer], free: Sequence[int]) -> int | None:
-    """The layer itself if it multiplies, else the one before it that its activation is fused into."""
+    """The layer itself if it multiplies, else the earlier layer that its activation is fused into."""
     if layers[index].multiply_adds:
         return index if index in free else None
     before = [one for one in free if one < index and layers[one].output_shape == layers[index].output_shape]

@@ -1,4 +1,4 @@
-"""Times of the kernels that ONNX Runtime runs for a model, fused and repacked, from its profiler."""
+"""Times of the kernels that ONNX Runtime runs for a model, after fusion and repacking, from its profiler."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,14 @@ from mmpnet.system.files import is_file
 from mmpnet.system.onnx_runtime import onnxruntime
 
 WARM_UP_RUNS = 5
-_REFUSAL = "does not run on noise ({reason}); try another file"
+_REFUSAL = "ONNX Runtime cannot run it on random pixels ({reason}); try another file"
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """One node of the optimized graph.
-
-    input_type: of its first input, such as `float` or `uint8`. output_shape: of its first output. activation_bytes:
-    read and written, of tensors that change from run to run.
+    input_type: type of its first input, such as `float` or `uint8`. output_shape: of its first output.
+    activation_bytes: bytes read and written, without weights and other constants.
     """
 
     name: str
@@ -36,17 +35,17 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """All kernels in the order of execution; run_ms: median of whole runs, which is more than their sum."""
+    """All kernels in the order of execution; run_ms is the median of whole runs, which exceeds their sum."""
 
     kernels: tuple[Kernel, ...]
     run_ms: float
 
 
 def profile_kernels(path: Path, *, runs: int) -> Profile:
-    """Profile `runs` runs on the CPU with one thread, after WARM_UP_RUNS, on seeded noise.
+    """Profile `runs` runs on the CPU with one thread, after WARM_UP_RUNS, on random pixels from a seed.
 
-    Raises: ContractError if the file is missing or does not run, or an input's size is free or its type is none of an
-    image.
+    Raises: ContractError if the file is missing or does not run, or an input has a free size or a type that is not an
+    image's.
     """
     if not is_file(path):
         raise ContractError(f"{path}: no such model file; expected an ONNX file")
@@ -79,10 +78,10 @@ def _kernels(kernel_runs: Sequence[KernelRun]) -> Iterator[Kernel]:
 
 
 def _noise(path: Path, port: Any) -> NDArray[Any]:
-    """Seeded pixels for a session's input: a free batch is 1."""
+    """Random pixels from a seed for a session's input; a free batch dimension is 1."""
     shape = with_batch_of_one(port.shape)
     if not all(isinstance(side, int) for side in shape):
-        raise ContractError(f"{path}: input {port.name} leaves its size free; export it with a fixed --imgsz")
+        raise ContractError(f"{path}: input {port.name} has a free size; export it with a fixed --imgsz")
     random = np.random.default_rng(0)
     match port.type:
         case "tensor(uint8)":
@@ -92,4 +91,4 @@ def _noise(path: Path, port: Any) -> NDArray[Any]:
         case "tensor(float16)":
             return random.random(shape, np.float32).astype(np.float16)
         case _:
-            raise ContractError(f"{path}: input {port.name} is a {port.type}; expected an image, uint8 or float")
+            raise ContractError(f"{path}: input {port.name} has type {port.type}; expected an image, uint8 or float")

@@ -1,6 +1,6 @@
 """Parameters and multiply-adds of each layer of an ONNX file, from the shapes that ONNX Runtime reports for one run.
 
-The profiler reports every operator's input and output shapes, initializers included, so that onnx is not needed.
+The profiler reports every operator's input and output shapes, including initializers, so that onnx is not needed.
 """
 
 import math
@@ -18,7 +18,7 @@ from mmpnet.system.onnx_runtime import onnxruntime
 
 _REFUSALS = Refusals(
     cannot_open="ONNX Runtime cannot open it without optimization ({reason})",
-    cannot_run="does not run on zeros ({reason}); give its size with --imgsz, or try another file",
+    cannot_run="ONNX Runtime cannot run it on zeros ({reason}); give its size with --imgsz, or try another file",
 )
 _BYTES = {
     "float": 4,
@@ -55,14 +55,14 @@ _WEIGHT_INPUTS = {
     "DequantizeLinear": (0,),
     "Cast": (0,),
 }
-"""The inputs of each operator that hold learned weights: kernels and biases, not running statistics, scales or indices.
-A quantized kernel of a QDQ file is DequantizeLinear's, a float16 kernel that the CPU computes in float32 is Cast's."""
+"""The inputs of each operator that hold learned weights: kernels and biases, not statistics, scales or indices.
+A quantized kernel in a QDQ file is an input of DequantizeLinear; a float16 kernel computed in float32, of Cast."""
 _NEVER_WEIGHTS = ("int64", "bool")
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One operator of one run: the shape of its first output, the weights it holds, its multiply-adds."""
+    """One operator of one run: shape of its first output, number of weights, multiply-adds."""
 
     name: str
     op: str
@@ -77,14 +77,14 @@ class Layer:
 def read_layers(path: Path, *, input_hw: tuple[int, int] | None = None) -> list[Layer]:
     """Every operator of the file, without optimization, in the order of execution.
 
-    Multiply-adds are those of a run with batch 1, or with the batch that is fixed in the file. `input_hw` is the size
-    where the file leaves heights and widths free.
+    Multiply-adds are those of a run with batch 1, or with the fixed batch of the file. `input_hw` is the size to use
+    if the file leaves height and width free.
 
     Raises: ContractError if an input's size is free and not given, or ONNX Runtime cannot run the file.
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # A kernel that repacks its weights drops them, and the profile no longer shows their shape.
+    # A kernel that repacks its weights drops the originals, and the profile no longer shows their shape.
     options.add_session_config_entry("session.disable_prepacking", "1")
     recording = record_runs(path, options, lambda port: _zeros(path, port, input_hw), runs=1, refusals=_REFUSALS)
     return [_layer(run) for run in recording.kernel_runs]
@@ -104,7 +104,7 @@ def _layer(run: KernelRun) -> Layer:
 
 
 def _parameters(op: str, inputs: Sequence[tuple[str, Shape]], initializer_bytes: int) -> int:
-    """Numbers in the weight inputs that fit into the initializers' bytes: the other inputs are computed."""
+    """Count numbers in the weight inputs that fit into the initializers' bytes; the other inputs are computed."""
     weights = [inputs[position] for position in _WEIGHT_INPUTS.get(op, ()) if position < len(inputs)]
     sizes = [(math.prod(shape), _BYTES.get(kind, 4)) for kind, shape in weights if kind not in _NEVER_WEIGHTS]
     count = 0
@@ -116,7 +116,7 @@ def _parameters(op: str, inputs: Sequence[tuple[str, Shape]], initializer_bytes:
 
 
 def _multiply_adds(op: str, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
-    """Multiplications, each with its addition, of the operators that are made of them; 0 for all others."""
+    """Multiply-adds of operators that consist of them; 0 for all others."""
     match op:
         case "Conv" | "ConvInteger":
             return math.prod(outputs[0]) * math.prod(inputs[1][1:])  # kernel (out, in / groups, ...)
@@ -133,16 +133,16 @@ def _multiply_adds(op: str, inputs: Sequence[Shape], outputs: Sequence[Shape]) -
 
 
 def _zeros(path: Path, port: Any, input_hw: tuple[int, int] | None) -> NDArray[Any]:
-    """A zero tensor for a session's input: free batch 1, two other free dimensions height and width."""
+    """A zero tensor for a session's input: a free batch is 1, two other free dimensions are height and width."""
     kind = _NUMPY_TYPES.get(port.type)
     if kind is None:
-        raise ContractError(f"{path}: input {port.name} is a {port.type}; expected a tensor of numbers")
+        raise ContractError(f"{path}: input {port.name} has type {port.type}; expected a tensor of numbers")
     shape = with_batch_of_one(port.shape)
     free = [index for index, side in enumerate(shape) if not isinstance(side, int)]
     if free and (len(free) != 2 or input_hw is None):
         sides = ", ".join("free" if side is None else str(side) for side in port.shape)
         what = "give --imgsz" if len(free) == 2 else "export it with a fixed size"
-        raise ContractError(f"{path}: input {port.name} is ({sides}), its size is not fixed; {what}")
+        raise ContractError(f"{path}: input {port.name} has shape ({sides}), so its size is not fixed; {what}")
     for index, side in zip(free, input_hw or (), strict=False):
         shape[index] = side
     return np.zeros(shape, kind)

@@ -1,4 +1,4 @@
-"""ONNX Runtime's profile of a file: every kernel of several runs, read from what its profiler writes."""
+"""Record ONNX Runtime's profile of a file: every kernel of several runs."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from mmpnet.system.onnx_runtime import onnxruntime
 
 Shape = tuple[int, ...]
 TensorOf: TypeAlias = Callable[[Any], NDArray[Any]]
-"""Gives the tensor for a session's input, which has a name, a type and a shape."""
+"""Makes the tensor for a session's input; the input has a name, a type and a shape."""
 
 _FATAL_ONLY = 4
 _EVENT_SUFFIX = "_kernel_time"
@@ -22,16 +22,16 @@ _EVENT_SUFFIX = "_kernel_time"
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """Messages for a file that ONNX Runtime cannot open, or cannot run; `{reason}` stands for its own message."""
+    """Messages for a file that ONNX Runtime cannot open or run; `{reason}` is replaced by its own message."""
 
     cannot_open: str
     cannot_run: str
 
 
 class KernelArguments(msgspec.Struct, frozen=True):
-    """What the profiler reports of a kernel: types with shapes, initializers included, and sizes in bytes.
+    """The profiler's facts about a kernel: types with shapes, including initializers, and sizes in bytes.
 
-    parameter_size: of the inputs that are initializers. activation_size: of the other inputs.
+    parameter_size: size of the inputs that are initializers. activation_size: size of the other inputs.
     """
 
     op_name: str
@@ -45,7 +45,7 @@ class KernelArguments(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class KernelRun:
-    """One kernel in one run; its name is the node's."""
+    """One kernel in one run; its name is that of the node."""
 
     name: str
     ms: float
@@ -54,7 +54,7 @@ class KernelRun:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Every kernel of every run, in the order of execution, and how long each whole run took."""
+    """Every kernel of every run, in the order of execution, and the time of each whole run."""
 
     kernel_runs: tuple[KernelRun, ...]
     runs_ms: tuple[float, ...]
@@ -64,17 +64,17 @@ class _Event(msgspec.Struct, frozen=True):
     cat: str
     name: str
     dur: int = 0
-    """Microseconds."""
+    """Duration in microseconds."""
     args: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 def record_runs(
     path: Path, options: onnxruntime.SessionOptions, tensor_of: TensorOf, *, runs: int, refusals: Refusals
 ) -> Recording:
-    """Profile `runs` runs on the CPU, all with the same tensors; enables profiling and disables logging in `options`.
+    """Profile `runs` runs on the CPU with the same tensors; sets `options` to profile and not to log.
 
-    Raises: ContractError, with the messages of `refusals`, if ONNX Runtime cannot open or run the file, and if its
-    profile is not as expected; what `tensor_of` raises is passed on.
+    Raises: ContractError, with the messages of `refusals`, if ONNX Runtime cannot open or run the file, or if its
+    profile cannot be read; errors of `tensor_of` are passed on.
     """
     with tempfile.TemporaryDirectory() as folder:
         options.log_severity_level = _FATAL_ONLY
@@ -105,7 +105,7 @@ def record_runs(
 
 
 def with_batch_of_one(shape: Sequence[Any]) -> list[Any]:
-    """An input's shape with 1 for a free first side; a free side is a name or None."""
+    """An input's shape with 1 for a free first dimension; a free dimension is a name or None."""
     return [1 if index == 0 and not isinstance(side, int) else side for index, side in enumerate(shape)]
 
 

@@ -1,7 +1,6 @@
-"""The model files that a search compares: given, or exported from a checkpoint at several sizes and precisions.
+"""The model files that a search compares: given files, and exports of a checkpoint at several sizes and precisions.
 
-mmp-export needs torch, so it runs as a process of its own: a search among files that were exported elsewhere does not
-need torch.
+mmp-export needs torch, so it runs as a separate process: a search among existing files does not need torch.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ from mmpnet.system.progress import Notice
 
 Exported: TypeAlias = Literal["fp32", "int8"]
 SHARES = (0.9, 0.8, 0.7, 0.6)
-"""Shares of the size of training that are tried where no size is given."""
+"""Fractions of the training size to try if no size is given."""
 SIDE_STEP_PX = 32
 """The network's coarsest stride."""
 _EXPORTER = "from mmpnet.export.entry import export; export()"
@@ -32,7 +31,7 @@ _EXPORTER = "from mmpnet.export.entry import export; export()"
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """What to export a checkpoint to; without sizes_hw at the size of training and SHARES of it. calib: for int8."""
+    """How to export a checkpoint; without sizes_hw at the training size and SHARES of it. calib: images for int8."""
 
     sizes_hw: tuple[tuple[int, int], ...]
     precisions: tuple[Exported, ...]
@@ -42,7 +41,7 @@ class ExportPlan:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointExports:
-    """The files that one checkpoint is exported to; a file that an earlier search made is used again."""
+    """The exported files of one checkpoint; a file of an earlier search is reused."""
 
     checkpoint: Path
     sha256: str
@@ -50,9 +49,9 @@ class CheckpointExports:
     notice: Notice
 
     def make_all(self) -> tuple[list[Path], list[LeftOut]]:
-        """Every size in every precision, and the files that could not be made.
+        """Make every size in every precision; returns the files, and those that could not be made.
 
-        Raises: ExportError where the checkpoint cannot be exported at the size of training.
+        Raises: ExportError if the checkpoint cannot be exported at the training size.
         """
         made: list[Path] = []
         left_out: list[LeftOut] = []
@@ -67,18 +66,18 @@ class CheckpointExports:
         return made, left_out
 
     def _training_size(self) -> tuple[int, int]:
-        """The input's (height, width) in training, read from a file at that size."""
+        """The training input's (height, width), read from a file exported at that size."""
         first = self.plan.folder / f"{self.checkpoint.stem}.onnx"
         if self._metadata_of(first) is None:
             self.notice(f"exporting {first.name}")
             _export(self.checkpoint, first)
         metadata = self._metadata_of(first)
         if metadata is None:
-            raise ExportError(f"{first}: was not exported from {self.checkpoint}; remove it")
+            raise ExportError(f"{first}: was not exported from {self.checkpoint}; remove it, so that it is made again")
         return metadata.input.size_hw
 
     def _make(self, out: Path, size_hw: tuple[int, int], precision: Exported) -> str | None:
-        """Make one file unless it is there; the reason if it cannot be used, None if it can."""
+        """Make one file unless it exists; returns the reason if it cannot be used, else None."""
         if self._metadata_of(out) is None:
             self.notice(f"exporting {out.name}")
             int8_flags = ["--int8", *(f"--calib={path}" for path in self.plan.calib)] if precision == "int8" else []
@@ -89,9 +88,9 @@ class CheckpointExports:
                     return str(error)
         metadata = self._metadata_of(out)
         if metadata is None:
-            return f"was not exported from {self.checkpoint.name}; remove it"
+            return f"was not exported from {self.checkpoint.name}; remove it, so that it is made again"
         if precision == "int8" and metadata.precision != "int8":
-            return "int8 is not worth it: " + ("" if metadata.quantization is None else metadata.quantization.verdict)
+            return "int8 has no advantage: " + ("" if metadata.quantization is None else metadata.quantization.verdict)
         return None
 
     def _metadata_of(self, path: Path) -> ModelMetadata | None:
@@ -106,11 +105,11 @@ class CheckpointExports:
 
 
 def collect(models: Sequence[str], plan: ExportPlan, notice: Notice) -> tuple[list[Path], list[LeftOut]]:
-    """Every file to compare, and those that could not be made; `notice` receives the name of each file to make.
+    """All files to compare, and those that could not be made; `notice` receives the name of each file being made.
 
-    Raises: ContractError for a path that is neither model nor checkpoint, or where nothing is left to compare;
-    ExportError where a checkpoint cannot be exported at the size of training; MissingExtraError for a checkpoint
-    without torch.
+    Raises: ContractError for a path that is neither model nor checkpoint, or if no file is left to compare;
+    ExportError if a checkpoint cannot be exported at the training size; MissingExtraError for a checkpoint without
+    torch.
     """
     paths: list[Path] = []
     left_out: list[LeftOut] = []
@@ -130,12 +129,12 @@ def collect(models: Sequence[str], plan: ExportPlan, notice: Notice) -> tuple[li
         paths += made
         left_out += failed
     if not paths:
-        raise ContractError("nothing to compare: " + "; ".join(f"{one.what}: {one.why}" for one in left_out))
+        raise ContractError("no file is left to compare: " + "; ".join(f"{one.what}: {one.why}" for one in left_out))
     return paths, left_out
 
 
 def derived_sizes(trained_hw: tuple[int, int]) -> list[tuple[int, int]]:
-    """The size of training and SHARES of it, in steps of SIDE_STEP_PX, each once, largest first."""
+    """The training size and SHARES of it, in steps of SIDE_STEP_PX, without repeats, largest first."""
     height, width = (
         [max(SIDE_STEP_PX, round(side * share / SIDE_STEP_PX) * SIDE_STEP_PX) for share in SHARES]
         for side in trained_hw
@@ -144,14 +143,14 @@ def derived_sizes(trained_hw: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def file_name(stem: str, size_hw: tuple[int, int], precision: Exported) -> str:
-    """`best`, (320, 320), int8 -> `best-320-int8.onnx`."""
+    """Name of an exported file: `best`, (320, 320), int8 -> `best-320-int8.onnx`."""
     height, width = size_hw
     size = str(height) if height == width else f"{height}x{width}"
     return f"{stem}-{size}{'-int8' if precision == 'int8' else ''}.onnx"
 
 
 def require_exporter(checkpoint: Path) -> None:
-    """Raises: MissingExtraError where mmp-export cannot run."""
+    """Raises: MissingExtraError if mmp-export cannot run."""
     for package in ("torch", "torchvision", "onnx"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(
@@ -161,7 +160,7 @@ def require_exporter(checkpoint: Path) -> None:
 
 
 def _export(checkpoint: Path, out: Path, *flags: str) -> None:
-    """Run mmp-export. Raises: ExportError with its message where it fails."""
+    """Run mmp-export. Raises: ExportError with its message if it fails."""
     command = [sys.executable, "-c", _EXPORTER, str(checkpoint), "-o", str(out), *flags]
     done = subprocess.run(
         command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "NO_COLOR": "1"}

@@ -1,4 +1,4 @@
-"""The page of a search: accuracy against time, every setting, and how it was measured. Needs jinja2 and matplotlib."""
+"""The HTML page of a search: accuracy over time, every setting, and the method. Needs jinja2 and matplotlib."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ _ABOVE, _BELOW = (0, 6), (0, -12)
 
 
 def write_search_page(path: Path, report: SearchReport, folder: Path | None) -> None:
-    """folder: where the files lie, for the command that uses the chosen one.
+    """Write the page; `folder` holds the model files, for the command that uses the chosen one.
 
     Raises: OutputError if the page cannot be written.
     """
@@ -39,7 +39,7 @@ def write_search_page(path: Path, report: SearchReport, folder: Path | None) -> 
 
 
 def pareto_plot(report: SearchReport) -> str:
-    """AP over time, as SVG: a color for each precision, the front joined, the chosen one ringed, the target dashed."""
+    """AP over time, as SVG: one color per precision, a line along the front, a ring for the choice, a dashed target."""
     files = {file.file: file for file in report.files}
     precisions = list(dict.fromkeys(files[one.file].precision for one in report.settings))
 
@@ -56,7 +56,7 @@ def pareto_plot(report: SearchReport) -> str:
         _name(axes, report, front)
         axes.set_xlim(0, 1.12 * max(report.target_ms, *_ms(report.settings)))
         axes.margins(y=0.15)
-        axes.set_xlabel(f"{report.rank} ms a frame, pixels to boxes")
+        axes.set_xlabel(f"{report.rank} ms per frame, pixels to boxes")
         axes.set_ylabel("AP (IoU 0.5 to 0.95)")
         key(axes, [(precision, _COLORS[precision]) for precision in precisions])
 
@@ -64,7 +64,7 @@ def pareto_plot(report: SearchReport) -> str:
 
 
 def _name(axes: Axes, report: SearchReport, front: Sequence[SettingReport]) -> None:
-    """Size and threads of each on the front, above and below in turns: neighbors may lie close."""
+    """Write size and threads at each point on the front, alternately above and below, as points may be close."""
     for index, one in enumerate(front):
         height, width = report.file(one).input_hw
         size = str(height) if height == width else f"{height}x{width}"

@@ -1,4 +1,4 @@
-"""The report of a search: settings, files, files that were left out, and the machine."""
+"""The report of a search: settings, files, files that could not be made, and the machine."""
 
 from typing import Literal, TypeAlias
 
@@ -12,7 +12,7 @@ Rank: TypeAlias = Literal["p50", "p90", "p95", "p99"]
 
 
 class FileReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One model file: what it is, and its accuracy, None where a size range has no boxes."""
+    """One model file and its accuracy; an accuracy is None if its size range has no boxes."""
 
     file: str
     sha256: str
@@ -23,8 +23,8 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettingReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One file with one number of threads; time_ms: what is compared with the target. front: no other setting is at
-    least as fast and as accurate, and better in one of the two."""
+    """One file with one number of threads. time_ms is compared with the target. front: on the Pareto front, that is, no
+    other setting is at least as fast and as accurate, and better in one of the two."""
 
     file: str
     threads: int
@@ -38,14 +38,14 @@ class SettingReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was asked for and could not be made."""
+    """A requested file that could not be made."""
 
     what: str
     why: str
 
 
 class Judge(msgspec.Struct, frozen=True, kw_only=True):
-    """The images that accuracy was measured on."""
+    """The images on which accuracy was measured."""
 
     name: str
     sha256: str
@@ -55,7 +55,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="report", tag="mmp-bench search"):
-    """The whole report, fastest setting first; chosen: its index, None where no setting meets the target."""
+    """The whole report, fastest setting first; chosen: its index, None if no setting meets the target."""
 
     schema: int = 1
     target_ms: float

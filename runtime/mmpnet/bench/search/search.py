@@ -28,8 +28,8 @@ ACCURACIES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """What is timed and how: every setting in `repeats` repeats of `frames` frames. `rank` of the times must meet the
-    target; p50 is the median of the repeats' medians."""
+    """What is timed and how: every setting in `repeats` repeats of `frames` frames. The percentile `rank` of the times
+    must meet the target; p50 is the median of the repeats' medians."""
 
     target_ms: float
     rank: Rank = "p50"
@@ -51,8 +51,8 @@ def search(
 ) -> SearchReport:
     """Time and evaluate every file.
 
-    Raises: ContractError for a bad file, or two of one name; DeviceError if the provider is not available;
-    DatasetError where there is nothing to measure.
+    Raises: ContractError for a bad file, or for two files with one name; DeviceError if the provider is not available;
+    DatasetError if there is nothing to measure.
     """
     require_samples(plan)
     names = [path.name for path in paths]
@@ -88,7 +88,7 @@ def require_samples(plan: SearchPlan) -> None:
     least, planned = LEAST_SAMPLES[int(plan.rank[1:])], plan.repeats * plan.frames
     if planned < least:
         raise ContractError(
-            f"{plan.rank} of {planned} frames is a guess: it needs {least}; raise --repeats or --frames"
+            f"{plan.rank} of {planned} frames is unreliable, expected at least {least}; raise --repeats or --frames"
         )
 
 
@@ -101,7 +101,7 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def choose(settings: Sequence[SettingReport]) -> int | None:
-    """Index of the most accurate setting within the target; of equals the one with fewer threads, then the faster."""
+    """Index of the most accurate setting within the target; of equals, fewer threads win, then the faster setting."""
     within = [index for index, one in enumerate(settings) if one.within]
     return min(
         within,
@@ -116,11 +116,11 @@ def _timed(
     frame_bgr: UInt8Array,
     progress: Progress,
 ) -> tuple[list[list[Floats]], str]:
-    """Of each setting and repeat: ms (frames, len(STAGES)); and the provider in use.
+    """Time all settings; returns ms (frames, len(STAGES)) per setting and repeat, and the provider in use.
 
-    Every repeat goes through all settings in another order, so that other load on the machine affects them alike;
-    each is opened anew, so that a small device need not hold them all. Threads are asleep between frames, as mmp-run
-    has them for cameras.
+    Each repeat goes through all settings in a new order, so that other load on the machine affects them alike. A
+    setting's session is opened for each repeat, so that a small device need not hold them all. Threads sleep between
+    frames, as in mmp-run with cameras.
     """
     providers: list[str] = []
 
@@ -146,7 +146,7 @@ def _setting_reports(
     ap_of: Mapping[str, float],
     plan: SearchPlan,
 ) -> list[SettingReport]:
-    """Fastest first."""
+    """The settings' reports, fastest first."""
     times = [_times(repeats_ms, plan.rank) for repeats_ms in times_ms]
     front = on_front(
         [(time_ms, ap_of[path.name]) for (path, _), (_, _, time_ms) in zip(combinations, times, strict=True)]
@@ -169,7 +169,7 @@ def _setting_reports(
 
 
 def _times(repeats_ms: Sequence[Floats], rank: Rank) -> tuple[StageReport, float, float]:
-    """End to end, the model alone, and the time that is compared with the target."""
+    """The end-to-end times, the model's median, and the time to compare with the target."""
     end_to_end = summarize([rows[:, STAGES.index("end_to_end")] for rows in repeats_ms])
     infer = summarize([rows[:, STAGES.index("infer")] for rows in repeats_ms])
     ranked = end_to_end.median_ms if rank == "p50" else end_to_end.percentiles_ms[rank]

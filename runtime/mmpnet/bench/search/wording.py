@@ -10,7 +10,7 @@ COLUMNS = ("model", "input px", "precision", "threads", "median ms", "p90", "mod
 
 
 def verdict(report: SearchReport) -> str:
-    """A sentence on the chosen setting, or on the fastest one where none meets the target."""
+    """A sentence on the chosen setting, or on the fastest one if none meets the target."""
     judge = f"{report.judge.n_images} images of {report.judge.name}"
     if report.chosen is None:
         fastest = report.settings[0]
@@ -28,7 +28,7 @@ def verdict(report: SearchReport) -> str:
 
 
 def command_of(report: SearchReport, folder: Path | None) -> str | None:
-    """The command that uses the chosen setting; None where none was chosen."""
+    """The command that uses the chosen setting; None if there is none."""
     if report.chosen is None:
         return None
     chosen = report.settings[report.chosen]
@@ -41,7 +41,7 @@ def command_of(report: SearchReport, folder: Path | None) -> str | None:
 
 
 def cells(report: SearchReport, one: SettingReport) -> list[str]:
-    """The cells of a setting's row, by COLUMNS."""
+    """The cells of a setting's row, in the order of COLUMNS."""
     file = report.file(one)
     height, width = file.input_hw
     p90, ap50 = one.end_to_end.percentiles_ms["p90"], file.accuracy["AP50"]

@@ -1,4 +1,4 @@
-"""The 80 classes that detectors trained on COCO give, in the order of their outputs."""
+"""The 80 classes of COCO, in the order in which detectors trained on COCO output them."""
 
 COCO_CLASSES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",

@@ -1,7 +1,7 @@
-"""A third-party detector as a function from frame to Detections, with the class names of whoever asks.
+"""Run a third-party detector as a function from frame to Detections, with the class names that the caller uses.
 
-Used to measure other detectors with the same evaluator, and as teachers. Neither this module nor the families open a
-file: the caller brings the session.
+It measures other detectors with the same evaluator, and serves as a teacher. Neither this module nor the families
+open files: the caller passes the session.
 """
 
 import time
@@ -22,7 +22,7 @@ from mmpnet.evaluation.peers.ultralytics import YOLO, YOLO_END_TO_END
 from mmpnet.evaluation.peers.yolox import YOLOX
 
 FAMILIES = (YOLOX, NANODET, RTMDET, YOLO, YOLO_END_TO_END)
-"""No two fit one signature."""
+"""The known families; no file fits two of them."""
 EXPECTED_SHAPES = (
     "one input (1, 3, H, W) float32 and YOLOX's output (1, cells, 85), NanoDet's six, RTMDet's boxes (1, N, 5) and "
     "labels (1, N), or YOLO's (1, boxes, 6) or (1, 84, cells)"
@@ -30,15 +30,15 @@ EXPECTED_SHAPES = (
 
 
 def family_of(signature: Signature) -> Family | None:
-    """The family whose files have this signature; None for none."""
+    """The family whose files have this signature; None if there is none."""
     return next((family for family in FAMILIES if family.fits(signature)), None)
 
 
 class PeerDetector:
-    """One file of a known family. `class_names` are the wanted ones that the family knows, index 0 is background.
+    """One file of a known family. `class_names` are the requested ones that the family knows, index 0 is background.
 
-    Raises: ContractError if the session is of no known family, knows none of the wanted classes, or does not take
-    input_hw; None stands for the file's own size, or the family's where it is free.
+    Raises: ContractError if the session has no known family, knows none of the requested classes, or does not accept
+    input_hw; None stands for the file's own size, or for the family's default if the size is free.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class PeerDetector:
         self._indices = tuple(family.class_names.index(one) for one in known)
 
     def __call__(self, frame_bgr: UInt8Array) -> Detections:
-        """Objects in one frame (H, W, 3) uint8 BGR."""
+        """Detect objects in one frame (H, W, 3) uint8 BGR."""
         return self.timed(frame_bgr)[0]
 
     def timed(self, frame_bgr: UInt8Array) -> tuple[Detections, float]:
-        """Objects in one frame, and the milliseconds that the network alone took."""
+        """Detections in one frame, and the milliseconds that the network alone took."""
         fed = {self._input_name: self.family.pixels(frame_bgr, self.input_hw)}
         began = time.perf_counter()
         outputs = self._session.run(None, fed)
@@ -91,7 +91,7 @@ class PeerDetector:
         return self._selected(found, resize.frame_hw), infer_ms
 
     def _selected(self, found: Sequence[tuple[FloatArray, FloatArray]], frame_hw: tuple[int, int]) -> Detections:
-        """The best of each class's boxes and scores, after NMS where the family needs it."""
+        """The best boxes of all classes, after NMS if the family needs it."""
         boxes = clip(np.concatenate([boxes for boxes, _ in found]).astype(np.float32), frame_hw)
         scores = np.concatenate([scores for _, scores in found]).astype(np.float32)
         class_ids = np.repeat(np.arange(1, len(found) + 1), [len(scores) for _, scores in found])
@@ -112,11 +112,11 @@ def _input_hw(name: str, family: Family, signature: Signature, wanted: tuple[int
     if signature.input_hw is not None:
         if wanted not in (None, signature.input_hw):
             height, width = signature.input_hw
-            raise ContractError(f"{name}: its input is {height}x{width} px and cannot be changed; leave the size out")
+            raise ContractError(f"{name}: its input is fixed to {height}x{width} px; leave the size out")
         return signature.input_hw
     chosen = wanted or family.default_hw
     if any(side < family.stride or side % family.stride for side in chosen):
         raise ContractError(
-            f"{name}: an input of {chosen[0]}x{chosen[1]} px; expected sides that are multiples of {family.stride}"
+            f"{name}: got an input of {chosen[0]}x{chosen[1]} px; expected multiples of {family.stride} on both sides"
         )
     return chosen

@@ -15,7 +15,7 @@ BINS = 8
 
 
 def fits(signature: Signature) -> bool:
-    """Three outputs (cells, 80), then three (cells, 32)."""
+    """Whether there are three outputs (cells, 80), followed by three (cells, 32)."""
     counts = cell_counts(signature)
     if counts is None:
         return False
@@ -24,7 +24,7 @@ def fits(signature: Signature) -> bool:
 
 
 def pixels(frame_bgr: UInt8Array, input_hw: tuple[int, int]) -> FloatArray:
-    """(1, 3, H, W) BGR, stretched to the input, with the mean and deviation of its training."""
+    """(1, 3, H, W) BGR, stretched to the input, normalized with the mean and deviation of its training."""
     stretched = np.asarray(cv2.resize(frame_bgr, (input_hw[1], input_hw[0])), np.uint8)
     return standardized(planes(stretched))
 
@@ -32,7 +32,7 @@ def pixels(frame_bgr: UInt8Array, input_hw: tuple[int, int]) -> FloatArray:
 def decode(
     outputs: Sequence[NDArray[Any]], resize: Resize, conf: float, class_index: int
 ) -> tuple[FloatArray, FloatArray]:
-    """The boxes of one class: each side lies at the expected value of its distribution."""
+    """The boxes of one class; the position of each side is the mean of its distribution."""
     cells, strides = grid_cells(resize.input_hw)
     scores = np.concatenate([output[:, class_index] for output in outputs[:3]])
     likely = np.flatnonzero(scores >= conf)

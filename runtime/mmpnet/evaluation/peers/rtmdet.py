@@ -1,4 +1,4 @@
-"""RTMDet (Lyu et al. 2022) for people, exported by MMDeploy with NMS inside, for any input of multiples of 32 px."""
+"""RTMDet (Lyu et al. 2022) for people, exported by MMDeploy with NMS, for any input of multiples of 32 px."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from mmpnet.evaluation.peers.family import Family, Resize, Signature, planes, st
 
 
 def fits(signature: Signature) -> bool:
-    """Boxes (1, N, 5) and labels (1, N); MMDeploy states neither N nor the 5."""
+    """Whether the outputs are boxes (1, N, 5) and labels (1, N); MMDeploy states neither N nor the 5."""
     if [len(shape) for shape in signature.outputs] != [3, 2]:
         return False
     columns = signature.outputs[0][2]
@@ -26,7 +26,7 @@ def pixels(frame_bgr: UInt8Array, input_hw: tuple[int, int]) -> FloatArray:
 def decode(
     outputs: Sequence[NDArray[Any]], resize: Resize, conf: float, class_index: int
 ) -> tuple[FloatArray, FloatArray]:
-    """The boxes of one class, which stand in input px."""
+    """The boxes of one class; the file gives them in input px."""
     boxes, labels = outputs[0][0], outputs[1][0]  # (N, 5), (N,)
     if boxes.shape[1:] != (5,):
         raise ValueError(f"boxes of shape {boxes.shape}; expected (N, 5), xyxy and score")
@@ -35,4 +35,4 @@ def decode(
 
 
 RTMDET = Family("RTMDet", ("person",), fits, pixels, decode, needs_nms=False)
-"""A file of 80 classes has the same outputs, so that person, class 0 in both, is all one can rely on."""
+"""Files of 80 classes have the same outputs, so only class 0, person in both, is certain."""

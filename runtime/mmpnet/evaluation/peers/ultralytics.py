@@ -13,13 +13,13 @@ from mmpnet.evaluation.peers.family import Family, Resize, Signature, cell_count
 
 
 def fits_grid(signature: Signature) -> bool:
-    """One output (1, 84, cells)."""
+    """Whether there is one output (1, 84, cells)."""
     counts = cell_counts(signature)
     return counts is not None and signature.outputs == ((1, 4 + len(COCO_CLASSES), sum(counts)),)
 
 
 def fits_end_to_end(signature: Signature) -> bool:
-    """One output (1, boxes, 6)."""
+    """Whether there is one output (1, boxes, 6)."""
     shapes = signature.outputs
     return signature.input_hw is not None and [(len(s), s[0], s[-1]) for s in shapes] == [(3, 1, 6)]
 
@@ -35,7 +35,7 @@ def pixels(frame_bgr: UInt8Array, input_hw: tuple[int, int]) -> FloatArray:
 def decode_grid(
     outputs: Sequence[NDArray[Any]], resize: Resize, conf: float, class_index: int
 ) -> tuple[FloatArray, FloatArray]:
-    """(1, 4 + 80, cells): center and sides of each box in input px, then class scores."""
+    """Decode (1, 4 + 80, cells): center and sides of each box in input px, then class scores."""
     scores = outputs[0][0, 4 + class_index]
     likely = np.flatnonzero(scores >= conf)
     output = outputs[0][0, :4][:, likely].T  # (K, 4)
@@ -47,7 +47,7 @@ def decode_grid(
 def decode_end_to_end(
     outputs: Sequence[NDArray[Any]], resize: Resize, conf: float, class_index: int
 ) -> tuple[FloatArray, FloatArray]:
-    """(1, boxes, 6): xyxy in input px, score and class index of boxes that need no NMS."""
+    """Decode (1, boxes, 6): xyxy in input px, score and class index of boxes that need no NMS."""
     rows = outputs[0][0]
     rows = rows[(rows[:, 5] == class_index) & (rows[:, 4] >= conf)]  # (K, 6)
     return _letterbox(resize.input_hw).fit(resize.frame_hw).to_frame(rows[:, :4]), rows[:, 4]

@@ -19,11 +19,11 @@ from mmpnet.evaluation.peers.family import (
 )
 
 LARGEST_LOG_SIZE = 10.0
-"""A box of 22,000 strides: only sizes in pixels, which are decoded already, are above it."""
+"""A box of 22,000 strides: only sizes that are already decoded to pixels exceed it."""
 
 
 def fits(signature: Signature) -> bool:
-    """One output (1, cells, 85)."""
+    """Whether there is one output (1, cells, 85)."""
     counts = cell_counts(signature)
     return counts is not None and [shape[1:] for shape in signature.outputs] == [(sum(counts), 85)]
 
@@ -40,7 +40,7 @@ def decode(
     output = outputs[0][0]  # (cells, 85)
     if output[:, 2:4].max(initial=0) > LARGEST_LOG_SIZE:
         raise ValueError(
-            "boxes that are decoded already; export it without decoding (YOLOX: leave --decode_in_inference out)"
+            "boxes that are already decoded; export it without decoding (YOLOX: leave --decode_in_inference out)"
         )
     cells, strides = grid_cells(resize.input_hw)
     scores = output[:, 4] * output[:, 5 + class_index]

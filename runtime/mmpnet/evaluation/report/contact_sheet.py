@@ -1,4 +1,4 @@
-"""Images of mistakes: crops with the labeled and the detected boxes, one by one or together on a contact sheet."""
+"""Images of mistakes: crops with the labeled and the detected boxes, single or on one contact sheet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +15,13 @@ from mmpnet.evaluation.evaluate import Evaluation
 from mmpnet.media.drawing import Color, draw_box, draw_label
 from mmpnet.media.images import write_image
 
-LABELLED_BGR: Color = (240, 190, 70)
+LABELED_BGR: Color = (240, 190, 70)
 DETECTED_BGR: Color = (40, 150, 255)
-"""Sky blue and orange: told apart by color-blind eyes too."""
+"""Sky blue and orange, which color-blind people can also distinguish."""
 TILE_HW = (240, 320)
 LABEL_UNIT = 1.0
 CONTEXT = 2.0
-"""A crop's sides, as multiples of the box's."""
+"""Sides of a crop, as multiples of the box's sides."""
 MIN_CROP_PX = 64
 KINDS: tuple[tuple[Kind, str], ...] = (
     ("false positive", "False positives, highest score first"),
@@ -29,14 +29,14 @@ KINDS: tuple[tuple[Kind, str], ...] = (
 )
 SHEET_COLUMNS = 4
 SHEET_MISTAKES = 12
-"""Of each kind."""
+"""Most mistakes of each kind on a sheet."""
 _PAGE_BGR, _INK_BGR, _FAINT_BGR = (255, 255, 255), (40, 40, 40), (110, 110, 110)
 _CAPTION_PX, _HEADER_PX, _GAP_PX = 44, 40, 12
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def captions(mistake: Mistake, image: LabeledImage) -> tuple[str, str]:
-    """Two short lines: what is wrong, and where."""
+    """Two short lines: the mistake and its place."""
     if mistake.kind == "false positive":
         first = f"{mistake.score:.2f} {mistake.reason}, best IoU {mistake.best_iou:.2f}"
     elif mistake.score is None:
@@ -48,19 +48,19 @@ def captions(mistake: Mistake, image: LabeledImage) -> tuple[str, str]:
 
 
 def mistake_tile(mistake: Mistake, dataset: Dataset, evaluation: Evaluation, *, conf: float) -> UInt8Array:
-    """The mistake's surroundings, TILE_HW (H, W, 3): its own box bold, all others that are labeled or shown thin.
+    """The mistake and its surroundings, TILE_HW (H, W, 3): its own box in bold lines, other boxes in thin lines.
 
-    Raises: DatasetError if the image has become unreadable.
+    Raises: DatasetError if the image is no longer readable.
     """
     image, detections = dataset.images[mistake.index], evaluation.found[mistake.index]
     tile, scale, origin_xy = _crop(image.read(), mistake.xyxy)
     shift = np.tile(origin_xy, 2).astype(np.float32)
     measured = np.isin(image.class_ids, [one.class_id for one in evaluation.classes])
     for xyxy in image.boxes_xyxy[measured]:
-        draw_box(tile, (xyxy - shift) * scale, bgr=LABELLED_BGR, thickness=1)
+        draw_box(tile, (xyxy - shift) * scale, bgr=LABELED_BGR, thickness=1)
     for xyxy in detections.xyxy[detections.score >= conf]:
         draw_box(tile, (xyxy - shift) * scale, bgr=DETECTED_BGR, thickness=1)
-    bgr = DETECTED_BGR if mistake.kind == "false positive" else LABELLED_BGR
+    bgr = DETECTED_BGR if mistake.kind == "false positive" else LABELED_BGR
     draw_box(tile, (mistake.xyxy - shift) * scale, bgr=bgr, thickness=3)
     return tile
 
@@ -68,16 +68,16 @@ def mistake_tile(mistake: Mistake, dataset: Dataset, evaluation: Evaluation, *, 
 def comparison(
     image: LabeledImage, detections: Detections, class_ids: Sequence[int], *, conf: float, side_px: int
 ) -> UInt8Array:
-    """An image with its labeled boxes, and the detections from this score on; its longer side at most side_px.
+    """An image with its labeled boxes and the detections from score conf on; its longer side is at most side_px.
 
-    Raises: DatasetError if the image has become unreadable.
+    Raises: DatasetError if the image is no longer readable.
     """
     frame_bgr = image.read()
     scale = min(side_px / max(frame_bgr.shape[:2]), 1.0)
     size = [max(round(side * scale), 1) for side in frame_bgr.shape[1::-1]]
     frame_bgr = np.asarray(cv2.resize(frame_bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
     for xyxy in image.boxes_xyxy[np.isin(image.class_ids, class_ids)]:
-        draw_box(frame_bgr, xyxy * scale, bgr=LABELLED_BGR, thickness=2)
+        draw_box(frame_bgr, xyxy * scale, bgr=LABELED_BGR, thickness=2)
     for xyxy, score in zip(detections.xyxy, detections.score.tolist(), strict=True):
         if score >= conf:
             draw_box(frame_bgr, xyxy * scale, bgr=DETECTED_BGR, thickness=2)
@@ -86,9 +86,9 @@ def comparison(
 
 
 def contact_sheet(mistakes: Mistakes, dataset: Dataset, evaluation: Evaluation) -> UInt8Array:
-    """The worst false positives above the worst misses, SHEET_MISTAKES of each at most, on one white page (H, W, 3).
+    """The worst false positives above the worst misses, at most SHEET_MISTAKES each, on one white page (H, W, 3).
 
-    Raises: DatasetError if an image has become unreadable.
+    Raises: DatasetError if an image is no longer readable.
     """
     width = SHEET_COLUMNS * (TILE_HW[1] + _GAP_PX) + _GAP_PX
     rows = [_header(width, mistakes)]
@@ -112,7 +112,7 @@ def contact_sheet(mistakes: Mistakes, dataset: Dataset, evaluation: Evaluation) 
 def write_sheet(path: Path, mistakes: Mistakes, dataset: Dataset, evaluation: Evaluation) -> None:
     """Write the contact sheet as an image.
 
-    Raises: OutputError if it cannot be written, DatasetError if an image has become unreadable.
+    Raises: OutputError if it cannot be written, DatasetError if an image is no longer readable.
     """
     write_image(path, contact_sheet(mistakes, dataset, evaluation))
 
@@ -120,7 +120,7 @@ def write_sheet(path: Path, mistakes: Mistakes, dataset: Dataset, evaluation: Ev
 def _crop(frame_bgr: UInt8Array, xyxy: FloatArray) -> tuple[UInt8Array, float, FloatArray]:
     """The box and its surroundings as a tile (H, W, 3); tile px per image px; the tile's corner (2,) in image px.
 
-    Nothing outside the image is shown where the image can fill the tile.
+    The tile shows nothing outside the image if the image is large enough to fill it.
     """
     tile_wh, image_wh = np.array(TILE_HW[::-1]), np.array(frame_bgr.shape[1::-1])
     around_wh = np.maximum((xyxy[2:] - xyxy[:2]) * CONTEXT, MIN_CROP_PX)
@@ -154,9 +154,9 @@ def _row(width: int, tiles: list[UInt8Array]) -> UInt8Array:
 def _header(width: int, mistakes: Mistakes) -> UInt8Array:
     header = _blank(_HEADER_PX, width)
     found = len(mistakes.false_positives), len(mistakes.misses)
-    text = f"From score {mistakes.conf:.3f} on: {mistakes.hits} right, {found[0]} wrong, {found[1]} missed"
+    text = f"From score {mistakes.conf:.3f}: {mistakes.hits} correct, {found[0]} false positives, {found[1]} missed"
     _write(header, text, (_GAP_PX, 27), bgr=_INK_BGR, scale=0.6)
-    for x, bgr, name in ((width - 300, LABELLED_BGR, "labeled"), (width - 160, DETECTED_BGR, "detected")):
+    for x, bgr, name in ((width - 300, LABELED_BGR, "labeled"), (width - 160, DETECTED_BGR, "detected")):
         cv2.rectangle(header, (x, 12), (x + 22, 28), bgr, 3)
         _write(header, name, (x + 32, 27), bgr=_INK_BGR, scale=0.6)
     return header
@@ -173,7 +173,7 @@ def _blank(height: int, width: int) -> UInt8Array:
 
 
 def _write(page: UInt8Array, text: str, at_xy: tuple[int, int], *, bgr: Color, scale: float) -> None:
-    """One line, cut where the page ends; OpenCV's font has ASCII only."""
+    """Write one line, cut at the edge of the page; OpenCV's font has only ASCII."""
     text = text.encode("ascii", "replace").decode()
     text = well_formed(text)
     while cv2.getTextSize(text, _FONT, scale, 1)[0][0] > page.shape[1] - at_xy[0] and len(text) > 3:

@@ -1,4 +1,4 @@
-"""What a report is made of; light, so that whoever has it need not load what draws it."""
+"""The content of a report as plain values, so that callers need not import matplotlib and jinja2."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,12 @@ from mmpnet.evaluation.curves import Curve
 from mmpnet.evaluation.evaluate import Evaluation
 
 Facts: TypeAlias = tuple[tuple[str, str], ...]
-"""Names and values, in the order in which they are shown."""
+"""Names and values, in the order of display."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a report is about: its title, what is known of the model, and the settings it was trained with."""
+    """The model that a report describes: title, facts about the model, and training settings."""
 
     title: str
     facts: Facts
@@ -24,7 +24,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A dataset, what was measured on it, and by which protocol."""
+    """A dataset, its evaluation, and the protocol."""
 
     dataset: Dataset
     evaluation: Evaluation
@@ -33,7 +33,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One curve: x, y (N,), NaN where it was not measured."""
+    """One curve: x, y (N,), with NaN for values that were not measured."""
 
     name: str
     x: Curve
@@ -49,7 +49,7 @@ class History:
 
 
 def exported_subject(path: Path, metadata: ModelMetadata) -> Subject:
-    """An exported file, by what it says of itself."""
+    """Describe an exported file by its own metadata."""
     training = metadata.training
     height, width = metadata.input.size_hw
     facts = (

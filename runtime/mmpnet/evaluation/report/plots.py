@@ -1,6 +1,6 @@
-"""The report's plots, as SVG inside its page: text and axes take the page's color, be it light or dark.
+"""The report's plots, as SVG for its page: text and axes take the page's text color, in light and dark mode.
 
-Needs matplotlib, which only a report imports.
+This module imports matplotlib, so only the report imports it.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from mmpnet.evaluation.report.inputs import Line
 from mmpnet.reporting.svg import BLUE, GREEN, INK, ORANGE, PALETTE, key, svg
 
 DOTTED_POINTS = 40
-"""So many points or fewer are marked, so that one sees where it was measured."""
+"""Curves with at most this many points get markers, which show where values were measured."""
 
 
 def precision_recall_plot(at50: Sequence[PrecisionRecall], at75: Sequence[PrecisionRecall]) -> str:
-    """Precision over recall at IoU 0.5 and 0.75, the envelopes that AP is made of; the mean of several classes bold."""
+    """Precision over recall at IoU 0.5 and 0.75, as envelopes; for several classes their mean is bold."""
 
     def draw(axes: Axes) -> None:
         for curves, color in ((at50, BLUE), (at75, ORANGE)):
@@ -38,7 +38,7 @@ def precision_recall_plot(at50: Sequence[PrecisionRecall], at75: Sequence[Precis
 
 
 def confidence_plot(curve: ConfidenceCurve) -> str:
-    """Precision, recall and F1 against the score threshold; the best F1's is dotted."""
+    """Precision, recall and F1 over the score threshold; a dotted line marks the best F1."""
 
     def draw(axes: Axes) -> None:
         for values, color in ((curve.precision, ORANGE), (curve.recall, GREEN), (curve.f1, BLUE)):
@@ -51,7 +51,7 @@ def confidence_plot(curve: ConfidenceCurve) -> str:
 
 
 def size_plot(rows: Sequence[tuple[str, float | None, int]]) -> str:
-    """AP by object size: (name, AP or None, number of boxes) from the top down."""
+    """AP by object size: (name, AP or None, number of boxes), from top to bottom."""
 
     def draw(axes: Axes) -> None:
         values = [ap or 0.0 for _, ap, _ in rows]
@@ -69,7 +69,7 @@ def size_plot(rows: Sequence[tuple[str, float | None, int]]) -> str:
 
 
 def epoch_plot(lines: Sequence[Line], what: str) -> str:
-    """Values over epochs, each line named at its end; lines that were never measured are left out."""
+    """Values over epochs, with a name at the end of each line; lines without any value are left out."""
     measured = [line for line in lines if np.isfinite(line.y).any()]
 
     def draw(axes: Axes) -> None:
@@ -87,7 +87,7 @@ def epoch_plot(lines: Sequence[Line], what: str) -> str:
 
 
 def _steps(curve: PrecisionRecall) -> tuple[Curve, Curve]:
-    """The envelope as it falls, from recall 0 on, and down to 0 behind the last box found."""
+    """The envelope as a step curve, from recall 0, with a drop to 0 after the last box found."""
     envelope = curve.envelope()
     if not len(envelope):
         return np.zeros(1), np.zeros(1)
@@ -110,7 +110,7 @@ def _measured(line: Line) -> tuple[Curve, Curve]:
 
 
 def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
-    """Names and last values right of the lines' ends, moved apart where ends lie close."""
+    """Write names and last values to the right of the lines' ends, and move them apart if ends are close."""
     colored = [(*_measured(line), line.name, color) for line, color in zip(lines, cycle(PALETTE), strict=False)]
     apart = 0.08 * max((float(y.max()) for _, y, _, _ in colored), default=1.0)
     lowest = -np.inf

@@ -1,6 +1,6 @@
-"""report.html: one file that shows what a model does, where it fails, how it was trained; nothing comes from the net.
+"""report.html: one file that shows a model's accuracy, its mistakes and its training; it loads nothing else.
 
-Imports jinja2 and matplotlib, which only a report needs: import it after `extras.require_report_packages`.
+Imports jinja2 and matplotlib, so import it after `optional_packages.require_report_packages`.
 """
 
 import base64
@@ -21,7 +21,7 @@ from mmpnet.evaluation.matching import Ranking, match_coco, rankings
 from mmpnet.evaluation.report.contact_sheet import (
     DETECTED_BGR,
     KINDS,
-    LABELLED_BGR,
+    LABELED_BGR,
     SHEET_MISTAKES,
     captions,
     comparison,
@@ -39,7 +39,7 @@ SAMPLE_SIDE_PX = 480
 JPEG_QUALITY = 80
 STRICT_IOU = 0.75
 SMALL_PX2, LARGE_PX2 = 32**2, 96**2
-"""COCO's bounds of small, medium and large areas."""
+"""COCO's area bounds of small, medium and large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,11 @@ def write_report(
     history: History | None,
     results: Sequence[ModelResult] = (),
 ) -> None:
-    """Write the page beside its place, then rename it there; without a validation set it holds the losses alone.
+    """Write the page atomically; without a validation set it contains only the losses.
 
-    results: where given, those of `measured`'s model first, then of the models to compare it with.
+    results: optional; those of the model in `measured` first, then those of the models to compare it with.
 
-    Raises: OutputError if the file cannot be written, DatasetError if an image has become unreadable.
+    Raises: OutputError if the file cannot be written, DatasetError if an image is no longer readable.
     """
     write_page(path, render_report(subject, measured=measured, history=history, results=results))
 
@@ -90,7 +90,7 @@ def render_report(
 ) -> str:
     """The page as HTML.
 
-    Raises: DatasetError if an image has become unreadable.
+    Raises: DatasetError if an image is no longer readable.
     """
     mistakes = None
     if measured is not None:
@@ -118,14 +118,14 @@ def render_report(
         conf="" if mistakes is None else f"{mistakes.conf:.3f}",
         seed=SAMPLE_SEED,
         per_image=PER_IMAGE,
-        labeled=_hex(LABELLED_BGR),
+        labeled=_hex(LABELED_BGR),
         detected=_hex(DETECTED_BGR),
     )
 
 
 def _summary(measured: Measured | None) -> str:
     if measured is None:
-        return "There was no validation set: nothing but the losses is known of this model."
+        return "There was no validation set, so only the losses of this model are known."
     evaluation, dataset = measured.evaluation, measured.dataset
     return (
         f"AP {evaluation.ap():.3f} and AP50 {evaluation.ap('AP50'):.3f} on {dataset.name}: "
@@ -141,7 +141,7 @@ def _measurement(measured: Measured | None) -> Facts:
 
 
 def _numbers(evaluation: Evaluation, result: PartResult | None) -> list[tuple[str, str, str]]:
-    """Name, value and interval of each number; the interval is empty where it was not resampled."""
+    """Name, value and interval of each number; the interval is empty if it was not resampled."""
     around = {name: "" if result is None else shown_interval(result.interval(name)) for name in evaluation.coco}
     return [
         *((name, _three_digits(value), around[name]) for name, value in evaluation.coco.items()),
@@ -149,7 +149,7 @@ def _numbers(evaluation: Evaluation, result: PartResult | None) -> list[tuple[st
         ("VOC AP50", _three_digits(evaluation.voc_ap50), ""),
         ("quasi IoU", f"{evaluation.quasi_iou:.3f}", ""),
         ("best F1", f"{evaluation.best_f1:.3f}", ""),
-        ("from score", f"{evaluation.best_f1_conf:.3f}", ""),
+        ("at score threshold", f"{evaluation.best_f1_conf:.3f}", ""),
     ]
 
 
@@ -167,7 +167,7 @@ def _training_plots(history: History) -> list[_Plot]:
         _Plot(markupsafe.Markup(epoch_plot(history.losses, "loss")), "Mean loss of each epoch, on training images.")
     ]
     if any(np.isfinite(line.y).any() for line in history.accuracies):
-        caption = "Accuracy on the validation set, where it was measured."
+        caption = "Accuracy on the validation set, at the epochs that were validated."
         plots.append(_Plot(markupsafe.Markup(epoch_plot(history.accuracies, "accuracy")), caption))
     return plots
 
@@ -179,15 +179,13 @@ def _accuracy_plots(measured: Measured) -> list[_Plot]:
     evaluation = measured.evaluation
     precision = precision_recall_plot([precision_recall(one) for one in at50], [precision_recall(one) for one in at75])
     several = f", mean of {len(at50)} classes" if len(at50) > 1 else ""
-    best = f"Best F1 {evaluation.best_f1:.3f}, from score {evaluation.best_f1_conf:.3f} on (dotted){several}."
+    best = f"Best F1 {evaluation.best_f1:.3f}, at score threshold {evaluation.best_f1_conf:.3f} (dotted){several}."
     sizes = tuple(zip(("small", "medium", "large"), ("APs", "APm", "APl"), _boxes_by_size(measured), strict=True))
     by_size = size_plot([(name, evaluation.coco[key], count) for name, key, count in sizes])
     return [
-        _Plot(markupsafe.Markup(precision), f"Precision over recall, from the detections themselves{several}."),
+        _Plot(markupsafe.Markup(precision), f"Precision over recall at all score thresholds{several}."),
         _Plot(markupsafe.Markup(confidence_plot(mean_confidence_curve(at50))), best),
-        _Plot(
-            markupsafe.Markup(by_size), "AP by object size: areas below 32x32 and above 96x96 px are small and large."
-        ),
+        _Plot(markupsafe.Markup(by_size), "AP by object size: small is below 32x32 px of area, large above 96x96 px."),
     ]
 
 
