@@ -23,6 +23,7 @@ import headline
 import install_size
 import latency
 import mean_weights
+import near_duplicates
 import paced
 import peers
 import shape_accuracy
@@ -45,6 +46,7 @@ APPS: dict[str, typer.Typer] = {
     "install_size.py": install_size.app,
     "latency.py": latency.app,
     "mean_weights.py": mean_weights.app,
+    "near_duplicates.py": near_duplicates.app,
     "paced.py": paced.app,
     "peers.py": peers.app,
     "shape_accuracy.py": shape_accuracy.app,
@@ -81,6 +83,10 @@ SCRIPTS: dict[str, Arguments] = {
     ],
     "mean_weights.py": lambda given: [
         *(given.checkpoint, given.checkpoint, "--data", given.data, "-o", given.out / "mean.pth"),
+    ],
+    "near_duplicates.py": lambda given: [
+        *("--learned", given.data / "train.json", "--learned", given.data / "val.json"),
+        *("--measured", given.data / "val.json", "--sheet", given.out / "pairs.png"),
     ],
     "paced.py": lambda _: [SMALL, *FRAME, "--fps", 30, "--seconds", 1, "--repeats", 1],
     "peers.py": lambda given: [
