@@ -16,7 +16,7 @@ DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test check lint cost minimal oldest clean
+.PHONY: demo test check lint cost minimal arm64 oldest clean
 
 demo: $(DEMO_READY)
 	$(BIN)/mmp-run --source docs/images/astronaut.jpg --save out/astronaut.jpg --no-show
@@ -57,6 +57,10 @@ $(VENV)/.test: pyproject.toml constraints.txt
 # The demo on a Debian without a single library for windows; needs root and mmdebstrap.
 minimal:
 	tests/minimal/run.sh
+
+# The self-tests, an image and the doctor on an emulated Raspberry Pi 4 and 5; needs root, mmdebstrap and QEMU.
+arm64:
+	PYTHON=$(abspath $(BIN))/python tests/arm64/run.sh
 
 # The shipped models on the oldest libraries that have wheels for Python 3.11, and on an ONNX Runtime that is older
 # still, for which npm and Node are needed.

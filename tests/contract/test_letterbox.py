@@ -38,7 +38,7 @@ def reference_letterbox(frame: UInt8Array, transform: LetterboxTransform, letter
     left, top = transform.top_left_xy
     canvas = np.full((*letterbox.input_hw, 3), letterbox.pad_value, np.uint8)
     canvas[top : top + height, left : left + width] = cv2.resize(
-        np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_LINEAR
+        np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_LINEAR_EXACT
     )
     return canvas
 

@@ -13,6 +13,8 @@ IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
 """Mean and standard deviation of values in [0, 1]. The exported graph applies them, so callers only letterbox."""
 
 PAD_VALUE = 114
+INTERPOLATION = cv2.INTER_LINEAR_EXACT
+"""Integer arithmetic, so that all processors resize to the same bytes; INTER_LINEAR does not (ADR 0017)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Letterbox:
         if (height, width) == transform.frame_hw:
             inside[:] = frame_bgr
         else:
-            cv2.resize(frame_bgr, (width, height), dst=inside, interpolation=cv2.INTER_LINEAR)
+            cv2.resize(frame_bgr, (width, height), dst=inside, interpolation=INTERPOLATION)
         out[:top] = self.pad_value
         out[top + height :] = self.pad_value
         out[top : top + height, :left] = self.pad_value

@@ -19,6 +19,29 @@ _INSTRUCTION_SETS = {
     "i8mm": "NEON int8 matrix product",
 }
 """Names in /proc/cpuinfo of the instruction sets that determine how fast a network runs."""
+_ARM_CORES = {
+    "0xd03": "Cortex-A53",
+    "0xd04": "Cortex-A35",
+    "0xd05": "Cortex-A55",
+    "0xd07": "Cortex-A57",
+    "0xd08": "Cortex-A72",
+    "0xd09": "Cortex-A73",
+    "0xd0a": "Cortex-A75",
+    "0xd0b": "Cortex-A76",
+    "0xd0c": "Neoverse-N1",
+    "0xd0d": "Cortex-A77",
+    "0xd40": "Neoverse-V1",
+    "0xd41": "Cortex-A78",
+    "0xd42": "Cortex-A78AE",
+    "0xd44": "Cortex-X1",
+    "0xd46": "Cortex-A510",
+    "0xd47": "Cortex-A710",
+    "0xd49": "Neoverse-N2",
+    "0xd4f": "Neoverse-V2",
+}
+"""Part numbers of Arm's own cores in /proc/cpuinfo, which has no model name on Arm."""
+_ARM = "0x41"
+_BOARD = Path("/proc/device-tree/model")
 _CPU_INFO = Path("/proc/cpuinfo")
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _SYSFS = Path("/sys")
@@ -28,8 +51,21 @@ _CPU_SENSORS = ("cpu", "x86_pkg", "coretemp", "k10temp", "soc")
 
 
 def cpu_name() -> str:
-    """The processor's model name, or its architecture if the system does not report a name."""
-    return next(_fields("model name"), platform.processor() or platform.machine())
+    """The processor's model name, or on Arm the board and its cores, or the architecture if nothing is reported."""
+    arm = ", ".join(part for part in (_board(), _arm_cores()) if part)
+    return next(_fields("model name"), arm or platform.processor() or platform.machine())
+
+
+def _board() -> str:
+    """The name of a single-board computer, such as `Raspberry Pi 4 Model B Rev 1.4`; empty where there is none."""
+    return _read(_BOARD).rstrip("\0")
+
+
+def _arm_cores() -> str:
+    """The kinds of Arm cores and how many there are of each; empty on other processors."""
+    cores = zip(_fields("CPU implementer"), _fields("CPU part"), strict=False)
+    names = [_ARM_CORES.get(part, f"Arm part {part}") for maker, part in cores if maker == _ARM]
+    return " + ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -13,10 +13,17 @@ from typer.testing import CliRunner
 from mmpnet.cli.run.command import app
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import ContractError, SelfTestError
+from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import METADATA_KEY
 from mmpnet.contract.records import ExpectedDetection, SelfTestRecord
 from mmpnet.runtime.inference.detector import Detector
-from mmpnet.runtime.inference.self_test import compare, record_self_test, run_self_test, synthetic_frame
+from mmpnet.runtime.inference.self_test import (
+    compare,
+    record_self_test,
+    run_self_test,
+    self_test_frame_hw,
+    synthetic_frame,
+)
 from support.onnx_files import save_unsealed
 
 RECORD = SelfTestRecord(
@@ -126,12 +133,22 @@ def test_the_best_box_cannot_go_missing_unseen(best: float) -> None:
 
 
 def test_the_seed_with_the_best_score_is_kept() -> None:
-    scores = {synthetic_frame(seed, (32, 32)).tobytes(): 0.1 * seed for seed in range(5)}
-    scores[synthetic_frame(3, (32, 32)).tobytes()] = 0.9
+    frame_hw = self_test_frame_hw((32, 32))
+    scores = {synthetic_frame(seed, frame_hw).tobytes(): 0.1 * seed for seed in range(5)}
+    scores[synthetic_frame(3, frame_hw).tobytes()] = 0.9
 
     def detect_at(conf: float) -> Callable[[np.ndarray], Detections]:
         return lambda frame: found((1, 1, 9, 9, scores[frame.tobytes()], 1)) if conf <= 0.9 else found()
 
     record = record_self_test(detect_at, input_hw=(32, 32), conf=None, tolerances=(0.1, 0.9), seeds=5)
     assert record.seed == 3
+    assert record.frame_hw == frame_hw
     assert record.conf == pytest.approx(0.45)
+
+
+def test_the_frame_is_resized_and_padded() -> None:
+    """A processor that resizes to other bytes must not pass unnoticed."""
+    for input_hw in ((320, 320), (192, 320), (64, 64)):
+        transform = Letterbox(input_hw).fit(self_test_frame_hw(input_hw))
+        assert transform.resized_hw != transform.frame_hw
+        assert transform.resized_hw != input_hw

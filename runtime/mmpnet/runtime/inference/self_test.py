@@ -63,6 +63,12 @@ def synthetic_frame(seed: int, frame_hw: tuple[int, int]) -> UInt8Array:
     return np.asarray(frame.clip(0, 255), np.uint8)
 
 
+def self_test_frame_hw(input_hw: tuple[int, int]) -> tuple[int, int]:
+    """The size of the self-test's frame: larger than the input, and of another shape, so that the test also covers the
+    resize and the padding of the letterbox."""
+    return input_hw[0] * 4 // 3, input_hw[1] * 3 // 2
+
+
 def record_self_test(
     detect_at: Callable[[float], Callable[[UInt8Array], Detections]],
     *,
@@ -76,12 +82,13 @@ def record_self_test(
     detect_at: score threshold -> detector. conf None: half of that best score. tolerances: largest difference in score
     (a quarter of the best one, if that is less: then its box may not go missing unseen), smallest IoU.
     """
+    frame_hw = self_test_frame_hw(input_hw)
     lowest = detect_at(0.0 if conf is None else conf)
-    best = {seed: lowest(synthetic_frame(seed, input_hw)).score.max(initial=0.0) for seed in range(seeds)}
+    best = {seed: lowest(synthetic_frame(seed, frame_hw)).score.max(initial=0.0) for seed in range(seeds)}
     seed = max(best, key=lambda one: float(best[one]))
     threshold = float(best[seed]) / 2 if conf is None else conf
     score_tolerance, min_iou = min(tolerances[0], float(best[seed]) / 4), tolerances[1]
-    found = detect_at(threshold)(synthetic_frame(seed, input_hw))
+    found = detect_at(threshold)(synthetic_frame(seed, frame_hw))
     expected = tuple(
         ExpectedDetection(
             xyxy=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
@@ -90,7 +97,7 @@ def record_self_test(
         )
         for box, score, class_id in zip(found.xyxy, found.score, found.class_id, strict=True)
     )
-    return SelfTestRecord(seed, input_hw, threshold, expected, score_tolerance, min_iou)
+    return SelfTestRecord(seed, frame_hw, threshold, expected, score_tolerance, min_iou)
 
 
 def run_self_test(detector: Detector) -> SelfTestResult:

@@ -17,7 +17,7 @@ from numpy.random import Generator
 
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray, UInt8Array
 from mmpnet.contract.boxes import area, clip
-from mmpnet.contract.letterbox import Letterbox, LetterboxTransform
+from mmpnet.contract.letterbox import INTERPOLATION, Letterbox, LetterboxTransform
 
 MIN_SIDE_PX = 2.0
 """Boxes that are thinner than this in input px after cropping and shrinking are dropped."""
@@ -169,7 +169,7 @@ def _painted(
     target = canvas[inside[1] : inside[3], inside[0] : inside[2]]
     if target.size:
         part = sample.image_bgr[top:bottom, left:right]
-        target[:] = cv2.resize(part, (target.shape[1], target.shape[0]), interpolation=cv2.INTER_LINEAR)
+        target[:] = cv2.resize(part, (target.shape[1], target.shape[0]), interpolation=INTERPOLATION)
     # The scale of the painted part, because its corners were rounded to whole pixels.
     scale = np.array([(inside[2] - inside[0]) / (right - left), (inside[3] - inside[1]) / (bottom - top)] * 2)
     moved = (sample.boxes_xyxy - (left, top, left, top)) * scale + (inside[0], inside[1], inside[0], inside[1])
