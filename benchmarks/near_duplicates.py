@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from harness.pair_sheet import MOST_PAIRS, pair_sheet
 from harness.script import Json, exit_on_error, progress_bar, script_app, show, write_json
@@ -83,7 +83,8 @@ def _pair_facts(pair: NearDuplicate) -> dict[str, Any]:
 
 
 def _table(pairs: Sequence[NearDuplicate]) -> Table:
-    table = Table("learned", "measured", "bits", "correlation", "mirrored", box=None, padding=(0, 1, 0, 0))
+    paths = (Column(name, overflow="fold") for name in ("learned", "measured"))
+    table = Table(*paths, "bits", "correlation", "mirrored", box=None, padding=(0, 1, 0, 0))
     for pair in pairs:
         facts = (str(pair.bits), f"{pair.correlation:.3f}", "yes" if pair.is_mirrored else "")
         table.add_row(str(pair.learned.path), str(pair.measured.path), *facts)

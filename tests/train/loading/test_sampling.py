@@ -114,7 +114,7 @@ def test_the_processes_of_a_run_share_its_batches(world: int) -> None:
     plan = EpochPlan(((64, 64),), mosaic=0.5)
     whole = list(EpochSampler(np.ones(26), plan, batch_size=6, seed=0, epoch=1))
     shares = [
-        list(EpochSampler(np.ones(26), plan, batch_size=6, seed=0, epoch=1, rank=rank, world=world))
+        list(EpochSampler(np.ones(26), plan, batch_size=6, seed=0, epoch=1, shard=(rank, world)))
         for rank in range(world)
     ]
     for batch, *parts in zip(whole, *shares, strict=True):

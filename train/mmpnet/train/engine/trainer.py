@@ -127,8 +127,7 @@ class Trainer:
             seed=self._config.run.seed,
             epoch=state.epoch,
             skip=state.batch,
-            rank=self._world.rank,
-            world=self._world.size,
+            shard=(self._world.rank, self._world.size),
         )
 
     def _train_epoch(self, state: TrainingState, train_step: TrainStep, stop: threading.Event) -> None:

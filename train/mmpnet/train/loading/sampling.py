@@ -77,8 +77,15 @@ def image_weights(images: Sequence[LabeledImage], group_weights: Sequence[tuple[
 class EpochSampler(Sampler[list[SampleKey]]):
     """Batches of one epoch: as many draws as there are images, each image as often as its weight says, within one draw.
 
-    `skip` is the number of batches that an interrupted run has already used. The last, smaller batch is dropped unless
-    it is the only one. Each of `world` processes gets, by its `rank`, its share of the same batches.
+    The last, smaller batch is dropped unless it is the only one.
+
+    Args:
+        weights: sampling weight of each image (N,).
+        plan: what varies from sample to sample.
+        batch_size: images of a batch, over all processes.
+        seed, epoch: decide every draw.
+        skip: number of batches that an interrupted run has already used.
+        shard: the rank of this process and the number of processes that share each batch.
     """
 
     def __init__(
@@ -90,8 +97,7 @@ class EpochSampler(Sampler[list[SampleKey]]):
         seed: int,
         epoch: int,
         skip: int = 0,
-        rank: int = 0,
-        world: int = 1,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         self._weights = weights
         self._plan = plan
@@ -99,7 +105,7 @@ class EpochSampler(Sampler[list[SampleKey]]):
         self._seed = seed
         self._epoch = epoch
         self._skip = skip
-        self._rank, self._world = rank, world
+        self._rank, self._world = shard
 
     @property
     def batches_per_epoch(self) -> int:
