@@ -17,7 +17,7 @@ from mmpnet.export.graph import NETWORK_SCOPE
 from mmpnet.export.onnx_runtime_tools import ONNXModel, convert_float_to_float16
 from mmpnet.export.verification.file_parity import Reference
 from mmpnet.export.verification.graph_parity import synthetic_images
-from mmpnet.export.writer import save_model, write_model
+from mmpnet.export.writer import FileChecks, save_model, write_model
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS
@@ -73,17 +73,15 @@ def make_half(
             f"{path}: float16 was not kept: scores differ by {worst:.2g}, at most {MAX_SCORE_DIFFERENCE:g} is "
             "tolerated; nothing was written"
         )
-    return write_model(
-        half,
-        described,
-        path,
+    checks = FileChecks(
         reference=reference,
         bound=None,
         verify=verify,
-        tolerances=SELF_TEST_TOLERANCES,
-        seeds=self_test_seeds,
+        self_test_tolerances=SELF_TEST_TOLERANCES,
+        self_test_seeds=self_test_seeds,
         progress=progress,
     )
+    return write_model(half, described, path, checks)
 
 
 def _drop_repeated_casts(model: onnx.ModelProto) -> None:

@@ -1,10 +1,12 @@
-"""Build the metadata of an exported file."""
+"""Build the metadata of an exported file, and those of its int8 version."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
 
+import msgspec
 import onnx
+import torch
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.heads import HEADS, Head
@@ -16,15 +18,25 @@ from mmpnet.contract.metadata import (
     NmsDescription,
     OutputDescription,
 )
-from mmpnet.contract.records import EvaluationRecord, Licenses, MinimumRuntime, ProofRecord, TrainingRecord
+from mmpnet.contract.records import (
+    EvaluationRecord,
+    Licenses,
+    MinimumRuntime,
+    ProofRecord,
+    QuantizationRecord,
+    TrainingRecord,
+)
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL
 from mmpnet.export.graph import INPUT_NAME, Batch
 from mmpnet.export.heads import CONF, IOU, MAX_DET
+from mmpnet.export.verification.graph_parity import Parity
 from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS
+from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Provenance
+from mmpnet.train.artifacts.provenance import git_commit
 from mmpnet.train.network.inference_net import CandidateNet
 
-CODE_LICENCE = "Apache-2.0"
+CODE_LICENSE = "Apache-2.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +50,8 @@ class ExportOptions:
     opset: int
     thresholds: Thresholds
     """The defaults that the file states."""
-    weights_licence: str = "not stated"
-    data_licence: str = "not stated"
+    weights_license: str = "not stated"
+    data_license: str = "not stated"
     head: Head = "boxes"
     input_kind: InputKind = "uint8-nhwc"
     frozen: bool = False
@@ -52,18 +64,23 @@ class ExportOptions:
     """What the file states about how it was made."""
 
 
-def describe(
+def build_metadata(
     checkpoint: Checkpoint,
     candidates: CandidateNet,
     model: onnx.ModelProto,
     options: ExportOptions,
-    proof: ProofRecord,
+    *,
+    checkpoint_sha256: str,
+    parity: Parity,
 ) -> ModelMetadata:
-    """The metadata of a graph that was compared with torch; the caller fills in the hash of the checkpoint's file."""
+    """Everything that is known of a graph before its file is opened; the self-test and the file's proof follow then.
+
+    checkpoint_sha256: of the checkpoint's file. parity: of the graph with torch.
+    """
     thresholds = options.thresholds
     return ModelMetadata(
         producer_version=version("mmpnet"),
-        checkpoint_sha256="",
+        checkpoint_sha256=checkpoint_sha256,
         input=InputDescription.of(
             options.input_kind,
             name=INPUT_NAME,
@@ -80,13 +97,42 @@ def describe(
         training=_training(checkpoint.provenance),
         # An accuracy at another input size is not that of this file.
         evaluation=_evaluation(checkpoint.provenance) if candidates.input_hw == checkpoint.model.input_hw else None,
-        proof=proof,
-        licences=Licenses(code=CODE_LICENCE, weights=options.weights_licence, data=options.data_licence),
+        proof=_proof(parity, options),
+        licences=Licenses(code=CODE_LICENSE, weights=options.weights_license, data=options.data_license),
         minimum_runtime=MinimumRuntime(
             opset=options.opset, ir_version=model.ir_version, onnxruntime=oldest_runtime(model)
         ),
         head=options.head,
         nms=_nms(options),
+    )
+
+
+def build_int8_metadata(metadata: ModelMetadata, record: QuantizationRecord, model: onnx.ModelProto) -> ModelMetadata:
+    """The metadata of a float32 file after quantization: those of int8 if it is kept, else with the record of why not.
+
+    model: the int8 graph. The accuracy of the float32 file is not that of the int8 file, which is in the record.
+    """
+    if not record.kept:
+        return msgspec.structs.replace(metadata, quantization=record)
+    assert metadata.proof is not None, "build_metadata writes it"
+    runtime = msgspec.structs.replace(metadata.minimum_runtime, onnxruntime=oldest_runtime(model))
+    proof = msgspec.structs.replace(metadata.proof, accuracy=record.accuracy)
+    return msgspec.structs.replace(
+        metadata, precision="int8", quantization=record, minimum_runtime=runtime, proof=proof
+    )
+
+
+def _proof(parity: Parity, options: ExportOptions) -> ProofRecord:
+    return ProofRecord(
+        n_images=parity.n_images,
+        max_grid_difference=parity.max_grid_difference,
+        max_score_difference=parity.max_score_difference,
+        max_box_difference_px=parity.max_box_difference_px,
+        torch_version=str(torch.__version__),
+        onnxruntime_version=onnxruntime.__version__,
+        onnx_version=onnx.__version__,
+        git_commit=git_commit(),
+        command=options.command,
     )
 
 

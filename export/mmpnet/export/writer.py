@@ -1,32 +1,30 @@
 """Write a model file: export the graph, compare it with the checkpoint, add the self-test, and rename it into place."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import onnx
-import torch
 
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import ModelMetadata, metadata_to_properties
-from mmpnet.contract.records import ProofRecord
+from mmpnet.contract.records import ProofRecord, SelfTestRecord
 from mmpnet.contract.seal import seal
 from mmpnet.datasets.types import Dataset
 from mmpnet.export.compact import round_kernels, store_half
 from mmpnet.export.graph import export_graph
 from mmpnet.export.heads import with_head
-from mmpnet.export.metadata_builder import ExportOptions, describe
+from mmpnet.export.metadata_builder import ExportOptions, build_metadata
 from mmpnet.export.verification.accuracy import compare_accuracy
 from mmpnet.export.verification.file_parity import EXACT, ROUNDED, Bound, Reference, check, reference_of
-from mmpnet.export.verification.graph_parity import Parity, compare
+from mmpnet.export.verification.graph_parity import compare
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS, record_self_test, run_self_test
 from mmpnet.system.files import atomic_write
-from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.system.progress import Progress, no_progress
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
-from mmpnet.train.artifacts.provenance import git_commit
 from mmpnet.train.network.inference_net import CandidateNet
 
 SELF_TEST_TOLERANCES = (0.01, 0.95)
@@ -74,43 +72,38 @@ def export_file(
     )
     if options.compact:
         store_half(model)
-    metadata = msgspec.structs.replace(
-        describe(checkpoint, candidates, model, options, _proof(parity, options)),
-        checkpoint_sha256=sha256_of(checkpoint_path),
+    metadata = build_metadata(
+        checkpoint, candidates, model, options, checkpoint_sha256=sha256_of(checkpoint_path), parity=parity
     )
-    bound = ROUNDED if options.compact else EXACT
-    return write_model(
-        model,
-        metadata,
-        out,
+    checks = FileChecks(
         reference=reference,
-        bound=bound,
+        bound=ROUNDED if options.compact else EXACT,
         verify=verify,
-        seeds=options.self_test_seeds,
+        self_test_seeds=options.self_test_seeds,
         progress=progress,
     )
+    return write_model(model, metadata, out, checks)
 
 
-def write_model(
-    model: onnx.ModelProto,
-    metadata: ModelMetadata,
-    out: Path,
-    *,
-    reference: Reference,
-    bound: Bound | None,
-    verify: Dataset | None = None,
-    tolerances: tuple[float, float] = SELF_TEST_TOLERANCES,
-    seeds: int = SELF_TEST_SEEDS,
-    progress: Progress = no_progress,
-) -> ModelMetadata:
-    """Write a graph with its metadata, and run its self-test; returns the metadata with the results of all checks.
+@dataclass(frozen=True, slots=True)
+class FileChecks:
+    """The checks that a file must pass before it is kept."""
 
-    The self-test, the comparison after NMS and, with verify, the accuracies of file and checkpoint are added to the
-    metadata.
+    reference: Reference
+    """The checkpoint, with which the detections of the file are compared after NMS."""
+    bound: Bound | None
+    """The largest differences after NMS; None if the caller has compared the model itself."""
+    verify: Dataset | None = None
+    """Labeled images on which the file must be as accurate as the checkpoint."""
+    self_test_tolerances: tuple[float, float] = SELF_TEST_TOLERANCES
+    """Largest difference in score, and smallest IoU."""
+    self_test_seeds: int = SELF_TEST_SEEDS
+    """Number of synthetic frames among which that of the self-test is chosen."""
+    progress: Progress = no_progress
 
-    bound: largest differences after NMS; None if the caller has compared the model itself.
-    tolerances: of the self-test: largest difference in score, smallest IoU.
-    seeds: number of synthetic frames among which that of the self-test is chosen.
+
+def write_model(model: onnx.ModelProto, metadata: ModelMetadata, out: Path, checks: FileChecks) -> ModelMetadata:
+    """Write a graph with its metadata, check the file, and return the metadata with the results of the checks.
 
     Raises: ExportError if the detections of the file are not those of the checkpoint, OutputError if the file cannot be
     written.
@@ -119,62 +112,43 @@ def write_model(
         save_model(model, metadata, partial)
         # Detector takes one frame at a time; a fixed batch above one is for callers with their own code.
         if metadata.input.batch in (1, "dynamic"):
-            metadata = _with_self_test(metadata, partial, tolerances, seeds)
-            metadata = _with_proof(metadata, partial, reference, bound, verify, progress)
+            metadata = msgspec.structs.replace(
+                metadata,
+                self_test=_self_test(partial, metadata, checks),
+                proof=_proof_of_file(partial, metadata, checks),
+            )
             save_model(model, metadata, partial)
             run_self_test(Detector(partial, provider="cpu"))
     return metadata
 
 
-def _with_proof(
-    metadata: ModelMetadata,
-    path: Path,
-    reference: Reference,
-    bound: Bound | None,
-    verify: Dataset | None,
-    progress: Progress,
-) -> ModelMetadata:
-    assert metadata.proof is not None, "export_file writes the first part of it"
-    proof = metadata.proof
-    if metadata.head_spec.decodes:
-        after_nms = reference.beside(path, metadata)
-        if bound is not None:
-            check(after_nms, bound)
-        proof = msgspec.structs.replace(proof, after_nms=after_nms)
-    if verify is not None:
-        accuracy = compare_accuracy(reference, path, metadata, verify, progress=progress)
-        proof = msgspec.structs.replace(proof, accuracy=accuracy)
-    return msgspec.structs.replace(metadata, proof=proof)
-
-
-def _with_self_test(metadata: ModelMetadata, path: Path, tolerances: tuple[float, float], seeds: int) -> ModelMetadata:
+def _self_test(path: Path, metadata: ModelMetadata, checks: FileChecks) -> SelfTestRecord:
     detector = Detector(path, provider="cpu")
 
     def detect_at(conf: float) -> Detector:
         return detector.with_thresholds(dataclasses.replace(metadata.thresholds, conf=conf))
 
-    record = record_self_test(
+    return record_self_test(
         detect_at,
         input_hw=metadata.input.size_hw,
         conf=metadata.default_conf if metadata.frozen else None,
-        tolerances=tolerances,
-        seeds=seeds,
+        tolerances=checks.self_test_tolerances,
+        seeds=checks.self_test_seeds,
     )
-    return msgspec.structs.replace(metadata, self_test=record)
 
 
-def _proof(parity: Parity, options: ExportOptions) -> ProofRecord:
-    return ProofRecord(
-        n_images=parity.n_images,
-        max_grid_difference=parity.max_grid_difference,
-        max_score_difference=parity.max_score_difference,
-        max_box_difference_px=parity.max_box_difference_px,
-        torch_version=str(torch.__version__),
-        onnxruntime_version=onnxruntime.__version__,
-        onnx_version=onnx.__version__,
-        git_commit=git_commit(),
-        command=options.command,
-    )
+def _proof_of_file(path: Path, metadata: ModelMetadata, checks: FileChecks) -> ProofRecord:
+    assert metadata.proof is not None, "build_metadata writes the part about the graph"
+    proof = metadata.proof
+    if metadata.head_spec.decodes:
+        after_nms = checks.reference.beside(path, metadata)
+        if checks.bound is not None:
+            check(after_nms, checks.bound)
+        proof = msgspec.structs.replace(proof, after_nms=after_nms)
+    if checks.verify is not None:
+        accuracy = compare_accuracy(checks.reference, path, metadata, checks.verify, progress=checks.progress)
+        proof = msgspec.structs.replace(proof, accuracy=accuracy)
+    return proof
 
 
 def save_model(model: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:

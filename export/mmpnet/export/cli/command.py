@@ -86,8 +86,12 @@ def export(
     max_det: Annotated[
         int, typer.Option(min=1, help="Largest number of boxes per frame that the file states as its default.")
     ] = DEFAULTS.max_det,
-    weights_licence: Annotated[str, typer.Option(help="License of the weights, stored in the file.")] = "not stated",
-    data_licence: Annotated[str, typer.Option(help="License of the training data, stored in the file.")] = "not stated",
+    weights_license: Annotated[
+        str, typer.Option("--weights-licence", help="License of the weights, stored in the file.")
+    ] = "not stated",
+    data_license: Annotated[
+        str, typer.Option("--data-licence", help="License of the training data, stored in the file.")
+    ] = "not stated",
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -99,8 +103,8 @@ def export(
             batch=parse_batch(batch),
             opset=opset,
             thresholds=checked_thresholds(conf, iou, max_det),
-            weights_licence=weights_licence,
-            data_licence=data_licence,
+            weights_license=weights_license,
+            data_license=data_license,
             head=chosen_head(head, nms),
             input_kind=input_kind,
             frozen=frozen,

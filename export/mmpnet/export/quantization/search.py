@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import onnx
 
@@ -19,12 +18,12 @@ from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import Accuracy, AccuracyRecord, LatencyRecord, QuantizationRecord
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
-from mmpnet.export.metadata_builder import oldest_runtime
+from mmpnet.export.metadata_builder import build_int8_metadata
 from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer, layer_errors
 from mmpnet.export.quantization.rearrange import rearrange
 from mmpnet.export.verification.accuracy import measured
 from mmpnet.export.verification.file_parity import Reference
-from mmpnet.export.writer import save_model, write_model
+from mmpnet.export.writer import FileChecks, save_model, write_model
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS
@@ -107,24 +106,14 @@ def make_int8(
         accuracy=best.accuracy,
         latency=best.latency,
     )
-    if fault is not None:
-        undone = msgspec.structs.replace(metadata, quantization=record)
-        return write_model(onnx.load(path), undone, path, reference=reference, bound=None, seeds=self_test_seeds)
-    runtime = msgspec.structs.replace(metadata.minimum_runtime, onnxruntime=oldest_runtime(best.model))
-    # The accuracy of the float32 file is not that of this one.
-    proof = None if metadata.proof is None else msgspec.structs.replace(metadata.proof, accuracy=best.accuracy)
-    int8 = msgspec.structs.replace(
-        metadata, precision="int8", quantization=record, minimum_runtime=runtime, proof=proof
+    written = build_int8_metadata(metadata, record, best.model)
+    if not record.kept:
+        checks = FileChecks(reference, bound=None, self_test_seeds=self_test_seeds)
+        return write_model(onnx.load(path), written, path, checks)
+    checks = FileChecks(
+        reference, bound=None, self_test_tolerances=SELF_TEST_TOLERANCES, self_test_seeds=self_test_seeds
     )
-    return write_model(
-        best.model,
-        int8,
-        path,
-        reference=reference,
-        bound=None,
-        tolerances=SELF_TEST_TOLERANCES,
-        seeds=self_test_seeds,
-    )
+    return write_model(best.model, written, path, checks)
 
 
 def calibration_images(dataset: Dataset, letterbox: Letterbox) -> list[UInt8Array]:
