@@ -1,7 +1,9 @@
 """Failed exports: one clear line, and a file that existed before stays."""
 
 import errno
+import os
 import pickle
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -109,12 +111,13 @@ def test_a_full_disk_is_one_line_and_leaves_no_partial_file(
     assert out.read_bytes() == BEFORE
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("where", ["compare", "run_self_test"])
-def test_ctrl_c_leaves_the_old_file(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+def test_a_stop_signal_leaves_the_old_file(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: signal.Signals
 ) -> None:
     def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
 
     monkeypatch.setattr(writer, where, stop)
     out = tmp_path / "m.onnx"

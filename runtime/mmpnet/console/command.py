@@ -17,6 +17,7 @@ from mmpnet.contract.errors import MmpnetError
 from mmpnet.contract.text import visible
 from mmpnet.system.libraries import explain_import, explain_incomplete
 from mmpnet.system.privacy import disable_usage_reports, move_caches
+from mmpnet.system.signals import interrupt_on_sigterm
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -66,9 +67,13 @@ def console() -> Console:
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Turn a user's mistake into one line on stderr and exit code 1, Ctrl-C into one line and 130."""
+    """Turn a user's mistake into one line on stderr and exit code 1, Ctrl-C and SIGTERM into one line and 130.
+
+    SIGTERM raises KeyboardInterrupt, so that temporary files are removed.
+    """
     try:
-        yield
+        with interrupt_on_sigterm():
+            yield
     except MmpnetError as error:
         fail(str(error))
     except KeyboardInterrupt as stop:

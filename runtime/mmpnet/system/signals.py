@@ -49,11 +49,17 @@ def stop_on_signal(
 
 @contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
-    """Make SIGTERM raise KeyboardInterrupt in the block, as Ctrl-C does, so that its resources are cleaned up."""
+    """Make SIGTERM raise KeyboardInterrupt in the block, as Ctrl-C does, so that its resources are cleaned up.
+
+    Outside the main thread, where Python allows no handlers, nothing changes.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
