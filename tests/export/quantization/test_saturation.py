@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,8 @@ from mmpnet.datasets.open import open_dataset
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.quantization import quantizer as quantize
 from mmpnet.export.quantization.bias_correction import correct_biases, input_means
-from mmpnet.export.quantization.graph_editor import GraphEditor, is_depthwise
+from mmpnet.export.quantization.graph_editor import array as constant
+from mmpnet.export.quantization.graph_editor import convolutions, dequantized, is_depthwise
 from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer
 from mmpnet.export.quantization.rearrange import rearrange
 from mmpnet.export.quantization.saturation import LARGEST_PAIR, largest_pairs, without_saturation
@@ -41,9 +43,8 @@ def images(dataset_folder: Path) -> Images:
 
 def worst_pair(model: onnx.ModelProto) -> float:
     """The largest pair of all kernels with several input channels."""
-    editor = GraphEditor(model)
-    sources = [editor.dequantized(node) for node in editor.convolutions()]
-    kernels = [editor.value(found[1].input[0]) for found in sources if found is not None]
+    sources = [dequantized(node) for node in convolutions(ir.from_proto(model).graph)]
+    kernels = [constant(found[1].inputs[0]) for found in sources if found is not None]
     assert kernels
     return max(float(largest_pairs(kernel.astype(np.float32)).max()) for kernel in kernels if not is_depthwise(kernel))
 
@@ -108,7 +109,7 @@ def test_the_shipped_files_cannot_saturate(name: str) -> None:
     assert worst_pair(onnx.load(model_path(name))) <= LARGEST_PAIR
 
 
-def one_convolution(kernel: np.ndarray, scale: float) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+def one_convolution(kernel: np.ndarray, scale: float) -> tuple[ir.Model, ir.Model]:
     """The float graph of one convolution, and its int8 graph; the biases are 1, the images (1, I, 4, 4)."""
     outputs, groups = len(kernel), (len(kernel) if is_depthwise(kernel) else 1)
     shape = [1, len(kernel) if is_depthwise(kernel) else kernel.shape[1], 4, 4]
@@ -144,11 +145,11 @@ def one_convolution(kernel: np.ndarray, scale: float) -> tuple[onnx.ModelProto, 
         )
         for nodes in ([conv], int8)
     ]
-    return models[0], models[1]
+    return ir.from_proto(models[0]), ir.from_proto(models[1])
 
 
-def means_of(model: onnx.ModelProto, images: list[np.ndarray]) -> np.ndarray:
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+def means_of(model: ir.Model, images: list[np.ndarray]) -> np.ndarray:
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
     outputs = [session.run(None, {"images": image[None]})[0] for image in images]
     mean: np.ndarray = np.mean(outputs, axis=(0, 1, 3, 4))
     return mean
@@ -166,19 +167,19 @@ def test_corrected_biases_restore_the_mean_of_each_channel(shape: tuple[int, ...
     assert np.abs(means_of(int8, images) - expected).max() > 1
     means = input_means(prepared, images)
     np.testing.assert_allclose(means["images"], base[0, :, 0, 0] + 1)
-    correct_biases(int8, prepared, means)
+    correct_biases(int8.graph, prepared.graph, means)
     np.testing.assert_allclose(means_of(int8, images), expected, atol=0.5 * 0.25 * 0.51)
 
 
 def test_kernels_are_quantized_again_only_where_they_could_saturate() -> None:
     kernel = np.array([[1.0, 0.9, 0.1, 0.0], [1.0, 0.001, -1.0, 0.0], [-1.0, -1.0, 0.5, 0.25]]).reshape(3, 4, 1, 1)
     prepared, int8 = one_convolution(kernel, scale=1 / 127)
-    without_saturation(int8, prepared)
-    editor = GraphEditor(int8)
-    scales, bias_scales = (editor.value(name).astype(np.float64) for name in ("scales", "bias_scales"))
+    without_saturation(int8.graph, prepared.graph)
+    values = {name: constant(value) for name, value in int8.graph.initializers.items()}
+    scales, bias_scales = (values[name].astype(np.float64) for name in ("scales", "bias_scales"))
     np.testing.assert_allclose(scales, np.array([1.9 / 128, 1 / 127, 2 / 128]), rtol=1e-6)
-    codes = editor.value("codes").reshape(3, 4)
+    codes = values["codes"].reshape(3, 4)
     np.testing.assert_array_equal(codes, [[67, 61, 7, 0], [127, 0, -127, 0], [-64, -64, 32, 16]])
     np.testing.assert_allclose(bias_scales, scales * 0.5)
-    bias_codes = editor.value("bias_codes").astype(np.float64)
+    bias_codes = values["bias_codes"].astype(np.float64)
     np.testing.assert_allclose(bias_codes * bias_scales, np.ones(3), atol=0.01)

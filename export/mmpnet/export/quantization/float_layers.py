@@ -7,45 +7,35 @@ has one scale for each channel.
 """
 
 import numpy as np
-import onnx
-from onnx import helper
+import onnx_ir as ir
 
-from mmpnet.export.quantization.graph_editor import GraphEditor
+from mmpnet.export.quantization.graph_editor import add_constant, array, convolutions, dequantized, new_node, producer
 
 CHANNEL_AXIS = 1
 
 
-def keep_in_float(model: onnx.ModelProto) -> None:
+def keep_in_float(graph: ir.Graph) -> None:
     """Give each float convolution that reads a quantized tensor its own DequantizeLinear, in place.
 
     It repeats the tensor's scale for each channel, so that the results stay the same.
     """
-    editor = GraphEditor(model)
-    for convolution in editor.convolutions():
-        dequantize = editor.producer(convolution.input[0])
-        if (
-            editor.dequantized(convolution) is not None
-            or dequantize is None
-            or dequantize.op_type != "DequantizeLinear"
-        ):
+    for convolution in convolutions(graph):
+        dequantize = producer(convolution.inputs[0], "DequantizeLinear")
+        if dequantized(convolution) is not None or dequantize is None:
             continue
-        groups = next((one.i for one in convolution.attribute if one.name == "group"), 1)
-        channels = groups * editor.value(convolution.input[1]).shape[1]
+        channels = convolution.attributes.get_int("group", 1) * array(convolution.inputs[1]).shape[1]
         parameters = [
-            editor.set_value(f"{convolution.name}_{what}", np.repeat(editor.value(name).reshape(1), channels))
-            for what, name in zip(("scales", "zero_points"), dequantize.input[1:], strict=True)
+            add_constant(graph, f"{convolution.name}_{what}", np.repeat(array(value).reshape(1), channels))
+            for what, value in zip(("scales", "zero_points"), dequantize.inputs[1:], strict=True)
         ]
-        floats = f"{convolution.name}_floats"
-        editor.insert_after(
-            dequantize,
-            helper.make_node(
-                "DequantizeLinear",
-                [dequantize.input[0], *parameters],
-                [floats],
-                name=f"{convolution.name}_dequantize",
-                axis=CHANNEL_AXIS,
-            ),
+        own = new_node(
+            "DequantizeLinear",
+            [dequantize.inputs[0], *parameters],
+            f"{convolution.name}_floats",
+            f"{convolution.name}_dequantize",
+            axis=CHANNEL_AXIS,
         )
-        shared, convolution.input[0] = convolution.input[0], floats
-        if not editor.consumers(shared):
-            model.graph.node.remove(dequantize)
+        dequantize.append(own)
+        convolution.replace_input_with(0, own.outputs[0])
+        if not dequantize.outputs[0].uses():
+            graph.remove(dequantize, safe=True)

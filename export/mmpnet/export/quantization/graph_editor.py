@@ -1,87 +1,81 @@
-"""Read and change a quantized graph by the names of its nodes and tensors."""
+"""Read and change the convolutions of a quantized graph, and the constants that they read."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from mmpnet.export.graph import NETWORK_SCOPE
 
 
-class GraphEditor:
-    """Access to the nodes and initializers of one graph; a tensor has one producer and any number of consumers."""
+def convolutions(graph: ir.Graph) -> list[ir.Node]:
+    """The convolutions of the network, in the order of the graph."""
+    return [node for node in graph if node.op_type == "Conv" and NETWORK_SCOPE in (node.name or "")]
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.graph = model.graph
-        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
 
-    def producer(self, tensor: str) -> onnx.NodeProto | None:
-        """The node that computes a tensor; None for an input and an initializer."""
-        return next((node for node in self.graph.node if tensor in node.output), None)
+def producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    """The node that computes a value, if it is of this type."""
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type == op_type else None
 
-    def dequantized(self, convolution: onnx.NodeProto) -> tuple[onnx.NodeProto, ...] | None:
-        """The DequantizeLinear nodes of a convolution's input, kernel and bias; None if it computes in float."""
-        sources = [self.producer(name) for name in convolution.input]
-        found = tuple(node for node in sources if node is not None and node.op_type == "DequantizeLinear")
-        return found if len(found) == len(sources) else None
 
-    def consumers(self, tensor: str) -> list[onnx.NodeProto]:
-        """The nodes that read a tensor."""
-        return [node for node in self.graph.node if tensor in node.input]
+def dequantized(convolution: ir.Node) -> tuple[ir.Node, ...] | None:
+    """The DequantizeLinear nodes of a convolution's input, kernel and bias; None if it computes in float."""
+    sources = [producer(value, "DequantizeLinear") for value in convolution.inputs]
+    found = tuple(node for node in sources if node is not None)
+    return found if len(found) == len(sources) else None
 
-    def convolutions(self) -> list[onnx.NodeProto]:
-        """The convolutions of the network, in the order of the graph."""
-        return [node for node in self.graph.node if node.op_type == "Conv" and NETWORK_SCOPE in node.name]
 
-    def value(self, name: str) -> NDArray[np.generic]:
-        """The value of an initializer."""
-        return numpy_helper.to_array(self._tensors[name])
+def array(value: ir.Value | None) -> NDArray[Any]:
+    """The value of an initializer."""
+    assert value is not None
+    assert value.const_value is not None
+    return value.const_value.numpy()
 
-    def set_value(self, name: str, value: NDArray[np.generic]) -> str:
-        """Change the value of an initializer, or add one; returns its name."""
-        tensor = numpy_helper.from_array(np.ascontiguousarray(value), name)
-        if name in self._tensors:
-            self._tensors[name].CopyFrom(tensor)
-        else:
-            self.graph.initializer.append(tensor)
-            self._tensors[name] = self.graph.initializer[-1]
-        return name
 
-    def scales(self, dequantize: onnx.NodeProto) -> tuple[float, int]:
-        """Scale and zero point of a tensor that has one of each."""
-        return float(self.value(dequantize.input[1])), int(self.value(dequantize.input[2]))
+def set_array(value: ir.Value | None, new: NDArray[Any]) -> None:
+    """Change the value of an initializer."""
+    assert value is not None
+    value.const_value = ir.tensor(np.ascontiguousarray(new), name=value.name)
+    value.shape = ir.Shape(value.const_value.shape.numpy())
 
-    def insert_after(self, node: onnx.NodeProto, *new: onnx.NodeProto) -> None:
-        """Insert nodes behind a node, in their order."""
-        at = next(index for index, other in enumerate(self.graph.node) if other is node or other.name == node.name) + 1
-        for offset, one in enumerate(new):
-            self.graph.node.insert(at + offset, one)
 
-    def redirect(self, old: str, new: str) -> None:
-        """Redirect all consumers of the tensor `old` to the tensor `new`."""
-        for node in self.graph.node:
-            for index, name in enumerate(node.input):
-                if name == old:
-                    node.input[index] = new
+def add_constant(graph: ir.Graph, name: str, new: NDArray[Any]) -> ir.Value:
+    """Add an initializer."""
+    value = ir.val(name, const_value=ir.tensor(np.ascontiguousarray(new), name=name))
+    graph.register_initializer(value)
+    return value
+
+
+def new_node(op_type: str, inputs: Sequence[ir.Value | None], output: str, name: str, **attributes: Any) -> ir.Node:
+    """A node with one output, which is not in the graph yet."""
+    return ir.node(op_type, inputs, attributes, outputs=[ir.val(output)], name=name)
+
+
+def insert_after(node: ir.Node, *new: ir.Node) -> None:
+    """Insert new nodes behind a node; the consumers of its output then read the output of the last new node."""
+    for consumer, index in tuple(node.outputs[0].uses()):
+        if consumer not in new:
+            consumer.replace_input_with(index, new[-1].outputs[0])
+    node.append(new)
 
 
 class Int8Convolution(NamedTuple):
     """The DequantizeLinear nodes of a quantized convolution, and its original in the float graph."""
 
-    pixels: onnx.NodeProto
-    kernel: onnx.NodeProto
-    bias: onnx.NodeProto
-    source: onnx.NodeProto
+    pixels: ir.Node
+    kernel: ir.Node
+    bias: ir.Node
+    source: ir.Node
 
 
-def int8_convolutions(quantized: GraphEditor, prepared: GraphEditor) -> Iterator[Int8Convolution]:
+def int8_convolutions(quantized: ir.Graph, prepared: ir.Graph) -> Iterator[Int8Convolution]:
     """Every quantized convolution, with its original in the float graph."""
-    floats = {convolution.name: convolution for convolution in prepared.convolutions()}
-    for convolution in quantized.convolutions():
-        sources = quantized.dequantized(convolution)
+    floats = {convolution.name: convolution for convolution in convolutions(prepared)}
+    for convolution in convolutions(quantized):
+        sources = dequantized(convolution)
         if sources is not None:
             pixels, kernel, bias = sources
             yield Int8Convolution(pixels, kernel, bias, floats[convolution.name])

@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
@@ -28,6 +28,7 @@ from mmpnet.export.onnx_runtime_tools import (
 )
 from mmpnet.export.quantization.bias_correction import correct_biases, input_means
 from mmpnet.export.quantization.float_layers import keep_in_float
+from mmpnet.export.quantization.graph_editor import array, set_array
 from mmpnet.export.quantization.saturation import without_saturation
 from mmpnet.export.verification.graph_parity import open_graph
 from mmpnet.system.progress import Progress, no_progress
@@ -85,17 +86,17 @@ class Quantizer:
         self._folder = folder
         self._prepared = folder / "prepared.onnx"
         source = folder / "float.onnx"
-        onnx.save(_with_bytes_in(model), source)
+        ir.save(_with_bytes_in(model), source)
         with quiet():
             quant_pre_process(source, self._prepared, skip_symbolic_shape=True)
-        prepared = onnx.load(self._prepared)
+        prepared = ir.load(self._prepared)
         self._means = input_means(prepared, images, progress)
-        graph = prepared.graph
-        self.layers = tuple(node.name for node in graph.node if node.op_type == "Conv")
+        names = [(node.op_type, str(node.name)) for node in prepared.graph]
+        self.layers = tuple(name for op_type, name in names if op_type == "Conv")
         self._quantizable = [
-            node.name for node in graph.node if node.op_type in _QUANTIZED_OPERATORS and NETWORK_SCOPE in node.name
+            name for op_type, name in names if op_type in _QUANTIZED_OPERATORS and NETWORK_SCOPE in name
         ]
-        self._pixels = next(node.output[0] for node in graph.node if node.name == SHIFT_NODE)
+        self._pixels = prepared.graph.node(SHIFT_NODE).outputs[0].name
 
     def quantized(self, float_layers: Sequence[str] = ()) -> onnx.ModelProto:
         """The graph in int8; the convolutions with these names stay in float.
@@ -127,13 +128,17 @@ class Quantizer:
             raise ExportError(
                 f"ONNX Runtime cannot quantize the graph: {' '.join(str(error).split())[:200]}"
             ) from error
-        quantized = onnx.load(target)
-        drop_unused_domains(quantized)
-        prepared = onnx.load(self._prepared)
-        without_saturation(quantized, prepared)
-        correct_biases(quantized, prepared, self._means)
-        keep_in_float(quantized)
-        return _without_pixel_arithmetic(quantized, signed=self._options.activations == "int8")
+        quantized, prepared = ir.load(target), ir.load(self._prepared).graph
+        without_saturation(quantized.graph, prepared)
+        correct_biases(quantized.graph, prepared, self._means)
+        keep_in_float(quantized.graph)
+        if self._options.activations == "uint8":
+            _remove_pixel_arithmetic(quantized.graph)
+        result = ir.to_proto(quantized)
+        result.graph.ClearField("value_info")
+        drop_unused_domains(result)
+        drop_unused_initializers(result)
+        return result
 
 
 def layer_errors(quantizer: Quantizer, count: int, *, progress: Progress = no_progress) -> list[tuple[str, float]]:
@@ -174,45 +179,33 @@ class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]
         return None if image is None else {INPUT_NAME: image[None]}
 
 
-def _with_bytes_in(model: onnx.ModelProto) -> onnx.ModelProto:
+def _with_bytes_in(model: onnx.ModelProto) -> ir.Model:
     """A copy that subtracts one gray from every channel instead of the mean color, so that a byte is its own code.
 
     The bias of the first convolution makes up for the difference, except along the border, which is now padded with
     that gray.
     """
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    graph = changed.graph
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    shift = next(node for node in graph.node if node.name == SHIFT_NODE)
-    first = next(node for node in graph.node if shift.output[0] in node.input)
-    mean = numpy_helper.to_array(tensors[shift.input[1]]).reshape(-1)  # (3,), in bytes
-    kernel, bias = (numpy_helper.to_array(tensors[name]).astype(np.float64) for name in first.input[1:])
+    changed = ir.from_proto(model)
+    shift = changed.graph.node(SHIFT_NODE)
+    (first,) = shift.outputs[0].consumers()
+    mean = array(shift.inputs[1]).reshape(-1)  # (3,), in bytes
+    kernel, bias = (array(value).astype(np.float64) for value in first.inputs[1:])
     moved = bias + (kernel.sum(axis=(2, 3)) * (PIXEL_ZERO - mean)).sum(axis=1)
-    gray = np.full((1, 1, 1), PIXEL_ZERO, np.float32)
-    tensors[shift.input[1]].CopyFrom(numpy_helper.from_array(gray, shift.input[1]))
-    tensors[first.input[2]].CopyFrom(numpy_helper.from_array(moved.astype(np.float32), first.input[2]))
+    set_array(shift.inputs[1], np.full((1, 1, 1), PIXEL_ZERO, np.float32))
+    set_array(first.inputs[2], moved.astype(np.float32))
     return changed
 
 
-def _without_pixel_arithmetic(model: onnx.ModelProto, *, signed: bool) -> onnx.ModelProto:
+def _remove_pixel_arithmetic(graph: ir.Graph) -> None:
     """Remove the conversion to float, the subtraction and the quantization with scale 1, which undo one another."""
-    graph = model.graph
-    producers = {output: node for node in graph.node for output in node.output}
-    shift = next(node for node in graph.node if node.name == SHIFT_NODE)
-    cast = producers[shift.input[0]]
-    consumers = [node for node in graph.node if shift.output[0] in node.input]
-    if signed or [node.op_type for node in consumers] != ["QuantizeLinear"]:
-        return model  # a byte has another code, or the first convolution computes in float
-    (quantize,) = consumers
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name == quantize.output[0]:
-                node.input[index] = cast.input[0]
-    for node in (cast, shift, quantize):
-        graph.node.remove(node)
-    drop_unused_initializers(model)
-    return model
+    shift = graph.node(SHIFT_NODE)
+    quantize, *others = shift.outputs[0].consumers()
+    if others or quantize.op_type != "QuantizeLinear":
+        return  # the first convolution computes in float
+    cast = shift.predecessors()[0]
+    assert cast.inputs[0] is not None
+    quantize.outputs[0].replace_all_uses_with(cast.inputs[0])
+    graph.remove([cast, shift, quantize], safe=True)
 
 
 @contextlib.contextmanager

@@ -7,42 +7,41 @@ from every weight; here the scale of each output's weights grows only as far as 
 """
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
 
-from mmpnet.export.quantization.graph_editor import GraphEditor, int8_convolutions, is_depthwise
+from mmpnet.export.quantization.graph_editor import array, int8_convolutions, is_depthwise, set_array
 
 LARGEST_PAIR = 128
 """255 * 128 is the largest multiple of 255 that 16 bits hold, either sign."""
 
 
-def without_saturation(quantized: onnx.ModelProto, prepared: onnx.ModelProto) -> None:
+def without_saturation(quantized: ir.Graph, prepared: ir.Graph) -> None:
     """Quantize kernels again from those of the float graph, in place, where neighbors could saturate.
 
     Depthwise kernels keep their weights, because their products are summed in 32 bits.
 
     quantized: the int8 graph. prepared: the float graph from which it was made.
     """
-    editor, source = GraphEditor(quantized), GraphEditor(prepared)
-    for pixels, kernel, bias, original in int8_convolutions(editor, source):
-        weights = source.value(original.input[1]).astype(np.float64)
+    for pixels, kernel, bias, original in int8_convolutions(quantized, prepared):
+        weights = array(original.inputs[1]).astype(np.float64)
         if is_depthwise(weights):
             continue
-        scale = editor.value(kernel.input[1]).astype(np.float64)
+        scale = array(kernel.inputs[1]).astype(np.float64)
         needed = largest_pairs(weights) / LARGEST_PAIR
         if (needed <= scale).all():
             continue
         scale = np.maximum(scale, needed if scale.ndim else needed.max()).astype(np.float32).astype(np.float64)
         codes = np.rint(weights / scale.reshape(-1, 1, 1, 1)).astype(np.int8)
-        of_bias = scale * editor.scales(pixels)[0]
-        biases = np.rint(source.value(original.input[2]).astype(np.float64) / of_bias).astype(np.int32)
-        for name, value in (
-            (kernel.input[0], codes),
-            (kernel.input[1], scale.astype(np.float32)),
-            (bias.input[0], biases),
-            (bias.input[1], of_bias.astype(np.float32)),
+        of_bias = scale * float(array(pixels.inputs[1]))
+        biases = np.rint(array(original.inputs[2]).astype(np.float64) / of_bias).astype(np.int32)
+        for value, new in (
+            (kernel.inputs[0], codes),
+            (kernel.inputs[1], scale.astype(np.float32)),
+            (bias.inputs[0], biases),
+            (bias.inputs[1], of_bias.astype(np.float32)),
         ):
-            editor.set_value(name, value.reshape(editor.value(name).shape))
+            set_array(value, new.reshape(array(value).shape))
 
 
 def largest_pairs(kernel: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float64]:
