@@ -1,4 +1,4 @@
-"""Runs that many tests compare with or look into, each trained once."""
+"""Runs that many tests use, each trained once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ FinishedRun = Callable[[TrainConfig], Path]
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """config -> the folder of a run with it that nothing interrupted. Read only: other tests get the same folder."""
+    """A function from a configuration to the folder of an uninterrupted run, which tests share: read only."""
     folders: dict[bytes, Path] = {}
 
     def run(config: TrainConfig) -> Path:

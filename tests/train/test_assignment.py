@@ -1,4 +1,4 @@
-"""Which anchor learns which box, against slow obvious references."""
+"""The assignment of anchors to boxes is compared with slow, obvious references."""
 
 import numpy as np
 import pytest
@@ -40,8 +40,8 @@ def adaptively(boxes: FloatArray, *, as_published: bool = False) -> IntArray:
 
 
 def reference_adaptive(boxes: FloatArray, *, as_published: bool) -> list[int]:
-    """ATSS as its paper tells it, one box and one anchor at a time; or a box of n times 64 px has n times the cells to
-    choose from, and in n^2 times the cells what fits nearly as well is left alone."""
+    """ATSS as in its paper, one box and one anchor at a time. Otherwise, for a box of n times 64 px, the anchors of n
+    times as many cells are candidates, and those of n^2 times as many cells that fit nearly as well are undecided."""
     anchors = ANCHORS.boxes_xyxy(INPUT_HW)
     cells = len(anchors) // 8
     centers = (anchors[:, :2] + anchors[:, 2:]) / 2
@@ -104,7 +104,7 @@ def test_no_boxes_means_all_background() -> None:
 
 
 def test_the_larger_the_box_the_more_anchors_learn_it_or_are_left_alone() -> None:
-    """On one grid, a large box's neighbors fit it as well as a small box's own anchors do theirs."""
+    """On one grid, the anchors beside a large box fit it as well as the anchors of a small box fit that one."""
     anchors = AnchorSpec(sizes_px=(12.0, 24.0, 48.0, 96.0), aspect_ratios=(1.0, 2.0), stride=4)
     anchors_xyxy, grid_shape = anchors.boxes_xyxy(INPUT_HW), anchors.grid_shape(INPUT_HW)
     boxes = [np.array([[97 - half, 79 - half, 97 + half, 79 + half]], np.float32) for half in (12, 46)]
@@ -119,7 +119,7 @@ def test_the_larger_the_box_the_more_anchors_learn_it_or_are_left_alone() -> Non
 
 
 def test_what_is_nearly_one_boxs_anchor_may_be_anothers() -> None:
-    """An anchor beside one box that fits another box best learns that one."""
+    """An anchor that is undecided for one box, but the best one for another box, learns the other box."""
     boxes = np.array([[40, 40, 88, 88], [48, 40, 96, 88]], np.float32)
     matched = adaptively(boxes)
     for number, box in enumerate(boxes):

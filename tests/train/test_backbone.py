@@ -1,4 +1,4 @@
-"""What a backbone promises: maps of these strides and channels."""
+"""A backbone gives maps of the strides and channels that it states."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Losses against their formulas, and in the corner where a batch has nobody in it."""
+"""Losses are compared with their formulas, and are finite for a batch without people."""
 
 import math
 
@@ -65,7 +65,7 @@ def test_soft_and_quality_losses_are_their_formulas(label: int, wanted: float) -
 
 
 def test_a_half_sure_label_pulls_the_score_to_one_half() -> None:
-    """The loss is least where the score equals the confidence: certainty is not learned from doubt."""
+    """The loss is least where the score equals the confidence of the label, not where it is 1."""
     for loss in (soft_cross_entropy, quality_focal_loss):
         costs = []
         for score in np.linspace(0.05, 0.95, 19):
@@ -106,7 +106,7 @@ def test_giou_and_ciou_are_their_formulas() -> None:
 
 
 def make_target() -> tuple[LabelGrid, torch.Tensor]:
-    """Two images, three positives; and the output that says it all perfectly."""
+    """Two images with three positives, and the output that is exactly right for them."""
     labels = torch.zeros(2, 2, 1, 4, 4, dtype=torch.long)
     places = [(0, 0, 0, 1, 2), (1, 0, 0, 3, 3), (1, 1, 0, 0, 0)]
     boxes = torch.tensor([[10.0, 2.0, 30.0, 20.0], [16.0, 16.0, 32.0, 32.0], [0.0, 0.0, 20.0, 28.0]])
@@ -151,7 +151,7 @@ def test_a_batch_without_people_trains_without_nan(negatives: Negatives) -> None
 
 @pytest.mark.parametrize("negatives", ["focal", "quality", "hard", "random"])
 def test_undecided_anchors_say_nothing(negatives: Negatives) -> None:
-    """However wrong they are; and mining takes others in their place."""
+    """Their loss does not count, however wrong they are, and mining takes other anchors."""
     target, output = make_target()
     anchors = torch.from_numpy(ANCHORS.boxes_xyxy(INPUT_HW))
     noise = torch.rand(2, 32, generator=torch.Generator().manual_seed(0))
@@ -181,7 +181,7 @@ def test_mining_gives_gradients_to_the_chosen_anchors_only() -> None:
 
 
 def test_quality_asks_a_score_no_better_than_the_box() -> None:
-    """Boxes that miss their labels should be said with less certainty than boxes that fit."""
+    """Boxes that miss their labels should get lower scores than boxes that fit."""
     target, output = make_target()
     anchors = torch.from_numpy(ANCHORS.boxes_xyxy(INPUT_HW))
     loss = DetectionLoss(negatives="quality")

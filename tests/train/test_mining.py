@@ -1,4 +1,4 @@
-"""Which negatives are drawn, how many, and from which image."""
+"""Mining draws the right negatives, the right number of them, and from the right image."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Checkpoints open safely, say what they are, and are never half written."""
+"""Checkpoints open without running code, state their origin, and are never half written."""
 
 import random
 import struct

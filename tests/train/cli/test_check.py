@@ -1,4 +1,4 @@
-"""mmp-train --check: everything wrong with the data at once, nothing trained."""
+"""mmp-train --check reports all faults of the data at once, and trains nothing."""
 
 import json
 from pathlib import Path

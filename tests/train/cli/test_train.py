@@ -332,10 +332,10 @@ def test_training_watches_the_val_split_that_the_data_set_has(dataset_folder: Pa
     code, _, stderr = run(train_app, *arguments, "--name", "split")
     assert code == 0, stderr
     assert "yolo/train: 16 images" in stderr
-    assert "to watch: yolo/val, 16 images" in stderr
+    assert "validation set: yolo/val, 16 images" in stderr
     code, _, stderr = run(train_app, "--data", str(dataset_folder / "train.json"), *arguments[2:], "--name", "file")
     assert code == 0, stderr
-    assert "no validation set" in stderr
+    assert "validation set: none" in stderr
 
 
 def test_training_watches_a_folder_without_splits_that_it_is_told_to(dataset_folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Several teachers and views as one: who voted, what a vote weighs, and what does not fit together."""
+"""Several teachers and views as one: their votes, the weights of the votes, and combinations that are refused."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ FRAME = np.zeros((64, 64, 3), np.uint8)
 
 
 def says(boxes: list[tuple[list[float], float, int]]):  # type: ignore[no-untyped-def]
-    """A view that says the same of every image: xyxy, score, class id, best first."""
+    """A view that gives the same boxes for every image: xyxy, score, class id, best first."""
 
     def detect(_: UInt8Array) -> Detections:
         return Detections(
@@ -85,7 +85,7 @@ def test_a_mirrored_view_gives_the_boxes_of_the_image_itself() -> None:
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    """YOLOX and RTMDet that see the same person, RTMDet at every input size."""
+    """Files of YOLOX and RTMDet that find the same person, RTMDet at every input size."""
     output = np.zeros((CELLS, 85), np.float32)
     output[64 + 5, :6] = [0.5, 0.5, np.log(1.5), np.log(2.0), 1.0, 0.8]  # center (24, 24), 24 x 32 px
     yolox = write_yolox(tmp_path / "yolox.onnx", output)
@@ -100,7 +100,7 @@ def test_files_of_two_families_agree_on_a_person_at_several_sizes_and_mirrored(f
     np.testing.assert_allclose(answer.detections.xyxy, [[12, 8, 36, 40]], atol=1e-3)
     np.testing.assert_allclose(answer.votes, [[0.8, 0.6]], rtol=1e-5)
     flipped = open_ensemble(files, PERSON, flip=True)(FRAME)
-    # Both say the same of the mirror image, where the person would stand on the other side.
+    # Both files give the same box for the mirror image, so the mirrored view has it on the other side.
     np.testing.assert_allclose(flipped.detections.xyxy[:, 0].tolist(), [12, 28], atol=1e-3)
     np.testing.assert_allclose(flipped.votes, [[0.4, 0.3], [0.4, 0.3]], rtol=1e-5)
 

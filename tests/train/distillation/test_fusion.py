@@ -1,4 +1,4 @@
-"""Weighted box fusion is what the paper's steps say, one box after another."""
+"""Weighted box fusion gives the same boxes as the steps of the paper, one box after another."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Detectors that teach: opened strictly, read rightly, asked once, and their doubts kept."""
+"""Teachers: files that cannot teach are refused, boxes are decoded correctly, and scores are kept as targets."""
 
 import json
 import threading
@@ -43,7 +43,7 @@ PERSON = ("background", "person")
 
 @pytest.fixture
 def yolox(tmp_path: Path) -> Path:
-    """One sure person at the cell in row 1, column 2 of stride 16, and one doubtful elsewhere."""
+    """One certain person at the cell in row 1, column 2 of stride 16, and an uncertain one elsewhere."""
     output = np.zeros((CELLS, 85), np.float32)
     output[64 + 1 * 4 + 2, :6] = [0.25, 0.5, np.log(1.5), np.log(2.0), 0.9, 0.8]
     output[0, :6] = [0.5, 0.5, np.log(0.5), np.log(0.5), 0.5, 0.2]
@@ -116,7 +116,7 @@ def images(dataset_folder: Path) -> tuple[LabeledImage, ...]:
 
 
 def teacher_of(boxes: list[list[float]], scores: list[float]) -> Ensemble:
-    """Says the same of every image."""
+    """A teacher that gives the same boxes for every image."""
 
     def detect(frame_bgr: UInt8Array) -> Detections:
         assert frame_bgr.ndim == 3
@@ -126,20 +126,20 @@ def teacher_of(boxes: list[list[float]], scores: list[float]) -> Ensemble:
     return Ensemble((OpenedTeacher("t.onnx", (detect,), frozenset({1}), False),), False, "0" * 64)
 
 
-def test_only_what_the_labels_do_not_have_is_added_with_its_doubt(images: tuple[LabeledImage, ...]) -> None:
-    labelled = next(image for image in images if len(image.boxes_xyxy))
-    box = labelled.boxes_xyxy[0]
+def test_only_boxes_that_are_not_labeled_are_added_with_their_scores(images: tuple[LabeledImage, ...]) -> None:
+    labeled = next(image for image in images if len(image.boxes_xyxy))
+    box = labeled.boxes_xyxy[0]
     elsewhere = [1.0, 1.0, 9.0, 9.0]
     same = [*box[:2], box[0] + (box[2] - box[0]) * (SAME_OBJECT_IOU + 0.1), box[3]]
-    labels = ask_teachers(teacher_of([same, elsewhere, elsewhere], [0.9, 0.4, 0.06]), [labelled], PERSON)
-    (image,) = with_teacher_boxes([labelled], labels, least_score=0.1)
-    count = len(labelled.boxes_xyxy)
-    np.testing.assert_array_equal(image.boxes_xyxy[:count], labelled.boxes_xyxy)
+    labels = ask_teachers(teacher_of([same, elsewhere, elsewhere], [0.9, 0.4, 0.06]), [labeled], PERSON)
+    (image,) = with_teacher_boxes([labeled], labels, least_score=0.1)
+    count = len(labeled.boxes_xyxy)
+    np.testing.assert_array_equal(image.boxes_xyxy[:count], labeled.boxes_xyxy)
     np.testing.assert_allclose(image.boxes_xyxy[count:], [elsewhere])
     np.testing.assert_allclose(image.scores, [1.0] * count + [0.4])
     assert image.class_ids.tolist() == [1] * (count + 1)
     assert len(image.crowd) == len(image.areas_px2) == count + 1
-    (sure,) = with_teacher_boxes([labelled], labels, least_score=0.5)
+    (sure,) = with_teacher_boxes([labeled], labels, least_score=0.5)
     assert len(sure.boxes_xyxy) == count
 
 
@@ -151,7 +151,7 @@ def test_teacher_labels_survive_the_disk_and_fit_only_their_images(
     assert load_teacher_labels(tmp_path / "teacher.json", images, PERSON) == labels
     with pytest.raises(TrainingError, match="other images"):
         load_teacher_labels(tmp_path / "teacher.json", images[1:], PERSON)
-    with pytest.raises(TrainingError, match="are gone"):
+    with pytest.raises(TrainingError, match="are missing"):
         load_teacher_labels(tmp_path / "absent.json", images, PERSON)
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(TrainingError, match="cannot be read"):
@@ -173,7 +173,7 @@ def test_remembered_labels_keep_their_names_where_classes_have_other_numbers(
         load_teacher_labels(path, images, ("background", "person", "cat"))
 
 
-def test_doubts_below_the_least_score_are_not_even_kept(images: tuple[LabeledImage, ...]) -> None:
+def test_boxes_below_the_least_score_are_not_stored(images: tuple[LabeledImage, ...]) -> None:
     labels = ask_teachers(teacher_of([[2, 2, 20, 30]], [LEAST_SCORE / 2]), images, PERSON)
     assert all(boxes == () for boxes in labels.boxes)
 
@@ -216,7 +216,9 @@ def test_a_run_with_a_teacher_resumes_without_it(
     assert other.provenance.teacher_sha256 == one.provenance.teacher_sha256, "of the one that taught"
 
 
-def test_what_a_teacher_said_teaches_another_run_the_same(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+def test_the_stored_labels_of_a_teacher_teach_another_run_the_same(
+    tiny_train_config: TrainConfig, tmp_path: Path
+) -> None:
     output = np.zeros((CELLS, 85), np.float32)
     output[64 + 5, :6] = [0.5, 0.5, 0.3, 0.8, 0.9, 0.9]
     teacher = write_yolox(tmp_path / "yolox.onnx", output)

@@ -78,7 +78,7 @@ def free_port() -> int:
 
 @contextmanager
 def two_processes(*arguments: str, script: str = RUN) -> Iterator[list[subprocess.Popen[str]]]:
-    """What torchrun does, without its rendezvous: the environment of two processes on this machine."""
+    """Start two processes on this machine with the environment that torchrun gives them."""
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = [
         subprocess.Popen(
@@ -120,10 +120,10 @@ def test_the_loss_curve_is_that_of_one_process(
     assert "epoch 3/3" in said[0]
     assert said[1] == "", "one process talks"
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
-    # The box loss: of a few random negatives, the classification loss says little.
+    # The box loss is compared, because the classification loss of a few random negatives varies too much.
     assert one[0][1] > 1.05 * one[-1][1], "there is something to compare: it learns"
     for alone, together in zip(one, two, strict=True):
-        # Sums in another order: a few millionths per step, which training then amplifies.
+        # The sums have another order, so they differ by a few millionths in each step, and training amplifies this.
         assert together == pytest.approx(alone, rel=1e-2)
     assert two[0] == pytest.approx(one[0], rel=1e-3)
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == sorted(p.name for p in (tmp_path / "two").iterdir())
@@ -131,7 +131,7 @@ def test_the_loss_curve_is_that_of_one_process(
 
 @pytest.mark.slow
 def test_both_stop_when_one_is_asked(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    """The second of two processes is asked after the second step of the second epoch."""
+    """The second of two processes gets the signal after the second step of the second epoch."""
     config = changed(tiny_train_config, epochs=3, eval_every=3, val=())
     settings = msgspec.json.encode(config).decode()
     with two_processes(settings, str(tmp_path / "run"), script=RUN_WHOSE_SECOND_PROCESS_IS_STOPPED) as processes:
@@ -161,7 +161,7 @@ def test_a_run_that_one_process_began_is_finished_by_two(tiny_train_config: Trai
     with two_processes("resume", str(tmp_path / "parts")) as processes:
         said = outputs(processes)
         assert [process.returncode for process in processes] == [0, 0], said
-    assert "going on in epoch 1 after 2 batches" in said[0]
+    assert "resuming in epoch 1 after 2 batches" in said[0]
     for alone, together in zip(losses(tmp_path / "whole"), losses(tmp_path / "parts"), strict=True):
         assert together == pytest.approx(alone, rel=1e-2)
     assert sorted(p.name for p in (tmp_path / "parts").iterdir()) == sorted(
@@ -171,7 +171,7 @@ def test_a_run_that_one_process_began_is_finished_by_two(tiny_train_config: Trai
 
 @pytest.mark.slow
 def test_where_one_process_fails_the_others_end_with_a_line_too(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    """Of the two images each process reads one, and one of them is damaged."""
+    """Each process reads one of the two images, and one image is damaged."""
     path = write_coco(tmp_path / "data" / "train.json", count=2, seed=5)
     damaged = tmp_path / "data" / "images" / "train_002.png"
     damaged.write_bytes(damaged.read_bytes()[:500])
@@ -189,7 +189,7 @@ def test_where_one_process_fails_the_others_end_with_a_line_too(tiny_train_confi
 def test_a_signal_while_processes_agree_is_for_the_next_step(
     tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
-    """Python runs handlers when a collective call returns: after the value it was given is out of date."""
+    """Python runs signal handlers when a collective call returns; the value that it was given is then out of date."""
     asked = 0
 
     def agree(_: World, value: bool) -> bool:
@@ -223,7 +223,7 @@ def test_syncing_keeps_every_name(device: str, kind: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_synced_batch_norm_is_batch_norm_over_the_batches_of_all(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes that all see the same have sums that are `size` times their own."""
+    """If all processes have the same value, the sum is `size` times that value."""
     monkeypatch.setattr(distributed, "_all_summed", lambda value: value.detach() * size)
     torch.manual_seed(0)
     share = torch.randn(2, 4, 5, 6) * 3 + 100

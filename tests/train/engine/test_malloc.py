@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, where the C library can be told so."""
+"""The process keeps freed memory, if the C library has a setting for it."""
 
 import ctypes
 import subprocess

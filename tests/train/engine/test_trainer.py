@@ -1,4 +1,4 @@
-"""A run: it learns, it stops when asked, and it resumes to the same result."""
+"""A run learns, stops after a signal, and resumes to the same result."""
 
 import csv
 import dataclasses
@@ -368,7 +368,7 @@ def test_a_project_that_is_no_folder_is_told_before_the_teacher_is_asked(
         start_run(config, tmp_path / "file" / "run")
 
 
-def test_images_that_are_learned_from_twice_or_watched_too_are_said(
+def test_images_that_are_learned_from_twice_or_also_measured_are_reported(
     tiny_train_config: TrainConfig, tmp_path: Path
 ) -> None:
     (data,) = tiny_train_config.data.train
@@ -377,7 +377,7 @@ def test_images_that_are_learned_from_twice_or_watched_too_are_said(
     notices: list[str] = []
     start_run(config, tmp_path / "run", callbacks=RunCallbacks(notice=notices.append))
     assert any("more than once: they count as often" in notice for notice in notices)
-    assert any("images to watch are also learned from" in notice for notice in notices)
+    assert any("validation images are also learned from" in notice for notice in notices)
 
 
 def test_results_that_are_no_table_any_more_are_one_line(

@@ -1,4 +1,4 @@
-"""Boxes stay with their pixels through every view, and views are as varied as they should be."""
+"""Boxes stay with their pixels in every view, and views vary as much as configured."""
 
 from dataclasses import replace
 
@@ -25,11 +25,11 @@ from mmpnet.train.loading.augment import (
 
 FULL = AUGMENTATIONS["full"]
 MOVED = replace(FULL, color=0, gray=0)
-"""Windows, scales and flips alone: where an edge lies is then to be seen in the pixels."""
+"""Windows, scales and flips only, so that edges can be found in the pixels."""
 STILL = AUGMENTATIONS["none"]
 LETTERBOX = Letterbox(input_hw=(128, 160), pad_value=0)
 HALF_A_PIXEL = 0.55
-"""An edge between two pixels is seen at one of them; a little more, for interpolation."""
+"""An edge between two pixels is found at one of them; interpolation adds a little."""
 
 
 def sample_of(frame: UInt8Array, boxes: list[tuple[float, float, float, float]]) -> Sample:
@@ -47,7 +47,7 @@ def lone_rectangle(size_hw: tuple[int, int] = (120, 160)) -> Sample:
 
 
 def around_bright(image: UInt8Array) -> FloatArray:
-    """The box (1, 4) around the bright pixels: no change of colors turns black into them or white into others."""
+    """The box (1, 4) around the bright pixels. No change of colors makes black bright or white dark."""
     rows, cols = np.nonzero(image.min(axis=2) > 128)
     return np.array([[cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]], np.float32)
 

@@ -1,4 +1,4 @@
-"""Decoded images: the same pixels as the files', in every process, and nothing left behind."""
+"""Decoded images have the pixels of the files, in every process, and no file stays on the disk."""
 
 import pickle
 import shutil

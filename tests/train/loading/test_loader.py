@@ -1,4 +1,4 @@
-"""Training images: the same pixels as the runtime's, labels at the right anchors, chance in the key alone."""
+"""Training images have the pixels of the runtime and labels at the right anchors; the key alone decides their views."""
 
 import random
 from dataclasses import replace
@@ -104,7 +104,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(images: TrainingImages, 
 
 
 class _WorkerDraws(TrainingImages):
-    """What each worker's own generators would draw."""
+    """Numbers from the global generators of each worker."""
 
     def __getitem__(self, key: SampleKey) -> tuple[float, float, float]:  # type: ignore[override]
         return float(torch.rand(1)), float(np.random.rand()), random.random()
@@ -139,7 +139,7 @@ def test_anchors_at_an_ignored_box_learn_nothing_and_those_of_the_others_learn_a
     assert changed.any()
     assert set(labels.labels[changed].tolist()) == {UNDECIDED_LABEL}
     assert set(without.labels[changed].tolist()) == {0}
-    # By the rule itself: background anchors half inside the box, and those that would have learned it.
+    # Computed by the rule: background anchors half inside the box, and those that would learn it.
     (box,) = Letterbox(INPUT_HW).fit(plain.image_hw).to_input(plain.boxes_xyxy[1:])
     anchors = tiny_model_config.anchors.boxes_xyxy(INPUT_HW)
     for anchor, before, after in zip(anchors, without.labels.flatten(), labels.labels.flatten(), strict=True):

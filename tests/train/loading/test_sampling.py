@@ -1,4 +1,4 @@
-"""Which images an epoch shows: a pure function of seed and epoch."""
+"""The images of an epoch are a pure function of seed and epoch."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An exported file can be trained further: it computes what it computed, and its batch norms are open again."""
+"""An exported file can be trained further: the output is the same, and its batch norms have statistics again."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def some_images(count: int = 6, side: int = 64, seed: int = 0) -> torch.Tensor:
 
 
 def lively(network: MmpNet) -> MmpNet:
-    """Batch norms as training leaves them: none is the identity."""
+    """Batch norms as after training: none of them is the identity."""
     draw = torch.Generator().manual_seed(3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

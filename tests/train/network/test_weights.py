@@ -1,4 +1,4 @@
-"""What a run may start from, and what it must not."""
+"""The weights that a run may start from, and those that are refused."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a grid can cover, against looking at every anchor; and anchors that suit the boxes."""
+"""The coverage of boxes is compared with a search over every anchor; fitted anchors cover the boxes better."""
 
 import numpy as np
 import pytest

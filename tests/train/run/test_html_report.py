@@ -1,4 +1,4 @@
-"""Every run leaves a report.html; that it cannot be made does not lose the run."""
+"""Every run writes a report.html; if that fails, the run is complete nevertheless."""
 
 import csv
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is found out before a run's folder is made, and what is put away however a run ends."""
+"""Faults are found before the folder of a run is made, and its cache is removed however the run ends."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_one_image_is_enough_and_a_batch_may_be_larger_than_the_data(
 
 
 def test_batches_without_any_box_are_learned_from(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
-    """Images one by one: every fourth is all background."""
+    """The batches have one image each, and every fourth image has no box."""
     path = write_coco(tmp_path / "data" / "train.json", count=4, seed=0)
     for negatives in ("quality", "focal", "hard", "random"):
         config = changed(tiny_train_config, train=(str(path),), val=(), batch=1, mosaic=0.0, negatives=negatives)
@@ -119,13 +119,13 @@ def test_a_teacher_that_does_not_help_leaves_no_folder(
     assert not (tmp_path / "run").exists()
 
 
-def test_images_that_are_learned_from_or_watched_are_not_taught_once_more(
+def test_unlabeled_images_that_are_in_the_data_are_left_out(
     tiny_train_config: TrainConfig,
     dataset_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The folder that holds the images of both splits is the first that one thinks of."""
+    """A user may well give the folder that holds the images of both splits."""
     (tmp_path / "teacher.onnx").write_bytes(b"")
     monkeypatch.setattr(training_data, "open_ensemble", lambda *_, **__: ensemble_of(silent))
     known = dataset_folder / "images"

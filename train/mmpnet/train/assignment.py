@@ -15,7 +15,7 @@ from mmpnet.contract.boxes import area, centers, pairwise_iou, pairwise_overlap
 
 BACKGROUND = -1
 UNDECIDED = -2
-"""Fits a box nearly as well as the anchors that learn it: trained neither on the box nor as background."""
+"""The anchor fits a box nearly as well as those that learn it. It learns neither the box nor background."""
 UNDECIDED_LABEL = -1
 """Label of an undecided anchor in the label grid."""
 
@@ -26,9 +26,9 @@ LEVEL_SIDE_CELLS = 8
 """Cells that a box spans on its level of a feature pyramid: anchors are 4 to 6.3 strides wide in RetinaNet, 8 in ATSS.
 On one fine grid a large box spans more cells, and in proportion more cells have anchors that fit it."""
 SHARE_INSIDE = 0.5
-"""An anchor lies in an ignored box from this share of its area on: the rule of COCO's evaluation for crowds."""
+"""An anchor lies in an ignored box if at least this share of its area does, as COCO's evaluation has it for crowds."""
 NEARLY = 0.7
-"""An anchor is undecided from this share of a box's threshold on."""
+"""An anchor is undecided if its IoU is at least this share of the threshold of a box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class LabelGrid:
         )
 
     def pin_memory(self) -> "LabelGrid":
-        """Called by the loader where a CUDA device will read the batch."""
+        """Called by the loader if a CUDA device reads the batch."""
         return LabelGrid(self.labels.pin_memory(), self.boxes_xyxy.pin_memory(), self.scores.pin_memory())
 
 
@@ -97,7 +97,7 @@ def assign_adaptively(
     claims = [_claim(box, anchors_xyxy, grid_shape, level_side_px) for box in boxes_xyxy]
     if not as_published:
         matched[np.concatenate([claim.undecided for claim in claims])] = UNDECIDED
-    # Written in ascending order of IoU, so that an anchor two boxes want ends with the one it fits better.
+    # Written in ascending order of IoU, so that an anchor that two boxes claim learns the one that it fits better.
     owner = np.repeat(np.arange(len(claims)), [len(claim.anchors) for claim in claims])
     order = np.argsort(np.concatenate([claim.iou for claim in claims]), kind="stable")
     matched[np.concatenate([claim.anchors for claim in claims])[order]] = owner[order]
@@ -130,7 +130,7 @@ def _claim(
     cells = grid_shape[2] * grid_shape[3]
     side = max(math.sqrt(area(box_xyxy)) / level_side_px, 1)
     near, around = (min(round(NEAREST_CELLS * side**power), cells) for power in (1, 2))
-    by_distance = _nearest(box_xyxy, anchors_xyxy[:cells], around)  # every kind stands on the same cells
+    by_distance = _nearest(box_xyxy, anchors_xyxy[:cells], around)  # all kinds have the same cells
     first_of_kind = np.arange(grid_shape[0] * grid_shape[1]) * cells
     seen = first_of_kind[:, None] + by_distance  # (S * R, around), nearest first
     iou_seen = pairwise_iou(box_xyxy[None], anchors_xyxy[seen.ravel()])[0].reshape(seen.shape)

@@ -40,7 +40,7 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run needs to resume beside the deployable weights, and how far it is."""
+    """What a run needs to resume in addition to the deployable weights, and which epoch and batch it has reached."""
 
     epoch: int
     batch: int
@@ -72,7 +72,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write beside, then rename: a reader never sees half a file.
+    """Write a temporary file, then rename it, so that a reader never sees half a file.
 
     Raises: OutputError if the folder cannot be written.
     """

@@ -36,7 +36,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class DataOptions(Section, frozen=True, kw_only=True):
-    """Which images are learned from and which are watched."""
+    """The images to learn from, and those to validate on."""
 
     train: Annotated[
         tuple[str, ...],
@@ -48,13 +48,13 @@ class DataOptions(Section, frozen=True, kw_only=True):
     val: Annotated[
         tuple[str, ...],
         Meta(
-            description="Data to watch, may be repeated; default: the val splits of --data, if any.",
+            description="Validation data; may be repeated. Default: the val splits of --data, if there are any.",
             extra={"path": True},
         ),
     ] = ()
     classes: Annotated[
         tuple[str, ...],
-        Meta(description="Learn only NAME; or NAME=OLD,OLDER: those classes as one. May be repeated."),
+        Meta(description="Learn only the class NAME; NAME=OLD,OLDER learns those as one class. May be repeated."),
     ] = ()
     group_weights: Annotated[
         tuple[tuple[str, float], ...],
@@ -66,7 +66,7 @@ class DataOptions(Section, frozen=True, kw_only=True):
 
 
 class ModelOptions(Section, frozen=True, kw_only=True):
-    """The network: what it starts from, its input, its anchors, its widths, and which parts learn.
+    """The network: its first weights, its input, its anchors, its widths, and which parts are trained.
 
     Raises: ValueError also if parts of a network are frozen that starts at random.
     """
@@ -83,7 +83,7 @@ class ModelOptions(Section, frozen=True, kw_only=True):
     ] = (320, 320)
     anchors: Annotated[
         Literal["given", "auto"],
-        Meta(description="`auto`: as many sizes and ratios as are given, but those that suit the boxes."),
+        Meta(description="`auto` fits as many sizes and ratios as are given to the boxes of the data."),
     ] = "given"
     sizes_px: Annotated[
         tuple[AnchorSize, ...],
@@ -95,17 +95,21 @@ class ModelOptions(Section, frozen=True, kw_only=True):
     stride: Annotated[Literal[8, 16], Meta(description="Stride of the label grid: 8 or 16.")] = 8
     channels: Annotated[int, Meta(ge=1, le=2048, description="Channels of the top-down path.")] = 96
     width_mult: Annotated[float, Meta(ge=0.1, le=4, description="Width of the backbone.")] = 1.0
-    separate_towers: Annotated[bool, Meta(description="Class logits and box offsets get a tower each.")] = False
+    separate_towers: Annotated[bool, Meta(description="Use separate towers for class logits and box offsets.")] = False
     tower_depth: Annotated[
         int, Meta(ge=1, le=8, description="Depthwise-separable layers before the last one, in each tower.")
     ] = 1
     freeze: Annotated[
         int,
-        Meta(ge=0, le=BACKBONE_BLOCKS, description=f"First backbone blocks (of {BACKBONE_BLOCKS}) kept as loaded."),
+        Meta(
+            ge=0,
+            le=BACKBONE_BLOCKS,
+            description=f"Number of first backbone blocks, of {BACKBONE_BLOCKS}, to keep as loaded.",
+        ),
     ] = 0
-    freeze_norms: Annotated[bool, Meta(description="Keep the backbone's batch-norm statistics: for small batches.")] = (
-        False
-    )
+    freeze_norms: Annotated[
+        bool, Meta(description="Keep the backbone's batch-norm statistics; useful for small batches.")
+    ] = False
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -116,11 +120,11 @@ class ModelOptions(Section, frozen=True, kw_only=True):
 
 
 class LoadingOptions(Section, frozen=True, kw_only=True):
-    """How batches are made of images."""
+    """How images become batches."""
 
     batch: Annotated[int, Meta(ge=1, description="Images per step.")] = 32
     augmentation: Annotated[
-        AugmentationName, Meta(description="How freely images are changed; `light` never mirrors them.")
+        AugmentationName, Meta(description="How strongly images are changed; `light` never mirrors them.")
     ] = "full"
     mosaic: Annotated[float, Meta(ge=0, le=1, description="Share of samples made of several images.")] = 0.5
     mosaic_grids: Annotated[
@@ -132,12 +136,12 @@ class LoadingOptions(Section, frozen=True, kw_only=True):
         ),
     ] = (2,)
     mosaic_until: Annotated[
-        float, Meta(ge=0, le=1, description="Share of the epochs that have mosaics, the first ones.")
+        float, Meta(ge=0, le=1, description="Share of the epochs, counted from the first one, that have mosaics.")
     ] = 0.85
     multi_scale: Annotated[
         float, Meta(ge=0, le=0.5, description="Input sizes vary by this share, from batch to batch.")
     ] = 0.0
-    cache: Annotated[Caching, Meta(description="Decode images once; `auto`: where they fit into memory.")] = "auto"
+    cache: Annotated[Caching, Meta(description="Decode images once; `auto` does so if they fit into memory.")] = "auto"
     workers: Annotated[
         int,
         Meta(ge=0, description="Loader processes.", extra={"default": f"one per core, at most {MAX_WORKERS}"}),
@@ -145,19 +149,19 @@ class LoadingOptions(Section, frozen=True, kw_only=True):
 
 
 class LossOptions(Section, frozen=True, kw_only=True):
-    """What the network is asked for."""
+    """The assignment of anchors to boxes, and the losses."""
 
     assignment: Annotated[Assignment, Meta(description="Which anchors learn a box.")] = "adaptive"
     negatives: Annotated[Negatives, Meta(description="How background anchors enter the loss.")] = "quality"
     neg_ratio: Annotated[float, Meta(ge=0, le=LARGEST, description="Negatives per positive, for hard and random.")] = (
         3.0
     )
-    box_loss: Annotated[BoxLoss, Meta(description="How far a box is from its label.")] = "giou"
+    box_loss: Annotated[BoxLoss, Meta(description="Loss of the predicted boxes.")] = "giou"
     box_weight: Annotated[float, Meta(ge=0, le=LARGEST, description="Weight of the box loss.")] = 2.0
 
 
 class OptimOptions(Section, frozen=True, kw_only=True):
-    """How weights move. Learning rates are those after warm-up; both fall to zero along a cosine."""
+    """The optimizer. Learning rates are those after warm-up; both fall to zero along a cosine."""
 
     lr: Annotated[float, Meta(gt=0, le=LARGEST_RATE, description="Learning rate of the head.")] = 1.5e-3
     backbone_lr: Annotated[float, Meta(gt=0, le=LARGEST_RATE, description="Learning rate of the backbone.")] = 4e-4
@@ -169,7 +173,7 @@ class OptimOptions(Section, frozen=True, kw_only=True):
 
 
 class ScheduleOptions(Section, frozen=True, kw_only=True):
-    """How long training takes, and when it is measured."""
+    """The number of epochs, the warm-up, and how often accuracy is measured."""
 
     epochs: Annotated[int, Meta(ge=1, description="Passes over the training images.")] = 60
     warmup_steps: Annotated[int, Meta(ge=0, description="Steps of linear warm-up.")] = 100
@@ -239,9 +243,9 @@ class RunOptions(Section, frozen=True, kw_only=True):
 
     seed: Annotated[int, Meta(ge=0, le=LARGEST_SEED, description="Seed of everything that is drawn at random.")] = 0
     device: Annotated[
-        str, Meta(description="auto, cpu, cuda or cuda:N; --resume keeps the run's unless one is given.")
+        str, Meta(description="auto, cpu, cuda or cuda:N. --resume keeps the device of the run unless one is given.")
     ] = "auto"
-    amp: Annotated[bool, Meta(description="bfloat16 autocast where the device computes it in hardware.")] = True
+    amp: Annotated[bool, Meta(description="Use bfloat16 autocast if the device computes it in hardware.")] = True
     compile: Annotated[
-        bool, Meta(description="Fuse the step with torch.compile: a minute first, then faster steps.")
+        bool, Meta(description="Compile the step with torch.compile: a minute at the start, then faster steps.")
     ] = False

@@ -1,4 +1,4 @@
-"""Where the weights of a run come from: names and hashes of the data, seed, commit of this source tree."""
+"""The origin of the weights of a run: names and hashes of the data, seed, commit of this source tree."""
 
 import subprocess
 from importlib.metadata import version
@@ -33,7 +33,7 @@ def git_commit() -> str | None:
     here = Path(__file__).parent
     root = _git(here, "rev-parse", "--show-toplevel")
     if root is None or not here.is_relative_to(Path(root) / "train"):
-        return None  # a wheel inside somebody's own repository has that repository's commit
+        return None  # git would give the commit of the repository around an installed wheel
     return _git(here, "describe", "--always", "--dirty", "--abbrev=12")
 
 

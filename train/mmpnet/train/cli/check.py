@@ -24,12 +24,13 @@ from mmpnet.train.run.anchor_fit import Coverage, coverage, input_boxes, suited_
 
 
 def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> bool:
-    """Scan training and validation data, every file of them, folders of unlabeled images, and the anchors on the boxes;
-    return whether there is no fault.
+    """Check the files of training and validation data, the folders of unlabeled images, and how well anchors cover the
+    boxes; return whether there is no fault.
 
-    With `anchors: auto` these are the anchors that suit the boxes. Without a teacher, data without boxes is a fault.
+    With `anchors: auto` these are the anchors that are fitted to the boxes. Without a teacher, data without boxes is a
+    fault.
 
-    Raises: DatasetError for faults that leave nothing to look at, TrainingError for boxes too few to suggest anchors,
+    Raises: DatasetError for faults that leave nothing to check, TrainingError for too few boxes to suggest anchors,
     typer.BadParameter for a missing file of a teacher.
     """
     for teacher in config.distillation.teachers:
@@ -53,13 +54,14 @@ def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> b
 
 
 def _scans(config: TrainConfig) -> dict[str, DatasetStatistics]:
-    """What the training and, if there are any, the validation data hold, with a fault where there is no box."""
+    """Statistics of the training data and of the validation data, if any, with a fault for data without boxes."""
     data, input_hw = config.data, config.model.input_hw
     found = check_dataset(_paths(data.train), "train", data.classes, input_hw=input_hw)
     scans = {"train": _with_boxes(found, "to learn from") if not config.distillation.teachers else found}
     if data.val:
-        watched = _paths(data.val)
-        found = check_dataset(watched, "val", data.classes, input_hw=input_hw, allow_absent=True, undivided=True)
+        found = check_dataset(
+            _paths(data.val), "val", data.classes, input_hw=input_hw, allow_absent=True, undivided=True
+        )
         scans["val"] = _with_boxes(found, "to measure against")
     return scans
 

@@ -26,12 +26,12 @@ app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exce
 @with_options({f"{name.capitalize()} options": section for name, section in SECTIONS.items()})
 def train(
     context: typer.Context,
-    only_check: Annotated[bool, typer.Option("--check", help="Look at every file of the data; train nothing.")] = False,
+    only_check: Annotated[bool, typer.Option("--check", help="Check every file of the data without training.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: one JSON document on stdout.")] = False,
     name: Annotated[str | None, typer.Option(help="Run folder below --project; default: train, train2, ...")] = None,
     project: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
     resume: Annotated[
-        Path | None, typer.Option(help="Run folder or last.pth: go on with that run as it was configured.")
+        Path | None, typer.Option(help="Run folder or last.pth of the run to resume, with its own options.")
     ] = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
@@ -39,7 +39,7 @@ def train(
     *,
     options: dict[str, Any],
 ) -> None:
-    """Train MmpNet on labeled images; leaves last.pth, best.pth, results.csv, config.json and report.html."""
+    """Train MmpNet on labeled images; write last.pth, best.pth, results.csv, config.json and report.html."""
     with exit_on_error():
         given = _given(context)
         if resume is not None:
@@ -52,7 +52,7 @@ def train(
         if "sure_score" in given and options["uncertain"] != "ignore":
             raise typer.BadParameter("--sure-score goes with --uncertain ignore; soft boxes are learned at any score")
         if only_check:
-            # Folders for a teacher can be looked at without one.
+            # Folders of unlabeled images can be checked without a teacher.
             config = _configured({**options, "unlabelled": ()})
             if not check(config, options["unlabelled"], as_json=as_json):
                 raise typer.Exit(1)

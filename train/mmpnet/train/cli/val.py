@@ -1,5 +1,4 @@
-"""mmp-val: the same accuracy numbers for a checkpoint and for its exported file, by data set and source, and for
-several models side by side."""
+"""mmp-val: measure checkpoints and exported files in the same way, by data set and source, one or several models."""
 
 import json
 import sys
@@ -55,12 +54,13 @@ def val(
     data: Annotated[
         list[Path],
         typer.Option(
-            help="Folder or file: COCO JSON, YOLO, VOC, ... as in the README. Several are reported each and together."
+            help="Folder or file: COCO JSON, YOLO, VOC, ... as in the README. Several are reported each, and together."
         ),
     ],
     split: Annotated[Split, typer.Option(help="Which split of a folder.")] = "val",
     classes: Annotated[
-        list[str] | None, typer.Option(help="Only NAME; or NAME=OLD,OLDER: those classes as one. May be repeated.")
+        list[str] | None,
+        typer.Option(help="Measure only the class NAME; NAME=OLD,OLDER measures those as one class. May be repeated."),
     ] = None,
     by_source: Annotated[
         bool, typer.Option("--by-source", help="Report each `source` that a COCO JSON names for its images.")
@@ -91,7 +91,7 @@ def val(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Measure accuracy on labeled images: COCO's and VOC's AP, best F1, quasi IoU, each with how sure it is."""
+    """Measure accuracy on labeled images: COCO's and VOC's AP, best F1, quasi IoU, each with its 95 % interval."""
     with exit_on_error():
         thresholds = override_thresholds(EVALUATION_THRESHOLDS, conf, iou, max_det)
         stated = (conf, iou, max_det) != (None, None, None)

@@ -1,4 +1,4 @@
-"""The models that mmp-val measures: exported files and those of other detectors without torch, checkpoints with it."""
+"""Open the models that mmp-val measures: exported files and other detectors without torch, checkpoints with it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ SUFFIXES = (".pth", ".onnx")
 
 @dataclass(frozen=True, slots=True)
 class OpenedModel:
-    """A function from frame to Detections, the class names of its ids, what a report says of it, its protocol."""
+    """A function from frame to Detections, the class names of its ids, its facts for a report, and its protocol."""
 
     name: str
     detect: Detect
@@ -33,7 +33,7 @@ class OpenedModel:
 
 @dataclass(frozen=True, slots=True)
 class OpeningOptions:
-    """thresholds: those asked for; stated: whether the command line named one. None stands for auto, and 0 threads."""
+    """thresholds are those to measure with; stated: whether the command line has one. None means auto, or 0 threads."""
 
     thresholds: Thresholds
     stated: bool

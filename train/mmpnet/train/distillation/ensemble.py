@@ -37,7 +37,7 @@ class Ensemble:
         return tuple(one.name for one in self.teachers)
 
     def __call__(self, frame_bgr: UInt8Array) -> TeacherAnswer:
-        """What the teachers see in one frame (H, W, 3)."""
+        """The detections of the teachers together in one frame (H, W, 3) uint8 BGR."""
         seen = [[view(frame_bgr) for view in self._views(one)] for one in self.teachers]
         if len(seen) == 1 and len(seen[0]) == 1:
             (only,) = seen[0]
@@ -89,7 +89,7 @@ def open_ensemble(
 
 
 def mirrored(detect: Detect) -> Detect:
-    """The same detector, shown the mirror image; its boxes are those of the image itself."""
+    """A function that detects in the mirror image, and gives boxes of the image itself."""
 
     def detect_mirrored(frame_bgr: UInt8Array) -> Detections:
         found = detect(np.ascontiguousarray(frame_bgr[:, ::-1]))

@@ -1,4 +1,4 @@
-"""Weighted box fusion (Solovyev, Wang and Gabruseva 2021): what several views of an image say, as one answer.
+"""Weighted box fusion (Solovyev, Wang and Gabruseva 2021): one set of boxes from those of several views of an image.
 
 The package ensemble-boxes has it too, but ends the interpreter on bad input, had its last release in 2022, and brings
 numba and pandas, 290 MB, for these lines.
@@ -20,8 +20,8 @@ FUSION_IOU = 0.55
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """Objects that views agree on: fused boxes (N, 4), class_ids (N,), and for each view the best score that it gave
-    each object (N, views), 0 where it did not see it."""
+    """Fused objects: boxes (N, 4), class_ids (N,), and for each view the best score that it gave each object
+    (N, views), 0 if it did not find it."""
 
     boxes_xyxy: FloatArray
     class_ids: IntArray

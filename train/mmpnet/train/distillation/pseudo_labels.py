@@ -17,8 +17,9 @@ from mmpnet.system.files import atomic_write, is_file, is_folder
 from mmpnet.train.distillation.ensemble import Ensemble, TeacherAnswer
 
 SAME_OBJECT_IOU = 0.45
-"""A teacher's box that overlaps a labeled one of its class by this much says nothing new."""
+"""A teacher's box with at least this IoU with a labeled box of its class is the same object, and is not added."""
 LEAST_SCORE = 0.05
+"""Detections with a lower score are not stored."""
 TEACHER_LABELS_SUFFIX = ".json"
 """A teacher whose path ends so is the teacher.json of an earlier run, not a detector."""
 
@@ -36,8 +37,11 @@ class TeacherBox(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TeacherLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All boxes of `LEAST_SCORE` and more that teachers found, by image; of which classes (index 0 is background); the
-    hash of the teachers and their views, and in whose order votes stand."""
+    """All boxes with a score of at least `LEAST_SCORE` that teachers found, by image.
+
+    class_names: the classes of the boxes, index 0 is background. teachers: names of the files, in the order of the
+    votes. teacher_sha256: hash of the files and their views.
+    """
 
     teacher_sha256: str
     images_sha256: str = msgspec.field(name="pictures_sha256")
@@ -59,7 +63,7 @@ def ask_teachers(
     *,
     progress: Callable[[Sequence[LabeledImage]], Iterable[LabeledImage]] = iter,
 ) -> TeacherLabels:
-    """Show every image to the teachers, who know the run's classes by these names.
+    """Run the teachers on every image; class_names are those of the run, index 0 is background.
 
     Raises: DatasetError for the first bad image.
     """
@@ -76,7 +80,7 @@ def save_teacher_labels(path: Path, labels: TeacherLabels) -> None:
 def read_teacher_labels(path: Path) -> TeacherLabels:
     """Raises: TrainingError if the file is missing or damaged."""
     if not is_file(path):
-        raise TrainingError(f"{path}: a run's teacher labels were expected here and are gone; start a new run")
+        raise TrainingError(f"{path}: the teacher labels of the run are missing; start a new run")
     try:
         return msgspec.json.decode(path.read_bytes(), type=TeacherLabels)
     except (OSError, msgspec.DecodeError) as error:
@@ -86,7 +90,7 @@ def read_teacher_labels(path: Path) -> TeacherLabels:
 
 
 def load_teacher_labels(path: Path, images: Sequence[LabeledImage], class_names: Sequence[str]) -> TeacherLabels:
-    """What a teacher saw on these images, with the class ids that these names have now.
+    """The labels of these images in a teacher.json, with the class ids that class_names gives them.
 
     Raises: TrainingError if the file is missing, damaged, of other images, or without one of the classes.
     """
@@ -113,7 +117,7 @@ def load_teacher_labels(path: Path, images: Sequence[LabeledImage], class_names:
 def with_teacher_boxes(
     images: Sequence[LabeledImage], labels: TeacherLabels, *, least_score: float
 ) -> tuple[LabeledImage, ...]:
-    """The images with the teacher's further boxes, each as sure as its score."""
+    """The images with the boxes of the teachers that are not labeled yet, each with its score."""
     return tuple(
         _extended(image, [box for box in boxes if box.score >= least_score])
         for image, boxes in zip(images, labels.boxes, strict=True)
@@ -130,7 +134,7 @@ def unlabeled_images(folder: Path) -> tuple[LabeledImage, ...]:
     named = (path for path in folder.rglob("*") if is_image(path))
     paths = sorted(path for path in named if not path.name.startswith("."))
     if not paths:
-        raise TrainingError(f"{folder}: holds no images; --unlabelled takes a folder of images")
+        raise TrainingError(f"{folder}: has no images; --unlabelled takes a folder of images")
     return tuple(_unlabeled(path) for path in paths)
 
 

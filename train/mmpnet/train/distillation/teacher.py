@@ -1,7 +1,7 @@
 """Labels from a detector that is already trained: an ONNX teacher looks at the training images once.
 
-What it finds beside the boxes that people drew becomes a box whose label is only as sure as the teacher's score: the
-student should then say that score, not certainty (soft labels after Hinton et al. 2015, drawn once, not per view).
+Detections that people did not label become boxes whose target is the teacher's score instead of 1 (soft labels after
+Hinton et al. 2015). They are computed once for each image, not for each augmented view.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +25,11 @@ Detect: TypeAlias = Callable[[UInt8Array], Detections]
 
 @dataclass(frozen=True, slots=True)
 class OpenedTeacher:
-    """One file: its views, functions from frame to Detections with the student's class ids, one for each input size;
-    and the student's class ids that it knows."""
+    """One file, opened.
+
+    views are functions from frame to Detections with the student's class ids, one for each input size. class_ids are
+    those of the student that it knows. has_free_input is true if it takes images of any size.
+    """
 
     name: str
     views: tuple[Detect, ...]

@@ -31,7 +31,7 @@ class EpochResult:
 
 
 def ignored(*event: object) -> None:
-    """Listens to nothing."""
+    """Ignores an event."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ _COLUMNS = ("epoch", "classification_loss", "box_loss", "seconds", *COCO_NUMBERS
 
 
 class RunWriter:
-    """Writes one run's folder, where this process is the one to do so."""
+    """Writes the folder of a run; `writes` is false in all processes but the first one."""
 
     def __init__(
         self, folder: Path, config: TrainConfig, model: ModelConfig, provenance: Provenance, *, writes: bool = True
@@ -54,7 +54,7 @@ class RunWriter:
             save_checkpoint(self.folder / LAST, self._checkpoint(state, None, resumable=True))
 
     def epoch_done(self, state: TrainingState, result: EpochResult) -> None:
-        """Record a finished epoch: best.pth first, then results.csv, then last.pth, which moves the run on."""
+        """Record a finished epoch: best.pth, then results.csv, then last.pth, from which the next epoch can start."""
         if not self._writes:
             return
         if result.is_best:

@@ -22,7 +22,7 @@ from mmpnet.train.network.weights import load_weights
 
 @dataclass(slots=True)
 class TrainingState:
-    """Weights, their average, the optimizer, and how far the run is."""
+    """Weights, their average, the optimizer, and which epoch and batch the run has reached."""
 
     network: MmpNet
     average: AveragedModel
@@ -43,7 +43,7 @@ class TrainingState:
         return classification, box
 
     def finish_epoch(self, score: float) -> None:
-        """Go on to the next epoch; score: the accuracy after this one, or the best so far if it was not measured."""
+        """Move to the next epoch; score: the accuracy after this one, or the best so far if it was not measured."""
         self.best = max(self.best, score)
         self.epoch, self.batch, self.loss_sums = self.epoch + 1, 0, (0.0, 0.0)
 

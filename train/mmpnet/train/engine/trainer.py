@@ -55,7 +55,7 @@ def _as_training_errors() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class RunImages:
-    """The images that are learned from, where their pixels come from, and those that are watched, if any."""
+    """The images to learn from, the source of their pixels, and the validation set, if there is one."""
 
     train: Dataset
     stored: StoredImages
@@ -101,7 +101,7 @@ class Trainer:
         """
         config, batches_per_epoch = self._config, self._sampler(state).batches_per_epoch
         done = state.epoch * batches_per_epoch + state.batch
-        # torchrun hands SIGTERM on: a second one must not end a step that the first one lets finish.
+        # torchrun forwards SIGTERM, so it may arrive twice; the second one must not end the last step.
         signals = stop_on_signal(threading.Event(), forceful=[signal.SIGINT])
         with _as_training_errors(), signals as stop:
             self._callbacks.started(config.schedule.epochs, batches_per_epoch, done)
@@ -118,7 +118,7 @@ class Trainer:
 
     def _sampler(self, state: TrainingState) -> EpochSampler:
         loading, epochs = self._config.loading, self._config.schedule.epochs
-        # The last epochs have images like those of a camera.
+        # The last epochs have whole images, as a camera gives them.
         mosaic = loading.mosaic if state.epoch < loading.mosaic_until * epochs else 0.0
         return EpochSampler(
             self._weights,
@@ -194,16 +194,16 @@ class Trainer:
             state.averaged_network, self._model, thresholds=EVALUATION_THRESHOLDS, device=self._device
         )
 
-        def watched(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
+        def until_stopped(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
             for image in self._callbacks.progress(images, "evaluating"):
                 if stop.is_set():
                     raise self._interrupted(state)
                 yield image
 
-        return evaluate(detect, val, self._model.class_names, progress=watched)
+        return evaluate(detect, val, self._model.class_names, progress=until_stopped)
 
     def _interrupted(self, state: TrainingState) -> InterruptedRunError:
         return InterruptedRunError(
-            f"stopped in epoch {state.epoch + 1} after {state.batch} batches; go on with: "
+            f"stopped in epoch {state.epoch + 1} after {state.batch} batches; resume it with: "
             f"mmp-train --resume {self._writer.folder}"
         )

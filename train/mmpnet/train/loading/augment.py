@@ -28,7 +28,7 @@ MIN_VISIBLE = 0.25
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Pixels (H, W, 3) uint8 BGR with boxes (N, 4) in their px, class ids (N,), label confidences (N,), and which boxes
-    are ignored (N,): crowds and what a detector was not sure of, neither learned nor background."""
+    are ignored (N,): crowds and uncertain boxes, which are neither learned nor background."""
 
     image_bgr: UInt8Array
     boxes_xyxy: FloatArray
@@ -85,7 +85,7 @@ def augment(sample: Sample, letterbox: Letterbox, how: Augmentation, random: Gen
 def mosaic(samples: Sequence[Sample], letterbox: Letterbox, how: Augmentation, random: Generator) -> Sample:
     """n x n images that tile the canvas, divided at random places (Bochkovskiy et al. 2020 have n = 2).
 
-    The more images, the smaller the people: a detector for far people needs them more than it needs whole images.
+    The more images there are, the smaller are the people in them. A detector of distant people needs many of those.
     """
     height, width = letterbox.input_hw
     side = math.isqrt(len(samples))
@@ -174,7 +174,7 @@ def _painted(
     scale = np.array([(inside[2] - inside[0]) / (right - left), (inside[3] - inside[1]) / (bottom - top)] * 2)
     moved = (sample.boxes_xyxy - (left, top, left, top)) * scale + (inside[0], inside[1], inside[0], inside[1])
     cut = moved.clip((inside[0], inside[1]) * 2, (inside[2], inside[3]) * 2).astype(np.float32)
-    # What is left of an ignored box is as little background as the whole of it.
+    # The visible part of an ignored box is not background either.
     visible = sample.ignored | (area(cut) >= MIN_VISIBLE * area(moved.astype(np.float32)))
     keep = visible & (cut[:, 2:] - cut[:, :2] >= MIN_SIDE_PX).all(1)
     return Sample(canvas, cut[keep], sample.class_ids[keep], sample.scores[keep], sample.ignored[keep])

@@ -20,7 +20,8 @@ from mmpnet.system.progress import Progress, no_progress
 Caching: TypeAlias = Literal["auto", "on", "off"]
 
 MEMORY_SHARE = 0.4
-"""`auto` caches images that fit into this share of the memory: more would be read from the disk in every epoch."""
+"""`auto` caches images that fit into this share of the memory; more of them would be read from the disk again in every
+epoch."""
 _DECODED_AT_ONCE = 256
 
 
@@ -62,7 +63,7 @@ class StoredImages:
         return sum(int(np.prod(self.shape(index))) for index in range(len(self)))
 
     def close(self) -> None:
-        """Release files; there are none."""
+        """Do nothing, because no file is open."""
 
 
 class CachedImages(StoredImages):

@@ -18,8 +18,8 @@ SCALE_STEP_PX = 32
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """One draw: the image's index, those it shares a mosaic with if it does, the input size, and the seed of
-    everything else."""
+    """One draw: the index of the image, those of the other images in its mosaic if there is one, the input size, and
+    the seed of everything else that is random."""
 
     index: int
     seed: int

@@ -11,8 +11,11 @@ from mmpnet.train.run.anchor_fit import Coverage
 
 @dataclass(frozen=True, slots=True)
 class RunCallbacks:
-    """notice: gets one line of text; data_read: what the training data hold; anchors_covered: how well the anchors
-    cover their boxes; training: what happens from the first batch on, and how progress is shown."""
+    """The functions that a run calls.
+
+    notice gets one line of text, data_read the statistics of the training data, and anchors_covered how well the
+    anchors cover its boxes. training has the callbacks from the first batch on, and the one for progress.
+    """
 
     notice: Notice = no_notice
     data_read: Callable[[DatasetStatistics], object] = ignored
@@ -21,5 +24,5 @@ class RunCallbacks:
 
     @property
     def progress(self) -> Progress:
-        """Shows how far a long piece of work is."""
+        """Reports the progress of long work."""
         return self.training.progress

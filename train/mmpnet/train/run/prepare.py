@@ -35,21 +35,21 @@ TEACHER = "teacher.json"
 
 
 def validation_paths(train: Sequence[str], val: Sequence[str]) -> tuple[str, ...]:
-    """The paths of the data to watch: `val`, or if that is empty, the training data that have a val split."""
+    """The paths of the validation data: `val`, or if that is empty, the training data that have a val split."""
     return tuple(val) or tuple(path for path in train if has_split(Path(path), "val"))
 
 
 def read_all(config: TrainConfig, callbacks: RunCallbacks) -> tuple[Dataset, Dataset | None]:
-    """The images to learn from, those without labels last, and the images to watch.
+    """The images to learn from, those without labels last, and the validation set, if there is one.
 
     Raises: DatasetError for bad data, TrainingError for a folder without images or images without boxes.
     """
     train = load_dataset([Path(path) for path in config.data.train], "train", config.data.classes)
-    watched = [Path(path) for path in config.data.val]
-    val = load_dataset(watched, "val", config.data.classes, allow_absent=True, undivided=True) if watched else None
+    paths = [Path(path) for path in config.data.val]
+    val = load_dataset(paths, "val", config.data.classes, allow_absent=True, undivided=True) if paths else None
     callbacks.data_read(dataset_statistics(train, input_hw=config.model.input_hw))
-    watching = "no validation set: best is last" if val is None else f"to watch: {val.name}, {len(val.images)} images"
-    callbacks.notice(f"{train.name}: {len(train.images)} images, {train.num_boxes} boxes; {watching}")
+    validation = "none, so best.pth is the last state" if val is None else f"{val.name}, {len(val.images)} images"
+    callbacks.notice(f"{train.name}: {len(train.images)} images, {train.num_boxes} boxes; validation set: {validation}")
     _notice_repeated(train, val, callbacks)
     train = _without_uncertain(config, train, callbacks)
     if not config.distillation.teachers:
@@ -58,18 +58,18 @@ def read_all(config: TrainConfig, callbacks: RunCallbacks) -> tuple[Dataset, Dat
 
 
 def _notice_repeated(train: Dataset, val: Dataset | None, callbacks: RunCallbacks) -> None:
-    """Report files that are learned from twice, and files that are both learned from and watched."""
+    """Report files that are learned from twice, and files that are both learned from and in the validation set."""
     learned = [os.path.realpath(image.path) for image in train.images]
     twice = len(learned) - len(set(learned))
     if twice:
         callbacks.notice(
             f"note: {twice} images are in {train.name} more than once: they count as often as they are there"
         )
-    watched = {os.path.realpath(image.path) for image in val.images} if val is not None else set()
-    both = len(watched.intersection(learned))
+    measured = {os.path.realpath(image.path) for image in val.images} if val is not None else set()
+    both = len(measured.intersection(learned))
     if both:
         callbacks.notice(
-            f"note: {both} of the {len(watched)} images to watch are also learned from: their accuracy is too good"
+            f"note: {both} of the {len(measured)} validation images are also learned from: their accuracy is too high"
         )
 
 
@@ -98,7 +98,7 @@ def _num_ignored(images: Sequence[LabeledImage]) -> int:
 def _with_unlabeled(train: Dataset, val: Dataset | None, folders: Sequence[str], callbacks: RunCallbacks) -> Dataset:
     """The training images, and those images of the folders that are in no data set.
 
-    The accuracy on images that are learned from would be too high, so images to watch are left out.
+    The accuracy on images that are learned from would be too high, so validation images are left out.
     """
     sets = (train,) if val is None else (train, val)
     known = {os.path.realpath(image.path) for one in sets for image in one.images}

@@ -65,7 +65,7 @@ def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | No
 def resume_run(
     path: Path, *, device: str | None = None, workers: int | None = None, callbacks: RunCallbacks | None = None
 ) -> None:
-    """Go on with an interrupted run: options from its last.pth, but device and workers where they are given.
+    """Resume an interrupted run with the options of its last.pth; device and workers replace the run's if given.
 
     Raises: CheckpointError if there is nothing to resume, TrainingError if its data set has changed since.
     """
@@ -92,7 +92,7 @@ def resume_run(
         provenance = provenance_of(config, train, val, teacher_sha256=checkpoint.provenance.teacher_sha256)
         writer = RunWriter(path.parent, config, checkpoint.model, provenance, writes=world.is_first)
         writer.start(first_epoch=state.epoch)
-        callbacks.notice(f"going on in epoch {state.epoch + 1} after {state.batch} batches")
+        callbacks.notice(f"resuming in epoch {state.epoch + 1} after {state.batch} batches")
         world.wait()
         _execute(_placed(config, world), train, val, writer, state, world, callbacks)
 
@@ -134,8 +134,10 @@ def _require_unchanged(train: Dataset, val: Dataset | None, checkpoint: Checkpoi
 
 @contextmanager
 def _removed_on_failure(folder: Path, world: World) -> Iterator[None]:
-    """What was begun of a new run's folder is in the way of the next one of that name, and nothing to go on with. A
-    folder that was there before may hold something else, and stays."""
+    """Remove the folder of a new run that did not start: it cannot be resumed, and the next run may want its name.
+
+    A folder that existed before may hold other files, and stays.
+    """
     is_new = not folder.exists()
     try:
         yield
@@ -146,12 +148,12 @@ def _removed_on_failure(folder: Path, world: World) -> Iterator[None]:
 
 
 def _callbacks_of(world: World, callbacks: RunCallbacks | None) -> RunCallbacks:
-    """Those of the command in the first process; the others report nothing."""
+    """The callbacks of the command in the first process; the other processes report nothing."""
     return callbacks if callbacks is not None and world.is_first else RunCallbacks()
 
 
 def _placed(config: TrainConfig, world: World) -> TrainConfig:
-    """The options with this process's own device, which is no option of the run."""
+    """The options with the device of this process, which differs from process to process."""
     return _moved(config, device_name(config.run.device, world), None)
 
 
@@ -177,9 +179,9 @@ def _execute(
 
 
 def new_folder(project: Path, name: str | None) -> Path:
-    """PROJECT/NAME, which must not hold a run yet; without a name the first free of train, train2, ...
+    """The folder of a new run: PROJECT/NAME, or without a name the first free one of train, train2, ...
 
-    Of several processes the first one chooses; what the others get here is not used.
+    Of several processes only the first one chooses; the folder that the others get here is not used.
 
     Raises: OutputError if the named folder exists.
     """
@@ -192,5 +194,5 @@ def new_folder(project: Path, name: str | None) -> Path:
         return folder
     folder = project / name
     if is_folder(folder) or is_file(folder):
-        raise OutputError(f"{folder}: exists; choose another --name, or go on with it: mmp-train --resume {folder}")
+        raise OutputError(f"{folder}: exists; choose another --name, or resume it: mmp-train --resume {folder}")
     return folder
