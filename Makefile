@@ -16,7 +16,7 @@ DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test check lint cost minimal arm64 oldest clean
+.PHONY: demo test check fuzz lint cost minimal arm64 oldest clean
 
 demo: $(DEMO_READY)
 	$(BIN)/mmp-run --source docs/images/astronaut.jpg --save out/astronaut.jpg --no-show
@@ -29,6 +29,11 @@ test: $(VENV)/.test
 # What to run before each commit: all but the slow tests.
 check: lint
 	$(PYTEST) -m "not slow"
+
+# Damages many more files than the tests do; FUZZ is how many of each kind.
+FUZZ ?= 3000
+fuzz:
+	MMPNET_FUZZ=$(FUZZ) $(PYTEST) tests/fuzz --timeout 0
 
 lint:
 	$(BIN)/ruff check .

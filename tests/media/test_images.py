@@ -11,6 +11,7 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import DatasetError, OutputError, SourceError
+from mmpnet.media.image_header import stated_size
 from mmpnet.media.images import IMAGE_SUFFIXES, is_truncated, read_image, write_image
 from support.frames import make_noise
 
@@ -182,4 +183,33 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: P
     path = tmp_path / "bomb.png"
     path.write_bytes(bomb)
     with pytest.raises(SourceError, match=r"bomb\.png: the image has 60000x60000 px, expected at most 128 million"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".webp", ".tif", ".png", ".jpg"])
+@pytest.mark.parametrize("frame_hw", [(48, 64), (1, 7), (301, 2)])
+def test_the_size_in_the_header_is_that_of_the_pixels(tmp_path: Path, suffix: str, frame_hw: tuple[int, int]) -> None:
+    path = tmp_path / f"image{suffix}"
+    for flags in ([], [cv2.IMWRITE_WEBP_QUALITY, 80]) if suffix == ".webp" else ([],):
+        cv2.imwrite(str(path), make_noise(seed=0, size_hw=frame_hw), flags)
+        with path.open("rb") as file:
+            stated = stated_size(file)
+        assert stated is not None
+        assert stated[0] == read_image(path).shape[:2] == frame_hw
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".bmp", b"BM" + bytes(16) + struct.pack("<ii", 30_000, -16_000) + bytes(64)),
+        (".webp", b"RIFF" + bytes(4) + b"WEBPVP8X" + bytes(8) + b"\xff\x3f\0\xff\x3f\0" + bytes(64)),
+        (".webp", b"RIFF" + bytes(4) + b"WEBPVP8L" + bytes(5) + struct.pack("<I", (1 << 28) - 1) + bytes(64)),
+        (".tif", b"II*\0" + struct.pack("<IHHHIIHHII", 8, 2, 256, 4, 1, 30_000, 257, 4, 1, 16_000) + bytes(64)),
+        (".tif", b"MM\0*" + struct.pack(">IHHHIHHHHIHH", 8, 2, 256, 3, 1, 30_000, 0, 257, 3, 1, 16_000, 0) + bytes(64)),
+    ],
+)
+def test_other_formats_of_too_many_pixels_are_rejected_too(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"bomb{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="expected at most 128 million pixels"):
         read_image(path)

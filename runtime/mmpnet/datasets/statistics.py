@@ -14,6 +14,7 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.types import Dataset, LabeledImage
+from mmpnet.system.files import require_regular
 
 SIZE_EDGES_PX = (0, 8, 16, 32, 64, 128, 256)
 """Lower edges of the size ranges, sqrt(w*h) in px of the letterboxed input."""
@@ -172,6 +173,7 @@ def _wh(size_hw: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[int, int]:
 
 def _sha1(path: Path) -> str:
     try:
+        require_regular(path)
         return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected an image file") from error

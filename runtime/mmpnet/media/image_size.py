@@ -5,6 +5,7 @@ from pathlib import Path
 from mmpnet.contract.errors import MmpnetError, SourceError
 from mmpnet.media.image_header import stated_size
 from mmpnet.media.images import read_image
+from mmpnet.system.files import require_regular
 
 
 def image_size_hw(path: Path, *, error: type[MmpnetError] = SourceError) -> tuple[int, int]:
@@ -15,6 +16,7 @@ def image_size_hw(path: Path, *, error: type[MmpnetError] = SourceError) -> tupl
     Raises: `error` if the file is missing or not an image.
     """
     try:
+        require_regular(path)
         with path.open("rb") as file:
             stated = stated_size(file)
     except OSError as reason:

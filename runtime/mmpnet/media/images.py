@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MmpnetError, OutputError, SourceError
 from mmpnet.media.image_header import stated_size
-from mmpnet.system.files import atomic_write
+from mmpnet.system.files import atomic_write, require_regular
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -48,6 +48,7 @@ def read_mask(path: Path, *, error: type[MmpnetError] = SourceError) -> NDArray[
 
 def _decoded(path: Path, flags: int, error: type[MmpnetError]) -> NDArray[Any]:
     try:
+        require_regular(path)
         content = path.read_bytes()
     except OSError as reason:
         raise error(f"{path}: cannot be read ({reason.strerror}); expected an image file") from reason

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,13 @@ LONGEST_BEGINNING = 180
 def is_file(path: Path) -> bool:
     """Whether a file exists; returns False for invalid names, for which Path.is_file raises."""
     return os.path.isfile(path)  # noqa: PTH113
+
+
+def require_regular(path: Path) -> None:
+    """Raises: OSError if the path is missing, or is a device, a pipe or a socket, whose bytes may never end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a socket", str(path))
 
 
 def is_folder(path: Path) -> bool:

@@ -1,13 +1,15 @@
 """List, pair and hash files, for formats that keep labels in many files."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.types import SPLITS, Split
-from mmpnet.system.files import is_folder
+from mmpnet.system.files import is_folder, require_regular
 
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 
@@ -29,9 +31,21 @@ def read_bytes(path: Path, *, expected: str) -> bytes:
     Raises: DatasetError if it cannot be read.
     """
     try:
+        require_regular(path)
         return path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from error
+
+
+def parse_json(raw: bytes, path: Path, *, expected: str) -> Any:
+    """The content of a JSON file. NaN and infinity are accepted, so that a bad box is reported with its entry.
+
+    Raises: DatasetError if it is not JSON, is nested too deeply, or has a number of thousands of digits.
+    """
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: is not JSON ({error}); expected {expected}") from error
 
 
 def numbered_lines(raw: bytes, path: Path) -> list[tuple[int, str]]:

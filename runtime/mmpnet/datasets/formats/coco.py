@@ -1,7 +1,6 @@
 """COCO detection JSON: one file has categories, images and boxes; masks and keypoints are ignored."""
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import msgspec
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_names, checked_score, checked_xyxy
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats._folders import file_names, labeled_folders, read_bytes
+from mmpnet.datasets.formats._folders import file_names, labeled_folders, parse_json, read_bytes
 from mmpnet.datasets.types import SPLITS, Dataset, Split
 from mmpnet.system.files import is_file, is_folder
 
@@ -138,11 +137,7 @@ def _image_folder(path: Path) -> Path:
 
 
 def _parse(raw: bytes, path: Path) -> _CocoFile:
-    try:
-        # The standard parser accepts NaN, so that a NaN box is reported with its entry.
-        content: Any = json.loads(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DatasetError(f"{path}: is not JSON ({error}); expected a COCO detection file") from error
+    content = parse_json(raw, path, expected="a COCO detection file")
     try:
         return msgspec.convert(content, _CocoFile)
     except msgspec.ValidationError as error:

@@ -1,6 +1,5 @@
 """VGG Image Annotator 1 and 2, as in the Matterport balloon dataset: via_region_data.json beside images."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import msgspec
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import XYXY, Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats._folders import file_names, labeled_folders, name_of, read_bytes, sha256_of
+from mmpnet.datasets.formats._folders import file_names, labeled_folders, name_of, parse_json, read_bytes, sha256_of
 from mmpnet.datasets.types import Dataset, Split
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.system.files import is_file
@@ -107,10 +106,7 @@ def _json_path(folder: Path) -> Path:
 
 
 def _parse(raw: bytes, path: Path) -> dict[str, Any]:
-    try:
-        content: Any = json.loads(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: is not JSON ({error}); expected regions of VGG Image Annotator") from error
+    content = parse_json(raw, path, expected="regions of VGG Image Annotator")
     if isinstance(content, dict) and _PROJECT_ENTRIES in content:
         content = content[_PROJECT_ENTRIES]
     if not isinstance(content, dict):

@@ -1,6 +1,5 @@
 """Pascal VOC: one XML per image, corners as 1-based inclusive pixels (Everingham et al. 2010)."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from mmpnet.system.files import is_file, is_folder
 LAYOUT = "Annotations/NAME.xml and JPEGImages/NAME.jpg, or NAME.xml beside NAME.jpg"
 SPLIT_LISTS = Path("ImageSets", "Main")
 _FOLDER_PAIRS = (("Annotations", "JPEGImages"), ("annotations", "images"))
+MOST_SIDE_PX = 1_000_000
+"""Largest image side that an annotation may state."""
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -146,7 +147,7 @@ def _stated_hw(root: Any, path: Path) -> tuple[int, int] | None:
     if size is None:
         return None
     height, width = (_number(size, side, f"{path}: size") for side in ("height", "width"))
-    if not (1 <= height < math.inf and 1 <= width < math.inf):
+    if not (1 <= height <= MOST_SIDE_PX and 1 <= width <= MOST_SIDE_PX):
         raise DatasetError(f"{path}: size states {width:g}x{height:g} px; correct or remove it")
     return int(height), int(width)
 

@@ -97,7 +97,7 @@ def _read_yaml(path: Path) -> _DataYaml:
     raw = read_bytes(path, expected="YOLO's data.yaml")
     try:
         return msgspec.convert(yaml.safe_load(raw), _DataYaml)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:  # msgspec's error is a ValueError
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # msgspec's error is a ValueError
         fault = " ".join(str(error).split())
         raise DatasetError(f"{path}: is not YOLO's data.yaml: {fault}; expected names, train and val") from error
 
