@@ -25,7 +25,7 @@ MakeCheckpoint = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with train.json (16 pictures), val.json (6) and images/. Read only."""
+    """A folder with train.json (16 images), val.json (6) and images/. Read only."""
     folder = tmp_path_factory.mktemp("dataset")
     write_coco(folder / "train.json", count=16, seed=1)
     write_coco(folder / "val.json", count=6, seed=2)
@@ -87,7 +87,7 @@ def make_checkpoint(tiny_model_config: ModelConfig, tiny_train_config: TrainConf
         torch.manual_seed(seed)
         network = model.build().train()
         with torch.no_grad():
-            # Batch norms that have seen pictures keep the signal alive through random layers; scores spread over
+            # Batch norms that have seen images keep the signal alive through random layers; scores spread over
             # (0, 1) give thresholds and NMS something to do.
             for _ in range(20):
                 network(torch.randn(8, 3, *model.input_hw))

@@ -54,9 +54,9 @@ for name in sys.argv[1:]:
     assert expected <= set(done.stdout.split())
 
 
-def test_a_picture_is_detected_without_torch(tiny_onnx: Path, dataset_folder: Path) -> None:
-    picture = dataset_folder / "images" / "val_001.png"
-    arguments = (tiny_onnx, "--source", picture, "--json", "-", "--no-show", "--threads", "1")
+def test_an_image_is_detected_without_torch(tiny_onnx: Path, dataset_folder: Path) -> None:
+    image = dataset_folder / "images" / "val_001.png"
+    arguments = (tiny_onnx, "--source", image, "--json", "-", "--no-show", "--threads", "1")
     done = run_blocked("from mmpnet.cli.run.command import main; main()", *arguments)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["detections"]) > 0

@@ -305,7 +305,13 @@ def test_the_keys_of_stored_reports_stay(report: LatencyReport) -> None:
 def test_the_table_does_not_print_percentiles_that_were_not_earned(tiny_onnx: Path) -> None:
     code, stdout, stderr = run(tiny_onnx, *QUICK)
     assert (code, stdout) == (0, "")
-    for words in ("insufficient samples", "end to end", "infer is the model alone", "frames a second", "multiply-adds"):
+    for words in (
+        "insufficient samples",
+        "end to end",
+        "infer is the model alone",
+        "frames per second",
+        "multiply-adds",
+    ):
         assert words in stderr
 
 
@@ -431,7 +437,7 @@ def test_what_is_no_report_is_one_line(report: LatencyReport, tmp_path: Path, co
     ("arguments", "code", "message"),
     [
         (["absent.onnx"], 1, "absent.onnx: no such model file"),
-        (["absent.onnx", "--picture", "absent.png"], 1, "absent.png: cannot be read"),
+        (["absent.onnx", "--image", "absent.png"], 1, "absent.png: cannot be read"),
         (["--frame-size", "big"], 2, "WIDTHxHEIGHT"),
         (["--provider", "tpu"], 2, "tpu"),
         (["--duration", "0"], 2, "--duration"),

@@ -25,7 +25,7 @@ MODEL = "person-224-int8"
 
 
 def people_at(folder: Path, *boxes_xywh: list[float]) -> Path:
-    """A COCO file over copies of the sample picture, one for each of the boxes, and one picture without people."""
+    """A COCO file over copies of the sample image, one for each of the boxes, and one image without people."""
     (folder / "images").mkdir(parents=True)
     pixels = read_image(SAMPLE_IMAGE)
     height, width = pixels.shape[:2]
@@ -60,9 +60,9 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 def test_the_curve_by_hand_and_its_mean_is_ap50(tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "val.json", count=2, seed=0), "val")
-    boxes = [picture.boxes_xyxy for picture in dataset.images]
+    boxes = [image.boxes_xyxy for image in dataset.images]
     count = sum(map(len, boxes))
-    # The best box is right, the next one wrong, and the other boxes of the first picture are right again.
+    # The best box is right, the next one wrong, and the other boxes of the first image are right again.
     first = Detections(
         np.concatenate([boxes[0][:1], np.array([[0, 0, 2, 2]], np.float32), boxes[0][1:]]),
         np.linspace(0.9, 0.5, len(boxes[0]) + 1).astype(np.float32),
@@ -87,11 +87,11 @@ def test_the_curve_by_hand_and_its_mean_is_ap50(tmp_path: Path) -> None:
     assert found_numbers["quasi_iou"] == round(right / (count + 1), 4)
 
 
-def test_a_trial_has_pictures_of_the_whole_set(tmp_path: Path) -> None:
+def test_a_trial_has_images_of_the_whole_set(tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "val.json", count=10, seed=0), "val")
     for limit, rows in ((5, [0, 2, 4, 6, 8]), (3, [0, 3, 6]), (1, [0]), (10, list(range(10)))):
         chosen = evenly_spaced(dataset, limit)
-        assert [picture.path for picture in chosen.images] == [dataset.images[row].path for row in rows]
+        assert [image.path for image in chosen.images] == [dataset.images[row].path for row in rows]
     assert evenly_spaced(dataset, None) is dataset
     assert evenly_spaced(dataset, 11) is dataset
 
@@ -105,7 +105,7 @@ def test_it_says_what_mmp_val_says_of_each_data_set(labeled: tuple[Path, Path], 
     assert (right["n_images"], wrong["n_images"]) == (3, 2)
     assert right["models"][MODEL]["AP50"] > 0.9
     assert wrong["models"][MODEL]["AP50"] == 0
-    assert right["models"][MODEL]["APs"] is None, "no person of the sample picture is small"
+    assert right["models"][MODEL]["APs"] is None, "no person of the sample image is small"
     assert wrong["models"][MODEL]["APs"] == 0
     for folder, entry in zip(labeled, (right, wrong), strict=True):
         said = CliRunner().invoke(val_cli.app, [MODEL, "--data", str(folder), "--threads", "1", "--json"])
@@ -135,13 +135,13 @@ def test_mistakes_are_one_line(labeled: tuple[Path, Path], tmp_path: Path) -> No
     assert "different names" in stderr
 
 
-def test_wide_pictures_alone(labeled: tuple[Path, Path], tmp_path: Path) -> None:
+def test_wide_images_alone(labeled: tuple[Path, Path], tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "val.json", count=4, seed=0), "val")
     sizes = [(90, 160), (160, 90), (100, 100), (10, 17)]
-    pictures = tuple(dataclasses.replace(one, image_hw=hw) for one, hw in zip(dataset.images, sizes, strict=True))
-    dataset = dataclasses.replace(dataset, images=pictures)
-    assert only_wide(dataset, 1.5).images == (pictures[0], pictures[3])
-    assert only_wide(dataset, 1.7).images == (pictures[0],)
+    images = tuple(dataclasses.replace(one, image_hw=hw) for one, hw in zip(dataset.images, sizes, strict=True))
+    dataset = dataclasses.replace(dataset, images=images)
+    assert only_wide(dataset, 1.5).images == (images[0], images[3])
+    assert only_wide(dataset, 1.7).images == (images[0],)
     assert only_wide(dataset, None) is dataset
     code, _, stderr = run(MODEL, "--data", labeled[0], "--wider-than", 9)
     assert code == 1

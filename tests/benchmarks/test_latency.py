@@ -102,7 +102,7 @@ def test_a_run_says_what_was_measured_and_its_numbers_fit_together(tmp_path: Pat
         assert 0 < network["median_ms"] < whole["median_ms"]
         assert whole["percentiles_ms"]["p50"] <= whole["percentiles_ms"]["p90"]
         assert (whole["percentiles_ms"]["p95"], whole["percentiles_ms"]["p99"]) == (None, None)
-        assert row["detections"] >= 1, "the sample picture has a person"
+        assert row["detections"] >= 1, "the sample image has a person"
     file = model_path("person-224-int8")
     assert result["models"]["person-224-int8"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert result["machine"]["usable_cores"] > 0

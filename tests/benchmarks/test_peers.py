@@ -78,7 +78,7 @@ def tiny_yolox(path: Path) -> Path:
 
 
 def tiny_end_to_end(path: Path, rows: list[list[float]]) -> Path:
-    """Says these (x1, y1, x2, y2, score, class) of every picture of 64 x 64 px."""
+    """Says these (x1, y1, x2, y2, score, class) of every image of 64 x 64 px."""
     net = Net(0)
     nothing = net.add("Mul", net.add("ReduceMean", "images", keepdims=0), net.constant(np.array(0, np.float32)))
     said = net.add("Add", net.constant(np.array([rows], np.float32)), nothing)

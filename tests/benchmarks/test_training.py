@@ -45,8 +45,8 @@ SMALL = ("--batch", "2", "--imgsz", "64", "--seconds", "0", "--rounds", "1", "--
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of four labeled pictures: two batches of two. Read only."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four labeled images: two batches of two. Read only."""
     folder = tmp_path_factory.mktemp("four")
     write_coco(folder / "train.json", count=4, seed=3)
     return folder
@@ -54,7 +54,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config() -> TrainConfig:
-    """The recipe on two pictures of 64 px."""
+    """The recipe on two images of 64 px."""
     return step_config(CPU, batch=2, side_px=64, freeze=0)
 
 
@@ -79,10 +79,10 @@ def trained(config: TrainConfig, dataset: Dataset, folder: Path) -> TrainingStat
 
 @pytest.mark.parametrize("freeze", [0, 4])
 def test_step_and_batches_are_those_of_a_run(
-    pictures: Path, tmp_path: Path, freeze: int, monkeypatch: pytest.MonkeyPatch
+    images: Path, tmp_path: Path, freeze: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.training.step._STEPS_PER_RUN", 2)  # as many as the run below: the rate goes by it
-    dataset = open_dataset(pictures, "train")
+    dataset = open_dataset(images, "train")
     config = step_config(CPU, batch=2, side_px=64, freeze=freeze)
     bench = StepBench(config, dataset.class_names)
     untrained = changed(config, workers=0)
@@ -100,8 +100,8 @@ def test_step_and_batches_are_those_of_a_run(
         assert not torch.equal(weights["predict.bias"], start["predict.bias"])
 
 
-def test_the_synthetic_batch_is_made_like_a_loaded_one(pictures: Path, config: TrainConfig) -> None:
-    dataset = open_dataset(pictures, "train")
+def test_the_synthetic_batch_is_made_like_a_loaded_one(images: Path, config: TrainConfig) -> None:
+    dataset = open_dataset(images, "train")
     with closing(endless(dataset, stored(dataset), batch=2, side_px=64, workers=0)) as batches:
         loaded = next(batches)
     made = synthetic_batch(config)
@@ -118,14 +118,14 @@ def test_the_synthetic_batch_is_made_like_a_loaded_one(pictures: Path, config: T
     assert made.target.scores.dtype == loaded.target.scores.dtype
 
 
-def test_batches_go_on_after_an_epoch_and_a_bad_picture_ends_them(tmp_path: Path) -> None:
+def test_batches_go_on_after_an_epoch_and_a_bad_image_ends_them(tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "train.json", count=4, seed=3), "train")
     with closing(endless(dataset, stored(dataset), batch=2, side_px=64, workers=0)) as batches:
         first, _, third = itertools.islice(batches, 3)
         assert third.images_bgr.shape == (2, 64, 64, 3)
         assert not torch.equal(first.images_bgr, third.images_bgr)
         for file in (tmp_path / "images").iterdir():
-            file.write_bytes(b"no picture")
+            file.write_bytes(b"no image")
         with pytest.raises(DatasetError):
             list(itertools.islice(batches, 4))
 
@@ -169,10 +169,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def empty_batch(pictures: int) -> Batch:
+def empty_batch(images: int) -> Batch:
     return Batch(
-        images_bgr=torch.zeros((pictures, 8, 8, 3), dtype=torch.uint8),
-        target=LabelGrid(torch.zeros((pictures, 1, 1, 1, 1)), torch.zeros((0, 4)), torch.zeros(0)),
+        images_bgr=torch.zeros((images, 8, 8, 3), dtype=torch.uint8),
+        target=LabelGrid(torch.zeros((images, 1, 1, 1, 1)), torch.zeros((0, 4)), torch.zeros(0)),
     )
 
 
@@ -280,12 +280,12 @@ def test_without_data_steps_are_timed_for_each_freeze(tmp_path: Path) -> None:
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
-def test_with_data_the_loader_is_timed_beside_the_step(pictures: Path) -> None:
-    code, stdout, stderr = run(*SMALL, "--data", pictures, "--workers", 1, "--device", "cpu", "--json")
+def test_with_data_the_loader_is_timed_beside_the_step(images: Path) -> None:
+    code, stdout, stderr = run(*SMALL, "--data", images, "--workers", 1, "--device", "cpu", "--json")
     assert code == 0, stderr
     result = json.loads(stdout)
     assert [row["source"] for row in result["rows"]] == ["cache", "files"]
-    assert (result["freeze"], result["workers"], result["data"]) == ([0], 1, open_dataset(pictures, "train").name)
+    assert (result["freeze"], result["workers"], result["data"]) == ([0], 1, open_dataset(images, "train").name)
     for row in result["rows"]:
         assert row["kept_rounds"] == [row["kept"]]
         assert row["kept"] == pytest.approx(row["together"] / row["step_alone"])
@@ -299,16 +299,16 @@ def test_with_data_the_loader_is_timed_beside_the_step(pictures: Path) -> None:
     [
         (["--device", "cuda:99"], 1, "device cuda:99 was asked for"),
         (["--device", "tpu"], 1, "device 'tpu' is not supported"),
-        (["--data", "PICTURES", "--batch", "5"], 1, "has 4 images, fewer than a batch; lower --batch 5"),
+        (["--data", "IMAGES", "--batch", "5"], 1, "has 4 images, fewer than a batch; lower --batch 5"),
         (["--data", "absent"], 1, "absent"),
         (["--figure", "absent/out.png"], 1, "there is no folder absent"),
-        (["--data", "PICTURES", "--freeze", "0", "--freeze", "4"], 2, "--data goes with one --freeze"),
+        (["--data", "IMAGES", "--freeze", "0", "--freeze", "4"], 2, "--data goes with one --freeze"),
         (["--imgsz", "65"], 2, "65"),
         (["--freeze", "19"], 2, "freeze must be in [0, 18]"),
     ],
 )
-def test_bad_requests_are_one_line(pictures: Path, arguments: list[str], code: int, message: str) -> None:
-    given = [str(pictures) if argument == "PICTURES" else argument for argument in arguments]
+def test_bad_requests_are_one_line(images: Path, arguments: list[str], code: int, message: str) -> None:
+    given = [str(images) if argument == "IMAGES" else argument for argument in arguments]
     found, stdout, stderr = run(*SMALL, *given)
     assert (found, stdout) == (code, "")
     assert message in " ".join(stderr.split())

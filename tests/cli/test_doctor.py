@@ -159,8 +159,8 @@ def test_a_camera_is_watched(monkeypatch: pytest.MonkeyPatch, bare_machine: Path
 @pytest.mark.parametrize(
     ("camera", "fault"),
     [
-        (FakeCamera(opens=False), "does not open; another program may hold it"),
-        (FakeCamera(frames=0), "opens, and gives no frame"),
+        (FakeCamera(opens=False), "cannot be opened; another program may use it"),
+        (FakeCamera(frames=0), "opens, but gives no frame"),
     ],
 )
 def test_a_camera_that_does_not_work_says_how(
@@ -178,7 +178,7 @@ def test_a_camera_without_rights_is_not_opened(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(os, "access", lambda *_: False)
     (found,) = probe_cameras(look_s=0.05)
     assert found.fault is not None
-    assert "no right to use it" in found.fault
+    assert "no permission to use it" in found.fault
 
 
 def test_one_frame_has_no_rate(monkeypatch: pytest.MonkeyPatch, bare_machine: Path) -> None:
@@ -200,14 +200,14 @@ def test_a_slow_camera_and_a_faulty_one_get_advice(monkeypatch: pytest.MonkeyPat
     seen = [
         CameraReport(index=0, name="/dev/video0", stated_fps=30.0, measured_fps=14.9),
         CameraReport(index=1, name="/dev/video1", stated_fps=30.0, measured_fps=29.7),
-        CameraReport(index=2, name="/dev/video2", fault="opens, and gives no frame"),
+        CameraReport(index=2, name="/dev/video2", fault="opens, but gives no frame"),
     ]
     monkeypatch.setattr(cameras, "probe_cameras", lambda: seen)
     report = examine([str(tiny_onnx)])
     assert report.healthy
     of_cameras = [line for line in report.advice if line.startswith("/dev/")]
-    assert of_cameras[0].startswith("/dev/video0: states 30 frames a second and gives 14.9")
-    assert of_cameras[1:] == ["/dev/video2: opens, and gives no frame"]
+    assert of_cameras[0].startswith("/dev/video0: states 30 frames per second and gives 14.9")
+    assert of_cameras[1:] == ["/dev/video2: opens, but gives no frame"]
 
 
 def test_the_processors_instructions_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_people_get_a_table_and_what_to_do(
     code, stdout, stderr = run(tiny_onnx)
     assert (code, stdout) == (0, "")
     assert "self-test passed" in stderr
-    assert "64x48, states 30 frames a second, gives" in stderr
+    assert "64x48, states 30 frames per second, gives" in stderr
     assert "advice: no window" in stderr
 
 

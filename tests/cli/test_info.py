@@ -101,7 +101,7 @@ def test_damaged_metadata_of_ours_is_an_error_not_a_foreign_file(foreign_onnx: P
         (["absent.onnx"], 1, "absent.onnx"),
         (["F", "--imgsz", "64"], 2, "--layers"),
         (["F", "--layers", "--imgsz", "big"], 2, "HEIGHTxWIDTH"),
-        (["person-320", "--layers", "--imgsz", "224"], 2, "person-320.onnx has its own"),
+        (["person-320", "--layers", "--imgsz", "224"], 2, "person-320.onnx has a fixed input size"),
     ],
 )
 def test_bad_requests_are_named(foreign_onnx: Path, arguments: list[str], code: int, message: str) -> None:

@@ -93,7 +93,7 @@ def test_the_help_shows_what_the_fields_declare() -> None:
         (["--hue", "361"], "--hue"),
         (["--kind", "hot"], "--kind"),
         (["--size", "big"], "expected N or HEIGHTxWIDTH"),
-        (["--shares", "1,b"], "expected numbers with commas"),
+        (["--shares", "1,b"], "expected numbers separated by commas"),
         (["--weights", "a"], "expected PATTERN=WEIGHT"),
     ],
 )

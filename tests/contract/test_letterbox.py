@@ -98,7 +98,7 @@ def test_boxes_come_back_from_the_input_where_they_were(
 
 @PROPERTY
 @given(SIDES, SIDES, INPUT_SIDES, INPUT_SIDES)
-def test_the_whole_frame_maps_onto_the_resized_picture(frame_h: int, frame_w: int, input_h: int, input_w: int) -> None:
+def test_the_whole_frame_maps_onto_the_resized_image(frame_h: int, frame_w: int, input_h: int, input_w: int) -> None:
     transform = Letterbox(input_hw=(input_h, input_w)).fit((frame_h, frame_w))
     (height, width), (left, top) = transform.resized_hw, transform.top_left_xy
     whole = np.array([[0, 0, frame_w, frame_h]], np.float32)
@@ -122,9 +122,7 @@ def test_boxes_in_the_padding_are_clipped_to_the_frame() -> None:
 
 @pytest.mark.parametrize("input_hw", INPUTS_HW)
 @pytest.mark.parametrize("frame_hw", FRAMES_HW)
-def test_pixels_equal_a_resized_picture_pasted_onto_padding(
-    frame_hw: tuple[int, int], input_hw: tuple[int, int]
-) -> None:
+def test_pixels_equal_a_resized_image_pasted_onto_padding(frame_hw: tuple[int, int], input_hw: tuple[int, int]) -> None:
     letterbox = Letterbox(input_hw=input_hw, pad_value=7)
     frame = random_frame(1, frame_hw)
     before = frame.copy()
@@ -145,7 +143,7 @@ def test_a_large_frame_is_letterboxed_like_any_other() -> None:
 
 @pytest.mark.parametrize("pad_value", [0, 114, 255])
 @pytest.mark.parametrize("frame_hw", [(10, 90), (90, 10), (31, 31)])
-def test_everything_outside_the_picture_is_padding(frame_hw: tuple[int, int], pad_value: int) -> None:
+def test_everything_outside_the_image_is_padding(frame_hw: tuple[int, int], pad_value: int) -> None:
     letterbox = Letterbox(input_hw=(33, 48), pad_value=pad_value)
     frame = np.full((*frame_hw, 3), 99, np.uint8)
     pixels, transform = letterbox.apply(frame)

@@ -1,12 +1,12 @@
-"""The same labeled pictures for every format."""
+"""The same labeled images for every format."""
 
 import pytest
 
-from support.drawn_pictures import Drawn
+from support.drawn_images import Drawn
 
 
 @pytest.fixture(scope="session")
-def some_pictures() -> list[Drawn]:
+def some_images() -> list[Drawn]:
     """Two people, none, and one who touches the border."""
     return [
         Drawn("a1", (30, 40), [(4, 5, 14, 17), (20, 0, 40, 30)]),

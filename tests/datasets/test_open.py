@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.open import FORMATS, has_split, open_dataset, recognize
-from support.drawn_pictures import WRITERS, Drawn
+from support.drawn_images import WRITERS, Drawn
 
 NAMES = ["COCO JSON", "YOLO", "Pascal VOC", "Pascal VOC beside", "gt_data", "VIA", "Penn-Fudan"]
 CELL = 12
@@ -22,7 +22,7 @@ CELL = 12
 
 @st.composite
 def boxes_in_cells(draw: Any) -> tuple[tuple[int, int], list[tuple[int, int, int, int]]]:
-    """A picture size and boxes of whole px that do not overlap: masks could not hold those that do."""
+    """An image size and boxes of whole px that do not overlap: masks could not hold those that do."""
     rows, cols = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     spare_h, spare_w = draw(st.integers(0, CELL - 1)), draw(st.integers(0, CELL - 1))
     boxes = []
@@ -39,18 +39,18 @@ def boxes_in_cells(draw: Any) -> tuple[tuple[int, int], list[tuple[int, int, int
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scenes=st.lists(boxes_in_cells(), min_size=1, max_size=3))
 def test_the_boxes_that_were_written_are_read(name: str, scenes: list[Any]) -> None:
-    pictures = [Drawn(f"p{i}", size_hw, boxes) for i, (size_hw, boxes) in enumerate(scenes)]
-    if not any(picture.boxes for picture in pictures) and name.startswith(("VIA", "Pascal")):
+    images = [Drawn(f"p{i}", size_hw, boxes) for i, (size_hw, boxes) in enumerate(scenes)]
+    if not any(image.boxes for image in images) and name.startswith(("VIA", "Pascal")):
         return  # these list no classes apart from their objects: without one, there is no class to read
     folder = Path(tempfile.mkdtemp())
     try:
-        dataset = open_dataset(WRITERS[name](folder / "data", pictures), "train")
+        dataset = open_dataset(WRITERS[name](folder / "data", images), "train")
         assert dataset.class_names == ("background", "person")
-        assert [picture.path.stem for picture in dataset.images] == [picture.name for picture in pictures]
-        for found, written in zip(dataset.images, pictures, strict=True):
+        assert [image.path.stem for image in dataset.images] == [image.name for image in images]
+        for found, written in zip(dataset.images, images, strict=True):
             assert found.image_hw == written.size_hw == found.read().shape[:2]
             expected = np.array(written.boxes, np.float32).reshape(-1, 4)
-            # Fractions of the picture are rounded; all other formats hold the numbers themselves.
+            # Fractions of the image are rounded; all other formats hold the numbers themselves.
             np.testing.assert_allclose(found.boxes_xyxy, expected, rtol=0, atol=1e-5 if name == "YOLO" else 0)
             assert found.boxes_xyxy.dtype == np.float32
             assert found.class_ids.tolist() == [1] * len(written.boxes)
@@ -65,9 +65,9 @@ def test_the_boxes_that_were_written_are_read(name: str, scenes: list[Any]) -> N
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_format_is_recognized_and_has_no_validation_of_its_own(
-    name: str, some_pictures: list[Any], tmp_path: Path
+    name: str, some_images: list[Any], tmp_path: Path
 ) -> None:
-    path = WRITERS[name](tmp_path / "data", some_pictures)
+    path = WRITERS[name](tmp_path / "data", some_images)
     assert recognize(path).name == name.removesuffix(" beside")
     assert has_split(path, "train")
     assert not has_split(path, "val")
@@ -85,9 +85,9 @@ def test_each_format_is_recognized_and_has_no_validation_of_its_own(
 
 @pytest.mark.parametrize("name", ["Pascal VOC beside", "gt_data", "VIA"])
 @pytest.mark.parametrize("val", ["val", "valid"])
-def test_folders_may_be_splits(name: str, val: str, some_pictures: list[Any], tmp_path: Path) -> None:
-    WRITERS[name](tmp_path / "train", some_pictures)
-    WRITERS[name](tmp_path / val, some_pictures[:1])
+def test_folders_may_be_splits(name: str, val: str, some_images: list[Any], tmp_path: Path) -> None:
+    WRITERS[name](tmp_path / "train", some_images)
+    WRITERS[name](tmp_path / val, some_images[:1])
     assert has_split(tmp_path, "train")
     assert has_split(tmp_path, "val")
     assert not has_split(tmp_path, "test")
@@ -100,17 +100,17 @@ def test_folders_may_be_splits(name: str, val: str, some_pictures: list[Any], tm
     assert not has_split(tmp_path / val, "val"), "but nothing is set apart in it"
 
 
-def test_val_and_valid_together_are_refused(some_pictures: list[Any], tmp_path: Path) -> None:
-    WRITERS["gt_data"](tmp_path / "val", some_pictures)
-    WRITERS["gt_data"](tmp_path / "valid", some_pictures)
+def test_val_and_valid_together_are_refused(some_images: list[Any], tmp_path: Path) -> None:
+    WRITERS["gt_data"](tmp_path / "val", some_images)
+    WRITERS["gt_data"](tmp_path / "valid", some_images)
     with pytest.raises(DatasetError, match="both val/ and valid/"):
         open_dataset(tmp_path, "val")
 
 
 @pytest.mark.parametrize("other", ["YOLO", "Pascal VOC", "gt_data", "VIA", "Penn-Fudan"])
-def test_two_formats_in_one_folder_are_both_named(other: str, some_pictures: list[Any], tmp_path: Path) -> None:
-    WRITERS["COCO JSON"](tmp_path, some_pictures)
-    WRITERS[other](tmp_path, some_pictures)
+def test_two_formats_in_one_folder_are_both_named(other: str, some_images: list[Any], tmp_path: Path) -> None:
+    WRITERS["COCO JSON"](tmp_path, some_images)
+    WRITERS[other](tmp_path, some_images)
     with pytest.raises(
         DatasetError, match=rf"COCO JSON \(train\.json\) and {other} \(.*give the path of one file"
     ) as caught:
@@ -137,40 +137,38 @@ def test_what_is_no_data_set_is_told_what_was_found_and_what_is_looked_for(tmp_p
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_hash_depends_on_every_label_and_on_nothing_else(
-    name: str, some_pictures: list[Any], tmp_path: Path
-) -> None:
-    first = open_dataset(WRITERS[name](tmp_path / "1", some_pictures), "train").sha256
+def test_the_hash_depends_on_every_label_and_on_nothing_else(name: str, some_images: list[Any], tmp_path: Path) -> None:
+    first = open_dataset(WRITERS[name](tmp_path / "1", some_images), "train").sha256
     assert len(first) == 64
-    assert open_dataset(WRITERS[name](tmp_path / "2", some_pictures), "train").sha256 == first
-    changed = [Drawn("a1", (30, 40), [(4, 5, 14, 17), (20, 0, 40, 29)]), *some_pictures[1:]]
+    assert open_dataset(WRITERS[name](tmp_path / "2", some_images), "train").sha256 == first
+    changed = [Drawn("a1", (30, 40), [(4, 5, 14, 17), (20, 0, 40, 29)]), *some_images[1:]]
     assert open_dataset(WRITERS[name](tmp_path / "3", changed), "train").sha256 != first
-    fewer = [some_pictures[0], some_pictures[2]]
+    fewer = [some_images[0], some_images[2]]
     assert open_dataset(WRITERS[name](tmp_path / "4", fewer), "train").sha256 != first, "background counts too"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_damaged_picture_is_named(name: str, some_pictures: list[Any], tmp_path: Path) -> None:
-    path = WRITERS[name](tmp_path, some_pictures)
-    (picture,) = tmp_path.rglob("a1.png")
-    picture.write_bytes(b"no image")
+def test_a_damaged_image_is_named(name: str, some_images: list[Any], tmp_path: Path) -> None:
+    path = WRITERS[name](tmp_path, some_images)
+    (image,) = tmp_path.rglob("a1.png")
+    image.write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"a1\.png: is not an image"):
         open_dataset(path, "train").images[0].read()
 
 
 @pytest.mark.parametrize("name", ["Pascal VOC", "Pascal VOC beside", "gt_data", "Penn-Fudan"])
-def test_pictures_and_labels_without_each_other_are_named(name: str, some_pictures: list[Any], tmp_path: Path) -> None:
-    path = WRITERS[name](tmp_path, some_pictures)
-    (picture,) = tmp_path.rglob("b2.png")
-    cv2.imwrite(str(picture.with_name("d4.png")), np.zeros((9, 9, 3), np.uint8))
+def test_images_and_labels_without_each_other_are_named(name: str, some_images: list[Any], tmp_path: Path) -> None:
+    path = WRITERS[name](tmp_path, some_images)
+    (image,) = tmp_path.rglob("b2.png")
+    cv2.imwrite(str(image.with_name("d4.png")), np.zeros((9, 9, 3), np.uint8))
     with pytest.raises(DatasetError, match=r"d4\.png: has no label file"):
         open_dataset(path, "train")
-    picture.with_name("d4.png").unlink()
-    shutil.copy(picture, picture.with_name("b2.jpeg"))
+    image.with_name("d4.png").unlink()
+    shutil.copy(image, image.with_name("b2.jpeg"))
     with pytest.raises(DatasetError, match=r"b2\.png: shares its label file with b2\.jpeg"):
         open_dataset(path, "train")
-    picture.with_name("b2.jpeg").unlink()
-    picture.unlink()
+    image.with_name("b2.jpeg").unlink()
+    image.unlink()
     with pytest.raises(DatasetError, match=r"b2[^/]*: has no image with its name"):
         open_dataset(path, "train")
 

@@ -19,14 +19,14 @@ from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import open_dataset
 from mmpnet.datasets.statistics import QUANTILES, DatasetStatistics, dataset_statistics, shared_images
 from mmpnet.datasets.types import Dataset
-from support.drawn_pictures import WRITERS, Drawn
+from support.drawn_images import WRITERS, Drawn
 
 INPUT_HW = (192, 320)
 
 
 @pytest.fixture
 def random_set(tmp_path: Path) -> Dataset:
-    """30 pictures of different sizes with boxes of two classes, some of them crowd, from a few px to most of it."""
+    """30 images of different sizes with boxes of two classes, some of them crowd, from a few px to most of it."""
     random = np.random.default_rng(5)
     images, annotations = [], []
     (tmp_path / "images").mkdir()
@@ -62,11 +62,11 @@ def test_numbers_agree_with_a_slow_reference(random_set: Dataset) -> None:
     counts = {"person": 0, "dog": 0, "cat": 0}
     crowd = 0
     sizes, ratios = [], []
-    for picture in random_set.images:
-        transform = Letterbox(INPUT_HW).fit(picture.image_hw)
+    for image in random_set.images:
+        transform = Letterbox(INPUT_HW).fit(image.image_hw)
         scale_y, scale_x = (r / f for r, f in zip(transform.resized_hw, transform.frame_hw, strict=True))
         for (x1, y1, x2, y2), class_id, is_crowd in zip(
-            picture.boxes_xyxy.tolist(), picture.class_ids.tolist(), picture.crowd.tolist(), strict=True
+            image.boxes_xyxy.tolist(), image.class_ids.tolist(), image.crowd.tolist(), strict=True
         ):
             if is_crowd:
                 crowd += 1
@@ -102,8 +102,8 @@ def test_sizes_are_those_of_the_letterboxed_input(tmp_path: Path) -> None:
         assert filled == [from_px]
 
 
-def test_every_fault_of_labels_and_files_is_listed(tmp_path: Path, some_pictures: list[Any]) -> None:
-    path = WRITERS["gt_data"](tmp_path, some_pictures)
+def test_every_fault_of_labels_and_files_is_listed(tmp_path: Path, some_images: list[Any]) -> None:
+    path = WRITERS["gt_data"](tmp_path, some_images)
     (path / "a1.gt_data.txt").write_text("1 1 0 0\n4 5 14 17\nx\n")
     (path / "c3.gt_data.txt").write_text("0 0 99 99\n")
     damaged = path / "b2.png"
@@ -119,16 +119,16 @@ def test_every_fault_of_labels_and_files_is_listed(tmp_path: Path, some_pictures
         load_dataset([path], "train")
 
 
-def test_a_picture_of_another_size_than_its_entry_is_a_fault(tmp_path: Path, some_pictures: list[Any]) -> None:
-    path = WRITERS["COCO JSON"](tmp_path, some_pictures)
+def test_an_image_of_another_size_than_its_entry_is_a_fault(tmp_path: Path, some_images: list[Any]) -> None:
+    path = WRITERS["COCO JSON"](tmp_path, some_images)
     cv2.imwrite(str(path / "images" / "b2.png"), np.zeros((21, 20, 3), np.uint8))
     assert open_dataset(path, "train"), "its header is not looked at where the entry states the size"
     (fault,) = check_dataset([path], "train").all_faults
     assert "b2.png: is 20x21 px, but its entry states 20x20" in fault
 
 
-def test_a_set_in_which_nothing_is_right_still_lists_all(tmp_path: Path, some_pictures: list[Any]) -> None:
-    path = WRITERS["COCO JSON"](tmp_path, some_pictures)
+def test_a_set_in_which_nothing_is_right_still_lists_all(tmp_path: Path, some_images: list[Any]) -> None:
+    path = WRITERS["COCO JSON"](tmp_path, some_images)
     shutil.rmtree(path / "images")
     found = check_dataset([path], "train")
     assert found.n_images == 0
@@ -138,9 +138,9 @@ def test_a_set_in_which_nothing_is_right_still_lists_all(tmp_path: Path, some_pi
     assert found.aspect_ratios == ()
 
 
-def test_pictures_that_are_there_twice_are_named(tmp_path: Path, some_pictures: list[Any]) -> None:
-    train = WRITERS["gt_data"](tmp_path / "train", some_pictures)
-    val = WRITERS["gt_data"](tmp_path / "val", some_pictures[:1])
+def test_images_that_are_there_twice_are_named(tmp_path: Path, some_images: list[Any]) -> None:
+    train = WRITERS["gt_data"](tmp_path / "train", some_images)
+    val = WRITERS["gt_data"](tmp_path / "val", some_images[:1])
     for suffix in (".png", ".gt_data.txt"):
         shutil.copy(train / f"b2{suffix}", train / f"d4{suffix}")
     found = check_dataset([tmp_path], "train")
@@ -156,9 +156,9 @@ def test_pictures_that_are_there_twice_are_named(tmp_path: Path, some_pictures: 
 
 
 def test_several_data_sets_and_classes_are_checked_as_they_are_trained_on(
-    tmp_path: Path, some_pictures: list[Any]
+    tmp_path: Path, some_images: list[Any]
 ) -> None:
-    paths = [WRITERS[name](tmp_path / name, some_pictures) for name in ("gt_data", "YOLO", "Penn-Fudan")]
+    paths = [WRITERS[name](tmp_path / name, some_images) for name in ("gt_data", "YOLO", "Penn-Fudan")]
     found = check_dataset(paths, "train", ["human=person"])
     assert found.ok
     assert found.boxes_per_class == {"human": 9}

@@ -12,19 +12,19 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.open import open_dataset
 from mmpnet.datasets.transform import mix, parse_classes, select_classes
 from mmpnet.datasets.types import Dataset
-from support.drawn_pictures import Drawn, draw_picture
+from support.drawn_images import Drawn, draw_image
 
 Make = Callable[..., Dataset]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """A COCO dataset with these classes; picture i has one box for each class id listed, told apart by its x."""
+    """A COCO dataset with these classes; image i has one box for each class id listed, told apart by its x."""
 
-    def build(name: str, classes: list[str], pictures: list[list[int]]) -> Dataset:
+    def build(name: str, classes: list[str], ids_per_image: list[list[int]]) -> Dataset:
         images, annotations = [], []
-        for number, ids in enumerate(pictures):
-            draw_picture(tmp_path / name / "images" / f"{number}.png", Drawn(f"{name}{number}", (50, 50), []))
+        for number, ids in enumerate(ids_per_image):
+            draw_image(tmp_path / name / "images" / f"{number}.png", Drawn(f"{name}{number}", (50, 50), []))
             images.append({"id": number, "file_name": f"{number}.png", "width": 50, "height": 50, "group": "g"})
             for x, class_id in enumerate(ids):
                 score = (x + 1) / 8
@@ -41,11 +41,11 @@ def make(tmp_path: Path) -> Make:
     return build
 
 
-def test_boxes_of_other_classes_go_and_pictures_stay(make: Make) -> None:
+def test_boxes_of_other_classes_go_and_images_stay(make: Make) -> None:
     dataset = make("a", ["dog", "person", "cat"], [[1, 2, 3, 2], [1], []])
     chosen = select_classes(dataset, ["person"])
     assert chosen.class_names == ("background", "person")
-    assert [picture.class_ids.tolist() for picture in chosen.images] == [[1, 1], [], []]
+    assert [image.class_ids.tolist() for image in chosen.images] == [[1, 1], [], []]
     first = chosen.images[0]
     assert first.boxes_xyxy[:, 0].tolist() == [1, 3], "boxes, areas, crowd and scores go together"
     assert first.areas_px2.tolist() == [30, 40]
@@ -59,10 +59,10 @@ def test_classes_are_merged_and_come_in_the_order_asked_for(make: Make) -> None:
     dataset = make("a", ["dog", "pedestrian", "rider"], [[1, 2, 3], [3]])
     chosen = select_classes(dataset, ["person=pedestrian,rider", "dog"])
     assert chosen.class_names == ("background", "person", "dog")
-    assert [picture.class_ids.tolist() for picture in chosen.images] == [[2, 1, 1], [1]]
+    assert [image.class_ids.tolist() for image in chosen.images] == [[2, 1, 1], [1]]
     both = select_classes(dataset, ["rider,dog"])
     assert both.class_names == ("background", "rider", "dog")
-    assert [picture.class_ids.tolist() for picture in both.images] == [[2, 1], [1]]
+    assert [image.class_ids.tolist() for image in both.images] == [[2, 1], [1]]
 
 
 def test_an_unknown_class_is_one_line_with_the_known_ones(make: Make) -> None:
@@ -96,13 +96,13 @@ def test_classes_of_a_mix_are_matched_by_name(make: Make) -> None:
     second = make("b", ["person", "cat", "dog"], [[1, 2, 3], []])
     mixed = mix([first, second])
     assert mixed.class_names == ("background", "dog", "person", "cat")
-    names = [[mixed.class_names[i] for i in picture.class_ids] for picture in mixed.images]
+    names = [[mixed.class_names[i] for i in image.class_ids] for image in mixed.images]
     assert names == [["dog", "person"], ["person"], ["person", "cat", "dog"], []]
     for found, source in zip(mixed.images, [*first.images, *second.images], strict=True):
         assert found.path == source.path
         for field in ("boxes_xyxy", "areas_px2", "crowd", "scores"):
             np.testing.assert_array_equal(getattr(found, field), getattr(source, field))
-    assert [picture.tags for picture in mixed.images] == [("g", "a/train.json")] * 2 + [("g", "b/train.json")] * 2
+    assert [image.tags for image in mixed.images] == [("g", "a/train.json")] * 2 + [("g", "b/train.json")] * 2
     assert mixed.name == "a/train.json + b/train.json"
 
 

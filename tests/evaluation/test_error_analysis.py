@@ -30,20 +30,20 @@ Boxes = list[tuple[float, float, float, float]]
 
 
 def dataset_of(folder: Path, labeled: list[Boxes], *, class_id: int = 1) -> Dataset:
-    """Gray pictures, each of its own brightness, with these boxes."""
-    pictures = []
+    """Gray images, each of its own brightness, with these boxes."""
+    images = []
     for index, boxes in enumerate(labeled):
         path = folder / f"{index}.png"
         cv2.imwrite(str(path), np.full((*IMAGE_HW, 3), 40 + index, np.uint8))
         xyxy = np.array(boxes, np.float32).reshape(-1, 4)
         ids = np.full(len(boxes), class_id, np.int64)
         areas = (xyxy[:, 2:] - xyxy[:, :2]).prod(axis=1)
-        pictures.append(
+        images.append(
             LabeledImage(
                 path, IMAGE_HW, xyxy, ids, areas, np.zeros(len(boxes), np.bool_), np.ones(len(boxes), np.float32)
             )
         )
-    return Dataset(folder / "val.json", "gray", NAMES, tuple(pictures), "f" * 64)
+    return Dataset(folder / "val.json", "gray", NAMES, tuple(images), "f" * 64)
 
 
 def evaluation_of(dataset: Dataset, found: list[list[tuple[tuple[float, float, float, float], float]]]) -> Evaluation:
@@ -105,7 +105,7 @@ def test_a_lower_threshold_turns_misses_into_hits(measured: Measured) -> None:
     assert 2 not in {m.index for m in mistakes.misses}
 
 
-def test_the_worst_come_first_and_no_picture_takes_the_whole_sheet(tmp_path: Path) -> None:
+def test_the_worst_come_first_and_no_image_takes_the_whole_sheet(tmp_path: Path) -> None:
     small: Boxes = [(x, 5.0, x + 8, 15.0) for x in (0.0, 20.0, 40.0, 60.0)]
     dataset = dataset_of(tmp_path, [small, [BOX], [FAR]])
     evaluation = evaluation_of(dataset, [[], [], []])

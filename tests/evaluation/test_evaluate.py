@@ -33,7 +33,7 @@ Found = tuple[list[float], float, int]
 
 @dataclass(frozen=True)
 class Scene:
-    """A labeled file and what a detector says of its pictures; picture i is evenly i bright."""
+    """A labeled file and what a detector says of its images; image i is evenly i bright."""
 
     path: Path
     found: list[list[Found]]
@@ -55,7 +55,7 @@ def as_detections(found: list[Found]) -> Detections:
 def write_labels(
     folder: Path, labels: list[list[dict[str, Any]]], *, category_ids: dict[str, int] = CATEGORY_IDS
 ) -> Path:
-    """A COCO file of 320x240 px pictures with unordered ids; labels: per picture, entries without ids."""
+    """A COCO file of 320x240 px images with unordered ids; labels: per image, entries without ids."""
     (folder / "images").mkdir(parents=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -161,11 +161,11 @@ def test_no_shared_class_is_a_dataset_error_that_names_both_sides(tmp_path: Path
 
 def labels_as_detections(dataset: Dataset) -> Callable[[UInt8Array], Detections]:
     """A detector that has read the labels of the synthetic dataset."""
-    answers = {picture.read().tobytes(): picture for picture in dataset.images}
+    answers = {image.read().tobytes(): image for image in dataset.images}
 
     def detect(frame_bgr: UInt8Array) -> Detections:
-        picture = answers[frame_bgr.tobytes()]
-        return Detections(picture.boxes_xyxy, np.ones(len(picture.class_ids), np.float32), picture.class_ids)
+        image = answers[frame_bgr.tobytes()]
+        return Detections(image.boxes_xyxy, np.ones(len(image.class_ids), np.float32), image.class_ids)
 
     return detect
 
@@ -271,7 +271,7 @@ def test_quasi_iou_counts_boxes(
     assert evaluate(scene.detect, read_coco(scene.path), MODEL_NAMES).quasi_iou == pytest.approx(expected)
 
 
-def test_quasi_iou_is_of_all_pictures_together(tmp_path: Path) -> None:
+def test_quasi_iou_is_of_all_images_together(tmp_path: Path) -> None:
     path = write_labels(tmp_path / "scene", [[LABEL], [LABEL, OTHER], []])
     scene = Scene(path, [[(ON_LABEL, 0.9, PERSON_ID)], [(ON_LABEL, 0.9, PERSON_ID)], [(AWAY, 0.9, PERSON_ID)]])
     assert evaluate(scene.detect, read_coco(path), MODEL_NAMES).quasi_iou == pytest.approx(2 / 4)
@@ -317,11 +317,11 @@ def test_vocs_numbers_are_means_over_the_classes_that_have_boxes(tmp_path: Path)
 def f1_at(scene: Scene, dataset: Dataset, conf: float) -> float:
     """F1 of one class's detections of score `conf` or more; the best of them takes the best free label, IoU 0.5 up."""
     hits = answers = 0
-    for picture, found in zip(dataset.images, scene.found, strict=True):
-        free = list(range(len(picture.boxes_xyxy)))
+    for image, found in zip(dataset.images, scene.found, strict=True):
+        free = list(range(len(image.boxes_xyxy)))
         for xyxy in as_detections([entry for entry in found if entry[1] >= conf]).xyxy:
             answers += 1
-            overlaps = [float(pairwise_iou(xyxy[None], picture.boxes_xyxy[[label]])[0, 0]) for label in free]
+            overlaps = [float(pairwise_iou(xyxy[None], image.boxes_xyxy[[label]])[0, 0]) for label in free]
             if overlaps and max(overlaps) >= 0.5:
                 free.pop(int(np.argmax(overlaps)))
                 hits += 1

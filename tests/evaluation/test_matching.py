@@ -34,7 +34,7 @@ answers = st.lists(st.tuples(boxes, st.integers(1, 2), st.integers(1, 9)), max_s
 scenes = st.lists(st.tuples(labels, answers), min_size=1, max_size=4)
 
 
-def picture_of(entries: list[Label]) -> LabeledImage:
+def image_of(entries: list[Label]) -> LabeledImage:
     xyxy = np.array([box for box, _, _ in entries], np.float32).reshape(-1, 4)
     return LabeledImage(
         path=Path("nowhere.png"),
@@ -101,9 +101,9 @@ def ap_by_the_rules(correct: list[bool], n_boxes: int, recalls: list[Fraction] |
 @given(scenes)
 @settings(max_examples=300, deadline=None)
 def test_voc_is_what_its_rules_say(scene: list[tuple[list[Label], list[Answer]]]) -> None:
-    pictures = [picture_of(labeled) for labeled, _ in scene]
-    matches = [match_voc(detections_of(found), one, 0.5) for (_, found), one in zip(scene, pictures, strict=True)]
-    for class_id, ranking in rankings(matches, pictures, [1, 2]).items():
+    images = [image_of(labeled) for labeled, _ in scene]
+    matches = [match_voc(detections_of(found), one, 0.5) for (_, found), one in zip(scene, images, strict=True)]
+    for class_id, ranking in rankings(matches, images, [1, 2]).items():
         correct, n_boxes = voc_by_the_rules(scene, class_id)
         assert (ranking.correct.tolist(), ranking.n_boxes) == (correct, n_boxes)
         if not n_boxes:
@@ -119,61 +119,61 @@ def test_voc_is_what_its_rules_say(scene: list[tuple[list[Label], list[Answer]]]
 @example([([PERSON, NEIGHBOR], [((2, 0, 12, 10), 1, 9), ((6, 0, 16, 10), 1, 8)])])  # equally near to both
 @settings(max_examples=150, deadline=None)
 def test_coco_matching_is_that_of_pycocotools(scene: list[tuple[list[Label], list[Answer]]]) -> None:
-    pictures = [picture_of(labeled) for labeled, _ in scene]
+    images = [image_of(labeled) for labeled, _ in scene]
     found = [detections_of(answered) for _, answered in scene]
-    dataset = Dataset(Path("nowhere.json"), "nowhere", CLASSES, tuple(pictures), "")
+    dataset = Dataset(Path("nowhere.json"), "nowhere", CLASSES, tuple(images), "")
     results = [entry for image_id, one in enumerate(found, start=1) for entry in coco_results(image_id, one)]
     with contextlib.redirect_stdout(io.StringIO()):
         expected = twelve_numbers(accumulated(dataset, [1, 2], results))
     for iou, name in ((0.5, "AP50"), (0.75, "AP75")):
-        matches = [match_coco(one, picture, iou) for one, picture in zip(found, pictures, strict=True)]
-        ranked = [one for one in rankings(matches, pictures, [1, 2]).values() if one.n_boxes]
+        matches = [match_coco(one, image, iou) for one, image in zip(found, images, strict=True)]
+        ranked = [one for one in rankings(matches, images, [1, 2]).values() if one.n_boxes]
         precisions = [precision_recall(one).precision_at(RECALL_GRID).mean() for one in ranked]
         assert (np.mean(precisions) if precisions else None) == pytest.approx(expected[name], abs=1e-9)
 
 
 def test_a_second_detection_takes_the_free_neighbor_in_coco_and_is_wrong_in_voc() -> None:
-    picture = picture_of([PERSON, NEIGHBOR])
+    image = image_of([PERSON, NEIGHBOR])
     found = detections_of([((0, 0, 10, 10), 1, 9), ((1, 0, 11, 10), 1, 8)])
-    assert match_coco(found, picture, 0.5).label.tolist() == [0, 1]
-    assert match_voc(found, picture, 0.5).label.tolist() == [0, NO_LABEL]
+    assert match_coco(found, image, 0.5).label.tolist() == [0, 1]
+    assert match_voc(found, image, 0.5).label.tolist() == [0, NO_LABEL]
 
 
 @pytest.mark.parametrize("match", [match_coco, match_voc])
 def test_the_better_score_wins_the_box_though_it_fits_less(match: Callable[..., object]) -> None:
     found = detections_of([((0, 0, 10, 10), 1, 5), ((0, 0, 10, 6), 1, 9)])
-    matches = match(found, picture_of([PERSON]), 0.5)
+    matches = match(found, image_of([PERSON]), 0.5)
     assert matches.label.tolist() == [0, NO_LABEL]  # type: ignore[attr-defined]
     np.testing.assert_allclose(matches.best_iou, np.array([0.6, 1.0]))  # type: ignore[attr-defined]
 
 
 def test_a_small_box_in_a_crowd_is_ignored_by_coco_only() -> None:
-    picture = picture_of([((0, 0, 10, 10), 1, True)])
+    image = image_of([((0, 0, 10, 10), 1, True)])
     found = detections_of([((1, 1, 4, 4), 1, 9), ((8, 8, 14, 14), 1, 8), ((1, 1, 4, 4), 2, 7)])
-    assert match_coco(found, picture, 0.5).ignored.tolist() == [True, False, False]
-    assert not match_voc(found, picture, 0.5).ignored.any()
-    difficult = match_voc(detections_of([((0, 0, 10, 9), 1, 9)]), picture, 0.5)
+    assert match_coco(found, image, 0.5).ignored.tolist() == [True, False, False]
+    assert not match_voc(found, image, 0.5).ignored.any()
+    difficult = match_voc(detections_of([((0, 0, 10, 9), 1, 9)]), image, 0.5)
     assert (difficult.ignored.tolist(), difficult.label.tolist()) == ([True], [NO_LABEL])
 
 
 @pytest.mark.parametrize("match", [match_coco, match_voc])
-def test_pictures_without_labels_or_without_detections(match: Callable[..., object]) -> None:
-    nothing = match(detections_of([]), picture_of([PERSON]), 0.5)
+def test_images_without_labels_or_without_detections(match: Callable[..., object]) -> None:
+    nothing = match(detections_of([]), image_of([PERSON]), 0.5)
     assert len(nothing.label) == 0  # type: ignore[attr-defined]
-    wrong = match(detections_of([((0, 0, 5, 5), 1, 9)]), picture_of([]), 0.5)
+    wrong = match(detections_of([((0, 0, 5, 5), 1, 9)]), image_of([]), 0.5)
     assert wrong.label.tolist() == [NO_LABEL]  # type: ignore[attr-defined]
     assert wrong.best_iou.tolist() == [0.0]  # type: ignore[attr-defined]
 
 
-def test_a_ranking_mixes_the_pictures_by_score_and_keeps_classes_apart() -> None:
-    pictures = [picture_of([PERSON]), picture_of([PERSON, ((0, 0, 10, 10), 2, False)]), picture_of([])]
+def test_a_ranking_mixes_the_images_by_score_and_keeps_classes_apart() -> None:
+    images = [image_of([PERSON]), image_of([PERSON, ((0, 0, 10, 10), 2, False)]), image_of([])]
     found = [
         detections_of([((0, 0, 10, 10), 1, 4)]),
         detections_of([((0, 0, 10, 10), 1, 6), ((0, 0, 10, 10), 2, 9)]),
         detections_of([((0, 0, 10, 10), 1, 5)]),
     ]
-    matches = [match_coco(one, picture, 0.5) for one, picture in zip(found, pictures, strict=True)]
-    ranked = rankings(matches, pictures, [1, 2])
+    matches = [match_coco(one, image, 0.5) for one, image in zip(found, images, strict=True)]
+    ranked = rankings(matches, images, [1, 2])
     person: Ranking = ranked[1]
     np.testing.assert_allclose(person.score, [0.6, 0.5, 0.4])
     assert person.correct.tolist() == [True, False, True]

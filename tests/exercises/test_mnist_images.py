@@ -185,7 +185,7 @@ def test_same_seed_same_files_and_a_longer_split_begins_the_same(mnist_folder: P
     assert all(files["d"][name] != files["a"][name] for name in files["a"])
 
 
-def test_test_images_use_other_draws_than_training_pictures(digits: Digits, tmp_path: Path) -> None:
+def test_test_images_use_other_draws_than_training_images(digits: Digits, tmp_path: Path) -> None:
     train = read_coco(write_split(tmp_path, digits, split="train", count=3, seed=0))
     test = read_coco(write_split(tmp_path, digits, split="test", count=3, seed=0))
     for one, other in zip(train.images, test.images, strict=True):

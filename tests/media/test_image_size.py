@@ -1,4 +1,4 @@
-"""The size in a picture's header is the size that OpenCV decodes, EXIF turns included."""
+"""The size in an image's header is the size that OpenCV decodes, EXIF turns included."""
 
 import zlib
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.media import image_size as picture_size
+from mmpnet.media import image_size as image_size
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import read_image
 
@@ -34,7 +34,7 @@ def exif(orientation: int, order: str) -> bytes:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
 @pytest.mark.parametrize("size_hw", [(23, 57), (1, 1), (300, 2)])
-def test_the_size_is_that_of_the_decoded_picture(tmp_path: Path, suffix: str, size_hw: tuple[int, int]) -> None:
+def test_the_size_is_that_of_the_decoded_image(tmp_path: Path, suffix: str, size_hw: tuple[int, int]) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(encoded(suffix, size_hw=size_hw))
     assert image_size_hw(path) == read_image(path).shape[:2] == size_hw
@@ -42,7 +42,7 @@ def test_the_size_is_that_of_the_decoded_picture(tmp_path: Path, suffix: str, si
 
 @pytest.mark.parametrize("order", ["big", "little"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turned_jpegs_have_the_size_of_the_upright_picture(tmp_path: Path, orientation: int, order: str) -> None:
+def test_turned_jpegs_have_the_size_of_the_upright_image(tmp_path: Path, orientation: int, order: str) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(with_segment(encoded(".jpg"), 0xE1, exif(orientation, order)))
     assert image_size_hw(path) == read_image(path).shape[:2]
@@ -81,7 +81,7 @@ def test_jpeg_and_png_are_not_decoded_for_their_size(tmp_path: Path, monkeypatch
     def never(*_: object, **__: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(picture_size, "read_image", never)
+    monkeypatch.setattr(image_size, "read_image", never)
     for suffix in (".jpg", ".png"):
         path = tmp_path / f"a{suffix}"
         path.write_bytes(encoded(suffix))

@@ -1,4 +1,4 @@
-"""A picture file is read whole or refused, and replaced whole or left alone."""
+"""An image file is read whole or refused, and replaced whole or left alone."""
 
 import struct
 import zlib
@@ -62,7 +62,7 @@ def test_a_complete_jpeg_is_read_whatever_follows_it(tmp_path: Path, encoding: s
     np.testing.assert_array_equal(read_image(path), decoded(plain))
 
 
-def test_a_picture_is_turned_upright_as_its_exif_says(tmp_path: Path) -> None:
+def test_an_image_is_turned_upright_as_its_exif_says(tmp_path: Path) -> None:
     plain = cv2.imencode(".jpg", make_noise(2, (40, 56)))[1].tobytes()
     quarter_turn = struct.pack("<2sHIHHHIIHI", b"II", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
     path = tmp_path / "turned.jpg"
@@ -97,7 +97,7 @@ def test_an_end_marker_in_a_comment_does_not_end_a_png(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"just some words", b"%PDF-1.4 \xff\xd9"])
-def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.jpg"
     path.write_bytes(content)
     with pytest.raises(SourceError, match="is not an image") as caught:
@@ -111,7 +111,7 @@ def test_the_caller_chooses_the_kind_of_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES | {".JPG", ".Png"}))
-def test_a_written_picture_is_read_back(tmp_path: Path, suffix: str) -> None:
+def test_a_written_image_is_read_back(tmp_path: Path, suffix: str) -> None:
     frame = cv2.GaussianBlur(make_noise(5, (31, 45)), (9, 9), 0)
     path = tmp_path / f"out{suffix}"
     write_image(path, np.asarray(frame, np.uint8))
@@ -144,7 +144,7 @@ def refused_rename(_path: Path, _target: Path) -> Path:
 
 
 @pytest.mark.parametrize(("method", "failure"), [("write_bytes", full_disk), ("replace", refused_rename)])
-def test_an_existing_picture_survives_a_failed_write(
+def test_an_existing_image_survives_a_failed_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, failure: Callable[..., object]
 ) -> None:
     path = tmp_path / "out.png"
@@ -157,7 +157,7 @@ def test_an_existing_picture_survives_a_failed_write(
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.png"]
 
 
-def test_an_existing_picture_survives_one_that_cannot_be_read_back(
+def test_an_existing_image_survives_one_that_cannot_be_read_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "out.jpg"

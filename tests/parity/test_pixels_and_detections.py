@@ -22,8 +22,8 @@ def test_exported_file_detects_what_the_checkpoint_detects(
     )
     from_onnx = Detector(tiny_onnx, thresholds=thresholds, provider="cpu", threads=1)
     found = 0
-    for picture in read_coco(dataset_folder / "val.json").images:
-        expected, actual = from_torch(picture.read()), from_onnx(picture.read())
+    for image in read_coco(dataset_folder / "val.json").images:
+        expected, actual = from_torch(image.read()), from_onnx(image.read())
         np.testing.assert_allclose(actual.score, expected.score, atol=1e-5)
         np.testing.assert_allclose(actual.xyxy, expected.xyxy, atol=1e-2)
         np.testing.assert_array_equal(actual.class_id, expected.class_id)

@@ -24,8 +24,8 @@ TINY = "--weights none --imgsz 64 --width-mult 0.25 --channels 16 --batch 4 --de
 COUNTED = "--track --line 50%,0,50%,100% --zone 0,0,50%,0,50%,100%,0,100%"
 COMMANDS = {
     "help": ("mmp-run --help", ()),
-    "picture": (
-        "mmp-run {model} --source {picture} --save o.jpg --save-crops crops --json o.ndjson",
+    "image": (
+        "mmp-run {model} --source {image} --save o.jpg --save-crops crops --json o.ndjson",
         ("o.jpg", "crops", "o.ndjson"),
     ),
     "video": (
@@ -134,7 +134,7 @@ def test_a_command_connects_to_nothing_and_writes_what_was_asked_for(
         "model": tiny_onnx,
         "checkpoint": tiny_checkpoint,
         "data": dataset_folder,
-        "picture": dataset_folder / "images" / "val_001.png",
+        "image": dataset_folder / "images" / "val_001.png",
         "video": write_video(tmp_path / "v.avi"),
     }
     command, *arguments = line.format(**places).split()

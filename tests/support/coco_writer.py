@@ -8,7 +8,7 @@ import numpy as np
 
 
 def write_coco(path: Path, *, count: int, seed: int, size_hw: tuple[int, int] = (96, 128)) -> Path:
-    """A COCO JSON at `path` with `count` noisy pictures in images/ beside it; every fourth has no person.
+    """A COCO JSON at `path` with `count` noisy images in images/ beside it; every fourth has no person.
 
     People are bright upright rectangles. Groups alternate between `street` and `yard`.
     """

@@ -1,4 +1,4 @@
-"""The option `--classes`, checked."""
+"""Check the option `--classes`."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from mmpnet.datasets.transform import parse_classes
 
 
 def checked_classes(classes: Sequence[str] | None) -> tuple[str, ...]:
-    """`--classes` as `select_classes` takes them; empty where none are given.
+    """The value of `--classes` for `select_classes`; empty if the option is not given.
 
-    Raises: typer.BadParameter where they are none, such as one that is there twice.
+    Raises: typer.BadParameter for invalid classes, such as a name that occurs twice.
     """
     try:
         parse_classes(classes or ())

@@ -1,4 +1,4 @@
-"""Check a dataset before training: every label and every file, with all faults as tables."""
+"""Check a dataset before training: every label and every file, with all faults in tables."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,9 +25,9 @@ def check_dataset(
     allow_absent: bool = False,
     undivided: bool = False,
 ) -> DatasetStatistics:
-    """Read labels and decode every image with a progress bar; `ok` of the result says whether to exit with 0.
+    """Read labels and decode every image with a progress bar; `ok` of the result tells whether to exit with 0.
 
-    Raises: as `load_dataset`, for faults that leave nothing to look at, such as a folder in no known format.
+    Raises: as `load_dataset`, for faults that prevent any check, such as a folder with no known format.
     """
     faults = Faults(collect=True)
     dataset = load_dataset(paths, split, classes, allow_absent=allow_absent, undivided=undivided, faults=faults)
@@ -39,7 +39,7 @@ def check_dataset(
 
 
 def print_statistics(console: Console, found: DatasetStatistics) -> None:
-    """The scan as tables, then its warnings and faults, one per line."""
+    """Print the statistics as tables, then warnings and faults, one per line."""
     console.print(_overview(found))
     console.print(_sizes(found))
     for copy in found.files.copies if found.files is not None else ():

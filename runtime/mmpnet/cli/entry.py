@@ -1,4 +1,4 @@
-"""The commands mmp-run, mmp-info, mmp-doctor and mmp-bench, as installed."""
+"""Entry points of mmp-run, mmp-info, mmp-doctor and mmp-bench."""
 
 from mmpnet.console.command import launch
 

@@ -1,4 +1,4 @@
-"""mmp-info: the metadata of a model file, and the cost of each layer."""
+"""mmp-info: show the metadata of a model file, and the cost of each layer."""
 
 import json
 import sys
@@ -18,16 +18,17 @@ from mmpnet.runtime.inference.model_file import ModelFile, read_model_file, rows
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
 CAPTION = (
-    "parameters: kernels and biases. A folded batch norm has become its convolution's bias: one number a channel, "
-    "where training had two; torch counts more for the same network. multiply-adds: convolutions and matrix products, "
-    "without biases, of one run."
+    "parameters: kernels and biases. A folded batch norm counts as the bias of its convolution, one number per "
+    "channel; in training it has two, so torch counts more for the same network. multiply-adds: those of convolutions "
+    "and matrix products in one run, without biases."
 )
 
 
 @app.command()
 def info(
     model: Annotated[
-        Path | None, typer.Argument(help=f"An ONNX file, {OTHER_NAMES}; default: {DEFAULT_MODEL}.")
+        Path | None,
+        typer.Argument(help=f"An ONNX file, or a model of this package: {OTHER_NAMES}; default: {DEFAULT_MODEL}."),
     ] = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="List shapes, parameters and multiply-adds of each layer.")
@@ -43,11 +44,11 @@ def info(
     """Show the input, outputs and metadata of a model file, or its layers. Needs neither torch nor onnx."""
     with exit_on_error():
         if imgsz is not None and not layers:
-            raise typer.BadParameter("--imgsz goes with --layers")
+            raise typer.BadParameter("--imgsz needs --layers; add it, or leave --imgsz out")
         file = read_model_file(model_path(model))
         input_hw = None if imgsz is None else parse_size_hw(imgsz)
         if imgsz is not None and all(isinstance(side, int) for port in file.inputs for side in port.shape):
-            raise typer.BadParameter(f"--imgsz is for files of any input size; {file.path.name} has its own")
+            raise typer.BadParameter(f"{file.path.name} has a fixed input size; leave --imgsz out")
         counted = read_layers(file.path, input_hw=input_hw) if layers else None
         if as_json:
             sys.stdout.write(json.dumps(_document(file, counted)) + "\n")
@@ -69,21 +70,21 @@ def _document(file: ModelFile, layers: Sequence[Layer] | None) -> dict[str, obje
 def _show(file: ModelFile) -> None:
     table = Table(show_header=False, box=None)
     table.add_column()
-    table.add_column(overflow="fold")  # a hash that is cut short is none
+    table.add_column(overflow="fold")  # a truncated hash would be useless
     for name, value in rows(file):
         table.add_row(name, value)
     console().print(table)
     if file.metadata is None:
         console().print(
             f"no '{METADATA_KEY}' metadata: class names, anchors, thresholds, training and licenses are not stated; "
-            "mmp-run and mmp-val take files from mmp-export. --layers works"
+            "mmp-run and mmp-val need files from mmp-export. --layers works"
         )
 
 
 def _layer_table(file: ModelFile, layers: Sequence[Layer]) -> Table:
     parameters = sum(layer.parameters for layer in layers)
     multiply_adds = sum(layer.multiply_adds for layer in layers)
-    # Without a frame, so that 80 columns hold most names whole.
+    # No borders, so that most names fit into 80 columns.
     table = Table(
         title=f"{file.path.name}: {len(layers)} layers",
         caption=CAPTION,

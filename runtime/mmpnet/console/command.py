@@ -1,4 +1,4 @@
-"""What all commands share: the console, one-line errors, exit codes."""
+"""Functions for all commands: the console, one-line errors, exit codes."""
 
 import importlib
 import sys
@@ -20,14 +20,14 @@ from mmpnet.system.privacy import disable_usage_reports, move_caches
 from mmpnet.system.signals import interrupt_on_sigterm
 
 INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
+"""128 + SIGINT, as in shells."""
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
 def launch(module: str, *, extra: str) -> None:
-    """Run a command's module; where a library that it needs cannot be loaded, say what to install and exit with 1.
+    """Run a command's module; if a library cannot be loaded, print what to install and exit with 1.
 
-    Loading torch takes seconds: Ctrl-C there is one line too.
+    Loading torch takes seconds, so Ctrl-C during that time also prints one line.
     """
     disable_usage_reports()
     move_caches()
@@ -49,18 +49,18 @@ def launch(module: str, *, extra: str) -> None:
 
 
 class SafeConsole(Console):
-    """A console on which names of files, classes and sources have no control over the terminal."""
+    """A console that escapes control characters, so that file and class names cannot control the terminal."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """What rich shows, but for its own colors and cursor, with control characters made visible."""
+        """Render as rich does, but with control characters in the text escaped."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
 def console() -> Console:
-    """The console for people's messages: stderr, so that stdout stays data; text is shown as it is.
+    """The console for messages: stderr, so that stdout stays data; text is printed without markup.
 
-    Once nobody can read it, it is silent.
+    It becomes silent when stderr is closed.
     """
     return SafeConsole(file=cast(IO[str], Stderr()), stderr=True, soft_wrap=True, markup=False, highlight=False)
 
@@ -82,7 +82,7 @@ def exit_on_error() -> Iterator[None]:
 
 
 def fail(message: str) -> NoReturn:
-    """Print one error line and leave."""
+    """Print one error line and exit with 1."""
     _print_error(message)
     raise typer.Exit(1)
 
@@ -95,7 +95,7 @@ def show_version(value: bool) -> None:  # typer calls it with the flag's value
 
 
 def parse_size_hw(text: str) -> tuple[int, int]:
-    """`320` -> (320, 320); `192x320` -> (192, 320), height first.
+    """Parse `320` -> (320, 320); `192x320` -> (192, 320), height first.
 
     Raises: typer.BadParameter for anything else.
     """

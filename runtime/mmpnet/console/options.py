@@ -1,4 +1,4 @@
-"""Command-line options made from the fields of structs, so that each option is declared once, in its struct."""
+"""Make command-line options from the fields of structs, so that each option is declared once, in its struct."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from mmpnet.console.command import parse_size_hw
 from mmpnet.contract.option_fields import OptionField, option_fields
 
 _UNLIMITED = 1e6
-"""Bounds from here on only keep mistakes out: they are checked, but the help does not show them."""
+"""Bounds from here on only catch typing mistakes: they are checked, but not shown in the help."""
 
 _T = TypeVar("_T")
 
@@ -20,8 +20,8 @@ _T = TypeVar("_T")
 def with_options(sections: Mapping[str, type[msgspec.Struct]]) -> Callable[[Callable[..., _T]], Callable[..., _T]]:
     """Give a typer command one option per field of the sections, which appear in the help under their names.
 
-    The command gets the values as the keyword argument `options`: a dict from field name to value. Paths are absolute
-    text there, options that may be repeated are tuples, and what was not given has the field's default.
+    The command gets the values as the keyword argument `options`: a dict from field name to value. Paths become
+    absolute text, options that may be repeated become tuples, and options that are not given get the field's default.
     """
     fields = [(title, field) for title, section in sections.items() for field in option_fields(section)]
 
@@ -44,7 +44,7 @@ def with_options(sections: Mapping[str, type[msgspec.Struct]]) -> Callable[[Call
 
 
 def _parameter(field: OptionField, title: str) -> inspect.Parameter:
-    """The option as typer reads it from a signature."""
+    """The option as a parameter that typer reads from a signature."""
     kind, default = _typer_type(field), field.default
     parser, metavar = _PARSERS.get(_element(field.kind) or field.kind, (None, None))
     if _element(field.kind) is not None or default is None:
@@ -80,7 +80,7 @@ def _typer_type(field: OptionField) -> Any:
 
 
 def _element(kind: Any) -> Any:
-    """The type of an option that may be repeated; None for others. Numbers with a comma between them are one value."""
+    """The element type of an option that may be repeated; None for others. Comma-separated numbers are one value."""
     arguments = get_args(kind)
     is_repeated = get_origin(kind) is tuple and arguments[-1] is ... and arguments[0] is not float
     return arguments[0] if is_repeated else None
@@ -95,7 +95,7 @@ def _value(field: OptionField, given: Any) -> Any:
 
 
 def _text(value: tuple[Any, ...]) -> str:
-    """A default as it would be typed."""
+    """A default in the form in which a user would type it."""
     if isinstance(value[0], int) and len(set(value)) == 1:
         return str(value[0])
     return ("x" if isinstance(value[0], int) else ",").join(f"{number:g}" for number in value)
@@ -105,7 +105,7 @@ def _numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"{text!r}: expected numbers with commas, such as 16,32,64") from None
+        raise typer.BadParameter(f"{text!r}: expected numbers separated by commas, such as 16,32,64") from None
 
 
 def _weighted(text: str) -> tuple[str, float]:

@@ -12,10 +12,10 @@ REFRESH_S = 0.2
 
 
 def progress_bar(steps: Sequence[Step], description: str) -> Iterable[Step]:
-    """Yield the steps and draw a bar on stderr meanwhile, which goes away at the end.
+    """Yield the steps and draw a bar on stderr, which disappears at the end.
 
-    It is drawn between two steps: a thread that draws during a step would disturb one that is timed. Where the console
-    is no terminal, nothing is drawn.
+    The bar is drawn between steps, as a thread that draws during a step would disturb timed steps. Nothing is drawn if
+    the console is not a terminal.
     """
     if not console().is_terminal:
         yield from steps

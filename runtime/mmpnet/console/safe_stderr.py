@@ -8,9 +8,9 @@ from typing import TextIO
 
 
 class Stderr:
-    """sys.stderr as it is at each call, to be written to by rich; silent for good once a write has failed.
+    """The current sys.stderr, for rich to write to; silent after the first write that fails.
 
-    A reader that has left and a full disk are such failures. Where there is no stderr, nothing is written.
+    Writes fail if the reader is gone or the disk is full. Without a stderr, nothing is written.
     """
 
     def __init__(self) -> None:
@@ -23,19 +23,19 @@ class Stderr:
         return "utf-8" if stream is None else stream.encoding
 
     def isatty(self) -> bool:
-        """Whether a terminal shows what is written."""
+        """Whether stderr is a terminal."""
         stream = _current()
         return stream is not None and stream.isatty()
 
     def fileno(self) -> int:
-        """The stream's descriptor. Raises: io.UnsupportedOperation where it has none."""
+        """The stream's descriptor. Raises: io.UnsupportedOperation if it has none."""
         stream = _current()
         if stream is None:
             raise io.UnsupportedOperation("there is no stderr")
         return stream.fileno()
 
     def write(self, text: str) -> int:
-        """Write what can be written; never fails."""
+        """Write the text; errors are ignored."""
         stream = _current()
         if stream is not None and not self._gone:
             try:
@@ -45,7 +45,7 @@ class Stderr:
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what was written; never fails."""
+        """Flush the stream; errors are ignored."""
         stream = _current()
         if stream is not None and not self._gone:
             try:
@@ -55,7 +55,7 @@ class Stderr:
 
     def _lose(self, stream: TextIO) -> None:
         self._gone = True
-        # What could not be written is still in Python's buffer: it would fail again in another console, and at exit.
+        # The unwritten text is still in Python's buffer, so it would fail again in another console, and at exit.
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
@@ -63,6 +63,6 @@ class Stderr:
 
 
 def _current() -> TextIO | None:
-    # While rich shows a progress bar, sys.stderr leads to a console; what that writes must not come back to it.
+    # While rich shows a progress bar, sys.stderr leads to a console; its output must not come back to it.
     stream: TextIO | None = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
     return stream

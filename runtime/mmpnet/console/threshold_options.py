@@ -6,9 +6,9 @@ from mmpnet.contract.detections import Thresholds
 
 
 def checked_thresholds(conf: float, iou: float, max_det: int) -> Thresholds:
-    """Thresholds from the command line.
+    """Build thresholds from the command line.
 
-    Raises: typer.BadParameter where they are none, such as NaN, which older typers let through their ranges.
+    Raises: typer.BadParameter for invalid values, such as NaN, which older versions of typer accept.
     """
     try:
         return Thresholds(conf=conf, iou=iou, max_det=max_det)
@@ -19,9 +19,9 @@ def checked_thresholds(conf: float, iou: float, max_det: int) -> Thresholds:
 def override_thresholds(
     thresholds: Thresholds, conf: float | None, iou: float | None, max_det: int | None
 ) -> Thresholds:
-    """The file's thresholds with those of the command line in their place.
+    """The file's thresholds, replaced by those that the command line gives.
 
-    Raises: typer.BadParameter where they are none.
+    Raises: typer.BadParameter for invalid values.
     """
     return checked_thresholds(
         thresholds.conf if conf is None else conf,

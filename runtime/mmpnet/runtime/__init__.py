@@ -2,7 +2,7 @@
 
     from mmpnet.runtime import Detector, open_source
 
-What is named here is the API; it is imported when it is first used, so that one command never loads another's packages.
+The names listed here are the API. Each is imported at first use, so that a command does not load unneeded packages.
 """
 
 from importlib import import_module

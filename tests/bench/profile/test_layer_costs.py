@@ -182,7 +182,7 @@ def test_free_sizes_are_asked_for_and_used(save: Save) -> None:
 def test_a_file_that_does_not_run_on_its_input_is_one_line(save: Save) -> None:
     node = helper.make_node("Reshape", ["x", "shape"], ["y"])
     path = save([node], {"shape": np.array([7, -1], np.int64)}, ("n", 5))
-    with pytest.raises(ContractError, match="does not run"):
+    with pytest.raises(ContractError, match="cannot run it on zeros"):
         read_layers(path)
 
 

@@ -252,7 +252,7 @@ def test_what_an_earlier_search_made_is_taken_again_but_not_of_another_checkpoin
     other = make_checkpoint(tmp_path / "other" / "tiny.pth", seed=5)
     _, left_out = collect([str(tiny_checkpoint), str(other)], sizes, lambda _: None)
     assert len(exporter.calls) == 2
-    assert [one.why for one in left_out] == ["was not exported from tiny.pth; remove it"]
+    assert [one.why for one in left_out] == ["was not exported from tiny.pth; remove it, so that it is made again"]
 
 
 def test_int8_that_was_not_worth_it_is_left_out_with_the_reason(
@@ -272,7 +272,7 @@ def test_a_size_that_cannot_be_exported_is_left_out_with_the_exporters_words(
     paths, left_out = collect([str(tiny_checkpoint)], asked, lambda _: None)
     assert [path.name for path in paths] == ["tiny-64.onnx"]
     assert [(one.what, one.why) for one in left_out] == [("tiny-96.onnx", "96 does not fit")]
-    with pytest.raises(ContractError, match=r"nothing to compare: tiny-96\.onnx: 96 does not fit"):
+    with pytest.raises(ContractError, match=r"no file is left to compare: tiny-96\.onnx: 96 does not fit"):
         collect([str(tiny_checkpoint)], wanted(tmp_path, sizes_hw=((96, 96),)), lambda _: None)
     del exporter
 
@@ -357,7 +357,7 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(tiny_onnx: Path, dataset_
     flags = ("--target-ms", "10", "--data", dataset_folder, *QUICK)
     code, _, err = run(tiny_onnx, *flags, "-o", tmp_path / "taken")
     assert code == 1
-    assert "taken: is not a folder" in err
+    assert "taken: cannot be made" in err
 
 
 def test_the_page_is_whole_when_nothing_was_chosen_and_some_left_out(

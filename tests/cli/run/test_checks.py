@@ -20,7 +20,7 @@ from mmpnet.runtime.inference.detector import Detector
 from support.exported import ExportCache
 from support.frames import make_noise, write_video
 
-PICTURE, VIDEO, FOLDER = ("--source", "a.png"), ("--source", "a.avi"), ("--source", "images")
+IMAGE, VIDEO, FOLDER = ("--source", "a.png"), ("--source", "a.avi"), ("--source", "images")
 CAMERA, STREAM = ("--camera", "63"), ("--source", "http://127.0.0.1:9/")
 
 
@@ -48,7 +48,7 @@ def words(result: Result) -> str:
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", result.stderr).replace("│", " ").split())
 
 
-@pytest.mark.parametrize("source", [PICTURE, VIDEO, FOLDER])
+@pytest.mark.parametrize("source", [IMAGE, VIDEO, FOLDER])
 @pytest.mark.parametrize(
     "option",
     [
@@ -65,7 +65,7 @@ def words(result: Result) -> str:
 def test_what_no_file_knows_is_refused_for_files(source: Sequence[str], option: Sequence[object]) -> None:
     done = mmp_run(*source, *option)
     flag = str(option[0]).replace("--no-", "--")
-    assert f"{flag} is for cameras and streams; a file" in words(done)
+    assert f"{flag} is for cameras and streams; f" in words(done)
     assert done.exit_code == 2
 
 
@@ -73,19 +73,19 @@ def test_what_no_file_knows_is_refused_for_files(source: Sequence[str], option: 
     ("options", "fault"),
     [
         ((*FOLDER, "--vid-stride", "1"), "--vid-stride is for videos, cameras and streams"),
-        ((*PICTURE, "--vid-stride", "2"), "--vid-stride is for videos, cameras and streams"),
+        ((*IMAGE, "--vid-stride", "2"), "--vid-stride is for videos, cameras and streams"),
         ((*CAMERA, "--loop"), "--loop is for files"),
         ((*STREAM, *CAMERA, "--loop"), "--loop is for files"),
         ((*VIDEO, "--token", "secret"), "add --serve"),
         (("--self-test", "--save", "o.png"), "leave --save out"),
         (("--self-test", "--json", "-", "--serve", "127.0.0.1:0"), "leave --json, --serve out"),
         (("--self-test", *CAMERA, *VIDEO), "leave --camera, --source out"),
-        ((*PICTURE, "--loop", "--save", "o.png"), "would write for ever; give --limit"),
-        ((*FOLDER, "--loop", "--save", "out"), "would write for ever; give --limit"),
-        ((*VIDEO, *PICTURE, "--loop", "--save", "out"), "would write for ever; give --limit"),
+        ((*IMAGE, "--loop", "--save", "o.png"), "would write endlessly; give --limit"),
+        ((*FOLDER, "--loop", "--save", "out"), "would write endlessly; give --limit"),
+        ((*VIDEO, *IMAGE, "--loop", "--save", "out"), "would write endlessly; give --limit"),
         ((*VIDEO, "--save", "o.mkv", "--json", "./out/../o.mkv"), "--save and --json name the same file"),
-        ((*PICTURE, "--track"), "--track needs a camera or a video; a.png is an image"),
-        ((*VIDEO, *PICTURE, "--line", "0,0,9,9"), "--line needs a camera or a video; a.png is an image"),
+        ((*IMAGE, "--track"), "--track needs a camera or a video; a.png is an image"),
+        ((*VIDEO, *IMAGE, "--line", "0,0,9,9"), "--line needs a camera or a video; a.png is an image"),
         ((*CAMERA, *FOLDER, "--zone", "0,0,9,0,9,9"), "--zone needs a camera or a video"),
     ],
 )
@@ -101,8 +101,8 @@ def test_what_would_have_no_effect_or_no_end_is_a_usage_error(options: Sequence[
         (*VIDEO, *CAMERA, "--width", "640", "--max-age-ms", "50", "--loop", "--vid-stride", "2"),
         (*VIDEO, "--serve", "127.0.0.1:0", "--stale-after", "3", "--token", "secret"),
         (*VIDEO, "--loop", "--save", "o.mkv", "--json", "o.ndjson"),
-        (*PICTURE, "--loop", "--limit", "3", "--save", "o.png"),
-        (*VIDEO, *PICTURE, "--vid-stride", "2", "--save", "new/deep"),
+        (*IMAGE, "--loop", "--limit", "3", "--save", "o.png"),
+        (*VIDEO, *IMAGE, "--vid-stride", "2", "--save", "new/deep"),
         (*VIDEO, "--save", "named.mp4"),
         (*VIDEO, "--json", os.devnull, "--save-crops", "new/crops"),
         ("--self-test", "--threads", "1", "--provider", "cpu"),
@@ -119,17 +119,17 @@ def test_what_has_an_effect_is_accepted(options: Sequence[str], monkeypatch: pyt
     ("options", "fault"),
     [
         ((*VIDEO, "--save", "new/"), "--save new: a.avi is a video; expected one of .avi .mkv .mov .mp4"),
-        ((*PICTURE, "--save", "o.mp4"), "--save o.mp4: a.png is an image; expected one of .bmp"),
+        ((*IMAGE, "--save", "o.mp4"), "--save o.mp4: a.png is an image; expected one of .bmp"),
         ((*CAMERA, "--save", "o.jpg"), "--save o.jpg: camera 63 is a camera; expected one of .avi"),
-        ((*VIDEO, *PICTURE, "--save", "o.mkv"), "--save o.mkv: several files need a folder"),
+        ((*VIDEO, *IMAGE, "--save", "o.mkv"), "--save o.mkv: is a file name, but several files need a folder"),
         ((*VIDEO, "--save", "notes/deep/o.mkv"), "--save notes/deep/o.mkv: notes is not a folder"),
-        ((*VIDEO, "--save", "a.avi"), "--save a.avi: is itself a source"),
-        ((*VIDEO, *PICTURE, "--save", "."), "--save .: a.avi there is itself a source"),
+        ((*VIDEO, "--save", "a.avi"), "--save a.avi: is also a source"),
+        ((*VIDEO, *IMAGE, "--save", "."), "--save .: its a.avi is also a source"),
         ((*VIDEO, "--save-crops", "notes"), "--save-crops notes: notes is not a folder"),
         ((*VIDEO, "--json", "gone/o.ndjson"), "gone/o.ndjson: NDJSON cannot be written (No such file or directory)"),
         ((*VIDEO, "--json", "out"), "out: NDJSON cannot be written (Is a directory)"),
         ((*VIDEO, "--json", ""), "--json: the name is empty; give a file, or - for stdout"),
-        ((*VIDEO, "--json", "a.avi"), "--json a.avi: is itself a source"),
+        ((*VIDEO, "--json", "a.avi"), "--json a.avi: is also a source"),
     ],
 )
 def test_outputs_without_a_place_are_told_before_the_work(options: Sequence[str], fault: str) -> None:
@@ -158,18 +158,18 @@ def test_a_folder_that_is_not_ones_own_is_told_before_the_work(
 
 
 def test_a_folder_that_is_there_is_taken_for_a_single_source(tiny_onnx: Path, place: Path) -> None:
-    for source in (VIDEO, PICTURE):
+    for source in (VIDEO, IMAGE):
         done = mmp_run(*source, "--save", "out", "--no-show", "--threads", 1, model=tiny_onnx)
         assert done.exit_code == 0, done.stderr
     assert sorted(path.name for path in (place / "out").iterdir()) == ["a.avi", "a.png"]
 
 
 def test_a_run_that_shows_nothing_says_how_it_would(tiny_onnx: Path) -> None:
-    advice = "no window: there is no display; --save, --json or --serve would show what is found"
+    advice = "no window: there is no display; use --save, --json or --serve to see results"
     assert advice in words(mmp_run(*VIDEO, model=tiny_onnx))
     said = words(mmp_run(*VIDEO, "--json", "o.ndjson", model=tiny_onnx))
     assert "no window: there is no display" in said
-    assert "would show" not in said
+    assert "to see results" not in said
 
 
 @pytest.mark.parametrize("head", ["boxes", "nms"])
@@ -201,5 +201,5 @@ def test_frozen_thresholds_are_told_in_the_words_that_were_given(
     done = mmp_run(*VIDEO, *option, model=frozen)
     assert done.exit_code == 1
     assert option[0] in words(done)
-    assert "frozen into this file; leave them out, or export it without --frozen" in words(done)
+    assert "leave them out, or export it without --frozen" in words(done)
     assert "--max-det" not in words(done)

@@ -37,7 +37,7 @@ def headless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     path = tmp_path / "in.png"
     write_image(path, make_noise(0, (51, 77)))
     return path
@@ -66,15 +66,15 @@ def assert_one_error_line(stderr: str, exit_code: int, fault: str) -> None:
     assert exit_code == 1
 
 
-def test_a_picture_is_saved_and_told_and_stdout_is_pure_ndjson(
-    tmp_path: Path, tiny_onnx: Path, picture: Path, detector: Detector
+def test_an_image_is_saved_and_told_and_stdout_is_pure_ndjson(
+    tmp_path: Path, tiny_onnx: Path, image: Path, detector: Detector
 ) -> None:
     out = tmp_path / "out.png"
-    done = mmp_run(tiny_onnx, "--source", picture, "--save", out, "--json", "-")
+    done = mmp_run(tiny_onnx, "--source", image, "--save", out, "--json", "-")
     assert done.exit_code == 0, done.stderr
     (line,) = objects(done.stdout)
     expected = detector(make_noise(0, (51, 77)))
-    assert (line["source"], line["width"], line["height"]) == (str(picture), 77, 51)
+    assert (line["source"], line["width"], line["height"]) == (str(image), 77, 51)
     assert line["detections"] == [
         {"xyxy": [round(v, 2) for v in xyxy], "score": round(score, 4), "class_id": 1, "name": "person"}
         for xyxy, score in zip(expected.xyxy.tolist(), expected.score.tolist(), strict=True)
@@ -87,25 +87,25 @@ def test_a_picture_is_saved_and_told_and_stdout_is_pure_ndjson(
     assert f"saved {out}" in stderr
 
 
-def test_without_a_display_it_says_so_once(tiny_onnx: Path, picture: Path) -> None:
-    assert plain(mmp_run(tiny_onnx, "--source", picture).stderr).count("no window: there is no display") == 1
-    assert "window" not in plain(mmp_run(tiny_onnx, "--source", picture, "--no-show").stderr)
+def test_without_a_display_it_says_so_once(tiny_onnx: Path, image: Path) -> None:
+    assert plain(mmp_run(tiny_onnx, "--source", image).stderr).count("no window: there is no display") == 1
+    assert "window" not in plain(mmp_run(tiny_onnx, "--source", image, "--no-show").stderr)
 
 
-def test_stdout_stays_empty_unless_asked_for(tmp_path: Path, tiny_onnx: Path, picture: Path) -> None:
-    done = mmp_run(tiny_onnx, "--source", picture, "--json", tmp_path / "out.ndjson")
+def test_stdout_stays_empty_unless_asked_for(tmp_path: Path, tiny_onnx: Path, image: Path) -> None:
+    done = mmp_run(tiny_onnx, "--source", image, "--json", tmp_path / "out.ndjson")
     assert (done.exit_code, done.stdout) == (0, "")
     assert len(objects((tmp_path / "out.ndjson").read_text())) == 1
 
 
-def test_thresholds_override_those_of_the_file(tiny_onnx: Path, picture: Path, detector: Detector) -> None:
+def test_thresholds_override_those_of_the_file(tiny_onnx: Path, image: Path, detector: Detector) -> None:
     def count(*options: object) -> int:
-        done = mmp_run(tiny_onnx, "--source", picture, "--json", "-", "--no-show", *options)
+        done = mmp_run(tiny_onnx, "--source", image, "--json", "-", "--no-show", *options)
         detections = objects(done.stdout)[0]["detections"]
         assert isinstance(detections, list)
         return len(detections)
 
-    default = len(detector(read_image(picture)))
+    default = len(detector(read_image(image)))
     assert count() == default > 3
     assert count("--conf", 1) == 0
     assert count("--max-det", 3) == 3
@@ -149,8 +149,8 @@ def test_options_that_do_not_go_together_are_a_usage_error(tiny_onnx: Path, opti
     assert fault in " ".join(plain(done.stderr).replace("│", " ").split())
 
 
-def test_an_age_limit_is_refused_for_files(tiny_onnx: Path, picture: Path) -> None:
-    done = mmp_run(tiny_onnx, "--source", picture, "--max-age-ms", 50)
+def test_an_age_limit_is_refused_for_files(tiny_onnx: Path, image: Path) -> None:
+    done = mmp_run(tiny_onnx, "--source", image, "--max-age-ms", 50)
     assert done.exit_code == 2
     assert "is for cameras and streams" in " ".join(plain(done.stderr).replace("│", " ").split())
 
@@ -213,7 +213,7 @@ def test_camera_0_is_a_camera(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) 
         ({"--source": "words.jpg"}, r"words\.jpg: is not an image"),
         ({"--source": "words.txt"}, r"words\.txt"),
         ({"--source": "empty"}, "no image or video"),
-        ({"--provider": "tensorrt"}, r"provider tensorrt was asked for.*cpu"),
+        ({"--provider": "tensorrt"}, r"provider tensorrt was requested.*cpu"),
         ({"--save": "out.mp4"}, r"--save out\.mp4"),
         ({"--save": "words.jpg/out.png"}, r"words\.jpg"),
         ({"--json": "gone/out.ndjson"}, r"gone/out\.ndjson: NDJSON cannot be written"),
@@ -224,7 +224,7 @@ def test_camera_0_is_a_camera(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_mistake_is_one_error_line_and_exit_code_1(
     tmp_path: Path,
     tiny_onnx: Path,
-    picture: Path,
+    image: Path,
     monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, str],
     fault: str,
@@ -233,7 +233,7 @@ def test_a_mistake_is_one_error_line_and_exit_code_1(
     for suffix in (".onnx", ".mp4", ".jpg", ".txt"):
         Path(f"words{suffix}").write_text("just some words\n" * 50)
     Path("empty").mkdir()
-    given = {"model": str(tiny_onnx), "--source": picture.name, **changes}
+    given = {"model": str(tiny_onnx), "--source": image.name, **changes}
     done = mmp_run(given.pop("model"), *(word for pair in given.items() for word in pair))
     assert isinstance(done.exception, SystemExit), repr(done.exception)
     assert_one_error_line(done.stderr, done.exit_code, fault)
@@ -249,17 +249,17 @@ def test_an_existing_ndjson_file_survives_a_bad_source(tmp_path: Path, tiny_onnx
     assert kept.read_text() == "yesterday\n"
 
 
-def test_results_before_a_damaged_file_are_kept(tmp_path: Path, tiny_onnx: Path, picture: Path) -> None:
-    (tmp_path / "z.png").write_bytes(picture.read_bytes()[:60])
+def test_results_before_a_damaged_file_are_kept(tmp_path: Path, tiny_onnx: Path, image: Path) -> None:
+    (tmp_path / "z.png").write_bytes(image.read_bytes()[:60])
     done = mmp_run(tiny_onnx, "--source", tmp_path, "--json", "-")
     lines = objects(done.stdout)
-    assert [line["source"] for line in lines if "frame" in line] == [str(picture)]
+    assert [line["source"] for line in lines if "frame" in line] == [str(image)]
     [notice] = [line for line in lines if line.get("event") == "notice"]
     assert "z.png: the image is cut short" in str(notice["reason"])
     assert done.exit_code == 1
     errors = [line for line in plain(done.stderr).splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert "1 of 2 files cannot be read whole" in errors[0]
+    assert "1 of 2 files cannot be read completely" in errors[0]
 
 
 def test_an_interrupt_while_packages_load_is_one_line(tmp_path: Path) -> None:
@@ -270,13 +270,13 @@ def test_an_interrupt_while_packages_load_is_one_line(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_is_one_line_and_exit_code_130(
-    tiny_onnx: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_onnx: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mmpnet.cli.run.command.run", interrupt)
-    done = mmp_run(tiny_onnx, "--source", picture)
+    done = mmp_run(tiny_onnx, "--source", image)
     assert done.exit_code == 130
     assert plain(done.stderr).splitlines()[-1] == "stopped"
 
@@ -351,7 +351,7 @@ def test_no_source_is_ever_overwritten(tmp_path: Path, tiny_onnx: Path, later: b
     out = str(tmp_path / "y") if later else source
     result = CliRunner().invoke(app, [str(tiny_onnx), "--source", source, "--save", out, "--no-show"])
     assert result.exit_code == 1
-    assert "is itself a source" in result.stderr
+    assert "is also a source" in result.stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
 
 
@@ -376,9 +376,9 @@ def test_one_dead_stream_stops_no_other_source(tiny_onnx: Path, tmp_path: Path) 
     ],
 )
 def test_bad_pages_and_places_are_one_line(
-    tiny_onnx: Path, picture: Path, options: Sequence[str], fault: str | None
+    tiny_onnx: Path, image: Path, options: Sequence[str], fault: str | None
 ) -> None:
-    done = mmp_run(tiny_onnx, "--source", picture, "--no-show", *options)
+    done = mmp_run(tiny_onnx, "--source", image, "--no-show", *options)
     assert isinstance(done.exception, SystemExit), repr(done.exception)
     if fault is None:
         assert done.exit_code == 2

@@ -135,5 +135,5 @@ def test_a_source_is_not_written_over(tmp_path: Path, endless: list[str]) -> Non
     content = source.read_bytes()
     done = subprocess.run([*endless, "--json", str(source)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "is itself a source" in done.stderr
+    assert "is also a source" in done.stderr
     assert source.read_bytes() == content

@@ -41,45 +41,45 @@ def write(tmp_path: Path) -> Write:
 def test_boxes_class_ids_areas_crowd_and_tags_are_read(write: Write) -> None:
     crowd = {**PERSON, "category_id": 3, "bbox": [0.5, 1.25, 20, 8], "area": 99.5, "iscrowd": 1}
     dataset = read_coco(write(images=[{**IMAGE, "group": "street", "source": "cam 2"}], annotations=[PERSON, crowd]))
-    picture = dataset.images[0]
+    image = dataset.images[0]
     assert dataset.class_names == ("background", "person", "dog")
     assert dataset.num_boxes == 2
-    np.testing.assert_array_equal(picture.boxes_xyxy, np.array([[4, 5, 14, 17], [0.5, 1.25, 20.5, 9.25]], np.float32))
-    assert picture.boxes_xyxy.dtype == np.float32
-    assert picture.class_ids.tolist() == [1, 2]
-    assert picture.areas_px2.tolist() == [120.0, 99.5], "the stated area where there is one, else width x height"
-    assert picture.crowd.tolist() == [False, True]
-    assert picture.scores.tolist() == [1.0, 1.0]
-    assert picture.tags == ("street", "cam 2")
-    assert picture.image_hw == (30, 40)
-    np.testing.assert_array_equal(picture.read(), np.full((30, 40, 3), 90, np.uint8))
+    np.testing.assert_array_equal(image.boxes_xyxy, np.array([[4, 5, 14, 17], [0.5, 1.25, 20.5, 9.25]], np.float32))
+    assert image.boxes_xyxy.dtype == np.float32
+    assert image.class_ids.tolist() == [1, 2]
+    assert image.areas_px2.tolist() == [120.0, 99.5], "the stated area where there is one, else width x height"
+    assert image.crowd.tolist() == [False, True]
+    assert image.scores.tolist() == [1.0, 1.0]
+    assert image.tags == ("street", "cam 2")
+    assert image.image_hw == (30, 40)
+    np.testing.assert_array_equal(image.read(), np.full((30, 40, 3), 90, np.uint8))
 
 
-def test_every_picture_gets_its_own_boxes(dataset_folder: Path) -> None:
+def test_every_image_gets_its_own_boxes(dataset_folder: Path) -> None:
     path = dataset_folder / "train.json"
     content = json.loads(path.read_text())
     dataset = read_coco(path)
     assert len(dataset.images) == len(content["images"]) == 16
-    for picture, image in zip(dataset.images, content["images"], strict=True):
-        expected = [a["bbox"] for a in content["annotations"] if a["image_id"] == image["id"]]
+    for image, entry in zip(dataset.images, content["images"], strict=True):
+        expected = [a["bbox"] for a in content["annotations"] if a["image_id"] == entry["id"]]
         corners = [[x, y, x + w, y + h] for x, y, w, h in expected]
-        np.testing.assert_array_equal(picture.boxes_xyxy, np.array(corners, np.float32).reshape(-1, 4))
-        assert picture.path == dataset_folder / "images" / image["file_name"]
-        assert picture.tags == (image["group"], image["source"])
-        assert picture.source == image["source"]
-    assert {len(picture.boxes_xyxy) for picture in dataset.images} >= {0, 1}, "some images must have no person"
+        np.testing.assert_array_equal(image.boxes_xyxy, np.array(corners, np.float32).reshape(-1, 4))
+        assert image.path == dataset_folder / "images" / entry["file_name"]
+        assert image.tags == (entry["group"], entry["source"])
+        assert image.source == entry["source"]
+    assert {len(image.boxes_xyxy) for image in dataset.images} >= {0, 1}, "some images must have no person"
     assert dataset.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert dataset.name == f"{dataset_folder.name}/train.json"
 
 
-def test_pictures_may_lie_beside_the_file(write: Write, tmp_path: Path) -> None:
+def test_images_may_lie_beside_the_file(write: Write, tmp_path: Path) -> None:
     path = write()
     (tmp_path / "images" / "a.png").rename(tmp_path / "a.png")
     (tmp_path / "images").rmdir()
     assert read_coco(path).images[0].path == tmp_path / "a.png"
 
 
-def test_a_file_without_annotations_has_pictures_without_boxes(write: Write) -> None:
+def test_a_file_without_annotations_has_images_without_boxes(write: Write) -> None:
     assert read_coco(write(annotations=None)).num_boxes == 0
     assert read_coco(write(annotations=[])).images[0].boxes_xyxy.shape == (0, 4)
 
@@ -91,8 +91,8 @@ def test_a_file_without_annotations_has_pictures_without_boxes(write: Write) -> 
 def test_boxes_are_clipped_where_they_stick_out_by_up_to_a_pixel(
     write: Write, bbox: list[float], expected: list[float]
 ) -> None:
-    picture = read_coco(write(annotations=[{**PERSON, "bbox": bbox}])).images[0]
-    assert picture.boxes_xyxy.tolist() == [expected]
+    image = read_coco(write(annotations=[{**PERSON, "bbox": bbox}])).images[0]
+    assert image.boxes_xyxy.tolist() == [expected]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_bad_entry_is_named_by_file_and_entry(write: Write, changes: dict[str,
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_picture_name_too_long_for_the_disk_is_a_missing_picture(write: Write) -> None:
+def test_an_image_name_too_long_for_the_disk_is_a_missing_image(write: Write) -> None:
     path = write(images=[{**IMAGE, "file_name": "a" * 300 + ".png"}])
     with pytest.raises(DatasetError, match="id 11"):
         read_coco(path)
@@ -195,23 +195,23 @@ def test_an_absent_file_and_a_folder_are_named(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
 
 
-def test_a_picture_of_another_size_than_its_entry_is_refused(write: Write, tmp_path: Path) -> None:
-    picture = read_coco(write(images=[{**IMAGE, "width": 41}])).images[0]
+def test_an_image_of_another_size_than_its_entry_is_refused(write: Write, tmp_path: Path) -> None:
+    image = read_coco(write(images=[{**IMAGE, "width": 41}])).images[0]
     with pytest.raises(DatasetError, match=r"is 40x30 px, but its entry states 41x30") as caught:
-        picture.read()
+        image.read()
     assert str(tmp_path / "images" / "a.png") in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_a_picture_cut_short_is_refused(write: Write, tmp_path: Path, suffix: str) -> None:
+def test_an_image_cut_short_is_refused(write: Write, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "images" / f"b{suffix}"
     dataset_path = write(images=[{**IMAGE, "file_name": "a.png"}, {**IMAGE, "id": 12, "file_name": path.name}])
     pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     content = cv2.imencode(suffix, pixels)[1].tobytes()
     path.write_bytes(content[: len(content) * 2 // 3])
-    picture = read_coco(dataset_path).images[1]
+    image = read_coco(dataset_path).images[1]
     with pytest.raises(DatasetError, match="cut short") as caught:
-        picture.read()
+        image.read()
     assert str(path) in str(caught.value)
 
 
@@ -220,21 +220,21 @@ def test_a_split_lies_in_the_folder_and_a_file_is_any_split(dataset_folder: Path
     assert open_dataset(dataset_folder / "train.json", "val").path == dataset_folder / "train.json"
 
 
-def test_pictures_of_the_layout_that_coco_itself_has_are_found(write: Write, tmp_path: Path) -> None:
+def test_images_of_the_layout_that_coco_itself_has_are_found(write: Write, tmp_path: Path) -> None:
     source = write()
-    for pictures in ("val2017", "images/val2017"):
-        folder = tmp_path / pictures.replace("/", "-")
+    for images in ("val2017", "images/val2017"):
+        folder = tmp_path / images.replace("/", "-")
         (folder / "annotations").mkdir(parents=True)
-        (folder / pictures).mkdir(parents=True)
+        (folder / images).mkdir(parents=True)
         (folder / "annotations" / "instances_val2017.json").write_bytes(source.read_bytes())
-        (folder / pictures / "a.png").write_bytes((tmp_path / "images" / "a.png").read_bytes())
+        (folder / images / "a.png").write_bytes((tmp_path / "images" / "a.png").read_bytes())
         dataset = open_dataset(folder, "val")
-        assert dataset.images[0].path == folder / pictures / "a.png"
+        assert dataset.images[0].path == folder / images / "a.png"
         assert dataset.name == "annotations/instances_val2017.json"
         assert open_dataset(folder / "annotations" / "instances_val2017.json", "train").num_boxes == 1
 
 
-def test_a_file_beside_the_pictures_of_each_split_is_found(write: Write, tmp_path: Path) -> None:
+def test_a_file_beside_the_images_of_each_split_is_found(write: Write, tmp_path: Path) -> None:
     source = write()
     folder = tmp_path / "export" / "valid"
     folder.mkdir(parents=True)
@@ -267,7 +267,7 @@ def test_every_fault_is_collected_where_that_is_asked_for(write: Write) -> None:
     )
     faults = Faults(collect=True)
     dataset = read_coco(path, faults)
-    assert [picture.boxes_xyxy.tolist() for picture in dataset.images] == [[[4, 5, 14, 17]]]
+    assert [image.boxes_xyxy.tolist() for image in dataset.images] == [[[4, 5, 14, 17]]]
     named = ["images[2]", "images[3]", *(f"annotations[{i}]" for i in (0, 2, 3, 4, 5)), "gone.png"]
     assert len(faults.found) == len(named)
     for name, fault in zip(named, faults.found, strict=True):
@@ -278,9 +278,9 @@ def test_every_fault_is_collected_where_that_is_asked_for(write: Write) -> None:
 
 
 def test_scores_of_boxes_that_a_detector_drew_are_kept(write: Write) -> None:
-    picture = read_coco(write(annotations=[{**PERSON, "score": 0.625}, PERSON])).images[0]
-    assert picture.scores.tolist() == [0.625, 1.0]
-    assert picture.scores.dtype == np.float32
+    image = read_coco(write(annotations=[{**PERSON, "score": 0.625}, PERSON])).images[0]
+    assert image.scores.tolist() == [0.625, 1.0]
+    assert image.scores.dtype == np.float32
 
 
 @pytest.mark.parametrize("score", [0, -0.5, 1.5, math.nan, math.inf])

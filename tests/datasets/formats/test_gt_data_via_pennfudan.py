@@ -12,15 +12,15 @@ import pytest
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.open import open_dataset
-from support.drawn_pictures import Drawn, draw_picture
+from support.drawn_images import Drawn, draw_image
 
 Write = Callable[..., Path]
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     """A folder with a.png of 40x30 px."""
-    draw_picture(tmp_path / "a.png", Drawn("a", (30, 40), []))
+    draw_image(tmp_path / "a.png", Drawn("a", (30, 40), []))
     return tmp_path
 
 
@@ -37,14 +37,14 @@ def picture(tmp_path: Path) -> Path:
         ("0 0 40 32", "extends beyond its 40x30 px image by 2 px"),
     ],
 )
-def test_a_bad_line_of_gt_data_is_named_by_file_and_line(picture: Path, line: str, fault: str) -> None:
-    path = picture / "a.gt_data.txt"
+def test_a_bad_line_of_gt_data_is_named_by_file_and_line(image: Path, line: str, fault: str) -> None:
+    path = image / "a.gt_data.txt"
     path.write_text(f"1 2 3.5 4\n{line}\n0 0 40.5 30\n")
     with pytest.raises(DatasetError, match=fault) as caught:
-        open_dataset(picture, "train")
+        open_dataset(image, "train")
     assert str(caught.value).startswith(f"{path}:2: ")
     faults = Faults(collect=True)
-    assert open_dataset(picture, "train", faults).images[0].boxes_xyxy.tolist() == [[1, 2, 3.5, 4], [0, 0, 40, 30]]
+    assert open_dataset(image, "train", faults).images[0].boxes_xyxy.tolist() == [[1, 2, 3.5, 4], [0, 0, 40, 30]]
     assert faults.found == [str(caught.value)]
 
 
@@ -57,14 +57,14 @@ RECT = {"name": "rect", "x": 1, "y": 2, "width": 3, "height": 4}
 
 
 @pytest.fixture
-def write_via(picture: Path) -> Write:
+def write_via(image: Path) -> Write:
     """via_region_data.json with these regions (a list, as version 2 has it, or an object) for a.png."""
 
     def write(regions: Any, *, project: bool = False) -> Path:
         content: Any = {"a.png77": {"filename": "a.png", "size": 77, "regions": regions, "file_attributes": {}}}
         content = {"_via_settings": {}, "_via_img_metadata": content} if project else content
-        (picture / "via_region_data.json").write_text(json.dumps(content))
-        return picture
+        (image / "via_region_data.json").write_text(json.dumps(content))
+        return image
 
     return write
 
@@ -128,11 +128,11 @@ def test_a_bad_region_is_named_by_file_and_entry(write_via: Write, bad: Any, fau
         ('{"a": {"filename": "b.png", "regions": []}}', r"a: image b\.png is not in"),
     ],
 )
-def test_a_bad_via_file_is_named(picture: Path, content: str, fault: str) -> None:
-    (picture / "via_region_data.json").write_text(content)
+def test_a_bad_via_file_is_named(image: Path, content: str, fault: str) -> None:
+    (image / "via_region_data.json").write_text(content)
     with pytest.raises(DatasetError, match=fault) as caught:
-        open_dataset(picture / "via_region_data.json", "train")
-    assert str(picture / "via_region_data.json") in str(caught.value)
+        open_dataset(image / "via_region_data.json", "train")
+    assert str(image / "via_region_data.json") in str(caught.value)
 
 
 def test_two_via_files_in_a_folder_are_both_named(write_via: Write) -> None:
@@ -147,7 +147,7 @@ def write_mask(tmp_path: Path) -> Write:
     """PNGImages/a.png of 40x30 px with this mask."""
 
     def write(mask: Any) -> Path:
-        draw_picture(tmp_path / "PNGImages" / "a.png", Drawn("a", (30, 40), []))
+        draw_image(tmp_path / "PNGImages" / "a.png", Drawn("a", (30, 40), []))
         (tmp_path / "PedMasks").mkdir(exist_ok=True)
         assert cv2.imwrite(str(tmp_path / "PedMasks" / "a_mask.png"), mask)
         return tmp_path

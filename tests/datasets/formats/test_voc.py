@@ -9,7 +9,7 @@ import pytest
 from mmpnet.contract.errors import DatasetError, MissingExtraError
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.open import has_split, open_dataset
-from support.drawn_pictures import Drawn, draw_picture
+from support.drawn_images import Drawn, draw_image
 
 Write = Callable[..., Path]
 SIZE = "<size><width>40</width><height>30</height></size>"
@@ -32,7 +32,7 @@ def write(tmp_path: Path) -> Write:
     def write_files(**texts: str) -> Path:
         (tmp_path / "Annotations").mkdir(exist_ok=True)
         for name, text in texts.items():
-            draw_picture(tmp_path / "JPEGImages" / f"{name}.png", Drawn(name, (30, 40), []))
+            draw_image(tmp_path / "JPEGImages" / f"{name}.png", Drawn(name, (30, 40), []))
             (tmp_path / "Annotations" / f"{name}.xml").write_text(text)
         return tmp_path
 
@@ -54,9 +54,9 @@ def test_corners_counted_from_0_are_clipped(write: Write) -> None:
 def test_difficult_objects_are_crowd_and_parts_are_no_objects(write: Write) -> None:
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
     objects = DOG.replace("<bndbox>", "<difficult>1</difficult><bndbox>") + DOG.replace("</object>", part + "</object>")
-    picture = open_dataset(write(a=xml(objects + DOG.replace("<name>", "<difficult>0</difficult><name>"))), "train")
-    assert picture.images[0].crowd.tolist() == [True, False, False]
-    assert picture.class_names == ("background", "dog")
+    image = open_dataset(write(a=xml(objects + DOG.replace("<name>", "<difficult>0</difficult><name>"))), "train")
+    assert image.images[0].crowd.tolist() == [True, False, False]
+    assert image.class_names == ("background", "dog")
 
 
 def test_lists_say_what_is_train_and_val(write: Write) -> None:
@@ -77,7 +77,7 @@ def test_lists_say_what_is_train_and_val(write: Write) -> None:
         open_dataset(folder, "val")
 
 
-def test_a_listed_picture_that_is_gone_is_named(write: Write) -> None:
+def test_a_listed_image_that_is_gone_is_named(write: Write) -> None:
     folder = write(a=xml(DOG), b=xml(DOG))
     (folder / "ImageSets" / "Main").mkdir(parents=True)
     (folder / "ImageSets" / "Main" / "val.txt").write_text("b\n")
@@ -86,7 +86,7 @@ def test_a_listed_picture_that_is_gone_is_named(write: Write) -> None:
         open_dataset(folder, "val")
 
 
-def test_without_a_size_the_picture_says_it(write: Write) -> None:
+def test_without_a_size_the_image_says_it(write: Write) -> None:
     assert open_dataset(write(a=xml(DOG, size="")), "train").images[0].image_hw == (30, 40)
 
 

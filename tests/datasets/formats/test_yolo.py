@@ -10,7 +10,7 @@ import pytest
 from mmpnet.contract.errors import DatasetError, MissingExtraError
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.open import has_split, open_dataset
-from support.drawn_pictures import Drawn, draw_picture
+from support.drawn_images import Drawn, draw_image
 
 Write = Callable[..., Path]
 
@@ -22,7 +22,7 @@ def write(tmp_path: Path) -> Write:
     def write_files(rows: str = "0 0.5 0.5 0.25 0.5\n", *, yaml: str = "") -> Path:
         for split in ("train", "val"):
             for name in ("a", "b"):
-                draw_picture(tmp_path / "images" / split / f"{name}.png", Drawn(f"{split}{name}", (20, 40), []))
+                draw_image(tmp_path / "images" / split / f"{name}.png", Drawn(f"{split}{name}", (20, 40), []))
             (tmp_path / "labels" / split).mkdir(parents=True, exist_ok=True)
             (tmp_path / "labels" / split / "a.txt").write_text(rows)
         (tmp_path / "data.yaml").write_text(yaml or "train: images/train\nval: images/val\nnames: [person, dog]\n")
@@ -59,12 +59,12 @@ def test_polygons_become_their_tight_box(write: Write) -> None:
         "train: list.txt\nnames: [person, dog]\n",
     ],
 )
-def test_the_ways_to_name_pictures_and_classes(write: Write, yaml: str) -> None:
+def test_the_ways_to_name_images_and_classes(write: Write, yaml: str) -> None:
     folder = write(yaml=yaml)
     (folder / "list.txt").write_text("./images/train/a.png\nimages/train/b.png\n")
     dataset = open_dataset(folder, "train")
     assert dataset.class_names == ("background", "person", "dog")
-    assert [picture.path.name for picture in dataset.images] == ["a.png", "b.png"]
+    assert [image.path.name for image in dataset.images] == ["a.png", "b.png"]
     assert dataset.num_boxes == 1
     assert not has_split(folder, "val")
     assert len(open_dataset(folder / "data.yaml", "train").images) == 2
@@ -72,7 +72,7 @@ def test_the_ways_to_name_pictures_and_classes(write: Write, yaml: str) -> None:
 
 def test_several_folders_are_one_split_and_subfolders_are_entered(write: Write) -> None:
     dataset = open_dataset(write(yaml="train: [images/val, images/train]\ntest: images\nnames: [person]\n"), "train")
-    assert [str(picture.path.relative_to(dataset.path.parent)) for picture in dataset.images] == [
+    assert [str(image.path.relative_to(dataset.path.parent)) for image in dataset.images] == [
         "images/val/a.png",
         "images/val/b.png",
         "images/train/a.png",
@@ -83,7 +83,7 @@ def test_several_folders_are_one_split_and_subfolders_are_entered(write: Write) 
 
 def test_only_the_last_images_of_a_path_becomes_labels(tmp_path: Path) -> None:
     root = tmp_path / "images" / "set"
-    draw_picture(root / "images" / "a.png", Drawn("a", (20, 40), []))
+    draw_image(root / "images" / "a.png", Drawn("a", (20, 40), []))
     (root / "labels").mkdir()
     (root / "labels" / "a.txt").write_text("0 0.5 0.5 1 1")
     (root / "data.yaml").write_text("train: images\nnames: [person]")
@@ -157,7 +157,7 @@ def test_labels_in_the_wrong_place_are_not_taken_for_background(write: Write) ->
         open_dataset(folder, "train")
 
 
-def test_a_listed_picture_that_is_gone_is_named(write: Write) -> None:
+def test_a_listed_image_that_is_gone_is_named(write: Write) -> None:
     folder = write(yaml="train: list.txt\nnames: [person]\n")
     (folder / "list.txt").write_text("images/train/a.png\nimages/train/gone.png\n")
     with pytest.raises(DatasetError, match=r"list\.txt:2: there is no image images/train/gone\.png"):

@@ -100,10 +100,10 @@ def test_the_page_is_whole_in_itself_and_says_what_was_measured(measured: Measur
     assert measured.dataset.sha256 in page.text
     assert "a <b> & c" in page.text, "facts are text, not markup"
     assert page.tags.count("svg") == 5
-    pictures = page.values("img", "src")
-    assert len(pictures) > 6
-    for picture in pictures:
-        content = np.frombuffer(b64decode(picture.removeprefix("data:image/jpeg;base64,")), np.uint8)
+    images = page.values("img", "src")
+    assert len(images) > 6
+    for image in images:
+        content = np.frombuffer(b64decode(image.removeprefix("data:image/jpeg;base64,")), np.uint8)
         assert cv2.imdecode(content, cv2.IMREAD_COLOR) is not None
     assert all(page.values("img", "alt")), "every image has words"
     assert "width=device-width" in page.values("meta", "content")[0]
@@ -138,12 +138,12 @@ def test_without_a_history_there_are_no_training_curves(measured: Measured) -> N
 @pytest.mark.parametrize("finds", ["nothing", "everything"])
 def test_it_stands_for_a_detector_that_finds_nothing_or_everything(dataset_folder: Path, finds: str) -> None:
     dataset = read_coco(dataset_folder / "val.json")
-    answers = {picture.read().tobytes(): picture for picture in dataset.images}
+    answers = {image.read().tobytes(): image for image in dataset.images}
 
     def detect(frame_bgr: np.ndarray) -> Detections:
-        picture = answers[frame_bgr.tobytes()]
-        count = len(picture.class_ids) if finds == "everything" else 0
-        return Detections(picture.boxes_xyxy[:count], np.ones(count, np.float32), picture.class_ids[:count])
+        image = answers[frame_bgr.tobytes()]
+        count = len(image.class_ids) if finds == "everything" else 0
+        return Detections(image.boxes_xyxy[:count], np.ones(count, np.float32), image.class_ids[:count])
 
     evaluation = evaluate(detect, dataset, dataset.class_names)
     page = assert_needs_nothing(render_report(SUBJECT, measured=Measured(dataset, evaluation, "p"), history=None))
@@ -155,16 +155,16 @@ def test_it_stands_for_a_detector_that_finds_nothing_or_everything(dataset_folde
 
 def test_several_classes_have_a_table(dataset_folder: Path) -> None:
     plain = read_coco(dataset_folder / "val.json")
-    pictures = tuple(
+    images = tuple(
         LabeledImage(p.path, p.image_hw, p.boxes_xyxy, p.class_ids + (index % 2), p.areas_px2, p.crowd, p.scores)
         for index, p in enumerate(plain.images)
     )
-    dataset = Dataset(plain.path, plain.name, ("background", "person", "dog", "cat"), pictures, plain.sha256)
-    answers = {picture.read().tobytes(): picture for picture in pictures}
+    dataset = Dataset(plain.path, plain.name, ("background", "person", "dog", "cat"), images, plain.sha256)
+    answers = {image.read().tobytes(): image for image in images}
 
     def detect(frame_bgr: np.ndarray) -> Detections:
-        picture = answers[frame_bgr.tobytes()]
-        return Detections(picture.boxes_xyxy, np.ones(len(picture.class_ids), np.float32), picture.class_ids)
+        image = answers[frame_bgr.tobytes()]
+        return Detections(image.boxes_xyxy, np.ones(len(image.class_ids), np.float32), image.class_ids)
 
     evaluation = evaluate(detect, dataset, dataset.class_names)
     page = assert_needs_nothing(render_report(SUBJECT, measured=Measured(dataset, evaluation, "p"), history=None))

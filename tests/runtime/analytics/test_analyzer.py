@@ -47,8 +47,8 @@ class Walkers:
 
 
 @dataclass
-class Pictures(Sink):
-    """Keeps results, and pictures where it is asked to."""
+class Images(Sink):
+    """Keeps results, and images where it is asked to."""
 
     wants_annotated: bool = True
     results: list[Result] = field(default_factory=list)
@@ -68,8 +68,8 @@ def test_a_person_keeps_the_number_and_is_counted_once(tmp_path: Path) -> None:
         [parse_zone("0,0,64,0,64,24,0,24", default_name="top")],
     )
     analyzer = analyzer_factory(conf=0.4, lines=lines, zones=zones)
-    pictures = Pictures()
-    sinks = [pictures, NdjsonSink(str(out), NAMES)]
+    images = Images()
+    sinks = [images, NdjsonSink(str(out), NAMES)]
     summary = run(open_source(str(video)), Walkers(), sinks, RunOptions(analyzer=analyzer))  # type: ignore[arg-type]
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     ids = [[found["track_id"] for found in row["detections"]] for row in rows]
@@ -80,28 +80,28 @@ def test_a_person_keeps_the_number_and_is_counted_once(tmp_path: Path) -> None:
     assert (rows[0]["counts"]["top"]["count"], last["top"]["count"], last["top"]["out_count"]) == (1, 0, 1)
     assert summary.counts == {str(video): last}
     assert len(summary.times_ms["track"]) == 18
-    plain = Pictures()
+    plain = Images()
     run(open_source(str(video)), Walkers(), [plain])  # type: ignore[arg-type]
     assert plain.results[0].tracks is None
-    assert (plain.painted[3] != pictures.painted[3]).any(), "the line and the number are painted"
+    assert (plain.painted[3] != images.painted[3]).any(), "the line and the number are painted"
 
 
 def test_every_file_has_numbers_of_its_own(tmp_path: Path) -> None:
     for name in ("a.avi", "b.avi"):
         write_video(tmp_path / name, count=9)
-    pictures = Pictures()
+    images = Images()
     analyzer = analyzer_factory(conf=0.4, lines=[parse_line("0,24,64,24", default_name="l")], zones=[])
-    summary = run(open_source(str(tmp_path)), Walkers(), [pictures], RunOptions(analyzer=analyzer))  # type: ignore[arg-type]
-    firsts = [result for result in pictures.results if result.frame.source.endswith("b.avi")]
+    summary = run(open_source(str(tmp_path)), Walkers(), [images], RunOptions(analyzer=analyzer))  # type: ignore[arg-type]
+    firsts = [result for result in images.results if result.frame.source.endswith("b.avi")]
     assert firsts[0].tracks is not None
     assert firsts[0].tracks.ids.tolist() == [-1]
     assert list(summary.counts) == [str(tmp_path / "a.avi"), str(tmp_path / "b.avi")]
 
 
-def test_pictures_cannot_be_followed(tmp_path: Path) -> None:
+def test_images_cannot_be_followed(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
     (frame,) = open_source(str(tmp_path / "a.png"))
-    with pytest.raises(SourceError, match=r"a\.png: is an image; following people needs a camera or a video"):
+    with pytest.raises(SourceError, match=r"a\.png: is an image; tracking people needs a camera or a video"):
         StreamAnalyzer(frame, conf=0.4, lines=[], zones=[])
 
 
@@ -109,25 +109,25 @@ def test_blurred_runs_hand_on_no_raw_pixel(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", noise)
-    pictures, quiet = Pictures(), Pictures(wants_annotated=False)
+    images, quiet = Images(), Images(wants_annotated=False)
     walkers = Walkers(frame=3)
     run(open_source(str(tmp_path / "a.png")), walkers, [quiet], RunOptions(blur=Blur()))  # type: ignore[arg-type]
     inside = quiet.results[0].frame.pixels_bgr[8:16, 11:19]
     assert (inside == noise[8:16, 11:19]).all(axis=2).mean() < 0.1, "without any image asked for, too"
     assert (quiet.results[0].frame.pixels_bgr[30:, 40:] == noise[30:, 40:]).all()
-    run(open_source(str(tmp_path / "a.png")), Walkers(frame=3), [pictures], RunOptions(blur=Blur()))  # type: ignore[arg-type]
-    assert (pictures.painted[0][9:15, 12:18] == noise[9:15, 12:18]).all(axis=2).mean() < 0.1
+    run(open_source(str(tmp_path / "a.png")), Walkers(frame=3), [images], RunOptions(blur=Blur()))  # type: ignore[arg-type]
+    assert (images.painted[0][9:15, 12:18] == noise[9:15, 12:18]).all(axis=2).mean() < 0.1
 
 
 def test_what_is_too_unlikely_to_be_shown_is_hidden_all_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", noise)
-    pictures = Pictures()
+    images = Images()
     options = RunOptions(blur=Blur(), shown_conf=0.4)
-    run(open_source(str(tmp_path / "a.png")), Walkers(frame=5), [pictures], options)  # type: ignore[arg-type]
-    assert pictures.results[0].detections.score.tolist() == [pytest.approx(0.8)]
-    ghost = pictures.painted[0][8:18, 42:48] == noise[8:18, 42:48]
+    run(open_source(str(tmp_path / "a.png")), Walkers(frame=5), [images], options)  # type: ignore[arg-type]
+    assert images.results[0].detections.score.tolist() == [pytest.approx(0.8)]
+    ghost = images.painted[0][8:18, 42:48] == noise[8:18, 42:48]
     assert ghost.all(axis=2).mean() < 0.1
 
 
@@ -135,12 +135,12 @@ def test_who_is_too_many_to_be_shown_is_hidden_all_the_same(tmp_path: Path) -> N
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", noise)
-    pictures = Pictures()
+    images = Images()
     options = RunOptions(blur=Blur(most_shown=1), shown_conf=0.1)
-    summary = run(open_source(str(tmp_path / "a.png")), Walkers(frame=5), [pictures], options)  # type: ignore[arg-type]
-    assert pictures.results[0].detections.score.tolist() == [pytest.approx(0.8)]
+    summary = run(open_source(str(tmp_path / "a.png")), Walkers(frame=5), [images], options)  # type: ignore[arg-type]
+    assert images.results[0].detections.score.tolist() == [pytest.approx(0.8)]
     assert summary.detections == 1
-    ghost = pictures.painted[0][8:18, 42:48] == noise[8:18, 42:48]
+    ghost = images.painted[0][8:18, 42:48] == noise[8:18, 42:48]
     assert ghost.all(axis=2).mean() < 0.1
 
 

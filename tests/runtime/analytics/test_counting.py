@@ -120,11 +120,11 @@ def test_a_malformed_zone_is_one_clear_line(text: str, found: str) -> None:
 @pytest.mark.parametrize(
     ("line", "zone", "message"),
     [
-        ("a=0,0,1281,10", "", "a: the point 1281,10 lies outside the frame of 1280x720 px"),
-        ("", "b=0,0,10,0,10,721", "b: the point 10,721 lies outside the frame of 1280x720 px"),
+        ("a=0,0,1281,10", "", "a: the point 1281,10 is outside the frame of 1280x720 px"),
+        ("", "b=0,0,10,0,10,721", "b: the point 10,721 is outside the frame of 1280x720 px"),
         ("c=50%,50%,640,360", "", "c: .*expected a line with two ends"),
         ("", "d=0,0,10,10,30,30", "d: .*expected a zone with an area"),
-        ("e=1,2,3,4", "e=0,0,10,10,30,40", "two lines or zones are called 'e'"),
+        ("e=1,2,3,4", "e=0,0,10,10,30,40", "two lines or zones have the name 'e'"),
     ],
 )
 def test_what_does_not_fit_the_frame_is_a_users_error(line: str, zone: str, message: str) -> None:
@@ -202,7 +202,7 @@ def test_tracks_are_told_apart_and_rows_without_one_are_left_out() -> None:
 
 
 def side(a: tuple[int, int], b: tuple[int, int], point: tuple[int, int]) -> int:
-    """1 to the right of a walk from a to b in a picture, -1 to its left, 0 on it; exact for whole numbers."""
+    """1 to the right of a walk from a to b in an image, -1 to its left, 0 on it; exact for whole numbers."""
     turn = (b[0] - a[0]) * (point[1] - a[1]) - (b[1] - a[1]) * (point[0] - a[0])
     return (turn > 0) - (turn < 0)
 

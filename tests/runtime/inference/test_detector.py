@@ -244,7 +244,7 @@ def test_a_self_test_that_no_export_writes_is_one_line(
 @pytest.mark.parametrize("class_id", [-1, 0, 2])
 def test_a_class_without_a_name_is_one_line(class_id: int) -> None:
     found = Detections(np.ones((1, 4), np.float32), np.array([0.5], np.float32), np.array([class_id]))
-    with pytest.raises(ContractError, match=r"a\.onnx: finds classes that it does not name"):
+    with pytest.raises(ContractError, match=r"a\.onnx: gives class ids without a name"):
         check_classes(found, class_count=2, source="a.onnx")
 
 
@@ -253,13 +253,13 @@ def test_numbers_that_are_no_boxes_are_one_line(tiny_onnx: Path, monkeypatch: py
     broken = [np.full((1, 2, 4), np.nan, np.float32), np.ones((1, 2), np.float32), np.ones((1, 2), np.int64)]
     monkeypatch.setattr(detector, "_run", lambda _feed: broken)
     with pytest.raises(
-        ContractError, match=r"tiny\.onnx: gives no detections \(boxes and scores must be finite numbers\)"
+        ContractError, match=r"tiny\.onnx: gives invalid detections \(boxes and scores must be finite numbers\)"
     ):
         detector(np.full((64, 64, 3), 90, np.uint8))
 
 
 def test_more_candidates_than_nms_has_memory_for_are_one_line() -> None:
-    with pytest.raises(ContractError, match=r"gives 200000 boxes an image, at most 10000 are taken"):
+    with pytest.raises(ContractError, match=r"gives 200000 boxes per image, expected 10000 at most"):
         check_candidates([np.zeros((1, 200_000, 4), np.float32)], source="a.onnx")
 
 

@@ -1,4 +1,4 @@
-"""The model in the wheel: there, honest about itself, and able to find the person on the sample picture."""
+"""The model in the wheel: there, honest about itself, and able to find the person on the sample image."""
 
 import json
 import re

@@ -241,8 +241,8 @@ class MjpegServer:
                 self.end_headers()
                 number = 0
                 while not cut.wait(0.02):
-                    picture = np.full((120, 160, 3), number * 7 % 250, np.uint8)
-                    jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+                    image = np.full((120, 160, 3), number * 7 % 250, np.uint8)
+                    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
                     if number % 7 == 3:
                         jpeg = jpeg[: len(jpeg) // 2]
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
@@ -276,7 +276,7 @@ def mjpeg() -> Iterator[MjpegServer]:
 
 
 def test_a_network_camera_is_unplugged_and_comes_back(mjpeg: MjpegServer, detector: Detector, tmp_path: Path) -> None:
-    """Over a real socket and FFmpeg, with damaged pictures among the good ones."""
+    """Over a real socket and FFmpeg, with damaged images among the good ones."""
 
     class Unplugging(Sink):
         def __init__(self) -> None:
@@ -318,7 +318,7 @@ def test_a_network_camera_is_unplugged_and_comes_back(mjpeg: MjpegServer, detect
     assert counts["captured"] >= counts["processed"] + counts["dropped"]
 
 
-def test_no_picture_of_a_network_camera_waits_in_a_buffer(mjpeg: MjpegServer) -> None:
+def test_no_image_of_a_network_camera_waits_in_a_buffer(mjpeg: MjpegServer) -> None:
     capture = without_queue(open_stream(mjpeg.url))
     assert isinstance(capture, MjpegCapture)
     assert capture.grab()
@@ -371,10 +371,10 @@ def test_damaged_frames_stand_in_the_summary_for_people() -> None:
     counts = SourceCounts("camera 0", live=True, captured=9, processed=5, replaced=4, damaged=3)
     print_summary(console, Summary(sources=[counts]), ("background", "person"))
     assert isinstance(console.file, io.StringIO)
-    assert "camera 0: 9 frames captured, 5 detected in, 4 dropped, 3 damaged" in console.file.getvalue()
+    assert "camera 0: 9 frames captured, 5 processed, 4 dropped, 3 damaged" in console.file.getvalue()
 
 
-def test_a_picture_among_those_to_follow_people_in_is_refused_before_anything_begins(tmp_path: Path) -> None:
+def test_an_image_among_those_to_follow_people_in_is_refused_before_anything_begins(tmp_path: Path) -> None:
     write_image(tmp_path / "a.jpg", np.zeros((48, 64, 3), np.uint8))
     connected = []
 
@@ -384,7 +384,7 @@ def test_a_picture_among_those_to_follow_people_in_is_refused_before_anything_be
 
     sources = [LiveSource("camera 0", connect), open_source(str(tmp_path / "a.jpg"))]
     options = RunOptions(analyzer=analyzer_factory(conf=0.4, lines=[], zones=[]), limit=5)
-    with pytest.raises(SourceError, match=r"a\.jpg: is an image; following people needs"):
+    with pytest.raises(SourceError, match=r"a\.jpg: is an image; tracking people needs"):
         run(sources, SlowDetector(0.0), [Clocks(enough=5)], options)  # type: ignore[arg-type]
     assert connected == []
 

@@ -51,7 +51,7 @@ class ListSink(Sink):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five pictures of different sizes."""
+    """Five images of different sizes."""
     for index in range(5):
         write_image(tmp_path / f"{index}.png", make_noise(index, (40 + index, 70 - index)))
     return tmp_path
@@ -81,7 +81,7 @@ def test_a_run_without_sinks_counts(folder: Path, detector: Detector) -> None:
     assert run(open_source(str(folder)), detector, []).frames == 5
 
 
-def test_only_a_sink_that_wants_pictures_makes_them(folder: Path, detector: Detector) -> None:
+def test_only_a_sink_that_wants_images_makes_them(folder: Path, detector: Detector) -> None:
     plain = ListSink()
     run(open_source(str(folder)), detector, [plain])
     assert plain.annotated == [None] * 5

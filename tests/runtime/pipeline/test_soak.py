@@ -44,8 +44,8 @@ def test_memory_stays_flat(tiny_onnx: Path, tmp_path: Path, frames: int) -> None
     few = Thresholds(conf=0.5, iou=0.3, max_det=5)
     detector = Detector(tiny_onnx, thresholds=few, provider="cpu", threads=1)
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, (60, 80, 3), dtype=np.uint8) for _ in range(7)]
-    camera = LiveSource("camera 0", lambda: FakeCapture(lambda number: pictures[number % 7].copy(), period_s=0.0005))
+    images = [rng.integers(0, 256, (60, 80, 3), dtype=np.uint8) for _ in range(7)]
+    camera = LiveSource("camera 0", lambda: FakeCapture(lambda number: images[number % 7].copy(), period_s=0.0005))
     watching = Watching(frames)
     run(camera, detector, [watching, NdjsonSink(str(tmp_path / "out.ndjson"), detector.class_names)])
     assert watching.frames == frames

@@ -168,7 +168,7 @@ def test_an_unwritable_ndjson_file_is_named(tmp_path: Path, name: str) -> None:
     assert str(tmp_path / name) in str(caught.value)
 
 
-def test_a_picture_is_saved_in_a_folder_that_need_not_exist(tmp_path: Path) -> None:
+def test_an_image_is_saved_in_a_folder_that_need_not_exist(tmp_path: Path) -> None:
     out = tmp_path / "new" / "deep" / "out.png"
     sink = SaveSink(out, many_files=False)
     assert sink.write(make_result(gray(0, (9, 11))), make_noise(0, (9, 11)))
@@ -360,7 +360,7 @@ def test_a_window_ends_the_run_by_q_escape_or_its_cross(
     assert [frame.mean() for _, frame in window.shown] == [5]
 
 
-def test_a_picture_is_held_until_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_held_until_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     window = FakeWindow([-1, -1, ord("x")])
     window.install(monkeypatch)
     sink = window_sink()
@@ -418,7 +418,7 @@ def test_a_snapshot_is_told_and_one_that_fails_ends_nothing(tmp_path: Path, monk
     assert re.search(r"gone/mmpnet-.*\.png: cannot be written", said[-1])
 
 
-def test_a_folder_of_pictures_has_one_window_and_each_waits_for_its_key(
+def test_a_folder_of_images_has_one_window_and_each_waits_for_its_key(
     tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for value in (10, 20, 30):
@@ -431,7 +431,7 @@ def test_a_folder_of_pictures_has_one_window_and_each_waits_for_its_key(
     assert len(window.shown) == 3
 
 
-def test_the_last_picture_of_a_lost_source_does_not_look_like_the_present(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_image_of_a_lost_source_does_not_look_like_the_present(monkeypatch: pytest.MonkeyPatch) -> None:
     window = FakeWindow([])
     window.install(monkeypatch)
     sink = window_sink("camera 0", live=True)

@@ -130,7 +130,7 @@ def test_a_mode_is_asked_for_format_first_and_what_is_not_given_is_said() -> Non
         cv2.CAP_PROP_FPS,
     ]
     notices = [event.reason for event in events if event.kind == "notice"]
-    assert notices == ["camera 0: asked for width 1280, is 640; fourcc MJPG, is YUYV"]
+    assert notices == ["camera 0: requested width 1280, is 640; fourcc MJPG, is YUYV"]
 
 
 def test_a_mode_that_is_given_is_not_spoken_of() -> None:
@@ -148,7 +148,7 @@ def test_a_rate_that_is_promised_and_not_delivered_is_said(asked_fps: float, tol
     _, events = collect(LiveSource("camera 0", Plug(capture), options=LiveOptions(CameraMode(fps=asked_fps))), 40)
     notices = [event.reason for event in events if event.kind == "notice"]
     assert len(notices) == told
-    assert all("asked for 1000 fps, delivers" in notice for notice in notices)
+    assert all("requested 1000 fps, delivers" in notice for notice in notices)
 
 
 @pytest.mark.parametrize("fourcc", ["MJPEG", "", "MJ", "MJP\n"])
@@ -175,7 +175,7 @@ def test_damaged_frames_are_passed_over_counted_and_told_once() -> None:
     assert [int(one.pixels_bgr[0, 0, 0]) for one in taken] == [1, 2, 3, 4]
     assert [one.damaged for one in taken] == [0, 2, 0, 2], "across connections"
     assert [event.kind for event in events] == ["connecting", "notice", "reconnecting"]
-    assert events[1].reason.startswith("x: sends damaged frames, which are passed over and counted")
+    assert events[1].reason.startswith("x: sends damaged frames, which are skipped and counted")
 
 
 def test_frames_that_are_left_out_are_not_decoded() -> None:
@@ -196,7 +196,7 @@ def test_frames_may_change_their_size_and_their_channels() -> None:
     np.testing.assert_array_equal(as_bgr(frame(3)), frame(3))
 
 
-def test_a_picture_that_stays_for_too_long_is_frozen() -> None:
+def test_an_image_that_stays_for_too_long_is_frozen() -> None:
     rng = np.random.default_rng(0)
     first = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
     watch = FrozenFrameDetector(after_s=5.0)
@@ -216,7 +216,7 @@ def test_a_frozen_stream_marks_its_frames() -> None:
     assert marks[7:] == [True, False]
 
 
-def test_a_picture_that_every_connection_gives_again_is_frozen() -> None:
+def test_an_image_that_every_connection_gives_again_is_frozen() -> None:
     plug = Plug(*[FakeCapture([frame(1)], period_s=0.03) for _ in range(6)], FakeCapture([frame(2)]))
     source = LiveSource("x", plug, LiveOptions(stale_after_s=0.07)).frames(Waits(), lambda _: None)
     marks = [next(source).frozen for _ in range(7)]
@@ -234,7 +234,7 @@ def test_a_file_behind_an_address_ends(stated: float, words: str) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_an_address_of_a_picture_ends_after_one_but_may_be_a_stream(count: int) -> None:
+def test_an_address_of_an_image_ends_after_one_but_may_be_a_stream(count: int) -> None:
     source = LiveSource(
         "http://x/1.jpg", Plug(*[FakeCapture([frame(1)] * count) for _ in range(2)]), may_end=True, still_image=True
     )
@@ -255,10 +255,10 @@ def test_which_streams_state_the_time_and_which_may_be_files() -> None:
     sources = [stream_source(url) for url in urls]
     assert [source.clocked for source in sources] == [True, True, False, False, False]
     assert [source.may_end for source in sources] == [False, False, True, True, False]
-    pictures = [
+    images = [
         stream_source(f"http://h/{name}").still_image for name in ("a.JPG?t=1.5", "a.png#x", "a.mjpg", "jpg", "?a.jpg")
     ]
-    assert pictures == [True, True, False, False, False]
+    assert images == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize("taken", [True, False])
@@ -358,7 +358,7 @@ def test_no_password_is_shown(url: str, shown: str) -> None:
 
 @pytest.mark.parametrize("url", ["rtps://user:secret@h/x", "rtsp:/user:secret@h/x", "mms://user:secret@h"])
 def test_an_address_of_an_unknown_kind_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(SourceError, match="an address of an unknown kind; expected rtsp://") as caught:
+    with pytest.raises(SourceError, match="unknown kind of address; expected rtsp://") as caught:
         open_source(url)
     assert "secret" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Of an MJPEG stream the newest picture is decoded, however long that takes, and none waits unseen."""
+"""Of an MJPEG stream the newest image is decoded, however long that takes, and none waits unseen."""
 
 import threading
 import time
@@ -48,7 +48,7 @@ def number_of(pixels_bgr: UInt8Array) -> int:
     return round(float(pixels_bgr.mean()))
 
 
-def test_a_slow_decoder_gets_fresh_pictures_and_says_how_many_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_decoder_gets_fresh_images_and_says_how_many_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """200 images a second, 30 ms each: in a queue the 20th would be half a second old."""
     imdecode = cv2.imdecode
     jpegs = Jpegs(10**6)
@@ -76,7 +76,7 @@ def test_a_slow_decoder_gets_fresh_pictures_and_says_how_many_it_missed(monkeypa
     assert jpegs.released
 
 
-def test_a_quick_decoder_gets_every_picture_until_the_end() -> None:
+def test_a_quick_decoder_gets_every_image_until_the_end() -> None:
     capture = MjpegCapture(Jpegs(12, period_s=0.06, damaged=frozenset({5})))
     seen = []
     while capture.grab():

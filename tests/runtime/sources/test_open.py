@@ -48,7 +48,7 @@ class FakeCamera:
         self.released = True
 
 
-def test_a_picture_is_one_frame(tmp_path: Path) -> None:
+def test_an_image_is_one_frame(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     write_image(path, make_noise(0, (21, 33)))
     source = open_source(str(path))
@@ -63,7 +63,7 @@ def test_a_picture_is_one_frame(tmp_path: Path) -> None:
 
 @pytest.fixture
 def mixed_folder(tmp_path: Path) -> Path:
-    """Pictures, a video and other files, created out of name order; pictures are told apart by their gray."""
+    """Images, a video and other files, created out of name order; images are told apart by their gray."""
     folder = tmp_path / "mixed [1]"
     folder.mkdir()
     for name, gray in (("d.PNG", 40), ("a.jpg", 10), ("c.bmp", 30)):
@@ -163,7 +163,7 @@ def test_a_bad_file_is_named_when_it_is_met_and_the_folder_goes_on(tmp_path: Pat
             seen.append(Path(frame.source).name)
             told_before.append(len(events))
 
-    with pytest.raises(SourceError, match=r"2 of 5 files cannot be read whole; the first: .*b\.png: .* cut short"):
+    with pytest.raises(SourceError, match=r"2 of 5 files cannot be read completely; the first: .*b\.png: .* cut short"):
         look()
     assert seen == ["a.png", "c.avi", "c.avi", "e.png"]
     assert told_before == [0, 1, 1, 2]
@@ -283,7 +283,7 @@ def test_an_empty_file_is_named(tmp_path: Path, suffix: str) -> None:
     ],
     ids=["gray", "alpha", "16 bits", "gray of 16 bits", "one pixel", "64 million pixels"],
 )
-def test_pictures_of_all_kinds_are_bgr_bytes_that_a_detector_takes(
+def test_images_of_all_kinds_are_bgr_bytes_that_a_detector_takes(
     tmp_path: Path, detector: Detector, pixels: UInt8Array
 ) -> None:
     path = tmp_path / "a.png"
@@ -310,7 +310,7 @@ def test_a_damaged_frame_in_a_video_ends_nothing_and_is_said(tmp_path: Path) -> 
         for frame in open_source(str(path)):
             seen.append(frame.pixels_bgr)
 
-    with pytest.raises(SourceError, match=r"walk\.avi: 1 damaged frames were passed over, 19 read"):
+    with pytest.raises(SourceError, match=r"walk\.avi: skipped 1 damaged frames, read 19"):
         watch()
     assert frame_indices(seen) == [index for index in range(20) if index != 12]
 

@@ -32,7 +32,7 @@ from mmpnet.runtime.sources.frame_grabber import SourceCounts
 from mmpnet.runtime.sources.live import LiveSource
 from mmpnet.runtime.web import app
 from mmpnet.runtime.web import event_stream as news
-from mmpnet.runtime.web import mjpeg as live_pictures
+from mmpnet.runtime.web import mjpeg as live_images
 from mmpnet.runtime.web.notifier import Notifier
 from mmpnet.runtime.web.run_status import ServedModel, distinct_names
 from mmpnet.runtime.web.sink import ServeSink
@@ -187,7 +187,7 @@ def later(ask: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def read_part(response: http.client.HTTPResponse) -> tuple[dict[str, str], UInt8Array]:
-    """The next part of a multipart body, up to and with the boundary after it: its headers and its picture."""
+    """The next part of a multipart body, up to and with the boundary after it: its headers and its image."""
     headers = {}
     while line := response.readline().strip().decode():
         name, _, value = line.partition(": ")
@@ -198,9 +198,9 @@ def read_part(response: http.client.HTTPResponse) -> tuple[dict[str, str], UInt8
 
 
 def decoded(jpeg: bytes) -> UInt8Array:
-    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
-    return np.asarray(picture, np.uint8)
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return np.asarray(image, np.uint8)
 
 
 def read_messages(response: http.client.HTTPResponse, count: int) -> list[tuple[str, Any]]:
@@ -228,7 +228,7 @@ def test_a_bad_address_is_one_line_that_shows_a_good_one(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.7:0", "example.com:0", "127.0.0.1.example:0"])
 def test_what_others_can_reach_needs_a_token(address: str) -> None:
-    with pytest.raises(OutputError, match="others can reach this address; give a token"):
+    with pytest.raises(OutputError, match="others can reach this address; give a --token"):
         ServeSink(address, MODEL)
 
 
@@ -246,7 +246,7 @@ def test_a_busy_port_is_an_error_before_the_run() -> None:
 
 
 def test_an_address_of_another_machine_is_an_error_before_the_run() -> None:
-    with pytest.raises(OutputError, match="this machine has no such address"):
+    with pytest.raises(OutputError, match="this machine lacks this address"):
         ServeSink("192.0.2.7:0", MODEL, token=TOKEN)
 
 
@@ -320,10 +320,10 @@ def test_the_page_is_one_document_that_may_load_nothing_from_elsewhere(start: Ca
     assert b"innerHTML" not in answer.body
 
 
-def test_pictures_are_wanted_only_while_somebody_looks(
+def test_images_are_wanted_only_while_somebody_looks(
     start: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_pictures, "LINGER_S", 0.2)
+    monkeypatch.setattr(live_images, "LINGER_S", 0.2)
     serving = start()
     serving.result(gray=10)
     assert not serving.sink.wants_annotated
@@ -343,7 +343,7 @@ def test_a_snapshot_is_of_the_latest_result_or_there_is_none(
     start: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "SNAPSHOT_WAIT_S", 0.3)
-    monkeypatch.setattr(live_pictures, "LINGER_S", 0.2)
+    monkeypatch.setattr(live_images, "LINGER_S", 0.2)
     serving = start()
     answer = later(lambda: get(serving.sink.url, "/snapshot.jpg"))
     wait_for(lambda: serving.sink.wants_annotated)
@@ -381,40 +381,40 @@ def test_a_source_that_is_not_there_is_named(start: Callable[..., Serving], path
     assert b"expected a number from 0 to 1" in answer.body
 
 
-def test_before_the_run_there_is_a_page_but_no_picture() -> None:
+def test_before_the_run_there_is_a_page_but_no_image() -> None:
     sink = ServeSink("127.0.0.1:0", MODEL)
     try:
         assert get(sink.url, "/").status == 200
         assert get(sink.url, "/snapshot.jpg").status == 503
-        assert get(sink.url, "/healthz").json["problems"] == ["the run has not begun"]
+        assert get(sink.url, "/healthz").json["problems"] == ["the run has not started"]
         assert get(sink.url, "/metrics").status == 200
     finally:
         sink.close()
 
 
-def test_the_stream_gives_each_sources_newest_pictures(start: Callable[..., Serving]) -> None:
+def test_the_stream_gives_each_sources_newest_images(start: Callable[..., Serving]) -> None:
     serving = start("front", "yard")
     streams = [serving.stream(f"/stream.mjpg?source={number}") for number in range(2)]
     for response in streams:
         assert response.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=frame"
         assert response.readline() == b"--frame\r\n"
     for gray in (40, 80, 120):
-        # A part ends with its boundary at once: browsers show it when they see that, not with the next picture.
+        # A part ends with its boundary at once: browsers show it when they see that, not with the next image.
         for number, response in enumerate(streams):
             wait_for(lambda: serving.sink.wants_annotated)
             serving.result(number, gray=gray + 100 * number)
-            headers, picture = read_part(response)
+            headers, image = read_part(response)
             assert headers["Content-Type"] == "image/jpeg"
-            assert abs(picture.mean() - gray - 100 * number) < 2
+            assert abs(image.mean() - gray - 100 * number) < 2
 
 
 @pytest.mark.parametrize("state", ["stale", "reconnecting", "closed"])
-def test_the_last_picture_of_a_source_that_is_gone_says_so(start: Callable[..., Serving], state: State) -> None:
+def test_the_last_image_of_a_source_that_is_gone_says_so(start: Callable[..., Serving], state: State) -> None:
     serving = start("front", "yard")
     response = serving.stream("/stream.mjpg?source=1")
     response.readline()
     wait_for(lambda: serving.sink.wants_annotated)
-    serving.sink.event(event("yard", state))  # there is no picture yet
+    serving.sink.event(event("yard", state))  # there is no image yet
     serving.result(1, gray=90, size_hw=(240, 320))
     _, before = read_part(response)
     serving.sink.event(event("front", state))
@@ -433,13 +433,13 @@ def test_a_frame_is_encoded_once_however_many_look(
     start: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[str] = []
-    encode = live_pictures._encode
+    encode = live_images._encode
 
     def counted(frame_bgr: UInt8Array) -> bytes:
         threads.append(threading.current_thread().name)
         return encode(frame_bgr)
 
-    monkeypatch.setattr(live_pictures, "_encode", counted)
+    monkeypatch.setattr(live_images, "_encode", counted)
     serving = start()
     streams = [serving.stream("/stream.mjpg") for _ in range(4)]
     for response in streams:
@@ -455,7 +455,7 @@ def test_a_frame_is_encoded_once_however_many_look(
 def test_a_client_that_never_reads_costs_neither_time_nor_memory(
     start: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_pictures, "LINGER_S", 0.5)
+    monkeypatch.setattr(live_images, "LINGER_S", 0.5)
     serving = start()
     monkeypatch.setattr(news, "LINGER_S", 0.5)
     for path in ("/stream.mjpg", "/stream.mjpg", "/detections"):
@@ -471,7 +471,7 @@ def test_a_client_that_never_reads_costs_neither_time_nor_memory(
         serving.sink.write(replace(large, index=next(indices)), noisy)
 
     before_mb = resident_memory_mb() or 0.0
-    # Until all are stuck: nobody asks for pictures or listens any more.
+    # Until all are stuck: nobody asks for images or listens any more.
     wait_for(lambda: not serving.sink.wants_annotated and not serving.sink._news.listening, meanwhile=write)
     for _ in range(1000):
         write()
@@ -580,7 +580,7 @@ def test_a_run_without_new_results_is_not_healthy(start: Callable[..., Serving])
 def test_another_provider_than_asked_for_is_not_healthy(start: Callable[..., Serving], asked: str, status: int) -> None:
     serving = start(model=replace(MODEL, provider_asked=asked))
     serving.result()
-    assert health(serving) == (status, [] if status == 200 else ["runs on cpu, not on cuda as asked"])
+    assert health(serving) == (status, [] if status == 200 else ["runs on cpu, not on the requested cuda"])
 
 
 def test_a_file_is_playing_until_it_is_closed(start: Callable[..., Serving]) -> None:

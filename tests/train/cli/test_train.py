@@ -323,7 +323,7 @@ def test_val_measures_a_file_with_frozen_thresholds_by_those(
     assert "its thresholds are frozen, so this is COCO, conf 0.3, NMS IoU 0.5" in " ".join(stderr.split())
     code, _, stderr = run(val_app, frozen, "--data", str(dataset_folder), "--conf", "0.001")
     assert code == 1
-    assert "frozen into it" in stderr
+    assert "thresholds are fixed to conf" in stderr
 
 
 def test_training_watches_the_val_split_that_the_data_set_has(dataset_folder: Path, tmp_path: Path) -> None:

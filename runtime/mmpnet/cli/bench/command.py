@@ -33,7 +33,7 @@ PEAK_S = 0.3
 
 
 class DefaultToRun(TyperGroup):
-    """Arguments that do not start with a command's name go to `run`: mmp-bench MODEL is mmp-bench run MODEL."""
+    """Sends arguments that do not start with a subcommand to `run`: mmp-bench MODEL is mmp-bench run MODEL."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or args[0] not in (*self.commands, *HELP_NAMES["help_option_names"]):
@@ -43,15 +43,15 @@ class DefaultToRun(TyperGroup):
 
 app = typer.Typer(
     cls=DefaultToRun,
-    help="Measure how fast a model is on this machine. mmp-bench MODEL is mmp-bench run MODEL; "
-    "mmp-bench run --help lists its options. Without a MODEL: person-320.",
+    help="Measure how fast a model is on this machine. mmp-bench MODEL is short for mmp-bench run MODEL; "
+    "mmp-bench run --help lists its options. The default MODEL is person-320.",
     add_completion=False,
     context_settings=HELP_NAMES,
     pretty_exceptions_enable=False,
 )
 
-MODEL_HELP = f"A file from mmp-export, {OTHER_NAMES}; default: {DEFAULT_MODEL}."
-SIDE_HELP = "MODEL or MODEL@threads=2,provider=cuda; or a file that mmp-bench MODEL --json wrote."
+MODEL_HELP = f"An ONNX file from mmp-export, or a model of this package: {OTHER_NAMES}; default: {DEFAULT_MODEL}."
+SIDE_HELP = "MODEL, MODEL@threads=2,provider=cuda, or a file that mmp-bench MODEL --json wrote."
 
 
 @app.command()
@@ -60,10 +60,14 @@ def run(
     provider: ProviderChoice = "auto",
     threads: Threads = 1,
     duration: Annotated[float, typer.Option(min=0.01, max=3600, help="Length of each repeat in seconds.")] = 3.0,
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Repeats; the median of their medians counts.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=1000, help="Number of repeats; the median of their medians is reported.")
+    ] = 5,
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Frame rate of the simulated camera.")] = 15.0,
-    warm_up: Annotated[float, typer.Option(min=0, max=3600, help="Seconds of warm-up, which are not timed.")] = 1.0,
-    cold_starts: Annotated[int, typer.Option(min=0, max=100, help="Fresh processes to time; 0 leaves them out.")] = 3,
+    warm_up: Annotated[float, typer.Option(min=0, max=3600, help="Seconds of warm-up, which is not timed.")] = 1.0,
+    cold_starts: Annotated[
+        int, typer.Option(min=0, max=100, help="Number of fresh processes to time; 0 skips this.")
+    ] = 3,
     frame_size: FrameSize = None,
     image: ImageFile = None,
     as_json: Json = False,
@@ -71,7 +75,7 @@ def run(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Time a model from raw BGR frame to final boxes: cold, back to back, and at a camera's frame rate."""
+    """Time a model from raw BGR frame to final boxes: cold start, back to back, and at a camera's frame rate."""
     with exit_on_error():
         frame_bgr = sample_frame(image, frame_hw_of(frame_size))
         plan = LatencyPlan(
@@ -98,29 +102,29 @@ def run(
 @app.command("compare")
 def compare_command(
     a: Annotated[str, typer.Argument(help=SIDE_HELP)],
-    b: Annotated[str, typer.Argument(help="The second side, given like A.")],
-    pairs: Annotated[int, typer.Option(min=10, max=100_000, help="Runs of each model, interleaved.")] = 200,
+    b: Annotated[str, typer.Argument(help="The second side, in the same form as A.")],
+    pairs: Annotated[int, typer.Option(min=10, max=100_000, help="Number of runs per model, interleaved.")] = 200,
     infer_only: Annotated[bool, typer.Option("--infer-only", help="Compare the model alone, not end to end.")] = False,
-    margin: Annotated[float, typer.Option(min=0, max=10, help="Differences up to this share do not count.")] = 0.02,
+    margin: Annotated[float, typer.Option(min=0, max=10, help="Fraction up to which differences are ignored.")] = 0.02,
     at_least: Annotated[
-        float | None, typer.Option(min=0, help=f"Exit with {TOO_SLOW} if the interval of A / B begins below this.")
+        float | None, typer.Option(min=0, help=f"Exit with {TOO_SLOW} if the interval of A / B starts below this.")
     ] = None,
     provider: ProviderChoice = "auto",
     threads: Threads = 1,
     frame_size: FrameSize = None,
     image: ImageFile = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the run order and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the run order and the bootstrap.")] = 0,
     force: Annotated[
-        bool, typer.Option("--force", help="Compare stored reports of different machines or frames.")
+        bool, typer.Option("--force", help="Also compare reports of different machines or frame sizes.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare two models: time of A / time of B, with the 95 % interval of a block bootstrap, and a verdict."""
+    """Compare two models: the ratio of time A to time B, its 95 % interval from a block bootstrap, and a verdict."""
     with exit_on_error():
         rules = ComparisonRules(pairs=pairs, measured="infer" if infer_only else "end_to_end", margin=margin, seed=seed)
         stored = [Path(text).suffix.lower() == ".json" for text in (a, b)]
         if any(stored) and not all(stored):
-            raise typer.BadParameter("one is a stored report, the other a model; give two models or two stored reports")
+            raise typer.BadParameter("got a stored report and a model; give two models or two stored reports")
         if all(stored):
             comparison = compare_stored(Path(a), Path(b), rules, force=force)
         else:
@@ -133,19 +137,19 @@ def compare_command(
         else:
             show_comparison(console(), comparison)
     if at_least is not None and comparison.interval[0] < at_least:
-        console().print(f"A / B may be as low as {comparison.interval[0]:.3f}; --at-least is {at_least:g}")
+        console().print(f"A / B may be as low as {comparison.interval[0]:.3f}, below --at-least {at_least:g}")
         raise typer.Exit(TOO_SLOW)
 
 
 @app.command()
 def layers(
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
-    runs: Annotated[int, typer.Option(min=1, max=10_000, help="Timed runs; the median is reported.")] = 50,
-    top: Annotated[int, typer.Option(min=1, help="Rows of the table; --json has all rows.")] = 25,
-    plot: Annotated[Path | None, typer.Option(help="Write the roofline plot here, .png, .svg or .pdf.")] = None,
+    runs: Annotated[int, typer.Option(min=1, max=10_000, help="Number of timed runs; the median is reported.")] = 50,
+    top: Annotated[int, typer.Option(min=1, help="Number of rows in the table; --json has all rows.")] = 25,
+    plot: Annotated[Path | None, typer.Option(help="Write the roofline plot to this .png, .svg or .pdf file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a model's time by module on one thread of the CPU, and the share of the machine's peak that each reaches."""
+    """Show a model's time per module on one CPU thread, and the fraction of the machine's peak that each reaches."""
     with exit_on_error():
         if plot is not None:
             check_output(plot, PLOT_SUFFIXES)

@@ -11,11 +11,13 @@ from mmpnet.bench.latency import parse_frame_size
 from mmpnet.runtime.inference.providers import Provider
 
 TOO_SLOW = 3
-"""Exit code where the measured time misses the requested one."""
+"""Exit code if the measured time exceeds the requested one."""
 FrameSize = Annotated[
     str | None, typer.Option(help="WIDTHxHEIGHT of the frame in px; default: 1280x720, or the image's own size.")
 ]
-ImageFile = Annotated[Path | None, typer.Option("--picture", help="An image in place of the synthetic frame.")]
+ImageFile = Annotated[
+    Path | None, typer.Option("--image", "--picture", help="Image to use instead of the synthetic frame.")
+]
 Threads = Annotated[int, typer.Option(min=0, max=1024, help="Inference threads; 0 lets ONNX Runtime choose.")]
 ProviderChoice = Annotated[
     Provider, typer.Option(help="Execution provider; auto uses CUDA if it starts, otherwise the CPU.")
@@ -24,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 
 def frame_hw_of(text: str | None) -> tuple[int, int] | None:
-    """`1280x720` -> (720, 1280).
+    """Parse `1280x720` -> (720, 1280).
 
     Raises: typer.BadParameter if the text is not WIDTHxHEIGHT.
     """

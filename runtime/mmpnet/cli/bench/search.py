@@ -24,22 +24,23 @@ from mmpnet.system.machine import usable_cores
 from mmpnet.system.optional_packages import require_report_packages
 
 REPORT_NAME = "report.html"
-SIZES_HELP = "For .pth: N or HEIGHTxWIDTH in px, may be repeated; default: that of training down to 0.6 of it."
+SIZES_HELP = "For .pth: N or HEIGHTxWIDTH in px, may be repeated; default: training size and 0.9 to 0.6 of it."
 
 Models = Annotated[
-    list[str], typer.Argument(help="A checkpoint .pth, to export at several sizes; or exported files to choose from.")
+    list[str], typer.Argument(help="A checkpoint .pth, which is exported at several sizes; or exported files.")
 ]
-TargetMs = Annotated[float, typer.Option(min=0.001, help="Largest time of a frame in ms, from pixels to boxes.")]
-Data = Annotated[list[Path], typer.Option(help="Labeled images to evaluate on: their val split, where divided.")]
+TargetMs = Annotated[float, typer.Option(min=0.001, help="Time budget per frame in ms, from pixels to boxes.")]
+Data = Annotated[list[Path], typer.Option(help="Labeled images to evaluate on: their val split, if they have splits.")]
 Sizes = Annotated[list[str] | None, typer.Option(help=SIZES_HELP)]
 Precisions = Annotated[list[str] | None, typer.Option(help="For .pth: fp32 or int8, may be repeated; default: both.")]
-Calib = Annotated[list[Path] | None, typer.Option(help="For int8: images that fix the ranges; default: --data.")]
+Calib = Annotated[list[Path] | None, typer.Option(help="For int8: images for calibration; default: --data.")]
 SeveralThreads = Annotated[
-    list[int] | None, typer.Option(min=0, max=1024, help="May be repeated; default: 1, 2, 4 ... usable cores.")
+    list[int] | None,
+    typer.Option(min=0, max=1024, help="Threads to try, may be repeated; default: 1, 2, 4 ... usable cores."),
 ]
-RankOption = Annotated[Rank, typer.Option(help="The percentile of the times that must meet the target.")]
-Repeats = Annotated[int, typer.Option(min=1, max=1000, help="Rounds through all settings.")]
-Frames = Annotated[int, typer.Option(min=1, max=100_000, help="Timed frames of each setting and round.")]
+RankOption = Annotated[Rank, typer.Option(help="The percentile of the times that must meet --target-ms.")]
+Repeats = Annotated[int, typer.Option(min=1, max=1000, help="Number of rounds through all settings.")]
+Frames = Annotated[int, typer.Option(min=1, max=100_000, help="Number of timed frames per setting and round.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate on at most this many images, evenly spaced.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help=f"Folder for exported files and {REPORT_NAME}.")]
 
@@ -91,12 +92,12 @@ def search_command(
 
 
 def _write_report(report: SearchReport, out: Path, *, as_json: bool) -> None:
-    """On stdout or the console, and as a page in `out`."""
+    """Show the report on stdout or the console, and write it as a page to `out`."""
     if as_json:
         write_json(report)
     else:
         show_search(console(), report, out)
-    # matplotlib takes its time to load, and is needed only now.
+    # matplotlib is slow to load and is needed only here.
     from mmpnet.bench.search.page import write_search_page
 
     write_search_page(out / REPORT_NAME, report, out)
@@ -118,7 +119,7 @@ def _powers_of_two() -> list[int]:
 
 
 def _limited(dataset: Dataset, limit: int | None) -> Dataset:
-    """At most `limit` images, with both counts in the dataset's name."""
+    """At most `limit` images; the dataset's name then states both counts."""
     chosen = evenly_spaced(dataset, limit)
     if chosen is dataset:
         return dataset
@@ -129,5 +130,5 @@ def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: is not a folder ({error.strerror}); choose another --out") from error
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another --out folder") from error
     return folder

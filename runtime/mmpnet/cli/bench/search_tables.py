@@ -1,4 +1,4 @@
-"""The report of a search as a table and sentences."""
+"""Show the report of a search as a table and sentences."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from mmpnet.bench.search.wording import COLUMNS, cells, command_of, verdict
 
 
 def show_search(console: Console, report: SearchReport, folder: Path | None) -> None:
-    """Print every setting, the files that were left out, and the verdict."""
+    """Print every setting, the files that could not be made, and the verdict."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     for name in COLUMNS:
         table.add_column(name, overflow="fold")

@@ -1,4 +1,4 @@
-"""The benchmarks' reports as tables."""
+"""Show the reports of benchmarks as tables."""
 
 from collections.abc import Iterator
 
@@ -19,11 +19,11 @@ def show_report(console: Console, report: LatencyReport) -> None:
     what = settings.image or "a synthetic frame"
     console.print(
         f"{report.model.file} on {settings.provider}, threads {settings.threads or 'unset'}; "
-        f"{what} of {width_px}x{height_px}, {report.detections} found"
+        f"{what} of {width_px}x{height_px}, {report.detections} detections"
     )
     _show_stages(console, f"back to back, {settings.repeats} x {settings.duration_s:g} s", fast.stages)
-    console.print(f"{fast.frames_per_s:g} frames a second, CPU at {fast.cpu_percent:.0f} % of one core")
-    _show_stages(console, f"at {slow.rate_fps:g} frames a second, {settings.duration_s:g} s", slow.stages)
+    console.print(f"{fast.frames_per_s:g} frames per second, CPU at {fast.cpu_percent:.0f} % of one core")
+    _show_stages(console, f"at {slow.rate_fps:g} frames per second, {settings.duration_s:g} s", slow.stages)
     console.print(f"{slow.dropped} frames dropped, CPU at {slow.cpu_percent:.0f} % of one core")
     if report.cold_start is not None:
         peak = report.cold_start.peak_memory_mb
@@ -38,7 +38,7 @@ def show_report(console: Console, report: LatencyReport) -> None:
 
 
 def noise_line(report: LatencyReport) -> str | None:
-    """A warning where the repeats disagree, else None."""
+    """A warning if the repeats disagree, else None."""
     if not report.noisy:
         return None
     load = report.before.load_average
@@ -92,8 +92,8 @@ def show_layers(console: Console, report: LayersReport, *, top: int) -> None:
         if kind.peak_share > 1:
             console.print("more than the peak: the machine was busier while the peak was measured; run this again")
     console.print(
-        f"kernels {report.kernels_ms:.2f} ms of {report.run_ms:.2f} ms a run, {report.multiply_adds:,} multiply-adds; "
-        f"one is two operations. This machine's matrix product: fp32 {report.peaks.fp32_gops:.1f}, "
+        f"kernels {report.kernels_ms:.2f} ms of {report.run_ms:.2f} ms a run; {report.multiply_adds:,} multiply-adds, "
+        f"each is two operations. This machine's matrix product: fp32 {report.peaks.fp32_gops:.1f}, "
         f"int8 {report.peaks.int8_gops:.1f} GOP/s"
     )
 

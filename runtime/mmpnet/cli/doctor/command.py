@@ -1,4 +1,4 @@
-"""mmp-doctor: what works on this machine, what does not, and what to do about it."""
+"""mmp-doctor: report what works on this machine, what does not, and what to do about it."""
 
 import sys
 from typing import Annotated
@@ -20,13 +20,13 @@ def doctor(
         list[str] | None,
         typer.Argument(help="ONNX files from mmp-export to test; default: the models in this package."),
     ] = None,
-    cameras: Annotated[bool, typer.Option(help="Open each camera and measure it for a moment.")] = True,
+    cameras: Annotated[bool, typer.Option(help="Open each camera and measure its frame rate.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Try models, window and cameras on this machine; the exit code is 1 if something does not work."""
+    """Test models, window and cameras on this machine; the exit code is 1 if something does not work."""
     with exit_on_error():
         with console().status("looking"):
             report = examine(models or EMBEDDED_MODELS, look_at_cameras=cameras)
@@ -42,7 +42,7 @@ def _show(report: Report) -> None:
     machine = report.machine
     table = Table(show_header=False, box=None)
     table.add_row("processor", machine.cpu)
-    table.add_row("instructions", ", ".join(machine.instruction_sets) or "not told")
+    table.add_row("instructions", ", ".join(machine.instruction_sets) or "unknown")
     table.add_row("usable cores", f"{machine.usable_cores:g}")
     table.add_row("system", f"{machine.system}, Python {machine.python}")
     table.add_row("packages", ", ".join(f"{name} {version}" for name, version in machine.packages.items()))
@@ -52,7 +52,7 @@ def _show(report: Report) -> None:
         table.add_row(f"{session.model} on {session.provider}", works)
     table.add_row("window", report.no_window or "opens")
     for camera in report.cameras or ():
-        mode = f"{camera.width}x{camera.height}, states {camera.stated_fps:g} frames a second, gives "
+        mode = f"{camera.width}x{camera.height}, states {camera.stated_fps:g} frames per second, gives "
         rate = "one frame" if camera.measured_fps is None else f"{camera.measured_fps:g}"
         works = camera.fault or f"{mode}{rate}, the first after {camera.first_frame_ms:g} ms"
         table.add_row(camera.name, works)

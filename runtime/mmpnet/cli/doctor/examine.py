@@ -1,4 +1,4 @@
-"""Examine this machine: packages, sessions with the self-test, display, cameras."""
+"""Examine this machine: packages, sessions with their self-test, display, cameras."""
 
 import importlib
 import json
@@ -23,13 +23,13 @@ _NEEDED = {
     "cv2": "cv2.__version__, cv2.imdecode",
     "onnxruntime": "__import__('json').dumps(onnxruntime.get_available_providers())",
 }
-"""Compiled libraries, and what to evaluate to see that they load."""
+"""Compiled libraries, and an expression for each whose evaluation shows that it loads."""
 _SLOW_SHARE = 0.8
-"""A camera below this share of the rate it states is worth a word."""
+"""A camera is reported if it gives less than this fraction of its stated frame rate."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Processor, what of it this process may use, versions of what is installed, and what is sent unasked."""
+    """The processor, the cores that this process may use, installed versions, and data that is sent without asking."""
 
     cpu: str
     instruction_sets: tuple[str, ...]
@@ -41,9 +41,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it: `faults` keep something from working, `advice` would make it better.
+    """The whole report: `faults` prevent something from working, `advice` are improvements.
 
-    cameras: None where they were not looked at. no_window: why no window can be opened; None where one can.
+    cameras: None if they were not examined. no_window: the reason why no window opens; None if one does.
     """
 
     healthy: bool
@@ -56,11 +56,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def examine(models: Sequence[str] = EMBEDDED_MODELS, *, look_at_cameras: bool = True) -> Report:
-    """Try everything. What does not work is in the report.
+    """Test everything; the report contains what does not work.
 
-    Each library is imported in a process of its own first: one that ends Python there is a line here.
+    Each library is first imported in a child process, so that a crash becomes a line of the report.
 
-    Raises: ContractError if a model is named that this build does not have.
+    Raises: ContractError for a model name that this build does not have.
     """
     packages = installed([name for rivals in RIVAL_WHEELS.values() for name in rivals] + [*_ALSO_VERSIONED])
     numpy, opencv, runtime = (probe(module, expression) for module, expression in _NEEDED.items())
@@ -93,7 +93,7 @@ def examine(models: Sequence[str] = EMBEDDED_MODELS, *, look_at_cameras: bool = 
 
 
 def _why_no_window() -> str | None:
-    # Imports OpenCV, which has been shown to load.
+    # This imports OpenCV, which is known to load.
     return importlib.import_module("mmpnet.media.window_probe").why_no_window()  # type: ignore[no-any-return]
 
 
@@ -121,12 +121,12 @@ def _camera_advice(cameras: "Sequence[CameraReport] | None") -> Iterator[str]:
     if cameras is None:
         return
     if not cameras:
-        yield "no camera; connect one, or give mmp-run a --source"
+        yield "no camera found; connect one, or give mmp-run a --source"
     for camera in cameras:
         if camera.fault is not None:
             yield f"{camera.name}: {camera.fault}"
         elif camera.measured_fps is not None and camera.measured_fps < _SLOW_SHARE * camera.stated_fps:
             yield (
-                f"{camera.name}: states {camera.stated_fps:g} frames a second and gives {camera.measured_fps:g}; "
-                "more light, or a smaller image"
+                f"{camera.name}: states {camera.stated_fps:g} frames per second and gives {camera.measured_fps:g}; "
+                "try more light, or a smaller image"
             )

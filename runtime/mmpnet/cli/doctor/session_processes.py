@@ -1,4 +1,4 @@
-"""Models tried in processes of their own: a crash there is a line here. Needs neither OpenCV nor ONNX Runtime."""
+"""Test models in child processes, so that a crash becomes a line. Needs neither OpenCV nor ONNX Runtime."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from mmpnet.system.libraries import crash
 
 
 class SessionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One model on one provider: the median time of an inference, or why it is not to be used there."""
+    """One model on one provider: the median inference time, or the reason why it does not work."""
 
     model: str
     provider: str
@@ -21,9 +21,9 @@ class SessionReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def try_sessions(models: Sequence[str], *, providers: Sequence[str]) -> list[SessionReport]:
-    """Every model on every provider that is known here; providers: names as ONNX Runtime has them.
+    """Test every model on every known provider; providers: names as in ONNX Runtime.
 
-    Raises: ContractError if a model is named that this build does not have.
+    Raises: ContractError for a model name that this build does not have.
     """
     for model in models:
         model_path(model)
@@ -41,7 +41,7 @@ def try_sessions(models: Sequence[str], *, providers: Sequence[str]) -> list[Ses
 
 def _run(pairs: Sequence[tuple[str, str]]) -> tuple[list[SessionReport], str]:
     """The reports of a child process, and how it ended."""
-    # -P: a file of the current folder must not stand in for an import.
+    # -P: a file in the current folder must not shadow an import.
     command = [sys.executable, "-P", "-m", "mmpnet.cli.doctor.sessions", msgspec.json.encode(pairs).decode()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     reports = [msgspec.json.decode(line, type=SessionReport) for line in done.stdout.splitlines()]

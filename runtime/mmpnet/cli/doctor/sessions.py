@@ -1,6 +1,7 @@
-"""Try models on this machine's providers: the self-test that each carries, and the time of an inference.
+"""Test models on this machine's providers: run the self-test in each file, and time an inference.
 
-`python -m mmpnet.cli.doctor.sessions PAIRS`: PAIRS is a JSON list of [model, provider]; prints a SessionReport a line.
+`python -m mmpnet.cli.doctor.sessions PAIRS`: PAIRS is a JSON list of [model, provider]; prints one SessionReport per
+line.
 """
 
 import statistics
@@ -20,7 +21,7 @@ TIMED_RUNS = 15
 
 
 def try_session(model: str, provider: Provider) -> SessionReport:
-    """Open a model on a provider, run its self-test and time it; what fails is in the report."""
+    """Open a model on a provider, run its self-test and time it; a failure is in the report."""
     path = model_path(model)
     try:
         detector = Detector(path, provider=provider)
@@ -33,7 +34,7 @@ def try_session(model: str, provider: Provider) -> SessionReport:
 
 
 def main() -> None:
-    """Try the pairs of the command line in their order."""
+    """Test the pairs of the command line in their order."""
     for model, provider in msgspec.json.decode(sys.argv[1], type=list[tuple[str, Provider]]):
         sys.stdout.write(msgspec.json.encode(try_session(model, provider)).decode() + "\n")
         sys.stdout.flush()

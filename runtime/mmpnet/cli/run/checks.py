@@ -15,62 +15,62 @@ from mmpnet.system.files import check_folder
 
 FOLLOWING_FLAGS = ("--track", "--line", "--zone")
 SELF_TEST_FLAGS = frozenset({"--self-test", "--provider", "--threads"})
-_OWN_MODE = "a file's frames are as they were written"
-_ALWAYS_THERE = "a file is neither stale nor lost"
+_OWN_MODE = "files keep their own frame size and rate"
+_ALWAYS_THERE = "files do not become stale or lost"
 LIVE_ONLY = {
     "--width": _OWN_MODE,
     "--height": _OWN_MODE,
     "--fps": _OWN_MODE,
     "--fourcc": _OWN_MODE,
-    "--max-age-ms": "a file's frames wait to be read",
+    "--max-age-ms": "frames of files do not become too old",
     "--stale-after": _ALWAYS_THERE,
     "--reconnect": _ALWAYS_THERE,
 }
-"""Options that no file knows, and why."""
+"""Options that have no effect on files, and why."""
 
 
 def given_flags(context: typer.Context) -> frozenset[str]:
-    """The options that stand on the command line; those from the environment or by default do not."""
+    """The options on the command line, without defaults and values from the environment."""
     sources = {option.opts[0]: context.get_parameter_source(option.name or "") for option in context.command.params}
     typed = {flag for flag, origin in sources.items() if origin is not None and origin.name == "COMMANDLINE"}
     return frozenset(flag for flag in typed if flag.startswith("--"))
 
 
 def check_flags(given: Collection[str]) -> None:
-    """Raises: typer.BadParameter for options that do not go together, whatever the sources."""
+    """Raises: typer.BadParameter for options that conflict, whatever the sources."""
     if "--self-test" in given and (others := sorted(set(given) - SELF_TEST_FLAGS)):
-        raise typer.BadParameter(f"--self-test looks at a frame of its own; leave {', '.join(others)} out")
+        raise typer.BadParameter(f"--self-test generates its own frame; leave {', '.join(others)} out")
     if "--blur" in given and "--save-crops" in given:
-        raise typer.BadParameter("--save-crops cuts people out, --blur hides them; choose one")
+        raise typer.BadParameter("--save-crops writes images of people, --blur hides people; choose one")
     if "--token" in given and "--serve" not in given:
-        raise typer.BadParameter("--token is for readers of the page that --serve makes; add --serve HOST:PORT")
+        raise typer.BadParameter("--token protects the web page of --serve; add --serve HOST:PORT")
 
 
 def check_effects(given: Collection[str], sources: Sequence[Source]) -> None:
-    """Raises: typer.BadParameter for options that none of these sources knows, and for what would write for ever."""
+    """Raises: typer.BadParameter for options without effect on these sources, and for endless writing."""
     live = [source.live for source in sources]
     if not any(live):
         for flag, why in LIVE_ONLY.items():
-            # The page's readers are told of an image that has stopped, whatever it comes from.
+            # The web page reports stale sources of every kind.
             if flag in given and not (flag == "--stale-after" and "--serve" in given):
                 raise typer.BadParameter(f"{flag} is for cameras and streams; {why}")
     if "--loop" in given and all(live):
-        raise typer.BadParameter("--loop is for files; a camera or stream goes on by itself")
+        raise typer.BadParameter("--loop is for files; a camera or stream does not end; leave --loop out")
     if "--vid-stride" in given and not any(live) and all(map(is_image, _paths(sources))):
-        raise typer.BadParameter("--vid-stride is for videos, cameras and streams; every image is looked at")
+        raise typer.BadParameter("--vid-stride is for videos, cameras and streams; images are never skipped")
     following = [flag for flag in FOLLOWING_FLAGS if flag in given]
     images = [path for path in _paths(sources) if is_image(path)]
     if following and images:
         raise typer.BadParameter(f"{following[0]} needs a camera or a video; {images[0]} is an image")
     if {"--loop", "--save"} <= set(given) and "--limit" not in given:
         if any(source.many_files for source in sources):
-            raise typer.BadParameter("--loop over several files with --save would write for ever; give --limit")
+            raise typer.BadParameter("--loop over several files with --save would write endlessly; give --limit")
         if any(map(is_image, _paths(sources))):
-            raise typer.BadParameter("--loop over an image with --save would write for ever; give --limit")
+            raise typer.BadParameter("--loop over an image with --save would write endlessly; give --limit")
 
 
 def check_outputs(sources: Sequence[Source], *, save: Path | None, save_crops: Path | None, ndjson: str | None) -> None:
-    """Raises: OutputError for what cannot be written to, typer.BadParameter for one file that is to be two."""
+    """Raises: OutputError for outputs that are not writable, typer.BadParameter for two outputs with one file."""
     if ndjson is not None:
         check_ndjson(ndjson, _paths(sources))
     if save is not None:
@@ -85,10 +85,10 @@ def _check_save(out: Path, sources: Sequence[Source]) -> None:
     many_files, (first, *_) = is_many(out, sources), sources
     check_name(out, many_files=many_files, kind=_kind(first), source=first.name)
     if not many_files and out.resolve() in {path.resolve() for path in first.paths}:
-        raise OutputError(f"--save {out}: is itself a source; choose another name or folder")
+        raise OutputError(f"--save {out}: is also a source; choose another name or folder")
     kept = [path for path in _paths(sources) if many_files and path.suffix.lower() in SAVED_SUFFIXES]
     if own := [path for path in kept if path.resolve().parent == out.resolve()]:
-        raise OutputError(f"--save {out}: {own[0].name} there is itself a source; choose another folder")
+        raise OutputError(f"--save {out}: its {own[0].name} is also a source; choose another folder")
     check_folder(out if many_files else out.parent, option=f"--save {out}")
     if not many_files:
         check_unclaimed(out)

@@ -1,5 +1,6 @@
 """mmp-run: detect people in frames of cameras, streams and files."""
 
+import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from mmpnet.runtime.pipeline.pipeline import run
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.sinks.crops import CropSink
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sinks.video import SaveSink
 from mmpnet.runtime.sources.frame import Frame, Source
 from mmpnet.runtime.sources.open import open_source
 from mmpnet.runtime.sources.options import STALE_AFTER_S, CameraMode, LiveOptions
@@ -43,10 +45,13 @@ def detect(
     context: typer.Context,
     model: Annotated[
         Path | None,
-        typer.Argument(help=f"An ONNX file written by mmp-export, or {OTHER_NAMES}; default: {DEFAULT_MODEL}."),
+        typer.Argument(
+            help=f"An ONNX file from mmp-export, or a model of this package: {OTHER_NAMES}; default: {DEFAULT_MODEL}."
+        ),
     ] = None,
     camera: Annotated[
-        list[int] | None, typer.Option(min=0, max=999, help="OpenCV camera index.", rich_help_panel=SOURCES)
+        list[int] | None,
+        typer.Option(min=0, max=999, help="OpenCV camera index. May be repeated.", rich_help_panel=SOURCES),
     ] = None,
     source: Annotated[
         list[str] | None,
@@ -73,7 +78,7 @@ def detect(
         str | None, typer.Option(help="Requested pixel format of the camera, such as MJPG.", rich_help_panel=CAMERAS)
     ] = None,
     max_age_ms: Annotated[
-        float | None, typer.Option(min=1, help="Drop frames older than this, and count them.", rich_help_panel=CAMERAS)
+        float | None, typer.Option(min=1, help="Skip and count frames older than this.", rich_help_panel=CAMERAS)
     ] = None,
     stale_after: Annotated[
         float,
@@ -90,7 +95,7 @@ def detect(
         ),
     ] = None,
     conf: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Lowest score of a box; default: the model's own.")
+        float | None, typer.Option(min=0, max=1, help="Lowest score of the boxes to keep; default: the model's own.")
     ] = None,
     iou: Annotated[
         float | None, typer.Option(min=0, max=1, help="IoU threshold of NMS; default: the model's own.")
@@ -105,12 +110,13 @@ def detect(
     save: Annotated[
         Path | None,
         typer.Option(
-            help="Write annotated images or videos: a file, or a folder for several files.",
+            help="Write annotated images or videos to this file, or to this folder if there are several.",
             rich_help_panel=OUTPUTS,
         ),
     ] = None,
     save_crops: Annotated[
-        Path | None, typer.Option(help="Folder for one image of each detected object.", rich_help_panel=OUTPUTS)
+        Path | None,
+        typer.Option(help="Write an image of each detected object to this folder.", rich_help_panel=OUTPUTS),
     ] = None,
     ndjson: Annotated[
         str | None,
@@ -125,7 +131,9 @@ def detect(
     ] = False,
     track: Annotated[
         bool,
-        typer.Option("--track", help="Track people: give each one a number that stays.", rich_help_panel=FOLLOWING),
+        typer.Option(
+            "--track", help="Track people: give each person a number that does not change.", rich_help_panel=FOLLOWING
+        ),
     ] = False,
     line: Annotated[
         list[str] | None,
@@ -146,7 +154,9 @@ def detect(
     ] = None,
     self_test: Annotated[
         bool,
-        typer.Option("--self-test", help="Only check that this machine computes what the exporting machine computed."),
+        typer.Option(
+            "--self-test", help="Only check that the model gives the same detections here as when it was exported."
+        ),
     ] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
@@ -159,19 +169,14 @@ def detect(
         if self_test:
             show_self_test(Detector(model, provider=provider, threads=threads))
             return
-        mode = _checked(lambda: CameraMode(width=width, height=height, fps=fps, fourcc=fourcc))
+        mode = _checked(CameraMode, width=width, height=height, fps=fps, fourcc=fourcc)
         lines = [_checked(parse_line, text, default_name=f"line{n}") for n, text in enumerate(line or (), 1)]
         zones = [_checked(parse_zone, text, default_name=f"zone{n}") for n, text in enumerate(zone or (), 1)]
-        wanted: list[int | str] = [*(camera or ()), *(source or ())]
-        if not wanted:
-            raise typer.BadParameter("no source; give --camera INDEX or --source FILE, FOLDER, PATTERN or ADDRESS")
-        # Of several sources one that is not there yet must not stop the others.
-        patient = True if reconnect is None and len(wanted) > 1 else reconnect
-        treated = LiveOptions(mode, patient, stale_after)
-        sources = [open_source(text, stride=vid_stride, loop=loop, live=treated) for text in wanted]
+        live = LiveOptions(mode, reconnect, stale_after)
+        sources = _open_sources([*(camera or ()), *(source or ())], live, stride=vid_stride, loop=loop)
         check_effects(given, sources)
         check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson)
-        spin = not any(frames.live for frames in sources)
+        spin = not any(one.live for one in sources)
         detector = Detector(model, provider=provider, threads=threads, spin=spin)
         chosen = override_thresholds(detector.thresholds, conf, iou, max_det)
         detector = detector.with_thresholds(chosen)
@@ -183,11 +188,8 @@ def detect(
         stop = threading.Event()
         sinks = [ConsoleSink(console(), detector.class_names), *served]
         sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
-        saved = save_sink(save, sources) if save is not None else None
-        sinks += [] if saved is None else [saved]
+        sinks += [save_sink(save, sources)] if save is not None else []
         sinks += window_sinks(only=len(sinks) == 1) if show else []
-        height_px, width_px = detector.metadata.input.size_hw
-        console().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
         options = RunOptions(
             remember=SHOWN_IMAGES,
             limit=limit,
@@ -197,20 +199,39 @@ def detect(
             shown_conf=chosen.conf if blur else None,
             analyzer=analyzer,
         )
-        try:
-            with stop_on_signal(stop):
-                run(sources, detector, sinks, options, stop=stop)
-        finally:
-            for path in saved.written if saved is not None else ():
-                console().print(f"saved {path}")
-        if stop.is_set() and not loop and not any(one.live for one in sources):
+        _run_until_stopped(sources, detector, sinks, options, stop)
+        if stop.is_set() and spin and not loop:
             raise InterruptedRunError("stopped before the end of the files")
+
+
+def _open_sources(names: Sequence[int | str], live: LiveOptions, *, stride: int, loop: bool) -> list[Source]:
+    """Open cameras and sources in the order given. Raises: typer.BadParameter if there are none."""
+    if not names:
+        raise typer.BadParameter("no source; give --camera INDEX or --source FILE, FOLDER, PATTERN or ADDRESS")
+    # One of several sources that is not available yet must not stop the others.
+    if live.reconnect is None and len(names) > 1:
+        live = dataclasses.replace(live, reconnect=True)
+    return [open_source(name, stride=stride, loop=loop, live=live) for name in names]
+
+
+def _run_until_stopped(
+    sources: Sequence[Source], detector: Detector, sinks: Sequence[Sink], options: RunOptions, stop: threading.Event
+) -> None:
+    """Run until the sources end or a signal sets `stop`, and name the files that were saved."""
+    height_px, width_px = detector.metadata.input.size_hw
+    console().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
+    try:
+        with stop_on_signal(stop):
+            run(sources, detector, sinks, options, stop=stop)
+    finally:
+        for path in (path for sink in sinks if isinstance(sink, SaveSink) for path in sink.written):
+            console().print(f"saved {path}")
 
 
 def _analyzer_factory(
     chosen: Thresholds, lines: Sequence[Line], zones: Sequence[Zone]
 ) -> Callable[[Frame], StreamAnalyzer]:
-    Tracker(frame_rate=1.0)  # imports its packages now, which takes a second, or says that they are missing
+    Tracker(frame_rate=1.0)  # imports its packages now, before the run; reports if they are missing
     return analyzer_factory(conf=chosen.conf, max_det=chosen.max_det, lines=lines, zones=zones)
 
 
@@ -231,7 +252,7 @@ def _data_sinks(
 
 
 def _checked(make: Callable[P, Value], *args: P.args, **kwargs: P.kwargs) -> Value:
-    """What `make` makes; its ValueError is the command line's."""
+    """The result of `make`; its ValueError becomes typer.BadParameter."""
     try:
         return make(*args, **kwargs)
     except ValueError as error:

@@ -14,7 +14,7 @@ from mmpnet.runtime.sources.frame import Event
 
 
 class ConsoleSink(Sink):
-    """One line for everything that happens to a live source, and the run's numbers at its end."""
+    """Prints one line per event of a live source, and the run's statistics at the end."""
 
     def __init__(self, console: Console, class_names: Sequence[str]) -> None:
         self._console = console
@@ -30,7 +30,7 @@ class ConsoleSink(Sink):
 
     def event(self, event: Event) -> None:
         if event.kind == "closed" and self._alone:
-            return  # the run ends with it, and says why
+            return  # the run ends with this event and reports the reason
         at = event.at.astimezone().strftime("%H:%M:%S")
         if event.kind == "notice":
             self._console.print(f"{at} {event.reason}")
@@ -44,7 +44,7 @@ class ConsoleSink(Sink):
 
 
 def print_summary(console: Console, summary: Summary, class_names: Sequence[str]) -> None:
-    """Images' detections, the stages' times, and what became of each live source's frames."""
+    """Print the detections in images, the times of the stages, and the frame counts of each live source."""
     if any(len(found) for _, found in summary.images):
         console.print(_images(summary, class_names))
     stages = Table("stage", "p50 ms", "p90", "p99")
@@ -60,7 +60,7 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
             late = f", {counts.late} of them too old" if counts.late else ""
             damaged = f", {counts.damaged} damaged" if counts.damaged else ""
             console.print(
-                f"{counts.source}: {counts.captured} frames captured, {counts.processed} detected in, "
+                f"{counts.source}: {counts.captured} frames captured, {counts.processed} processed, "
                 f"{counts.dropped} dropped{late}{damaged}"
             )
     for source, counted in summary.counts.items():

@@ -1,4 +1,4 @@
-"""The detector of one mmp-run: thresholds, self-test, warm-up."""
+"""Prepare the detector of an mmp-run: thresholds, self-test, warm-up."""
 
 from mmpnet.console.command import console
 from mmpnet.contract.detections import Thresholds
@@ -10,19 +10,19 @@ from mmpnet.runtime.inference.self_test import describe_expected, run_self_test
 
 
 def widen_thresholds(detector: Detector, *, blur: bool) -> Detector:
-    """A detector that gives more than is to be shown.
+    """A detector that returns more boxes than are shown.
 
-    ByteTrack goes on with a track on scores that would begin none. Hiding errs on the side of hiding: the unlikely, and
-    more people than --max-det allows.
+    ByteTrack continues a track on scores that are too low to start one. --blur hides too much rather than too little:
+    also boxes with low scores, and more of them than --max-det.
 
-    Raises: ContractError if the thresholds are frozen into the graph, and too high.
+    Raises: ContractError if the thresholds are fixed in the graph and too high.
     """
     chosen = detector.thresholds
     if detector.metadata.frozen:
         if chosen.conf > LOW_CONF:
             raise ContractError(
-                f"{detector.path}: --blur, --track, --line and --zone need what is found from a score of {LOW_CONF:g} "
-                f"up, and conf {chosen.conf:g} is frozen into this file; leave them out, or export it without --frozen"
+                f"{detector.path}: --blur, --track, --line and --zone need detections from score {LOW_CONF:g}, but the "
+                f"file has a fixed conf of {chosen.conf:g}; leave them out, or export it without --frozen"
             )
         return detector
     max_det = max(CANDIDATES, chosen.max_det) if blur else chosen.max_det
@@ -30,7 +30,7 @@ def widen_thresholds(detector: Detector, *, blur: bool) -> Detector:
 
 
 def check_and_warm_up(detector: Detector) -> None:
-    """The first inference is slow on every device: it may as well prove that the others will be right."""
+    """Run the first inference, which is slow on every device; it also runs the file's self-test if there is one."""
     if detector.metadata.self_test is None:
         detector.warm_up()
     else:
@@ -38,7 +38,7 @@ def check_and_warm_up(detector: Detector) -> None:
 
 
 def show_self_test(detector: Detector) -> None:
-    """Say how near this device comes to the exporter's. Raises: SelfTestError if it does not."""
+    """Print how closely this device matches the exporting machine. Raises: SelfTestError if it does not."""
     result = run_self_test(detector)
     console().print(
         f"{detector.path.name} on {detector.provider}: self-test passed, scores within "

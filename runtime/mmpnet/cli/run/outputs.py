@@ -1,4 +1,4 @@
-"""Create the sinks that the options of mmp-run ask for."""
+"""Create the sinks that the options of mmp-run request."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,28 +16,28 @@ from mmpnet.runtime.web.sink import ServeSink
 
 
 def save_sink(out: Path, sources: Sequence[Source]) -> SaveSink:
-    """Annotated images and videos of these sources."""
+    """The sink for annotated images and videos of these sources."""
     if out.suffix.lower() in (".mp4", ".mov") and any(source.live for source in sources):
-        console().print(f"{out}: cannot be read if this program is killed before its end; .mkv can")
+        console().print(f"{out}: is not readable if this program is killed before the end; an .mkv is")
     sources_paths = [path for source in sources for path in source.paths]
     return SaveSink(out, many_files=is_many(out, sources), sources=sources_paths)
 
 
 def window_sinks(*, only: bool) -> list[Sink]:
-    """A window per source, where there is a display; `only` says that there is no other output."""
+    """A window per source, if there is a display; `only` tells that there is no other output."""
     reason = why_no_window()
     if reason is None:
         return [WindowSink(notify=console().print)]
-    console().print(f"no window: {reason}{'; --save, --json or --serve would show what is found' if only else ''}")
+    console().print(f"no window: {reason}{'; use --save, --json or --serve to see results' if only else ''}")
     return []
 
 
 def serve_sinks(
     address: str, token: str | None, detector: Detector, asked: Provider, stale_after_s: float
 ) -> list[Sink]:
-    """A web page at HOST:PORT, which is listened on at once.
+    """A web page at HOST:PORT, which accepts connections at once.
 
-    Raises: OutputError where that cannot be or must not be, MissingExtraError without the [serve] extra.
+    Raises: OutputError if it cannot listen there or must not, MissingExtraError without the [serve] extra.
     """
     model = ServedModel(detector.path.stem, detector.class_names, asked, detector.provider)
     sink = ServeSink(address, model, token=token, stale_after_s=stale_after_s)

@@ -14,11 +14,11 @@ from mmpnet.runtime.sources.frame import Frame
 
 
 class StreamAnalyzer:
-    """One source's tracker and counter. Takes detections from LOW_CONF up; gives on those from `conf` up, and those
-    below it that continue a track. Of each frame's detections the `max_det` best are looked at.
+    """Tracker and counter of one source. It takes detections from score LOW_CONF, and returns those from `conf` and
+    those below it that continue a track. It uses only the `max_det` best detections of each frame.
 
     Raises: SourceError for an image, MissingExtraError without the [track] extra, MmpnetError for a line or zone that
-    does not lie in the frame.
+    does not fit the frame.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class StreamAnalyzer:
         max_det: int | None = None,
     ) -> None:
         if frame.kind == "image":
-            raise SourceError(f"{frame.source}: is an image; following people needs a camera or a video")
+            raise SourceError(f"{frame.source}: is an image; tracking people needs a camera or a video")
         self._conf = conf
         self._max_det = max_det
         self._live = frame.kind == "camera"
@@ -40,7 +40,7 @@ class StreamAnalyzer:
         self._counter = self._counter_for(frame)
 
     def analyze(self, frame: Frame, detections: Detections) -> tuple[Detections, Tracks]:
-        """What is to be shown of a frame's detections, and the tracks of those."""
+        """The detections of a frame to show, and their tracks."""
         detections = detections[: self._max_det]
         ids = self._tracker.update(detections, captured_s=frame.captured_s if self._live else None)
         kept = (detections.score >= self._conf) | (ids != NO_TRACK)
@@ -60,7 +60,7 @@ class StreamAnalyzer:
         return PeopleCounter(self._lines, self._zones, frame_hw=(height, width)) if self._lines or self._zones else None
 
     def draw(self, frame_bgr: UInt8Array) -> None:
-        """Paint lines and zones with their counts, in place."""
+        """Draw lines and zones with their counts, in place."""
         if self._counter is not None:
             draw_counts(frame_bgr, self._counter)
 
@@ -68,5 +68,5 @@ class StreamAnalyzer:
 def analyzer_factory(
     *, conf: float, lines: Sequence[Line], zones: Sequence[Zone], max_det: int | None = None
 ) -> Callable[[Frame], StreamAnalyzer]:
-    """Return a function that makes each source's analyzer from its first frame."""
+    """Returns a function that makes the analyzer of a source from its first frame."""
     return lambda frame: StreamAnalyzer(frame, conf=conf, lines=lines, zones=zones, max_det=max_det)

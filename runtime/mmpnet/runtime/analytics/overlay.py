@@ -12,7 +12,7 @@ _ARROW_PX = 24
 
 
 def draw_counts(frame_bgr: UInt8Array, counter: PeopleCounter) -> None:
-    """Paint the lines and zones with their names and counts onto the frame (H, W, 3) that they count in, in place."""
+    """Draw the lines and zones with their names and counts onto their frame (H, W, 3), in place."""
     unit = max(min(frame_bgr.shape[:2]) / 480, 0.6)
     labels: list[TextLabel] = []
     for line in counter.lines:
@@ -22,7 +22,7 @@ def draw_counts(frame_bgr: UInt8Array, counter: PeopleCounter) -> None:
 
 
 def _draw_line(frame_bgr: UInt8Array, line: LineCount, labels: list[TextLabel], *, unit: float) -> None:
-    """The line, and an arrow from its middle to the side that is in."""
+    """Draw the line, and an arrow from its middle to the side that counts as in."""
     start, end = line.points_px
     middle, along = (start + end) / 2, (end - start) / np.hypot(*(end - start))
     to_right = np.array([-along[1], along[0]])

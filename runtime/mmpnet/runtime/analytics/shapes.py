@@ -12,7 +12,7 @@ _Shape = TypeVar("_Shape", "Line", "Zone")
 
 @dataclass(frozen=True, slots=True)
 class Coordinate:
-    """A place along one side of the frame, in px or in percent of it. Raises: ValueError for more than 100 %."""
+    """A coordinate along one side of the frame, in px or in percent. Raises: ValueError for more than 100 %."""
 
     value: float
     percent: bool = False
@@ -27,10 +27,10 @@ class Coordinate:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """From one point x, y to another: who crosses it from its left to its right comes in, the other way is out.
+    """A line from one point x, y to another. Crossing it from left to right counts as in, the other way as out.
 
-    Left and right are those of a walk from the first point to the second, as seen on the image: over
-    `0,50%,100%,50%` people come in as they walk down. Raises: ValueError unless there are two points.
+    Left and right are those of a walk from the first point to the second, as seen on the image: people who walk down
+    across `0,50%,100%,50%` come in. Raises: ValueError unless there are two points.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A polygon by its corners x, y, one after the other. Raises: ValueError for fewer than three."""
+    """A polygon given by its corners x, y in order. Raises: ValueError for fewer than three."""
 
     name: str
     points: tuple[tuple[Coordinate, Coordinate], ...]
@@ -55,12 +55,12 @@ class Zone:
 
 
 def parse_line(text: str, *, default_name: str) -> Line:
-    """`door=0,50%,100%,50%` as a line; the name and its `=` may be left out. Raises: ValueError with one clear line."""
+    """Parse a line such as `door=0,50%,100%,50%`; `door=` is optional. Raises: ValueError with a one-line message."""
     return _parsed(text, Line, default_name)
 
 
 def parse_zone(text: str, *, default_name: str) -> Zone:
-    """`till=10%,10%,60%,10%,60%,90%` as a zone; else as parse_line."""
+    """Parse a zone such as `till=10%,10%,60%,10%,60%,90%`, as parse_line does."""
     return _parsed(text, Zone, default_name)
 
 

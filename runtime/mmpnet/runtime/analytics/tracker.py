@@ -12,32 +12,32 @@ from mmpnet.contract.errors import MissingExtraError
 
 NO_TRACK = -1
 LOW_CONF = 0.1
-"""The `conf` to detect with for tracking (the paper's low threshold): a half-hidden person scores low, but goes on."""
+"""The `conf` to detect with for tracking (the paper's low threshold): a half-hidden person still has a low score."""
 LOST_S = 1.0
-"""How long a person may stay unseen and keep the track id, as in the paper; longer, and others take it over."""
+"""How long an unseen person keeps the track id, as in the paper; if longer, other people take ids over."""
 MIN_IOU = 0.1
-"""Least IoU of a detection and where its track is expected: low, since at an edge device's 5 fps people move far."""
+"""Least IoU of a detection with its track's predicted box: low, since people move far between frames at 5 fps."""
 WEAK_S = 0.5
-"""How long a track may go on with low scores alone. The paper sets no end: what looks a little like a person, such as
-the floor where one has stood, then stays one."""
+"""How long a track may continue on low scores alone. The paper has no limit, but then something that looks slightly
+like a person, such as the floor where one stood, stays a track forever."""
 WEAK_IOU = 0.3
-"""Least IoU of a low score's box with the track's last one: a person who is half hidden has not jumped away."""
+"""Least IoU of a box with low score with the last box of its track: a half-hidden person does not move suddenly."""
 CONFIRMED_AFTER_FRAMES = 2
-"""A detection in one frame only is more often a mistake than a person."""
+"""Frames until a track counts: a detection in a single frame is more often a mistake than a person."""
 _PACKAGE_FPS = 30
-"""The frame rate in which the package counts its buffer of lost tracks."""
+"""The frame rate for which the package defines its buffer of lost tracks."""
 _CLASS_SPACING_PX = 1e5
 
 
 class Tracker:
-    """The tracks of one video or camera: ids count from 1, and one that has ended is not given again.
+    """Tracks of one video or camera: ids start at 1, and the id of an ended track is not used again.
 
-    `frame_rate`: how many frames a second `update` gets; for a camera its nominal rate, see `update`.
-    `conf`: the score from which a detection may begin a track; a lower one only continues a track that nothing better
-    continues, for WEAK_S at most, and where it was. It is the detector's usual threshold, and the detector itself is
-    best run with LOW_CONF; then a row below `conf` without a track is one that a run without tracking would not have
-    shown.
-    Raises: MissingExtraError without the package; ValueError if `frame_rate` is no positive number.
+    `frame_rate`: how many frames per second `update` gets; for a camera its nominal rate, see `update`.
+    `conf`: lowest score that can start a track; lower scores only continue a track that has no better detection, for at
+    most WEAK_S and close to its last box. Use the detector's usual threshold here, and run the detector itself with
+    LOW_CONF; then rows below `conf` without a track are those that a run without tracking would not show.
+
+    Raises: MissingExtraError without the package; ValueError if `frame_rate` is not a positive number.
     """
 
     def __init__(self, *, frame_rate: float, conf: float = Thresholds().conf) -> None:
@@ -60,14 +60,14 @@ class Tracker:
         self._updates = 0
 
     def update(self, detections: Detections, *, captured_s: float | None = None) -> IntArray:
-        """The track id of each of the next frame's detections (N,), in their order; NO_TRACK for one without.
+        """Track ids of the next frame's detections (N,), in their order; NO_TRACK for those without a track.
 
-        Call it for every frame, also for one without detections. `captured_s`, seconds on any clock that never goes
-        back, is for a camera, whose frames come at uneven times or are dropped; give it always or never.
+        Call it for every frame, also for frames without detections. `captured_s`, in seconds on any monotonic clock, is
+        for cameras, whose frames come at uneven times or are dropped; give it either always or never.
         """
         from supervision import Detections as Rows
 
-        # Two classes never share a track: they are moved so far apart that their boxes cannot overlap.
+        # Two classes never share a track: their boxes are moved so far apart that they cannot overlap.
         apart_px = detections.class_id[:, None] * np.array([_CLASS_SPACING_PX, 0, _CLASS_SPACING_PX, 0])  # (N, 4)
         rows = Rows(
             xyxy=detections.xyxy + apart_px,
@@ -77,7 +77,7 @@ class Tracker:
         tracked = self._byte_track.update(rows, timestamp=captured_s)
         track_ids = np.full(len(detections), NO_TRACK, np.int64)
         if len(tracked):
-            # The package counts from 0 and gives the rows back in an order of its own.
+            # The package counts from 0 and returns the rows in its own order.
             found = np.asarray(tracked.tracker_id, np.int64)
             track_ids[tracked.data["row"]] = np.where(found < 0, NO_TRACK, found + 1)
         self._updates += 1
@@ -92,14 +92,14 @@ class _LastSeen:
 
 
 class _Continued:
-    """Which detections may go on with the track that they were given."""
+    """Decides which detections may continue the track that they were assigned to."""
 
     def __init__(self, conf: float) -> None:
         self._conf = conf
         self._tracks: dict[int, _LastSeen] = {}
 
     def allowed(self, detections: Detections, track_ids: IntArray, now_s: float) -> BoolArray:
-        """(N,): those of `conf` and more, and weak ones that are near the track's last box, soon after a sure one."""
+        """(N,): detections from `conf`, and weak ones near the track's last box and soon after a strong detection."""
         rows = np.ones(len(track_ids), np.bool_)
         for row, (track_id, score, xyxy) in enumerate(
             zip(track_ids.tolist(), detections.score.tolist(), detections.xyxy, strict=True)

@@ -12,33 +12,33 @@ from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.contract.metadata import ModelMetadata
 
 ReadHead: TypeAlias = Callable[[Sequence[NDArray[Any]], LetterboxTransform], Detections]
-"""The session's outputs of one image, in the order of HeadSpec.outputs and with their batch dimension -> Detections."""
+"""Turns the session's outputs for one image, in the order of HeadSpec.outputs and with batch dimension, into
+Detections."""
 
 CANDIDATES = 400
-"""Anchors of a bare grid that reach NMS: as many as leave a graph with the head `boxes`."""
+"""Number of anchors of a bare grid that reach NMS, as in a graph with the head `boxes`."""
 
 MOST_CANDIDATES = 10_000
-"""mmp-export's graphs give CANDIDATES."""
+"""Limit on candidates; graphs of mmp-export give CANDIDATES."""
 
 
 def output_names(metadata: ModelMetadata) -> list[str]:
-    """The outputs to fetch, in the order that the head's reader takes them."""
+    """Names of the outputs to fetch, in the order that the head's reader expects."""
     return [metadata.output_name(meaning) for meaning in metadata.head_spec.outputs]
 
 
 def threshold_feed(metadata: ModelMetadata, thresholds: Thresholds, *, source: str) -> dict[str, NDArray[Any]]:
-    """What to feed beside the image: the thresholds, where NMS is in the graph and takes them.
+    """Additional inputs of the graph: the thresholds, if NMS is in the graph and they can be overridden.
 
-    Raises: ContractError if the graph has others and they are frozen.
+    Raises: ContractError if the graph has other, fixed thresholds.
     """
     nms = metadata.nms
     if nms is None or thresholds == metadata.thresholds:
         return {}
     if not nms.overridable:
         raise ContractError(
-            f"{source}: conf {metadata.default_conf:g}, iou {metadata.default_iou:g} and max-det "
-            f"{metadata.default_max_det} are frozen into it; leave --conf, --iou and --max-det out, or export it "
-            "without --frozen"
+            f"{source}: its thresholds are fixed to conf {metadata.default_conf:g}, iou {metadata.default_iou:g} and "
+            f"max-det {metadata.default_max_det}; leave --conf, --iou and --max-det out, or export it without --frozen"
         )
     return {
         nms.conf: np.array([thresholds.conf], np.float32),
@@ -48,7 +48,7 @@ def threshold_feed(metadata: ModelMetadata, thresholds: Thresholds, *, source: s
 
 
 def head_reader(metadata: ModelMetadata, thresholds: Thresholds) -> ReadHead:
-    """A function that does what this file's head leaves to the caller: decoding, thresholds, NMS, or none of them."""
+    """Returns a function that does what this file's head leaves to the caller: decoding, thresholds, NMS or nothing."""
     if metadata.head_spec.suppresses:
         return _read_final
     if metadata.head_spec.decodes:
@@ -71,13 +71,15 @@ def _read_final(outputs: Sequence[NDArray[Any]], transform: LetterboxTransform) 
 
 
 def check_classes(found: Detections, *, class_count: int, source: str) -> None:
-    """Raises: ContractError for classes that the file does not name."""
+    """Raises: ContractError for class ids that the file has no names for."""
     if ((found.class_id < 1) | (found.class_id >= class_count)).any():
-        raise ContractError(f"{source}: finds classes that it does not name; export it again with mmp-export")
+        raise ContractError(f"{source}: gives class ids without a name; export it again with mmp-export")
 
 
 def check_candidates(outputs: Sequence[NDArray[Any]], *, source: str) -> None:
-    """Raises: ContractError for more candidates than NMS, which compares each with each, has memory for."""
+    """Raises: ContractError for more candidates than NMS, which compares all pairs, has memory for."""
     most = max((output.shape[1] for output in outputs if output.ndim == 3 and output.shape[2] == 4), default=0)
     if most > MOST_CANDIDATES:
-        raise ContractError(f"{source}: gives {most} boxes an image, at most {MOST_CANDIDATES} are taken")
+        raise ContractError(
+            f"{source}: gives {most} boxes per image, expected {MOST_CANDIDATES} at most; export it again"
+        )

@@ -1,4 +1,4 @@
-"""Detector: an exported model file as a function from frame to Detections. Needs no torch."""
+"""Detector: run an exported model file as a function from frame to Detections. Needs no torch."""
 
 import copy
 import threading
@@ -31,7 +31,7 @@ from mmpnet.runtime.inference.session import open_session, provider_in_use, read
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """Milliseconds spent on one frame, by stage."""
+    """Milliseconds spent on one frame, per stage."""
 
     preprocess_ms: float
     infer_ms: float
@@ -40,13 +40,13 @@ class StageTimes:
 
 @dataclass(slots=True)
 class _SharedSession:
-    """The session of one file, which detectors with different thresholds share; None once one of them was closed."""
+    """The session of one file, shared by detectors with different thresholds; None after one of them is closed."""
 
     session: Any
 
 
 class _Images(threading.local):
-    """What the network is fed, reused from frame to frame; every thread has its own."""
+    """Input buffers of the network, reused for every frame; each thread has its own."""
 
     def __init__(self, described: InputDescription) -> None:
         self.pixels = np.zeros((1, *described.size_hw, 3), np.uint8)
@@ -55,18 +55,18 @@ class _Images(threading.local):
 
     @property
     def fed(self) -> NDArray[Any]:
-        """The tensor of the model's input."""
+        """The tensor for the model's input."""
         return self.pixels if self.planes is None else self.planes
 
 
 class Detector:
-    """Finds objects in BGR frames with a model file that mmp-export wrote. May be called from several threads at once.
+    """Detects objects in BGR frames with a model file from mmp-export. Several threads may call it at the same time.
 
-    `path` is a file, or the name of a model that ships with the package: person-320, the default, person-320-int8,
-    person-192x320-int8 for frames of 16:9, or person-224-int8 for weak devices.
-    Thresholds default to the file's own.
+    `path` is a file, or the name of a model in this package: person-320 (the default), person-320-int8,
+    person-192x320-int8 for frames of 16:9, or person-224-int8 for slow devices.
+    The default thresholds are those of the file.
 
-    Raises: ContractError for a bad file, DeviceError for a provider that is not honored.
+    Raises: ContractError for a bad file, DeviceError for a provider that is not available.
     """
 
     def __init__(
@@ -93,13 +93,13 @@ class Detector:
 
     @property
     def thresholds(self) -> Thresholds:
-        """The thresholds that are applied to every frame."""
+        """The thresholds applied to every frame."""
         return self._thresholds
 
     def with_thresholds(self, thresholds: Thresholds) -> "Detector":
         """A detector with other thresholds on the same session; closing either of them closes both.
 
-        Raises: ContractError if other thresholds are frozen into the graph.
+        Raises: ContractError if other thresholds are fixed in the graph.
         """
         other = copy.copy(self)
         other._set_thresholds(thresholds)
@@ -111,11 +111,11 @@ class Detector:
         self._decode = head_reader(self.metadata, thresholds)
 
     def __call__(self, frame_bgr: UInt8Array) -> Detections:
-        """Objects in one frame (H, W, 3) uint8 BGR."""
+        """Detect objects in one frame (H, W, 3) uint8 BGR."""
         return self.timed(frame_bgr)[0]
 
     def timed(self, frame_bgr: UInt8Array) -> tuple[Detections, StageTimes]:
-        """Objects in one frame, and what each stage took."""
+        """Detections in one frame, and the time of each stage."""
         images = self._images
         started = time.perf_counter()
         transform = self._prepare(frame_bgr, images.pixels[0], None if images.planes is None else images.planes[0])
@@ -132,8 +132,8 @@ class Detector:
         return detections, times
 
     def batch(self, frames_bgr: Sequence[UInt8Array]) -> list[Detections]:
-        """Objects in each of several frames, whatever their sizes: in one go where the file was exported with
-        `--batch dynamic`, else one by one."""
+        """Detections in each of several frames of any size: in one inference if the file was exported with
+        `--batch dynamic`, otherwise one by one."""
         described = self.metadata.input
         if described.batch != "dynamic" or not frames_bgr:
             return [self(frame_bgr) for frame_bgr in frames_bgr]
@@ -152,11 +152,11 @@ class Detector:
         ]
 
     def warm_up(self) -> None:
-        """Run the network once, so that the first frame's time is like every other's."""
+        """Run the network once, so that the first frame is not slower than the others."""
         self._run({self.metadata.input.name: self._images.fed, **self._threshold_feed})
 
     def close(self) -> None:
-        """Free the session; this detector and those that share it raise ContractError from then on."""
+        """Free the session; this detector and those that share it then raise ContractError."""
         self._shared.session = None
 
     def __enter__(self) -> "Detector":
@@ -176,30 +176,31 @@ class Detector:
         return transform
 
     def _run(self, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        session = self._shared.session  # another thread may close the detector meanwhile
+        session = self._shared.session  # another thread may close the detector now
         if session is None:
-            raise ContractError(f"{self.path}: this detector has been closed; make another")
+            raise ContractError(f"{self.path}: this detector has been closed; make a new one")
         return run_session(session, self._fetch, feed, source=str(self.path))
 
     def _read(self, outputs: Sequence[NDArray[Any]], transform: LetterboxTransform) -> Detections:
         check_candidates(outputs, source=str(self.path))
         try:
             found = self._decode(outputs, transform)
-        except ValueError as error:  # such as boxes that are not finite
+        except ValueError as error:  # for example, boxes that are not finite
             raise ContractError(
-                f"{self.path}: gives no detections ({error}); export it again with mmp-export"
+                f"{self.path}: gives invalid detections ({error}); export it again with mmp-export"
             ) from error
         check_classes(found, class_count=len(self.class_names), source=str(self.path))
         return found
 
     def _check_signature(self, session: Any) -> None:
-        """The graph must be what its metadata says, or every number after it would be wrong in silence."""
+        """Compare the graph with its metadata, as a mismatch would silently give wrong numbers."""
         described = self.metadata.input
         inputs = session.get_inputs()
         if [(i.name, i.type) for i in inputs] != [(described.name, described.type)]:
             found = ", ".join(f"{i.name} {i.type}" for i in inputs)
             raise ContractError(
-                f"{self.path}: inputs are {found}, its metadata says {described.name} {described.dtype}"
+                f"{self.path}: inputs are {found}, but its metadata states {described.name} {described.dtype}; "
+                "export it again with mmp-export"
             )
         expected = {described.name: list(described.shape)}
         expected |= {output.name: list(output.shape) for output in self.metadata.outputs}
@@ -207,7 +208,7 @@ class Detector:
         for name, shape in expected.items():
             if actual.get(name) != shape:
                 raise ContractError(
-                    f"{self.path}: {name} is {actual.get(name, 'absent')} in the graph, {shape} in its metadata; "
+                    f"{self.path}: {name} is {actual.get(name, 'absent')} in the graph, but {shape} in its metadata; "
                     "export it again with mmp-export"
                 )
         if described.batch not in (1, "dynamic"):

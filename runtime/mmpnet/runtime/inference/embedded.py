@@ -1,4 +1,4 @@
-"""The models inside the installed package, by name."""
+"""The models inside the installed package, and their names."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -7,12 +7,12 @@ from mmpnet.contract.errors import ContractError
 
 DEFAULT_MODEL = "person-320"
 EMBEDDED_MODELS = (DEFAULT_MODEL, "person-320-int8", "person-192x320-int8", "person-224-int8")
-OTHER_NAMES = " or ".join(EMBEDDED_MODELS[1:])
-"""For the help of commands."""
+OTHER_NAMES = f"{', '.join(EMBEDDED_MODELS[1:-1])} or {EMBEDDED_MODELS[-1]}"
+"""Names for the help of commands."""
 
 
 def model_path(model: Path | str | None = None) -> Path:
-    """The file that is meant: an embedded model by its name, the default one for None, or a path as it stands.
+    """Path of a model: an embedded one by name, the default one for None, or the given path.
 
     Raises: ContractError if the package was built without the embedded model.
     """
@@ -21,5 +21,5 @@ def model_path(model: Path | str | None = None) -> Path:
         return Path(name)
     path = Path(str(files("mmpnet.runtime") / "models" / f"{name}.onnx"))
     if not path.is_file():
-        raise ContractError(f"{path}: this build has no embedded model; give mmp-run a MODEL.onnx")
+        raise ContractError(f"{path}: this build has no embedded model; give the path of a MODEL.onnx file")
     return path

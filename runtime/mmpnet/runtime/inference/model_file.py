@@ -15,7 +15,7 @@ from mmpnet.runtime.inference.session import open_session, read_properties
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input or output: free dimensions are names, or None without one."""
+    """An input or output. Free dimensions are names, or None if they have no name."""
 
     name: str
     type: str
@@ -28,7 +28,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One ONNX file; `metadata` is None where mmp-export did not write it, `properties` are everybody's keys."""
+    """One ONNX file; `metadata` is None if mmp-export did not write it, `properties` are all metadata keys."""
 
     path: Path
     size_bytes: int
@@ -53,9 +53,9 @@ class ModelFile:
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """Open a file on the CPU and read what it says.
+    """Open a file on the CPU and read its description.
 
-    Raises: ContractError if the file is missing, not a model, or its mmpnet metadata are damaged or of another schema.
+    Raises: ContractError if the file is missing, not a model, or its mmpnet metadata is damaged or of another schema.
     """
     session = open_session(path, provider="cpu")
     about = session.get_modelmeta()
@@ -80,7 +80,7 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def rows(file: ModelFile) -> Iterator[tuple[str, str]]:
-    """The same as readable (name, value) lines; metadata by dotted names, whatever this version's schema holds."""
+    """The description as (name, value) lines; metadata has dotted names."""
     yield "file", f"{file.path.name}, {file.size_bytes / 1e6:.1f} MB"
     yield "sha256", file.sha256
     yield "written by", file.producer or "not stated"

@@ -1,4 +1,4 @@
-"""The self-test: one seeded frame, and the detections that the exporting machine computed for it."""
+"""The self-test: one synthetic frame, and the detections that the exporting machine found in it."""
 
 import random
 from collections.abc import Callable
@@ -15,21 +15,19 @@ from mmpnet.runtime.inference.detector import Detector
 
 _FIGURES = 5
 SELF_TEST_SEEDS = 128
-"""Synthetic frames among which an export chooses the one of its self-test."""
+"""Number of synthetic frames from which an export chooses the frame of its self-test."""
 
 
 def describe_expected(n_expected: int) -> str:
-    """What a record of so many boxes tests."""
+    """Describe what a record with this many boxes tests."""
     if not n_expected:
-        return (
-            "no box, so it would only notice invented ones: nothing in a synthetic frame reaches the frozen threshold"
-        )
+        return "no box, so it only detects invented boxes: nothing in a synthetic frame reaches the fixed threshold"
     return f"{n_expected} {'box' if n_expected == 1 else 'boxes'}"
 
 
 @dataclass(frozen=True, slots=True)
 class SelfTestResult:
-    """How far this device is from the record; unmatched counts boxes that only one side has."""
+    """Differences between this device and the record; unmatched counts boxes that only one side has."""
 
     n_expected: int
     n_unmatched: int
@@ -38,9 +36,9 @@ class SelfTestResult:
 
 
 def synthetic_frame(seed: int, frame_hw: tuple[int, int]) -> UInt8Array:
-    """A ramp with upright figures (a disc on a box) and grain, (H, W, 3) BGR; the same bytes on every machine.
+    """A gradient with upright figures (a disc on a rectangle) and noise, (H, W, 3) BGR; identical on every machine.
 
-    Whole numbers and Python's own generator only: numpy's and OpenCV's results may change with their versions.
+    It uses only integers and Python's own generator, as numpy's and OpenCV's results may change between versions.
     """
     draw = random.Random(seed).random
     height, width = frame_hw
@@ -77,10 +75,11 @@ def record_self_test(
     tolerances: tuple[float, float],
     seeds: int = SELF_TEST_SEEDS,
 ) -> SelfTestRecord:
-    """The record of the seed whose best score is highest, so that the test says something.
+    """Make the record from the seed with the highest best score, so that the test is meaningful.
 
-    detect_at: score threshold -> detector. conf None: half of that best score. tolerances: largest difference in score
-    (a quarter of the best one, if that is less: then its box may not go missing unseen), smallest IoU.
+    detect_at: makes a detector for a score threshold. conf None: half of that best score. tolerances: largest score
+    difference, and smallest IoU. The score difference is at most a quarter of the best score, so that a missing box is
+    noticed.
     """
     frame_hw = self_test_frame_hw(input_hw)
     lowest = detect_at(0.0 if conf is None else conf)
@@ -101,9 +100,9 @@ def record_self_test(
 
 
 def run_self_test(detector: Detector) -> SelfTestResult:
-    """One inference on the record's frame, compared with what the record expects.
+    """Run one inference on the record's frame and compare the result with the record.
 
-    Raises: ContractError if the file has no record, SelfTestError if this device finds something else.
+    Raises: ContractError if the file has no record, SelfTestError if this device finds other boxes.
     """
     record = detector.metadata.self_test
     if record is None:
@@ -113,14 +112,14 @@ def run_self_test(detector: Detector) -> SelfTestResult:
     if result.n_unmatched:
         raise SelfTestError(
             f"{detector.path}: self-test failed on {detector.provider}: {result.n_unmatched} of {result.n_expected} "
-            f"boxes are not what the exporter's machine found (scores within {record.max_score_difference:g}, IoU from "
-            f"{record.min_iou:g}); do not trust this file here: try --provider cpu, or another precision"
+            f"boxes differ from those of the exporting machine (expected scores within "
+            f"{record.max_score_difference:g}, IoU from {record.min_iou:g}); try --provider cpu, or another precision"
         )
     return result
 
 
 def compare(record: SelfTestRecord, found: Detections) -> SelfTestResult:
-    """Each side's boxes need a partner on the other, but for those within tolerance of the score threshold."""
+    """Match the boxes of both sides; only boxes near the score threshold may be without a match."""
     xyxy = np.array([one.xyxy for one in record.expected], np.float32).reshape(-1, 4)
     score = np.array([one.score for one in record.expected], np.float32)
     class_id = np.array([one.class_id for one in record.expected], np.int64)

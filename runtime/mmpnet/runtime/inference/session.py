@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions; a requested provider that does not start is an error."""
+"""Open and run ONNX Runtime sessions; a requested provider that does not start is an error."""
 
 import logging
 import os
@@ -17,19 +17,19 @@ _FATAL_ONLY = 4
 
 
 def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, spin: bool = True) -> Any:
-    """An onnxruntime.InferenceSession on one provider.
+    """Open an onnxruntime.InferenceSession on one provider.
 
-    provider `auto`: CUDA where it really starts, else the CPU. threads 0: as many as ONNX Runtime likes, or as
-    the process may use where that is fewer. `spin` off
-    lets threads sleep between paced frames instead of burning their cores.
+    provider `auto`: CUDA if it really starts, else the CPU. threads 0: ONNX Runtime's default, or the number of cores
+    that this process may use if that is smaller. `spin` False lets threads sleep between paced frames instead of
+    occupying their cores.
 
-    Raises: ContractError if the file is missing or not a model, DeviceError if the provider is not known or not
-    honored, ValueError for a negative number of threads.
+    Raises: ContractError if the file is missing or not a model, DeviceError if the provider is unknown or not
+    available, ValueError for a negative number of threads.
     """
     if provider != "auto" and provider not in PROVIDER_NAMES:
         raise DeviceError(f"provider must be auto, {', '.join(PROVIDER_NAMES)}; got {provider!r}")
     if threads < 0:
-        raise ValueError(f"threads must be 0, for all that may be used, or more; got {threads}")
+        raise ValueError(f"threads must be 0 or more, 0 for all that may be used; got {threads}")
     if not is_file(path):
         raise ContractError(
             f"{path}: no such model file; expected an ONNX file that mmp-export wrote, or "
@@ -49,7 +49,7 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, s
 
 
 def read_properties(session: Any, *, source: str) -> dict[str, str]:
-    """The properties of the session's file. Raises: ContractError if they are no text."""
+    """The metadata properties of the session's file. Raises: ContractError if they are not text."""
     try:
         properties: dict[str, str] = session.get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
@@ -58,10 +58,10 @@ def read_properties(session: Any, *, source: str) -> dict[str, str]:
 
 
 def run_session(session: Any, outputs: list[str], feed: dict[str, Any], *, source: str) -> list[Any]:
-    """One inference. Raises: ContractError if the graph fails, as one that is damaged or too large does."""
+    """Run one inference. Raises: ContractError if the graph fails, for example if it is damaged or too large."""
     try:
         found: list[Any] = session.run(outputs, feed)
-    except Exception as error:  # ONNX Runtime's have no base class of their own
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         raise ContractError(
             f"{source}: ONNX Runtime {onnxruntime.__version__} cannot run it ({first_line(error)}); "
             "export it again with mmp-export"
@@ -76,8 +76,8 @@ def provider_in_use(session: Any) -> str:
 
 
 def _all_allowed() -> int:
-    """0, ONNX Runtime's own choice, unless this process may not use every core: it would count all of them, and bind
-    its threads to forbidden ones."""
+    """0 for ONNX Runtime's default, or the number of allowed cores if this process may not use all: ONNX Runtime would
+    count all cores, and bind its threads to forbidden ones."""
     usable = usable_cores()
     return 0 if usable >= (os.cpu_count() or 1) else max(int(usable), 1)
 
@@ -88,17 +88,17 @@ def _start(path: Path, provider: Provider, *, threads: int, spin: bool) -> Any:
     if wanted not in available:
         here = ", ".join(short for short, name in PROVIDER_NAMES.items() if name in available)
         raise DeviceError(
-            f"provider {provider} was asked for, this onnxruntime {onnxruntime.__version__} has {here}; "
-            f"use --provider {here.split(', ', 1)[0]}, or install the wheel that brings it (mmpnet[gpu] for cuda)"
+            f"provider {provider} was requested, but this onnxruntime {onnxruntime.__version__} has only {here}; "
+            f"use --provider {here.split(', ', 1)[0]}, or install a package that has it (mmpnet[gpu] for cuda)"
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads or _all_allowed()
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
-    # Nodes that an accelerator cannot run go to the CPU, so the CPU stands second; it may not stand first.
+    # Nodes that an accelerator cannot run go to the CPU, so the CPU is second in the list; it must not be first.
     providers = [wanted] if provider == "cpu" else [wanted, PROVIDER_NAMES["cpu"]]
     try:
-        # Left on, its own fallback would go on with the CPU, in mid-run too, and print to stdout.
+        # ONNX Runtime's own fallback would continue on the CPU, even during a run, and print to stdout.
         session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
         session.disable_fallback()
     except Exception as error:
@@ -108,10 +108,13 @@ def _start(path: Path, provider: Provider, *, threads: int, spin: bool) -> Any:
                 f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason}); "
                 "expected an ONNX file that mmp-export wrote"
             ) from error
-        raise DeviceError(f"provider {provider} was asked for and did not start ({reason})") from error
+        raise DeviceError(
+            f"provider {provider} was requested and did not start ({reason}); install its driver and libraries, or use "
+            "--provider cpu"
+        ) from error
     if session.get_providers()[0] != wanted:
         raise DeviceError(
-            f"provider {provider} was asked for, ONNX Runtime fell back to {provider_in_use(session)}; "
-            "install its driver and libraries, or ask for --provider cpu"
+            f"provider {provider} was requested, but ONNX Runtime fell back to {provider_in_use(session)}; "
+            "install its driver and libraries, or use --provider cpu"
         )
     return session

@@ -16,7 +16,7 @@ from mmpnet.runtime.sources.frame_grabber import TICK_S, FrameGrabber
 
 
 class DetectStage:
-    """The thread that detects. Its error, if it has one, is raised by `next`, or else at the end of the `with`."""
+    """The detection thread. Its error, if any, is raised by `next` or at the end of the `with` block."""
 
     def __init__(self, grabber: FrameGrabber, detector: Detector, options: RunOptions) -> None:
         self._grabber = grabber
@@ -42,11 +42,11 @@ class DetectStage:
 
     @property
     def done(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether there will be no more results."""
         return not self._thread.is_alive() and self._out.empty()
 
     def next(self, timeout_s: float) -> Result | None:
-        """The next result, or None if there is none within `timeout_s`."""
+        """The next result, or None if none arrives within `timeout_s`."""
         try:
             return self._out.get(timeout=timeout_s if self._thread.is_alive() else 0.001)
         except queue.Empty:
@@ -61,7 +61,7 @@ class DetectStage:
                 result = None if frame is None else self._detect(frame)
                 if result is not None:
                     self._hand_on(result)
-        except BaseException as error:  # noqa: BLE001 - the run's thread raises it
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread of the run
             self._error = error
 
     def _detect(self, frame: Frame) -> Result | None:
@@ -88,13 +88,13 @@ class DetectStage:
                 analyzer = make(frame)
                 self._analyzers[frame.stream] = frame.source, analyzer
             shown, tracks = analyzer.analyze(frame, found)
-        except MmpnetError as error:  # it concerns this source alone
+        except MmpnetError as error:  # affects only this source
             self._grabber.drop(frame.stream, error)
             return None
         return Result(frame, shown, found, times, tracks, track_ms=(time.perf_counter() - began_s) * 1e3)
 
     def is_late(self, frame: Frame) -> bool:
-        """Whether a live source's frame is older than `max_age_ms` of the run."""
+        """Whether a live source's frame is older than the run's `max_age_ms`."""
         limit_ms = self._options.max_age_ms
         return limit_ms is not None and self._grabber.counts[frame.stream].live and frame.age_ms() > limit_ms
 

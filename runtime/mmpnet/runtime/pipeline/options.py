@@ -1,4 +1,4 @@
-"""Options of a run, other than its sources, detector and sinks."""
+"""Options of a run, except its sources, detector and sinks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,36 +10,36 @@ from mmpnet.runtime.sources.frame import Frame
 
 
 class Analyzer(Protocol):
-    """Tracks and counts one source's people."""
+    """Tracks and counts the people of one source."""
 
     def analyze(self, frame: Frame, detections: Detections) -> tuple[Detections, Tracks]:
-        """The detections to show of the source's next frame, and their tracks."""
+        """The detections of the source's next frame to show, and their tracks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blur:
-    """No sink sees a frame before everything the detector gave is made unrecognizable."""
+    """Pixelates everything that the detector finds before any sink gets the frame."""
 
     most_shown: int | None = None
-    """Hand on so many detections of a frame at most, where the detector gives more than that for hiding's sake."""
+    """Largest number of detections per frame for the sinks, if the detector finds more for pixelation."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """All off by default."""
+    """All options are off by default."""
 
     remember: int = 0
-    """Keep the first so many images' detections in the summary, for a table."""
+    """Number of images whose detections the summary keeps for a table."""
     limit: int | None = None
-    """End after so many results."""
+    """Stop after this number of results."""
     max_age_ms: float | None = None
-    """Drop a live source's frame, or its result, that is older than this, and count it."""
+    """Drop and count a live source's frame, or its result, that is older than this."""
     stale_after_s: float = 5.0
     blur: Blur | None = None
     shown_conf: float | None = None
-    """Hand on detections from this score up only, where the detector gives more than that for `blur`'s sake."""
+    """Lowest score of detections for the sinks, if the detector finds more for pixelation."""
     analyzer: Callable[[Frame], Analyzer] | None = None
-    """Makes a source's analyzer from its first frame; every file has one of its own."""
+    """Makes a source's analyzer from its first frame; every file gets a new one."""
 
 
 DEFAULT_RUN_OPTIONS = RunOptions()

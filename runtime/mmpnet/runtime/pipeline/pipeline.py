@@ -1,8 +1,8 @@
-"""One run: frames from sources through a detector into sinks, in overlapping stages, every stage timed.
+"""Run frames from sources through a detector into sinks, in overlapping timed stages.
 
-Every source is grabbed in a thread of its own, a second one detects, and the caller's draws and writes: windows need
-the main thread. Between two threads there is room for one frame, so that a slow stage holds the ones before it up: from
-a file nothing is lost, from a live source only frames that nobody had looked at.
+Each source is read in its own thread, detection has a thread, and the caller's thread draws and writes, as windows
+need the main thread. Between two threads there is room for one frame, so a slow stage blocks the stages before it:
+no frame of a file is lost, and a live source loses only frames that were not processed yet.
 """
 
 import queue
@@ -36,11 +36,11 @@ def run(
     *,
     stop: threading.Event | None = None,
 ) -> Summary:
-    """Detect in every frame until the sources end, `stop` is set, Ctrl-C, or a sink asks for it; sinks are closed
-    whatever happens.
+    """Detect in every frame until the sources end, `stop` is set, Ctrl-C, or a sink requests the end.
 
-    A source that fails does not stop the others. Raises: SourceError of the first that failed, once all have ended, or
-    OutputError, after the sinks have been closed; SourceError at once for an image where people are to be followed.
+    Sinks are always closed. A source that fails does not stop the others. Raises, after the sinks are closed:
+    SourceError of the first failed source, once all have ended, or OutputError. Raises at once: SourceError for an
+    image if people are to be tracked.
     """
     chosen = list(sources) if isinstance(sources, Sequence) else [sources]
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -53,7 +53,7 @@ def run(
             summary = Summary(sources=grabber.counts)
             delivery = _Delivery(sinks, events, RenderStage(detector.class_names, options.blur), summary, options)
             stack.push(delivery.finish)
-            # Ctrl-C is how a run without a window ends: what was found so far is finished and summed up.
+            # Ctrl-C is the normal end of a run without a window: finish the results so far and summarize them.
             with DetectStage(grabber, detector, options) as detect_stage, suppress(KeyboardInterrupt):
                 delivery.deliver(grabber, detect_stage, stop or threading.Event())
         for error in grabber.errors:
@@ -62,14 +62,14 @@ def run(
 
 
 def _refuse_images(sources: Sequence[Source]) -> None:
-    """Before anything begins, as far as file names tell. Raises: SourceError for an image."""
+    """Check before the run starts, by file names. Raises: SourceError for an image."""
     for path in (path for source in sources for path in source.paths):
         if is_image(path):
-            raise SourceError(f"{path}: is an image; following people needs a camera or a video")
+            raise SourceError(f"{path}: is an image; tracking people needs a camera or a video")
 
 
 class _Delivery:
-    """Hands results and events to the sinks."""
+    """Passes results and events to the sinks."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class _Delivery:
         self._clock = CpuClock()
 
     def deliver(self, grabber: FrameGrabber, detect_stage: DetectStage, stop: threading.Event) -> None:
-        """Until there are no more results, `stop` is set, or a sink asks for the end."""
+        """Deliver until there are no more results, `stop` is set, or a sink requests the end."""
         for sink in self._sinks:
             sink.started(self._summary)
         while not stop.is_set():
@@ -107,7 +107,7 @@ class _Delivery:
                 return
 
     def _hand_on(self, result: Result) -> bool:
-        """Render one result and give it to every sink; whether the run goes on."""
+        """Render one result and pass it to every sink; returns whether the run continues."""
         summary, times_ms = self._summary, self._summary.times_ms
         began_s = time.perf_counter()
         annotate = any(sink.wants_annotated for sink in self._sinks)
@@ -124,7 +124,7 @@ class _Delivery:
     def finish(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """The last events and the summary, whatever ended the run; a sink that fails here keeps no other from them."""
+        """Deliver the last events and the summary, however the run ended; a failing sink does not affect the others."""
         self._summary.cpu_percent = self._clock.percent()
         failed: OutputError | None = None
         last: list[Event] = []

@@ -1,4 +1,4 @@
-"""The render stage of the pipeline: results, and annotated frames if a sink needs them."""
+"""The render stage of the pipeline: completes results, and draws annotated frames if a sink needs them."""
 
 import time
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ class RenderStage:
         self._last_s: dict[int, float] = {}
 
     def render(self, result: Result, index: int, *, annotate: bool) -> tuple[Result, UInt8Array | None]:
-        """The result as number `index` of its run and, if `annotate`, its annotated frame (H, W, 3).
+        """Complete the result as number `index` of its run and, if `annotate`, draw its annotated frame (H, W, 3).
 
-        The annotated frame is valid until the next one of its source is rendered.
+        The annotated frame is valid until the next one of the same source is rendered.
         """
         frame = result.frame
         rate = self._rate(frame.stream)
@@ -37,7 +37,7 @@ class RenderStage:
         if self._blur is not None and canvas is not None:
             result = _limited(result, self._blur.most_shown)
             blur_detections(canvas, result.all_detections)
-            # The raw pixels end here: the sinks get these instead.
+            # From here on, sinks get the pixelated frame, never the raw one.
             frame = replace(frame, pixels_bgr=canvas)
         if canvas is not None and annotate:
             self._annotate(canvas, result, rate)
@@ -48,7 +48,7 @@ class RenderStage:
         draw_detections(canvas, result.detections, self._class_names, None if tracks is None else tracks.ids)
         if tracks is not None:
             tracks.draw(canvas)
-        if frame.kind == "camera":  # of a file it would be this machine's speed, in a saved video for good
+        if frame.kind == "camera":  # for a file it would be the speed of this machine, stored in the video
             known = f"{rate:.1f} FPS  " if rate else ""
             draw_status(canvas, f"{known}{frame.age_ms():.0f} ms old")
         if frame.frozen:
@@ -74,7 +74,7 @@ class RenderStage:
 
 
 def _limited(result: Result, max_det: int | None) -> Result:
-    """The result with at most `max_det` detections to show, and still with all that were found."""
+    """Limit the detections to show to `max_det`; all_detections stays complete."""
     if max_det is None or len(result.detections) <= max_det:
         return result
     tracks = None if result.tracks is None else replace(result.tracks, ids=result.tracks.ids[:max_det])

@@ -13,10 +13,9 @@ from mmpnet.runtime.sources.frame import Event, Frame
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One frame with what was found in it. The detection stage makes it, the render stage completes it for the sinks.
+    """One frame and its detections. The detection stage makes it, and the render stage completes it for the sinks.
 
-    `detections` are those to show. Where the detector gives more than is to be shown, so that everybody can be
-    pixelated, `all_detections` holds all of them.
+    `detections` are those to show. If the detector finds more, for pixelation, `all_detections` has all of them.
     """
 
     frame: Frame
@@ -24,21 +23,21 @@ class Result:
     all_detections: Detections
     times: StageTimes
     tracks: Tracks | None = None
-    """None in a run that does not track."""
+    """None in a run without tracking."""
     track_ms: float = 0.0
     index: int = 0
-    """Number of the result in its run, from 0; set for the sinks."""
+    """Number of the result in its run, from 0; the render stage sets it."""
     age_ms: float = 0.0
-    """Age of the frame when its result was handed to the sinks."""
+    """Age of the frame when the sinks got its result."""
 
     @property
     def counts(self) -> Mapping[str, Any] | None:
-        """People counted so far by line and zone; None in a run without lines and zones."""
+        """Counts so far by line and zone; None in a run without lines and zones."""
         return None if self.tracks is None else self.tracks.counts
 
 
 def event_as_dict(event: Event) -> dict[str, Any]:
-    """One NDJSON object of something that happened to a source."""
+    """An event of a source as an NDJSON object."""
     line = {"event": event.kind, "source": event.source, "at": _utc(event.at)}
     if event.reason:
         line["reason"] = event.reason
@@ -46,7 +45,7 @@ def event_as_dict(event: Event) -> dict[str, Any]:
 
 
 def result_as_dict(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
-    """One NDJSON object; coordinates in px of the source frame, times in ms."""
+    """A result as an NDJSON object; coordinates in px of the source frame, times in ms."""
     detections, frame = result.detections, result.frame
     found: list[dict[str, Any]] = [
         {

@@ -11,29 +11,29 @@ from mmpnet.runtime.pipeline.results import Result
 
 
 class Sink:
-    """Takes results one by one; close makes them final. All of it happens in the thread that runs the run."""
+    """Receives results one by one; close finishes them. All calls are made in the thread that runs the run."""
 
     wants_annotated = False
-    """Whether `write` needs the annotated frame now."""
+    """Whether `write` needs an annotated frame now."""
     holding = False
-    """Whether the run waits before its next frame, as a window with an image does."""
+    """Whether the run waits before its next frame, as for a window that shows an image."""
 
     def started(self, summary: "Summary") -> None:
-        """The run begins; its numbers change from now on, by other threads too."""
+        """The run starts. Its summary changes from now on, also from other threads."""
 
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
-        """Take one result; False asks the run to end. The annotated frame is painted over after the call."""
+        """Take one result; returning False requests the end. The annotated frame is overwritten after the call."""
         raise NotImplementedError
 
     def event(self, event: Event) -> None:
-        """Something happened to a live source."""
+        """Take an event of a live source."""
 
     def idle(self) -> bool:
-        """Called where there is no result for a while, and while a sink is holding; False asks the run to end."""
+        """Called when there is no result for a while, and while a sink holds the run; False requests the end."""
         return True
 
     def finished(self, summary: "Summary") -> None:
-        """The run has ended, well or not; nothing changes its numbers any more."""
+        """The run has ended, successfully or not; its summary does not change any more."""
 
     def close(self) -> None:
         """Finish what was written. Raises: OutputError if it cannot be read back."""

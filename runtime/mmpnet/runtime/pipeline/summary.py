@@ -13,7 +13,7 @@ STAGES = ("grab", "preprocess", "infer", "postprocess", "track", "render", "writ
 
 @dataclass(slots=True)
 class Summary:
-    """What a run saw: counts, the first few images with their detections, the latest frames' times and ages."""
+    """Summary of a run: counts, the first images with their detections, and the latest times and ages of frames."""
 
     frames: int = 0
     detections: int = 0
@@ -30,7 +30,7 @@ class Summary:
         return any(counts.live for counts in self.sources)
 
     def record(self, result: Result, remember: int) -> None:
-        """Add one result; the first `remember` images' detections are kept."""
+        """Add one result; the detections of the first `remember` images are kept."""
         frame, times = result.frame, result.times
         self.frames += 1
         self.detections += len(result.detections)
@@ -45,12 +45,12 @@ class Summary:
             self.images.append((frame.source, result.detections))
 
     def percentiles(self) -> dict[str, dict[str, float | None]]:
-        """p50, p90 and p99 of each stage's time, and of the frames' ages when their results were handed on, in ms."""
+        """p50, p90 and p99 in ms of each stage's time, and of the ages of frames when the sinks got their results."""
         stages = {**self.times_ms, "frame age": self.ages_ms}
         return {name: samples.percentiles() for name, samples in stages.items() if samples}
 
     def facts(self) -> dict[str, Any]:
-        """All of it but the images, as plain values."""
+        """All values except the images, as a JSON object."""
         timing = self.percentiles()
         rounded = {n: {p: None if v is None else round(v, 3) for p, v in row.items()} for n, row in timing.items()}
         age = rounded.pop("frame age", None)

@@ -1,4 +1,4 @@
-"""Save each detected object as an image file of its own."""
+"""Save each detected object as a separate image file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from mmpnet.runtime.sinks.file_names import in_file_name, make_folder, named_aft
 
 
 class CropSink(Sink):
-    """Every object found, cut out of its frame: FOLDER/SOURCE-FRAME-NUMBER-CLASS.jpg, best first."""
+    """Saves every detected object, cropped from its frame, as FOLDER/SOURCE-FRAME-NUMBER-CLASS.jpg, best first."""
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
         self._folder = folder

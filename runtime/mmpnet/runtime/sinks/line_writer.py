@@ -1,4 +1,4 @@
-"""Write lines to a file, or to a pipe whose reader may be slow or gone."""
+"""Write lines to a file, or to a pipe whose reader may be slow or closed."""
 
 import errno
 import os
@@ -18,25 +18,25 @@ from mmpnet.system.files import is_folder
 
 TICK_S = 0.2
 GRACE_S = 2.0
-"""What a reader that does not read may hold up of a run that was asked to end."""
+"""How long a stopping run waits for a reader that does not read."""
 
 
 class LineWriter(Protocol):
-    """Takes text."""
+    """Writes text."""
 
     def write(self, text: str) -> None:
-        """Write all of it at once.
+        """Write the whole text at once.
 
-        Raises: BrokenPipeError if the reader has left, TimeoutError if the run is to end and the reader does not read,
-        OSError for anything else.
+        Raises: BrokenPipeError if the reader is closed, TimeoutError if the run is stopping and the reader does not
+        read, OSError for other errors.
         """
 
     def close(self) -> None:
-        """No more is written."""
+        """Finish writing."""
 
 
 class FileLineWriter:
-    """Something that stands for stdout, and takes what it is given."""
+    """A writer for an object that replaces stdout."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -46,13 +46,13 @@ class FileLineWriter:
         self._file.flush()
 
     def close(self) -> None:
-        """It belongs to others."""
+        """Do nothing, as the file belongs to the caller."""
 
 
 class WholeLines:
-    """A file that holds whole lines only, on a full disk too; appended to, wherever its end is.
+    """A file that contains only whole lines, even on a full disk; lines are appended at its current end.
 
-    Where another program has cut the file, as logrotate does, lines go on at its new end.
+    If another program truncates the file, as logrotate does, writing continues at its new end.
     """
 
     def __init__(self, descriptor: int, claim: Claim | None = None, *, owned: bool = True) -> None:
@@ -67,7 +67,7 @@ class WholeLines:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
-            # Half a line would be no JSON for whoever reads the file.
+            # A partial line would be invalid JSON for readers of the file.
             with suppress(OSError):
                 if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                     os.ftruncate(self._descriptor, before)
@@ -82,10 +82,10 @@ class WholeLines:
 
 
 class PipeLineWriter:
-    """A pipe, socket or terminal: it is waited for until it has room, and for GRACE_S after `stop` is set.
+    """A pipe, socket or terminal: waits until it has room, and for at most GRACE_S after `stop` is set.
 
-    Whoever shares the descriptor shares its O_NONBLOCK too, so that is left as it is: a pipe that select calls writable
-    takes PIPE_BUF bytes without blocking.
+    Other processes that share the descriptor would share its O_NONBLOCK, so that flag is not changed: a pipe that
+    select reports as writable takes PIPE_BUF bytes without blocking.
     """
 
     def __init__(self, descriptor: int, stop: threading.Event, *, owned: bool) -> None:
@@ -101,9 +101,9 @@ class PipeLineWriter:
             try:
                 rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]
             except BlockingIOError:
-                time.sleep(0.01)  # somebody else took the room
+                time.sleep(0.01)  # another writer has filled the room
             except OSError as error:
-                if error.errno == errno.EIO:  # a terminal that was closed
+                if error.errno == errno.EIO:  # the terminal was closed
                     raise BrokenPipeError from error
                 raise
 
@@ -120,9 +120,9 @@ class PipeLineWriter:
 
 
 def check_ndjson(target: str, sources: Iterable[Path]) -> None:
-    """Find out before the work whether NDJSON has a place.
+    """Check the target of NDJSON before the work starts.
 
-    Raises: OutputError if the target is no place to write to, one of the sources, or written to by another run.
+    Raises: OutputError if the target is not writable, is one of the sources, or is in use by another run.
     """
     if target == "-":
         if sys.stdout is None:
@@ -132,7 +132,7 @@ def check_ndjson(target: str, sources: Iterable[Path]) -> None:
         raise OutputError("--json: the name is empty; give a file, or - for stdout")
     path = Path(target)
     if path.resolve() in {source.resolve() for source in sources}:
-        raise OutputError(f"--json {target}: is itself a source; choose another name")
+        raise OutputError(f"--json {target}: is also a source; choose another name")
     if is_folder(path):
         fault = errno.EISDIR
     elif not is_folder(path.parent):
@@ -143,19 +143,19 @@ def check_ndjson(target: str, sources: Iterable[Path]) -> None:
         if not destroys_nothing(target):
             check_unclaimed(path)
         return
-    raise OutputError(f"{target}: NDJSON cannot be written ({os.strerror(fault)})")
+    raise OutputError(f"{target}: NDJSON cannot be written ({os.strerror(fault)}); choose another file")
 
 
 def destroys_nothing(target: str) -> bool:
-    """Whether opening the target leaves everything there as it was: stdout, pipes and devices."""
+    """Whether opening the target keeps its content: stdout, pipes and devices."""
     return target == "-" or not stat.S_ISREG(_mode(target))
 
 
 def open_ndjson(target: str, stop: threading.Event, *, append: bool = False) -> LineWriter:
-    """Open the target, a FIFO once it has a reader. append: after the lines that a file holds, not in their place.
+    """Open the target; a FIFO is opened when it has a reader. append: keep the lines in an existing file.
 
-    Raises: OutputError if another run writes to the file, OSError as it comes, TimeoutError if the run is to end before
-    the FIFO has a reader.
+    Raises: OutputError if another run writes to the file, OSError for other errors, TimeoutError if the run stops
+    before the FIFO has a reader.
     """
     if target == "-":
         return _stdout(stop)
@@ -181,7 +181,7 @@ def open_ndjson(target: str, stop: threading.Event, *, append: bool = False) -> 
 
 
 def _ends_within_a_line(target: str) -> bool:
-    """Whether a run before was cut off in mid-line."""
+    """Whether the last line of the file is incomplete, as a killed run leaves it."""
     with Path(target).open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - 1, 0))
@@ -189,7 +189,7 @@ def _ends_within_a_line(target: str) -> bool:
 
 
 def _mode(target: str) -> int:
-    """What is there, in the bits of stat; a regular file where there is nothing yet."""
+    """File type bits of the target, as in stat; a regular file if nothing exists yet."""
     try:
         return Path(target).stat().st_mode
     except OSError:
@@ -202,7 +202,7 @@ def _stdout(stop: threading.Event) -> LineWriter:
     sys.stdout.flush()
     try:
         descriptor = sys.stdout.fileno()
-    except OSError:  # one that stands for stdout, as in tests
+    except OSError:  # an object that replaces stdout, as in tests
         return FileLineWriter(sys.stdout)
     mode = os.fstat(descriptor).st_mode
     if hasattr(select, "PIPE_BUF") and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
@@ -211,12 +211,12 @@ def _stdout(stop: threading.Event) -> LineWriter:
 
 
 def _terminal(descriptor: int, stop: threading.Event) -> PipeLineWriter | None:
-    """A terminal that select calls writable may have room for one byte, so it is opened once more, with O_NONBLOCK."""
+    """Open a terminal again with O_NONBLOCK, as one that select reports as writable may have room for only one byte."""
     if not hasattr(select, "PIPE_BUF") or not os.isatty(descriptor):
         return None
     try:
         own = os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
-    except OSError:  # such as a container's, whose name is from outside
+    except OSError:  # for example in a container, where the terminal's name belongs to the host
         own = os.dup(descriptor)
     return PipeLineWriter(own, stop, owned=True)
 

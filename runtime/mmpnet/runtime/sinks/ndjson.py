@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class NdjsonSink(Sink):
-    """One JSON object per frame, flushed at once; live sources' events and their run's summary have the key `event`.
+    """Writes one JSON object per frame, flushed at once; events and the summary of live sources have the key `event`.
 
-    A file is opened with the first frame or, where sources are waited for, once one of them is; a run that fails
-    before that destroys nothing. What is found in files takes the place of what the target held, as it can be found
-    again; what live sources give is appended. Stdout, pipes and devices are told everything from the first event on. A
-    reader that sleeps is waited for, but once `stop` is set for two seconds only; then `notify` is told.
+    A file is opened at the first frame or, if the run waits for sources, when one of them works, so that a run that
+    fails earlier keeps the old content. Results of files replace the old content, as they can be computed again;
+    results of live sources are appended. Stdout, pipes and devices get everything from the first event. The sink
+    waits for a slow reader, but only two seconds after `stop` is set; then it reports to `notify`.
 
-    Raises: OutputError if the target is no place to write to, or one of the sources.
+    Raises: OutputError if the target is not writable, or is one of the sources.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class NdjsonSink(Sink):
         return not self._gone
 
     def finished(self, summary: "Summary") -> None:
-        # Of files there is a line per frame and nothing else, as there always was.
+        # For files, the output has exactly one line per frame.
         begun = self._at_once or self._file is not None or any(counts.captured for counts in summary.sources)
         if summary.live and begun:
             self._append({"event": "summary", **summary.facts()})
@@ -89,13 +89,15 @@ class NdjsonSink(Sink):
             for entry in lines:
                 self._file.write(well_formed(json.dumps(entry, ensure_ascii=False)) + "\n")
         except BrokenPipeError:
-            # The reader has seen enough, as in `mmp-run --json - | head`.
+            # The reader has closed the pipe, as in `mmp-run --json - | head`.
             self._gone = True
-            if self._target == "-":  # Python would complain again at exit
+            if self._target == "-":  # otherwise Python reports the error again at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except TimeoutError as error:
             self._gone = True
             self._notify(f"--json {self._target}: {error.strerror}; the last lines are lost")
         except OSError as error:
-            raise OutputError(f"{self._target}: NDJSON cannot be written ({error.strerror})") from error
+            raise OutputError(
+                f"{self._target}: NDJSON cannot be written ({error.strerror}); choose another file"
+            ) from error
         return not self._gone

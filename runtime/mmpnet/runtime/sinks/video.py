@@ -19,18 +19,18 @@ from mmpnet.runtime.sources.frame import Frame, Kind, Source
 from mmpnet.system.files import is_folder
 
 LONGEST_REPEAT_S = 1.0
-"""A gap in a live source is filled with its last frame for so long, so that a video runs at the speed of life."""
+"""Longest gap in a live source that is filled with its last frame, to keep the video at real time."""
 
 SAVED_SUFFIXES = IMAGE_SUFFIXES | frozenset(VIDEO_CODECS)
-"""A file of one of these keeps its name in the folder of a --save."""
+"""Files with these suffixes keep their names in the folder of --save."""
 
 
 class SaveSink(Sink):
-    """Annotated images and videos: one file for a single source; a folder for many, with files named after them.
+    """Writes annotated images and videos: one file for a single source, or a folder with one file per source.
 
-    A video of a live source runs at the speed of life: frames are repeated where fewer came than its rate, and left out
-    where more came. Where frames change their size, a further file begins. What a live source gave in an earlier run is
-    never replaced: where a file of the name is there, the new one has the time in its name.
+    A video of a live source plays at real time: frames are repeated if fewer came than its rate, and left out if more
+    came. If the frame size changes, a new file starts. Recordings of live sources are never replaced: if a file with
+    the name exists, the new name includes the time.
     """
 
     wants_annotated = True
@@ -58,7 +58,7 @@ class SaveSink(Sink):
         return True
 
     def _refuse(self, frame: Frame, error: OutputError) -> None:
-        """Of several cameras one that cannot be recorded ends no other's recording; `close` raises its error."""
+        """Stop recording one camera without stopping others; `close` raises its error."""
         logging.getLogger(__name__).warning("%s is not recorded any more: %s", frame.source, error)
         self._refused[frame.stream] = error
         if frame.stream in self._recordings:
@@ -86,7 +86,7 @@ class SaveSink(Sink):
         for stream in list(self._recordings):
             try:
                 self._finish(stream)
-            except OutputError as error:  # the other videos are finished all the same
+            except OutputError as error:  # still finish the other videos
                 failed = failed or error
         if failed is not None:
             raise failed
@@ -106,22 +106,22 @@ class SaveSink(Sink):
         if self._many_files and Path(frame.source).suffix.lower() in known and frame.kind != "camera":
             suffix = Path(frame.source).suffix
         path, number = folder / f"{stem}{suffix}", 1
-        recorded = frame.kind == "camera"  # cannot be recorded again, so nothing of an earlier run is replaced
+        recorded = frame.kind == "camera"  # live frames cannot be recorded again, so older files are kept
         if recorded and os.path.lexists(path) and path not in self._taken:
             stem = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
             path = folder / f"{stem}{suffix}"
-        # Files of one name from several folders, and frames of another size.
+        # Files with one name from several folders, and frames of another size, get different names.
         while path in self._taken or (recorded and os.path.lexists(path)):
             number += 1
             path = folder / f"{stem}-{number}{suffix}"
         self._taken.add(path)
         if path.resolve() in self._sources:
-            raise OutputError(f"--save {path}: is itself a source; choose another name or folder")
+            raise OutputError(f"--save {path}: is also a source; choose another name or folder")
         return path
 
 
 class _Recording:
-    """One video that is being written, and where it stands in time."""
+    """One video being written, and its position in time."""
 
     def __init__(self, video: VideoFile, first: Frame) -> None:
         self.video = video
@@ -134,9 +134,9 @@ class _Recording:
         return frame.source == self._source and self.video.frame_hw == _hw(annotated_bgr)
 
     def append(self, frame: Frame, annotated_bgr: UInt8Array) -> None:
-        """Every frame of a file; of a live source what its time on the video's clock wants.
+        """Append every frame of a file; of a live source, append frames as the video's clock requires.
 
-        There a frame is repeated until the next one's time comes, and one that comes before its time is left out.
+        A frame is repeated until the time of the next frame, and a frame that comes before its time is left out.
         """
         if frame.kind != "camera":
             self.video.write(annotated_bgr)
@@ -164,16 +164,16 @@ class _Recording:
 
 
 def is_many(out: Path, sources: Sequence[Source]) -> bool:
-    """Whether `out` is a folder for what comes of these sources, rather than one file."""
+    """Whether `out` is a folder for several files, instead of one file."""
     return len(sources) > 1 or any(source.many_files for source in sources) or is_folder(out)
 
 
 def check_name(out: Path, *, many_files: bool, kind: Kind, source: str) -> None:
-    """Raises: OutputError if what comes of this source cannot have this name."""
+    """Raises: OutputError if the result of this source cannot have this name."""
     known = IMAGE_SUFFIXES if kind == "image" else frozenset(VIDEO_CODECS)
     suffix = out.suffix.lower()
     if many_files and suffix in SAVED_SUFFIXES and not is_folder(out):
-        raise OutputError(f"--save {out}: several files need a folder, this is the name of one file")
+        raise OutputError(f"--save {out}: is a file name, but several files need a folder; give a folder")
     if not many_files and suffix not in known:
         expected = " ".join(sorted(known))
         article = "an" if kind == "image" else "a"

@@ -1,4 +1,4 @@
-"""Show results in windows, one for each source."""
+"""Show results in windows, one per source."""
 
 from datetime import datetime
 from pathlib import Path
@@ -22,10 +22,10 @@ _NO_KEY = 255
 
 
 class WindowSink(Sink):
-    """A window per source; q or Esc ends the run, s saves what is seen, space pauses, any key goes on to the next
+    """One window per source; q or Esc ends the run, s saves the current image, space pauses, any key shows the next
     image.
 
-    Beside a live source nothing is held up: pausing stills the windows only, and images follow one another.
+    With a live source nothing waits: pausing only stops the windows, and images follow one another.
     """
 
     wants_annotated = True
@@ -41,7 +41,7 @@ class WindowSink(Sink):
 
     @property
     def holding(self) -> bool:  # type: ignore[override]
-        """Whether an image waits for its key, or files are paused."""
+        """Whether an image waits for a key, or files are paused."""
         return (self._image or self._paused) and not self._live
 
     def started(self, summary: Summary) -> None:
@@ -61,7 +61,7 @@ class WindowSink(Sink):
             return
         for stream, seen in self._seen.items():
             if self._names[stream] == event.source:
-                # The last image stays on the screen: it must not look like the present.
+                # The last image stays on the screen, so it must be marked as outdated.
                 draw_warning(seen, event.kind.upper())
                 cv2.imshow(self._title(stream), seen)
 
@@ -79,7 +79,7 @@ class WindowSink(Sink):
             self._snapshot()
         elif key == PAUSE_KEY and not self._image:
             self._paused = not self._paused
-            # What is seen now has to outlive the canvas that the next frame is painted on.
+            # Copy the shown image, as the canvas is overwritten by the next frame.
             self._seen = {stream: seen.copy() for stream, seen in self._seen.items()}
         elif key != _NO_KEY:
             self._image = False
@@ -92,7 +92,7 @@ class WindowSink(Sink):
             path = self._snapshots / f"mmpnet-{now}-{stream}.png"
             try:
                 write_image(path, seen)
-            except OutputError as error:  # no reason to end the run
+            except OutputError as error:  # the run continues
                 self._notify(str(error))
             else:
                 self._notify(f"saved {path}")

@@ -12,17 +12,17 @@ import cv2
 import msgspec
 
 LOOK_S = 1.5
-"""How long a camera is watched."""
+"""How long each camera is measured, in seconds."""
 _INDICES_ELSEWHERE = range(4)
 _DEVICES = Path("/dev")
-_NO_RIGHT = "no right to use it; add this user to its group (video)"
-_BUSY = "does not open; another program may hold it, or it is no capture device"
+_NO_RIGHT = "no permission to use it; add this user to its group (video)"
+_BUSY = "cannot be opened; another program may use it, or it is not a capture device"
 
 
 class CameraReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One camera: its mode as it states it, its measured rate, and how long its first frame takes after opening.
+    """One camera: its stated mode, its measured rate, and the time to its first frame after opening.
 
-    `fault` says why there is none of it.
+    `fault` gives the reason if nothing could be measured.
     """
 
     index: int
@@ -36,12 +36,12 @@ class CameraReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def probe_cameras(look_s: float = LOOK_S) -> list[CameraReport]:
-    """Open every camera in turn and watch it for a while."""
+    """Open every camera in turn and measure it."""
     return [_probe(index, name, look_s) for index, name in present_cameras()]
 
 
 def present_cameras() -> list[tuple[int, str]]:
-    """OpenCV index and name of each device that may be a camera; elsewhere than on Linux the first few indices."""
+    """OpenCV index and name of each possible camera device; the first few indices on systems other than Linux."""
     if not sys.platform.startswith("linux"):
         return [(index, f"camera {index}") for index in _INDICES_ELSEWHERE]
     numbered = [(re.fullmatch(r"video(\d+)", device.name), device) for device in _DEVICES.glob("video*")]
@@ -67,7 +67,7 @@ def _probe(index: int, name: str, look_s: float) -> CameraReport:
     finally:
         capture.release()
     if not arrived:
-        return CameraReport(index=index, name=name, fault="opens, and gives no frame")
+        return CameraReport(index=index, name=name, fault="opens, but gives no frame")
     gaps = [later - earlier for earlier, later in pairwise(arrived)]
     return CameraReport(
         index=index,
@@ -81,7 +81,7 @@ def _probe(index: int, name: str, look_s: float) -> CameraReport:
 
 
 def why_no_camera(device: int | str) -> str:
-    """What to say of a camera that does not open."""
+    """Advice for a camera that cannot be opened."""
     if not sys.platform.startswith("linux"):
         return "check that it is connected and that this program may use it"
     path = Path(f"/dev/video{device}") if isinstance(device, int) else Path(device)
@@ -90,4 +90,4 @@ def why_no_camera(device: int | str) -> str:
     present = [name for _, name in present_cameras()]
     if not present:
         return "this machine has no /dev/video* device; connect a camera, or give --source FILE"
-    return f"found {', '.join(present)}; check the index, who else uses it, and your rights on it"
+    return f"found {', '.join(present)}; check the index, other programs that use it, and your permissions"

@@ -20,9 +20,9 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".m
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """Images and videos, one after another, every frame of them.
+    """All frames of images and videos, in order.
 
-    `stride` n passes on every n-th frame of a video; `loop` begins again at the end, for ever.
+    `stride` n skips all but every n-th frame of a video; `loop` repeats the files endlessly.
     """
 
     paths: tuple[Path, ...]
@@ -36,9 +36,9 @@ class FileSource:
         return self.frames(threading.Event(), _nobody)
 
     def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
-        """Every frame in order. A file that cannot be read, or not to its end, is told, and the next one follows.
+        """Every frame in order. A file that cannot be read completely is reported, and the next one follows.
 
-        Raises: SourceError of the first such file, once all have been looked at.
+        Raises: SourceError of the first such file, after all files.
         """
         failed: dict[Path, SourceError] = {}
         while not stop.is_set():
@@ -55,7 +55,7 @@ class FileSource:
             if not self.loop or not count:
                 break
         for first in failed.values():
-            raise SourceError(f"{len(failed)} of {len(self.paths)} files cannot be read whole; the first: {first}")
+            raise SourceError(f"{len(failed)} of {len(self.paths)} files cannot be read completely; the first: {first}")
 
     def _fail(self, path: Path, error: SourceError, failed: dict[Path, SourceError], on_event: OnEvent) -> None:
         if len(self.paths) == 1:
@@ -79,7 +79,7 @@ def _video_frames(path: Path, stride: int) -> Iterator[Frame]:
     try:
         if not capture.isOpened():
             size = f"{path.stat().st_size} bytes" if is_file(path) else "the file is gone"
-            raise SourceError(f"{path}: OpenCV cannot open it as a video ({size})")
+            raise SourceError(f"{path}: OpenCV cannot open it as a video ({size}); expected a video file")
         fps = stated_fps(capture)
         count = damaged = 0
         while True:
@@ -101,15 +101,15 @@ def _video_frames(path: Path, stride: int) -> Iterator[Frame]:
                 pixels_bgr, source=str(path), kind="video", fps=fps / stride, started_s=began_s, index=index
             )
         if not count:
-            raise SourceError(f"{path}: the video has no readable frame; it may be cut short or of an unknown codec")
+            raise SourceError(f"{path}: the video has no readable frame; it may be truncated or of an unknown codec")
         stated = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         if damaged:
-            raise SourceError(f"{path}: {damaged} damaged frames were passed over, {count} read; copy the file again")
+            raise SourceError(f"{path}: skipped {damaged} damaged frames, read {count}; copy the file again")
         if count < CUT_SHORT * stated:
-            raise SourceError(f"{path}: ended after {count} of {stated:.0f} frames; the file may be cut short")
+            raise SourceError(f"{path}: ended after {count} of {stated:.0f} frames; the file may be truncated")
     finally:
         capture.release()
 
 
 def _nobody(_: Event) -> None:
-    """A file tells nothing."""
+    """Ignore the event, as files raise none."""

@@ -17,29 +17,29 @@ State: TypeAlias = Literal["connecting", "live", "stale", "reconnecting", "close
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame (H, W, 3) BGR uint8, where it comes from and when it was grabbed."""
+    """One frame (H, W, 3) BGR uint8, with its source and its capture time."""
 
     pixels_bgr: UInt8Array
     source: str
     kind: Kind
     fps: float
-    """The rate that the source states, or one to assume; of use for saved videos only."""
+    """The rate that the source states, or an assumed one; used only for saved videos."""
     captured_at: datetime
     captured_s: float
-    """time.perf_counter() at the grab, for ages that no clock change can spoil; set back by how long the frame waited
-    before it, where the source lets us know."""
+    """time.perf_counter() at the grab, so that clock changes do not affect ages; minus the time that the frame had
+    waited before the grab, if the source tells it."""
     index: int = 0
-    """Where it stands in its own source, from 0: a video's frame number, with those that were passed over."""
+    """Position in its source, from 0: a video's frame number, which also counts skipped frames."""
     grab_ms: float = 0.0
-    """Reading and decoding; a camera's wait for its next frame is not in it."""
+    """Time to read and decode, without a camera's wait for its next frame."""
     frozen: bool = False
-    """Whether a live source has been giving this very image for too long."""
+    """Whether a live source has repeated exactly this image for too long."""
     stream: int = 0
-    """Which source of the run it comes from."""
+    """Index of its source in the run."""
     damaged: int = 0
-    """Of a live source: how many frames before it, since the last good one, could not be decoded."""
+    """For a live source: number of undecodable frames since the previous good one."""
     skipped: int = 0
-    """Of a live source: how many frames before it were not decoded, as newer ones had come."""
+    """For a live source: number of frames before it that were not decoded, as newer ones had come."""
 
     def age_ms(self) -> float:
         """Milliseconds since the capture."""
@@ -48,9 +48,9 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a live source: a new state, or a notice about what it delivers.
+    """An event of a live source: a new state, or a notice about its frames.
 
-    Its texts can be encoded, whatever the names of files and devices in them are.
+    Its texts can always be encoded, even if they contain names of files and devices that are not UTF-8.
     """
 
     source: str
@@ -67,29 +67,29 @@ OnEvent: TypeAlias = Callable[[Event], None]
 
 
 class Source(Protocol):
-    """Frames in order; iterating raises SourceError when the source fails rather than ends."""
+    """Frames in order; iterating raises SourceError if the source fails."""
 
     @property
     def name(self) -> str:
-        """What people call it; never a password."""
+        """Its name for messages, without passwords."""
 
     @property
     def live(self) -> bool:
-        """Whether frames come at their own pace."""
+        """Whether frames come at their own rate."""
 
     @property
     def many_files(self) -> bool:
-        """Whether results belong to several files."""
+        """Whether the results belong to several files."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files the frames come from; none for a camera."""
+        """The files of the frames; empty for a camera."""
 
     def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
-        """The frames as they come, until `stop` is set; what happens on the way is told."""
+        """The frames as they come, until `stop` is set; events are reported to `on_event`."""
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames for a reader that takes its time: every one of a file, the newest of a live source."""
+        """The frames for a slow reader: every frame of a file, the newest frame of a live source."""
 
 
 def stamp_frame(
@@ -102,8 +102,8 @@ def stamp_frame(
     delay_s: float = 0.0,
     index: int = 0,
 ) -> Frame:
-    """A frame that was grabbed at `started_s` on time.perf_counter() or, without it, just now, after it had waited for
-    `delay_s` somewhere."""
+    """Make a frame that was grabbed at `started_s` on time.perf_counter(), by default now, after a delay of `delay_s`
+    between capture and grab."""
     now_s = time.perf_counter()
     grabbed_s = now_s if started_s is None else started_s
     captured_s = grabbed_s - delay_s

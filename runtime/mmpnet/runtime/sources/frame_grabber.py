@@ -11,15 +11,15 @@ from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.sources.frame import Event, Frame, Source, State
 
 JOIN_S = 2.0
-"""How long a closing exchange waits for a thread that may hang in a driver."""
+"""How long closing waits for a thread that may hang in a driver."""
 TICK_S = 0.2
 
 
 @dataclass(slots=True)
 class SourceCounts:
-    """What became of one source's frames: grabbed, replaced by a newer one unread, dropped for their age.
+    """Counts of one source's frames: grabbed, replaced by a newer one before use, dropped because of their age.
 
-    `damaged` frames could not be decoded; they are in no other number.
+    `damaged` frames could not be decoded; no other number includes them.
     """
 
     source: str
@@ -33,15 +33,15 @@ class SourceCounts:
 
     @property
     def dropped(self) -> int:
-        """Frames that no result came of."""
+        """Frames without a result."""
         return self.replaced + self.late
 
 
 class FrameGrabber:
-    """One thread per source grabs; one reader takes, from each source in turn.
+    """One thread per source grabs frames; one reader takes them, from the sources in turn.
 
-    A live source's frame that was not taken yet makes room for a newer one. A file waits: every frame of it is taken.
-    Events come from the grabbing threads and from the reader's. Use it as a context manager.
+    A newer frame of a live source replaces one that was not taken yet. A file waits, so that all its frames are taken.
+    Events come from the grabbing threads and from the reader's thread. Use it as a context manager.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class FrameGrabber:
             return not self._running and not any(slot is not None for slot in self._slots)
 
     def take(self, timeout_s: float = TICK_S) -> Frame | None:
-        """The next frame, or None where there is none for so long, or no more at all."""
+        """The next frame, or None if none comes within `timeout_s` or all sources have ended."""
         until_s = time.perf_counter() + timeout_s
         with self._changed:
             while (frame := self._pick()) is None and self._running:
@@ -98,12 +98,12 @@ class FrameGrabber:
         return frame
 
     def count_late(self, stream: int) -> None:
-        """Count a frame, or its result, that was dropped for its age; any thread may do so."""
+        """Count a frame, or its result, that was dropped because of its age; any thread may call it."""
         with self._changed:
             self.counts[stream].late += 1
 
     def drop(self, stream: int, error: MmpnetError) -> None:
-        """Give a source up for a reason of its own; the others go on."""
+        """Stop reading a source because of an error elsewhere; the others continue."""
         with self._changed:
             self._stops[stream].set()
             self._slots[stream] = None
@@ -127,7 +127,7 @@ class FrameGrabber:
                 self._put(stream, replace(frame, stream=stream), every=not source.live)
                 if self._stops[stream].is_set():
                     break
-        except BaseException as error:  # noqa: BLE001 - the reader's thread raises it
+        except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
             self._end(stream, error)
         else:
             self._end(stream, None)
@@ -153,7 +153,7 @@ class FrameGrabber:
             self._turn(stream, "live", "")
 
     def _end(self, stream: int, error: BaseException | None) -> None:
-        # The error stands before the count goes down, so that a reader that sees the end sees its reason.
+        # Set the error before the count, so that a reader that sees the end also sees the reason.
         if error is not None:
             self.errors.append(error)
         self._turn(stream, "closed", "" if error is None else str(error))
@@ -162,7 +162,7 @@ class FrameGrabber:
             self._changed.notify_all()
 
     def watch(self) -> None:
-        """Notice live sources that have been silent for too long: they are stale. To be called now and then."""
+        """Mark live sources without frames for too long as stale; call it regularly."""
         now_s = time.perf_counter()
         for stream, counts in enumerate(self.counts):
             silent_s = now_s - self._heard_s[stream]
@@ -176,20 +176,20 @@ class FrameGrabber:
             self._turn(stream, event.kind, event.reason)
 
     def _turn(self, stream: int, state: State, reason: str, *, only_from: State | None = None) -> None:
-        """A new state, and its event; both under the lock, so that events come in the order of the states."""
+        """Set a new state and report it; both under the lock, so that events keep the order of the states."""
         with self._changed:
             counts = self.counts[stream]
-            # One that was given up is closed, and was told to be: what its thread says on its way out is old.
+            # A dropped source has already reported that it is closed; ignore late events from its thread.
             if stream in self._dropped or (only_from is not None and counts.state != only_from):
                 return
             counts.state = state
-            # A file has no states on its way; of several sources people want to know which one failed.
+            # A file has no states while it is read; if it fails and there are several sources, its name is reported.
             if counts.live or (state == "closed" and reason and len(self.counts) > 1):
                 self._tell(Event(counts.source, state, datetime.now(UTC), reason))
 
 
 def newest_frames(source: Source) -> Iterator[Frame]:
-    """A live source's newest frame whenever one is asked for.
+    """Yield a live source's newest frame on each request.
 
     Raises: SourceError as the source does.
     """

@@ -6,7 +6,7 @@ from mmpnet.contract.arrays import UInt8Array
 
 
 class FrozenFrameDetector:
-    """Notices a source that gives one image again and again: pixel for pixel, which no sensor does."""
+    """Detects a source that repeats exactly the same image, which a working sensor never does."""
 
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
@@ -14,7 +14,7 @@ class FrozenFrameDetector:
         self._since_s = 0.0
 
     def is_frozen(self, pixels_bgr: UInt8Array, now_s: float) -> bool:
-        """Whether this image (H, W, 3) has been there for as long as the watch allows."""
+        """Whether this image (H, W, 3) has been repeated for the allowed time."""
         last, self._last = self._last, pixels_bgr
         if last is None or last.shape != pixels_bgr.shape or not _equal(last, pixels_bgr):
             self._since_s = now_s
@@ -22,5 +22,5 @@ class FrozenFrameDetector:
 
 
 def _equal(first: UInt8Array, second: UInt8Array) -> bool:
-    # A few pixels tell most frames apart; the rest is compared only where these are equal.
+    # A few pixels distinguish most frames; the others are compared only if these are equal.
     return np.array_equal(first[::32, ::32], second[::32, ::32]) and np.array_equal(first, second)

@@ -25,40 +25,40 @@ from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, fourcc, grab
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 STEADY_S = 5.0
-"""A source that has given frames for so long has come back; one that dies sooner is waited for longer each time."""
+"""A source counts as recovered after frames for this long; if it fails sooner, the next wait is longer."""
 RATE_FRAMES = 30
-"""Frames after which a camera's real rate is known."""
+"""Number of frames after which a camera's actual rate is known."""
 SLOW = 0.8
-"""A camera that delivers less than this share of the rate it was asked for is spoken of."""
+"""A notice is given for a camera with less than this fraction of the requested frame rate."""
 
 Connect: TypeAlias = Callable[[], Any]
-"""Opens a capture as cv2.VideoCapture gives it; it may be one that is not opened."""
+"""Opens a capture like cv2.VideoCapture, which may fail to open."""
 
 
 @dataclass(slots=True)
 class _SoFar:
-    """What a source's connections have in common."""
+    """State that the connections of one source share."""
 
     watch: FrozenFrameDetector
     count: int = 0
     damaged: int = 0
-    """Frames that could not be decoded since the last one that could."""
+    """Undecodable frames since the last good one."""
     damage_told: bool = False
 
 
 @dataclass(slots=True)
 class LiveSource:
-    """A camera or stream. `stride` n passes on every n-th frame; the others are not decoded where the source allows.
+    """A camera or stream. `stride` n skips all but every n-th frame; skipped frames are not decoded if possible.
 
-    `clocked`: its capture's CAP_PROP_POS_MSEC is the sender's clock. `may_end`: its address may be that of a file,
-    by its name of a `still_image`.
+    `clocked`: its CAP_PROP_POS_MSEC is the sender's clock. `may_end`: its address may be that of a file. `still_image`:
+    its address has the suffix of an image.
     """
 
     name: str
     connect: Connect
     options: LiveOptions = DEFAULT_LIVE_OPTIONS
     stride: int = 1
-    why_unopened: Callable[[], str] = lambda: "check the address, and that this machine reaches it"
+    why_unopened: Callable[[], str] = lambda: "check the address, and that this machine can reach it"
     clocked: bool = False
     may_end: bool = False
     still_image: bool = False
@@ -67,16 +67,16 @@ class LiveSource:
     paths: tuple[Path, ...] = field(default=(), init=False)
 
     def __iter__(self) -> Iterator[Frame]:
-        """The newest frame whenever one is asked for, read in a thread of its own.
+        """The newest frame on each request, read in a separate thread.
 
-        Raises: SourceError where the source fails and is not to be opened again.
+        Raises: SourceError if the source fails and is not to be reopened.
         """
         return newest_frames(self)
 
     def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
         """Every frame as it comes, across reconnections.
 
-        Raises: SourceError where the source fails and is not to be opened again.
+        Raises: SourceError if the source fails and is not to be reopened.
         """
         again, wait_s = bool(self.options.reconnect), FIRST_WAIT_S
         so_far = _SoFar(FrozenFrameDetector(self.options.stale_after_s))
@@ -101,7 +101,7 @@ class LiveSource:
                 return
 
     def _connected(self, stop: threading.Event, on_event: OnEvent, so_far: _SoFar) -> Iterator[Frame]:
-        """One connection's frames, until `stop` is set or a file has ended. Raises: SourceError where it is lost."""
+        """Frames of one connection, until `stop` is set or a file ends. Raises: SourceError if it is lost."""
         capture = self.connect()
         try:
             if not capture.isOpened():
@@ -130,7 +130,7 @@ class LiveSource:
             delay_s = _waited_s(capture, delay, now_s)
             delivered, pixels = capture.retrieve()
             if not delivered or pixels is None or not pixels.size:
-                self._add_damaged(1, on_event, so_far)  # a source that gives nothing else turns stale
+                self._add_damaged(1, on_event, so_far)  # a source with only damaged frames becomes stale
                 continue
             pixels_bgr = as_bgr(pixels)
             frozen = so_far.watch.is_frozen(pixels_bgr, now_s)
@@ -149,17 +149,17 @@ class LiveSource:
             yield replace(frame, frozen=frozen, damaged=damaged, skipped=skipped)
 
     def _end(self, capture: Any, on_event: OnEvent, *, grabbed: int, before: int) -> None:
-        """There are no more frames: a file says how many it has, and has given them. Raises: SourceError otherwise."""
+        """Handle the end of the frames. Raises: SourceError unless it is a file that has given all its frames."""
         stated = capture.get(cv2.CAP_PROP_FRAME_COUNT) if self.may_end else 0.0
-        if self.still_image and grabbed == 1:  # of small ones FFmpeg does not say that there is one only
+        if self.still_image and grabbed == 1:  # for small images, FFmpeg does not state that there is only one
             stated = 1.0
         if not (stated > 0 and grabbed >= CUT_SHORT * stated):
             raise SourceError(
                 f"{self.name}: no frame after {before + grabbed // self.stride}; "
-                "check its cable or network and who else uses it"
+                "check its cable or network, and other programs that use it"
             )
         what = "one image, not a stream" if stated == 1 else f"a file of {stated:.0f} frames, not a stream"
-        advice = "ask the camera for its stream, or download the file to have every frame looked at"
+        advice = "use the address of the camera's stream, or download the file to process every frame"
         on_event(self._event("notice", f"{self.name}: has ended, as it is {what}; {advice}"))
 
     def _add_damaged(self, count: int, on_event: OnEvent, so_far: _SoFar) -> None:
@@ -168,11 +168,11 @@ class LiveSource:
             so_far.damage_told = True
             advice = "check its cable or network"
             on_event(
-                self._event("notice", f"{self.name}: sends damaged frames, which are passed over and counted; {advice}")
+                self._event("notice", f"{self.name}: sends damaged frames, which are skipped and counted; {advice}")
             )
 
     def _ask(self, capture: Any, on_event: OnEvent) -> None:
-        """Set the mode and say where the camera has another; the format comes first, as sizes depend on it."""
+        """Set the mode, and report where the camera differs; the pixel format is set first, as sizes depend on it."""
         mode = self.options.mode
         if mode.fourcc is not None:
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*mode.fourcc))
@@ -185,12 +185,12 @@ class LiveSource:
         if mode.fourcc is not None and (given_fourcc := fourcc(capture)) != mode.fourcc:
             missed.append(f"fourcc {mode.fourcc}, is {given_fourcc or 'unknown'}")
         if missed:
-            on_event(self._event("notice", f"{self.name}: asked for {'; '.join(missed)}"))
+            on_event(self._event("notice", f"{self.name}: requested {'; '.join(missed)}"))
 
     def _compare_rate(self, measured_fps: float, on_event: OnEvent) -> None:
         asked_fps = self.options.mode.fps
         if asked_fps is not None and measured_fps < SLOW * asked_fps:
-            found = f"asked for {asked_fps:g} fps, delivers {measured_fps:.1f}"
+            found = f"requested {asked_fps:g} fps, delivers {measured_fps:.1f}"
             advice = "more light, --fourcc MJPG or a smaller size may help"
             on_event(self._event("notice", f"{self.name}: {found}; {advice}"))
 
@@ -202,7 +202,7 @@ _MODE_PROPS = {"width": cv2.CAP_PROP_FRAME_WIDTH, "height": cv2.CAP_PROP_FRAME_H
 
 
 def camera_source(device: int | str, options: LiveOptions = DEFAULT_LIVE_OPTIONS, *, stride: int = 1) -> LiveSource:
-    """A camera by OpenCV's index or its device path."""
+    """A camera, by OpenCV's index or by its device path."""
     name = f"camera {device}" if isinstance(device, int) else device
     return LiveSource(
         name, lambda: open_camera(device), options, stride=stride, why_unopened=lambda: why_no_camera(device)
@@ -210,8 +210,8 @@ def camera_source(device: int | str, options: LiveOptions = DEFAULT_LIVE_OPTIONS
 
 
 def stream_source(url: str, options: LiveOptions = DEFAULT_LIVE_OPTIONS, *, stride: int = 1) -> LiveSource:
-    """An RTSP, HTTP or other stream that FFmpeg opens. The name shows no password."""
-    # Of HTTP's MJPEG, FFmpeg numbers the frames as if there were 25 a second; RTSP's senders state the time.
+    """An RTSP, HTTP or other stream that FFmpeg opens. Its name has no password."""
+    # FFmpeg numbers the frames of HTTP MJPEG as if they came at 25 per second; RTSP senders state the time.
     clocked = url.lower().startswith("rtsp")
     return LiveSource(
         without_password(url),
@@ -225,7 +225,7 @@ def stream_source(url: str, options: LiveOptions = DEFAULT_LIVE_OPTIONS, *, stri
 
 
 def _waited_s(capture: Any, delay: StreamClock | None, now_s: float) -> float:
-    """How long the grabbed frame had waited on this machine, as far as one can know."""
-    if isinstance(capture, MjpegCapture):  # which knows on this clock when it came
+    """How long the grabbed frame had waited on this machine, as far as it can be known."""
+    if isinstance(capture, MjpegCapture):  # it records the arrival time on this clock
         return now_s - float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
     return 0.0 if delay is None else delay.seconds(capture.get(cv2.CAP_PROP_POS_MSEC), now_s)

@@ -24,16 +24,16 @@ _KEPT_PROPS = (
 
 
 class MjpegCapture:
-    """Stands for the cv2.VideoCapture of an MJPEG stream, of which it gives the newest image.
+    """Replaces the cv2.VideoCapture of an MJPEG stream and gives its newest image.
 
-    OpenCV decodes within `grab`. Where that takes longer than images take to come, they pile up in the socket's
-    buffer and nobody is told. Here a thread takes the stream apart, which costs next to nothing, and keeps its newest
-    JPEG. `get(CAP_PROP_POS_MSEC)` is when the grabbed image came, on time.perf_counter() in ms.
+    OpenCV decodes within `grab`. If decoding is slower than the stream, images accumulate in the socket's buffer
+    unnoticed. Here a thread splits the stream into JPEGs, which is cheap, and keeps the newest one.
+    `get(CAP_PROP_POS_MSEC)` is the arrival time of the grabbed image, on time.perf_counter() in ms.
     """
 
     def __init__(self, capture: Any) -> None:
-        """Take over an opened capture that has not been read from, and was asked for CAP_PROP_FORMAT -1 (JPEGs)."""
-        # A capture is not for two threads: what it says of itself is asked before the other one begins.
+        """Take over an opened capture that was not read yet and was set to CAP_PROP_FORMAT -1 (JPEGs)."""
+        # Captures are not thread-safe, so its properties are read before the thread starts.
         self._props = {prop: float(capture.get(prop)) for prop in _KEPT_PROPS}
         self._capture = capture
         self._changed = threading.Condition()
@@ -46,22 +46,22 @@ class MjpegCapture:
         self._thread.start()
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
-        """Always, as in OpenCV before its release."""
+        """Always True, as in OpenCV before release."""
         return True
 
     def get(self, prop: int) -> float:
-        """What the capture said when it was taken over, and when the grabbed image came."""
+        """A property as it was at takeover, or the arrival time of the grabbed image."""
         if prop == cv2.CAP_PROP_POS_MSEC and self._grabbed is not None:
             return self._grabbed[0] * 1e3
         return self._props.get(prop, 0.0)
 
     def set(self, prop: int, value: float) -> bool:
-        """A stream has no modes to choose from."""
+        """Returns False, as a stream has no modes."""
         del prop, value
         return False
 
     def grab(self) -> bool:
-        """Take the newest image, or wait for the next; False at the stream's end."""
+        """Take the newest image, or wait for the next; False at the end of the stream."""
         with self._changed:
             while self._newest is None and not self._ended:
                 self._changed.wait()
@@ -69,7 +69,7 @@ class MjpegCapture:
         return self._grabbed is not None
 
     def retrieve(self) -> tuple[bool, UInt8Array | None]:
-        """The grabbed image (H, W, 3) BGR; False where it is damaged."""
+        """The grabbed image (H, W, 3) BGR; False if it is damaged."""
         assert self._grabbed is not None
         content = self._grabbed[1].ravel()
         if is_truncated(content.tobytes()):  # OpenCV would fill the rest with gray
@@ -81,7 +81,7 @@ class MjpegCapture:
         return pixels is not None, None if pixels is None else np.asarray(pixels, np.uint8)
 
     def skipped(self) -> int:
-        """How many images made room for newer ones since the last call."""
+        """Number of images that newer ones replaced since the last call."""
         with self._changed:
             skipped, self._skipped = self._skipped, 0
         return skipped
@@ -112,6 +112,6 @@ class MjpegCapture:
 
 
 def without_queue(capture: Any) -> Any:
-    """An MjpegCapture of an endless MJPEG stream, so that no image waits to be decoded; any other capture as it is."""
+    """Wrap an endless MJPEG stream in an MjpegCapture, so that no image waits for decoding; return others unchanged."""
     is_endless_mjpeg = capture.isOpened() and fourcc(capture) == "MJPG" and capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0
     return MjpegCapture(capture) if is_endless_mjpeg and capture.set(cv2.CAP_PROP_FORMAT, -1) else capture

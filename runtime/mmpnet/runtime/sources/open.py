@@ -15,19 +15,19 @@ from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
 from mmpnet.system.files import is_file, is_folder
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a drive's letter stands alone
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # two letters or more, as a drive has one
 _STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt)://.+", re.IGNORECASE)
 
 
 def open_source(
     text: str | int, *, stride: int = 1, loop: bool = False, live: LiveOptions = DEFAULT_LIVE_OPTIONS
 ) -> Source:
-    """A camera index or device, a stream's address, an image, a video, a folder of them, or a glob pattern.
+    """Open a camera index or device, a stream's address, an image, a video, a folder of them, or a glob pattern.
 
-    Files come in name order, from the beginning again if `loop`; every `stride`-th frame is given.
+    Files come in order of name, repeated if `loop`; only every `stride`-th frame is used.
 
-    Raises: SourceError if nothing there gives frames. Cameras and streams are opened when their first frame is asked
-    for.
+    Raises: SourceError if there is nothing with frames. Cameras and streams are opened when their first frame is
+    requested.
     """
     text = str(text).strip()
     if text.isdecimal() and len(text) < 4:
@@ -38,7 +38,7 @@ def open_source(
         return stream_source(text, live, stride=stride)
     if _ADDRESS.match(text):
         raise SourceError(
-            f"{without_password(text)}: an address of an unknown kind; expected rtsp://, http://, https://, rtmp://, "
+            f"{without_password(text)}: unknown kind of address; expected rtsp://, http://, https://, rtmp://, "
             "udp://, tcp://, rtp:// or srt://"
         )
     return _open_files(text, stride=stride, loop=loop)
@@ -50,7 +50,7 @@ def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
     if is_file(path):
         if path.suffix.lower() not in known:
             raise SourceError(
-                f"{text}: {path.suffix or 'no suffix'} is no image or video; expected .jpg, .png, .mp4, ..."
+                f"{text}: {path.suffix or 'no suffix'} is not an image or video; expected .jpg, .png, .mp4, ..."
             )
         return FileSource((path,), many_files=False, name=well_formed(text), stride=stride, loop=loop)
     if text and is_folder(path):
@@ -66,7 +66,7 @@ def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
     paths = tuple(found for found in candidates if is_file(found) and found.suffix.lower() in known)
     if not paths:
         raise SourceError(
-            f"{where} has {len(candidates)} entries and no image or video; expected .jpg, .png, .mp4, ..."
+            f"{where} has {len(candidates)} entries, but no image or video; expected .jpg, .png, .mp4, ..."
         )
     return FileSource(paths, many_files=True, name=well_formed(text), stride=stride, loop=loop)
 
@@ -75,5 +75,5 @@ def _is_device(text: str) -> bool:
     try:
         return stat.S_ISCHR(Path(text).stat().st_mode)
     except (OSError, ValueError):
-        # Absent now, which its opening says; /dev/shm is a folder as any other.
+        # A missing device is reported when it is opened; /dev/shm is an ordinary folder.
         return text.startswith("/dev/") and not text.startswith("/dev/shm/")

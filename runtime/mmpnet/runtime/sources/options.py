@@ -1,4 +1,4 @@
-"""Options of a live source, and the capture mode that a camera is asked for."""
+"""Options of a live source, and the capture mode to request from a camera."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ STALE_AFTER_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CameraMode:
-    """What to ask a camera for; None leaves a value to the camera. fourcc is its pixel format, such as MJPG."""
+    """The mode to request from a camera; None keeps the camera's value. fourcc is the pixel format, such as MJPG."""
 
     width: int | None = None
     height: int | None = None
@@ -24,8 +24,8 @@ class CameraMode:
 class LiveOptions:
     """How to treat a camera or stream.
 
-    `reconnect` False: a source that fails is an error. True: it is opened again and again, waiting 0.5 s, then twice as
-    long each time up to 30 s. None: so too, but only once it has given a frame, as the first failure may be a typo.
+    `reconnect` False: a failing source is an error. True: it is reopened again and again, after 0.5 s, then after twice
+    as long each time, up to 30 s. None: the same, but only after its first frame, as an earlier failure may be a typo.
     """
 
     mode: CameraMode = CameraMode()

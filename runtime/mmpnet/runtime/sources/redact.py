@@ -7,7 +7,7 @@ _SECRET_VALUE = re.compile(r"([\w-]*(?:pass|pwd|token|key|secret|auth|sid)[\w-]*
 
 
 def without_password(address: str) -> str:
-    """The address as people may see it: the login, and values that are called a password, key or token, starred out."""
+    """The address for messages: the login, and values named like a password, key or token, are replaced by ***."""
     scheme = _SCHEME.match(address)
     if scheme is not None:
         host, login, path = _split_host(address[scheme.end() :])
@@ -16,10 +16,10 @@ def without_password(address: str) -> str:
 
 
 def _split_host(rest: str) -> tuple[str, bool, str]:
-    """What follows `//` -> host and port, whether a login stood before them, and the path."""
+    """Split the text after `//` into host and port, whether there was a login, and the path."""
     end = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
     host, path = rest[:end], rest[end:]
-    # A slash in a password: what looks like host and port then has no number for a port.
+    # If the password has a slash, the text that looks like host and port has no number as its port.
     if "@" not in host and "@" in path and ":" in host and not host.rpartition(":")[2].isdecimal():
         host, path = rest.rpartition("@")[0] + "@", rest.rpartition("@")[2]
         end = min((path.find(mark) for mark in "/?#" if mark in path), default=len(path))

@@ -1,18 +1,18 @@
-"""Delay of frames before they were read, from the clock of the stream."""
+"""Estimate how long frames waited before they were read, from the clock of the stream."""
 
 import math
 
 DRIFT = 2e-4
-"""Two clocks part by that much at most: after an hour, 0.7 s of delay may be the crystals' alone."""
+"""Largest difference of two clocks' rates: after an hour, 0.7 s of measured delay may be drift alone."""
 JUMP_S = 1.0
 LONGEST_S = 60.0
-"""No buffer holds more of a stream; a clock that falls behind further than this counts frames, not time."""
+"""No buffer holds more of a stream; a clock that is further behind counts frames, not time."""
 
 
 class StreamClock:
-    """The delay of one connection's frames beyond the least that was seen: what has piled up before the decoder.
+    """Measures the delay of a connection's frames relative to the smallest delay seen: the wait before the decoder.
 
-    A clock that stands, goes back, or jumps ahead is not believed any more.
+    A clock that stops, goes back, or jumps ahead is ignored from then on.
     """
 
     def __init__(self) -> None:
@@ -23,9 +23,9 @@ class StreamClock:
 
     def seconds(self, position_ms: float, now_s: float) -> float:
         """Delay of the frame that was grabbed at `now_s` (time.perf_counter) and is at `position_ms` on the stream's
-        clock; 0.0 where that clock is no good."""
+        clock; 0.0 if that clock is unusable."""
         if position_ms <= 0 and self._last_s == 0.0:
-            return 0.0  # FFmpeg has no time for an RTSP stream's first frames
+            return 0.0  # FFmpeg gives no time for the first frames of an RTSP stream
         position_s = position_ms / 1e3
         apart_s = now_s - position_s
         allowed_s = self._least_s + DRIFT * (now_s - self._last_s)

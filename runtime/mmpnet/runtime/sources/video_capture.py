@@ -13,61 +13,61 @@ from mmpnet.contract.errors import SourceError
 from mmpnet.contract.text import is_well_formed, well_formed
 
 OPEN_TIMEOUT_MS = READ_TIMEOUT_MS = 5_000
-"""FFmpeg waits 30 s by itself: too long for a camera that nobody watches."""
+"""FFmpeg's own timeout of 30 s is too long for an unattended camera."""
 CAMERA_BUFFERS = 2
-"""The driver's: it fills one while the other is decoded. Four, OpenCV's choice, are a queue; one halves the rate."""
+"""Buffers of the driver: it fills one while the other is decoded. OpenCV's four are a queue; one halves the rate."""
 FALLBACK_FPS = 25.0
-"""For a source that states no frame rate; used only as the rate of a saved video."""
+"""For sources that state no frame rate; used only as the rate of a saved video."""
 DAMAGED_IN_A_ROW, DAMAGED_S = 10, 1.0
-"""So many failures at once, or one that takes so long, are no damaged frames but the end."""
+"""This many failures in a row, or one that takes this long, are the end of the source, not damaged frames."""
 CUT_SHORT = 0.9
-"""Containers estimate their number of frames; a video with fewer than this share of it was cut."""
+"""Containers only estimate their number of frames; a video with less than this fraction of it was truncated."""
 
 
 def silence_opencv() -> None:
-    """Stop OpenCV, and the FFmpeg inside it, from printing to stderr, where mmpnet's own line says more."""
+    """Stop OpenCV, and the FFmpeg inside it, from printing to stderr, as mmpnet's own messages are clearer."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    # OpenCV 4 and 5 have this in different places.
+    # OpenCV 4 and 5 have this function in different places.
     set_log_level: Callable[[int], object] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     set_log_level(0)
 
 
 def open_camera(device: int | str) -> Any:
-    """A capture of a camera by OpenCV's index or its device path; it may be one that is not opened."""
+    """A capture of a camera by OpenCV's index or device path; it may not be open."""
     capture = cv2.VideoCapture(device if isinstance(device, int) else openable(device))
     if capture.isOpened():
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, CAMERA_BUFFERS)  # False where the system has no such thing
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, CAMERA_BUFFERS)  # False if the system does not support it
     return capture
 
 
 def open_stream(url: str) -> Any:
-    """A capture of a network stream, with timeouts; it may be one that is not opened."""
+    """A capture of a network stream, with timeouts; it may not be open."""
     waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
     return cv2.VideoCapture(openable(url), cv2.CAP_FFMPEG, waits)
 
 
 def openable(name: str) -> str:
-    """The name, for OpenCV: it ends Python with a segmentation fault on one that is not UTF-8. Raises: SourceError."""
+    """Check a name for OpenCV, which crashes with a segmentation fault if it is not UTF-8. Raises: SourceError."""
     if not is_well_formed(name):
         raise SourceError(f"{well_formed(name)}: the name is not UTF-8, which OpenCV needs for videos; rename it")
     return name
 
 
 def fourcc(capture: Any) -> str:
-    """Four characters such as MJPG; empty where a capture does not say."""
+    """Four characters such as MJPG; empty if the capture does not state them."""
     code = int(capture.get(cv2.CAP_PROP_FOURCC))
     letters = bytes((code >> 8 * i) & 0xFF for i in range(4))
     return letters.decode("ascii", "replace").strip("\0 ") if code > 0 else ""
 
 
 def stated_fps(capture: Any) -> float:
-    """The rate that an open capture states, or one to assume."""
+    """The frame rate that an open capture states, or FALLBACK_FPS."""
     fps = float(capture.get(cv2.CAP_PROP_FPS))
     return fps if 0 < fps < 1000 else FALLBACK_FPS
 
 
 def as_bgr(pixels: Any) -> UInt8Array:
-    """(H, W, 3) BGR uint8 of what a capture gives: a thermal or infrared camera's frames may be gray or of 16 bits."""
+    """Convert a capture's pixels to (H, W, 3) BGR uint8: thermal and infrared cameras may give gray or 16 bits."""
     image = np.asarray(pixels)
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
@@ -79,9 +79,9 @@ def as_bgr(pixels: Any) -> UInt8Array:
 
 
 def grab(capture: Any) -> int | None:
-    """Grab the next frame, past damaged ones: FFmpeg's grab fails at each, and goes on behind it.
+    """Grab the next frame after damaged ones: FFmpeg's grab fails for each of these, but then continues.
 
-    Returns how many were skipped; None where there are no more frames.
+    Returns how many were skipped; None if there are no more frames.
     """
     until_s = time.perf_counter() + DAMAGED_S
     for damaged in range(DAMAGED_IN_A_ROW):

@@ -27,7 +27,7 @@ MJPEG = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 
 @dataclass(frozen=True, slots=True)
 class Feeds:
-    """What the run fills and the server reads."""
+    """The data that the run writes and the server reads."""
 
     monitor: StatusRecorder
     images: MjpegFeed
@@ -37,12 +37,12 @@ class Feeds:
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """The answers; every method is one address."""
+    """The responses; each method belongs to one address."""
 
     feeds: Feeds
 
     async def snapshot(self, request: Request) -> Response:
-        """The newest image; with `?seen=NUMBER` the next one that is not this."""
+        """The newest image; with `?seen=NUMBER`, the next image after that one."""
         stream, seen = self._stream(request), _number(request.query_params.get("seen", ""))
         image = await self.feeds.images.other_than(seen, stream, SNAPSHOT_WAIT_S)
         if image is None:
@@ -53,7 +53,7 @@ class Endpoints:
         return Response(jpeg, media_type="image/jpeg", headers=image.headers)
 
     async def mjpeg(self, request: Request) -> Response:
-        """One source's images, each in place of the last."""
+        """The images of one source, as a stream in which each replaces the last."""
         return _streamed(request, self.feeds.images.parts(self._stream(request)), MJPEG)
 
     async def detections(self, request: Request) -> Response:
@@ -61,17 +61,17 @@ class Endpoints:
         return _streamed(request, self.feeds.news.stream(), "text/event-stream")
 
     async def status(self, request: Request) -> Response:
-        """All that the page shows beside the images."""
+        """Everything that the page shows beside the images."""
         del request
         return Response(msgspec.json.encode(self.feeds.monitor.status()), media_type=JSON)
 
     async def metrics(self, request: Request) -> Response:
-        """The numbers for Prometheus."""
+        """The metrics for Prometheus."""
         body, content_type = self.feeds.metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
     async def healthz(self, request: Request) -> Response:
-        """200 while every source can be relied on, else 503; and why."""
+        """200 if every source and the provider are healthy, else 503, with the reasons."""
         del request
         status = self.feeds.monitor.status()
         health = {
@@ -83,10 +83,10 @@ class Endpoints:
         return Response(msgspec.json.encode(health), code, media_type=JSON)
 
     def _stream(self, request: Request) -> int:
-        """Which source is asked for. Raises: HTTPException if there is none of that number."""
+        """The stream that a request names. Raises: HTTPException if it does not exist."""
         count, text = len(self.feeds.monitor.status().sources), request.query_params.get("source", "0")
         if not count:
-            raise HTTPException(503, "the run has not begun\n")
+            raise HTTPException(503, "the run has not started\n")
         stream = _number(text)
         if stream is None or stream >= count:
             raise HTTPException(404, f"source is {text[:20]!r}; expected a number from 0 to {count - 1}\n")
@@ -94,7 +94,7 @@ class Endpoints:
 
 
 def make_app(feeds: Feeds) -> Starlette:
-    """The ASGI application; it also has the monitor tick while it runs."""
+    """The ASGI application; while it runs, it also calls the monitor's tick."""
     endpoints, page = Endpoints(feeds), load_page()
 
     async def index(request: Request) -> Response:
@@ -124,7 +124,7 @@ def make_app(feeds: Feeds) -> Starlette:
 
 def _streamed(request: Request, body: AsyncIterator[bytes], media_type: str) -> Response:
     headers = {"X-Accel-Buffering": "no"}
-    if request.method == "HEAD":  # has no body, so that nothing would ever end it
+    if request.method == "HEAD":  # a response without body, which nothing would end
         return Response(headers=headers, media_type=media_type)
     return StreamingResponse(body, media_type=media_type, headers=headers)
 

@@ -14,10 +14,10 @@ _EVERYWHERE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X
 
 
 class AuthMiddleware:
-    """Refuses requests without the token, which comes as `Authorization: Bearer TOKEN` or `?token=TOKEN`.
+    """Refuses requests without the token, which is sent as `Authorization: Bearer TOKEN` or `?token=TOKEN`.
 
-    Without a token the server listens on loopback only. Then a page from elsewhere in this machine's browser is kept
-    out: it may not show our images as its own, nor reach us under a name of its own that it made mean 127.0.0.1.
+    Without a token, the server listens on loopback only. Then it also blocks web pages of other sites in this machine's
+    browser: they can neither embed the images nor reach the server under a host name that resolves to 127.0.0.1.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
@@ -47,9 +47,9 @@ class AuthMiddleware:
 
     def _refusal(self, scope: Scope) -> Response | None:
         refusal = self._stranger(scope)
-        # Whoever watches over the device is answered, however many look at its images.
+        # Health checks are always answered, whatever the number of viewers.
         if refusal is None and self._busy >= MOST_CLIENTS and scope["path"] not in ("/healthz", "/metrics"):
-            return PlainTextResponse(f"{MOST_CLIENTS} others are being answered; try again later\n", 503)
+            return PlainTextResponse(f"{MOST_CLIENTS} other requests are active; try again later\n", 503)
         return refusal
 
     def _stranger(self, scope: Scope) -> Response | None:
@@ -57,10 +57,10 @@ class AuthMiddleware:
         if self._token is None:
             if is_loopback(_host(headers.get("host", ""))):
                 return None
-            return PlainTextResponse("this server answers to localhost and 127.0.0.1 only\n", 400)
+            return PlainTextResponse("this server answers only to localhost and 127.0.0.1\n", 400)
         if _matches(headers, scope["query_string"].decode("latin-1"), self._token):
             return None
-        text = "this server wants its token: open /?token=TOKEN, or send Authorization: Bearer TOKEN\n"
+        text = "this server needs its token: open /?token=TOKEN, or send Authorization: Bearer TOKEN\n"
         return PlainTextResponse(text, 401, {"WWW-Authenticate": "Bearer"})
 
 
@@ -72,7 +72,7 @@ def _matches(headers: Headers, query: str, token: str) -> bool:
 
 
 def _host(header: str) -> str:
-    """The host of a Host header, without its port and brackets."""
+    """The host of a Host header, without port and brackets."""
     if header.startswith("["):
         return header[1:].partition("]")[0]
     return header.partition(":")[0]

@@ -1,4 +1,4 @@
-"""Limits on the connections of the web server: how many, and how long each may take."""
+"""Limit the number of the web server's connections, and the time that each may take."""
 
 import asyncio
 import errno
@@ -13,18 +13,18 @@ except ImportError:  # Windows
 
 MOST_CONNECTIONS, LEAST_CONNECTIONS = 128, 8
 RESERVED_DESCRIPTORS = 192
-"""For what the run itself opens: cameras that come back, videos, images, models."""
+"""Reserved for the run itself: cameras that reconnect, videos, images, models."""
 BACKLOG = 32
-"""How many connections are accepted at once, before those that are too many are cut."""
+"""Number of connections that are accepted at once, before excess ones are closed."""
 QUEUED = 512
-"""How many the system holds until they are accepted: a health check that finds no place tries again a second later."""
+"""Number of connections that the system queues; a health check that finds no place is retried after a second."""
 REQUEST_S, READ_S = 10.0, 30.0
-"""A request must be whole after the one; a client that takes nothing of its answer for the other is cut."""
+"""Seconds until a request must be complete, and until a client that reads nothing is disconnected."""
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 def most_connections() -> int:
-    """How many connections this process can afford."""
+    """Number of connections that this process can afford."""
     if resource is None:
         return MOST_CONNECTIONS
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -33,17 +33,17 @@ def most_connections() -> int:
 
 
 def quiet_without_descriptors(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An exception handler: where asyncio cannot accept it waits for a second, and a traceback for each fills a log."""
+    """Exception handler: without free descriptors, asyncio waits a second anyway, and tracebacks would fill the log."""
     error = context.get("exception")
     if not (isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS):
         loop.default_exception_handler(context)
 
 
 class GuardedConnection(H11Protocol):
-    """An HTTP connection that is cut where its request is not whole in time, or its client does not read.
+    """An HTTP connection that is closed if its request is not complete in time, or its client does not read.
 
-    Where there are too many, the one that has waited longest for its request makes room for the new one: whoever sends
-    a request at once, such as a health check, is answered beside any number of idle connections.
+    If there are too many, the connection that has waited longest for its request is closed for the new one. So a client
+    that sends its request at once, such as a health check, is answered despite any number of idle connections.
     """
 
     _waiting: asyncio.TimerHandle | None = None
@@ -52,7 +52,7 @@ class GuardedConnection(H11Protocol):
     _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, or cut one."""
+        """Accept the connection, or close one."""
         if len(self.connections) >= most_connections() and not self._make_room():
             self._refused = True
             transport.abort()
@@ -61,14 +61,14 @@ class GuardedConnection(H11Protocol):
         self._wait_for_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks."""
+        """Cancel the timers."""
         self._stop("_waiting")
         self._stop("_stalled")
         if not self._refused:
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Part of a request, or all of it."""
+        """Take a part of a request, or all of it."""
         if self._refused:
             return
         super().data_received(data)
@@ -76,18 +76,18 @@ class GuardedConnection(H11Protocol):
             self._stop("_waiting")
 
     def on_response_complete(self) -> None:
-        """The next request may come."""
+        """Wait for the next request."""
         super().on_response_complete()
         self._wait_for_request()
 
     def pause_writing(self) -> None:
-        """The client takes less than it is sent."""
+        """The client reads more slowly than the server sends."""
         super().pause_writing()
         self._unsent_bytes = self.transport.get_write_buffer_size()
         self._stalled = self.loop.call_later(READ_S, self._check_progress)
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """The client has caught up."""
         self._stop("_stalled")
         super().resume_writing()
 
@@ -104,7 +104,7 @@ class GuardedConnection(H11Protocol):
         self._stalled = self.loop.call_later(READ_S, self._check_progress)
 
     def _make_room(self) -> bool:
-        """Cut the connection that has waited longest for its request; False where none waits."""
+        """Close the connection that has waited longest for its request; returns False if none waits."""
         guarded = [one for one in self.connections if isinstance(one, GuardedConnection)]
         idle = [(one._waiting.when(), id(one), one) for one in guarded if one._waiting is not None]
         if not idle:
@@ -112,7 +112,7 @@ class GuardedConnection(H11Protocol):
         oldest = min(idle)[2]
         oldest._stop("_waiting")
         oldest.transport.abort()
-        self.connections.discard(oldest)  # now, and not when the loop comes to it: others arrive in this turn
+        self.connections.discard(oldest)  # now, before its connection_lost: others may arrive in this turn of the loop
         return True
 
     def _stop(self, name: str) -> None:

@@ -12,16 +12,16 @@ from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.web.notifier import LINGER_S, TICK_S, Notifier
 
 KEPT_RESULTS, KEPT_EVENTS = 32, 64
-"""A listener that is further behind misses results, and long before that no event."""
+"""A client that is further behind misses results, but events only much later."""
 HEARTBEAT_S = 5.0
 RETRY_MS = 2000
-"""When a browser that has lost us comes back."""
+"""When a browser reconnects after losing the stream."""
 
 
 class EventStream:
-    """What happens; `result` and `event` belong to the run's thread, `stream` to the server's.
+    """Results and events; `result` and `event` are called by the run's thread, `stream` by the server's.
 
-    Nothing is queued for a listener: all read from the same few latest messages, each at its own pace.
+    There is no queue per client: all read the same latest messages, each at its own pace.
     """
 
     def __init__(self) -> None:
@@ -36,15 +36,15 @@ class EventStream:
 
     @property
     def listening(self) -> bool:
-        """Whether anybody does; results need not be told otherwise."""
+        """Whether there are clients; without any, results need not be passed."""
         return self._listening_until_s > time.perf_counter()
 
     def result(self, line: dict[str, Any]) -> None:
-        """Tell of a result, as NDJSON has it."""
+        """Send a result, as in NDJSON."""
         self._tell(self._results, f"data: {json.dumps(line)}\n\n".encode())
 
     def event(self, event: Event) -> None:
-        """Tell of a live source's new state, or of a notice; the states are repeated to whoever comes later."""
+        """Send a live source's new state, or a notice; new clients get the latest states."""
         name = "notice" if event.kind == "notice" else "state"
         message = f"event: {name}\ndata: {json.dumps(event_as_dict(event))}\n\n".encode()
         if name == "state":
@@ -53,14 +53,14 @@ class EventStream:
         self._tell(self._events, message)
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """Everything from now on, for as long as it is read; a comment every few seconds in which there is nothing."""
+        """Everything from now on, while the client reads; a comment every few seconds without messages."""
         with self._lock:
             position, states = self._count, b"".join(self._states.values())
         sent_s = now_s = time.perf_counter()
         self._listening_until_s = now_s + LINGER_S
         yield f"retry: {RETRY_MS}\n\n".encode() + states
         while not self.closed:
-            # The server holds this until the client has taken what it was sent; what it misses, it misses.
+            # The server waits here until the client has taken the data; messages in the meantime may be missed.
             yield b""
             now_s = time.perf_counter()
             self._listening_until_s = now_s + LINGER_S
@@ -74,7 +74,7 @@ class EventStream:
                 await self.notifier.wait(TICK_S)
 
     def end(self) -> None:
-        """Let every stream end."""
+        """End all streams."""
         self.closed = True
         self.notifier.notify()
 

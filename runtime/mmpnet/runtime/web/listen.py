@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from mmpnet.contract.errors import OutputError
 
 SEND_BUFFER_BYTES = 256 * 1024
-"""What the kernel holds for a client: a slow one lags by so many bytes of images, not by megabytes."""
+"""The kernel's buffer per client, so that a slow client lags by this many bytes, not by megabytes."""
 _ADVICE = {
-    errno.EADDRINUSE: "another program listens there; choose another port, or 0 for a free one",
-    errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 is for itself alone, 0.0.0.0 for its networks",
-    errno.EACCES: "not allowed; choose a port from 1024 on",
+    errno.EADDRINUSE: "another program uses this port; choose another port, or 0 for a free one",
+    errno.EADDRNOTAVAIL: "this machine lacks this address; use 127.0.0.1 for local access, or 0.0.0.0 for networks",
+    errno.EACCES: "no permission; choose a port from 1024 on",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host, by name or number and without brackets, and a port; port 0 stands for any that is free."""
+    """A host, by name or number and without brackets, and a port; port 0 means any free one."""
 
     host: str
     port: int
@@ -30,7 +30,7 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """`127.0.0.1:8080`, `[::1]:8080` or `localhost:0` -> where to listen.
+    """Parse `127.0.0.1:8080`, `[::1]:8080` or `localhost:0`.
 
     Raises: OutputError for anything else.
     """
@@ -43,7 +43,7 @@ def parse_address(text: str) -> Address:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nothing but this very machine can be meant; a name that is looked up could mean any."""
+    """Whether the host is certainly this machine; a name that needs a look-up could be any."""
     if host.lower() == "localhost":
         return True
     try:
@@ -53,18 +53,20 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(address: Address) -> socket.socket:
-    """A listening socket.
+    """Open a listening socket.
 
-    Raises: OutputError if the port is taken or the address is not this machine's.
+    Raises: OutputError if the port is in use, or the address is not one of this machine.
     """
-    # `localhost` without a look-up, which could lead elsewhere.
+    # `localhost` is resolved here, as a look-up could give another address.
     host = "127.0.0.1" if address.host.lower() == "localhost" else address.host
     try:
         family = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0][0]
         both = host == "::" and socket.has_dualstack_ipv6()
         listening = socket.create_server((host, address.port), family=family, dualstack_ipv6=both)
     except UnicodeError as error:  # a name that cannot be looked up, such as `a..b`
-        raise OutputError(f"--serve {address.host}:{address.port}: {address.host!r} is no name of a host") from error
+        raise OutputError(
+            f"--serve {address.host}:{address.port}: {address.host!r} is not a host name; expected HOST:PORT"
+        ) from error
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, error.strerror or "cannot listen there")
         raise OutputError(f"--serve {address.host}:{address.port}: {advice}") from error

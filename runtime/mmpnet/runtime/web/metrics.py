@@ -1,4 +1,4 @@
-"""Prometheus metrics of a run; named like those of Frigate where they mean the same."""
+"""Prometheus metrics of a run, with Frigate's names for metrics of the same meaning."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,38 +16,38 @@ AGE_BUCKETS_S = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.
 INFERENCE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
 
 _GAUGES: Sequence[tuple[str, str, Callable[[SourceStatus], float]]] = (
-    ("mmpnet_camera_fps", "Frames per second that the source gives, over the last 10 s", lambda s: s.camera_fps),
-    ("mmpnet_process_fps", "Frames per second that have a result, over the last 10 s", lambda s: s.process_fps),
-    ("mmpnet_skipped_fps", "Frames per second that get no result, over the last 10 s", lambda s: s.skipped_fps),
+    ("mmpnet_camera_fps", "Frames per second from the source, over the last 10 s", lambda s: s.camera_fps),
+    ("mmpnet_process_fps", "Frames per second with a result, over the last 10 s", lambda s: s.process_fps),
+    ("mmpnet_skipped_fps", "Frames per second without a result, over the last 10 s", lambda s: s.skipped_fps),
     ("mmpnet_people", "People in the newest frame", lambda s: s.people),
-    ("mmpnet_source_up", "1 while frames come: the source is live, or a file that is being read", lambda s: s.up),
+    ("mmpnet_source_up", "1 if frames come from the live source, or the file is being read, else 0", lambda s: s.up),
 )
 _COUNTERS: Sequence[tuple[str, str, Callable[[SourceStatus], float]]] = (
     ("mmpnet_frames_captured", "Frames grabbed", lambda s: s.captured),
-    ("mmpnet_frames_processed", "Frames that have a result", lambda s: s.processed),
-    ("mmpnet_frames_dropped", "Frames without a result: replaced by a newer one, or late", lambda s: s.dropped),
-    ("mmpnet_frames_late", "Frames dropped for their age, alone or with their result", lambda s: s.late),
-    ("mmpnet_frames_damaged", "Frames that came and could not be decoded", lambda s: s.damaged),
+    ("mmpnet_frames_processed", "Frames with a result", lambda s: s.processed),
+    ("mmpnet_frames_dropped", "Frames without a result: replaced by a newer one, or too old", lambda s: s.dropped),
+    ("mmpnet_frames_late", "Frames that were dropped because of their age, also after detection", lambda s: s.late),
+    ("mmpnet_frames_damaged", "Frames that could not be decoded", lambda s: s.damaged),
     ("mmpnet_detections", "Detections in all frames", lambda s: s.detections),
 )
 
 
 class Metrics:
-    """A registry of its own, filled by `observe` and, when it is read, by the monitor."""
+    """The metrics' own registry, filled by `observe` and, when it is read, by the monitor."""
 
     def __init__(self, monitor: StatusRecorder) -> None:
         self._monitor = monitor
         self._registry = CollectorRegistry()
         self._age = Histogram(
             "mmpnet_frame_age_seconds",
-            "From a frame's capture to its result",
+            "Time from a frame's capture to its result",
             [CAMERA],
             buckets=AGE_BUCKETS_S,
             registry=self._registry,
         )
         self._inference = Histogram(
             "mmpnet_inference_seconds",
-            "The network alone, for one frame",
+            "Time of the network alone, for one frame",
             [CAMERA],
             buckets=INFERENCE_BUCKETS_S,
             registry=self._registry,
@@ -56,31 +56,33 @@ class Metrics:
         self._registry.register(_StatusCollector(monitor))
 
     def observe(self, result: Result) -> None:
-        """Take a result's times."""
+        """Add a result's times."""
         name = self._monitor.name(result.frame.stream)
         self._age.labels(name).observe(result.age_ms / 1e3)
         self._inference.labels(name).observe(result.times.infer_ms / 1e3)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All of it, and its content type: the format that a request's Accept header asks for."""
+        """All metrics, and their content type, in the format that the request's Accept header prefers."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
 
 class _StatusCollector(Collector):
-    """The monitor's numbers, read when they are asked for."""
+    """The monitor's values, read on request."""
 
     def __init__(self, monitor: StatusRecorder) -> None:
         self._monitor = monitor
 
     def collect(self) -> Iterator[Metric]:
         status = self._monitor.status()
-        build = GaugeMetricFamily("mmpnet_build_info", "What is running", labels=["version", "model", "provider"])
+        build = GaugeMetricFamily("mmpnet_build_info", "Versions and model", labels=["version", "model", "provider"])
         build.add_metric([status.version, status.model, status.provider], 1)
         yield build
-        yield GaugeMetricFamily("mmpnet_healthy", "1 while /healthz says so", value=not status.problems)
         yield GaugeMetricFamily(
-            "mmpnet_cpu_percent", "Over the last 10 s; 100 is one core, all the time", value=status.cpu_percent
+            "mmpnet_healthy", "1 if the run is healthy, else 0 (same rule as /healthz)", value=not status.problems
+        )
+        yield GaugeMetricFamily(
+            "mmpnet_cpu_percent", "CPU time over the last 10 s; 100 is one core fully used", value=status.cpu_percent
         )
         for name, text, value in _GAUGES:
             gauge = GaugeMetricFamily(name, text, labels=[CAMERA])
@@ -96,7 +98,7 @@ class _StatusCollector(Collector):
 
 
 def _tallies(status: RunStatus) -> Iterator[Metric]:
-    """What lines and zones have counted."""
+    """The counts of lines and zones."""
     zone_people = GaugeMetricFamily("mmpnet_zone_people", "People in the zone now", labels=[CAMERA, "zone"])
     crossed = {
         (kind, way): CounterMetricFamily(f"mmpnet_{kind}_{way}", text, labels=[CAMERA, kind])

@@ -21,7 +21,7 @@ BOUNDARY = "frame"
 
 @dataclass(slots=True, eq=False)
 class MjpegFrame:
-    """An annotated frame (H, W, 3) with a number of its own and, once somebody asked for it, its JPEG."""
+    """An annotated frame (H, W, 3) with its number and, once it is requested, its JPEG."""
 
     frame_bgr: UInt8Array
     number: int
@@ -30,16 +30,16 @@ class MjpegFrame:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What HTTP says about it: its number, and the time since it was captured."""
+        """Its HTTP headers: its number, and the time since its capture."""
         age_ms = (time.perf_counter() - self.captured_s) * 1e3
         return {"X-Image-Number": str(self.number), "X-Frame-Age-Ms": f"{age_ms:.0f}"}
 
 
 class MjpegFeed:
-    """The images; `put` and `warn` belong to the run's thread, the coroutines to the server's.
+    """The images; `put` and `warn` are called by the run's thread, the coroutines by the server's.
 
-    An image is copied only while somebody looks at its source, and encoded once, however many look. The one that is
-    kept is always of the source's latest result: there is none rather than an older one.
+    An image is copied only while a client watches its source, and encoded once for all clients. The stored image always
+    belongs to the source's latest result; if that has none, there is none.
     """
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class MjpegFeed:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody looks at any source."""
+        """Whether a client watches any source."""
         with self._lock:
             return max(self._wanted_until_s.values(), default=0.0) > time.perf_counter()
 
     def put(self, result: Result, annotated_bgr: UInt8Array | None) -> None:
-        """Take a result's annotated frame, which may be painted over afterwards."""
+        """Take a result's annotated frame, which may be overwritten afterwards."""
         frame = result.frame
         with self._lock:
             wanted = self._wanted_until_s.get(frame.stream, 0.0) > time.perf_counter()
@@ -68,7 +68,7 @@ class MjpegFeed:
         self._replace(frame.stream, image)
 
     def warn(self, stream: int, text: str) -> None:
-        """Paint a warning over a source's image: it stays on screens, and must not look like the present."""
+        """Draw a warning onto a source's image: clients keep showing it, so it must be marked as outdated."""
         with self._lock:
             last = self._newest.get(stream)
         if last is not None:
@@ -77,13 +77,13 @@ class MjpegFeed:
             self._replace(stream, MjpegFrame(frame_bgr, next(self._numbers), last.captured_s))
 
     def look(self, stream: int) -> MjpegFrame | None:
-        """The newest image, if there is one; ask for the next ones to be drawn."""
+        """The newest image, if there is one; also requests further images."""
         with self._lock:
             self._wanted_until_s[stream] = time.perf_counter() + LINGER_S
             return self._newest.get(stream)
 
     async def other_than(self, seen: int | None, stream: int, timeout_s: float) -> MjpegFrame | None:
-        """The newest image as soon as it is not number `seen`, or None where none is drawn for so long."""
+        """The newest image as soon as its number is not `seen`; None if there is none within `timeout_s`."""
         until_s = time.perf_counter() + timeout_s
         while not self.closed:
             image, now_s = self.look(stream), time.perf_counter()
@@ -95,17 +95,17 @@ class MjpegFeed:
         return None
 
     async def jpeg(self, image: MjpegFrame) -> bytes:
-        """The image as JPEG, encoded beside the server's and the run's threads."""
+        """The image as JPEG, encoded outside the server's and the run's threads."""
         if image.jpeg is None:
             image.jpeg = asyncio.get_running_loop().run_in_executor(self._encoder, _encode, image.frame_bgr)
-        return await asyncio.shield(image.jpeg)  # a client that goes away must not take it from the others
+        return await asyncio.shield(image.jpeg)  # a client that disconnects must not cancel it for others
 
     async def parts(self, stream: int) -> AsyncIterator[bytes]:
-        """One source's images as the parts of a multipart body, for as long as it is read."""
+        """The images of one source as parts of a multipart body, while the client reads."""
         seen = None
         yield f"--{BOUNDARY}\r\n".encode()
         while not self.closed:
-            # The server holds this until the client has taken the last image: the next is chosen then, not before.
+            # The server waits here until the client has taken the last image; only then the next image is chosen.
             yield b""
             image = await self.other_than(seen, stream, TICK_S)
             if image is not None:
@@ -113,7 +113,7 @@ class MjpegFeed:
                 jpeg = await self.jpeg(image)
                 head = {"Content-Type": "image/jpeg", "Content-Length": str(len(jpeg)), **image.headers}
                 lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-                # Browsers show a part once they see its end, so that the boundary comes at once, not with the next.
+                # Browsers show a part when its boundary arrives, so it is sent at once, not with the next part.
                 yield b"%s\r\n%s\r\n--%s\r\n" % (lines.encode(), jpeg, BOUNDARY.encode())
 
     def _replace(self, stream: int, image: MjpegFrame | None) -> None:
@@ -123,12 +123,12 @@ class MjpegFeed:
             self.notifier.notify()
 
     def end(self) -> None:
-        """Let every coroutine end."""
+        """End all coroutines."""
         self.closed = True
         self.notifier.notify()
 
     def close(self) -> None:
-        """Once no coroutine is left."""
+        """Free resources, after all coroutines have ended."""
         self._encoder.shutdown(cancel_futures=True)
 
 

@@ -4,13 +4,13 @@ import asyncio
 from contextlib import suppress
 
 TICK_S = 0.5
-"""How often those who wait for a ring look around anyway."""
+"""How often waiting coroutines check without a notification."""
 LINGER_S = 2.0
-"""How long somebody counts as present after looking around: a client that reads nothing does not for longer."""
+"""How long a client counts as present after its last check; a client that stops reading does not check."""
 
 
 class Notifier:
-    """Tells the coroutines of one event loop that there is something new; rings that nobody has heard become one."""
+    """Notifies the coroutines of one event loop; notifications that nobody has received yet are merged."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -18,25 +18,25 @@ class Notifier:
         self._notified = asyncio.Event()
 
     def attach(self) -> None:
-        """To the running loop, whose coroutines hear it from now on."""
+        """Attach to the running loop, whose coroutines get notifications from now on."""
         self._loop = asyncio.get_running_loop()
 
     def notify(self) -> None:
-        """From any thread."""
+        """Notify the coroutines; any thread may call it."""
         if self._loop is None or self._pending:
             return
         self._pending = True
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to hear it
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits
             self._loop.call_soon_threadsafe(self._wake)
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait for the next ring, but not longer than this."""
+        """Wait for the next notification, but not longer than `timeout_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._notified.wait()
 
     def _wake(self) -> None:
-        # Down before the coroutines look around, so that what comes while they do rings again.
+        # Clear the event before the coroutines check, so that a notification during the check is kept.
         self._pending = False
         self._notified.set()
         self._notified = asyncio.Event()

@@ -2,8 +2,8 @@
 "use strict";
 
 const POLL_MS = 1000;
-const LOST_MS = 3000; // without an answer for so long, nothing on the page is the present
-const LEAST_BETWEEN_IMAGES_MS = 70; // a page is for people: the device's cores are for detecting
+const LOST_MS = 3000; // after this long without an answer, the page counts as outdated
+const LEAST_BETWEEN_IMAGES_MS = 70; // a faster page would take CPU time from detection
 const RETRY_MS = 3000;
 
 const token = new URLSearchParams(location.search).get("token");
@@ -30,7 +30,7 @@ async function pollStatus() {
       if (!answer.ok) throw new Error(answer.statusText);
       status = await answer.json();
       answeredAt = performance.now();
-      // Another run may be at this address now, with other sources.
+      // A new run with other sources may use this address now.
       while (cards.length > status.sources.length) cards.pop().remove();
       while (cards.length < status.sources.length) cards.push(new Card(cards.length));
       cards.forEach((card, index) => card.update(status.sources[index]));
@@ -62,7 +62,7 @@ class Card {
     this.section.remove();
   }
 
-  // One image at a time, the newest: nothing piles up on the way here that would then be shown late.
+  // Request one image at a time, the newest, so that no queue delays them.
   async watch() {
     while (!this.removed) {
       await visible();
@@ -116,7 +116,7 @@ class Card {
     this.find(".counts").hidden = rows.length === 0;
   }
 
-  // What is wrong with the image that is seen now: [in one word, in a sentence]; null where it is the present.
+  // The problem of the image that is shown: [title, sentence]; null if it is current.
   wrong(now) {
     const { source, shown } = this;
     const age = shown === null ? "there is no image yet" : `this image is ${duration(now - shown.captured)} old`;
@@ -128,7 +128,7 @@ class Card {
     return null;
   }
 
-  // Of the newest frame that this page has heard of, by an image or by numbers.
+  // Age of the newest frame that this page knows of, from an image or from the status.
   age(now) {
     const { source, shown } = this;
     const ages = [];
@@ -151,7 +151,7 @@ class Card {
 function render() {
   const now = performance.now();
   const lost = now - answeredAt > LOST_MS;
-  const problems = lost ? ["No connection to the server: what you see is not the present."] : (status?.problems ?? []);
+  const problems = lost ? ["No connection to the server: this page is outdated."] : (status?.problems ?? []);
   const alarm = document.getElementById("alarm");
   alarm.hidden = problems.length === 0;
   if (alarm.textContent !== problems.join("\n")) alarm.textContent = problems.join("\n");
@@ -174,7 +174,7 @@ function duration(ms) {
   return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-// Both latencies over the last three minutes, the newest second at the right.
+// Plot both latencies over the last three minutes, the newest second on the right.
 const PLOT = { left: 56, top: 8, bottom: 104, height: 124, seconds: 180 };
 
 function plot(section, { age_ms, infer_ms }) {

@@ -8,14 +8,14 @@ from importlib.resources import files
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The document, and the Content-Security-Policy that holds it to its own script and style."""
+    """The document, and the Content-Security-Policy that allows only its own script and style."""
 
     html: bytes
     policy: str
 
 
 def load_page() -> Page:
-    """page.html with page.css and page.js in it."""
+    """Read page.html with page.css and page.js included."""
     folder = files("mmpnet.runtime.web")
     html, style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js"))
     html = html.replace("<style></style>", f"<style>{style}</style>")

@@ -18,7 +18,7 @@ PERSON = "person"
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """What is running: the model's name and classes, the provider that was asked for and the one in use."""
+    """The model's name and classes, the requested provider and the one in use."""
 
     name: str
     class_names: Sequence[str]
@@ -27,29 +27,29 @@ class ServedModel:
 
     @property
     def as_asked(self) -> bool:
-        """Whether the model runs where it was to run; `auto` leaves that open."""
+        """Whether the model runs on the requested provider; `auto` accepts any."""
         return self.provider_asked in ("auto", self.provider)
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """The run as of now."""
+    """The current status of the run."""
 
     version: str
     model: str
     provider: str
     running_s: float
     cpu_percent: float
-    """Over the last 10 s: 100 is one core, all the time."""
+    """CPU time over the last 10 s: 100 is one core fully used."""
     memory_mb: float | None
     stale_after_s: float
     problems: tuple[str, ...]
-    """Why the run cannot be relied on now; empty where it can."""
+    """Reasons why the run is not healthy; empty if it is."""
     sources: tuple[SourceStatus, ...]
 
 
 class StatusRecorder:
-    """Watches every source; `started`, `record` and `event` belong to the run's thread, the others to the server's."""
+    """Observes every source; the run's thread calls `started`, `record` and `event`, the server's the other methods."""
 
     def __init__(self, model: ServedModel, stale_after_s: float) -> None:
         self.model = model
@@ -62,7 +62,7 @@ class StatusRecorder:
         self._people_ids = frozenset(named or range(len(model.class_names)))
 
     def started(self, sources: Sequence[SourceCounts]) -> None:
-        """The run's sources, in the order of Frame.stream; their numbers are read from now on."""
+        """Set the run's sources, in the order of Frame.stream; their counts are read from now on."""
         names, now_s = distinct_names([counts.source for counts in sources]), time.perf_counter()
         watches = [
             SourceStats(name, counts, stale_after_s=self._stale_after_s, now_s=now_s)
@@ -72,27 +72,27 @@ class StatusRecorder:
             self._watches = watches
 
     def name(self, stream: int) -> str:
-        """What a source is called, here and in the metrics."""
+        """Name of a source, here and in the metrics."""
         return self._watches[stream].name
 
     def streams(self, source: str) -> list[int]:
-        """Which streams an event of that source speaks of: more than one where a source is given twice."""
+        """The streams of a source with this name: several if a source is given repeatedly."""
         return [stream for stream, watch in enumerate(self._watches) if watch.counts.source == source]
 
     def record(self, result: Result) -> None:
-        """Take a result."""
+        """Add a result."""
         people = sum(class_id in self._people_ids for class_id in result.detections.class_id.tolist())
         with self._lock:
             self._watches[result.frame.stream].record(result, people, time.perf_counter())
 
     def event(self, event: Event) -> None:
-        """Take a live source's event."""
+        """Add a live source's event."""
         with self._lock:
             for stream in self.streams(event.source):
                 self._watches[stream].happened(event)
 
     def tick(self) -> None:
-        """Another second has gone by."""
+        """Advance by one second."""
         now_s = time.perf_counter()
         with self._lock:
             self._cpu_ticks.append((now_s, time.process_time()))
@@ -100,7 +100,7 @@ class StatusRecorder:
                 watch.tick(now_s)
 
     def status(self) -> RunStatus:
-        """All of it, as of now."""
+        """The current status."""
         now_s = time.perf_counter()
         with self._lock:
             sources = tuple(watch.status(now_s) for watch in self._watches)
@@ -120,16 +120,16 @@ class StatusRecorder:
     def _problems(self, sources: Sequence[SourceStatus]) -> tuple[str, ...]:
         problems = [f"{source.name}: {source.problem}" for source in sources if source.problem]
         if not self.model.as_asked:
-            problems.insert(0, f"runs on {self.model.provider}, not on {self.model.provider_asked} as asked")
-        return tuple(problems) if sources else (*problems, "the run has not begun")
+            problems.insert(0, f"runs on {self.model.provider}, not on the requested {self.model.provider_asked}")
+        return tuple(problems) if sources else (*problems, "the run has not started")
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:
-    """The names, as text that can be sent; the second of a name is called `NAME (2)`."""
+    """The names as UTF-8 text; the second of equal names becomes `NAME (2)`."""
     seen: Counter[str] = Counter()
     distinct = []
     for name in names:
-        sendable = name.encode("utf-8", "replace").decode()  # file names need not be UTF-8
+        sendable = name.encode("utf-8", "replace").decode()  # file names may not be UTF-8
         seen[sendable] += 1
         distinct.append(sendable if seen[sendable] == 1 else f"{sendable} ({seen[sendable]})")
     return distinct

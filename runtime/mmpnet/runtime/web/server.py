@@ -13,12 +13,12 @@ from mmpnet.contract.errors import OutputError
 from mmpnet.runtime.web.connections import BACKLOG, QUEUED, GuardedConnection, quiet_without_descriptors
 
 GRACE_S = 0.3
-"""How long a stream that is told to end may take until its connection is cut."""
+"""How long a stream may take to end before its connection is closed."""
 START_S, STOP_S = 10.0, 2.0
 
 
 class ServerThread:
-    """Serves the app on a listening socket until `close`. Raises: OutputError if it cannot be started."""
+    """Serves the app on a listening socket until `close`. Raises: OutputError if it cannot start."""
 
     def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
         config = uvicorn.Config(
@@ -29,7 +29,7 @@ class ServerThread:
             loop="asyncio",
             lifespan="on",
             log_config=None,
-            log_level="error",  # below it there is a line for each request that is none
+            log_level="error",  # lower levels log a line for each malformed request
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=1,
@@ -42,15 +42,15 @@ class ServerThread:
             if not self._thread.is_alive() or time.perf_counter() > until_s:
                 raise OutputError("--serve: the server did not start; see the lines above")
             time.sleep(0.005)
-        listening.listen(QUEUED)  # asyncio has set this to as many as it accepts at once
+        listening.listen(QUEUED)  # asyncio has set it to the number of connections that it accepts at once
 
     def close(self) -> None:
-        """Stop listening, let the answers end, and cut those that do not."""
+        """Stop listening, let responses end, and close connections that do not."""
         self._server.should_exit = True
         self._thread.join(STOP_S)
 
     def _run(self, listening: socket.socket) -> None:
-        with contextlib.suppress(SystemExit):  # uvicorn's way to say that it did not start
+        with contextlib.suppress(SystemExit):  # uvicorn raises it if it does not start
             asyncio.run(self._serve(listening))
 
     async def _serve(self, listening: socket.socket) -> None:
@@ -60,7 +60,7 @@ class ServerThread:
 
 class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Cut the connections of clients that do not read: they would be waited for."""
+        """Close connections of clients that do not read, as the shutdown would wait for them."""
         until_s = time.perf_counter() + GRACE_S
         while self.server_state.tasks and time.perf_counter() < until_s:
             await asyncio.sleep(0.01)

@@ -1,6 +1,6 @@
-"""The sink of `mmp-run --serve`: a page, streams, metrics and a health check, for boxes without a display.
+"""The sink of `mmp-run --serve`: a page, streams, metrics and a health check, for devices without a display.
 
-Imports neither starlette nor uvicorn nor prometheus_client, which only a server needs, before one is made.
+It imports starlette, uvicorn and prometheus_client only when a sink is made, as only a server needs them.
 """
 
 from mmpnet.contract.arrays import UInt8Array
@@ -18,13 +18,13 @@ STALE_AFTER_S = 5.0
 
 
 class ServeSink(Sink):
-    """Serves the run over HTTP from its own thread; the run never waits for those who look.
+    """Serves the run over HTTP from its own thread; the run never waits for clients.
 
-    It listens at once, at `url`. Whoever can reach an address that is not this machine's loopback needs the `token`;
-    with a token everybody does. The run must call `started` before the first result.
+    It listens immediately, at `url`. An address outside loopback needs a `token`; with a token, every client must send
+    it. The run must call `started` before the first result.
 
-    Raises: MissingExtraError without the [serve] extra, OutputError for an address that cannot be listened on or that
-    others can reach without a token.
+    Raises: MissingExtraError without the [serve] extra, OutputError for an address that cannot be used or that others
+    can reach without a token.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ServeSink(Sink):
 
     @property
     def wants_annotated(self) -> bool:  # type: ignore[override]
-        """Whether somebody looks at an image now."""
+        """Whether a client watches an image now."""
         return self._images.wanted
 
     def started(self, summary: Summary) -> None:
@@ -80,10 +80,10 @@ class ServeSink(Sink):
 
 
 def _check_token(token: str | None, address: Address) -> None:
-    """Raises: OutputError if the token is empty, or is missing where others can reach the address."""
+    """Raises: OutputError if the token is empty, or is missing although others can reach the address."""
     if token is not None and not token.strip():
-        raise OutputError("--serve: the token is empty; give one that cannot be guessed")
+        raise OutputError("--serve: the token is empty; give one that is hard to guess")
     if token is None and not is_loopback(address.host):
         raise OutputError(
-            f"--serve {address.host}:{address.port}: others can reach this address; give a token, or use 127.0.0.1"
+            f"--serve {address.host}:{address.port}: others can reach this address; give a --token, or use 127.0.0.1"
         )

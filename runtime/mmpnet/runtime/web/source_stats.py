@@ -14,17 +14,17 @@ HISTORY_S = 180
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """What is known of a source now; rates are frames per second over the last 10 s."""
+    """The current status of a source; rates are frames per second over the last 10 s."""
 
     name: str
     state: str
-    """As in frames.State; `playing` where a file is read."""
+    """As in frame.State; `playing` for a file that is being read."""
     up: bool
     """Whether frames come."""
     reason: str
-    """Of its state, where there is one to give."""
+    """Reason of its state, if there is one."""
     problem: str
-    """Why the source cannot be relied on now; empty where it can."""
+    """Reason why the source is not healthy; empty if it is."""
     notice: str
     camera_fps: float
     process_fps: float
@@ -35,17 +35,17 @@ class SourceStatus:
     late: int
     damaged: int
     detections: int
-    """In all frames so far."""
+    """Number in all frames so far."""
     people: int
-    """In the newest frame."""
+    """Number in the newest frame."""
     frame_age_ms: float | None
-    """How long ago the newest frame that has a result was captured; None before the first."""
+    """Time since the capture of the newest frame with a result; None before the first."""
     counts: Mapping[str, Mapping[str, int]]
-    """Of lines (in_count, out_count) and zones (count too), by name."""
+    """Counts of lines (in_count, out_count) and zones (also count), by name."""
     infer_ms: tuple[float | None, ...]
-    """Of the slowest frame in each of the last seconds, oldest first; None for a second without results."""
+    """Time of the slowest frame in each of the last seconds, oldest first; None for a second without results."""
     age_ms: tuple[float | None, ...]
-    """Of the oldest frame in each of these seconds, when its result came."""
+    """Age of the oldest frame in each of these seconds, when its result came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class _Tick:
 
 
 class SourceStats:
-    """Takes a source's results and events, and `tick` once a second; not for several threads at once."""
+    """Collects a source's results and events, and needs `tick` once a second; not thread-safe."""
 
     def __init__(self, name: str, counts: SourceCounts, *, stale_after_s: float, now_s: float) -> None:
         self.name = name
@@ -77,7 +77,7 @@ class SourceStats:
         self._ticks.append(self._counted(now_s))
 
     def record(self, result: Result, people: int, now_s: float) -> None:
-        """Take a result in which there are so many people."""
+        """Add a result with this number of people."""
         self._result_s, self._captured_s = now_s, result.frame.captured_s
         self._detections += len(result.detections)
         self._people = people
@@ -87,20 +87,20 @@ class SourceStats:
         self._oldest_ms = max(result.age_ms, self._oldest_ms or 0.0)
 
     def happened(self, event: Event) -> None:
-        """Take an event of this source."""
+        """Add an event of this source."""
         if event.kind == "notice":
             self._notice = event.reason
         else:
             self._reason = event.reason
 
     def tick(self, now_s: float) -> None:
-        """Another second has gone by."""
+        """Advance by one second."""
         self._ticks.append(self._counted(now_s))
         self._history.append((self._slowest_ms, self._oldest_ms))
         self._slowest_ms = self._oldest_ms = None
 
     def status(self, now_s: float) -> SourceStatus:
-        """All of it, as of now."""
+        """The current status."""
         counts, state = self.counts, self._state()
         oldest, latest = self._ticks[0], self._counted(now_s)
         over_s = now_s - oldest.at_s
@@ -129,14 +129,14 @@ class SourceStats:
         )
 
     def _state(self) -> str:
-        # A file has no states on its way: it is opened, read and closed.
+        # A file has no states while it is read: it is opened, read and closed.
         if not self.counts.live and self.counts.state == "connecting" and self.counts.captured:
             return "playing"
         return self.counts.state
 
     def _problem(self, state: str, now_s: float) -> str:
         if state == "closed" and not self.counts.live and not self._reason:
-            return ""  # a file that was read to its end
+            return ""  # a file that was read completely
         if state not in ("live", "playing"):
             return f"{state}: {self._reason}" if self._reason else state
         silent_s = now_s - self._result_s

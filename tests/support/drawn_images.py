@@ -1,4 +1,4 @@
-"""The same labeled pictures, written in every format."""
+"""The same labeled images, written in every format."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A picture to write: people's boxes as half-open xyxy in whole px."""
+    """An image to write: people's boxes as half-open xyxy in whole px."""
 
     name: str
     size_hw: tuple[int, int]
@@ -23,18 +23,18 @@ class Drawn:
 Writer = Callable[[Path, Sequence[Drawn]], Path]
 
 
-def draw_picture(path: Path, drawn: Drawn) -> None:
-    """A gray picture in which no two names look alike, so that no two files are."""
+def draw_image(path: Path, drawn: Drawn) -> None:
+    """A gray image in which no two names look alike, so that no two files are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     frame = np.full((*drawn.size_hw, 3), 90, np.uint8)
     frame[0, 0] = list(drawn.name.encode()[-3:].rjust(3))
     assert cv2.imwrite(str(path), frame)
 
 
-def write_coco(folder: Path, pictures: Sequence[Drawn]) -> Path:
+def write_coco(folder: Path, drawings: Sequence[Drawn]) -> Path:
     images, annotations = [], []
-    for number, drawn in enumerate(pictures):
-        draw_picture(folder / "images" / f"{drawn.name}.png", drawn)
+    for number, drawn in enumerate(drawings):
+        draw_image(folder / "images" / f"{drawn.name}.png", drawn)
         height, width = drawn.size_hw
         images.append({"id": number, "file_name": f"{drawn.name}.png", "width": width, "height": height})
         for x1, y1, x2, y2 in drawn.boxes:
@@ -44,11 +44,11 @@ def write_coco(folder: Path, pictures: Sequence[Drawn]) -> Path:
     return folder
 
 
-def write_yolo(folder: Path, pictures: Sequence[Drawn]) -> Path:
+def write_yolo(folder: Path, drawings: Sequence[Drawn]) -> Path:
     labels = folder / "labels" / "train"
     labels.mkdir(parents=True)
-    for drawn in pictures:
-        draw_picture(folder / "images" / "train" / f"{drawn.name}.png", drawn)
+    for drawn in drawings:
+        draw_image(folder / "images" / "train" / f"{drawn.name}.png", drawn)
         h, w = drawn.size_hw
         rows = [
             f"0 {(x1 + x2) / 2 / w} {(y1 + y2) / 2 / h} {(x2 - x1) / w} {(y2 - y1) / h}\n"
@@ -71,24 +71,24 @@ def voc_xml(drawn: Drawn, *, name: str = "person", difficult: str = "") -> str:
     return f"<annotation><filename>elsewhere.jpg</filename>{size}{''.join(objects)}</annotation>"
 
 
-def write_voc(folder: Path, pictures: Sequence[Drawn]) -> Path:
+def write_voc(folder: Path, drawings: Sequence[Drawn]) -> Path:
     (folder / "Annotations").mkdir(parents=True)
-    for drawn in pictures:
-        draw_picture(folder / "JPEGImages" / f"{drawn.name}.png", drawn)
+    for drawn in drawings:
+        draw_image(folder / "JPEGImages" / f"{drawn.name}.png", drawn)
         (folder / "Annotations" / f"{drawn.name}.xml").write_text(voc_xml(drawn))
     return folder
 
 
-def write_voc_beside(folder: Path, pictures: Sequence[Drawn]) -> Path:
-    for drawn in pictures:
-        draw_picture(folder / f"{drawn.name}.png", drawn)
+def write_voc_beside(folder: Path, drawings: Sequence[Drawn]) -> Path:
+    for drawn in drawings:
+        draw_image(folder / f"{drawn.name}.png", drawn)
         (folder / f"{drawn.name}.xml").write_text(voc_xml(drawn))
     return folder
 
 
-def write_gt_data(folder: Path, pictures: Sequence[Drawn]) -> Path:
-    for drawn in pictures:
-        draw_picture(folder / f"{drawn.name}.png", drawn)
+def write_gt_data(folder: Path, drawings: Sequence[Drawn]) -> Path:
+    for drawn in drawings:
+        draw_image(folder / f"{drawn.name}.png", drawn)
         lines = [" ".join(map(str, box)) + "\n" for box in drawn.boxes]
         (folder / f"{drawn.name}.gt_data.txt").write_text("".join(lines))
     return folder
@@ -100,10 +100,10 @@ def diamond(box: Box) -> tuple[list[float], list[float]]:
     return [(x1 + x2) / 2, x2, (x1 + x2) / 2, x1], [y1, (y1 + y2) / 2, y2, (y1 + y2) / 2]
 
 
-def write_via(folder: Path, pictures: Sequence[Drawn]) -> Path:
+def write_via(folder: Path, drawings: Sequence[Drawn]) -> Path:
     files = {}
-    for drawn in pictures:
-        draw_picture(folder / f"{drawn.name}.png", drawn)
+    for drawn in drawings:
+        draw_image(folder / f"{drawn.name}.png", drawn)
         regions = {}
         for index, box in enumerate(drawn.boxes):
             xs, ys = diamond(box)
@@ -114,10 +114,10 @@ def write_via(folder: Path, pictures: Sequence[Drawn]) -> Path:
     return folder
 
 
-def write_pennfudan(folder: Path, pictures: Sequence[Drawn]) -> Path:
+def write_pennfudan(folder: Path, drawings: Sequence[Drawn]) -> Path:
     (folder / "PedMasks").mkdir(parents=True)
-    for drawn in pictures:
-        draw_picture(folder / "PNGImages" / f"{drawn.name}.png", drawn)
+    for drawn in drawings:
+        draw_image(folder / "PNGImages" / f"{drawn.name}.png", drawn)
         mask = np.zeros(drawn.size_hw, np.uint8)
         for value, (x1, y1, x2, y2) in enumerate(drawn.boxes, start=1):
             # An L within the box: tight, and not the box itself.
