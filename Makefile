@@ -40,6 +40,7 @@ lint:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(call SAY_RUNTIME,$(RUNTIME))
