@@ -64,7 +64,8 @@ class LabelGrid:
 
 
 def assign_by_iou(boxes_xyxy: FloatArray, anchors_xyxy: FloatArray, *, threshold: float = 0.5) -> IntArray:
-    """Anchors whose IoU with a box is at least the threshold, and the best anchor of every box (SSD, section 2.2)."""
+    """Return the anchors whose IoU with a box is at least the threshold, and the best anchor of every box (SSD, section
+    2.2)."""
     if not len(boxes_xyxy):
         return np.full(len(anchors_xyxy), -1, np.int64)
     iou = pairwise_iou(anchors_xyxy, boxes_xyxy)  # (A, M)
@@ -106,7 +107,7 @@ def assign_adaptively(
 
 
 def lies_inside(anchors_xyxy: FloatArray, boxes_xyxy: FloatArray) -> BoolArray:
-    """Which anchors (A, 4) have at least SHARE_INSIDE of their area in one of the boxes (M, 4) -> (A,)."""
+    """Return which anchors (A, 4) have at least SHARE_INSIDE of their area in one of the boxes (M, 4) -> (A,)."""
     share = pairwise_overlap(anchors_xyxy, boxes_xyxy) / area(anchors_xyxy)[:, None]  # (A, M)
     inside: BoolArray = share.max(axis=1, initial=0) >= SHARE_INSIDE
     return inside
@@ -151,7 +152,7 @@ def _claim(
 
 
 def _nearest(box_xyxy: FloatArray, of_one_kind: FloatArray, count: int) -> IntArray:
-    """The cells nearest to the box's center, nearest first (count,)."""
+    """Return the cells nearest to the box's center, nearest first (count,)."""
     distance = ((centers(of_one_kind) - centers(box_xyxy[None])) ** 2).sum(axis=1)  # (cells,)
     some = np.argpartition(distance, count - 1)[:count]
     nearest: IntArray = some[np.argsort(distance[some], kind="stable")]

@@ -23,7 +23,7 @@ def encode_offsets(boxes_xyxy: Tensor, anchors_xyxy: Tensor) -> Tensor:
 
 
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of each box in a (P, 4) with the box of the same index in b (P, 4), xyxy -> (P,)."""
+    """Return the IoU of each box in a (P, 4) with the box of the same index in b (P, 4), xyxy -> (P,)."""
     overlap = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
     areas = (a[:, 2:] - a[:, :2]).prod(dim=1) + (b[:, 2:] - b[:, :2]).prod(dim=1)
     return overlap / (areas - overlap).clamp(min=1e-6)

@@ -56,7 +56,7 @@ class DetectionLoss:
         normalizer: Tensor | None = None,
         noise: Tensor | None = None,
     ) -> LossParts:
-        """Loss of MmpNet's output (B, C, S, R, rows, cols) on anchors (A, 4) in input px.
+        """Return the loss of MmpNet's output (B, C, S, R, rows, cols) on anchors (A, 4) in input px.
 
         normalizer: what both sums are divided by; default: the sum of the positives' confidences, at least 1.
         noise: (B, A) in [0, 1) that decides which negatives `random` takes; default: drawn here.
@@ -91,21 +91,22 @@ class DetectionLoss:
 
 
 def positive_anchors(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Image and flat anchor index of each positive, (P,) each, in the order of `LabelGrid.positive.nonzero()`."""
+    """Return the image and flat anchor index of each positive, (P,) each, in the order of
+    `LabelGrid.positive.nonzero()`."""
     image, anchor = (labels.flatten(1) > 0).nonzero(as_tuple=True)
     return image, anchor
 
 
 def soft_cross_entropy(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy of each anchor; the target of a positive is probability wanted (P,) for its class and the rest for
-    background: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
+    """Return the cross-entropy of each anchor; the target of a positive is probability wanted (P,) for its class and
+    the rest for background: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
     of_background, of_class, at = _log_probabilities(logits, labels)
     return _with_positives(-of_background, at, -(wanted * of_class + (1 - wanted) * of_background[at]))
 
 
 def focal_loss(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
-    """Softmax focal loss (Lin et al. 2017) of each anchor; a label of confidence w counts w as positive and 1 - w as
-    background: logits (B, K, ...), labels (B, ...), wanted (P,) -> (B, ...)."""
+    """Return the softmax focal loss (Lin et al. 2017) of each anchor; a label of confidence w counts w as positive and
+    1 - w as background: logits (B, K, ...), labels (B, ...), wanted (P,) -> (B, ...)."""
     of_background, of_class, at = _log_probabilities(logits, labels)
     as_background = (1 - FOCAL_ALPHA) * _focused(of_background)
     as_class = FOCAL_ALPHA * _focused(of_class)
@@ -113,8 +114,8 @@ def focal_loss(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
 
 
 def quality_focal_loss(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
-    """Quality focal loss (Li et al. 2020, equation 3) with softmax: cross-entropy with the target probability wanted
-    (P,), weighted by the squared distance to it: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
+    """Return the quality focal loss (Li et al. 2020, equation 3) with softmax: cross-entropy with the target
+    probability wanted (P,), weighted by the squared distance to it: logits (B, K, ...), labels (B, ...) -> (B, ...)."""
     of_background, of_class, at = _log_probabilities(logits, labels)
     negative = (1 - of_background.detach().exp()) ** FOCAL_GAMMA * -of_background
     distance = (wanted - of_class.detach().exp()).abs() ** FOCAL_GAMMA
@@ -122,8 +123,8 @@ def quality_focal_loss(logits: Tensor, labels: Tensor, wanted: Tensor) -> Tensor
 
 
 def box_loss(kind: BoxLoss, boxes: Tensor, offsets: Tensor, targets_xyxy: Tensor, anchors_xyxy: Tensor) -> Tensor:
-    """Loss of each positive's box, (P, 4) each -> (P,): GIoU (Rezatofighi et al. 2019), complete IoU (Zheng et al.
-    2020), or smooth L1 of the offsets (Girshick 2015)."""
+    """Return the loss of each positive's box, (P, 4) each -> (P,): GIoU (Rezatofighi et al. 2019), complete IoU (Zheng
+    et al. 2020), or smooth L1 of the offsets (Girshick 2015)."""
     if kind == "giou":
         giou: Tensor = generalized_box_iou_loss(boxes, targets_xyxy)
         return giou
@@ -135,15 +136,15 @@ def box_loss(kind: BoxLoss, boxes: Tensor, offsets: Tensor, targets_xyxy: Tensor
 
 
 def _log_probabilities(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Log probabilities of background at each anchor (B, ...) and of its class at each positive (P,), and where the
-    positives are."""
+    """Return log probabilities of background at each anchor (B, ...) and of its class at each positive (P,), and where
+    the positives are."""
     log_p = logits.log_softmax(dim=1)
     image, *place = at = (labels > 0).nonzero(as_tuple=True)
     return log_p[:, 0], log_p[(image, labels[at], *place)], at
 
 
 def _with_positives(of_negatives: Tensor, at: tuple[Tensor, ...], of_positives: Tensor) -> Tensor:
-    """The values of the negatives (B, ...) with those of the positives (P,) at their indices."""
+    """Return the values of the negatives (B, ...) with those of the positives (P,) at their indices."""
     return of_negatives.index_put(at, of_positives)
 
 

@@ -15,7 +15,8 @@ def get_random_sampling_mask(
     generator: torch.Generator | None = None,
     noise: Tensor | None = None,
 ) -> Tensor:
-    """Mask of all positives and, drawn at random in each image, neg_ratio negatives per positive (MMP exercise 5.3).
+    """Return the mask of all positives and, drawn at random in each image, neg_ratio negatives per positive (MMP
+    exercise 5.3).
 
     Args:
         labels: class indices (B, ...), one image per row; 0 is background, anchors below 0 are never picked.
@@ -43,8 +44,8 @@ def get_random_sampling_mask(
 
 
 def hard_negatives(loss: Tensor, labels: Tensor, neg_ratio: float, *, min_negatives: int = MIN_NEGATIVES) -> Tensor:
-    """Mask of all positives and of the negatives with the highest loss of each image, neg_ratio per positive (SSD,
-    section 2.2).
+    """Return the mask of all positives and of the negatives with the highest loss of each image, neg_ratio per positive
+    (SSD, section 2.2).
 
     loss, labels: (B, ...) -> 0/1 in the shape and type of labels; anchors with a label below 0 are never picked.
 
@@ -62,7 +63,7 @@ def _flat(labels: Tensor) -> Tensor:
 
 
 def _costliest(cost: Tensor, labels: Tensor, neg_ratio: float, min_negatives: int) -> Tensor:
-    """Mask (B, A) of the negatives with the highest cost in each row."""
+    """Return the mask (B, A) of the negatives with the highest cost in each row."""
     if neg_ratio < 0 or min_negatives < 0:
         raise ValueError(f"neg_ratio and min_negatives must not be negative, got {neg_ratio} and {min_negatives}")
     positives = (labels > 0).sum(dim=1)

@@ -110,7 +110,7 @@ class MmpNet(nn.Module):
         self._init_head()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits and offsets of every anchor: (B, 3, H, W) -> (B, C, S, R, rows, cols)."""
+        """Return the logits and offsets of every anchor: (B, 3, H, W) -> (B, C, S, R, rows, cols)."""
         pyramid = []
         features = images
         for index, block in enumerate(self.features):
@@ -125,14 +125,14 @@ class MmpNet(nn.Module):
         return raw.view(batch, -1, self.num_sizes, self.num_aspect_ratios, rows, cols)
 
     def _top_down(self, pyramid: list[Tensor]) -> Tensor:
-        """The map of the label grid (B, channels, rows, cols) from the backbone's maps, finest first."""
+        """Return the map of the label grid (B, channels, rows, cols) from the backbone's maps, finest first."""
         grid: Tensor | None = None
         for features, lateral, smooth in zip(
             reversed(pyramid), reversed(self.lateral), reversed(self.smooth), strict=True
         ):
             merged = lateral(features)
             if grid is not None:
-                # Plain numbers, so that an exported graph has no shape arithmetic here.
+                # The size is plain numbers, so that an exported graph has no shape arithmetic here.
                 size_hw = (int(merged.shape[-2]), int(merged.shape[-1]))
                 merged = merged + functional.interpolate(grid, size=size_hw, mode="nearest")
             grid = smooth(merged)

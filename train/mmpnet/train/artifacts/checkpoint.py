@@ -61,13 +61,13 @@ class Checkpoint:
     progress: Progress | None
 
     def network(self) -> MmpNet:
-        """The deployable network, in evaluation mode on the CPU."""
+        """Return the deployable network, in evaluation mode on the CPU."""
         network = self.model.build()
         network.load_state_dict(self.ema)
         return network.eval()
 
     def model_at(self, input_hw: tuple[int, int]) -> ModelConfig:
-        """The same network for images of another size."""
+        """Return the same network for images of another size."""
         return msgspec.structs.replace(self.model, input_hw=input_hw)
 
 
@@ -133,17 +133,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
-    """The error for tensors of a checkpoint that do not fit its network or its optimizer."""
+    """Return the error for tensors of a checkpoint that do not fit its network or its optimizer."""
     return CheckpointError(f"{path}: checkpoint is damaged ({first_line(error, most=160)})")
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file's bytes, as hex."""
+    """Return the hash of a file's bytes, as hex."""
     return file_sha256(path)
 
 
 def _on_cpu(value: Any) -> Any:
-    """The content with its tensors on the CPU, so that a machine without a GPU can open it."""
+    """Return the content with all tensors on the CPU, so that a machine without a GPU can open it."""
     if isinstance(value, Tensor):
         return value.cpu()
     if isinstance(value, dict):

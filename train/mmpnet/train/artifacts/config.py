@@ -28,7 +28,7 @@ from mmpnet.train.model import Architecture, MmpNet
 
 _COARSEST_STRIDE = 32
 SCHEMA = 3
-"""Of the options in a checkpoint. Schema 1 has no sections, schemas 1 and 2 have at most one teacher."""
+"""Version of the options in a checkpoint: schema 1 has no sections, schemas 1 and 2 have at most one teacher."""
 _RENAMED = {"data": "train", "imgsz": "input_hw"}
 """Names of options in checkpoints of schema 1."""
 _T = TypeVar("_T")
@@ -59,7 +59,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Letterbox(input_hw=self.input_hw, pad_value=self.pad_value)
 
     def build(self) -> MmpNet:
-        """A network of this shape, weights not yet trained."""
+        """Return a network of this shape with random weights."""
         return MmpNet(
             len(self.sizes_px),
             len(self.aspect_ratios),
@@ -103,16 +103,16 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return AnchorSpec(self.model.sizes_px, self.model.aspect_ratios, self.model.stride)
 
     def input_sizes(self) -> tuple[tuple[int, int], ...]:
-        """The (height, width) in px that batches may have."""
+        """Return the (height, width) in px that batches may have."""
         return input_sizes(self.model.input_hw, self.loading.multi_scale)
 
     def can_normalize(self, batch: int) -> bool:
-        """Whether a batch of this many images gives a batch norm more than one value at each input size."""
+        """Return whether a batch of this many images gives a batch norm more than one value at each input size."""
         coarsest = [math.prod(-(-side // _COARSEST_STRIDE) for side in size_hw) for size_hw in self.input_sizes()]
         return batch * min(coarsest) > 1
 
     def model_config(self, class_names: tuple[str, ...]) -> ModelConfig:
-        """The network that this run trains, for a data set's classes."""
+        """Return the network that this run trains, for a data set's classes."""
         model = self.model
         return ModelConfig(
             sizes_px=model.sizes_px,
@@ -127,7 +127,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         )
 
     def options(self) -> dict[str, Any]:
-        """Every option by its field's name, without the sections."""
+        """Return every option by its field's name, without the sections."""
         sections = [getattr(self, name) for name in SECTIONS]
         return {name: value for one in sections for name, value in msgspec.structs.asdict(one).items()}
 
@@ -145,7 +145,7 @@ SECTIONS: dict[str, type[Section]] = {
 
 
 def config_of(options: Mapping[str, Any]) -> TrainConfig:
-    """The configuration with these options, by their fields' names; the others have their defaults.
+    """Return the configuration with these options, by their fields' names; the others have their defaults.
 
     Raises: ValueError if an option is unknown or out of its bounds, or options do not go together.
     """
@@ -157,7 +157,7 @@ def config_of(options: Mapping[str, Any]) -> TrainConfig:
 
 
 def in_sections(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by name, each in its section's dict; names that no section has stay where they are."""
+    """Return options by name, each in its section's dict; names that no section has stay where they are."""
     home = {field.name: name for name, section in SECTIONS.items() for field in option_fields(section)}
     sections: dict[str, Any] = {name: {} for name in SECTIONS}
     for name, value in options.items():
@@ -167,8 +167,8 @@ def in_sections(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_of_schema(value: Any, schema: int) -> Any:
-    """The options that a checkpoint of this schema holds, in the form of the present schema; what is not a dict is
-    returned as it is, so that `from_plain` reports it."""
+    """Return the options that a checkpoint of this schema holds, in the form of the present schema; what is not a dict
+    is returned as it is, so that `from_plain` reports it."""
     if not isinstance(value, dict) or schema == SCHEMA:
         return value
     if schema == 1:
@@ -179,7 +179,7 @@ def options_of_schema(value: Any, schema: int) -> Any:
 
 
 def _with_teachers(options: dict[str, Any]) -> dict[str, Any]:
-    """Options with `teacher`, a path or None, as options with `teachers`, a list."""
+    """Return options with `teacher`, a path or None, as options with `teachers`, a list."""
     if "teacher" not in options:
         return options
     others = {name: option for name, option in options.items() if name != "teacher"}
@@ -187,7 +187,7 @@ def _with_teachers(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_plain(value: Any, kind: type[_T], *, path: Path) -> _T:
-    """Plain dicts and lists, as a checkpoint holds them, back into a config.
+    """Convert plain dicts and lists, as a checkpoint holds them, to a config.
 
     Raises: CheckpointError naming the file and the field that does not fit.
     """

@@ -17,7 +17,7 @@ from mmpnet.train.losses import BoxLoss, Negatives
 LARGEST_SEED = 2**63 - 1
 LARGEST_RATE = 1e6
 LARGEST = 1e9
-"""For weights and ratios that may be any number but infinity."""
+"""Bound of weights and ratios that may be any finite number."""
 
 AnchorSize: TypeAlias = Annotated[float, Meta(ge=1, le=1e4)]
 AnchorRatio: TypeAlias = Annotated[float, Meta(ge=0.01, le=100)]
@@ -239,7 +239,7 @@ class DistillationOptions(Section, frozen=True, kw_only=True):
 
 
 class RunOptions(Section, frozen=True, kw_only=True):
-    """Seed and machine."""
+    """The seed, and how the machine is used."""
 
     seed: Annotated[int, Meta(ge=0, le=LARGEST_SEED, description="Seed of everything that is drawn at random.")] = 0
     device: Annotated[

@@ -12,7 +12,8 @@ from mmpnet.train.artifacts.config import TrainConfig
 def provenance_of(
     config: TrainConfig, train: Dataset, val: Dataset | None, *, teacher_sha256: str | None = None
 ) -> Provenance:
-    """What a run's checkpoints say of its data, its teachers and its code; epochs and accuracy are added later."""
+    """Return what a run's checkpoints say of its data, its teachers and its code; epochs and accuracy are added
+    later."""
     return Provenance(
         mmpnet_version=version("mmpnet"),
         git_commit=git_commit(),
@@ -29,7 +30,7 @@ def provenance_of(
 
 
 def git_commit() -> str | None:
-    """The commit of this source tree; None for an installed wheel, or without git."""
+    """Return the commit of this source tree; None for an installed wheel, or without git."""
     here = Path(__file__).parent
     root = _git(here, "rev-parse", "--show-toplevel")
     if root is None or not here.is_relative_to(Path(root) / "train"):

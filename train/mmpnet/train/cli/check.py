@@ -54,7 +54,8 @@ def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> b
 
 
 def _scans(config: TrainConfig) -> dict[str, DatasetStatistics]:
-    """Statistics of the training data and of the validation data, if any, with a fault for data without boxes."""
+    """Return the statistics of the training data and of the validation data, if any, with a fault for data without
+    boxes."""
     data, input_hw = config.data, config.model.input_hw
     found = check_dataset(_paths(data.train), "train", data.classes, input_hw=input_hw)
     scans = {"train": _with_boxes(found, "to learn from") if not config.distillation.teachers else found}
@@ -67,9 +68,9 @@ def _scans(config: TrainConfig) -> dict[str, DatasetStatistics]:
 
 
 def _anchors_on_boxes(config: TrainConfig) -> tuple[AnchorSpec, tuple[Coverage, ...]]:
-    """The anchors that training would have, and how well they cover the boxes."""
+    """Return the anchors that training would have, and how well they cover the boxes."""
     input_hw = config.model.input_hw
-    # What the scan has listed is left out here.
+    # Entries with faults, which are reported above, are left out here.
     train = load_dataset(_paths(config.data.train), "train", config.data.classes, faults=Faults(collect=True))
     options = config.distillation
     images = settle_uncertain(train.images, uncertain=options.uncertain, sure_score=options.sure_score)
@@ -85,7 +86,7 @@ def _paths(texts: Sequence[str]) -> list[Path]:
 
 
 def _with_boxes(found: DatasetStatistics, purpose: str) -> DatasetStatistics:
-    """The scan, with a fault if no image has a box."""
+    """Return the statistics, with a fault if no image has a box."""
     if any(found.boxes_per_class.values()):
         return found
     return replace(found, faults=(*found.faults, f"{found.name}: has no boxes {purpose}"))

@@ -4,10 +4,10 @@ from mmpnet.console.command import launch
 
 
 def train() -> None:
-    """mmp-train."""
+    """Run mmp-train."""
     launch("mmpnet.train.cli.train", extra="train")
 
 
 def val() -> None:
-    """mmp-val."""
+    """Run mmp-val."""
     launch("mmpnet.train.cli.val", extra="cpu,eval")

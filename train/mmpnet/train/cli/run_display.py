@@ -28,7 +28,7 @@ class RunDisplay:
         self._batch_done_s = 0.0
 
     def callbacks(self) -> RunCallbacks:
-        """The methods of this, as a run takes them."""
+        """Return the methods of this object as the callbacks of a run."""
         return RunCallbacks(
             notice=self._console.print,
             data_read=self._show_scan,
@@ -93,7 +93,8 @@ class RunDisplay:
         self._bar = None
 
     def _progress_of(self, steps: Sequence[Step], description: str, /) -> Iterable[Step]:
-        """Progress of the steps: below the bar of the run while there is one, because a console has one live part."""
+        """Return progress of the steps: below the bar of the run while there is one, because a console has one live
+        part."""
         if self._bar is None:
             yield from progress_bar(steps, description)
             return
@@ -108,7 +109,7 @@ class RunDisplay:
 
 
 def coverage_table(rows: Iterable[Coverage]) -> Table:
-    """How well anchors cover boxes, one row per size range."""
+    """Return a table of how well anchors cover boxes, with one row for each size range."""
     title = "anchors on these boxes"
     table = Table("object size", "boxes", "mean best IoU", "best possible recall", "anchor shared", title=title)
     for row in rows:

@@ -61,7 +61,7 @@ def train(
 
 
 def _configured(options: dict[str, Any]) -> TrainConfig:
-    """The configuration that the command line asks for.
+    """Return the configuration that the command line asks for.
 
     Raises: typer.BadParameter if an option is out of its bounds, or options do not go together.
     """
@@ -86,7 +86,7 @@ def _as_bad_parameter() -> Iterator[None]:
 
 
 def _given(context: typer.Context) -> dict[str, str]:
-    """The options on the command line: their names as parameters, and their flags."""
+    """Return the options on the command line: their names as parameters, and their flags."""
     flag_of = {param.name: param.opts[0] for param in context.command.params if param.name is not None}
     sources = {name: context.get_parameter_source(name) for name in flag_of}
     return {name: flag_of[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}

@@ -120,7 +120,7 @@ def _measure(
     parts: Sequence[Part],
     bootstrap: Bootstrap | None,
 ) -> list[ModelResult]:
-    """Every model on every part.
+    """Measure every model on every part.
 
     Raises: DatasetError if a model cannot be measured on the data, or two models not on the same classes.
     """
@@ -207,7 +207,7 @@ def _rich(table: TextTable, **style: Any) -> Table:
 
 
 def _compact(table: TextTable) -> Table:
-    """Without lines, so that it fits into a narrow terminal."""
+    """Return a table without lines, which fits into a narrow terminal."""
     return _rich(table, box=None, padding=(0, 1, 0, 0))
 
 

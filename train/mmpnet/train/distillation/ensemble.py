@@ -37,7 +37,7 @@ class Ensemble:
         return tuple(one.name for one in self.teachers)
 
     def __call__(self, frame_bgr: UInt8Array) -> TeacherAnswer:
-        """The detections of the teachers together in one frame (H, W, 3) uint8 BGR."""
+        """Return the detections of the teachers together in one frame (H, W, 3) uint8 BGR."""
         seen = [[view(frame_bgr) for view in self._views(one)] for one in self.teachers]
         if len(seen) == 1 and len(seen[0]) == 1:
             (only,) = seen[0]
@@ -45,7 +45,7 @@ class Ensemble:
         return self._fused(seen)
 
     def unknown_classes(self, class_names: Sequence[str]) -> list[str]:
-        """One line for each teacher that does not know all classes of the student; index 0 is background."""
+        """Return one line for each teacher that does not know all classes of the student; index 0 is background."""
         lines = []
         for teacher in self.teachers:
             unknown = [name for i, name in enumerate(class_names) if i > 0 and i not in teacher.class_ids]
@@ -89,7 +89,7 @@ def open_ensemble(
 
 
 def mirrored(detect: Detect) -> Detect:
-    """A function that detects in the mirror image, and gives boxes of the image itself."""
+    """Return a function that detects in the mirror image, and gives boxes of the image itself."""
 
     def detect_mirrored(frame_bgr: UInt8Array) -> Detections:
         found = detect(np.ascontiguousarray(frame_bgr[:, ::-1]))
@@ -101,7 +101,7 @@ def mirrored(detect: Detect) -> Detect:
 
 
 def _identity(paths: Sequence[Path], sizes: Sequence[tuple[int, int]], flip: bool) -> str:
-    """The hash of the only file, or of all files and views."""
+    """Return the hash of the only file, or of all files and views."""
     hashes = [file_sha256(path) for path in paths]
     if len(hashes) == 1 and not sizes and not flip:
         return hashes[0]

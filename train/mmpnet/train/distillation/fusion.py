@@ -66,7 +66,7 @@ def _pooled(views: Sequence[Detections]) -> _Pooled:
 def _of_one_class(
     pooled: _Pooled, class_id: int, weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fused boxes (K, 4) and each view's best score (K, views)."""
+    """Return the fused boxes (K, 4) and each view's best score (K, views)."""
     rows = np.flatnonzero(pooled.class_ids == class_id)
     fused = np.zeros((len(rows), 4))
     mass = np.zeros(len(rows))

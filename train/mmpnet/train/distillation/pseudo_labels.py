@@ -1,4 +1,4 @@
-"""A teacher's detections on the training images, stored in the run folder for resuming."""
+"""The detections of teachers in the training images, stored in the run folder for resuming."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,7 +51,7 @@ class TeacherLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def images_sha256(images: Sequence[LabeledImage]) -> str:
-    """Hash of the images' names and sizes, in order."""
+    """Return the hash of the images' names and sizes, in order."""
     lines = (f"{image.path.name} {image.image_hw[0]} {image.image_hw[1]}\n" for image in images)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -90,7 +90,7 @@ def read_teacher_labels(path: Path) -> TeacherLabels:
 
 
 def load_teacher_labels(path: Path, images: Sequence[LabeledImage], class_names: Sequence[str]) -> TeacherLabels:
-    """The labels of these images in a teacher.json, with the class ids that class_names gives them.
+    """Return the labels of these images in a teacher.json, with the class ids that class_names gives them.
 
     Raises: TrainingError if the file is missing, damaged, of other images, or without one of the classes.
     """
@@ -117,7 +117,7 @@ def load_teacher_labels(path: Path, images: Sequence[LabeledImage], class_names:
 def with_teacher_boxes(
     images: Sequence[LabeledImage], labels: TeacherLabels, *, least_score: float
 ) -> tuple[LabeledImage, ...]:
-    """The images with the boxes of the teachers that are not labeled yet, each with its score."""
+    """Return the images with the boxes of the teachers that are not labeled yet, each with its score."""
     return tuple(
         _extended(image, [box for box in boxes if box.score >= least_score])
         for image, boxes in zip(images, labels.boxes, strict=True)
@@ -125,7 +125,8 @@ def with_teacher_boxes(
 
 
 def unlabeled_images(folder: Path) -> tuple[LabeledImage, ...]:
-    """Every image of a folder and those below it, without boxes, in order of their paths; hidden ones are left out.
+    """Return every image of a folder and those below it, without boxes, in order of their paths; hidden ones are left
+    out.
 
     Raises: TrainingError if there are none, DatasetError for a bad image.
     """

@@ -1,4 +1,4 @@
-"""Labels from a detector that is already trained: an ONNX teacher looks at the training images once.
+"""Labels from trained detectors: an ONNX teacher detects in each training image once.
 
 Detections that people did not label become boxes whose target is the teacher's score instead of 1 (soft labels after
 Hinton et al. 2015). They are computed once for each image, not for each augmented view.
@@ -25,7 +25,7 @@ Detect: TypeAlias = Callable[[UInt8Array], Detections]
 
 @dataclass(frozen=True, slots=True)
 class OpenedTeacher:
-    """One file, opened.
+    """An opened teacher file.
 
     views are functions from frame to Detections with the student's class ids, one for each input size. class_ids are
     those of the student that it knows. has_free_input is true if it takes images of any size.
@@ -81,7 +81,7 @@ def _teacher(
 
 
 def _with_ids(detect: Detect, to_student: IntArray) -> Detect:
-    """The detections of the classes whose new id, to_student[class id], is not 0."""
+    """Return the detections of the classes whose new id, to_student[class id], is not 0."""
 
     def detect_shared(frame_bgr: UInt8Array) -> Detections:
         found = detect(frame_bgr)

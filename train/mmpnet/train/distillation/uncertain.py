@@ -19,7 +19,7 @@ crowd; it is neither learned nor background."""
 def settle_uncertain(
     images: Sequence[LabeledImage], *, uncertain: Uncertain, sure_score: float
 ) -> tuple[LabeledImage, ...]:
-    """The images, with `ignore` with their boxes of a score below sure_score marked as crowds.
+    """Return the images; with `ignore`, their boxes with a score below sure_score are marked as crowds.
 
     Boxes that people drew have the score 1, so they stay.
     """

@@ -8,7 +8,7 @@ from mmpnet.contract.errors import DeviceError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of this name; `auto` is the first CUDA device, or the CPU if there is none.
+    """Return the device of this name; `auto` is the first CUDA device, or the CPU if there is none.
 
     Raises: DeviceError if the device is not supported or absent.
     """
@@ -19,7 +19,7 @@ def resolve_device(name: str) -> torch.device:
     match = re.fullmatch(r"cuda(?::(\d+))?", name)
     if match is None:
         raise DeviceError(f"device {name!r} is not supported; expected auto, cpu, cuda or cuda:N")
-    # Read here, because torch keeps the index in one byte: cuda:256 would be cuda:0.
+    # The index is checked here, because torch keeps it in one byte: cuda:256 would be cuda:0.
     index, count = int(match[1] or 0), torch.cuda.device_count()
     if index >= count:
         raise DeviceError(
@@ -30,7 +30,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes bfloat16 in hardware, so that autocast pays."""
+    """Return whether the device computes bfloat16 in hardware, so that autocast pays."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     # torch has no public function for this, and older versions do not have every private one.

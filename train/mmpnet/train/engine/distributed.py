@@ -42,17 +42,17 @@ class World:
         return self.size == 1
 
     def total(self, value: Tensor) -> Tensor:
-        """Sum over all processes, without gradient."""
+        """Return the sum over all processes, without gradient."""
         if self.is_alone:
             return value
         return _all_summed(value)
 
     def any(self, value: bool) -> bool:
-        """Whether the value is true in any process."""
+        """Return whether the value is true in any process."""
         return value if self.is_alone else bool(self.total(torch.tensor([float(value)])).item())
 
     def from_first(self, value: _T) -> _T:
-        """The value of the first process, in every process."""
+        """Return the value of the first process, in every process."""
         if self.is_alone:
             return value
         box = [value]
@@ -79,7 +79,7 @@ def joined_world() -> Iterator[World]:
     if world.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(world.local_rank)  # code that asks for "cuda" then gets the GPU of this process
     try:
-        # Both, because flags are exchanged in CPU tensors and gradients are on the GPUs.
+        # Both backends are needed, because flags are exchanged in CPU tensors and gradients are on the GPUs.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
@@ -100,7 +100,7 @@ def joined_world() -> Iterator[World]:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the first or the only one; known before the processes meet."""
+    """Return whether this process is the first or the only one; known before the processes meet."""
     return _described_world().is_first
 
 
@@ -117,13 +117,14 @@ def _described_world() -> World:
 
 
 def _is_of_the_connection(error: RuntimeError) -> bool:
-    """Whether an error is about the other processes: the errors of NCCL have a type, those of gloo only their text."""
+    """Return whether an error is about the other processes: the errors of NCCL have a type, those of gloo only their
+    text."""
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def device_name(asked: str, world: World) -> str:
-    """The device of this process: if GPUs are requested or found, each process of torchrun takes the GPU of its rank on
-    the machine."""
+    """Return the device of this process: if GPUs are requested or found, each process of torchrun takes the GPU of its
+    rank on the machine."""
     if not world.is_alone and (asked == "cuda" or (asked == "auto" and torch.cuda.is_available())):
         return f"cuda:{world.local_rank}"
     return asked
@@ -142,7 +143,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         sums = torch.cat([values.sum(dim=(0, 2, 3)), count])
         sums = _summed(sums)
         mean, total = sums[:-1] / sums[-1], sums[-1].detach()
-        # Two passes, as one process computes it: E[x^2] - E[x]^2 loses digits where the mean is large.
+        # Mean and variance take two passes, as in one process: E[x^2] - E[x]^2 loses digits if the mean is large.
         centered = values - mean[:, None, None]
         variance = _summed((centered**2).sum(dim=(0, 2, 3))) / total
         with torch.no_grad():

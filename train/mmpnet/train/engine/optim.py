@@ -14,7 +14,7 @@ Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
 
 def build_optimizer(network: MmpNet, options: OptimOptions) -> torch.optim.AdamW:
-    """AdamW in four groups: backbone and head at their own rates, weight decay for convolution kernels only."""
+    """Build AdamW in four groups: backbone and head at their own rates, weight decay for convolution kernels only."""
     backbone = {id(p) for p in network.features.parameters()}
     groups = []
     for base_lr, in_backbone in ((options.backbone_lr, True), (options.lr, False)):
@@ -39,7 +39,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, *, step: int, steps: int
 
 
 def learning_rate_factor(*, step: int, steps: int, warmup_steps: int) -> float:
-    """Share of the full rate at a 0-based step of a run of `steps`; the warm-up takes at most a fifth of them."""
+    """Return the share of the full rate at a 0-based step of a run of `steps`; the warm-up takes at most a fifth of
+    them."""
     warmup_steps = min(warmup_steps, steps // 5)
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -47,7 +48,8 @@ def learning_rate_factor(*, step: int, steps: int, warmup_steps: int) -> float:
 
 
 def weight_average(network: MmpNet, decay: float) -> AveragedModel:
-    """Exponential moving average of a network's weights and batch-norm statistics; its `module` can be evaluated.
+    """Return an exponential moving average of a network's weights and batch-norm statistics; its `module` can be
+    evaluated.
 
     Early steps count more, so that the average forgets the start.
     """
@@ -66,6 +68,6 @@ def weight_average(network: MmpNet, decay: float) -> AveragedModel:
 
 def update_average(average: AveragedModel, network: nn.Module, *, step: int) -> None:
     """Move the average towards the weights after a 0-based step."""
-    # Counted from the step, so that a resumed run needs no counter; 0 would copy the weights.
+    # The count comes from the step, so that a resumed run needs no counter; 0 would copy the weights.
     average.n_averaged.fill_(step + 1)
     average.update_parameters(network)

@@ -38,7 +38,7 @@ class TrainingState:
         return cast(MmpNet, self.average.module)
 
     def mean_losses(self) -> tuple[float, float]:
-        """Classification and box loss of the epoch so far, means over its batches."""
+        """Return classification and box loss of the epoch so far, means over its batches."""
         classification, box = (total / max(self.batch, 1) for total in self.loss_sums)
         return classification, box
 
@@ -48,7 +48,7 @@ class TrainingState:
         self.epoch, self.batch, self.loss_sums = self.epoch + 1, 0, (0.0, 0.0)
 
     def progress(self) -> Progress:
-        """What last.pth keeps of this beside the averaged weights."""
+        """Return what last.pth stores in addition to the averaged weights."""
         return Progress(
             epoch=self.epoch,
             batch=self.batch,
@@ -80,7 +80,8 @@ def start_state(
     weights: str | None = None,
     notice: Notice = no_notice,
 ) -> TrainingState:
-    """A seeded network with the weights it starts from, on the run's device; `notice` gets a line that says which.
+    """Return a seeded network with the weights it starts from, on the run's device; `notice` gets a line that says
+    which.
 
     images: the images of the training; weights of an ONNX file need some of them. weights: replaces the one of the
     configuration.
@@ -101,7 +102,7 @@ def start_state(
 
 
 def _norm_batches(model: ModelConfig, images: Sequence[LabeledImage]) -> Iterator[Tensor]:
-    """Images from the whole data set as the network gets them, (16, 3, H, W), read one batch at a time."""
+    """Yield images from the whole data set as the network gets them, (16, 3, H, W), read one batch at a time."""
     chosen = [images[i] for i in range(0, len(images), max(len(images) // NORM_IMAGES, 1))][:NORM_IMAGES]
     normalize = InputNormalization()
     for start in range(0, len(chosen), _NORM_BATCH):

@@ -92,7 +92,8 @@ class TrainStep:
         return StepLosses(classification, box, rate)
 
     def _wrapped(self, network: nn.Module) -> nn.Module:
-        """The network, or a wrapper that shares gradients with the other processes; compiled if that is configured."""
+        """Return the network, or a wrapper that shares gradients with the other processes; compiled if that is
+        configured."""
         forward = network
         if not self._world.is_alone:
             sync_batch_norms(network, self._device)
@@ -109,7 +110,8 @@ class TrainStep:
         return output
 
     def _noise(self, output: Tensor, step: int) -> Tensor | None:
-        """Numbers that decide which negatives `random` takes: the rows of this process in one draw for the batch."""
+        """Return the numbers that decide which negatives `random` takes: the rows of this process in one draw for the
+        batch."""
         if self._config.loss.negatives != "random":
             return None
         draw = torch.Generator().manual_seed(int(generator(self._config.run.seed, 1, step).integers(2**62)))
@@ -117,7 +119,7 @@ class TrainStep:
         return noise[self._world.rank :: self._world.size]
 
     def _anchors_of(self, input_hw: tuple[int, int]) -> Tensor:
-        """Anchors (A, 4) in input px, on the device; each input size is computed once."""
+        """Return anchors (A, 4) in input px, on the device; each input size is computed once."""
         if input_hw not in self._anchors:
             self._anchors[input_hw] = torch.from_numpy(self._model.anchors.boxes_xyxy(input_hw)).to(self._device)
         return self._anchors[input_hw]

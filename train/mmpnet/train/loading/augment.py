@@ -65,14 +65,14 @@ AugmentationName: TypeAlias = Literal["full", "light", "none"]
 
 AUGMENTATIONS: dict[AugmentationName, Augmentation] = {
     "full": Augmentation(),
-    # For images whose mirror image means something else, such as digits.
+    # This is for images whose mirror image means something else, such as digits.
     "light": Augmentation(flip=0, zoom_out=0.2, largest_zoom_out=1.5, crop=0.3, smallest_crop=0.7, stretch=0.1),
     "none": Augmentation(flip=0, zoom_out=0, crop=0, stretch=0, color=0, gray=0),
 }
 
 
 def augment(sample: Sample, letterbox: Letterbox, how: Augmentation, random: Generator) -> Sample:
-    """One image, randomly changed and letterboxed."""
+    """Return one image, randomly changed and letterboxed."""
     frame_hw = _size(sample.image_bgr)
     window = random_window(frame_hw, sample.learned_xyxy, how, random)
     stretch = float(np.exp(random.uniform(-how.stretch, how.stretch)))
@@ -100,7 +100,8 @@ def mosaic(samples: Sequence[Sample], letterbox: Letterbox, how: Augmentation, r
 
 
 def _cuts(length_px: int, parts: int, random: Generator) -> list[int]:
-    """Where a side is divided into parts: 0, the cuts in between, each moved by up to 0.4 of a part, length_px."""
+    """Return where a side is divided into parts: 0, the cuts in between, each moved by up to 0.4 of a part,
+    length_px."""
     inner = (np.arange(1, parts) + random.uniform(-0.4, 0.4, parts - 1)) * length_px / parts
     # Neighbors that both move towards each other still leave a fifth of a part between them.
     return [0, *(round(float(cut)) for cut in inner), length_px]
@@ -109,7 +110,7 @@ def _cuts(length_px: int, parts: int, random: Generator) -> list[int]:
 def random_window(
     frame_hw: tuple[int, int], boxes_xyxy: FloatArray, how: Augmentation, random: Generator
 ) -> tuple[int, int, int, int]:
-    """A window of a frame, xyxy in whole frame px: the frame, a crop, or a larger window around the frame."""
+    """Return a window of a frame, xyxy in whole frame px: the frame, a crop, or a larger window around the frame."""
     height, width = frame_hw
     choice = random.random()
     if choice < how.zoom_out:
@@ -128,7 +129,7 @@ def random_window(
 def _filling_window(
     frame_hw: tuple[int, int], boxes_xyxy: FloatArray, region: tuple[int, int, int, int], random: Generator
 ) -> tuple[int, int, int, int]:
-    """A window inside the frame with about the aspect ratio of the region, so that no padding is needed."""
+    """Return a window inside the frame with about the aspect ratio of the region, so that no padding is needed."""
     height, width = frame_hw
     shape = (region[2] - region[0]) / max(region[3] - region[1], 1) * float(np.exp(random.uniform(-0.15, 0.15)))
     largest = min(width / shape, float(height))
@@ -140,7 +141,7 @@ def _filling_window(
 def _around_a_box(
     frame_hw: tuple[int, int], window_hw: tuple[int, int], boxes_xyxy: FloatArray, random: Generator
 ) -> tuple[int, int, int, int]:
-    """A window inside the frame; if there are boxes, in 3 of 4 cases one that contains the center of a box."""
+    """Return a window inside the frame; if there are boxes, in 3 of 4 cases one that contains the center of a box."""
     spare = frame_hw[0] - window_hw[0], frame_hw[1] - window_hw[1]
     low, high = [0, 0], list(spare)
     if len(boxes_xyxy) and random.random() < 0.75:
@@ -170,7 +171,7 @@ def _painted(
     if target.size:
         part = sample.image_bgr[top:bottom, left:right]
         target[:] = cv2.resize(part, (target.shape[1], target.shape[0]), interpolation=INTERPOLATION)
-    # The scale of the painted part, because its corners were rounded to whole pixels.
+    # This is the scale of the painted part, because its corners were rounded to whole pixels.
     scale = np.array([(inside[2] - inside[0]) / (right - left), (inside[3] - inside[1]) / (bottom - top)] * 2)
     moved = (sample.boxes_xyxy - (left, top, left, top)) * scale + (inside[0], inside[1], inside[0], inside[1])
     cut = moved.clip((inside[0], inside[1]) * 2, (inside[2], inside[3]) * 2).astype(np.float32)

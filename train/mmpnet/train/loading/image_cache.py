@@ -36,7 +36,7 @@ class StoredImages:
         return len(self._images)
 
     def read(self, index: int) -> tuple[UInt8Array, FloatArray]:
-        """Pixels (h, w, 3) BGR after shrinking, and the boxes (N, 4) of all labels in their px.
+        """Return the pixels (h, w, 3) BGR after shrinking, and the boxes (N, 4) of all labels in their px.
 
         Raises: DatasetError if the file is unreadable or of another size than its entry says.
         """
@@ -45,7 +45,7 @@ class StoredImages:
         return self.pixels(index), image.boxes_xyxy * np.array([width / full_w, height / full_h] * 2, np.float32)
 
     def pixels(self, index: int) -> UInt8Array:
-        """Pixels (h, w, 3) BGR, which may be read-only."""
+        """Return the pixels (h, w, 3) BGR, which may be read-only."""
         frame_bgr = self._images[index].read()
         shape = self.shape(index)
         if frame_bgr.shape == shape:
@@ -59,7 +59,7 @@ class StoredImages:
         return max(round(height * scale), 1), max(round(width * scale), 1), 3
 
     def num_bytes(self) -> int:
-        """Size of all decoded images."""
+        """Return the size of all decoded images."""
         return sum(int(np.prod(self.shape(index))) for index in range(len(self)))
 
     def close(self) -> None:
@@ -117,6 +117,6 @@ class CachedImages(StoredImages):
 
 
 def fits(needed_bytes: int, folder: Path) -> bool:
-    """Whether decoded images of this size fit into a share of the memory and onto the disk of the folder."""
+    """Return whether decoded images of this size fit into a share of the memory and onto the disk of the folder."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return needed_bytes < MEMORY_SHARE * memory and needed_bytes < 0.8 * shutil.disk_usage(folder).free

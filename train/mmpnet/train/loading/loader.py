@@ -95,7 +95,7 @@ class TrainingImages(TorchDataset["_LabeledSample | DatasetError"]):
             return error
 
     def view(self, key: SampleKey) -> Sample:
-        """The augmented image, before its label grid."""
+        """Return the augmented image, before its label grid."""
         random = generator(key.seed)
         letterbox = Letterbox(input_hw=key.input_hw, pad_value=self._recipe.pad_value)
         if key.partners:
@@ -125,8 +125,8 @@ class TrainingImages(TorchDataset["_LabeledSample | DatasetError"]):
         )
 
     def _matched(self, sample: Sample, input_hw: tuple[int, int]) -> IntArray:
-        """For each anchor the learned box that it learns, or BACKGROUND, or UNDECIDED; an anchor that would learn an
-        ignored box, or lies in one, is not background."""
+        """Return for each anchor the index of the box that it learns, or BACKGROUND, or UNDECIDED; an anchor that would
+        learn an ignored box, or lies in one, is not background."""
         if input_hw not in self._anchors:
             self._anchors[input_hw] = self._recipe.anchors.boxes_xyxy(input_hw)
         anchors_xyxy = self._anchors[input_hw]
@@ -169,14 +169,14 @@ def collate(items: "list[_LabeledSample | DatasetError]") -> Batch | DatasetErro
 
 
 def default_workers() -> int:
-    """Default number of loader processes: one for each core, at most MAX_WORKERS."""
+    """Return the default number of loader processes: one for each core, at most MAX_WORKERS."""
     return min(os.cpu_count() or 1, MAX_WORKERS)
 
 
 def training_loader(
     images: TrainingImages, sampler: EpochSampler, *, workers: int, pin_memory: bool
 ) -> "DataLoader[_LabeledSample | DatasetError]":
-    """A loader over the sampler's batches; iterating it yields Batch, or the DatasetError that ends the run."""
+    """Return a loader over the sampler's batches; iterating it yields Batch, or the DatasetError that ends the run."""
     return DataLoader(
         images,
         batch_sampler=sampler,

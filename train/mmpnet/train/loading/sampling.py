@@ -29,7 +29,7 @@ class SampleKey:
 
 @dataclass(frozen=True, slots=True)
 class EpochPlan:
-    """What varies from sample to sample in an epoch: the share of mosaics, how many images lie along a side (drawn
+    """What varies from sample to sample in an epoch: the share of mosaics, how many images are along a side (drawn
     from mosaic_grids), and the input sizes drawn for each batch."""
 
     input_sizes: tuple[tuple[int, int], ...]
@@ -38,7 +38,8 @@ class EpochPlan:
 
 
 def input_sizes(input_hw: tuple[int, int], spread: float) -> tuple[tuple[int, int], ...]:
-    """The input size, and for a spread above 0 the sizes from 1 - spread to 1 + spread of it in steps of 32 px."""
+    """Return the input size, and for a spread above 0 the sizes from 1 - spread to 1 + spread of it in steps of 32
+    px."""
     shorter, px = min(input_hw), SCALE_STEP_PX
     steps = int(spread * shorter / px)
     factors = [1 + step * px / shorter for step in range(-steps, steps + 1)]
@@ -47,12 +48,13 @@ def input_sizes(input_hw: tuple[int, int], spread: float) -> tuple[tuple[int, in
 
 
 def generator(*key: int) -> Generator:
-    """A numpy generator that depends on every number of the key, such as (seed, epoch)."""
+    """Return a numpy generator that depends on every number of the key, such as (seed, epoch)."""
     return Generator(PCG64(SeedSequence(key)))
 
 
 def image_weights(images: Sequence[LabeledImage], group_weights: Sequence[tuple[str, float]]) -> NDArray[np.float64]:
-    """Sampling weight of each image (N,), mean 1: the product of the weights whose pattern matches one of its tags.
+    """Return the sampling weight of each image (N,), mean 1: the product of the weights whose pattern matches one of
+    its tags.
 
     Raises: TrainingError if a pattern matches no image, a weight is not positive and finite.
     """
@@ -142,6 +144,6 @@ class EpochSampler(Sampler[list[SampleKey]]):
         return [keys[start : start + size] for start in range(0, count, size)]
 
     def _drawn(self, quantiles: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Image indices at quantiles in [0, 1) of the summed weights, same shape."""
+        """Return the image indices at quantiles in [0, 1) of the summed weights, same shape."""
         edges = np.cumsum(self._weights) / self._weights.sum()
         return np.searchsorted(edges, quantiles, side="right").clip(max=len(self._weights) - 1)

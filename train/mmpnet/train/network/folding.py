@@ -29,21 +29,22 @@ class Shift(nn.Module):
 
 
 def folded_kernel(kernel: Tensor, kind: InputKind) -> Tensor:
-    """The kernel (O, 3, k, k) of the first convolution with deviation, scale and channel order in it, for the output of
-    `Shift`."""
+    """Return the kernel (O, 3, k, k) of the first convolution with deviation, scale and channel order in it, for the
+    output of `Shift`."""
     kernel = kernel / _deviation()
     return (kernel / 255).flip(1) if kind == "uint8-nhwc" else kernel
 
 
 def unfolded_kernel(kernel: Tensor, kind: InputKind) -> Tensor:
-    """The inverse of `folded_kernel`."""
+    """Return the inverse of `folded_kernel`."""
     kernel = kernel.flip(1) * 255 if kind == "uint8-nhwc" else kernel
     return kernel * _deviation()
 
 
 @torch.no_grad()
 def with_folded_input(network: MmpNet, kind: InputKind) -> MmpNet:
-    """A copy of the network that gives for the output of `Shift` what the network gives for `InputNormalization`."""
+    """Return a copy of the network that gives for the output of `Shift` what the network gives for
+    `InputNormalization`."""
     folded = copy.deepcopy(network)
     first = next(module for module in folded.features.modules() if isinstance(module, nn.Conv2d))
     first.weight.copy_(folded_kernel(first.weight, kind))

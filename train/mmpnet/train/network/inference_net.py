@@ -73,7 +73,7 @@ class CandidateNet(nn.Module):
         return boxes, scores, class_ids
 
     def _best(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, anchor indices and class ids of the K best anchors (B, K), from logits (B, num_classes, A)."""
+        """Return scores, anchor indices and class ids of the K best anchors (B, K), from logits (B, num_classes, A)."""
         if self.network.num_classes == 2:
             # The softmax of two logits is the sigmoid of their difference: only K of them need an exponential.
             margin, picked = (logits[:, 1:] - logits[:, :1]).flatten(1).topk(self.top_k, dim=1)

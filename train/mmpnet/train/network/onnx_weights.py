@@ -26,7 +26,7 @@ SMALLEST_DEVIATION = 1e-3
 
 
 def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
-    """The weights of the file under the names that `network` has for them, with batch norms that change nothing.
+    """Return the weights of the file under the names that `network` has for them, with batch norms that change nothing.
 
     A file without separate towers gives a network that has them all weights except those of the second tower.
 
@@ -121,8 +121,8 @@ def _rescale(conv: nn.Module, norm: nn.Module, mean: Tensor, deviation: Tensor) 
 
 
 def _convolutions(network: nn.Module) -> Iterator[tuple[str, str | None]]:
-    """Each convolution and the batch norm after it, if any: the next child of the same sequence, as in MobileNetV2 and
-    MmpNet."""
+    """Yield each convolution and the batch norm after it, if any: the next child of the same sequence, as in
+    MobileNetV2 and MmpNet."""
     modules = dict(network.named_modules())
     for name, module in modules.items():
         if isinstance(module, nn.Conv2d):
@@ -132,7 +132,7 @@ def _convolutions(network: nn.Module) -> Iterator[tuple[str, str | None]]:
 
 
 def convolution_inputs(model: onnx.ModelProto) -> list[list[str]]:
-    """Names of the stored kernel and bias of each convolution, also where a cast is in between."""
+    """Return the names of the stored kernel and bias of each convolution, also where a cast is in between."""
     stored = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}
     return [[stored.get(name, name) for name in node.input[1:]] for node in model.graph.node if node.op_type == "Conv"]
 
@@ -157,7 +157,8 @@ def _read(path: Path) -> tuple[onnx.ModelProto, InputKind]:
 
 
 def _named_weights(model: onnx.ModelProto, kind: InputKind) -> dict[str, Tensor]:
-    """Kernels and biases of the graph's convolutions by name, float32, the first kernel without normalization in it."""
+    """Return the kernels and biases of the graph's convolutions by name, float32, the first kernel without
+    normalization in it."""
     used = {name for names in convolution_inputs(model) for name in names}
     weights = {
         tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))

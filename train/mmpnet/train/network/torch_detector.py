@@ -14,7 +14,8 @@ from mmpnet.train.network.inference_net import CandidateNet
 def torch_detector(
     network: MmpNet, config: ModelConfig, *, thresholds: Thresholds, device: torch.device
 ) -> Callable[[UInt8Array], Detections]:
-    """A function that detects with the network in float32 and evaluation mode: frame (H, W, 3) BGR -> Detections."""
+    """Return a function that detects with the network in float32 and evaluation mode: frame (H, W, 3) BGR ->
+    Detections."""
     letterbox = config.letterbox
     candidates = CandidateNet(network, config.anchors, config.input_hw).to(device).eval()
 

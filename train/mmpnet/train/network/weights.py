@@ -80,7 +80,7 @@ def _fill_network(network: MmpNet, state: Any, source: str) -> str:
 
 
 def _with_separate_towers(state: dict[str, Tensor], network: MmpNet) -> dict[str, Tensor]:
-    """The state of a network with one tower as the state of a network with two towers and the same output."""
+    """Return the state of a network with one tower as the state of a network with two towers and the same output."""
     of_logits = network.predict.out_channels
     split = {name.replace("tower.", "box_tower.", 1): t for name, t in state.items() if name.startswith("tower.")}
     for part in ("weight", "bias"):

@@ -33,12 +33,12 @@ class Coverage:
 
 
 def input_boxes(images: Iterable[LabeledImage], letterbox: Letterbox) -> list[FloatArray]:
-    """The boxes (N, 4) of each image in input px, without crowds."""
+    """Return the boxes (N, 4) of each image in input px, without crowds."""
     return [letterbox.fit(image.image_hw).to_input(image.boxes_xyxy[~image.crowd]) for image in images]
 
 
 def best_anchors(boxes_xyxy: FloatArray, anchors: AnchorSpec, input_hw: tuple[int, int]) -> tuple[IntArray, FloatArray]:
-    """Flat index (N,) of the best anchor of each box, and their IoU (N,).
+    """Return the flat index (N,) of the best anchor of each box, and their IoU (N,).
 
     Anchors of each size and ratio overlap a box most at the nearest cell, so only that cell is compared.
     """
@@ -57,7 +57,7 @@ def best_anchors(boxes_xyxy: FloatArray, anchors: AnchorSpec, input_hw: tuple[in
 
 
 def coverage(boxes: Sequence[FloatArray], anchors: AnchorSpec, input_hw: tuple[int, int]) -> tuple[Coverage, ...]:
-    """Coverage of small, medium, large and all boxes of images, (N, 4) each in input px."""
+    """Return the coverage of small, medium, large and all boxes of images, (N, 4) each in input px."""
     rows = [np.zeros((0, 3))]  # side, IoU, whether the anchor is shared
     for of_image in boxes:
         if not len(of_image):
@@ -81,8 +81,8 @@ def _coverage(name: str, rows: NDArray[np.float64]) -> Coverage:
 def suggested_anchors(
     boxes: Sequence[FloatArray], *, num_sizes: int, num_aspect_ratios: int, stride: int
 ) -> AnchorSpec:
-    """Sizes and aspect ratios by k-means of log size and log ratio of the boxes, separately, because a label grid has
-    every size in every ratio (clustering of boxes after Redmon and Farhadi 2017).
+    """Return sizes and aspect ratios by k-means of log size and log ratio of the boxes, separately, because a label
+    grid has every size in every ratio (clustering of boxes after Redmon and Farhadi 2017).
 
     Raises: TrainingError if there are fewer different boxes than requested anchors.
     """
@@ -104,8 +104,8 @@ def suggested_anchors(
 def suited_anchors(
     given: AnchorSpec, boxes: Sequence[FloatArray], input_hw: tuple[int, int], notice: Notice
 ) -> AnchorSpec:
-    """As many sizes and aspect ratios as given, fitted to the boxes; or the given ones, if the fitted ones cover the
-    boxes no better. `notice` gets a line about both.
+    """Return as many sizes and aspect ratios as given, fitted to the boxes; or the given ones, if the fitted ones cover
+    the boxes no better. `notice` gets a line about both.
 
     Raises: TrainingError as `suggested_anchors`.
     """
@@ -122,12 +122,13 @@ def suited_anchors(
 
 
 def _distinct(logs: NDArray[np.float64]) -> int:
-    """Number of different values; differences below a thousandth do not count."""
+    """Return the number of different values; differences below a thousandth do not count."""
     return len(np.unique(logs.round(3)))
 
 
 def _k_means(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Centers (count,), ascending, of Lloyd's algorithm in one dimension, started at evenly spread quantiles."""
+    """Return the centers (count,), ascending, of Lloyd's algorithm in one dimension, started at evenly spread
+    quantiles."""
     if not len(values):
         return np.zeros(count)
     centers = np.quantile(values, (np.arange(count) + 0.5) / count)

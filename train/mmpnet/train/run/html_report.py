@@ -47,7 +47,7 @@ def write_run_report(folder: Path, val: Dataset | None, *, device: str, progress
 
 
 def read_history(path: Path) -> History:
-    """The losses, AP and AP50 in results.csv of a run.
+    """Return the losses, AP and AP50 in results.csv of a run.
 
     Raises: OutputError if it cannot be read as such a table.
     """
@@ -80,7 +80,7 @@ def _measured(checkpoint: Checkpoint, val: Dataset, device: str, progress: Progr
 
 
 def checkpoint_subject(path: Path, checkpoint: Checkpoint) -> Subject:
-    """The facts and options that a checkpoint holds, for a report."""
+    """Return the facts and options that a checkpoint holds, for a report."""
     provenance, model = checkpoint.provenance, checkpoint.model
     height, width = model.input_hw
     trained_on = f"{provenance.train_name}, {provenance.train_images} images, sha256 {provenance.train_sha256}"

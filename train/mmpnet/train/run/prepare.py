@@ -35,12 +35,12 @@ TEACHER = "teacher.json"
 
 
 def validation_paths(train: Sequence[str], val: Sequence[str]) -> tuple[str, ...]:
-    """The paths of the validation data: `val`, or if that is empty, the training data that have a val split."""
+    """Return the paths of the validation data: `val`, or if that is empty, the training data that have a val split."""
     return tuple(val) or tuple(path for path in train if has_split(Path(path), "val"))
 
 
 def read_all(config: TrainConfig, callbacks: RunCallbacks) -> tuple[Dataset, Dataset | None]:
-    """The images to learn from, those without labels last, and the validation set, if there is one.
+    """Return the images to learn from, those without labels last, and the validation set, if there is one.
 
     Raises: DatasetError for bad data, TrainingError for a folder without images or images without boxes.
     """
@@ -74,7 +74,7 @@ def _notice_repeated(train: Dataset, val: Dataset | None, callbacks: RunCallback
 
 
 def _without_uncertain(config: TrainConfig, train: Dataset, callbacks: RunCallbacks) -> Dataset:
-    """The data set, with `uncertain: ignore` with the uncertain boxes of its label files ignored."""
+    """Return the data set; with `uncertain: ignore`, the uncertain boxes of its label files are ignored."""
     settled = replace(train, images=_settle(train.images, config))
     ignored = _num_ignored(settled.images) - _num_ignored(train.images)
     if ignored:
@@ -91,12 +91,12 @@ def _settle(images: Sequence[LabeledImage], config: TrainConfig) -> tuple[Labele
 
 
 def _num_ignored(images: Sequence[LabeledImage]) -> int:
-    """Number of boxes that are not learned: crowds and uncertain ones."""
+    """Return the number of boxes that are not learned: crowds and uncertain ones."""
     return sum(int(image.crowd.sum()) for image in images)
 
 
 def _with_unlabeled(train: Dataset, val: Dataset | None, folders: Sequence[str], callbacks: RunCallbacks) -> Dataset:
-    """The training images, and those images of the folders that are in no data set.
+    """Return the training images, and those images of the folders that are in no data set.
 
     The accuracy on images that are learned from would be too high, so validation images are left out.
     """
@@ -139,7 +139,7 @@ def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
 
 
 def with_anchors(config: TrainConfig, train: Dataset, callbacks: RunCallbacks) -> TrainConfig:
-    """The options with the anchors of the run: with `anchors: auto`, those that are fitted to the boxes.
+    """Return the options with the anchors of the run: with `anchors: auto`, those that are fitted to the boxes.
 
     The callbacks get how well they cover the boxes.
     """
@@ -185,7 +185,7 @@ def _checked_labels(labels: TeacherLabels, config: TrainConfig, train: Dataset) 
 
 
 def taught(config: TrainConfig, train: Dataset, folder: Path, callbacks: RunCallbacks) -> Dataset:
-    """The data set with the boxes that the teachers found when the run started, from its folder.
+    """Return the data set with the boxes that the teachers found when the run started, from its folder.
 
     Raises: TrainingError if their labels are missing or belong to other images.
     """
@@ -200,7 +200,7 @@ def taught(config: TrainConfig, train: Dataset, folder: Path, callbacks: RunCall
 
 
 def _learned_images(labels: TeacherLabels, config: TrainConfig, train: Dataset) -> tuple[LabeledImage, ...]:
-    """The training images with the teachers' boxes, of which those that are too uncertain are ignored."""
+    """Return the training images with the teachers' boxes, of which those that are too uncertain are ignored."""
     images = with_teacher_boxes(train.images, labels, least_score=config.distillation.teacher_least_score)
     return _settle(images, config)
 

@@ -98,7 +98,7 @@ def resume_run(
 
 
 def _moved(config: TrainConfig, device: str | None, workers: int | None) -> TrainConfig:
-    """The options with another device or number of loader processes, where they are given."""
+    """Return the options with another device or number of loader processes, where they are given."""
     run, loading = config.run, config.loading
     if device is not None:
         run = msgspec.structs.replace(run, device=device)
@@ -114,7 +114,7 @@ def _write_missing_report(folder: Path, config: TrainConfig, checkpoint: Checkpo
 
 
 def _restored(config: TrainConfig, checkpoint: Checkpoint, progress: Progress, path: Path) -> TrainingState:
-    """The state that a run had when it wrote last.pth.
+    """Return the state that a run had when it wrote last.pth.
 
     Raises: CheckpointError if the tensors do not fit the network or the optimizer.
     """
@@ -148,12 +148,12 @@ def _removed_on_failure(folder: Path, world: World) -> Iterator[None]:
 
 
 def _callbacks_of(world: World, callbacks: RunCallbacks | None) -> RunCallbacks:
-    """The callbacks of the command in the first process; the other processes report nothing."""
+    """Return the callbacks of the command in the first process; the other processes report nothing."""
     return callbacks if callbacks is not None and world.is_first else RunCallbacks()
 
 
 def _placed(config: TrainConfig, world: World) -> TrainConfig:
-    """The options with the device of this process, which differs from process to process."""
+    """Return the options with the device of this process, which differs from process to process."""
     return _moved(config, device_name(config.run.device, world), None)
 
 
@@ -179,7 +179,7 @@ def _execute(
 
 
 def new_folder(project: Path, name: str | None) -> Path:
-    """The folder of a new run: PROJECT/NAME, or without a name the first free one of train, train2, ...
+    """Return the folder of a new run: PROJECT/NAME, or without a name the first free one of train, train2, ...
 
     Of several processes only the first one chooses; the folder that the others get here is not used.
 
