@@ -1,11 +1,11 @@
-"""Small data and models that the tests make themselves."""
+"""Small datasets and models that the tests generate."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-# Tiny tensors: a second thread only waits for the first, and for the other processes of the tests. OpenMP and BLAS
-# read this when numpy and torch are imported; processes that a test starts inherit it.
+# The tensors are tiny, so more threads would only disturb other test processes. OpenMP and BLAS read this when numpy
+# and torch are imported; child processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import msgspec
@@ -87,8 +87,8 @@ def make_checkpoint(tiny_model_config: ModelConfig, tiny_train_config: TrainConf
         torch.manual_seed(seed)
         network = model.build().train()
         with torch.no_grad():
-            # Batch norms that have seen images keep the signal alive through random layers; scores spread over
-            # (0, 1) give thresholds and NMS something to do.
+            # Batch norms that have processed images keep the signal in random layers; scores spread over (0, 1), so
+            # that thresholds and NMS matter.
             for _ in range(20):
                 network(torch.randn(8, 3, *model.input_hw))
             network.predict.weight.normal_(std=0.3)
@@ -116,7 +116,7 @@ def make_checkpoint(tiny_model_config: ModelConfig, tiny_train_config: TrainConf
 
 @pytest.fixture(scope="session")
 def export_options() -> ExportOptions:
-    """Batch 1 at the size of training, low score threshold."""
+    """Batch 1 at the training size, with a low score threshold."""
     return ExportOptions(
         input_hw=None, batch=1, opset=13, thresholds=Thresholds(conf=0.3, iou=0.5, max_det=50), self_test_seeds=8
     )
@@ -130,7 +130,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: M
 
 @pytest.fixture(scope="session")
 def three_class_checkpoint(tmp_path_factory: pytest.TempPathFactory, make_checkpoint: MakeCheckpoint) -> Path:
-    """A checkpoint of the tiny network that knows person, dog and bicycle. Read only."""
+    """A checkpoint of the tiny network with the classes person, dog and bicycle. Read only."""
     folder = tmp_path_factory.mktemp("checkpoint")
     return make_checkpoint(folder / "three.pth", class_names=("background", "person", "dog", "bicycle"))
 
@@ -151,5 +151,5 @@ def tiny_onnx(exported: ExportCache, tiny_checkpoint: Path, export_options: Expo
 
 @pytest.fixture(scope="session")
 def detector(tiny_onnx: Path) -> Detector:
-    """The exported tiny network on one CPU thread. Its thresholds are not to be changed."""
+    """The exported tiny network on one CPU thread. Tests must not change its thresholds."""
     return Detector(tiny_onnx, provider="cpu", threads=1)

@@ -1,4 +1,4 @@
-"""The walls between the rooms, and what the wheel contains."""
+"""Import contracts cover every package, and the wheel contains exactly the package."""
 
 import re
 import subprocess
@@ -35,8 +35,8 @@ def test_every_package_is_known_to_import_linter_and_mypy() -> None:
 
 
 def test_no_benchmark_imports_onnxruntime_itself() -> None:
-    """It would report to its maker: `mmpnet.system.onnx_runtime` switches that off first, as a contract of Import
-    Linter makes sure of for the packages."""
+    """onnxruntime sends usage reports at import; `mmpnet.system.onnx_runtime` disables that first. For the packages, a
+    contract of Import Linter checks this."""
     scripts = list((ROOT / "benchmarks").rglob("*.py"))
     importing = re.compile(r"^\s*(import|from) onnxruntime\b", re.MULTILINE)
     assert importing.search("import onnxruntime as ort")
@@ -48,7 +48,7 @@ def test_mmpnet_is_a_namespace_without_a_package_file() -> None:
         assert not (ROOT / root / "mmpnet" / "__init__.py").exists()
     for room, root in ROOMS.items():
         text = (ROOT / root / "mmpnet" / room / "__init__.py").read_text()
-        # The runtime is the one that is imported as a package: `from mmpnet.runtime import Detector`.
+        # `from mmpnet.runtime import Detector` imports the runtime as a package.
         assert text == "" or room == "runtime"
 
 

@@ -1,4 +1,4 @@
-"""The oldest versions that are declared are those that `make oldest` installs."""
+"""The declared oldest versions are those that `make oldest` installs."""
 
 import tomllib
 from pathlib import Path
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def project() -> dict[str, list[str]]:
-    """Requirements by extra; those of the base have the name ""."""
+    """Requirements by extra; the base requirements have the name ""."""
     content = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return {"": content["dependencies"], **content["optional-dependencies"]}
 
@@ -33,8 +33,8 @@ def test_versions_with_known_holes_and_crashes_are_excluded() -> None:
     for requirement in (Requirement(text) for extra in project().values() for text in extra):
         declared.setdefault(requirement.name, []).append(requirement)
     for name, version in (
-        ("onnxruntime", "1.17.3"),  # ends Python beside numpy 2
-        ("onnxruntime", "1.21.0"),  # ends Python on a Cortex-A72
+        ("onnxruntime", "1.17.3"),  # crashes with numpy 2
+        ("onnxruntime", "1.21.0"),  # crashes on a Cortex-A72
         ("onnxruntime-gpu", "1.21.0"),
         ("opencv-python", "4.10.0.84"),  # CVE-2025-53644
         ("opencv-python-headless", "4.11.0.86"),

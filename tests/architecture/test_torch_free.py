@@ -1,4 +1,4 @@
-"""What runs on the device runs without torch, torchvision and onnx, and without asking for them."""
+"""The runtime works without torch, torchvision and onnx, and never imports them."""
 
 import json
 import subprocess

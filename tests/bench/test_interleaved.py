@@ -1,4 +1,4 @@
-"""Turns: each once per round, in an order that the seed decides."""
+"""Interleaving: each turn runs once per round, in an order that the seed determines."""
 
 import time
 from collections.abc import Iterator, Sequence

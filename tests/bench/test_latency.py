@@ -1,4 +1,4 @@
-"""mmp-bench: its statistics against slow references, its verdicts with detectors of known speed, its command line."""
+"""mmp-bench: statistics equal slow references, verdicts fit detectors of known speed, and the command line works."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 
 class FakeDetector:
-    """Finds nothing, in a known time; takes the place of Detector, whose `path` is the model's name."""
+    """Replaces Detector: finds nothing, in a known time; `path` is the name of the model."""
 
     provider = "cpu"
     seconds: dict[str, float] = {"slow": 0.004, "fast": 0.001}  # noqa: RUF012
@@ -66,7 +66,7 @@ class FakeDetector:
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`slow` and `fast` are models."""
+    """`slow` and `fast` are the names of models."""
     monkeypatch.setattr(bench_compare, "Detector", FakeDetector)
     monkeypatch.setattr(bench_compare, "WARM_UP_S", 0.0)
 
@@ -78,7 +78,7 @@ def report(tiny_onnx: Path) -> LatencyReport:
 
 
 def stored(path: Path, report: LatencyReport, *, median_ms: float, spread: float = 0.02) -> Path:
-    """The report as --json writes it, with such times end to end."""
+    """A report as --json writes it, with these end-to-end times."""
     stages = report.back_to_back.stages
     times = np.array([1 - spread / 2, 1.0, 1 + spread / 2]) * median_ms
     changed = msgspec.structs.replace(stages, end_to_end=summarize([np.array([ms]) for ms in times]))
@@ -89,7 +89,7 @@ def stored(path: Path, report: LatencyReport, *, median_ms: float, spread: float
 
 @pytest.mark.parametrize("rank", [90, 95, 99])
 def test_the_least_samples_are_those_of_mlperf(rank: int) -> None:
-    """At 99 % confidence one sample above the percentile must be few: the first n where that is so."""
+    """The first n for which few samples exceed the percentile with 99 % confidence."""
 
     def chance_of_one_or_none_above(count: int) -> float:
         below = rank / 100
@@ -215,7 +215,7 @@ def test_a_fresh_process_is_timed_and_its_memory_is_its_own(tiny_onnx: Path) -> 
     assert found is not None
     assert found.seconds > 0
     ours = peak_memory_mb()
-    if ours is not None:  # these tests have torch in memory, the fresh process has not
+    if ours is not None:  # these tests have torch in memory, but the fresh process does not
         assert found.peak_memory_mb is not None
         assert 10 < found.peak_memory_mb < ours
 
@@ -292,7 +292,7 @@ def test_json_is_one_document_with_everything(tiny_onnx: Path) -> None:
 
 
 def test_the_keys_of_stored_reports_stay(report: LatencyReport) -> None:
-    """Reports of earlier versions are compared with new ones."""
+    """Reports of earlier versions are comparable with new ones."""
     image = msgspec.structs.replace(report.settings, image="street.png")
     document = msgspec.to_builtins(msgspec.structs.replace(report, settings=image))
     assert document["settings"]["picture"] == "street.png"

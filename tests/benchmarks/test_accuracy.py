@@ -1,4 +1,4 @@
-"""accuracy.py: curves by hand, mmp-val's numbers to the digit, every dataset on its own."""
+"""accuracy.py: curves equal those made by hand, numbers equal mmp-val's exactly, and each dataset is separate."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ MODEL = "person-224-int8"
 
 
 def people_at(folder: Path, *boxes_xywh: list[float]) -> Path:
-    """A COCO file over copies of the sample image, one for each of the boxes, and one image without people."""
+    """A COCO file with a copy of the sample image for each of the boxes, and one image without people."""
     (folder / "images").mkdir(parents=True)
     pixels = read_image(SAMPLE_IMAGE)
     height, width = pixels.shape[:2]
@@ -45,7 +45,7 @@ def people_at(folder: Path, *boxes_xywh: list[float]) -> Path:
 
 @pytest.fixture(scope="module")
 def labeled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two datasets: one labeled where the larger model sees its person, one in a corner where nobody is."""
+    """Two datasets: one labeled where the larger model finds its person, one in a corner without people."""
     folder = tmp_path_factory.mktemp("labeled")
     x1, y1, x2, y2 = (float(value) for value in Detector("person-320", threads=1)(read_image(SAMPLE_IMAGE)).xyxy[0])
     right = people_at(folder / "right", [x1, y1, x2 - x1, y2 - y1], [x1, y1, x2 - x1, y2 - y1])
@@ -62,7 +62,7 @@ def test_the_curve_by_hand_and_its_mean_is_ap50(tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "val.json", count=2, seed=0), "val")
     boxes = [image.boxes_xyxy for image in dataset.images]
     count = sum(map(len, boxes))
-    # The best box is right, the next one wrong, and the other boxes of the first image are right again.
+    # The best box is correct, the next one wrong, and the other boxes of the first image are correct again.
     first = Detections(
         np.concatenate([boxes[0][:1], np.array([[0, 0, 2, 2]], np.float32), boxes[0][1:]]),
         np.linspace(0.9, 0.5, len(boxes[0]) + 1).astype(np.float32),

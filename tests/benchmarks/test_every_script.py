@@ -1,4 +1,4 @@
-"""Every script of benchmarks/ runs, on tiny settings: what it prints with --json is one document of finite numbers."""
+"""Every script of benchmarks/ runs with tiny settings, and --json prints one document of finite numbers."""
 
 import json
 import os
@@ -62,7 +62,7 @@ FRAME = ("--frame-size", "96x64")
 
 @dataclass(frozen=True)
 class Given:
-    """What a script may need: a folder of its own, images, weights, a model and its checkpoint."""
+    """Inputs of the scripts: a folder, images, weights, a model and its checkpoint."""
 
     out: Path
     data: Path
@@ -109,15 +109,15 @@ SCRIPTS: dict[str, Arguments] = {
     ],
 }
 WITHOUT_JSON = ("headline.py",)
-"""It checks and prints nothing."""
+"""The script only checks and prints nothing."""
 WITH_ITS_OWN_TEST = ("ablation.py",)
 RUN_BY_MAKE = ("install_size.py",)
-"""`make cost`, which CI calls: it needs an index of packages."""
+"""`make cost`, which CI runs, needs a package index."""
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mobilenet_v2 state dict as torchvision has it, with random numbers."""
+    """A torchvision mobilenet_v2 state dict with random values."""
     path = tmp_path_factory.mktemp("weights") / "mobilenet_v2.pth"
     torch.manual_seed(0)
     torch.save(mobilenet_v2(weights=None).state_dict(), path)
@@ -125,7 +125,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(script: str, arguments: list[object]) -> tuple[int, str, str]:
-    """The script in this process, which spares an import of torch."""
+    """Run the script in this process, which avoids another import of torch."""
     result = CliRunner().invoke(APPS[script], [str(argument) for argument in arguments], env={"COLUMNS": "200"})
     assert "Traceback" not in result.stderr
     return result.exit_code, result.stdout, result.stderr
@@ -156,7 +156,7 @@ def test_it_runs(
 @pytest.mark.slow
 @pytest.mark.parametrize("script", APPS)
 def test_it_starts_as_a_process_of_its_own(script: str) -> None:
-    """From the root of the repository, as the README has it."""
+    """Run it from the root of the repository, as the README does."""
     done = subprocess.run(
         [sys.executable, f"benchmarks/{script}", "--help"],
         cwd=ROOT,
@@ -181,7 +181,7 @@ def test_the_ablation_writes_its_table(tmp_path: Path, dataset_folder: Path, wei
     first = json.loads(settings_file.read_text())
     assert list(first["settings"]) == ["labels-only"]
     assert "neither teacher nor teacher-labeled images" in page.read_text()
-    # What an earlier call measured and somebody noted stays beside what this one measures.
+    # Results of an earlier call stay beside the new ones.
     noted = {**first, "note": "Measured on a Sunday.", "settings": {"default": first["settings"]["labels-only"]}}
     settings_file.write_text(json.dumps(noted))
     code, _, stderr = run("ablation.py", arguments)

@@ -1,4 +1,4 @@
-"""The README's headline table is the committed result, to the digit."""
+"""The README's headline table equals the committed result exactly."""
 
 import json
 from pathlib import Path
@@ -27,14 +27,14 @@ def test_another_number_is_noticed() -> None:
 
 
 def row(ms: float, *aps: float | None, **further: object) -> dict[str, object]:
-    """A contestant's row as peers.py writes it, as far as the table reads it, with an AP for each of SETS."""
+    """A contestant's row in the format of peers.py, with what the table reads, and an AP for each of SETS."""
     times = {"end_to_end_ms": ms, "infer_ms": ms - 0.5}
     accuracy = {name: {"AP50": ap, "AP": ap} for name, ap in zip(SETS, aps, strict=False)}
     return {"family": "NanoDet", "accuracy": accuracy, "size_bytes": 9_700_000, "one thread": times, **further}
 
 
 def lines_of(**contestants: dict[str, object]) -> list[str]:
-    """The lines of a table of these."""
+    """The lines of the table of these rows."""
     sets = [
         {"name": name, "set": name.partition(":")[0], "part": name.partition(": ")[2] or None, "images": count}
         for name, count in zip(SETS, (255, 144, 593), strict=True)
@@ -73,7 +73,7 @@ def test_a_result_with_all_accuracies_has_no_remarks() -> None:
 
 
 def test_results_of_one_set_are_still_read(tmp_path: Path) -> None:
-    """Before there were several sets, accuracies stood in the rows; rows with `made_from` are left out."""
+    """Older results with a single set have accuracies in the rows; rows with `made_from` are left out."""
     times = {"one thread": {"end_to_end_ms": 12.0, "infer_ms": 11.0}, "family": "NanoDet", "size_bytes": 9_700_000}
     contestants = {
         "nanodet": {**times, "AP": 0.3, "AP50": 0.5},

@@ -1,4 +1,4 @@
-"""latency.py: who takes turns with whom, what lands in which cell, and a real run whose numbers fit together."""
+"""latency.py: order of the turns, content of the cells, and a real run with consistent numbers."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 
 class Counting:
-    """Stands for a detector: says that the network took so many ms more with each frame."""
+    """Replaces a detector: reports a network time that increases by this many ms per frame."""
 
     def __init__(self, name: str, first_ms: float, calls: list[str]) -> None:
         self._name, self._ms, self._calls = name, first_ms, calls

@@ -1,4 +1,4 @@
-"""The mean of weights is their mean, and its checkpoint says what was measured."""
+"""The mean of weights is correct, and its checkpoint states what was measured."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from mmpnet.train.artifacts.checkpoint import load_checkpoint, save_checkpoint
 
 
 def shifted(path: Path, target: Path, by: float) -> Path:
-    """The same checkpoint with every floating-point weight moved."""
+    """The same checkpoint with every floating-point weight changed."""
     checkpoint = load_checkpoint(path)
     ema = {name: value + by if value.is_floating_point() else value for name, value in checkpoint.ema.items()}
     save_checkpoint(target, dataclasses.replace(checkpoint, ema=ema))

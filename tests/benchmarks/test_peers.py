@@ -1,4 +1,4 @@
-"""peers.py: other detectors behind one interface, what is only timed, names that can be read."""
+"""peers.py: other detectors behind one interface, models that are only timed, and readable names."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
 
 
 class Net:
-    """An ONNX graph that grows node by node, with seeded weights."""
+    """An ONNX graph that is built node by node, with weights from a seed."""
 
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)
@@ -64,7 +64,7 @@ class Net:
 
 
 def tiny_yolox(path: Path) -> Path:
-    """YOLOX's shapes on 32 x 32 px."""
+    """YOLOX's outputs for 32 x 32 px."""
     net = Net(0)
     level = net.silu(net.conv("images", net.kernel(8, 3, 3) / np.float32(60), 4))
     rows = []
@@ -78,7 +78,7 @@ def tiny_yolox(path: Path) -> Path:
 
 
 def tiny_end_to_end(path: Path, rows: list[list[float]]) -> Path:
-    """Says these (x1, y1, x2, y2, score, class) of every image of 64 x 64 px."""
+    """Gives these (x1, y1, x2, y2, score, class) for every image of 64 x 64 px."""
     net = Net(0)
     nothing = net.add("Mul", net.add("ReduceMean", "images", keepdims=0), net.constant(np.array(0, np.float32)))
     said = net.add("Add", net.constant(np.array([rows], np.float32)), nothing)
@@ -86,7 +86,7 @@ def tiny_end_to_end(path: Path, rows: list[list[float]]) -> Path:
 
 
 def tiny_rtmdet(path: Path, rows: list[list[float]]) -> Path:
-    """Finds these (x1, y1, x2, y2, score) in every image of any size."""
+    """Gives these (x1, y1, x2, y2, score) for every image of any size."""
     boxes = numpy_helper.from_array(np.array([rows], np.float32), "rows")
     labels = numpy_helper.from_array(np.zeros((1, len(rows)), np.int64), "classes")
     zero = numpy_helper.from_array(np.array(0, np.float32), "zero")
@@ -157,7 +157,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 @pytest.fixture
 def one_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the smallest of our models takes part."""
+    """Only the smallest of our models is compared."""
     monkeypatch.setattr(contestants, "OURS", ("person-224-int8",))
 
 
@@ -186,7 +186,7 @@ def test_all_contestants_in_one_run(tmp_path: Path, dataset_folder: Path) -> Non
 
 @pytest.mark.usefixtures("one_of_ours")
 def test_each_set_and_each_source_is_reported_on_its_own(tmp_path: Path, dataset_folder: Path) -> None:
-    """A source's numbers are those of a dataset of its images alone; one without persons has none."""
+    """The numbers of a source equal those of a dataset with only its images; a source without people has none."""
     labels = json.loads((dataset_folder / "val.json").read_text())
     for number, image in enumerate(labels["images"]):
         image["file_name"] = str(dataset_folder / "images" / image["file_name"])

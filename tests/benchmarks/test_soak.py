@@ -1,4 +1,4 @@
-"""soak.py: a leak is found where there is one, and none where there is none."""
+"""soak.py detects a leak if there is one, and only then."""
 
 import json
 import mmap
@@ -29,7 +29,7 @@ QUICK = ("person-224-int8", "--frames", "60", "--samples", "20", "--frame-size",
 
 
 def samples_of(memory_mb: Sequence[float], *, every: int) -> list[Sample]:
-    """Samples with this memory, one every so many frames, a second apart."""
+    """Samples with this memory at a fixed interval of frames, one second apart."""
     return [
         Sample((n + 1) * every, float(n + 1), mb, cpu_percent=50.0, latency_ms=10.0, descriptors=9, threads=4)
         for n, mb in enumerate(memory_mb)
@@ -37,14 +37,14 @@ def samples_of(memory_mb: Sequence[float], *, every: int) -> list[Sample]:
 
 
 class Leaking(Sink):
-    """Keeps memory of every frame."""
+    """Leaks memory with every frame."""
 
     def __init__(self) -> None:
         self._kept: list[Any] = []
 
     def write(self, result: Any, annotated_bgr: Any) -> bool:
         del result, annotated_bgr
-        # Mapped, since malloc may still have what earlier tests of this process gave back.
+        # Mapped memory, since malloc may reuse memory that earlier tests of this process freed.
         kept = mmap.mmap(-1, LEAK_BYTES)
         kept.write(bytes(LEAK_BYTES))
         self._kept.append(kept)
@@ -52,7 +52,7 @@ class Leaking(Sink):
 
 
 def test_the_line_is_the_leak_whatever_the_warm_up_did() -> None:
-    """0.5 MB per 1000 frames, of which the first 10,000, with 80 MB of warm-up, do not count."""
+    """0.5 MB per 1000 frames, without the first 10,000, which add 80 MB of warm-up."""
     frames = 100 * np.arange(1, 301)
     memory_mb = 200 + frames / 2000 - np.where(frames <= 2000, 80.0, 0.0)
     line = growth(samples_of(memory_mb.tolist(), every=100))
@@ -73,7 +73,7 @@ def test_odd_samples_do_not_move_the_line() -> None:
 
 
 def test_what_a_run_remembers_is_a_long_runs_warm_up_only() -> None:
-    """The record of its latest 10,000 frames grows until it is full."""
+    """The record of the latest 10,000 frames grows until it is full."""
     filling = (100 + np.minimum(100 * np.arange(1, 301), 10_000) / 4000).tolist()
     assert growth(samples_of(filling, every=100)).rise_mb == 0
     short = growth(samples_of(filling[:100], every=100))
@@ -146,7 +146,7 @@ def test_a_run_without_a_leak_ends_well(tmp_path: Path) -> None:
 
 
 def test_more_growth_than_allowed_is_one_line_and_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that says 5 MB more whenever it is asked."""
+    """A process that reports 5 MB more at each call."""
     said = iter(range(100, 10_000, 5))
     monkeypatch.setattr(soak_run, "resident_memory_mb", lambda: float(next(said)))
     result = CliRunner().invoke(soak.app, [*QUICK, "--most-mb", "40"], env={"COLUMNS": "300"})

@@ -1,4 +1,4 @@
-"""stages.py: shares by hand, and a real run whose stages add up."""
+"""stages.py: shares equal those computed by hand, and the stages of a real run add up."""
 
 import json
 import statistics
@@ -32,7 +32,7 @@ def test_the_share_is_of_medians_and_the_median_of_the_repeats() -> None:
 
 
 def test_before_and_after_are_added_frame_by_frame() -> None:
-    """Medians of each would be 1 and 1; of most frames one of the two is 9."""
+    """The separate medians would be 1 and 1; for most frames one of the two is 9."""
     found = budget(frames((1.0, 50.0, 9.0), (1.0, 50.0, 1.0), (9.0, 50.0, 1.0))[None])
     assert found["before_and_after_per_infer"] == pytest.approx(10 / 50)
 

@@ -1,4 +1,4 @@
-"""The training benchmark: its step is mmp-train's, its turns count what they say, bad requests are one line."""
+"""The training benchmark: its step is that of mmp-train, its counts are correct, bad options give one line."""
 
 import itertools
 import json
@@ -54,7 +54,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config() -> TrainConfig:
-    """The recipe on two images of 64 px."""
+    """The recipe for two images of 64 px."""
     return step_config(CPU, batch=2, side_px=64, freeze=0)
 
 
@@ -69,7 +69,7 @@ def stored(dataset: Dataset) -> StoredImages:
 
 
 def trained(config: TrainConfig, dataset: Dataset, folder: Path) -> TrainingState:
-    """What mmp-train has after an epoch."""
+    """The files of mmp-train after one epoch."""
     model = config.model_config(dataset.class_names)
     state = start_state(config, model, weights="none")
     writer = RunWriter(folder, config, model, provenance_of(config, dataset, None), writes=False)
@@ -81,7 +81,7 @@ def trained(config: TrainConfig, dataset: Dataset, folder: Path) -> TrainingStat
 def test_step_and_batches_are_those_of_a_run(
     images: Path, tmp_path: Path, freeze: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.training.step._STEPS_PER_RUN", 2)  # as many as the run below: the rate goes by it
+    monkeypatch.setattr("harness.training.step._STEPS_PER_RUN", 2)  # as in the run below, as the rate depends on it
     dataset = open_dataset(images, "train")
     config = step_config(CPU, batch=2, side_px=64, freeze=freeze)
     bench = StepBench(config, dataset.class_names)
@@ -131,7 +131,7 @@ def test_batches_go_on_after_an_epoch_and_a_bad_image_ends_them(tmp_path: Path) 
 
 
 class Clock:
-    """Time that passes only where a test says so."""
+    """A clock that advances only when a test says so."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -144,7 +144,7 @@ class Clock:
 
 
 class FakeBench:
-    """A step of a second, of which a GPU would still have half before it."""
+    """A step of one second, of which a GPU would still have half to do."""
 
     device = CPU
     peak_gpu_mb = None
@@ -191,7 +191,7 @@ def test_a_turn_counts_waiting_steps_and_what_the_device_has_left(clock: Clock) 
 
     plan = TurnPlan(rounds=1, seconds=17.0, workers=2)
     together = with_loader(loader, bench.step, bench, plan)()  # type: ignore[arg-type]
-    # Five timed steps of four seconds are the first that reach 17, and half a second of the device's own after them.
+    # Five timed steps of four seconds are the first to reach 17, plus half a second of the device's own afterwards.
     assert bench.steps == len(drawn) == PREFETCHED * 2 + 1 + 5
     assert opened == ["opened", "closed"]
     assert together.images_per_s == pytest.approx(5 * 5 / 20.5)
@@ -200,7 +200,7 @@ def test_a_turn_counts_waiting_steps_and_what_the_device_has_left(clock: Clock) 
     assert alone.images_per_s == pytest.approx(6 * 5 / 18.5)
     assert opened == ["opened", "closed"] * 2
     step = step_alone(bench, [empty_batch(5), empty_batch(3)], plan)()  # type: ignore[arg-type]
-    # Three of warm-up, so that the 17 timed steps begin with a batch of three.
+    # Three of warm-up, so that the 17 timed steps start with a batch of three.
     assert step.images_per_s == pytest.approx((9 * 3 + 8 * 5) / 17.5)
     assert step.waiting == 0
 
@@ -228,11 +228,11 @@ def test_every_kind_has_one_turn_a_round(clock: Clock) -> None:
 @pytest.mark.parametrize(
     ("step", "loader", "step_cores", "loader_cores", "cores", "kept"),
     [
-        (20.0, 200.0, 2, 1, 2, 2 / 2.1),  # an image is 0.1 core seconds of the step and 0.005 of the loader
+        (20.0, 200.0, 2, 1, 2, 2 / 2.1),  # an image takes 0.1 core seconds in the step and 0.005 in the loader
         (20.0, 200.0, 1, 1, 2, 1.0),
         (20.0, 15.0, 1, 8, 16, 0.75),
         (20.0, 20.0, 2, 2, 2, 0.5),
-        (20.0, 60.0, 2, 0, 2, 0.75),  # one after the other: 1/20 s and 1/60 s an image
+        (20.0, 60.0, 2, 0, 2, 0.75),  # one after the other: 1/20 s and 1/60 s per image
     ],
 )
 def test_what_cores_allow_is_their_time_shared(

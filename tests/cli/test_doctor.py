@@ -1,4 +1,4 @@
-"""mmp-doctor: every fault it can find, made."""
+"""mmp-doctor finds every fault that it knows; the tests produce each of them."""
 
 import json
 import os
@@ -32,12 +32,12 @@ def deadly(path):
     return is_file(path)
 os.path.isfile = deadly
 """
-"""Python's start-up file for a process that a model ends: as a kernel does with an instruction it does not have."""
+"""A start-up file for Python that crashes the process of a model, as an unsupported instruction does."""
 
 
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A Linux machine without display and cameras; the folder that stands for /dev."""
+    """A Linux machine without display and cameras; returns the folder that replaces /dev."""
     devices = tmp_path / "dev"
     devices.mkdir()
     monkeypatch.setattr(sys, "platform", "linux")

@@ -1,4 +1,4 @@
-"""mmp-info as a user types it."""
+"""mmp-info, run from the command line."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 @pytest.fixture
 def foreign_onnx(tmp_path: Path) -> Path:
-    """Somebody else's file: one convolution, one metadata key of its own."""
+    """A file from elsewhere: one convolution, and a metadata key of its own."""
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")],
         "graph",

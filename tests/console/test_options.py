@@ -1,4 +1,4 @@
-"""Flags made from the fields of a struct."""
+"""Options made from the fields of a struct."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from mmpnet.console.options import with_options
 
 
 class Colors(msgspec.Struct, frozen=True):
-    """Options of the test."""
+    """Options for the test."""
 
     hue: Annotated[int, Meta(ge=0, le=360, description="Angle.")] = 20
     rate: Annotated[float, Meta(gt=0, le=1e9, description="Rate.")] = 0.5

@@ -1,4 +1,4 @@
-"""Progress: the steps come back one by one, in their order, with a bar or without."""
+"""Progress yields the steps one by one, in order, with or without a bar."""
 
 import pytest
 

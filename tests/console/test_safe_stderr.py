@@ -1,4 +1,4 @@
-"""What is said to people may be lost; the work goes on, and its files are whole."""
+"""Messages may be lost; the work continues, and its files are complete."""
 
 import io
 import subprocess
@@ -20,7 +20,7 @@ def test_a_run_outlives_the_readers_of_its_messages(tmp_path: Path, tiny_onnx: P
     video, out, ndjson = write_video(tmp_path / "in.avi", count=6), tmp_path / "out.avi", tmp_path / "out.ndjson"
     options = ["--source", str(video), "--save", str(out), "--json", str(ndjson), "--threads", "1"]
     shell = 'exec "$@" ' + redirected
-    if redirected == "2> left":  # the reader of a pipe has gone before the first word
+    if redirected == "2> left":  # the pipe is closed before the first message
         shell = "mkfifo left; (exec 3< left; : > gone) & exec 4> left; while [ ! -e gone ]; do sleep 0.01; done; "
         shell += 'sleep 0.05; exec "$@" 2>&4'
     command = ["sh", "-c", shell, "sh", *MMP_RUN, str(tiny_onnx), *options]
@@ -36,7 +36,7 @@ def test_a_mistake_keeps_its_exit_code_where_nobody_reads_of_it(tiny_onnx: Path)
 
 
 class Terminal(io.StringIO):
-    """Stands for a stderr that a terminal shows."""
+    """Replaces a stderr that is a terminal."""
 
     encoding = "utf-8"
 
@@ -54,7 +54,7 @@ def test_a_terminal_is_known_and_a_progress_bar_lets_others_speak(monkeypatch: p
     assert shown.is_terminal
     assert shown.encoding == "utf-8"
     for step in track(range(2), description="counting", console=shown):
-        sys.stderr.write(f"step {step}\n")  # rich's own stream, while the bar is shown
+        sys.stderr.write(f"step {step}\n")  # while rich shows a bar, this is rich's own stream
     assert sys.stderr is terminal
     assert "step 0\n" in terminal.getvalue().replace("\r", "")
     assert "counting" in terminal.getvalue()

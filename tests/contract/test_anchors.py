@@ -1,4 +1,4 @@
-"""Anchors stand where a slow four-fold loop puts them, and their fingerprint says which they are."""
+"""Anchors equal those of a slow four-fold loop, and the fingerprint identifies them."""
 
 import math
 from dataclasses import replace
@@ -19,7 +19,7 @@ OTHER_SPECS = (
 
 
 def reference_boxes(spec: AnchorSpec, rows: int, cols: int) -> FloatArray:
-    """Anchors from their definition, one at a time: (A, 4) xyxy in input px, at their ravelled index."""
+    """Anchors from their definition, one at a time: (A, 4) xyxy in input px, by flat index."""
     shape = (len(spec.sizes_px), len(spec.aspect_ratios), rows, cols)
     boxes = np.full((math.prod(shape), 4), np.nan, np.float64)
     for s, size in enumerate(spec.sizes_px):
@@ -80,7 +80,7 @@ def test_grid_refuses_an_input_that_is_no_positive_multiple_of_the_stride(input_
 
 
 def test_fingerprint_is_stable_across_versions() -> None:
-    # Files carry it: a change of this literal makes every exported model unreadable.
+    # Files store it: a change of this value would make every exported model unreadable.
     spec = AnchorSpec(sizes_px=(16.0, 40.0), aspect_ratios=(1.0, 2.5), stride=8)
     assert spec.fingerprint() == "a89f1c15ff74"
     assert replace(spec).fingerprint() == "a89f1c15ff74"

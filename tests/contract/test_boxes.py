@@ -1,4 +1,4 @@
-"""IoU, offsets and clipping keep their mathematical promises, on coordinates where float32 is exact."""
+"""IoU, offsets and clipping have their mathematical properties, for coordinates at which float32 is exact."""
 
 import math
 
@@ -22,7 +22,7 @@ PROPERTY = settings(derandomize=True, deadline=None, max_examples=150, database=
 
 # Quarter pixels below 512: areas and their sums are whole sixteenths below 2^23, exact in float32.
 QUARTERS = st.integers(0, 2047).map(lambda quarter: quarter / 4)
-NEAR = st.integers(0, 6).map(float)  # few values: equal, touching, nested and empty boxes are common
+NEAR = st.integers(0, 6).map(float)  # few values, so that equal, touching, nested and empty boxes are common
 BoxTuple = tuple[float, float, float, float]
 
 

@@ -1,4 +1,4 @@
-"""Detections are checked when made, and candidates become them by threshold, NMS, limit and letterbox transform."""
+"""Detections are checked when made; candidates become detections by threshold, NMS, limit and letterbox transform."""
 
 import math
 
@@ -9,7 +9,7 @@ from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.detections import Detections, Thresholds, select_detections
 from mmpnet.contract.letterbox import Letterbox
 
-PLACEMENT = Letterbox(input_hw=(100, 100)).fit((100, 200))  # halved, 25 px of padding above and below
+PLACEMENT = Letterbox(input_hw=(100, 100)).fit((100, 200))  # half size, 25 px of padding above and below
 UNMOVED = Letterbox(input_hw=(64, 64)).fit((64, 64))
 
 
@@ -28,7 +28,7 @@ def reference_iou(a: FloatArray, b: FloatArray) -> float:
 def reference_selection(
     boxes: FloatArray, scores: FloatArray, class_ids: IntArray, thresholds: Thresholds
 ) -> list[int]:
-    """Indices of the detections, best first, by an obvious loop."""
+    """Indices of the detections, best first, by a simple loop."""
     chosen: list[int] = []
     for index in sorted(range(len(scores)), key=lambda i: (-float(scores[i]), i)):
         rivals = [k for k in chosen if class_ids[k] == class_ids[index]]
@@ -39,7 +39,7 @@ def reference_selection(
 
 
 def reference_vote(index: int, boxes: FloatArray, scores: FloatArray, class_ids: IntArray) -> FloatArray:
-    """Where the votes of its class move one box."""
+    """The position of one box after the votes of its class."""
     votes = [
         float(score) * max(reference_iou(boxes[index], box) - 0.5, 0) ** 2 * (class_id == class_ids[index])
         for box, score, class_id in zip(boxes, scores, class_ids, strict=True)
@@ -137,7 +137,7 @@ def test_a_kept_box_is_moved_by_the_vote_of_those_it_beat_and_of_unsure_ones() -
 
 
 def test_nms_compares_boxes_before_they_are_clipped_to_the_frame() -> None:
-    # In the frame both are the same sliver; in the input they barely overlap.
+    # In the frame both are the same thin box; in the input they barely overlap.
     boxes = np.array([[-100, 30, 10, 40], [0, 30, 10, 40]], np.float32)
     found = select_detections(
         boxes,

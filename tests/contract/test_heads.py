@@ -1,4 +1,4 @@
-"""The table of heads is whole, and a file's metadata and its reader go by it."""
+"""The table of heads is complete, and agrees with the metadata and with the reader of outputs."""
 
 from typing import get_args
 

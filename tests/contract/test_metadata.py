@@ -1,4 +1,4 @@
-"""Metadata come back as they were written, and every file that does not fit is refused in one line."""
+"""Metadata are read back unchanged, and every invalid file is refused in one line."""
 
 import ast
 import json
@@ -122,7 +122,7 @@ def test_anchors_given_as_whole_numbers_come_back() -> None:
 def test_keys_of_third_party_viewers_are_readable() -> None:
     properties = metadata_to_properties(METADATA)
     assert set(properties) == {METADATA_KEY, "names", "imgsz", "stride", "task", "batch"}
-    # By the ids that the graph gives, so that names[class_id] holds for whoever reads them.
+    # The keys are the graph's class ids, so that names[class_id] is correct for all readers.
     names = {0: "background", 1: "person", 2: 'driver\'s "mate"', 3: "Fußgänger"}
     assert ast.literal_eval(properties["names"]) == names
     assert ast.literal_eval(properties["imgsz"]) == [64, 96]

@@ -1,4 +1,4 @@
-"""Non-maximum suppression gives exactly what an obvious quadratic loop and torchvision give."""
+"""Non-maximum suppression equals a simple quadratic loop, and torchvision's."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def float_boxes(random: np.random.Generator, count: int) -> FloatArray:
 
 
 def whole_pixel_boxes(random: np.random.Generator, count: int) -> FloatArray:
-    """Few coordinates: IoUs of exactly 1/3, 1/2 and 1, touching boxes and duplicates are common."""
+    """Few coordinates, so that IoUs of exactly 1/3, 1/2 and 1, touching boxes and duplicates are common."""
     corner = random.integers(0, 4, (count, 2))
     return np.concatenate([corner, corner + random.integers(1, 5, (count, 2))], axis=1).astype(np.float32)
 
@@ -33,7 +33,7 @@ def tenth_boxes(random: np.random.Generator, count: int) -> FloatArray:
 
 
 def flat_and_repeated_boxes(random: np.random.Generator, count: int) -> FloatArray:
-    """Sides of 0 are common, and most boxes stand there more than once."""
+    """Sides of 0 are common, and most boxes occur more than once."""
     corner = random.integers(0, 6, (count, 2))
     boxes = np.concatenate([corner, corner + random.integers(0, 3, (count, 2))], axis=1).astype(np.float32)
     return boxes[random.integers(0, max(count // 2, 1), count)] if count else boxes
@@ -55,7 +55,7 @@ def random_scores(random: np.random.Generator, count: int) -> FloatArray:
 
 
 def scalar_iou(a: list[np.float32], b: list[np.float32]) -> np.float32:
-    """IoU of two boxes in float32, one number at a time: thresholds are met exactly or not at all."""
+    """IoU of two boxes in float32, one value at a time, so that thresholds are met exactly or not at all."""
     zero = np.float32(0)
     overlap = max(min(a[2], b[2]) - max(a[0], b[0]), zero) * max(min(a[3], b[3]) - max(a[1], b[1]), zero)
     if overlap == 0:

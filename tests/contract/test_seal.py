@@ -1,4 +1,4 @@
-"""A file that is not what was exported is noticed; a file without a hash is opened as before."""
+"""A changed file is detected; a file without a hash opens as before."""
 
 import random
 from pathlib import Path
@@ -54,8 +54,8 @@ def test_two_hashes_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flipped", [1, 3])
 def test_of_many_damaged_files_none_is_taken_for_whole(flipped: int, tiny_onnx: Path, tmp_path: Path) -> None:
-    """Bits all over the file; what is left of the hash's own name alone leaves graph, weights and metadata as they
-    were."""
+    """Bits all over the file, except those that only change the hash's own name: these leave graph, weights and
+    metadata unchanged."""
     content, generator = tiny_onnx.read_bytes(), random.Random(flipped)
     own = content.rindex(SEAL_KEY.encode())
     path = tmp_path / "damaged.onnx"

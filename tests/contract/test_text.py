@@ -1,4 +1,4 @@
-"""Texts of strangers."""
+"""Untrusted text."""
 
 import io
 import sys

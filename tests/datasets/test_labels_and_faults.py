@@ -1,4 +1,4 @@
-"""What all formats share: the check of a box, the hash over files, what a collector of faults lets through."""
+"""Code shared by all formats: the check of a box, the hash over files, and the collection of faults."""
 
 import hashlib
 

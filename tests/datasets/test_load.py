@@ -1,4 +1,4 @@
-"""Data sets that are read together and reported apart."""
+"""Datasets that are read together and reported separately."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from support.coco_writer import write_coco
 
 @pytest.fixture
 def sets(tmp_path: Path) -> list[Path]:
-    """Two files whose classes have other numbers."""
+    """Two files that number the same classes differently."""
     paths = [write_coco(tmp_path / name / "val.json", count=count, seed=3) for name, count in (("a", 5), ("b", 4))]
     content = json.loads(paths[1].read_text())
     content["categories"] = [{"id": 2, "name": "dog"}, {"id": 7, "name": "person"}]

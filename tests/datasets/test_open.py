@@ -1,4 +1,4 @@
-"""The same boxes come back from every format, and every format is told apart from the others."""
+"""Every format gives the same boxes, and is distinguished from the other formats."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ CELL = 12
 
 @st.composite
 def boxes_in_cells(draw: Any) -> tuple[tuple[int, int], list[tuple[int, int, int, int]]]:
-    """An image size and boxes of whole px that do not overlap: masks could not hold those that do."""
+    """An image size and boxes of whole px that do not overlap, as masks cannot hold overlapping boxes."""
     rows, cols = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     spare_h, spare_w = draw(st.integers(0, CELL - 1)), draw(st.integers(0, CELL - 1))
     boxes = []
@@ -41,7 +41,7 @@ def boxes_in_cells(draw: Any) -> tuple[tuple[int, int], list[tuple[int, int, int
 def test_the_boxes_that_were_written_are_read(name: str, scenes: list[Any]) -> None:
     images = [Drawn(f"p{i}", size_hw, boxes) for i, (size_hw, boxes) in enumerate(scenes)]
     if not any(image.boxes for image in images) and name.startswith(("VIA", "Pascal")):
-        return  # these list no classes apart from their objects: without one, there is no class to read
+        return  # these formats list classes only with their objects, so without objects there are no classes
     folder = Path(tempfile.mkdtemp())
     try:
         dataset = open_dataset(WRITERS[name](folder / "data", images), "train")
@@ -50,7 +50,7 @@ def test_the_boxes_that_were_written_are_read(name: str, scenes: list[Any]) -> N
         for found, written in zip(dataset.images, images, strict=True):
             assert found.image_hw == written.size_hw == found.read().shape[:2]
             expected = np.array(written.boxes, np.float32).reshape(-1, 4)
-            # Fractions of the image are rounded; all other formats hold the numbers themselves.
+            # Fractions of the image are rounded; all other formats store the exact numbers.
             np.testing.assert_allclose(found.boxes_xyxy, expected, rtol=0, atol=1e-5 if name == "YOLO" else 0)
             assert found.boxes_xyxy.dtype == np.float32
             assert found.class_ids.tolist() == [1] * len(written.boxes)

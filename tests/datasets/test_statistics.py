@@ -1,4 +1,4 @@
-"""What a scan counts, and that it finds every fault in labels and files."""
+"""Statistics are correct, and every fault in labels and files is found."""
 
 import io
 import json
@@ -26,7 +26,7 @@ INPUT_HW = (192, 320)
 
 @pytest.fixture
 def random_set(tmp_path: Path) -> Dataset:
-    """30 images of different sizes with boxes of two classes, some of them crowd, from a few px to most of it."""
+    """30 images of different sizes with boxes of two classes, some crowd, from a few px to most of the image."""
     random = np.random.default_rng(5)
     images, annotations = [], []
     (tmp_path / "images").mkdir()
@@ -50,7 +50,7 @@ def random_set(tmp_path: Path) -> Dataset:
 
 
 def quantile(values: list[float], q: float) -> float:
-    """Linear between the two nearest of the sorted values."""
+    """Quantile by linear interpolation between the two nearest sorted values."""
     ordered = sorted(values)
     position = q * (len(ordered) - 1)
     low = math.floor(position)

@@ -1,4 +1,4 @@
-"""Choosing and merging classes, and several datasets as one."""
+"""Selecting, renaming and merging classes, and mixing datasets."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ Make = Callable[..., Dataset]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """A COCO dataset with these classes; image i has one box for each class id listed, told apart by its x."""
+    """A COCO dataset with these classes; image i has one box for each listed class id, each at its own x."""
 
     def build(name: str, classes: list[str], ids_per_image: list[list[int]]) -> Dataset:
         images, annotations = [], []

@@ -1,4 +1,4 @@
-"""Resampled accuracies are those of the evaluator itself on a dataset in which the images stand as often."""
+"""Resampled accuracies equal those of the evaluator on a dataset with the images repeated accordingly."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def random_image(random: np.random.Generator) -> LabeledImage:
 
 
 def random_answer(image: LabeledImage, random: np.random.Generator) -> Detections:
-    """Near the boxes and elsewhere; scores in steps, so that images share some, but none twice in one image."""
+    """Detections near the boxes and elsewhere; images share scores, but no image has the same score twice."""
     near = image.boxes_xyxy.repeat(3, axis=0)
     near = near + random.normal(0, 0.08, near.shape) * (near[:, 2:] - near[:, :2]).repeat(2, axis=1)
     wild = random.uniform(0, 200, (4, 2))
@@ -53,7 +53,7 @@ def random_scene(seed: int, n_images: int = 12) -> tuple[Dataset, tuple[Detectio
 
 
 def measured_as_drawn(dataset: Dataset, found: tuple[Detections, ...], counts: NDArray[np.int64]) -> Evaluation:
-    """The slow reference: a dataset with each image as often as it was drawn, evaluated from the start."""
+    """The slow reference: a dataset that repeats each image as often as it was drawn, evaluated from scratch."""
     rows = np.repeat(np.arange(len(counts)), counts)
     drawn = Dataset(dataset.path, dataset.name, dataset.class_names, tuple(dataset.images[row] for row in rows), "")
     return measure(drawn, tuple(found[row] for row in rows), [1, 2])
@@ -133,7 +133,7 @@ def test_the_interval_is_as_wide_as_accuracy_varies_between_data_sets() -> None:
     dataset, found = random_scene(5, n_images=300)
     population = measure(dataset, found, [1, 2]).matches
     random = np.random.default_rng(1)
-    # 80 datasets of 100 images each, and one of them resampled.
+    # 80 datasets of 100 images each, one of which is resampled.
     sets = random.multinomial(100, np.full(300, 1 / 300), size=80)
     varies = population.numbers(sets)["AP50"].std()
     resampled_sets = random.multinomial(100, sets[0] / 100, size=300)
@@ -145,7 +145,7 @@ def test_the_interval_is_as_wide_as_accuracy_varies_between_data_sets() -> None:
 def test_two_models_are_compared_on_the_same_draws() -> None:
     dataset, found = random_scene(6, n_images=40)
     better = measure(dataset, found, [1, 2])
-    # The other model's boxes lie beside their objects.
+    # The other model's boxes are beside their objects.
     beside = (Detections(one.xyxy + np.float32(6), one.score, one.class_id) for one in found)
     worse = measure(dataset, tuple(beside), [1, 2])
     how = Bootstrap(resamples=300, seed=2)

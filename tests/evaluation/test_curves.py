@@ -1,4 +1,4 @@
-"""Average precisions by hand, and curves that go where they should."""
+"""Average precisions equal those computed by hand, and curves have the right shape."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from mmpnet.evaluation.matching import Ranking
 
 
 def ranking(correct: list[int], n_boxes: int, scores: list[float] | None = None) -> Ranking:
-    """Scores fall evenly from 1 unless given."""
+    """A ranking; scores fall evenly from 1 unless given."""
     score = np.linspace(1, 0.1, len(correct)) if scores is None else np.array(scores)
     return Ranking(score.astype(np.float32), np.array(correct, np.bool_), n_boxes)
 
@@ -100,7 +100,7 @@ def test_confidence_curves_are_counted_at_every_score(one: Ranking) -> None:
 
 
 def test_the_best_threshold_is_the_highest_of_equals_and_keeps_tied_scores_together() -> None:
-    # 0.9: F1 2/3; from 0.5 on: F1 4/5, and a threshold between two detections of 0.5 does not exist.
+    # At 0.9, F1 is 2/3; from 0.5 on, F1 is 4/5. No threshold separates two detections of score 0.5.
     curve = mean_confidence_curve([ranking([1, 1, 0], 2, [0.9, 0.5, 0.5])])
     f1, conf = curve.best()
     assert f1 == pytest.approx(4 / 5)

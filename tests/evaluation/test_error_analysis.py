@@ -1,4 +1,4 @@
-"""Mistakes are found, told apart, and shown on the sheet."""
+"""Mistakes are found, classified, and shown on the sheet."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -140,7 +140,7 @@ def test_a_sheet_is_made_for_no_one_and_many_mistakes(tmp_path: Path, count: int
 
 
 def painted(tile: UInt8Array, bgr: tuple[int, int, int]) -> int:
-    """Pixels of nearly this color: smooth lines mix it with what lies below."""
+    """Whether pixels are nearly this color, as smooth lines mix colors."""
     return int((abs(tile.astype(int) - bgr) <= 20).all(axis=2).sum())
 
 

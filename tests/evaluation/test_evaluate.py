@@ -1,4 +1,4 @@
-"""The twelve numbers are pycocotools' own, whatever the ids of the file; the quasi IoU is counted by hand."""
+"""The twelve numbers equal pycocotools', whatever the ids in the file; the quasi IoU is computed by hand."""
 
 import contextlib
 import io
@@ -26,14 +26,14 @@ from mmpnet.evaluation.evaluate import evaluate, quasi_iou, require_measurable
 
 CATEGORY_IDS = {"person": 90, "dog": 3}
 MODEL_NAMES = ("background", "dog", "person")
-"""Another order than the file's."""
+"""Another order than that of the file."""
 
 Found = tuple[list[float], float, int]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A labeled file and what a detector says of its images; image i is evenly i bright."""
+    """A labeled file and a detector's results for its images; all pixels of image i have the value i."""
 
     path: Path
     found: list[list[Found]]
@@ -83,7 +83,7 @@ def random_scene(folder: Path, seed: int) -> Scene:
             width, height = (float(side) for side in random.uniform(8, 200, 2))
             x, y = float(random.uniform(0, 320 - width)), float(random.uniform(0, 240 - height))
             name = str(random.choice(list(CATEGORY_IDS)))
-            # Stated areas are those of outlines, smaller than the box: the size ranges must follow them.
+            # Stated areas are those of outlines, which are smaller than the box; size ranges must use them.
             area = width * height * float(random.uniform(0.5, 1))
             crowd = int(random.random() < 0.15)
             bbox = [float(np.float32(value)) for value in (x, y, width, height)]
@@ -102,7 +102,7 @@ def random_scene(folder: Path, seed: int) -> Scene:
 
 
 def reference_twelve(scene: Scene, names: tuple[str, ...]) -> list[float]:
-    """pycocotools on the file itself, detections given its own image and category ids."""
+    """pycocotools on the file itself, with detections in its own image and category ids."""
     with contextlib.redirect_stdout(io.StringIO()):
         labeled = COCO(str(scene.path))
         results = []
@@ -139,7 +139,7 @@ def test_the_twelve_numbers_are_those_of_pycocotools_on_the_file_itself(tmp_path
 def test_only_classes_of_a_shared_name_are_measured(tmp_path: Path) -> None:
     scene = random_scene(tmp_path / "scene", 5)
     dataset = read_coco(scene.path)
-    # The model calls its class 1 "cat": its answers count for nothing, and so do the file's dogs.
+    # The model's class 1 is "cat", so its detections are ignored, as are the dogs in the file.
     measured = evaluate(scene.detect, dataset, ("background", "cat", "person"))
     expected = reference_twelve(scene, ("person",))
     np.testing.assert_allclose([measured.coco[name] or 0.0 for name in COCO_NUMBERS[:3]], expected[:3], atol=1e-6)
@@ -160,7 +160,7 @@ def test_no_shared_class_is_a_dataset_error_that_names_both_sides(tmp_path: Path
 
 
 def labels_as_detections(dataset: Dataset) -> Callable[[UInt8Array], Detections]:
-    """A detector that has read the labels of the synthetic dataset."""
+    """A detector that returns the labels of the synthetic dataset."""
     answers = {image.read().tobytes(): image for image in dataset.images}
 
     def detect(frame_bgr: UInt8Array) -> Detections:
@@ -315,7 +315,7 @@ def test_vocs_numbers_are_means_over_the_classes_that_have_boxes(tmp_path: Path)
 
 
 def f1_at(scene: Scene, dataset: Dataset, conf: float) -> float:
-    """F1 of one class's detections of score `conf` or more; the best of them takes the best free label, IoU 0.5 up."""
+    """F1 of one class's detections from score `conf`; the best score takes the best free label, from IoU 0.5."""
     hits = answers = 0
     for image, found in zip(dataset.images, scene.found, strict=True):
         free = list(range(len(image.boxes_xyxy)))

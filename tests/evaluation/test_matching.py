@@ -1,4 +1,4 @@
-"""Matching is pycocotools' and PASCAL VOC's, ties, crowds and several classes included."""
+"""Matching equals pycocotools' and PASCAL VOC's, also with ties, crowds and several classes."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ CLASSES = ("background", "person", "dog")
 Box = tuple[int, int, int, int]
 Label = tuple[Box, int, bool]
 Answer = tuple[Box, int, int]
-"""Box, class, and score in tenths: few scores, so that ties are frequent."""
+"""Box, class, and score in tenths: few scores, so that ties are common."""
 
 PERSON: Label = ((0, 0, 10, 10), 1, False)
 NEIGHBOR: Label = ((4, 0, 14, 10), 1, False)
@@ -63,7 +63,7 @@ def iou_of(a: Box, b: Box) -> Fraction:
 
 
 def voc_by_the_rules(scene: list[tuple[list[Label], list[Answer]]], class_id: int) -> tuple[list[bool], int]:
-    """Right or wrong for each detection that counts, best first, and the number of boxes: one detection at a time."""
+    """Correct or not for each detection that counts, best first, and the number of boxes, one detection at a time."""
     queue = []
     for index, (_, found) in enumerate(scene):
         for row, (box, answered, tenths) in enumerate(sorted(found, key=lambda entry: -entry[2])):
@@ -85,7 +85,7 @@ def voc_by_the_rules(scene: list[tuple[list[Label], list[Answer]]], class_id: in
 
 
 def ap_by_the_rules(correct: list[bool], n_boxes: int, recalls: list[Fraction] | None) -> Fraction:
-    """Mean of the best precision at each recall or beyond; without recalls, the area under that function."""
+    """Mean of the best precision at each recall or above; without recalls, the area under that function."""
     points = []
     for count in range(1, len(correct) + 1):
         points.append((Fraction(sum(correct[:count]), n_boxes), Fraction(sum(correct[:count]), count)))

@@ -1,4 +1,4 @@
-"""Accuracy by dataset and source, several models side by side: numbers, JSON and tables."""
+"""Accuracy per dataset and source, for several models: numbers, JSON and tables."""
 
 import json
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ MIXED = replace(STREETS, images=(*STREETS.images, *YARD.images))
 
 
 def answers(shift_px: float, seed: int) -> tuple[Detections, ...]:
-    """All boxes, moved a little more or less."""
+    """All boxes, shifted by a varying distance."""
     random = np.random.default_rng(seed)
     found = []
     for one in MIXED.images:

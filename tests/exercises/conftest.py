@@ -1,4 +1,4 @@
-"""A small MNIST of the tests' own."""
+"""A small MNIST, generated for the tests."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from support.idx_writer import write_idx
 
 @pytest.fixture(scope="session")
 def mnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both halves, gzipped: bright blobs off the square's center, of a brightness that depends on the half."""
+    """Both halves, gzipped: bright blobs away from the center, with a brightness that depends on the half."""
     folder = tmp_path_factory.mktemp("mnist")
     for seed, (stem, count) in enumerate((("train", 30), ("t10k", 20))):
         random = np.random.default_rng(seed)

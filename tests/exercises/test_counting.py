@@ -1,4 +1,4 @@
-"""Counting anchors, as the exercise does on paper; tests/bench/profile/test_layer_costs.py has the convolutions."""
+"""Anchor counts equal those computed on paper; tests/bench/profile/test_layer_costs.py tests the convolutions."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from mmpnet.contract.anchors import AnchorSpec
 
 SIX_A_CELL = {"sizes_px": (30.0, 60.0, 90.0), "aspect_ratios": (1.0, 2.0)}
 LEVELS = [(304, 8, 38), (304, 16, 19), (320, 32, 10), (320, 64, 5), (300, 100, 3), (300, 300, 1)]
-"""Input side, stride and grid side of SSD300's six maps; 300 px are no multiple of most strides, so the input is the
-nearest that gives the map."""
+"""Input side, stride and grid side of SSD300's six maps. 300 px is not a multiple of most strides, so the input is
+the nearest that gives the map."""
 
 
 def count(input_px: int, stride: int) -> int:

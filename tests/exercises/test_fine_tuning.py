@@ -21,7 +21,7 @@ TINY = {"channels": 8, "width_mult": 0.25, "workers": 0, "mosaic": 0.0, "warmup_
 
 @pytest.fixture(autouse=True)
 def tiny_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of the width, from random weights."""
+    """A network of a quarter of the width, with random weights."""
     monkeypatch.setattr(fine_tuning, "RECIPE", {**fine_tuning.RECIPE, **TINY})
 
 
@@ -74,7 +74,7 @@ def test_a_second_call_measures_again_without_training(tmp_path: Path) -> None:
     assert "training is complete" in stderr
     assert (tmp_path / "run" / "last.pth").stat().st_mtime_ns == written_at
     found, before = json.loads(stdout), json.loads(first[1])
-    # The load of the machine differs; everything else is that of the run, not of the second call.
+    # The load of the machine differs; everything else belongs to the run, not to the second call.
     assert {name: value for name, value in found.items() if name != "machine"} == {
         name: value for name, value in before.items() if name != "machine"
     }

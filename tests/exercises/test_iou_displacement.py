@@ -1,4 +1,4 @@
-"""IoU against displacement: the curves against their formulas, the kinks where they must be."""
+"""IoU over displacement: curves equal their formulas, and have their kinks at the right places."""
 
 import json
 from pathlib import Path

@@ -16,7 +16,7 @@ VOC = {"voc07_AP50": 0.5, "voc_AP50": 0.4, "AP50": 0.3}
 
 
 class Commands:
-    """mmp-train in this process, which spares an import of torch; mmp-val as it will answer."""
+    """Run mmp-train in this process, which avoids an import of torch; mmp-val is replaced by a fixed answer."""
 
     def __init__(self, numbers: dict[str, float]) -> None:
         self.numbers = numbers
@@ -62,7 +62,7 @@ def test_one_command_draws_trains_and_measures(mnist_folder: Path, tmp_path: Pat
     (arguments,) = commands.trained
     assert arguments[:2] == ["--data", str(tmp_path / "data" / "train.json")]
     checkpoint = load_checkpoint(tmp_path / "run" / "best.pth")
-    assert checkpoint.train.data.val == ()  # the test images choose nothing
+    assert checkpoint.train.data.val == ()  # test images must not choose the checkpoint
     assert checkpoint.model.class_names == ("background", *"0123456789")
 
 
@@ -75,7 +75,7 @@ def test_further_flags_win(mnist_folder: Path, tmp_path: Path) -> None:
 def test_own_flags_are_ones_that_mmp_train_takes(tmp_path: Path) -> None:
     flags = mnist_detection.train_flags(tmp_path / "absent.json", epochs=2, seed=3, extra=())
     result = CliRunner().invoke(train_app, flags)
-    assert result.exit_code == 1  # 2 would be a flag that it does not know
+    assert result.exit_code == 1  # 2 would mean an unknown flag
     assert "absent.json" in result.stderr
 
 
@@ -85,7 +85,7 @@ def test_a_second_call_goes_on_or_leaves_what_is_done(mnist_folder: Path, tmp_pa
     assert code == 0
     assert "trained already" in stderr
     assert len(commands.trained) == 1
-    # The result tells how the weights were trained, not what was typed last.
+    # The result states how the weights were trained, not the options of the last call.
     assert json.loads((tmp_path / "results" / "mnist_detection.json").read_text())["training"]["epochs"] == 1
 
 

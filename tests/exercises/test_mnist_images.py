@@ -31,7 +31,7 @@ def test_between_1_and_20_digits_each_count_about_equally_often(digits: Digits) 
     histogram = np.bincount(counts, minlength=21)
     assert histogram[0] == 0
     assert len(histogram) == 21
-    assert (histogram[1:] >= 10).all()  # 30 expected; 10 is below four deviations
+    assert (histogram[1:] >= 10).all()  # 30 expected; 10 is more than four standard deviations below
 
 
 def test_squares_have_every_side_from_15_to_99_and_stay_inside() -> None:
@@ -62,7 +62,7 @@ def test_overlap_of_exactly_a_quarter_is_redrawn(monkeypatch: pytest.MonkeyPatch
 
 
 def test_squares_are_compared_with_tight_boxes_not_with_squares() -> None:
-    """With thin digits, squares may overlap far more than a quarter."""
+    """Squares of thin digits may overlap by far more than a quarter."""
     thin = np.zeros((1, 28, 28), np.uint8)
     thin[:, :, 14] = 255
     strokes = Digits(thin, np.array([1], np.uint8), "0")
@@ -80,7 +80,7 @@ def test_squares_are_compared_with_tight_boxes_not_with_squares() -> None:
 
 
 def test_draws_are_capped_and_what_was_left_out_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a canvas of one square's size the first full digit leaves no room."""
+    """On a canvas of one square's size, the first full digit leaves no room."""
     monkeypatch.setattr(mnist_images, "CANVAS_PX", 40)
     monkeypatch.setattr(mnist_images, "SIDE_RANGE_PX", (38, 40))
     wanted = int(np.random.default_rng(5).integers(1, 20, endpoint=True))
@@ -133,7 +133,7 @@ def test_ink_adds_up_and_is_clipped_at_white(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_labels_follow_their_digits() -> None:
-    """Each digit class has its own brightness, so that the image tells which one lies there."""
+    """Each digit class has its own brightness, so that the image shows which one is where."""
     images = np.stack([np.full((28, 28), 20 * (label + 1), np.uint8) for label in range(10)])
     coded = Digits(images, np.arange(10, dtype=np.uint8), "0")
     seen = set()

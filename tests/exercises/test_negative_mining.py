@@ -1,4 +1,4 @@
-"""The negative-mining experiment at tiny settings: what each variant learns from, and going on after a stop."""
+"""The negative-mining experiment at tiny settings: what each variant learns from, and resuming after a stop."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of the width: seconds become fractions."""
+    """A quarter of the width, to be fast."""
 
     def build(*counts: int, **options: object) -> MmpNet:
         return MmpNet(*counts, **options, width_mult=0.25, channels=8)  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ def test_an_epoch_shows_each_image_once_in_an_order_of_its_own(dataset_folder: P
 
 
 class _Linear(nn.Module):
-    """Logits that are its only weights, whatever the image, so that a gradient tells which anchors spoke."""
+    """A network whose only weights are its logits, so that gradients show which anchors contribute."""
 
     def __init__(self, logits: torch.Tensor) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ def test_one_command_leaves_curves_plot_and_checkpoints(dataset_folder: Path, tm
     assert json.loads((tmp_path / "results" / "negative_mining.json").read_text()) == document
     assert set(document["curves"]) == {"random", "hard", "none"}
     assert all(len(curve) == 1 and 0 <= curve[0]["quasi_iou"] <= 1 for curve in document["curves"].values())
-    # Background is easy from the start: the fewer of it speak, the higher the first loss.
+    # Background is easy from the start, so the first loss is higher if fewer background anchors contribute.
     losses = {variant: curve[0]["loss"] for variant, curve in document["curves"].items()}
     assert losses["none"] < losses["random"]
     assert document["published_quasi_iou"] == {"random": 0.01275, "none": 0.0}

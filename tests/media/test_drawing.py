@@ -1,4 +1,4 @@
-"""What is painted onto a frame."""
+"""Drawing onto a frame."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ NAMES = ("background", "person")
 
 
 def detections(*scores: float) -> Detections:
-    """Boxes in one place, best first, as they come out of NMS."""
+    """Boxes in one place, best first, as NMS returns them."""
     count = len(scores)
     boxes = np.tile(np.array([[40, 60, 200, 220]], np.float32), (count, 1))
     return Detections(boxes, np.array(scores, np.float32), np.ones(count, np.int64))

@@ -1,4 +1,4 @@
-"""The size in an image's header is the size that OpenCV decodes, EXIF turns included."""
+"""The size in an image's header is the size that OpenCV decodes, including EXIF rotation."""
 
 import zlib
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_a_huffman_table_before_the_frame_is_no_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_pngs_with_an_orientation_have_the_size_that_opencv_gives_them(tmp_path: Path, orientation: int) -> None:
-    """Which OpenCV versions turn them differs, so the decoder is asked."""
+    """OpenCV versions differ in which of them they rotate, so the test asks the decoder."""
     path = tmp_path / "a.png"
     content = encoded(".png")
     body = b"eXIf" + exif(orientation, "big").removeprefix(b"Exif\0\0")

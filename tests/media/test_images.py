@@ -1,4 +1,4 @@
-"""An image file is read whole or refused, and replaced whole or left alone."""
+"""An image file is read completely or refused, and replaced completely or kept."""
 
 import struct
 import zlib
@@ -23,12 +23,12 @@ ENCODINGS: dict[str, list[int]] = {
 
 
 def app1(payload: bytes) -> bytes:
-    """A JPEG segment such as EXIF stands in."""
+    """A JPEG segment, as used for EXIF."""
     return b"\xff\xe1" + struct.pack(">H", 2 + len(payload)) + payload
 
 
 def jpeg_with_thumbnail(frame_bgr: UInt8Array, encoding: str) -> tuple[bytes, bytes]:
-    """A JPEG, and the same with a whole small JPEG, end marker and all, in an APP1 segment."""
+    """A JPEG, and the same with a complete small JPEG, including its end marker, in an APP1 segment."""
     plain = cv2.imencode(".jpg", frame_bgr, ENCODINGS[encoding])[1].tobytes()
     thumbnail = cv2.imencode(".jpg", cv2.resize(frame_bgr, (8, 8)))[1].tobytes()
     assert thumbnail.endswith(b"\xff\xd9")
@@ -36,7 +36,7 @@ def jpeg_with_thumbnail(frame_bgr: UInt8Array, encoding: str) -> tuple[bytes, by
 
 
 def decoded(content: bytes) -> UInt8Array:
-    """What OpenCV makes of a file's bytes."""
+    """OpenCV's result for a file's bytes."""
     return np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), np.uint8)
 
 
@@ -132,14 +132,14 @@ def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path, name: 
 
 
 def full_disk(path: Path, content: bytes) -> int:
-    """Path.write_bytes on a disk that has room for half."""
+    """Path.write_bytes on a disk with room for half of the data."""
     with path.open("wb") as file:
         file.write(content[: len(content) // 2])
     raise OSError(28, "No space left on device")
 
 
 def refused_rename(_path: Path, _target: Path) -> Path:
-    """Path.replace that the system does not allow."""
+    """Path.replace as if the system did not allow it."""
     raise OSError(13, "Permission denied")
 
 

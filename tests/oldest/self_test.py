@@ -1,5 +1,5 @@
-"""The self-test of the shipped files on ONNX Runtime 1.10, the oldest that a package registry still has
-whole: Node's. `make oldest` installs it and gives the folder of its package."""
+"""The self-test of the shipped files on ONNX Runtime 1.10 for Node, the oldest release that a package registry still
+has completely. `make oldest` installs it and passes the folder of its package."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Training and runtime see the same pixels and say the same of them."""
+"""Training and runtime use the same pixels and give the same detections."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""No command connects to anything, and none writes a file that was not asked for."""
+"""No command connects to the network, and none writes a file that was not requested."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ COMMANDS = {
 
 @dataclass(frozen=True)
 class Watched:
-    """How a command ended, what it left in its three folders, and what it opened for writing elsewhere."""
+    """The result of a command, the files in its three folders, and files that it opened for writing elsewhere."""
 
     returncode: int
     stderr: str
@@ -63,13 +63,13 @@ class Watched:
 
 
 def watched(code: str, arguments: list[str], folder: Path, **changes: str) -> Watched:
-    """Run Python code in a working folder, a home folder and a temporary folder of its own."""
+    """Run Python code in new working, home and temporary folders."""
     places = {name: folder / name for name in ("work", "home", "temporary")}
     for place in places.values():
         place.mkdir()
     environment = {
         "PATH": os.environ["PATH"],
-        "LOGNAME": "somebody",  # else torch asks the name service for it, over a local socket
+        "LOGNAME": "somebody",  # otherwise torch asks the name service for it, over a local socket
         "HOME": str(places["home"]),
         "TMPDIR": str(places["temporary"]),
         "PYTHONPATH": str(Path(__file__).with_name("watched")),

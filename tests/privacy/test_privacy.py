@@ -1,4 +1,4 @@
-"""What mmpnet.system.privacy sets, and what it leaves as the user has set it."""
+"""The settings that mmpnet.system.privacy makes, and user settings that it keeps."""
 
 import os
 import tempfile
@@ -13,7 +13,7 @@ from mmpnet.system import privacy
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variables are unset before each test and restored after it."""
     for name in (*privacy.OPT_OUTS, *privacy.CACHE_FOLDERS):
-        monkeypatch.setenv(name, "")  # so that what is set by hand is undone too
+        monkeypatch.setenv(name, "")  # so that direct changes are undone too
         monkeypatch.delenv(name)
 
 

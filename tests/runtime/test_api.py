@@ -1,4 +1,4 @@
-"""The Python API: a detector that may be shared, batches that change nothing, sources by their names."""
+"""The Python API: a detector that threads may share, batches with the same results, sources by their names."""
 
 import dataclasses
 import subprocess
@@ -30,7 +30,7 @@ def assert_same(found: Detections, expected: Detections, *, within: float = 0.0)
 def test_threads_may_share_a_detector(
     exported: ExportCache, tiny_checkpoint: Path, export_options: ExportOptions, kind: InputKind
 ) -> None:
-    """Every thread letterboxes into pixels of its own: frames of many sizes at once, each as if it were alone."""
+    """Every thread has its own buffer: frames of many sizes at once give the same results as one by one."""
     path = exported(tiny_checkpoint, dataclasses.replace(export_options, input_kind=kind))
     detector = Detector(path, provider="cpu", threads=1)
     frames = [make_noise(seed, (40 + 7 * seed, 90 - 5 * seed)) for seed in range(8)]

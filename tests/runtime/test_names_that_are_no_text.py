@@ -1,4 +1,4 @@
-"""Names that are not UTF-8 never reach OpenCV, which would end Python, nor a strict reader of JSON."""
+"""Names that are not UTF-8 never reach OpenCV, which would crash, nor strict JSON parsers."""
 
 import os
 import re

@@ -24,7 +24,7 @@ Writer = Callable[[Path, Sequence[Drawn]], Path]
 
 
 def draw_image(path: Path, drawn: Drawn) -> None:
-    """A gray image in which no two names look alike, so that no two files are."""
+    """A gray image that differs for every name, so that no two files are equal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     frame = np.full((*drawn.size_hw, 3), 90, np.uint8)
     frame[0, 0] = list(drawn.name.encode()[-3:].rjust(3))
@@ -60,7 +60,7 @@ def write_yolo(folder: Path, drawings: Sequence[Drawn]) -> Path:
 
 
 def voc_xml(drawn: Drawn, *, name: str = "person", difficult: str = "") -> str:
-    """1-based, inclusive."""
+    """VOC XML: corners are 1-based and inclusive."""
     height, width = drawn.size_hw
     objects = [
         f"<object><name>{name}</name>{difficult}<bndbox><xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin>"
@@ -120,7 +120,7 @@ def write_pennfudan(folder: Path, drawings: Sequence[Drawn]) -> Path:
         draw_image(folder / "PNGImages" / f"{drawn.name}.png", drawn)
         mask = np.zeros(drawn.size_hw, np.uint8)
         for value, (x1, y1, x2, y2) in enumerate(drawn.boxes, start=1):
-            # An L within the box: tight, and not the box itself.
+            # An L inside the box: its tight box is the box, but its area is smaller.
             mask[y1:y2, x1] = value
             mask[y2 - 1, x1:x2] = value
         assert cv2.imwrite(str(folder / "PedMasks" / f"{drawn.name}_mask.png"), mask)

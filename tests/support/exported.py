@@ -1,4 +1,4 @@
-"""Exported files that tests only read: each is made once."""
+"""Exported files that tests only read; each is made once."""
 
 import hashlib
 from pathlib import Path
@@ -14,7 +14,7 @@ class ExportCache:
     """(checkpoint, options) -> the ONNX file, alone in its folder. Read only: other tests get the same file.
 
     The key is the content of the checkpoint and the frozen options. All workers of pytest-xdist share the folder; the
-    first that asks for a file exports it, the others wait.
+    first worker that needs a file exports it, and the others wait.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +31,7 @@ class ExportCache:
 
 
 def open_graph(model: Path | bytes) -> onnxruntime.InferenceSession:
-    """A bare session on the CPU with one thread, of a file or its content."""
+    """A plain session on the CPU with one thread, for a file or its content."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     content = str(model) if isinstance(model, Path) else model

@@ -1,4 +1,4 @@
-"""A stand-in for a camera."""
+"""A replacement for a camera."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,10 +9,10 @@ from mmpnet.contract.arrays import UInt8Array
 
 @dataclass
 class FakeCapture:
-    """Stands for cv2.VideoCapture: gives these frames, one every `period_s`, and then none.
+    """Replaces cv2.VideoCapture: gives these frames, one every `period_s`, and then none.
 
     `frames` may be a function from the number of the grab to its frame. A frame that is None cannot be decoded. `modes`
-    is what the camera makes of what it is asked for.
+    maps requested values to those that the camera sets.
     """
 
     frames: Sequence[UInt8Array | None] | Callable[[int], UInt8Array | None]

@@ -1,4 +1,4 @@
-"""Frames and videos."""
+"""Frames and videos for tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def make_noise(seed: int, size_hw: tuple[int, int]) -> UInt8Array:
 
 
 def write_video(path: Path, *, count: int, size_hw: tuple[int, int] = (48, 64), fps: float = 10.0) -> Path:
-    """An MJPG .avi at `path`; frame i is evenly BRIGHTNESS_STEP * i bright, so `count` is 21 at most."""
+    """Write an MJPG .avi; all pixels of frame i have the value BRIGHTNESS_STEP * i, so `count` is at most 21."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (size_hw[1], size_hw[0]))
     assert writer.isOpened()
     for index in range(count):
@@ -27,12 +27,12 @@ def write_video(path: Path, *, count: int, size_hw: tuple[int, int] = (48, 64), 
 
 
 def frame_indices(frames_bgr: Sequence[UInt8Array]) -> list[int]:
-    """Which frame of write_video each frame is."""
+    """Index in write_video of each frame."""
     return [round(float(frame.mean()) / BRIGHTNESS_STEP) for frame in frames_bgr]
 
 
 def read_video(path: Path) -> list[UInt8Array]:
-    """Every frame of a video file, read with OpenCV alone."""
+    """Every frame of a video file, read directly with OpenCV."""
     capture = cv2.VideoCapture(str(path))
     frames: list[UInt8Array] = []
     while True:

@@ -1,4 +1,4 @@
-"""Training runs that are stopped at a chosen step, not at a chosen time."""
+"""Stop training runs at a chosen step instead of a chosen time."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ TESTS = Path(__file__).parents[1]
 
 @contextmanager
 def stopped_after(steps: int, number: signal.Signals = signal.SIGINT) -> Iterator[None]:
-    """This process gets the signal once so many training steps have been taken."""
+    """Send the signal to this process after this many training steps."""
     take = TrainStep.__call__
     taken = 0
 
@@ -34,6 +34,6 @@ def stopped_after(steps: int, number: signal.Signals = signal.SIGINT) -> Iterato
 
 
 def environment_of_tests() -> dict[str, str]:
-    """For a child process that imports from tests/support."""
+    """Environment of a child process that imports from tests/support."""
     path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path}

@@ -1,4 +1,4 @@
-"""ONNX files that tests change."""
+"""Change ONNX files in tests."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from mmpnet.contract.seal import SEAL_KEY
 
 
 def save_unsealed(model: onnx.ModelProto, path: Path | str) -> None:
-    """Write a changed model without the hash of what it was."""
+    """Write a changed model without its old hash."""
     kept = [entry for entry in model.metadata_props if entry.key != SEAL_KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)

@@ -1,4 +1,4 @@
-"""ONNX files of third-party detectors that say the same of every image."""
+"""ONNX files in the formats of third-party detectors, with fixed detections."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from mmpnet.contract.arrays import FloatArray
 
 SIDE = 64
 CELLS = 8 * 8 + 4 * 4 + 2 * 2
-"""Of YOLOX's three grids on SIDE x SIDE px."""
+"""Cells of YOLOX's three grids for SIDE x SIDE px."""
 
 
 def write_yolox(path: Path, output: FloatArray, *, batch: int | str = 1, channels: int = 3) -> Path:
-    """A network with YOLOX's input and output that says the same of every image."""
+    """A network with YOLOX's input and output that gives the same output for every image."""
     value = numpy_helper.from_array(output[None], "answer")
-    # The input takes part, times zero, so that it is one.
+    # The input is used, multiplied by zero, so that the graph keeps it.
     nodes = [
         helper.make_node("ReduceSum", ["images"], ["sum"], keepdims=0),
         helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
@@ -34,8 +34,8 @@ def write_yolox(path: Path, output: FloatArray, *, batch: int | str = 1, channel
 
 
 def write_rtmdet(path: Path, boxes: list[list[float]]) -> Path:
-    """A network with RTMDet's free input and its output after NMS: the boxes xyxy and score, all of them people, in px
-    of an input of SIDE; at other sizes they grow with the input."""
+    """A network with RTMDet's free input and its output after NMS: boxes xyxy and score, all of them people, in px of
+    an input of SIDE; for other sizes they scale with the input."""
     rows = np.array(boxes, np.float32).reshape(1, -1, 5)
     nodes = [
         helper.make_node("Shape", ["input"], ["shape"], start=2, end=3),

@@ -27,7 +27,7 @@ def make_result(
     detections: Detections | None = None,
     counts: Mapping[str, Any] | None = None,
 ) -> Result:
-    """A result as the pipeline hands it to the sinks; nothing found unless detections are given, and no tracks."""
+    """A result as the pipeline passes it to sinks; without detections unless given, and without tracks."""
     if detections is None:
         detections = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     frame = Frame(frame_bgr, source=source, kind=kind, fps=10.0, captured_at=CAPTURED_AT, captured_s=0.0)
@@ -37,6 +37,6 @@ def make_result(
 
 
 def with_counts(result: Result, counts: Mapping[str, Any]) -> Result:
-    """The result of a run that counts, before anybody has a track."""
+    """The result of a run that counts, before anyone has a track."""
     ids = np.full(len(result.detections), NO_TRACK, np.int64)
     return replace(result, tracks=Tracks(ids, counts, lambda _: None))

@@ -4,5 +4,5 @@ from mmpnet.train.artifacts.config import TrainConfig, config_of
 
 
 def changed(config: TrainConfig, **options: object) -> TrainConfig:
-    """The configuration with these options, by their fields' names, instead of its own."""
+    """The configuration with these fields changed."""
     return config_of({**config.options(), **options})

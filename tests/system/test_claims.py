@@ -1,4 +1,4 @@
-"""Of two runs with one output name the second is refused."""
+"""A second run with the same output name is refused."""
 
 import subprocess
 import sys

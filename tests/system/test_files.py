@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, under names that nobody can guess."""
+"""Files appear completely or not at all, under temporary names that cannot be guessed."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Libraries that cannot be loaded: one line that says what is missing and what to install, whatever the command."""
+"""Libraries that cannot be loaded give one line with what is missing and what to install, in every command."""
 
 import importlib
 import os
@@ -29,7 +29,7 @@ KILLED = f"import os; os.kill(os.getpid(), {int(signal.SIGILL)})"
 def started(
     code: str, arguments: list[str], folder: Path, modules: Mapping[str, str]
 ) -> "subprocess.CompletedProcess[str]":
-    """Run Python code where these modules stand before the installed ones."""
+    """Run Python code with these modules in place of the installed ones."""
     for name, text in modules.items():
         (folder / f"{name}.py").write_text(text)
     environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "300"}

@@ -1,4 +1,4 @@
-"""The first signal asks a program to stop; what a second one does depends on the signal."""
+"""The first signal requests a stop; the effect of a second one depends on the signal."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from mmpnet.system.signals import stop_on_signal
 
 @pytest.fixture(autouse=True)
 def received() -> Iterator[list[int]]:
-    """What the handlers that were there before the block receive."""
+    """Signals that the handlers from before the block receive."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     got: list[int] = []
     before = {number: signal.signal(number, lambda number, _: got.append(number)) for number in numbers}

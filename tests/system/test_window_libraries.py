@@ -1,4 +1,4 @@
-"""What OpenCV's wheel with windows needs from the system."""
+"""System libraries that OpenCV with windows needs."""
 
 import ctypes
 import subprocess

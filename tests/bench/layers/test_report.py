@@ -1,4 +1,4 @@
-"""The layers' report: no multiply-add and no microsecond lost or counted twice."""
+"""The layers' report: every multiply-add and every microsecond is counted exactly once."""
 
 import importlib.util
 import json
@@ -77,7 +77,7 @@ def test_every_kernels_time_is_in_one_row(embedded: tuple[str, Profile, list[Lay
 
 
 def test_rows_have_the_names_of_the_networks_modules(embedded: tuple[str, Profile, list[Layer], LayersReport]) -> None:
-    """mmp-export calls the weights what the network calls them; the file is read with onnx here."""
+    """mmp-export keeps the network's names of weights; the test reads the file with onnx."""
     name, _, _, report = embedded
     graph = onnx.load(model_path(name)).graph
     names = {tensor.name.split(".weight")[0] for tensor in graph.initializer if ".weight" in tensor.name}
@@ -142,7 +142,7 @@ def test_an_activation_stands_for_the_convolution_that_it_is_fused_into() -> Non
 
 
 def test_kernels_without_a_layers_name_are_matched_in_order_where_the_size_agrees() -> None:
-    """ONNX Runtime 1.15 calls quantized convolutions QLinearConv_token_481 and turns them to NHWC."""
+    """ONNX Runtime 1.15 names quantized convolutions QLinearConv_token_481 and converts them to NHWC."""
     layers = [
         layer("/network/a/Conv", "Conv", (1, 8, 4, 4), 10),
         layer("/network/b/Conv", "Conv", (1, 16, 4, 4), 20),
@@ -170,7 +170,7 @@ def test_kernels_without_a_layers_name_are_matched_in_order_where_the_size_agree
     ],
 )
 def test_the_matrix_products_files_can_be_made_again(kind: str, op: str, types: tuple[int, int, int]) -> None:
-    """Weights are made while the file is opened, so that ONNX Runtime packs them and the file stays tiny."""
+    """A file whose weights are computed when it is opened, so that ONNX Runtime packs them and the file stays small."""
     left, weights, product = types
     value = helper.make_tensor("value", weights, [1], [1])
     nodes = [

@@ -1,4 +1,4 @@
-"""The per-layer report: counted by hand, and against torch."""
+"""The per-layer costs equal those counted by hand, and those of torch."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,7 +54,7 @@ def zeros(*shape: int) -> np.ndarray:
 
 
 def torch_multiply_adds(network: nn.Module, input_hw: tuple[int, int]) -> int:
-    """Of every convolution, one output number at a time."""
+    """Multiply-adds of every convolution, counted per output value."""
     counts: list[int] = []
 
     def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
@@ -71,7 +71,7 @@ def torch_multiply_adds(network: nn.Module, input_hw: tuple[int, int]) -> int:
 
 
 def folded_parameters(network: nn.Module) -> int:
-    """Kernels and biases after folding: of a batch norm's two numbers a channel one is left, the new bias."""
+    """Kernels and biases after folding: of a batch norm's two values per channel, one remains, the new bias."""
     norms = sum(layer.num_features for layer in network.modules() if isinstance(layer, nn.BatchNorm2d))
     return sum(parameter.numel() for parameter in network.parameters()) - norms
 
@@ -94,7 +94,7 @@ def test_grouped_and_transposed_convolutions(save: Save) -> None:
     first, second = read_layers(path)
     assert (first.parameters, first.multiply_adds) == (72, 8 * 6 * 5 * 9)
     assert second.output_shape == (1, 4, 12, 10)
-    # Without overlap every output number comes from one input cell: 8 multiplications.
+    # Without overlap, every output value comes from one input cell: 8 multiplications.
     assert (second.parameters, second.multiply_adds) == (8 * 4 * 2 * 2, 4 * 12 * 10 * 8)
 
 
@@ -129,7 +129,7 @@ def test_an_unfolded_batch_norm_has_two_parameters_a_channel(save: Save) -> None
 
 
 def test_quantized_convolutions_count_as_their_float_ones(save: Save) -> None:
-    """QLinearConv holds its kernel; in a QDQ file the kernel stands in the DequantizeLinear before the convolution."""
+    """QLinearConv holds its kernel; in a QDQ file the kernel is in the DequantizeLinear before the convolution."""
     kernel = np.zeros((4, 3, 3, 3), np.int8)
     common = {
         "w": kernel,
@@ -214,7 +214,7 @@ def test_a_file_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("written", ['[{"cat": "Node"}]', '[{"cat": "Node", "name": "conv_kernel_time", "args": {}}]'])
 def test_a_profile_in_another_form_is_one_line(save: Save, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
-    """As another version of ONNX Runtime may write it: an event without a name, a kernel without shapes."""
+    """A profile of another ONNX Runtime version may have an event without a name, or a kernel without shapes."""
     path = save([helper.make_node("Relu", ["x"], ["y"])], {}, (1, 3, 4, 4))
     end_profiling = onnxruntime.InferenceSession.end_profiling
 

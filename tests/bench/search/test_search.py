@@ -1,4 +1,4 @@
-"""mmp-bench search: its choice against a slow reference, the files it has mmp-export make, its command line."""
+"""mmp-bench search: its choice equals a slow reference's; also the files that it exports, and its command line."""
 
 import hashlib
 import importlib.util
@@ -59,7 +59,7 @@ def setting(time_ms: float, ap: float, *, threads: int = 1, target_ms: float = 1
 def test_the_front_is_what_nothing_beats(points: list[tuple[float, float]]) -> None:
     front = on_front(points)
     best: list[tuple[float, float]] = []
-    for point in sorted(set(points), key=lambda one: (one[0], -one[1])):  # a sweep from the fastest on
+    for point in sorted(set(points), key=lambda one: (one[0], -one[1])):  # from the fastest on
         if not best or point[1] > best[-1][1]:
             best.append(point)
     assert {point for point, there in zip(points, front, strict=True) if there} == set(best)
@@ -68,7 +68,7 @@ def test_the_front_is_what_nothing_beats(points: list[tuple[float, float]]) -> N
 
 def test_the_most_accurate_within_the_target_is_chosen() -> None:
     assert choose([setting(4, 0.2), setting(9, 0.3), setting(11, 0.4)]) == 1
-    assert choose([setting(10.0, 0.3)]) == 0  # the target itself is within
+    assert choose([setting(10.0, 0.3)]) == 0  # a time equal to the target meets it
 
 
 def test_of_equals_the_one_with_fewer_threads_is_chosen_and_then_the_faster() -> None:
@@ -109,7 +109,7 @@ def test_a_file_is_named_by_size_and_precision() -> None:
 
 
 class FakeDetector(Detector):
-    """The real one's answers in a known time, by file and threads; `opened` is the order of opening."""
+    """The real detector's results in a known time, by file and threads; `opened` records the order of opening."""
 
     seconds: dict[tuple[str, int], float] = {}  # noqa: RUF012
     opened: list[tuple[str, int]] = []  # noqa: RUF012
@@ -117,7 +117,7 @@ class FakeDetector(Detector):
     def __init__(self, path: Path, **options: Any) -> None:
         super().__init__(path, **options)
         self._key = (path.name, options.get("threads", 0))
-        if "thresholds" not in options:  # opened to be timed, not to be judged
+        if "thresholds" not in options:  # opened for timing, not for evaluation
             self.opened.append(self._key)
 
     def timed(self, frame_bgr: Any) -> tuple[Any, StageTimes]:
@@ -199,7 +199,7 @@ def test_two_files_of_one_name_are_refused(two_files: list[Path], dataset: Datas
 
 @dataclass
 class FakeExporter:
-    """Stands for mmp-export's process, remembers what it was asked for, and makes the tiny file."""
+    """Replaces the mmp-export process: records its arguments, and writes the tiny file."""
 
     made_of: Callable[[Path, Path, Sequence[str]], None]
     calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)

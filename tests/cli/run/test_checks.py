@@ -1,4 +1,4 @@
-"""What cannot be is said before the model is loaded: every run here names a model that is not there."""
+"""Impossible options are reported before the model is loaded: every run here names a model that does not exist."""
 
 import dataclasses
 import os
@@ -26,7 +26,7 @@ CAMERA, STREAM = ("--camera", "63"), ("--source", "http://127.0.0.1:9/")
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with sources and things that are in the way."""
+    """A folder to work in, with sources and obstacles."""
     for folder in ("images", "out", "named.mp4"):
         (tmp_path / folder).mkdir()
     for name in ("a.png", "images/b.png", "images/c.png"):
@@ -44,7 +44,7 @@ def mmp_run(*arguments: object, model: object = "gone.onnx") -> Result:
 
 
 def words(result: Result) -> str:
-    """What stands on stderr, without colors and frames."""
+    """The text of stderr, without colors and borders."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", result.stderr).replace("│", " ").split())
 
 

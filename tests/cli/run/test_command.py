@@ -1,4 +1,4 @@
-"""mmp-run: data on stdout, people's words on stderr, one line and an exit code for a mistake."""
+"""mmp-run: data on stdout, messages on stderr, one line and an exit code for a mistake."""
 
 import json
 import os
@@ -184,7 +184,7 @@ def test_camera_0_is_a_camera(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) 
             return False
 
         def grab(self) -> bool:
-            time.sleep(0.2)  # long enough for the frame before to be looked at
+            time.sleep(0.2)  # long enough for the previous frame to be processed
             self._left -= 1
             return self._left >= 0
 
@@ -293,7 +293,7 @@ def test_help_and_version_need_no_model() -> None:
 def test_the_command_starts_on_opencv_4_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """OpenCV 4 has cv2.setLogLevel and no cv2.utils.logging; OpenCV 5 has it the other way round."""
+    """OpenCV 4 has cv2.setLogLevel but no cv2.utils.logging; OpenCV 5 is the other way round."""
     monkeypatch.delattr(cv2.utils, "logging", raising=False)
     monkeypatch.setattr(cv2, "setLogLevel", lambda _: 0, raising=False)
     monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -305,7 +305,7 @@ def test_the_command_starts_on_opencv_4_too(
 
 
 def test_the_installed_command_leaves_nothing_but_its_own_lines(tmp_path: Path, tiny_onnx: Path) -> None:
-    """In a process of its own, so that what OpenCV and FFmpeg print themselves is seen too."""
+    """Run in a child process, so that direct output of OpenCV and FFmpeg is captured too."""
     video = tmp_path / "words.mp4"
     video.write_text("just some words\n" * 20)
     done = subprocess.run([*MMP_RUN, str(tiny_onnx), "--source", str(video)], capture_output=True, text=True)
@@ -321,7 +321,7 @@ def test_a_camera_that_is_not_there_leaves_one_error_line(tiny_onnx: Path) -> No
 
 
 def test_a_reader_that_has_seen_enough_ends_the_run_quietly(tiny_onnx: Path, dataset_folder: Path) -> None:
-    """As in `mmp-run --json - | head -n 1`: no traceback, not even at exit."""
+    """As in `mmp-run --json - | head -n 1`: there is no traceback, not even at exit."""
     reading, writing = os.pipe()
     os.close(reading)
     command = [*MMP_RUN, str(tiny_onnx), "--source", str(dataset_folder / "images"), "--json", "-", "--no-show"]
@@ -334,7 +334,7 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(tiny_onnx: Path, dat
 
 
 def test_a_threshold_that_is_no_number_is_a_bad_argument() -> None:
-    """Older typers let NaN through their ranges."""
+    """Older versions of typer accept NaN in their ranges."""
     for conf, iou in ((float("nan"), 0.5), (0.5, float("nan"))):
         with pytest.raises(typer.BadParameter, match="must be in"):
             checked_thresholds(conf, iou, 10)
@@ -342,7 +342,7 @@ def test_a_threshold_that_is_no_number_is_a_bad_argument() -> None:
 
 @pytest.mark.parametrize("later", [False, True])
 def test_no_source_is_ever_overwritten(tmp_path: Path, tiny_onnx: Path, later: bool) -> None:
-    """Neither the frame's own file, nor one that is still to be read."""
+    """Neither the file of the current frame nor one that is still to be read is overwritten."""
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         write_image(tmp_path / folder / "a.png", np.full((40, 40, 3), 99, np.uint8))

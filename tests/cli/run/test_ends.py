@@ -1,4 +1,4 @@
-"""However mmp-run ends, what it has written can be used: signals, kills, full disks, readers that leave."""
+"""However mmp-run ends, its output is usable: after signals, kills, full disks and closed readers."""
 
 import json
 import os
@@ -21,13 +21,13 @@ MMP_RUN = (sys.executable, "-c", "from mmpnet.cli.run.command import main; main(
 
 @pytest.fixture
 def endless(tmp_path: Path, tiny_onnx: Path) -> list[str]:
-    """mmp-run over a video that begins again and again."""
+    """mmp-run over a video that repeats endlessly."""
     video = write_video(tmp_path / "in.avi", count=20, size_hw=(480, 640))
     return [*MMP_RUN, str(tiny_onnx), "--source", str(video), "--loop", "--no-show", "--threads", "1"]
 
 
 def begun(command: Sequence[str], ndjson: Path, **options: Any) -> "subprocess.Popen[str]":
-    """The command, once it has written 40 lines of NDJSON."""
+    """The command, after it has written 40 lines of NDJSON."""
     running = subprocess.Popen([*command, "--json", str(ndjson)], stderr=subprocess.PIPE, text=True, **options)
     until = time.monotonic() + 60
     while not ndjson.exists() or len(ndjson.read_text().splitlines()) < 40:
@@ -42,7 +42,7 @@ def test_a_signal_ends_a_run_with_finished_files_and_a_summary(
     tmp_path: Path, endless: list[str], number: signal.Signals
 ) -> None:
     ndjson, out = tmp_path / "out.ndjson", tmp_path / "out.mp4"
-    # Under nohup the tests would hand on that SIGHUP is ignored.
+    # Under nohup, the child processes of the tests would inherit that SIGHUP is ignored.
     unignored = partial(signal.signal, number, signal.SIG_DFL)
     running = begun([*endless, "--save", str(out)], ndjson, preexec_fn=unignored)
     running.send_signal(number)

@@ -1,4 +1,4 @@
-"""A COCO file is read as it stands, and every fault in it is named by file and entry."""
+"""A COCO file is read correctly, and every fault is reported with its file and entry."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write labels.json, its top-level keys replaced as asked (None: left out), beside images/a.png of 40x30 px."""
+    """Write labels.json with these top-level keys replaced (None: left out), beside images/a.png of 40x30 px."""
 
     def write_file(**changes: Any) -> Path:
         (tmp_path / "images").mkdir(exist_ok=True)
@@ -124,7 +124,7 @@ def test_a_bad_box_is_named_by_file_and_entry(write: Write, bbox: object, fault:
 
 @pytest.mark.parametrize("x", [30.0, 39.0])
 def test_a_box_whose_side_vanishes_in_float32_is_named_by_file_and_entry(write: Write, x: float) -> None:
-    """Training takes the logarithm of the sides, which are float32 by then."""
+    """Training takes logarithms of the sides as float32."""
     with pytest.raises(DatasetError, match=r"labels\.json: annotations\[0\]"):
         read_coco(write(annotations=[{**PERSON, "bbox": [x, 5, 1e-7, 12]}]))
 

@@ -1,4 +1,4 @@
-"""The exercise's lines, VIA's regions and Penn-Fudan's masks; every fault is named by file and line or entry."""
+"""The exercise's format, VIA and Penn-Fudan; every fault is reported with its file and line or entry."""
 
 import json
 from collections.abc import Callable
@@ -58,7 +58,7 @@ RECT = {"name": "rect", "x": 1, "y": 2, "width": 3, "height": 4}
 
 @pytest.fixture
 def write_via(image: Path) -> Write:
-    """via_region_data.json with these regions (a list, as version 2 has it, or an object) for a.png."""
+    """via_region_data.json with these regions (a list as in version 2, or an object) for a.png."""
 
     def write(regions: Any, *, project: bool = False) -> Path:
         content: Any = {"a.png77": {"filename": "a.png", "size": 77, "regions": regions, "file_attributes": {}}}

@@ -1,4 +1,4 @@
-"""Pascal VOC: 1-based inclusive corners, difficult objects, lists of splits; faults are named by file and object."""
+"""Pascal VOC: 1-based inclusive corners, difficult objects, split lists; faults are reported by file and object."""
 
 import sys
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def bndbox(xmin: object, ymin: object, xmax: object, ymax: object) -> str:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Annotations/NAME.xml with the text given for each name, and JPEGImages/NAME.png of 40x30 px."""
+    """Annotations/NAME.xml with the given text for each name, and JPEGImages/NAME.png of 40x30 px."""
 
     def write_files(**texts: str) -> Path:
         (tmp_path / "Annotations").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Ultralytics' layout in its variants; every fault is named by file and line."""
+"""Variants of Ultralytics' layout; every fault is reported with its file and line."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """data.yaml as given, images/{train,val}/a.png and b.png of 40x20 px, and labels for train's a.png."""
+    """This data.yaml, images/{train,val}/a.png and b.png of 40x20 px, and labels for train's a.png."""
 
     def write_files(rows: str = "0 0.5 0.5 0.25 0.5\n", *, yaml: str = "") -> Path:
         for split in ("train", "val"):

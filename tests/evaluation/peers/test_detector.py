@@ -1,4 +1,4 @@
-"""Third-party detectors: files are recognized by their shapes, and outputs made by hand decode to boxes by hand."""
+"""Third-party detectors: files are recognized by their shapes, and outputs are decoded as computed by hand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from mmpnet.evaluation.peers.detector import FAMILIES, PeerDetector, family_of
 from mmpnet.evaluation.peers.family import Family, Resize, Signature, grid_cells
 
 FRAME_HW = (720, 1280)
-"""In a centered letterbox of 320 x 320 its scale is 1/4, its place 70 px from the top."""
+"""In a centered letterbox of 320 x 320 its scale is 1/4, and it starts 70 px from the top."""
 HALF = Resize((32, 128), (64, 64))
-"""Letterboxed by one half."""
+"""Letterboxed at half size."""
 CELLS = 8 * 8 + 4 * 4 + 2 * 2
 THRESHOLDS = Thresholds(conf=0.25, iou=0.5, max_det=10)
 NANODET_SHAPES = ((64, 80), (16, 80), (4, 80), (64, 32), (16, 32), (4, 32))
@@ -26,7 +26,7 @@ NANODET_SHAPES = ((64, 80), (16, 80), (4, 80), (64, 32), (16, 32), (4, 32))
 
 @dataclass(frozen=True)
 class Value:
-    """An input or output as ONNX Runtime describes it."""
+    """An input or output in ONNX Runtime's format."""
 
     name: str
     shape: list[Any]
@@ -34,7 +34,7 @@ class Value:
 
 
 class Session:
-    """Gives the same outputs for every input, and remembers the latest input."""
+    """Gives the same outputs for every input, and records the latest input."""
 
     def __init__(self, input_shape: list[Any], outputs: Sequence[NDArray[Any]], shapes: Sequence[list[Any]]) -> None:
         self.input_shape, self.outputs, self.shapes = input_shape, outputs, shapes

@@ -1,4 +1,4 @@
-"""report.html is one file: parsed as HTML it needs nothing from anywhere, and it says what was measured."""
+"""report.html is one file that needs nothing else, and states what was measured."""
 
 import re
 from base64 import b64decode
@@ -27,7 +27,7 @@ SUBJECT = Subject("run/best.pth", (("classes", "a <b> & c"),), (("lr", "0.0015")
 
 
 class Page(HTMLParser):
-    """Tags, attributes and text of a page; raises where elements are not properly nested."""
+    """Tags, attributes and text of a page; raises if elements are not properly nested."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def measured(tiny_onnx: Path, dataset_folder: Path) -> Measured:
-    """The tiny network's random boxes: many mistakes."""
+    """An evaluation of the tiny network's random boxes, which has many mistakes."""
     detector = Detector(tiny_onnx, provider="cpu", threads=1)
     dataset = read_coco(dataset_folder / "val.json")
     return Measured(dataset, evaluate(detector, dataset, detector.class_names), "COCO, conf 0.3")

@@ -1,6 +1,6 @@
-"""Watch an interpreter and its children: the kernel kills them where they connect, and writes outside are recorded.
+"""Watch an interpreter and its children: the kernel kills them if they connect, and writes elsewhere are recorded.
 
-Python loads this file when it starts, from PYTHONPATH. A filter in the kernel also sees what libraries in C++ do.
+Python loads this file at start from PYTHONPATH. A filter in the kernel also covers libraries in C++.
 """
 
 import ctypes
@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 ALLOWED = tuple(os.environ["WATCHED_FOLDERS"].split(os.pathsep))
-"""Folders that may be written to."""
+"""Folders in which writing is allowed."""
 RECORD = os.environ["WATCHED_RECORD"]
-"""Where each other file that was opened for writing is named, one a line."""
+"""File that lists other files that were opened for writing, one per line."""
 CONNECT = {"x86_64": 42, "aarch64": 203}[platform.machine()]
 KILL_PROCESS, ALLOW = 0x80000000, 0x7FFF0000
 LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
@@ -25,7 +25,7 @@ class _Program(ctypes.Structure):
 
 
 def forbid_connections() -> None:
-    """Have the kernel kill this process, and each that it starts, with SIGSYS at the first connect()."""
+    """Make the kernel kill this process and its children with SIGSYS at the first connect()."""
     program = b"".join(
         struct.pack("HBBI", *instruction)
         for instruction in (
@@ -44,7 +44,7 @@ def forbid_connections() -> None:
 
 
 def record_writes(event: str, arguments: tuple[object, ...]) -> None:
-    """An audit hook: name files outside the allowed folders that are opened for writing or made."""
+    """Audit hook: record files outside the allowed folders that are opened for writing or made."""
     path = arguments[0] if arguments else None
     if event == "open" and isinstance(flags := arguments[2], int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         pass

@@ -1,4 +1,4 @@
-"""People are followed through a run, counted, and shown with their numbers."""
+"""People are tracked through a run, counted, and shown with their numbers."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ NAMES = ("background", "person")
 
 @dataclass
 class Walkers:
-    """Stands for a detector: one person walks down, fading away on the way, and a ghost flickers in one frame."""
+    """Replaces a detector: one person walks down with falling scores, and one frame has a false detection."""
 
     class_names = NAMES
     frame: int = 0
@@ -48,7 +48,7 @@ class Walkers:
 
 @dataclass
 class Images(Sink):
-    """Keeps results, and images where it is asked to."""
+    """Keeps results, and images if requested."""
 
     wants_annotated: bool = True
     results: list[Result] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""People are counted where their feet cross a line or a zone's edge, once for each crossing."""
+"""People are counted when their feet cross a line or the edge of a zone, once per crossing."""
 
 import json
 import re
@@ -27,7 +27,7 @@ Foot = tuple[float, float]
 
 
 def people(feet: Sequence[Foot], *, height_px: float = HEIGHT_PX) -> Detections:
-    """People of one height whose feet stand here."""
+    """People of one height with feet at these points."""
     boxes = np.array([[x - 20, y - height_px, x + 20, y] for x, y in feet], np.float32).reshape(-1, 4)
     return Detections(boxes, np.full(len(boxes), 0.9, np.float32), np.ones(len(boxes), np.int64))
 
@@ -43,7 +43,7 @@ def counter_of(*, line: str = "", zone: str = "") -> PeopleCounter:
 
 
 def walk(counter: PeopleCounter, path: Sequence[Foot], *, track_id: int = 1) -> tuple[int, int]:
-    """In and out counts of the counter's one line or zone after one person walked this path."""
+    """In and out counts of the counter's only line or zone after one person walked this path."""
     for foot in path:
         counter.update(people([foot]), ids(track_id))
     lines = [(line.in_count, line.out_count) for line in counter.lines]
@@ -56,7 +56,7 @@ def px(*values: float) -> tuple[tuple[Coordinate, Coordinate], ...]:
     return tuple(zip(coordinates[::2], coordinates[1::2], strict=True))
 
 
-# --- what the command line says ---
+# --- options of the command line ---
 
 
 def test_a_line_is_read_with_px_and_percentages() -> None:
@@ -215,7 +215,7 @@ PLACES = st.tuples(st.integers(1, 1279), st.integers(1, 719))
 def test_in_less_out_is_the_net_number_of_crossings(
     line: tuple[tuple[int, int], tuple[int, int]], path: list[tuple[int, int]]
 ) -> None:
-    """Against the exact textbook test of two segments, for steps that all end clear of the line."""
+    """Compare with the exact textbook test of two segments, for steps that end clear of the line."""
     start, end = line
     assume(start != end)
     squared = (end[0] - start[0]) ** 2 + (end[1] - start[1]) ** 2
@@ -322,7 +322,7 @@ def test_tracks_of_long_ago_are_forgotten_and_those_still_seen_are_not() -> None
 
 
 def test_people_who_are_tracked_through_a_door_are_counted() -> None:
-    """Five walk down, three up, over a line and through a zone below it, jittered and now and then not found."""
+    """Five people walk down and three up, across a line and through a zone below it, with jitter and missed frames."""
     generator = np.random.default_rng(0)
     counter = counter_of(line="door=0,300,1280,300", zone="room=0,300,1280,300,1280,720,0,720")
     tracker = Tracker(frame_rate=30)

@@ -1,4 +1,4 @@
-"""Track ids follow people, in the order of the detections, and nothing piles up."""
+"""Track ids follow people, in the order of the detections, and memory is bounded."""
 
 import subprocess
 import sys
@@ -32,14 +32,14 @@ def nobody() -> Detections:
 
 
 class Follower:
-    """Gives a tracker rows in a random order and the ids back by person."""
+    """Passes rows to a tracker in random order and returns the ids by person."""
 
     def __init__(self, seed: int) -> None:
         self._generator = np.random.default_rng(seed)
         self._tracker = Tracker(frame_rate=30)
 
     def follow(self, centers_xy: NDArray[np.float64], present: Sequence[int] | IntArray) -> dict[int, int]:
-        """Track id of every person who is present: centers_xy (P, 2) of all, jittered by some px."""
+        """Track id of every visible person; centers_xy (P, 2) of all, jittered by some px."""
         order = self._generator.permutation(np.asarray(present, np.int64))
         jitter = self._generator.normal(0, 1.0, (len(order), 2))
         ids = self._tracker.update(seen(centers_xy[order] + jitter))
@@ -50,7 +50,7 @@ class Follower:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_ids_stay_with_people_who_cross_each_other(seed: int) -> None:
-    """Three walk right, three left, on paths that lie on or beside each other; rows come in any order."""
+    """Three walk right and three left, on paths that coincide or are adjacent; rows come in any order."""
     follower = Follower(seed)
     start = np.array([[50, 200], [60, 420], [0, 640], [700, 200], [690, 440], [750, 700]], np.float64)
     velocity = np.array([[7, 0], [6, 0.5], [8, -0.5], [-7, 0], [-6, 0], [-8, -1]])
@@ -62,7 +62,7 @@ def test_ids_stay_with_people_who_cross_each_other(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_ids_stay_with_people_of_whom_one_hides_the_other(seed: int) -> None:
-    """NMS leaves one box of two that overlap by more than a half, so one goes unseen for a while."""
+    """NMS keeps one of two boxes that overlap by more than half, so one person is unseen for a while."""
     follower = Follower(seed)
     start, velocity = np.array([[50, 200], [700, 210]], np.float64), np.array([[7, 0], [-7, 0]])
     unseen = 0
@@ -120,7 +120,7 @@ def test_an_id_ends_after_a_second(missed: int, expected: int) -> None:
 
 @pytest.mark.parametrize(("gap_s", "expected"), [(0.8, 1), (1.3, 2)])
 def test_the_second_is_one_of_the_clock_where_frames_are_stamped(gap_s: float, expected: int) -> None:
-    """A camera of 30 fps of which the device takes every sixth frame."""
+    """A camera of 30 fps of which the device processes every sixth frame."""
     tracker = Tracker(frame_rate=30)
     for frame in range(6):
         tracker.update(seen([[100 + 5 * frame, 200]]), captured_s=50 + frame / 5)
@@ -131,7 +131,7 @@ def test_the_second_is_one_of_the_clock_where_frames_are_stamped(gap_s: float, e
 
 @pytest.mark.parametrize("stamped", [False, True])
 def test_walkers_are_followed_at_five_frames_a_second(stamped: bool) -> None:
-    """Half a box width from frame to frame, frames at uneven times where they are stamped."""
+    """Half a box width per frame, with frames at uneven times if they have timestamps."""
     generator = np.random.default_rng(0)
     tracker = Tracker(frame_rate=30 if stamped else 5)
     at_s, found = 0.0, []
@@ -169,7 +169,7 @@ def test_a_low_score_goes_on_but_never_begins() -> None:
     for _ in range(2):
         ids = tracker.update(seen([[100, 200]], [0.45]))
     assert ids.tolist() == [1]
-    for _ in range(14):  # less than WEAK_S at 30 frames a second
+    for _ in range(14):  # less than WEAK_S at 30 frames per second
         assert tracker.update(seen([[100, 200], [600, 200]], [0.15, 0.15])).tolist() == [1, NO_TRACK]
 
 
@@ -196,7 +196,7 @@ def test_a_low_score_elsewhere_is_not_the_one_who_was_here() -> None:
     tracker = Tracker(frame_rate=5)
     for _ in range(CONFIRMED_AFTER_FRAMES):
         tracker.update(seen([[100, 200]]))
-    overlap = WIDTH_PX * 0.7  # IoU 0.18: enough for a sure one at five frames a second
+    overlap = WIDTH_PX * 0.7  # IoU 0.18: enough for a strong detection at five frames per second
     assert tracker.update(seen([[100 + overlap, 200]], [0.15])).tolist() == [NO_TRACK]
     assert tracker.update(seen([[100 + overlap, 200]], [0.9])).tolist() == [1]
 
@@ -224,7 +224,7 @@ def test_conf_is_the_score_that_begins_a_track(conf: float, expected: int) -> No
 
 
 def test_two_classes_never_share_a_track() -> None:
-    """A person walks off and a dog stands in the very place in the next frame."""
+    """A person leaves, and a dog is in the same place in the next frame."""
     tracker = Tracker(frame_rate=30)
     boxes = seen([[100, 200]])
     for _ in range(3):
@@ -237,7 +237,7 @@ def test_two_classes_never_share_a_track() -> None:
 
 
 def crowd(seed: int, frame: int, people: int) -> FloatArray:
-    """Centers (P, 2) of people of whom each lives 100 frames, walks and is now and then not found."""
+    """Centers (P, 2) of walking people, each present for 100 frames and sometimes not detected."""
     generator = np.random.default_rng([seed, frame])
     found = []
     for person in range(people):

@@ -1,4 +1,4 @@
-"""A model file detects as its metadata says, or is refused."""
+"""A model file detects according to its metadata, or is refused."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ SIZES_HW = [(64, 64), (97, 33), (7, 301), (241, 323), (1, 1), (3, 2)]
 
 
 def reference_iou(a: list[float], b: list[float]) -> float:
-    """IoU of two boxes, one number at a time."""
+    """IoU of two boxes, one value at a time."""
     width = max(min(a[2], b[2]) - max(a[0], b[0]), 0.0)
     height = max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
@@ -33,8 +33,8 @@ def reference_iou(a: list[float], b: list[float]) -> float:
 
 
 def reference_detect(path: Path, frame_bgr: UInt8Array, thresholds: Thresholds) -> list[tuple[list[float], float, int]]:
-    """A fresh session and buffer, NMS and vote in loops and the way back to the frame written out: (xyxy, score,
-    class)."""
+    """The reference: a new session and buffer, NMS and voting in loops, and the mapping to the frame written out:
+    (xyxy, score, class)."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -88,7 +88,7 @@ def test_one_detector_serves_frames_of_any_size_as_a_fresh_session_would(tiny_on
         found = detector(frame)
         expected = reference_detect(tiny_onnx, frame, detector.thresholds)
         assert len(found) == len(expected)
-        # 301 px seen through 64 magnify float32's rounding.
+        # An input of 64 px for a frame of 301 px magnifies float32's rounding.
         np.testing.assert_allclose(found.xyxy, [xyxy for xyxy, _, _ in expected], atol=1e-3)
         np.testing.assert_allclose(found.score, [score for _, score, _ in expected], atol=1e-6)
         assert found.class_id.tolist() == [class_id for _, _, class_id in expected]

@@ -1,4 +1,4 @@
-"""The model in the wheel: there, honest about itself, and able to find the person on the sample image."""
+"""The models in the wheel: present, correctly described, and able to find the person in the sample image."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from mmpnet.runtime.inference.self_test import run_self_test
 
 ROOT = Path(__file__).parents[3]
 PERSON_XYXY = np.array([[25, 15, 375, 512]], np.float32)
-"""Drawn by hand on docs/images/astronaut.jpg, to within some ten pixels."""
+"""Drawn by hand on docs/images/astronaut.jpg, accurate to about ten pixels."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_it_says_what_it_is(each: Detector) -> None:
     assert metadata.training.git_commit is not None
     assert metadata.proof is not None
     assert metadata.self_test is not None
-    # Exported at another size than it was trained at, only the file itself was measured.
+    # For a file that was exported at another size than the training size, only the file itself was measured.
     measured = metadata.evaluation or metadata.proof.accuracy
     assert measured is not None
     assert measured.n_images > 500
@@ -52,7 +52,7 @@ def test_it_says_what_it_is(each: Detector) -> None:
 
 
 def test_the_model_card_says_the_same(detector: Detector) -> None:
-    """The card quotes mmp-val's JSON; it, the prose above it and the file must agree."""
+    """The model card quotes mmp-val's JSON; the quote, the text above it and the file must agree."""
     card = (ROOT / "docs" / "MODEL_CARD.md").read_text()
     block = re.search(r"```json\n(\{.*?\})\n```", card, re.DOTALL)
     assert block is not None

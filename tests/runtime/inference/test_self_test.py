@@ -1,4 +1,4 @@
-"""The self-test: the same frame everywhere, and a device that computes something else is caught."""
+"""The self-test: the same frame everywhere, and a device with other results is detected."""
 
 import hashlib
 from collections.abc import Callable
@@ -35,7 +35,7 @@ RECORD = SelfTestRecord(
     min_iou=0.9,
 )
 DIGESTS = {0: "3e8936ffdaf11052", 1: "4dacf9ae1b236e1e", 17: "958f64d99f61b6c9"}
-"""Of the frame's bytes, as first written: another version of Python or numpy must not change them."""
+"""Hash of the frame's bytes; it must not depend on the version of Python or numpy."""
 
 
 def found(*rows: tuple[float, ...]) -> Detections:
@@ -147,7 +147,7 @@ def test_the_seed_with_the_best_score_is_kept() -> None:
 
 
 def test_the_frame_is_resized_and_padded() -> None:
-    """A processor that resizes to other bytes must not pass unnoticed."""
+    """A processor that resizes to other bytes must be detected."""
     for input_hw in ((320, 320), (192, 320), (64, 64)):
         transform = Letterbox(input_hw).fit(self_test_frame_hw(input_hw))
         assert transform.resized_hw != transform.frame_hw

@@ -1,4 +1,4 @@
-"""The provider that was asked for, or an error that names it; never another one in silence."""
+"""A session uses the requested provider, or raises an error that names it; it never silently uses another one."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ CPU, CUDA = PROVIDER_NAMES["cpu"], PROVIDER_NAMES["cuda"]
 
 
 class FakeSession:
-    """Stands for onnxruntime.InferenceSession: starts those of the wanted providers that `starting` names."""
+    """Replaces onnxruntime.InferenceSession: starts those of the requested providers that are in `starting`."""
 
     starting: Sequence[str] = (CPU,)
     asked: list[list[str]]
@@ -34,7 +34,7 @@ class FakeSession:
         return self._providers
 
     def disable_fallback(self) -> None:
-        """As onnxruntime has it, for what happens in mid-run."""
+        """As onnxruntime has it, for errors during a run."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def fake_session(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """Any file: the fake session does not read it."""
+    """Any file, as the fake session does not read it."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"model")
     return path

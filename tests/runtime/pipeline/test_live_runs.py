@@ -1,4 +1,4 @@
-"""Live runs: ages that are true, faults that are survived."""
+"""Live runs: ages are correct, and faults do not stop a run."""
 
 import http.server
 import io
@@ -43,23 +43,23 @@ from support.frames import write_video
 
 CLOCK_BITS = 48
 PATIENCE_S = 60.0
-"""How long a test waits for what comes at once on a machine that is not busy."""
+"""How long a test waits for what happens immediately on an idle machine."""
 
 
 def burn_clock(_: int = 0) -> UInt8Array:
-    """A frame whose pixels tell time.perf_counter() in microseconds: one column per bit."""
+    """A frame whose pixels encode time.perf_counter() in microseconds, one column per bit."""
     now_us = int(time.perf_counter() * 1e6)
     bits = np.array([255 * (now_us >> bit & 1) for bit in range(CLOCK_BITS)], np.uint8)
     return np.ascontiguousarray(np.broadcast_to(bits[None, :, None], (16, CLOCK_BITS, 3)))
 
 
 def read_clock(pixels_bgr: UInt8Array) -> float:
-    """Seconds on time.perf_counter() that the pixels tell."""
+    """Seconds on time.perf_counter() that the pixels encode."""
     return sum(1 << bit for bit in range(CLOCK_BITS) if pixels_bgr[8, bit, 0] > 127) / 1e6
 
 
 class SlowDetector:
-    """Stands for a detector that takes its time; notes when it was done with the frame of which clock."""
+    """Replaces a slow detector; records when it finished the frame of each clock time."""
 
     class_names = ("background", "person")
 
@@ -77,7 +77,7 @@ class SlowDetector:
 
 @dataclass
 class Clocks(Sink):
-    """Reads the clock out of every frame it gets; asks to stop after `enough`. All times are of time.perf_counter()."""
+    """Reads the clock in every frame; requests a stop after `enough`. All times are of time.perf_counter()."""
 
     enough: int
     burnt_s: list[float] = field(default_factory=list)
@@ -113,7 +113,7 @@ def test_the_clock_in_the_pixels_can_be_read() -> None:
 
 
 def test_ages_are_what_a_clock_in_the_pixels_says() -> None:
-    """A camera of 200 frames a second before a detector of 20: a queue would be a minute behind after a while."""
+    """A camera of 200 frames per second with a detector of 20: a queue would soon be a minute behind."""
     retrieved_s: dict[float, float] = {}
 
     class Retrieving(FakeCapture):
@@ -164,7 +164,7 @@ def test_frames_that_are_too_old_are_dropped_and_counted() -> None:
 
 
 def test_grabbing_and_writing_overlap_with_detecting() -> None:
-    """Each stage waits in its work for the one before it to go on: one after another, they would wait for ever."""
+    """Each stage waits for the stage before it to continue: if they ran in sequence, they would wait forever."""
     begun = threading.Semaphore(0)
     capture = FakeCapture(burn_clock, period_s=0.001)
 
@@ -179,7 +179,7 @@ def test_grabbing_and_writing_overlap_with_detecting() -> None:
 
     class WaitsForADetection(Clocks):
         def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
-            # The frame's own detection has begun before, so the first image waits for two.
+            # The frame's own detection started before, so the first image waits for two.
             for _ in range(1 if self.written_s else 2):
                 assert begun.acquire(timeout=PATIENCE_S), "nothing is detected while this one writes"
             return super().write(result, annotated_bgr)
@@ -212,9 +212,9 @@ def test_frames_of_changing_size_and_channels_are_detected_in(detector: Detector
 
 
 class MjpegServer:
-    """A camera on the network: JPEGs over HTTP on one port of this machine, which can be cut off and plugged in again.
+    """A network camera: JPEGs over HTTP on a port of this machine, which can be disconnected and reconnected.
 
-    Every seventh JPEG is cut short.
+    Every seventh JPEG is truncated.
     """
 
     def __init__(self) -> None:
@@ -276,7 +276,7 @@ def mjpeg() -> Iterator[MjpegServer]:
 
 
 def test_a_network_camera_is_unplugged_and_comes_back(mjpeg: MjpegServer, detector: Detector, tmp_path: Path) -> None:
-    """Over a real socket and FFmpeg, with damaged images among the good ones."""
+    """Over a real socket and FFmpeg, with damaged images between the good ones."""
 
     class Unplugging(Sink):
         def __init__(self) -> None:
@@ -325,7 +325,7 @@ def test_no_image_of_a_network_camera_waits_in_a_buffer(mjpeg: MjpegServer) -> N
     first_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
     capture.skipped()
     skipped, until_s = 0, time.perf_counter() + PATIENCE_S
-    while skipped < 10:  # at 50 images a second, they are taken off the stream while nobody asks for one
+    while skipped < 10:  # at 50 images per second, they are read from the stream while nobody requests one
         assert time.perf_counter() < until_s
         time.sleep(0.1)
         skipped += capture.skipped()
@@ -336,7 +336,7 @@ def test_no_image_of_a_network_camera_waits_in_a_buffer(mjpeg: MjpegServer) -> N
 
 @pytest.fixture
 def web_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder, and the address that it is served at."""
+    """A folder, and its address on a local server."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
@@ -418,7 +418,7 @@ def test_a_frozen_cameras_frames_are_marked(detector: Detector, tmp_path: Path) 
 
 
 def test_a_slow_output_hands_on_nothing_that_is_too_old() -> None:
-    """What waited while the output took its 150 ms is older than 60 ms."""
+    """Frames that waited while the output took its 150 ms are older than 60 ms."""
 
     class SlowSink(Clocks):
         def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:

@@ -1,4 +1,4 @@
-"""One run: every frame reaches every sink, and sinks are closed whatever happens."""
+"""A run: every frame reaches every sink, and sinks are always closed."""
 
 import re
 import time
@@ -29,7 +29,7 @@ from support.frames import make_noise, write_video
 
 @dataclass
 class ListSink(Sink):
-    """Keeps what it is given; asks to stop after `enough` frames, fails at frame `failing`."""
+    """Keeps its input; requests a stop after `enough` frames, fails at frame `failing`."""
 
     wants_annotated: bool = False
     enough: int | None = None
@@ -154,14 +154,14 @@ def test_ctrl_c_ends_the_run_and_what_was_found_is_summed_up(folder: Path, detec
 
 
 def test_what_a_failing_detector_says_is_never_swallowed(folder: Path) -> None:
-    """Whenever it fails: also between the last look at its results and the look whether it still lives."""
+    """The detection thread may fail at any time, also between the last check of its results and of its state."""
 
     class Failing:
         class_names = ("background", "person")
 
         def timed(self, frame_bgr: UInt8Array) -> object:
             del frame_bgr
-            time.sleep(0.21)  # a little longer than the run waits for a result
+            time.sleep(0.21)  # slightly longer than the run waits for a result
             raise DeviceError("the accelerator is gone")
 
     class Dawdling(ListSink):

@@ -1,4 +1,4 @@
-"""Thousands of frames, and no more memory than after the first of them."""
+"""Memory does not grow over thousands of frames."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ GROWTH_MB = 5.0
 
 
 class Watching(Sink):
-    """Notes the memory sixteen times after the first fifth of the frames; wants images, so that painting is in it."""
+    """Records the memory sixteen times after the first fifth of the frames; requests images, to include drawing."""
 
     wants_annotated = True
 

@@ -1,4 +1,4 @@
-"""NDJSON to readers who sleep, come late, read slowly or are not there."""
+"""NDJSON to readers that sleep, start late, read slowly or do not exist."""
 
 import fcntl
 import json
@@ -30,7 +30,7 @@ from support.frames import read_video, write_video
 MMP_RUN = (sys.executable, "-c", "from mmpnet.cli.run.command import main; main()")
 LINE = "x" * 999 + "\n"
 Opened = tuple[LineWriter, int, int]
-"""What is written to; the reader's descriptor; the writer's that others share."""
+"""The target; the reader's descriptor; the writer's descriptor that others share."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -56,7 +56,7 @@ def test_a_sleeping_reader_keeps_no_run_from_its_end(tmp_path: Path, tiny_onnx: 
 
 
 def held(reading: int) -> int:
-    """Bytes that wait in a pipe."""
+    """Number of bytes that wait in a pipe."""
     if not select.select([reading], [], [], 0)[0]:
         return 0
     waiting = fcntl.ioctl(reading, 0x541B if sys.platform == "linux" else 0x4004667F, b"\0" * 4)  # FIONREAD
@@ -67,7 +67,7 @@ def held(reading: int) -> int:
 def opened(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Opened, threading.Event]]:
-    """An output that has a reader, and the wish to stop."""
+    """An output with a reader, and an event that requests a stop."""
     stop = threading.Event()
     target = "-"
     if "pipe" in request.param:
@@ -97,7 +97,7 @@ def opened(
 def test_a_reader_that_sleeps_is_waited_for_until_the_run_is_to_end(
     opened: tuple[Opened, threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a clock that goes by a second at each look: twice GRACE_S is over after a few of them."""
+    """A clock that advances by a second at each call, so that twice GRACE_S passes after a few calls."""
     (output, _, shared), stop = opened
     looks: list[float] = []
 
@@ -131,11 +131,11 @@ def test_a_slow_reader_gets_every_byte(opened: tuple[Opened, threading.Event]) -
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    stop.set()  # to be asked to end loses nothing either, as long as somebody reads
+    stop.set()  # a stop does not lose data either, as long as the reader reads
     for line in lines:
         output.write(line)
     reader.join(20)
-    assert got.replace(b"\r", b"") == wanted  # a terminal's line ends are its own
+    assert got.replace(b"\r", b"") == wanted  # a terminal adds its own line ends
 
 
 def test_a_fifo_without_a_reader_is_waited_for(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_closed_stdout_is_one_line(tiny_onnx: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
-    """The limit on a file's size stands for a full disk: the kernel writes what fits, then refuses."""
+    """A limit on the file size simulates a full disk: the kernel writes what fits, then refuses."""
     code = """
 import resource, signal, sys, threading
 from mmpnet.runtime.sinks.line_writer import open_ndjson

@@ -1,4 +1,4 @@
-"""Results are written as documented, and only a finished file takes the place of another."""
+"""Results are written as documented, and only a finished file replaces another."""
 
 import json
 import re
@@ -38,7 +38,7 @@ NAMES = ("background", "person", "dog")
 
 
 def two_found() -> Detections:
-    """A person and a dog."""
+    """Detections of a person and a dog."""
     boxes = np.array([[1.23456, 2, 30.5, 40], [0, 0, 5.999, 6]], np.float32)
     return Detections(boxes, np.array([0.912345, 0.25], np.float32), np.array([1, 2], np.int64))
 
@@ -222,7 +222,7 @@ def test_many_files_keep_their_names_in_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sources", [("in/x/a.png", "in/y/a.png"), ("in/a.webm", "in/a.mp4")])
 def test_no_result_overwrites_another_of_the_same_run(tmp_path: Path, sources: tuple[str, str]) -> None:
-    """Two files of one name, as `--source '**/*.png'` finds them: both results, or an error that says so."""
+    """Two files with one name, as `--source '**/*.png'` finds them: both are saved, or there is an error."""
     out = tmp_path / "out"
     sink = SaveSink(out, many_files=True)
     refusal = ""
@@ -283,7 +283,7 @@ def test_an_existing_video_survives_until_the_new_one_is_whole(tmp_path: Path, m
     assert out.read_bytes() == b"yesterday"
 
     class CutWriter:
-        """A writer whose disk fills up: the file ends after its first bytes."""
+        """A writer whose disk is full: the file ends after its first bytes."""
 
         def __init__(self, writer: cv2.VideoWriter) -> None:
             self._writer = writer
@@ -320,7 +320,7 @@ def test_an_existing_video_survives_a_rename_that_fails(tmp_path: Path, monkeypa
 
 @dataclass
 class FakeWindow:
-    """Stands for OpenCV's windows: `keys` are pressed one after another, then none."""
+    """Replaces OpenCV's windows: `keys` are pressed one after another, then none."""
 
     keys: list[int]
     visible: float = 1.0
@@ -387,7 +387,7 @@ def test_space_holds_a_file_and_stills_a_cameras_window(
 
 
 def test_s_saves_what_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While paused as well, when the canvas shows something else already."""
+    """Also while paused, when the canvas already has another image."""
     window = FakeWindow([ord("s"), ord(" "), -1, ord("s")])
     window.install(monkeypatch)
     sink = window_sink(live=True, snapshots=tmp_path)

@@ -1,4 +1,4 @@
-"""What is saved is what was seen, at the speed of life, and nothing recorded is thrown away."""
+"""Saved images and videos show what was displayed, in real time, and recordings are never lost."""
 
 import os
 import re
@@ -36,12 +36,12 @@ def gray(value: int, size_hw: tuple[int, int] = (48, 64)) -> UInt8Array:
 
 
 def at(result: Result, captured_s: float) -> Result:
-    """The same, grabbed at another time."""
+    """The same frame, grabbed at another time."""
     return replace(result, frame=replace(result.frame, captured_s=captured_s))
 
 
 def test_a_live_recording_runs_at_the_speed_of_life(tmp_path: Path) -> None:
-    """At 10 fps: a frame stays until the next one came, and one that came too soon is left out."""
+    """At 10 fps, a frame is repeated until the next one comes, and one that comes too soon is left out."""
     sink = SaveSink(tmp_path / "out.avi", many_files=False)
     for value, captured_s in ((1, 50.0), (2, 50.1), (9, 50.12), (3, 50.4), (9, 50.41), (4, 50.5)):
         frame = gray(12 * value)

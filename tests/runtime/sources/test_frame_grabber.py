@@ -1,4 +1,4 @@
-"""Of a file every frame reaches the reader, of a live source the newest; one that fails stops no other."""
+"""The reader gets every frame of a file and the newest of a live source; a failing source stops no other."""
 
 import threading
 import time
@@ -53,7 +53,7 @@ def values(frames: list[Frame]) -> list[int]:
 
 
 def drain(grabber: FrameGrabber, pause_s: float = 0.0) -> list[Frame]:
-    """Everything there is, read by a slow reader."""
+    """All frames, read by a slow reader."""
     frames = []
     while not grabber.ended:
         frame = grabber.take()

@@ -1,4 +1,4 @@
-"""A live source says what it gives, hides no failure, and comes back."""
+"""A live source reports its mode, hides no failure, and reconnects."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ def frame(value: int, size_hw: tuple[int, int] = (12, 16)) -> UInt8Array:
 
 
 class Waits(threading.Event):
-    """A stop that never comes, and a record of how long it was waited for."""
+    """A stop event that is never set, and records how long it was waited for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Waits(threading.Event):
 
 
 class Plug:
-    """Connects to one capture after another; the last for ever."""
+    """Connects to one capture after another; the last one repeatedly."""
 
     def __init__(self, *captures: Any) -> None:
         self.captures = list(captures)
@@ -49,7 +49,7 @@ class Plug:
 
 
 def collect(source: LiveSource, count: int, stop: threading.Event | None = None) -> tuple[list[int], list[Event]]:
-    """The first `count` frames' values, and what was told meanwhile."""
+    """The values of the first `count` frames, and the events in the meantime."""
     events: list[Event] = []
     seen: list[int] = []
     frames = source.frames(stop or threading.Event(), events.append)
@@ -159,7 +159,7 @@ def test_a_format_that_is_none_is_refused(fourcc: str) -> None:
 
 def test_damaged_frames_are_passed_over_counted_and_told_once() -> None:
     class Failing(FakeCapture):
-        """As FFmpeg: the grab itself fails at a damaged frame, here before each."""
+        """Like FFmpeg: grab itself fails at a damaged frame, here before each frame."""
 
         failing = True
 
@@ -202,7 +202,7 @@ def test_an_image_that_stays_for_too_long_is_frozen() -> None:
     watch = FrozenFrameDetector(after_s=5.0)
     assert [watch.is_frozen(first.copy(), now) for now in (100.0, 104.9, 105.0, 106.0)] == [False, False, True, True]
     nearly = first.copy()
-    nearly[33, 41, 1] ^= 1  # a single bit of noise, where a coarse look misses it
+    nearly[33, 41, 1] ^= 1  # a single bit of noise, which a coarse comparison misses
     assert [watch.is_frozen(nearly, now) for now in (106.5, 111.4)] == [False, False]
     assert watch.is_frozen(nearly, 111.5)
     assert not watch.is_frozen(nearly[:40], 112.0)
@@ -276,14 +276,14 @@ def test_a_cameras_driver_is_asked_for_a_short_queue(monkeypatch: pytest.MonkeyP
 
 
 class Queueing:
-    """Stands for a stream's cv2.VideoCapture: frame i comes at i * `period_s`, waits, and takes `decode_s`."""
+    """Replaces a stream's cv2.VideoCapture: frame i comes at i * `period_s`, waits, and takes `decode_s`."""
 
     def __init__(self, *, period_s: float, decode_s: float) -> None:
         self._period_s, self._decode_s, self._count = period_s, decode_s, 0
         self._began_s = time.perf_counter()
 
     def came_s(self) -> float:
-        """On time.perf_counter(), the frame that was grabbed last."""
+        """Arrival time on time.perf_counter() of the last grabbed frame."""
         return self._began_s + (self._count - 1) * self._period_s
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
@@ -306,7 +306,7 @@ class Queueing:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """time.perf_counter() goes by where somebody sleeps, and not otherwise."""
+    """A time.perf_counter() that advances only when a thread sleeps."""
     now_s = 100.0
 
     def sleep(seconds: float) -> None:
@@ -320,13 +320,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("decode_s", [0.002, 0.03])
 def test_ages_hold_the_wait_before_a_slow_decoder(decode_s: float) -> None:
-    """At 100 frames a second and 30 ms each, the 25th frame has waited for half a second."""
+    """At 100 frames per second and 30 ms each, the 25th frame has waited for half a second."""
     capture = Queueing(period_s=0.01, decode_s=decode_s)
     source = LiveSource("rtsp://x", Plug(capture), clocked=True).frames(threading.Event(), lambda _: None)
     ages = [(next(source).age_ms(), (time.perf_counter() - capture.came_s()) * 1e3) for _ in range(25)]
     told_ms, true_ms = ages[-1]
     assert true_ms == pytest.approx(25 * 30 - 24 * 10 if decode_s > 0.01 else 2)
-    # The second frame's delay is the least that is known, as the first one has no time; the two clocks may drift.
+    # The second frame's delay is the smallest known, as the first one has no time; the two clocks may drift.
     assert told_ms == pytest.approx(true_ms - ages[1][1], abs=0.5)
     stamps = LiveSource("rtsp://x", Plug(Queueing(period_s=0.01, decode_s=decode_s)), clocked=True)
     frames = stamps.frames(threading.Event(), lambda _: None)

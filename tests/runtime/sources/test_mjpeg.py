@@ -1,4 +1,4 @@
-"""Of an MJPEG stream the newest image is decoded, however long that takes, and none waits unseen."""
+"""The newest image of an MJPEG stream is decoded, however long decoding takes, and no queue forms."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from mmpnet.runtime.sources.options import LiveOptions
 
 
 class Jpegs:
-    """Stands for cv2.VideoCapture with CAP_PROP_FORMAT -1: JPEG i, as bright as i % 256, comes at i * `period_s`."""
+    """Replaces cv2.VideoCapture with CAP_PROP_FORMAT -1: JPEG i, of brightness i % 256, comes at i * `period_s`."""
 
     def __init__(self, count: int = 250, *, period_s: float = 0.005, damaged: frozenset[int] = frozenset()) -> None:
         self.count, self.period_s, self.damaged = count, period_s, damaged
@@ -49,7 +49,7 @@ def number_of(pixels_bgr: UInt8Array) -> int:
 
 
 def test_a_slow_decoder_gets_fresh_images_and_says_how_many_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """200 images a second, 30 ms each: in a queue the 20th would be half a second old."""
+    """200 images per second, 30 ms each: in a queue, the 20th would be half a second old."""
     imdecode = cv2.imdecode
     jpegs = Jpegs(10**6)
     decoding: list[tuple[int, float]] = []
@@ -67,7 +67,7 @@ def test_a_slow_decoder_gets_fresh_images_and_says_how_many_it_missed(monkeypatc
         taken.append(next(frames))
     frames.close()  # type: ignore[attr-defined]
     for grabbed_before, frame, (grabbed, decoding_s) in zip(asked, taken, decoding, strict=True):
-        # The newest when it was asked for, but for one on its way, or a newer one.
+        # The newest image at the time of the request, except for one in transit, or a newer one.
         oldest = grabbed_before - 2
         number = oldest + (number_of(frame.pixels_bgr) - oldest) % 256
         assert number < grabbed

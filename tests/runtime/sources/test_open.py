@@ -1,4 +1,4 @@
-"""Frames come complete and in order, or with an error that names their source."""
+"""Frames come completely and in order, or with an error that names their source."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ from support.frames import frame_indices, make_noise, write_video
 
 
 class FakeCamera:
-    """Stands for cv2.VideoCapture: delivers `count` frames and then none."""
+    """Replaces cv2.VideoCapture: delivers `count` frames and then none."""
 
     def __init__(self, index: int, *, count: int, fps: float) -> None:
         self.index, self.count, self.fps, self.released = index, count, fps, False
@@ -63,7 +63,7 @@ def test_an_image_is_one_frame(tmp_path: Path) -> None:
 
 @pytest.fixture
 def mixed_folder(tmp_path: Path) -> Path:
-    """Images, a video and other files, created out of name order; images are told apart by their gray."""
+    """Images, a video and other files, not created in order of name; images differ in their gray value."""
     folder = tmp_path / "mixed [1]"
     folder.mkdir()
     for name, gray in (("d.PNG", 40), ("a.jpg", 10), ("c.bmp", 30)):

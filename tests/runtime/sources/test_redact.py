@@ -1,4 +1,4 @@
-"""No login of an address is ever shown, whatever it is made of."""
+"""No login in an address is ever shown."""
 
 import string
 

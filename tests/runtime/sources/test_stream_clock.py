@@ -1,4 +1,4 @@
-"""Delays by the sender's clock are those that were made, and none where that clock is no good."""
+"""Delays by the sender's clock are measured correctly, and are 0 if that clock is unusable."""
 
 import math
 import random

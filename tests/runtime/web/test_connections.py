@@ -1,4 +1,4 @@
-"""The server beside clients that send nothing, half a request, or never read."""
+"""The server with clients that send nothing, send half a request, or never read."""
 
 import errno
 import http.client
@@ -21,7 +21,7 @@ from mmpnet.runtime.web.sink import ServeSink
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """Of a server that has begun."""
+    """The sink of a server that has started."""
     sink = ServeSink("127.0.0.1:0", ServedModel("person-320", ("background", "person"), "auto", "cpu"))
     sink.started(Summary(sources=[SourceCounts("front", live=True, state="live")]))
     yield sink.url
@@ -42,7 +42,7 @@ def answers(url: str) -> bool:
 
 
 def ended_within(client: socket.socket, timeout_s: float) -> bool:
-    """Whether the server ends the connection; what it sends before that is passed over."""
+    """Whether the server closes the connection; data before that is ignored."""
     client.settimeout(timeout_s)
     try:
         while client.recv(1 << 16):
@@ -117,14 +117,14 @@ def test_no_line_is_written_for_a_request_that_is_none(url: str, capfd: pytest.C
 
 
 class StalledTransport:
-    """What is sent to a client that reads in some turns only."""
+    """The data that is sent to a client that reads only in some turns."""
 
     def __init__(self, unsent: list[int]) -> None:
         self._unsent = unsent
         self.aborted = False
 
     def pause_reading(self) -> None:
-        """Nothing more is asked for."""
+        """The client requests nothing more."""
 
     def get_write_buffer_size(self) -> int:
         return self._unsent.pop(0)
@@ -134,7 +134,7 @@ class StalledTransport:
 
 
 class Loop:
-    """Calls what is to be called later at once, up to a depth."""
+    """Calls scheduled functions immediately, up to a depth."""
 
     def call_later(self, _delay_s: float, call: object) -> None:
         self.next = call

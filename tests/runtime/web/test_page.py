@@ -1,4 +1,4 @@
-"""The served page in a real browser: moving images, numbers, and old images that do not look like the present."""
+"""The page in a real browser: moving images, numbers, and old images that are marked as outdated."""
 
 import shutil
 import threading
@@ -32,7 +32,7 @@ CENTER_COLOR = """() => {
 
 @dataclass
 class Feed:
-    """A run of moving frames, 20 a second from every source but the `silent` ones, in a thread of its own."""
+    """A run of moving frames, 20 per second from every source except the `silent` ones, in its own thread."""
 
     sink: ServeSink
     sources: list[SourceCounts]
@@ -85,7 +85,7 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """The open page, the addresses that it asked for, and the errors in its console."""
+    """The open page, the addresses that it requested, and the errors in its console."""
 
     page: Page
     requests: list[str] = field(default_factory=list)
@@ -97,12 +97,12 @@ class Visit:
         self.page.on("console", self._note)
 
     def _note(self, message: ConsoleMessage) -> None:
-        # What the network says, such as a lost connection, is no fault of the page.
+        # Network messages, such as a lost connection, are not errors of the page.
         if message.type == "error" and "net::" not in message.text:
             self.complaints.append(message.text)
 
     def expect_text(self, selector: str, text: str) -> None:
-        """The first such element comes to show this text."""
+        """Wait until the first such element shows this text."""
         expect(self.page.locator(selector).first).to_have_text(text, use_inner_text=True)
 
 
@@ -116,7 +116,7 @@ def sink() -> Iterator[ServeSink]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """A page that has not been opened yet."""
+    """A page that is not open yet."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     yield Visit(page)
     page.close()

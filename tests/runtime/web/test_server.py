@@ -1,4 +1,4 @@
-"""The server of a run: what it answers to whom, and that the run never waits for it."""
+"""The server of a run: its responses, its access control, and that the run never waits for it."""
 
 import asyncio
 import http.client
@@ -53,7 +53,7 @@ MakeResult = Callable[..., Result]
 
 @dataclass
 class Serving:
-    """What a run does with its sink, step by step: results of evenly gray frames, one call at a time."""
+    """Does what a run does with its sink, step by step: results of uniform gray frames, one call at a time."""
 
     sink: ServeSink
     sources: list[SourceCounts]
@@ -62,7 +62,7 @@ class Serving:
     connections: list[http.client.HTTPConnection] = field(default_factory=list)
 
     def stream(self, path: str) -> http.client.HTTPResponse:
-        """An answer that has begun and may have no end; closed after the test."""
+        """A response that has started and may be endless; closed after the test."""
         self.connections.append(connect(self.sink.url))
         self.connections[-1].request("GET", path)
         return self.connections[-1].getresponse()
@@ -76,7 +76,7 @@ class Serving:
         counts: Mapping[str, Any] | None = None,
         **changes: Any,
     ) -> Result:
-        """The next result, written; annotated where the sink wants that."""
+        """Write the next result, annotated if the sink requests it."""
         frame_bgr = np.full((*size_hw, 3), gray, np.uint8)
         found = two_people_and_a_dog()
         plain = self.make_result(frame_bgr, index=self.index, kind="camera", detections=found, counts=counts)
@@ -89,11 +89,11 @@ class Serving:
         self.index += 1
         assert self.sink.write(result, canvas)
         if canvas is not None:
-            canvas[:] = 255  # the pipeline paints over it
+            canvas[:] = 255  # the pipeline overwrites the canvas
         return result
 
     def results_until(self, met: Callable[[], object], **how: Any) -> None:
-        """Results every 20 ms until something is so."""
+        """Write a result every 20 ms until a condition is met."""
         wait_for(met, meanwhile=lambda: self.result(**how))
 
 
@@ -103,7 +103,7 @@ def two_people_and_a_dog() -> Detections:
 
 
 def wait_for(met: Callable[[], Any], *, meanwhile: Callable[[], object] = lambda: None, timeout_s: float = 20) -> Any:
-    """What `met` gives, once it is true."""
+    """The result of `met`, once it is true."""
     until_s = time.perf_counter() + timeout_s
     while not (found := met()):
         assert time.perf_counter() < until_s, f"still {found!r}"
@@ -126,7 +126,7 @@ def event(source: str, kind: State, reason: str = "") -> Event:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Serving]]:
-    """(*source names, address, model, ...) -> a run that has begun, of live cameras; closed afterwards."""
+    """(*source names, address, model, ...) -> a started run of live cameras; closed afterwards."""
     runs: list[Serving] = []
 
     def begin(
@@ -163,7 +163,7 @@ def connect(url: str) -> http.client.HTTPConnection:
 
 
 def get(url: str, path: str, headers: dict[str, str] | None = None, *, method: str = "GET") -> Answer:
-    """An answer, up to its first bytes where it has no end."""
+    """A response, or its first bytes if it is endless."""
     connection = connect(url)
     connection.request(method, path, headers=headers or {})
     response = connection.getresponse()
@@ -174,7 +174,7 @@ def get(url: str, path: str, headers: dict[str, str] | None = None, *, method: s
 
 
 def later(ask: Callable[[], Any]) -> Callable[[], Any]:
-    """Ask in a thread; what is returned waits for the answer."""
+    """Send a request in a thread; the returned function waits for the response."""
     answers: list[Any] = []
     thread = threading.Thread(target=lambda: answers.append(ask()))
     thread.start()
@@ -187,7 +187,7 @@ def later(ask: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def read_part(response: http.client.HTTPResponse) -> tuple[dict[str, str], UInt8Array]:
-    """The next part of a multipart body, up to and with the boundary after it: its headers and its image."""
+    """The next part of a multipart body, including the boundary after it: its headers and its image."""
     headers = {}
     while line := response.readline().strip().decode():
         name, _, value = line.partition(": ")
@@ -399,7 +399,7 @@ def test_the_stream_gives_each_sources_newest_images(start: Callable[..., Servin
         assert response.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=frame"
         assert response.readline() == b"--frame\r\n"
     for gray in (40, 80, 120):
-        # A part ends with its boundary at once: browsers show it when they see that, not with the next image.
+        # A part ends with its boundary immediately, as browsers show it only when the boundary arrives.
         for number, response in enumerate(streams):
             wait_for(lambda: serving.sink.wants_annotated)
             serving.result(number, gray=gray + 100 * number)
@@ -471,7 +471,7 @@ def test_a_client_that_never_reads_costs_neither_time_nor_memory(
         serving.sink.write(replace(large, index=next(indices)), noisy)
 
     before_mb = resident_memory_mb() or 0.0
-    # Until all are stuck: nobody asks for images or listens any more.
+    # Until all clients are blocked: none requests images or reads events any more.
     wait_for(lambda: not serving.sink.wants_annotated and not serving.sink._news.listening, meanwhile=write)
     for _ in range(1000):
         write()
@@ -735,7 +735,7 @@ def test_close_ends_every_connection_and_frees_the_port(
         time.sleep(0.02)
     serving.sink.close()
     for response in waiting:
-        # The end, or a cut where it did not read fast enough; neither is waiting for ever.
+        # The response ends, or is cut if the client does not read fast enough; it never waits forever.
         with suppress(http.client.IncompleteRead, ConnectionError):
             response.read()
     assert snapshot().status == 503
