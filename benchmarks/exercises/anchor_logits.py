@@ -24,7 +24,7 @@ from mmpnet.train.network.inference_net import InputNormalization
 INPUT_HW = (224, 224)
 ANCHORS = AnchorSpec(sizes_px=(16.0, 32.0, 64.0, 128.0, 192.0), aspect_ratios=(0.8, 1.7, 3.2), stride=8)
 MAX_BOXES = 1000
-"""Best anchors of an image that reach NMS, whose time grows with their square."""
+"""Number of the best anchors of an image that reach NMS, whose time grows with the square of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,10 @@ class ImagesInMemory:
     labels: Tensor
 
     def batches(self, *, batch: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch's batches in seeded order, each image mirrored half of the time; no incomplete last batch."""
+        """Yield the batches of one epoch in seeded order, each image mirrored half of the time.
+
+        A last batch that would be incomplete is left out.
+        """
         count = len(self.images_bgr)
         random = generator(seed, epoch)
         order = torch.from_numpy(random.permutation(count))
@@ -49,14 +52,15 @@ class ImagesInMemory:
 
 
 def mirror(images_bgr: Tensor, labels: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
-    """Images and grids with the marked ones (B,) flipped left to right: the anchors are symmetric, so is the grid."""
+    """Return images and grids with the marked ones (B,) flipped left to right: the anchors are symmetric, so is the
+    grid."""
     images = torch.where(mirrored.view(-1, 1, 1, 1), images_bgr.flip(2), images_bgr)
     grids = torch.where(mirrored.view(-1, 1, 1, 1, 1), labels.flip(-1), labels)
     return images, grids
 
 
 def load_images(images: Sequence[LabeledImage]) -> ImagesInMemory:
-    """Decode, letterbox and label by IoU, once.
+    """Decode, letterbox and label all images once, by IoU.
 
     Raises: DatasetError for an image that cannot be read.
     """
@@ -75,7 +79,7 @@ def load_images(images: Sequence[LabeledImage]) -> ImagesInMemory:
 
 
 class AutocastNet(nn.Module):
-    """A network whose forward pass runs in bfloat16 where the device computes it in hardware; logits are float32."""
+    """A network whose forward pass runs in bfloat16 if the device computes it in hardware; logits are float32."""
 
     def __init__(self, network: MmpNet, device: torch.device) -> None:
         super().__init__()
@@ -91,7 +95,7 @@ class AutocastNet(nn.Module):
 
 
 def anchor_detector(network: MmpNet, device: torch.device) -> Detect:
-    """The anchors themselves as boxes, moved by no vote: those with a foreground score of 0.5 or more, after NMS."""
+    """Return as boxes the anchors with a foreground score of 0.5 or more, after NMS without box voting."""
     letterbox = Letterbox(input_hw=INPUT_HW)
     anchors_xyxy = ANCHORS.boxes_xyxy(INPUT_HW)
     normalize = InputNormalization().to(device)

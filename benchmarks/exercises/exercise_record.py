@@ -19,7 +19,7 @@ from mmpnet.system.files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "torchvision")
-"""Whose versions are recorded, beside those that every benchmark records."""
+"""Packages whose versions are recorded, in addition to those that every benchmark records."""
 
 
 def record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -36,7 +36,9 @@ def record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def plot(path: Path, *, width: float = 8.0, height: float = 4.5) -> Iterator[Axes]:
-    """Axes to draw on, in inches; saved as a PNG without dates, so that equal numbers give equal files.
+    """Yield axes to draw on, and save them as a PNG without dates, so that equal numbers give equal files.
+
+    width, height: size of the figure in inches.
 
     Raises: OutputError if the file cannot be written.
     """

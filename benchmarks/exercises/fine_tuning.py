@@ -112,7 +112,7 @@ def fine_tune(data: Path, run: Path, options: Mapping[str, Any]) -> FineTuned:
 
 
 def detection_sheet(val: Dataset, evaluation: Evaluation) -> UInt8Array:
-    """Some images in a grid (H, W, 3): labels, and detections from the score with the best F1 on.
+    """Draw some images in a grid (H, W, 3), with labels and with detections from the score of the best F1 on.
 
     Raises: DatasetError for an image that cannot be read.
     """

@@ -28,15 +28,15 @@ STEPS_PER_WIDTH = 256
 REACH = 2.5
 """Displacements go from -REACH to REACH widths."""
 NOISE = 1e-4
-"""Slopes (of IoU per width) below this are float32's rounding, not the curve's."""
+"""Slopes (of IoU per width) below this come from the rounding of float32, not from the curve."""
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
 
 @app.command()
 def iou_displacement(
-    width: Annotated[float, typer.Option(min=1, max=4096, help="Of both boxes, in px.")] = 64.0,
-    height: Annotated[float, typer.Option(min=1, max=4096, help="Of both boxes, in px.")] = 128.0,
+    width: Annotated[float, typer.Option(min=1, max=4096, help="Width of both boxes in px.")] = 64.0,
+    height: Annotated[float, typer.Option(min=1, max=4096, help="Height of both boxes in px.")] = 128.0,
     results: Annotated[Path, typer.Option(help="Folder for the plot and the JSON.")] = RESULTS,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
@@ -67,7 +67,7 @@ def displacements(width: float) -> Curve:
 
 
 def overlap_curves(dx: Curve, width: float, height: float) -> dict[str, Curve]:
-    """IoU, GIoU and DIoU (N,) of a box at the origin with its copy moved right by each displacement (N,)."""
+    """Return the IoU, GIoU and DIoU (N,) of a box at the origin with its copy moved right by each displacement (N,)."""
     still = np.array([[0, 0, width, height]], np.float64)
     moved = still + dx[:, None] * np.array([1, 0, 1, 0])  # (N, 4)
 

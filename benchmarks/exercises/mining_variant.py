@@ -40,7 +40,7 @@ class Trainee:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What all variants share: the images, their order, the device."""
+    """What all variants have in common: the images, their order, and the device."""
 
     train: ImagesInMemory
     val: Dataset
@@ -53,7 +53,7 @@ class Course:
 def start_trainee(
     variant: str, num_classes: int, weights: str, device: torch.device, seed: int, *, compiled: bool = False
 ) -> Trainee:
-    """A seeded network of the exercise's shape with its backbone weights, and plain SGD over all of it.
+    """Return a seeded network of the exercise's shape with its backbone weights, and plain SGD over all of it.
 
     Raises: CheckpointError for bad weights.
     """
@@ -70,7 +70,7 @@ def start_trainee(
 
 
 def train_epoch(trainee: Trainee, course: Course, epoch: int) -> dict[str, float]:
-    """One epoch and its evaluation: the entry of the curve."""
+    """Train and evaluate one epoch; return its entry of the curve."""
     started = time.monotonic()
     enter_training_mode(trainee.network, freeze=0)
     normalize = InputNormalization().to(course.device)
@@ -94,7 +94,7 @@ def train_epoch(trainee: Trainee, course: Course, epoch: int) -> dict[str, float
 
 
 def one_step(trainee: Trainee, images: Tensor, labels: Tensor, draw: torch.Generator) -> float:
-    """One update on a batch with the variant's negatives; the loss."""
+    """Make one update on a batch with the negatives of the variant; return the loss."""
     if trainee.variant == "hard":
         cross_entropy = functional.cross_entropy(trainee.forward(images), labels, reduction="none")
         picked = hard_negatives(cross_entropy, labels, NEG_RATIO).bool()

@@ -38,7 +38,7 @@ ANCHOR_FLAGS = ("--sizes", "16,28,48,80", "--ratios", "1,1.6,2.6", "--stride", "
 NETWORK_FLAGS = ("--width-mult", "0.5", "--channels", "64", "--weights", "none")
 RECIPE_FLAGS = ("--batch", "32", "--lr", "2e-3", "--backbone-lr", "2e-3", "--warmup-steps", "200")
 AUGMENT_FLAGS = ("--augmentation", "light", "--mosaic", "0")
-"""A mirrored digit is not a digit, and a mosaic cuts digits into others: half of an 8 is a 3."""
+"""A mirrored digit is not a digit, and a mosaic cuts digits into parts that look like others: half of an 8 is a 3."""
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
@@ -90,7 +90,7 @@ def mnist_detection(
 
 
 def train_flags(train_json: Path, *, epochs: int, seed: int, extra: list[str] | tuple[str, ...]) -> list[str]:
-    """All flags of mmp-train that determine the weights."""
+    """Return all flags of mmp-train that determine the weights."""
     fixed = [*ANCHOR_FLAGS, *NETWORK_FLAGS, *RECIPE_FLAGS, *AUGMENT_FLAGS]
     return ["--data", str(train_json), "--epochs", str(epochs), "--seed", str(seed), *fixed, *extra]
 
@@ -119,13 +119,14 @@ def train_to_end(run: Path, flags: list[str], machine_flags: list[str]) -> None:
 
 
 def call(script: str, arguments: list[str], *, keep_stdout: bool = False) -> "subprocess.CompletedProcess[str]":
-    """Run one of the product's commands as a process, as a user would."""
+    """Run a command of mmpnet as a process, as a user does."""
     stdout = subprocess.PIPE if keep_stdout else None
     return subprocess.run([sys.executable, "-c", script, *arguments], check=False, stdout=stdout, text=True)
 
 
 def training_record(model: Path, train_json: Path) -> dict[str, Any]:
-    """How the weights were trained, read from their file: the flags of this call may differ from those of the run.
+    """Return how the weights were trained, read from their file: the flags of this call may differ from those of the
+    run.
 
     Raises: MmpnetError if they learned from other images, CheckpointError if the file is bad.
     """
@@ -140,7 +141,7 @@ def training_record(model: Path, train_json: Path) -> dict[str, Any]:
 
 
 def measured(model: Path, test_json: Path, device: str) -> dict[str, Any]:
-    """mmp-val's numbers of the test images.
+    """Return the numbers of mmp-val for the test images.
 
     Raises: MmpnetError if mmp-val fails, or does not measure VOC's AP.
     """

@@ -29,11 +29,11 @@ class Digits:
     images: UInt8Array
     labels: UInt8Array
     sha256: str
-    """Of the unpacked images and labels."""
+    """Hash of the unpacked images and labels."""
 
 
 def read_digits(folder: Path, split: Split) -> Digits:
-    """One half of MNIST from its two idx files, `.gz` or not.
+    """Read one half of MNIST from its two idx files, `.gz` or not.
 
     Raises: DatasetError if a file is missing, damaged, or not what its name says.
     """
@@ -57,7 +57,7 @@ def read_digits(folder: Path, split: Split) -> Digits:
 
 
 def read_idx(path: Path, *, dimensions: int) -> UInt8Array:
-    """An idx file of unsigned bytes with this number of dimensions, big-endian header first.
+    """Read an idx file of unsigned bytes with this number of dimensions, big-endian header first.
 
     Raises: DatasetError if it is something else, cut short, or goes on after its end.
     """

@@ -30,13 +30,13 @@ MAX_DRAWS = 1000
 """Squares drawn for one digit before it is left out. A small square inside a large box has a small IoU, so that even
 full images have room: no digit of 11,000 images was left out (a test and the file's `left_out` show it)."""
 GENERATOR = 1
-"""To be raised whenever the same seed gives other images."""
+"""Version of the recipe: it must change whenever the same seed gives other images."""
 _SPLIT_KEYS = {"train": 0, "test": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An image (300, 300) uint8, its digits' tight boxes (N, 4) xyxy half-open in px, and which digits, (N,)."""
+    """An image (300, 300) uint8, its digits' tight boxes (N, 4) xyxy half-open in px, and the digits (N,)."""
 
     image: UInt8Array
     boxes_xyxy: FloatArray
@@ -89,7 +89,7 @@ def draw_square(
 
 
 def resized(digit: UInt8Array, side: int) -> UInt8Array:
-    """A digit (28, 28) as (side, side)."""
+    """Resize a digit (28, 28) to (side, side)."""
     interpolation = cv2.INTER_AREA if side < len(digit) else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(digit, (side, side), interpolation=interpolation), np.uint8)
 

@@ -35,7 +35,7 @@ from mmpnet.train.engine.malloc import keep_freed_memory
 
 VARIANTS = ("random", "hard", "none")
 PUBLISHED = {"random": 0.01275, "none": 0.0}
-"""Quasi IoU after 50 epochs, as the course published it; on the course's images."""
+"""Quasi IoU after 50 epochs that the course published, on its own images."""
 
 app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
@@ -56,7 +56,9 @@ def negative_mining(
     device: Annotated[str, typer.Option()] = "auto",
     run: Annotated[Path, typer.Option(help="Folder for the checkpoints.")] = Path("runs/exercises/negative_mining"),
     results: Annotated[Path, typer.Option(help="Folder for the plot and the JSON.")] = RESULTS,
-    compiled: Annotated[bool, typer.Option("--compile", help="Fuse the network's step with torch.compile.")] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the step of the network with torch.compile.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume after the last finished epoch in --run.")] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
@@ -97,14 +99,14 @@ def negative_mining(
 
 
 def write_results(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """The JSON, with this machine's name, and the plot."""
+    """Write the JSON, with the name of this machine, and the plot."""
     document = record(folder / "negative_mining.json", result)
     _draw(folder / "negative_mining.png", document["curves"])
     return document
 
 
 def _curves_before(path: Path, settings: dict[str, Any], chosen: list[str]) -> dict[str, list[dict[str, float]]]:
-    """Curves of variants that this call does not train, from an earlier call with the same settings."""
+    """Read the curves of variants that this call does not train, from an earlier call with the same settings."""
     if not path.exists():
         return {}
     before = json.loads(path.read_text())
@@ -118,7 +120,7 @@ def report(
     epochs: int,
     kept: dict[str, list[dict[str, float]]] | None = None,
 ) -> dict[str, Any]:
-    """The result so far; `kept` are curves of an earlier call."""
+    """Return the result so far; `kept` are curves of an earlier call."""
     curves = {**(kept or {}), **{trainee.variant: trainee.curve for trainee in trainees}}
     curves = {name: curves[name] for name in VARIANTS if name in curves}
     return {
