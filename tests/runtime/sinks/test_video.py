@@ -69,6 +69,20 @@ def test_each_source_has_a_recording_named_after_it(tmp_path: Path) -> None:
     assert names == ["camera-0.mkv", "camera.mkv", "rtsp-user-10.0.0.3-554-live-a-b.mkv"]
 
 
+def test_one_camera_that_cannot_be_recorded_leaves_the_other_recordings_whole(tmp_path: Path) -> None:
+    """A camera that sends frames of 1x1 px must not end the recording of the door."""
+    sink = SaveSink(tmp_path / "out", many_files=True)
+    for number in range(5):
+        for stream, (source, size_hw) in enumerate((("door", (48, 64)), ("rogue", (1, 1)))):
+            result = make_result(gray(0, size_hw), kind="camera", source=source)
+            moved = replace(result.frame, stream=stream, captured_s=number / 10)
+            assert sink.write(replace(result, frame=moved), gray(24 * number, size_hw))
+    with pytest.raises(OutputError, match="too small for a video"):
+        sink.close()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["door.mkv"]
+    assert len(read_video(tmp_path / "out" / "door.mkv")) == 5
+
+
 def test_crops_are_cut_from_the_frame_itself(tmp_path: Path) -> None:
     frame = gray(200)
     frame[10:30, 20:40] = 40
