@@ -17,7 +17,7 @@ python3 -m pip wheel --quiet -w "$root/wheels" -c "$project/constraints.txt" "$p
 python3 -m pip wheel --quiet -w "$root/wheels" -c "$project/constraints.txt" opencv-python hatchling editables
 rm "$root"/wheels/mmpnet-*.whl
 mkdir "$root/project"
-git -C "$project" ls-files -z | tar --create --null --files-from - --directory "$project" | tar --extract --directory "$root/project"
+git -C "$project" ls-files -z | tar --create --directory "$project" --null --files-from - | tar --extract --directory "$root/project"
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
 
