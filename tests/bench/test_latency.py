@@ -172,7 +172,7 @@ def test_the_whole_interval_must_lie_beyond_the_margin(interval: tuple[float, fl
     [("slow", "fast", "B is faster"), ("fast", "slow", "A is faster"), ("slow", "slow", "no difference shown")],
 )
 @pytest.mark.usefixtures("fakes")
-def test_sleeping_detectors_are_told_apart(a: str, b: str, verdict: str) -> None:
+def test_sleeping_detectors_are_distinguished(a: str, b: str, verdict: str) -> None:
     first, second = (Side(text=name, model=name, provider="cpu", threads=1) for name in (a, b))
     rules = ComparisonRules(pairs=30, measured="end_to_end", margin=0.3, seed=0)
     comparison = compare_models(first, second, sample_frame(None, (8, 8)), rules)
@@ -363,7 +363,7 @@ def test_models_are_compared_from_the_command_line(tiny_onnx: Path) -> None:
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_ratio_below_what_is_asked_for_has_its_own_exit_code() -> None:
+def test_a_ratio_below_what_is_requested_has_its_own_exit_code() -> None:
     arguments = ("compare", "slow", "fast", "--pairs", "20", "--frame-size", "8x8")
     code, stdout, stderr = run(*arguments, "--at-least", "1.1")
     assert (code, stdout) == (0, "")
@@ -423,7 +423,7 @@ def test_reports_that_do_not_belong_together_are_refused_unless_forced(
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"report": "mmp-bench compare"}', '{"report": "mmp-bench run"}'])
-def test_what_is_no_report_is_one_line(report: LatencyReport, tmp_path: Path, content: str) -> None:
+def test_what_is_not_a_report_is_one_line(report: LatencyReport, tmp_path: Path, content: str) -> None:
     a = stored(tmp_path / "a.json", report, median_ms=1.0)
     b = tmp_path / "b.json"
     b.write_text(content)

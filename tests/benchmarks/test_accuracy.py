@@ -96,7 +96,7 @@ def test_a_trial_has_images_of_the_whole_set(tmp_path: Path) -> None:
     assert evenly_spaced(dataset, 11) is dataset
 
 
-def test_it_says_what_mmp_val_says_of_each_data_set(labeled: tuple[Path, Path], tmp_path: Path) -> None:
+def test_it_equals_mmp_val_of_each_dataset(labeled: tuple[Path, Path], tmp_path: Path) -> None:
     figure = tmp_path / "curves.png"
     both = [argument for folder in labeled for argument in ("--data", folder)]
     code, stdout, stderr = run(MODEL, *both, "--threads", 1, "--figure", figure, "--json")
@@ -119,7 +119,7 @@ def test_it_says_what_mmp_val_says_of_each_data_set(labeled: tuple[Path, Path], 
     assert drawn.std() > 10
 
 
-def test_a_limit_is_said(labeled: tuple[Path, Path]) -> None:
+def test_a_limit_is_reported(labeled: tuple[Path, Path]) -> None:
     code, stdout, _ = run(MODEL, "--data", labeled[0], "--limit", 1, "--threads", 1, "--json")
     result = json.loads(stdout)
     assert (code, result["limit"], result["data"][0]["n_images"]) == (0, 1, 1)

@@ -79,7 +79,7 @@ def test_models_of_one_name_are_refused(tmp_path: Path) -> None:
         files_by_name([tmp_path / "a" / "same.onnx", tmp_path / "b" / "same.onnx"])
 
 
-def test_a_frame_is_as_wide_as_was_asked() -> None:
+def test_a_frame_is_as_wide_as_requested() -> None:
     assert camera_frame("96x64").shape == (64, 96, 3)
     with pytest.raises(typer.BadParameter, match="WIDTHxHEIGHT"):
         camera_frame("wide")

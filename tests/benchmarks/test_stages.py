@@ -64,7 +64,7 @@ def test_a_run_measures_every_size(tmp_path: Path) -> None:
     assert drawn.std() > 10
 
 
-def test_a_size_that_is_none_is_a_wrong_flag() -> None:
+def test_a_size_that_is_invalid_is_a_wrong_flag() -> None:
     result = CliRunner().invoke(stages.app, ["--frame-size", "big"], env={"COLUMNS": "300"})
     assert result.exit_code == 2
     assert "WIDTHxHEIGHT" in result.stderr

@@ -118,7 +118,7 @@ def test_the_synthetic_batch_is_made_like_a_loaded_one(images: Path, config: Tra
     assert made.target.scores.dtype == loaded.target.scores.dtype
 
 
-def test_batches_go_on_after_an_epoch_and_a_bad_image_ends_them(tmp_path: Path) -> None:
+def test_batches_continue_after_an_epoch_and_a_bad_image_ends_them(tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "train.json", count=4, seed=3), "train")
     with closing(endless(dataset, stored(dataset), batch=2, side_px=64, workers=0)) as batches:
         first, _, third = itertools.islice(batches, 3)

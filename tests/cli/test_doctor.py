@@ -117,7 +117,7 @@ def test_two_wheels_of_one_module_are_a_fault(monkeypatch: pytest.MonkeyPatch, t
     assert "opencv-python and opencv-python-headless are both installed" in fault
 
 
-def test_a_broken_onnxruntime_is_a_fault_and_the_rest_is_still_looked_at(
+def test_a_broken_onnxruntime_is_a_fault_and_the_rest_is_still_checked(
     monkeypatch: pytest.MonkeyPatch, bare_machine: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('libonnxruntime.so.1: cannot open shared object file')")

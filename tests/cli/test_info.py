@@ -110,7 +110,7 @@ def test_bad_requests_are_named(foreign_onnx: Path, arguments: list[str], code: 
     assert message in stderr
 
 
-def test_what_is_no_model_is_one_line(tmp_path: Path) -> None:
+def test_what_is_not_a_model_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "text.onnx"
     path.write_text("no model")
     code, stdout, stderr = run(path, "--layers")

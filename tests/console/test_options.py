@@ -97,7 +97,7 @@ def test_the_help_shows_what_the_fields_declare() -> None:
         (["--weights", "a"], "expected PATTERN=WEIGHT"),
     ],
 )
-def test_text_that_is_no_value_exits_with_2_and_names_the_flag(arguments: list[str], message: str) -> None:
+def test_text_that_is_not_a_value_exits_with_2_and_names_the_flag(arguments: list[str], message: str) -> None:
     code, _, output = run(*arguments)
     assert code == 2
     assert message in output

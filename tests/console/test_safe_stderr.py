@@ -30,7 +30,7 @@ def test_a_run_outlives_the_readers_of_its_messages(tmp_path: Path, tiny_onnx: P
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
-def test_a_mistake_keeps_its_exit_code_where_nobody_reads_of_it(tiny_onnx: Path) -> None:
+def test_a_mistake_keeps_its_exit_code_if_stderr_is_closed(tiny_onnx: Path) -> None:
     command = ["sh", "-c", 'exec "$@" 2> /dev/full', "sh", *MMP_RUN, str(tiny_onnx), "--source", "gone.jpg"]
     assert subprocess.run(command, timeout=60, check=False).returncode == 1
 

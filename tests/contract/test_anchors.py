@@ -72,7 +72,7 @@ def test_grid_shape_counts_sizes_ratios_rows_and_columns() -> None:
 
 
 @pytest.mark.parametrize("input_hw", [(65, 64), (64, 65), (8, 64), (64, 15), (0, 64), (64, 0), (-16, 64), (64, -16)])
-def test_grid_refuses_an_input_that_is_no_positive_multiple_of_the_stride(input_hw: tuple[int, int]) -> None:
+def test_grid_refuses_an_input_that_is_not_a_positive_multiple_of_the_stride(input_hw: tuple[int, int]) -> None:
     message = f"{input_hw[0]}x{input_hw[1]} must be positive multiples of the stride 16"
     for method in (SPEC.grid_hw, SPEC.grid_shape, SPEC.boxes_xyxy):
         with pytest.raises(ValueError, match=message):

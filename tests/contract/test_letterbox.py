@@ -214,7 +214,7 @@ def test_frames_of_another_shape_or_type_are_refused(frame: UInt8Array) -> None:
         Letterbox(input_hw=(32, 48)).apply(frame)
 
 
-def test_what_is_no_array_is_named() -> None:
+def test_what_is_not_an_array_is_named() -> None:
     with pytest.raises(ValueError, match=r"must be an array \(H, W, 3\) uint8, got list"):
         Letterbox(input_hw=(32, 48)).apply([[[0, 0, 0]]])  # type: ignore[arg-type]
 

@@ -167,7 +167,7 @@ def test_another_schema_is_refused_even_where_its_fields_are_unknown(version: in
 
 
 @pytest.mark.parametrize("version", ["1", None, 1.5, True])
-def test_a_schema_version_that_is_no_whole_number_is_refused(version: object) -> None:
+def test_a_schema_version_that_is_not_a_whole_number_is_refused(version: object) -> None:
     assert "schema_version" in refusal(edited(lambda fields: fields.update(schema_version=version)))
 
 
@@ -253,7 +253,7 @@ def test_tampered_anchors_are_refused(change: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("change", [{"sizes_px": []}, {"aspect_ratios": [-1.0]}, {"stride": 0}, {"sizes_px": [8, 8]}])
-def test_numbers_that_are_no_anchors_are_refused(change: dict[str, object]) -> None:
+def test_numbers_that_are_not_anchors_are_refused(change: dict[str, object]) -> None:
     assert f"{next(iter(change))} must" in refusal(edited(lambda fields: fields["anchors"].update(change)))
 
 

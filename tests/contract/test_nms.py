@@ -150,7 +150,7 @@ def test_best_boxes_come_first_and_ties_keep_the_lower_index() -> None:
     assert nms(together, np.full(6, 0.5, np.float32), 0.5).tolist() == [0]
 
 
-def test_a_suppressed_box_suppresses_nobody() -> None:
+def test_a_suppressed_box_suppresses_no_other() -> None:
     chain = np.array([[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10]], np.float32)
     assert nms(chain, np.array([0.9, 0.8, 0.7], np.float32), 0.3).tolist() == [0, 2]
 

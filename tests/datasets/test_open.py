@@ -119,7 +119,7 @@ def test_two_formats_in_one_folder_are_both_named(other: str, some_images: list[
     assert open_dataset(tmp_path / "train.json", "train").num_boxes == 3, "the file itself is one format"
 
 
-def test_what_is_no_data_set_is_told_what_was_found_and_what_is_looked_for(tmp_path: Path) -> None:
+def test_what_is_no_dataset_is_reported_with_the_known_formats(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"")
     for path, found in (
         (tmp_path, "contains holiday.jpg"),
@@ -173,7 +173,7 @@ def test_images_and_labels_without_each_other_are_named(name: str, some_images: 
         open_dataset(path, "train")
 
 
-def test_a_via_file_is_told_from_coco_by_its_name(tmp_path: Path) -> None:
+def test_a_via_file_is_distinguished_from_coco_by_its_name(tmp_path: Path) -> None:
     for name, expected in (("via_project.json", "VIA"), ("labels.json", "COCO JSON")):
         (tmp_path / name).write_text(json.dumps({}))
         assert recognize(tmp_path / name).name == expected

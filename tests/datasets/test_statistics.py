@@ -155,7 +155,7 @@ def test_images_that_are_there_twice_are_named(tmp_path: Path, some_images: list
         shared_images(found, dataset_statistics(open_dataset(val, "train")))
 
 
-def test_several_data_sets_and_classes_are_checked_as_they_are_trained_on(
+def test_several_datasets_and_classes_are_checked_as_they_are_trained_on(
     tmp_path: Path, some_images: list[Any]
 ) -> None:
     paths = [WRITERS[name](tmp_path / name, some_images) for name in ("gt_data", "YOLO", "Penn-Fudan")]

@@ -55,7 +55,7 @@ def test_boxes_of_other_classes_go_and_images_stay(make: Make) -> None:
     assert dataset.num_boxes == 5, "the dataset itself is as it was"
 
 
-def test_classes_are_merged_and_come_in_the_order_asked_for(make: Make) -> None:
+def test_classes_are_merged_and_come_in_the_order_requested(make: Make) -> None:
     dataset = make("a", ["dog", "pedestrian", "rider"], [[1, 2, 3], [3]])
     chosen = select_classes(dataset, ["person=pedestrian,rider", "dog"])
     assert chosen.class_names == ("background", "person", "dog")
@@ -84,7 +84,7 @@ def test_classes_that_say_nothing_or_too_much_are_refused(texts: list[str]) -> N
         parse_classes(texts)
 
 
-def test_one_data_set_stays_itself(make: Make) -> None:
+def test_one_dataset_stays_itself(make: Make) -> None:
     dataset = make("a", ["dog"], [[1]])
     assert mix([dataset]) is dataset
     with pytest.raises(ValueError, match="at least one"):

@@ -74,7 +74,7 @@ def test_a_resample_has_the_numbers_of_the_evaluator(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_image_once_is_the_data_set_itself(seed: int) -> None:
+def test_every_image_once_is_the_dataset_itself(seed: int) -> None:
     dataset, found = random_scene(seed)
     measured = measure(dataset, found, [1, 2])
     numbers = measured.matches.numbers(np.ones((1, len(dataset.images)), np.int64))
@@ -129,7 +129,7 @@ def test_the_interval_holds_the_middle_of_the_values() -> None:
     assert interval(np.array([np.nan])) is None
 
 
-def test_the_interval_is_as_wide_as_accuracy_varies_between_data_sets() -> None:
+def test_the_interval_is_as_wide_as_accuracy_varies_between_datasets() -> None:
     dataset, found = random_scene(5, n_images=300)
     population = measure(dataset, found, [1, 2]).matches
     random = np.random.default_rng(1)

@@ -77,7 +77,7 @@ def measured(tmp_path: Path) -> Measured:
     return Measured(dataset, evaluation_of(dataset, found), "a protocol")
 
 
-def test_mistakes_are_told_apart(measured: Measured) -> None:
+def test_mistakes_are_distinguished(measured: Measured) -> None:
     mistakes = find_mistakes(measured.dataset, measured.evaluation, conf=0.5)
     assert mistakes.hits == 3
     assert [(m.index, m.reason) for m in mistakes.false_positives] == [

@@ -79,7 +79,7 @@ def test_own_flags_are_ones_that_mmp_train_takes(tmp_path: Path) -> None:
     assert "absent.json" in result.stderr
 
 
-def test_a_second_call_goes_on_or_leaves_what_is_done(mnist_folder: Path, tmp_path: Path, commands: Commands) -> None:
+def test_a_second_call_continues_or_leaves_what_is_done(mnist_folder: Path, tmp_path: Path, commands: Commands) -> None:
     assert run(mnist_folder, tmp_path)[0] == 0
     code, _, stderr = run(mnist_folder, tmp_path, "--epochs", "5", "--json")
     assert code == 0
@@ -127,7 +127,7 @@ def test_weights_of_other_images_are_not_measured(mnist_folder: Path, tmp_path: 
     assert "learned from other images" in stderr
 
 
-def test_a_failed_training_is_said(mnist_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_training_is_reported(mnist_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnist_detection, "call", lambda *_, **__: SimpleNamespace(returncode=1))
     code, _, stderr = run(mnist_folder, tmp_path)
     assert code == 1

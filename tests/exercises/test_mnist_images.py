@@ -146,7 +146,7 @@ def test_labels_follow_their_digits() -> None:
     assert seen == set(range(10))
 
 
-def test_a_split_is_a_data_set_that_the_product_reads(mnist_folder: Path, tmp_path: Path) -> None:
+def test_a_split_is_a_dataset_that_the_product_reads(mnist_folder: Path, tmp_path: Path) -> None:
     path = write_split(tmp_path, read_digits(mnist_folder, "train"), split="train", count=5, seed=1)
     dataset = read_coco(path)
     assert dataset.class_names == ("background", *"0123456789")
@@ -170,7 +170,7 @@ def test_written_images_and_boxes_are_the_drawn_ones(mnist_folder: Path, tmp_pat
         np.testing.assert_array_equal(image.class_ids, scene.digits + 1)
 
 
-def test_same_seed_same_files_and_a_longer_split_begins_the_same(mnist_folder: Path, tmp_path: Path) -> None:
+def test_same_seed_same_files_and_a_longer_split_starts_the_same(mnist_folder: Path, tmp_path: Path) -> None:
     digits = read_digits(mnist_folder, "train")
     for folder, count, seed in (("a", 3, 4), ("b", 3, 4), ("c", 5, 4), ("d", 3, 5)):
         write_split(tmp_path / folder, digits, split="train", count=count, seed=seed)

@@ -200,7 +200,7 @@ def test_a_self_test_that_expects_no_box_is_reported(tiny_checkpoint: Path, tmp_
     arguments = [str(tiny_checkpoint), "-o", out, "--nms", "--frozen", "--conf", "0.99"]
     for result in (CliRunner().invoke(app, arguments), CliRunner().invoke(run_app, [out, "--self-test"])):
         assert result.exit_code == 0, result.stderr
-        assert "expects no box, so it would only notice invented ones" in " ".join(result.stderr.split())
+        assert "expects no box, so it only detects invented boxes" in " ".join(result.stderr.split())
 
 
 def test_verify_records_both_accuracies_in_the_file(

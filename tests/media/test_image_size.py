@@ -56,7 +56,7 @@ def test_progressive_jpegs_fill_bytes_and_other_segments_are_understood(tmp_path
     assert image_size_hw(path) == read_image(path).shape[:2] == (23, 57)
 
 
-def test_a_huffman_table_before_the_frame_is_no_frame(tmp_path: Path) -> None:
+def test_a_huffman_table_before_the_frame_is_not_a_frame(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     content = encoded(".jpg")
     start = content.index(b"\xff\xc4") + 4

@@ -97,7 +97,7 @@ def test_an_end_marker_in_a_comment_does_not_end_a_png(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"just some words", b"%PDF-1.4 \xff\xd9"])
-def test_a_file_that_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_image_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.jpg"
     path.write_bytes(content)
     with pytest.raises(SourceError, match="is not an image") as caught:

@@ -126,7 +126,7 @@ def test_the_library_does_not_report_either(tmp_path: Path, tiny_onnx: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_connects_to_nothing_and_writes_what_was_asked_for(
+def test_a_command_connects_to_nothing_and_writes_what_was_requested(
     name: str, tmp_path: Path, dataset_folder: Path, tiny_onnx: Path, tiny_checkpoint: Path
 ) -> None:
     line, named = COMMANDS[name]

@@ -20,14 +20,14 @@ ROOT = Path(__file__).parents[2]
 BAD = os.fsdecode(b"b\xfcro")
 
 
-def test_text_is_told_from_what_is_none() -> None:
+def test_text_is_distinguished_from_binary_data() -> None:
     assert is_well_formed("Büro?")
     assert not is_well_formed(BAD)
     assert well_formed(BAD) == "b?ro"
 
 
 @pytest.mark.parametrize("name", [b"b\xfcro.avi", b"b\xfcro.png"])
-def test_a_folder_with_such_a_name_is_looked_at_whole(name: bytes, tmp_path: Path, tiny_onnx: Path) -> None:
+def test_a_folder_with_such_a_name_is_read_completely(name: bytes, tmp_path: Path, tiny_onnx: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out.ndjson"
     folder.mkdir()
     write_video(folder / "good.avi", count=3)

@@ -146,7 +146,7 @@ def test_signals_have_names() -> None:
         ("cv2", ("opencv-python", "opencv-python-headless"), EITHER_OPENCV),
     ],
 )
-def test_two_wheels_of_one_module_are_told(
+def test_two_wheels_of_one_module_are_reported(
     monkeypatch: pytest.MonkeyPatch, module: str, wheels: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.setattr(libraries, "installed", lambda _names: dict.fromkeys(wheels, "1.0"))

@@ -119,7 +119,7 @@ def test_modules_are_called_as_in_pytorch(node: str, module: str) -> None:
     assert module_name(node) == module
 
 
-def test_an_activation_stands_for_the_convolution_that_it_is_fused_into() -> None:
+def test_an_activation_belongs_to_the_convolution_that_it_is_fused_into() -> None:
     shape = (1, 8, 4, 4)
     layers = [
         layer("/network/s.0/s.0.0/Conv", "Conv", shape, 10),
@@ -260,7 +260,9 @@ def test_bad_requests_are_one_line(arguments: list[str], message: str) -> None:
         (TensorProto.INT64, [1, 3], r"has type tensor\(int64\)"),
     ],
 )
-def test_inputs_that_are_no_images_are_refused(tmp_path: Path, kind: int, shape: list[int | str], message: str) -> None:
+def test_inputs_that_are_not_images_are_refused(
+    tmp_path: Path, kind: int, shape: list[int | str], message: str
+) -> None:
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],
         "graph",

@@ -167,7 +167,7 @@ def test_half_precision_kernels_are_counted_once_and_indices_never(save: Save) -
     assert sum(layer.multiply_adds for layer in layers) == 4 * 6 * 6 * 27
 
 
-def test_free_sizes_are_asked_for_and_used(save: Save) -> None:
+def test_free_sizes_are_requested_and_used(save: Save) -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"])
     path = save([node], {"w": zeros(2, 3, 1, 1)}, ("batch", 3, "height", "width"))
     with pytest.raises(ContractError, match=r"batch, 3, height, width.*--imgsz"):

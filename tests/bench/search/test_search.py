@@ -241,7 +241,7 @@ def test_a_checkpoint_is_exported_at_the_size_of_training_and_below(
     assert said == ["exporting tiny.onnx", "exporting tiny-64.onnx", "exporting tiny-32.onnx"]
 
 
-def test_what_an_earlier_search_made_is_taken_again_but_not_of_another_checkpoint(
+def test_what_an_earlier_search_made_is_reused_but_not_of_another_checkpoint(
     exporter: FakeExporter, tiny_checkpoint: Path, make_checkpoint: Callable[..., Path], tmp_path: Path
 ) -> None:
     sizes = wanted(tmp_path, sizes_hw=((64, 64),))

@@ -132,7 +132,7 @@ def test_what_has_an_effect_is_accepted(options: Sequence[str], monkeypatch: pyt
         ((*VIDEO, "--json", "a.avi"), "--json a.avi: is also a source"),
     ],
 )
-def test_outputs_without_a_place_are_told_before_the_work(options: Sequence[str], fault: str) -> None:
+def test_outputs_without_a_place_are_reported_before_the_run(options: Sequence[str], fault: str) -> None:
     done = mmp_run(*options)
     assert fault in words(done)
     assert done.exit_code == 1
@@ -148,7 +148,7 @@ def test_outputs_without_a_place_are_told_before_the_work(options: Sequence[str]
         (("--json", "out/o.ndjson"), "out/o.ndjson: NDJSON cannot be written (Permission denied)"),
     ],
 )
-def test_a_folder_that_is_not_ones_own_is_told_before_the_work(
+def test_a_folder_without_write_permission_is_reported_before_the_run(
     monkeypatch: pytest.MonkeyPatch, options: Sequence[str], fault: str
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "out" or not mode & os.W_OK)  # root may do all
@@ -164,7 +164,7 @@ def test_a_folder_that_is_there_is_taken_for_a_single_source(tiny_onnx: Path, pl
     assert sorted(path.name for path in (place / "out").iterdir()) == ["a.avi", "a.png"]
 
 
-def test_a_run_that_shows_nothing_says_how_it_would(tiny_onnx: Path) -> None:
+def test_a_run_without_output_suggests_options(tiny_onnx: Path) -> None:
     advice = "no window: there is no display; use --save, --json or --serve to see results"
     assert advice in words(mmp_run(*VIDEO, model=tiny_onnx))
     said = words(mmp_run(*VIDEO, "--json", "o.ndjson", model=tiny_onnx))
@@ -194,7 +194,7 @@ def test_hiding_does_not_end_at_the_most_boxes_to_show(
 
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("option", [("--blur",), ("--track",), ("--line", "0,0,9,9")])
-def test_frozen_thresholds_are_told_in_the_words_that_were_given(
+def test_frozen_thresholds_are_reported_by_the_options_given(
     exported: ExportCache, tiny_checkpoint: Path, export_options: ExportOptions, option: Sequence[str]
 ) -> None:
     frozen = exported(tiny_checkpoint, dataclasses.replace(export_options, head="nms", frozen=True))

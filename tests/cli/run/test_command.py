@@ -66,7 +66,7 @@ def assert_one_error_line(stderr: str, exit_code: int, fault: str) -> None:
     assert exit_code == 1
 
 
-def test_an_image_is_saved_and_told_and_stdout_is_pure_ndjson(
+def test_an_image_is_saved_and_reported_and_stdout_is_pure_ndjson(
     tmp_path: Path, tiny_onnx: Path, image: Path, detector: Detector
 ) -> None:
     out = tmp_path / "out.png"
@@ -92,7 +92,7 @@ def test_without_a_display_it_says_so_once(tiny_onnx: Path, image: Path) -> None
     assert "window" not in plain(mmp_run(tiny_onnx, "--source", image, "--no-show").stderr)
 
 
-def test_stdout_stays_empty_unless_asked_for(tmp_path: Path, tiny_onnx: Path, image: Path) -> None:
+def test_stdout_stays_empty_unless_requested(tmp_path: Path, tiny_onnx: Path, image: Path) -> None:
     done = mmp_run(tiny_onnx, "--source", image, "--json", tmp_path / "out.ndjson")
     assert (done.exit_code, done.stdout) == (0, "")
     assert len(objects((tmp_path / "out.ndjson").read_text())) == 1
@@ -333,7 +333,7 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(tiny_onnx: Path, dat
     assert " in 1 frames" in done.stderr
 
 
-def test_a_threshold_that_is_no_number_is_a_bad_argument() -> None:
+def test_a_threshold_that_is_not_a_number_is_a_bad_argument() -> None:
     """Older versions of typer accept NaN in their ranges."""
     for conf, iou in ((float("nan"), 0.5), (0.5, float("nan"))):
         with pytest.raises(typer.BadParameter, match="must be in"):

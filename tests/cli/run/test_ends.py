@@ -56,7 +56,7 @@ def test_a_signal_ends_a_run_with_finished_files_and_a_summary(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_files_that_were_not_looked_at_to_their_end_are_said(
+def test_files_that_were_not_read_to_their_end_are_reported(
     tmp_path: Path, tiny_onnx: Path, number: signal.Signals
 ) -> None:
     video = write_video(tmp_path / "in.avi", count=20, size_hw=(480, 640))
@@ -100,7 +100,9 @@ def test_a_full_disk_is_one_line(endless: list[str], conf: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert errors == ["error: /dev/full: NDJSON cannot be written (No space left on device)"]
+    assert errors == [
+        "error: /dev/full: NDJSON cannot be written (No space left on device); free space, or choose another place"
+    ]
     assert "Traceback" not in done.stderr
 
 

@@ -253,7 +253,7 @@ def test_two_files_for_one_split_are_named(write: Write, tmp_path: Path) -> None
         open_dataset(tmp_path, "val")
 
 
-def test_every_fault_is_collected_where_that_is_asked_for(write: Write) -> None:
+def test_every_fault_is_collected_where_that_is_requested(write: Write) -> None:
     path = write(
         images=[IMAGE, {**IMAGE, "id": 12, "file_name": "gone.png"}, {**IMAGE, "id": 11}, {"id": 13}],
         annotations=[
@@ -284,7 +284,7 @@ def test_scores_of_boxes_that_a_detector_drew_are_kept(write: Write) -> None:
 
 
 @pytest.mark.parametrize("score", [0, -0.5, 1.5, math.nan, math.inf])
-def test_a_score_that_is_no_confidence_is_named(write: Write, score: float) -> None:
+def test_a_score_that_is_not_a_confidence_is_named(write: Write, score: float) -> None:
     with pytest.raises(DatasetError, match=r"annotations\[0\].*score"):
         read_coco(write(annotations=[{**PERSON, "score": score}]))
 

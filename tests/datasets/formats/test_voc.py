@@ -51,7 +51,7 @@ def test_corners_counted_from_0_are_clipped(write: Write) -> None:
     assert dataset.images[0].boxes_xyxy.tolist() == [[0, 0, 40, 30]]
 
 
-def test_difficult_objects_are_crowd_and_parts_are_no_objects(write: Write) -> None:
+def test_difficult_objects_are_crowd_and_parts_are_not_objects(write: Write) -> None:
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
     objects = DOG.replace("<bndbox>", "<difficult>1</difficult><bndbox>") + DOG.replace("</object>", part + "</object>")
     image = open_dataset(write(a=xml(objects + DOG.replace("<name>", "<difficult>0</difficult><name>"))), "train")

@@ -192,7 +192,7 @@ def test_boxes_that_overlap_stay_where_the_network_has_its_own_nms_and_stand_bes
     np.testing.assert_allclose(detector(np.zeros((64, 64, 3), np.uint8)).score, [0.7, 0.6])
 
 
-def test_nms_is_within_a_class_and_classes_get_the_numbers_of_whoever_asks() -> None:
+def test_nms_is_within_a_class_and_classes_get_the_numbers_of_the_caller() -> None:
     same_place = [0.5, 0.5, np.log(2), np.log(2), 1.0]
     person, dog = np.zeros(80), np.zeros(80)
     person[0], dog[16] = 0.9, 0.8

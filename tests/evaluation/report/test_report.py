@@ -136,7 +136,7 @@ def test_without_a_history_there_are_no_training_curves(measured: Measured) -> N
 
 
 @pytest.mark.parametrize("finds", ["nothing", "everything"])
-def test_it_stands_for_a_detector_that_finds_nothing_or_everything(dataset_folder: Path, finds: str) -> None:
+def test_a_report_of_a_detector_that_finds_nothing_or_everything_is_complete(dataset_folder: Path, finds: str) -> None:
     dataset = read_coco(dataset_folder / "val.json")
     answers = {image.read().tobytes(): image for image in dataset.images}
 

@@ -119,7 +119,7 @@ def test_blurred_runs_hand_on_no_raw_pixel(tmp_path: Path) -> None:
     assert (images.painted[0][9:15, 12:18] == noise[9:15, 12:18]).all(axis=2).mean() < 0.1
 
 
-def test_what_is_too_unlikely_to_be_shown_is_hidden_all_the_same(tmp_path: Path) -> None:
+def test_boxes_with_scores_too_low_to_be_shown_are_pixelated_too(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", noise)
@@ -131,7 +131,7 @@ def test_what_is_too_unlikely_to_be_shown_is_hidden_all_the_same(tmp_path: Path)
     assert ghost.all(axis=2).mean() < 0.1
 
 
-def test_who_is_too_many_to_be_shown_is_hidden_all_the_same(tmp_path: Path) -> None:
+def test_people_beyond_the_limit_of_shown_boxes_are_pixelated_too(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
     write_image(tmp_path / "a.png", noise)
@@ -154,7 +154,7 @@ def test_so_many_are_followed_as_are_to_be_shown() -> None:
         assert len(tracks.ids) == len(scores)
 
 
-def test_counts_go_on_through_another_size_of_frames() -> None:
+def test_counts_continue_through_another_size_of_frames() -> None:
     frame = Frame(np.zeros((48, 64, 3), np.uint8), "camera 0", "camera", 10.0, datetime.now(UTC), 0.0)
     following = StreamAnalyzer(frame, conf=0.4, lines=[parse_line("door=0,50%,100%,50%", default_name="")], zones=[])
     walkers = Walkers()

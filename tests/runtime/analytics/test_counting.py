@@ -180,7 +180,7 @@ def test_clear_of_the_line_is_a_share_of_the_persons_height(step: float, expecte
         assert counter.lines[0].in_count == expected
 
 
-def test_a_track_that_begins_on_the_line_is_counted_from_where_it_is_first_clear() -> None:
+def test_a_track_that_starts_on_the_line_is_counted_from_where_it_is_first_clear() -> None:
     counter = counter_of(line="0,360,1280,360")
     assert walk(counter, [(600, 358), (600, 362), (600, 420)]) == (0, 0)
     assert walk(counter, [(600, 300)]) == (0, 1)
@@ -194,7 +194,7 @@ def test_a_crossing_that_the_detector_missed_counts() -> None:
     assert walk(counter, [(600, 420)]) == (1, 0)
 
 
-def test_tracks_are_told_apart_and_rows_without_one_are_left_out() -> None:
+def test_tracks_are_distinguished_and_rows_without_one_are_left_out() -> None:
     counter = counter_of(line="0,360,1280,360")
     counter.update(people([(100, 300), (300, 420), (500, 300)]), ids(1, 2, NO_TRACK))
     counter.update(people([(500, 420), (300, 300), (100, 420)]), ids(NO_TRACK, 2, 1))
@@ -308,7 +308,7 @@ def test_counts_are_plain_json_by_name() -> None:
     assert json.loads(json.dumps(counter.as_dict())) == expected
 
 
-def test_one_id_for_each_detection_is_asked_for() -> None:
+def test_one_id_for_each_detection_is_requested() -> None:
     with pytest.raises(ValueError, match=r"track_ids must be \(2,\), got \(1,\)"):
         counter_of(zone=TILL).update(people([(1, 1), (2, 2)]), ids(1))
 

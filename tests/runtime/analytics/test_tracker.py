@@ -162,7 +162,7 @@ def test_a_detection_without_a_track_stands_in_its_own_row() -> None:
     assert tracker.update(seen([[500, 200], [100, 200], [900, 200]])).tolist() == [NO_TRACK, 1, NO_TRACK]
 
 
-def test_a_low_score_goes_on_but_never_begins() -> None:
+def test_a_low_score_continues_but_never_starts() -> None:
     tracker = Tracker(frame_rate=30)
     for _ in range(20):
         assert tracker.update(seen([[100, 200]], [LOW_CONF])).tolist() == [NO_TRACK]
@@ -216,7 +216,7 @@ def test_a_high_score_takes_the_track_from_a_low_one_that_lies_nearer() -> None:
 
 
 @pytest.mark.parametrize(("conf", "expected"), [(0.2, 1), (0.6, NO_TRACK)])
-def test_conf_is_the_score_that_begins_a_track(conf: float, expected: int) -> None:
+def test_conf_is_the_score_that_starts_a_track(conf: float, expected: int) -> None:
     tracker = Tracker(frame_rate=30, conf=conf)
     for _ in range(CONFIRMED_AFTER_FRAMES):
         ids = tracker.update(seen([[100, 200]], [0.5]))
@@ -248,7 +248,7 @@ def crowd(seed: int, frame: int, people: int) -> FloatArray:
     return np.array(found, np.float32).reshape(-1, 2)
 
 
-def test_a_crowd_leaves_nothing_behind_and_is_told_the_same_way_twice() -> None:
+def test_a_crowd_leaves_nothing_behind_and_is_counted_the_same_way_twice() -> None:
     runs = []
     for _ in range(2):
         tracker = Tracker(frame_rate=30)
@@ -273,7 +273,7 @@ def test_trackers_count_for_themselves() -> None:
 
 
 @pytest.mark.parametrize("frame_rate", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_frame_rate_that_is_none_is_refused(frame_rate: float) -> None:
+def test_a_frame_rate_that_is_invalid_is_refused(frame_rate: float) -> None:
     with pytest.raises(ValueError, match="frame_rate must be a positive number"):
         Tracker(frame_rate=frame_rate)
 
@@ -293,7 +293,7 @@ def test_without_the_package_the_extra_is_named(name: str, monkeypatch: pytest.M
         Tracker(frame_rate=30)
 
 
-def test_tracking_brings_neither_torch_nor_the_package_before_it_is_asked_for() -> None:
+def test_tracking_brings_neither_torch_nor_the_package_before_it_is_requested() -> None:
     code = """
 import sys
 from mmpnet.runtime.analytics.tracker import Tracker

@@ -248,7 +248,7 @@ def test_a_class_without_a_name_is_one_line(class_id: int) -> None:
         check_classes(found, class_count=2, source="a.onnx")
 
 
-def test_numbers_that_are_no_boxes_are_one_line(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_that_are_not_boxes_are_one_line(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     detector = Detector(tiny_onnx, provider="cpu", threads=1)
     broken = [np.full((1, 2, 4), np.nan, np.float32), np.ones((1, 2), np.float32), np.ones((1, 2), np.int64)]
     monkeypatch.setattr(detector, "_run", lambda _feed: broken)

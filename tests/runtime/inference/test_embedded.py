@@ -34,7 +34,7 @@ def test_it_finds_the_astronaut_and_boxes_her_best(each: Detector) -> None:
     assert float(pairwise_iou(found.xyxy[:1], PERSON_XYXY)[0, 0]) > 0.6
 
 
-def test_it_sees_nobody_in_an_empty_frame(each: Detector) -> None:
+def test_it_detects_nobody_in_an_empty_frame(each: Detector) -> None:
     assert len(each(np.full((480, 640, 3), 90, np.uint8))) == 0
 
 

@@ -124,7 +124,7 @@ def test_threads_and_spinning_reach_the_session(
 
 @pytest.mark.parametrize("provider", ["auto", "cpu"])
 @pytest.mark.parametrize("content", [b"", b"just some words", b"\x08\x07\x12"])
-def test_a_file_that_is_no_model_is_a_contract_error(tmp_path: Path, provider: Provider, content: bytes) -> None:
+def test_a_file_that_is_not_a_model_is_a_contract_error(tmp_path: Path, provider: Provider, content: bytes) -> None:
     path = tmp_path / "words.onnx"
     path.write_bytes(content)
     with pytest.raises(ContractError, match=r"cannot load it.*mmp-export") as caught:
@@ -153,7 +153,7 @@ def test_settings_that_cannot_be_are_named(model: Path) -> None:
         open_session(model, provider="cpu", threads=-1)
 
 
-def test_a_checkpoint_is_no_model_file(tmp_path: Path) -> None:
+def test_a_checkpoint_is_not_a_model_file(tmp_path: Path) -> None:
     (tmp_path / "best.pth").write_bytes(b"PK")
     with pytest.raises(
         ContractError, match=r"best\.pth: is a checkpoint, not a model file; run mmp-export on it first"

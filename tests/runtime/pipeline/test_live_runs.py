@@ -350,7 +350,7 @@ def web_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 
 @pytest.mark.parametrize(("name", "words"), [("walk.avi", "a file of 20 frames"), ("1.jpg", "one image")])
-def test_a_file_on_the_web_is_looked_at_once(web_folder: tuple[Path, str], name: str, words: str) -> None:
+def test_a_file_on_the_web_is_read_once(web_folder: tuple[Path, str], name: str, words: str) -> None:
     folder, address = web_folder
     write_video(folder / "walk.avi", count=20)
     write_image(folder / "1.jpg", np.full((48, 64, 3), 90, np.uint8))
@@ -374,7 +374,7 @@ def test_damaged_frames_stand_in_the_summary_for_people() -> None:
     assert "camera 0: 9 frames captured, 5 processed, 4 dropped, 3 damaged" in console.file.getvalue()
 
 
-def test_an_image_among_those_to_follow_people_in_is_refused_before_anything_begins(tmp_path: Path) -> None:
+def test_an_image_among_those_to_follow_people_in_is_refused_before_anything_starts(tmp_path: Path) -> None:
     write_image(tmp_path / "a.jpg", np.zeros((48, 64, 3), np.uint8))
     connected = []
 
@@ -389,7 +389,7 @@ def test_an_image_among_those_to_follow_people_in_is_refused_before_anything_beg
     assert connected == []
 
 
-def test_a_camera_that_falls_silent_is_stale_until_it_speaks(detector: Detector) -> None:
+def test_a_camera_that_gives_no_frames_is_stale_until_it_gives_one(detector: Detector) -> None:
     def halting(number: int) -> UInt8Array:
         time.sleep(0.5 if number == 3 else 0.01)
         return burn_clock()

@@ -185,7 +185,7 @@ def test_a_sink_that_fails_keeps_no_other_from_the_summary(folder: Path, detecto
     assert sinks[1].closed == 31, "three frames were summed up, then it was closed"
 
 
-def test_every_source_that_fails_is_told(tmp_path: Path, detector: Detector) -> None:
+def test_every_source_that_fails_is_reported(tmp_path: Path, detector: Detector) -> None:
     reasons: list[str] = []
 
     class Told(ListSink):

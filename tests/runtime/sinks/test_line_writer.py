@@ -218,7 +218,7 @@ except OSError as error:
     assert content.endswith("}\n")
 
 
-def test_lines_go_on_where_a_file_was_cut_by_another_program(tmp_path: Path) -> None:
+def test_lines_continue_where_a_file_was_cut_by_another_program(tmp_path: Path) -> None:
     path = tmp_path / "out.ndjson"
     lines = open_ndjson(str(path), threading.Event())
     lines.write("1\n")

@@ -258,7 +258,7 @@ def test_a_saved_video_has_every_frame_in_order(
     assert next(iter(open_source(str(out)))).fps == pytest.approx(10.0)
 
 
-def test_frames_of_another_size_go_on_in_a_further_video(tmp_path: Path) -> None:
+def test_frames_of_another_size_continue_in_a_further_video(tmp_path: Path) -> None:
     sink = SaveSink(tmp_path / "out.avi", many_files=False)
     for size_hw in ((48, 64), (24, 32), (24, 32), (48, 64)):
         sink.write(make_result(gray(0, size_hw), kind="video"), gray(0, size_hw))
@@ -405,7 +405,9 @@ def test_s_saves_what_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [frame.mean() for _, frame in window.shown] == [77, 40]
 
 
-def test_a_snapshot_is_told_and_one_that_fails_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_is_reported_and_one_that_fails_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     FakeWindow([ord("s")]).install(monkeypatch)
     sink = window_sink(live=True, snapshots=tmp_path, notify=said.append)

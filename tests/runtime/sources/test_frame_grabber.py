@@ -107,7 +107,7 @@ def test_a_source_that_fails_stops_no_other_and_its_error_is_kept() -> None:
     assert closed == {"bad": "bad: its cable is cut", "good": ""}
 
 
-def test_a_source_that_is_given_up_after_its_end_is_told_at_once_and_once() -> None:
+def test_a_source_that_is_given_up_after_its_end_is_reported_at_once_and_once() -> None:
     events: list[Event] = []
     with FrameGrabber([Numbers("a.jpg", count=1), Numbers("b.avi", count=400)], events.append) as grabber:
         first = next(frame for frame in iter(grabber.take, None) if frame.source == "a.jpg")
@@ -152,7 +152,7 @@ def test_damaged_and_skipped_frames_are_counted() -> None:
     assert counts.dropped == counts.captured - taken
 
 
-def test_late_frames_are_no_silence() -> None:
+def test_late_frames_do_not_make_a_source_stale() -> None:
     class Late(Numbers):
         def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
             for frame in super().frames(stop, on_event):

@@ -61,7 +61,7 @@ def collect(source: LiveSource, count: int, stop: threading.Event | None = None)
     return seen, events
 
 
-def test_a_lost_source_is_opened_again_and_its_frames_go_on() -> None:
+def test_a_lost_source_is_opened_again_and_its_frames_continue() -> None:
     plug = Plug(FakeCapture([frame(1), frame(2)]), FakeCapture([], opened=False), FakeCapture([frame(3)] * 9))
     stop = Waits()
     seen, events = collect(LiveSource("camera 0", plug), 4, stop)
@@ -75,7 +75,7 @@ def test_a_lost_source_is_opened_again_and_its_frames_go_on() -> None:
 
 
 @pytest.mark.parametrize(("steady_s", "last_waits"), [(0.0, [0.5, 0.5]), (60.0, [LONGEST_WAIT_S, LONGEST_WAIT_S])])
-def test_waiting_doubles_up_to_its_cap_and_begins_anew_once_frames_come_for_some_seconds(
+def test_waiting_doubles_up_to_its_cap_and_restarts_once_frames_come_for_some_seconds(
     monkeypatch: pytest.MonkeyPatch, steady_s: float, last_waits: list[float]
 ) -> None:
     monkeypatch.setattr("mmpnet.runtime.sources.live.STEADY_S", steady_s)
@@ -118,7 +118,7 @@ def test_a_stop_ends_the_waiting() -> None:
     assert stop.waited == [0.5]
 
 
-def test_a_mode_is_asked_for_format_first_and_what_is_not_given_is_said() -> None:
+def test_a_mode_is_requested_format_first_and_what_is_not_given_is_reported() -> None:
     yuyv = float(cv2.VideoWriter.fourcc(*"YUYV"))
     capture = FakeCapture([frame(0)], modes={cv2.CAP_PROP_FRAME_WIDTH: 640.0, cv2.CAP_PROP_FOURCC: yuyv})
     mode = CameraMode(width=1280, height=720, fps=30, fourcc="MJPG")
@@ -133,7 +133,7 @@ def test_a_mode_is_asked_for_format_first_and_what_is_not_given_is_said() -> Non
     assert notices == ["camera 0: requested width 1280, is 640; fourcc MJPG, is YUYV"]
 
 
-def test_a_mode_that_is_given_is_not_spoken_of() -> None:
+def test_a_mode_that_is_given_is_not_reported() -> None:
     mode = CameraMode(width=1280, height=720, fps=30, fourcc="MJPG")
     _, events = collect(LiveSource("camera 0", Plug(FakeCapture([frame(0)])), options=LiveOptions(mode)), 1)
     assert [event.kind for event in events] == ["connecting"]
@@ -143,7 +143,7 @@ def test_a_mode_that_is_given_is_not_spoken_of() -> None:
 
 
 @pytest.mark.parametrize(("asked_fps", "told"), [(1000.0, True), (20.0, False)])
-def test_a_rate_that_is_promised_and_not_delivered_is_said(asked_fps: float, told: bool) -> None:
+def test_a_rate_that_is_promised_and_not_delivered_is_reported(asked_fps: float, told: bool) -> None:
     capture = FakeCapture([frame(value) for value in range(40)], period_s=0.004)
     _, events = collect(LiveSource("camera 0", Plug(capture), options=LiveOptions(CameraMode(fps=asked_fps))), 40)
     notices = [event.reason for event in events if event.kind == "notice"]
@@ -152,12 +152,12 @@ def test_a_rate_that_is_promised_and_not_delivered_is_said(asked_fps: float, tol
 
 
 @pytest.mark.parametrize("fourcc", ["MJPEG", "", "MJ", "MJP\n"])
-def test_a_format_that_is_none_is_refused(fourcc: str) -> None:
+def test_a_format_that_is_invalid_is_refused(fourcc: str) -> None:
     with pytest.raises(ValueError, match="expected four characters"):
         CameraMode(fourcc=fourcc)
 
 
-def test_damaged_frames_are_passed_over_counted_and_told_once() -> None:
+def test_damaged_frames_are_skipped_counted_and_reported_once() -> None:
     class Failing(FakeCapture):
         """Like FFmpeg: grab itself fails at a damaged frame, here before each frame."""
 
@@ -243,7 +243,7 @@ def test_an_address_of_an_image_ends_after_one_but_may_be_a_stream(count: int) -
 
 
 @pytest.mark.parametrize(("stated", "may_end"), [(100.0, True), (0.0, True), (-9.2e18, True), (3.0, False)])
-def test_what_ends_too_soon_or_is_no_file_is_lost(stated: float, may_end: bool) -> None:
+def test_what_ends_too_soon_or_is_not_a_file_is_lost(stated: float, may_end: bool) -> None:
     capture = FakeCapture([frame(1), frame(2), frame(3)], modes={cv2.CAP_PROP_FRAME_COUNT: stated})
     source = LiveSource("x", Plug(capture), LiveOptions(reconnect=False), may_end=may_end)
     with pytest.raises(SourceError, match="x: no frame after 3"):
@@ -262,7 +262,7 @@ def test_which_streams_state_the_time_and_which_may_be_files() -> None:
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_a_cameras_driver_is_asked_for_a_short_queue(monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
+def test_a_cameras_driver_gets_a_request_for_a_short_queue(monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
     class Driver(FakeCapture):
         def set(self, prop: int, value: float) -> bool:
             super().set(prop, value)
@@ -379,6 +379,6 @@ def test_a_number_or_a_device_is_a_camera(text: str | int, name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["/dev/shm/mmpnet-no-such.jpg", "/dev/shm/mmpnet-no-such-*.jpg"])
-def test_a_folder_in_memory_is_no_camera(text: str) -> None:
+def test_a_folder_in_memory_is_not_a_camera(text: str) -> None:
     with pytest.raises(SourceError, match=r"no such file|the pattern has 0"):
         open_source(text)

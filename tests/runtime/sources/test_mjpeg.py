@@ -87,7 +87,7 @@ def test_a_quick_decoder_gets_every_image_until_the_end() -> None:
     assert not capture.grab()
 
 
-def test_it_says_what_the_capture_said() -> None:
+def test_it_says_what_the_capture_stated() -> None:
     jpegs = Jpegs()
     capture = MjpegCapture(jpegs)
     assert capture.isOpened()

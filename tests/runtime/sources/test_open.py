@@ -149,7 +149,7 @@ def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
         list(open_source(str(path)))
 
 
-def test_a_bad_file_is_named_when_it_is_met_and_the_folder_goes_on(tmp_path: Path) -> None:
+def test_a_bad_file_is_named_and_the_folder_continues(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
     write_video(tmp_path / "c.avi", count=2)
@@ -232,7 +232,7 @@ def test_every_nth_frame_and_over_again(tmp_path: Path) -> None:
     assert frame_indices(looped)[:5] == [0, 5, 0, 5, 0]
 
 
-def test_a_cameras_frames_are_counted_with_those_passed_over() -> None:
+def test_a_cameras_frames_are_counted_with_those_skipped() -> None:
     source = LiveSource("camera 0", lambda: FakeCamera(0, count=9, fps=30.0), stride=4)
     frames = source.frames(threading.Event(), lambda _: None)
     assert [next(frames).index for _ in range(3)] == [0, 4, 8]
@@ -297,7 +297,7 @@ def test_images_of_all_kinds_are_bgr_bytes_that_a_detector_takes(
     assert (found.xyxy <= np.tile(pixels.shape[1::-1], 2)).all()
 
 
-def test_a_damaged_frame_in_a_video_ends_nothing_and_is_said(tmp_path: Path) -> None:
+def test_a_damaged_frame_in_a_video_ends_nothing_and_is_reported(tmp_path: Path) -> None:
     path = write_video(tmp_path / "walk.avi", count=20)
     content = bytearray(path.read_bytes())
     starts = [at for at in range(content.index(b"movi"), len(content)) if content.startswith(b"00dc", at)][:20]

@@ -13,7 +13,7 @@ def delays(positions_s: list[float], times_s: list[float]) -> list[float]:
     return [delay.seconds(at * 1e3, now_s) for at, now_s in zip(positions_s, times_s, strict=True)]
 
 
-def test_a_backlog_that_grows_and_drains_is_told() -> None:
+def test_a_backlog_that_grows_and_drains_is_reported() -> None:
     sent = [5.0 + index * 0.04 for index in range(101)]
     waits = [0.02 * min(index, 100 - index) for index in range(101)]
     told = delays(sent, [1e5 + at + wait for at, wait in zip(sent, waits, strict=True)])
@@ -30,7 +30,7 @@ def test_what_had_piled_up_before_the_first_frame_is_known_once_it_drained() -> 
 
 
 @pytest.mark.parametrize("ppm", [-100, 100])
-def test_clocks_that_part_slowly_are_no_delay(ppm: int) -> None:
+def test_clocks_that_drift_slowly_show_no_delay(ppm: int) -> None:
     now = [minute * 60.0 for minute in range(24 * 60)]
     told = delays([at * (1 + ppm * 1e-6) for at in now], now)
     assert max(told) < 0.02

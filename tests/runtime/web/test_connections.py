@@ -108,7 +108,7 @@ def test_requests_in_progress_are_never_cut_to_make_room(url: str, monkeypatch: 
         listener.close()
 
 
-def test_no_line_is_written_for_a_request_that_is_none(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_line_is_written_for_a_request_that_is_invalid(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     for client in connected(url, 20):
         client.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
         assert ended_within(client, 20)

@@ -132,7 +132,7 @@ def cameras(*names: str) -> list[SourceCounts]:
     return [SourceCounts(name, live=True, state="live") for name in names]
 
 
-def test_the_page_shows_moving_images_and_numbers_and_asks_nobody_else(
+def test_the_page_shows_moving_images_and_numbers_and_requests_nothing_elsewhere(
     visit: Visit, sink: ServeSink, tmp_path: Path
 ) -> None:
     with Feed(sink, cameras("front", "yard")):
@@ -169,7 +169,7 @@ def test_the_page_shows_moving_images_and_numbers_and_asks_nobody_else(
     assert visit.complaints == []
 
 
-def test_an_old_image_is_covered_and_said_to_be_old(visit: Visit, sink: ServeSink) -> None:
+def test_an_old_image_is_covered_and_marked_as_old(visit: Visit, sink: ServeSink) -> None:
     sources = cameras("front", "yard")
     with Feed(sink, sources) as feed:
         page = open_page(visit, sink)

@@ -241,7 +241,7 @@ def test_an_empty_token_is_none(token: str) -> None:
 def test_a_busy_port_is_an_error_before_the_run() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(OutputError, match=f"127.0.0.1:{port}: another program listens there"):
+        with pytest.raises(OutputError, match=f"127.0.0.1:{port}: another program uses this port"):
             ServeSink(f"127.0.0.1:{port}", MODEL)
 
 
@@ -251,7 +251,9 @@ def test_an_address_of_another_machine_is_an_error_before_the_run() -> None:
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "prometheus_client"])
-def test_a_missing_package_is_said_with_the_extra_that_brings_it(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_with_the_extra_that_brings_it(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [*sys.modules]:
         if name == package or name.startswith(f"{package}.") or name.startswith("mmpnet.runtime.web."):
             monkeypatch.delitem(sys.modules, name)
@@ -320,7 +322,7 @@ def test_the_page_is_one_document_that_may_load_nothing_from_elsewhere(start: Ca
     assert b"innerHTML" not in answer.body
 
 
-def test_images_are_wanted_only_while_somebody_looks(
+def test_images_are_wanted_only_while_a_client_watches(
     start: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_images, "LINGER_S", 0.2)
@@ -524,7 +526,7 @@ def test_silence_is_broken_by_comments(start: Callable[..., Serving], monkeypatc
     assert lines == [b"retry: 2000\n", b"\n", b": heartbeat\n", b"\n"]
 
 
-def test_rings_that_nobody_has_heard_become_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notifications_before_a_check_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ring_often() -> list[object]:
         notifier, calls = Notifier(), list[object]()
         notifier.attach()
@@ -577,7 +579,7 @@ def test_a_run_without_new_results_is_not_healthy(start: Callable[..., Serving])
 
 
 @pytest.mark.parametrize(("asked", "status"), [("auto", 200), ("cpu", 200), ("cuda", 503)])
-def test_another_provider_than_asked_for_is_not_healthy(start: Callable[..., Serving], asked: str, status: int) -> None:
+def test_another_provider_than_requested_is_not_healthy(start: Callable[..., Serving], asked: str, status: int) -> None:
     serving = start(model=replace(MODEL, provider_asked=asked))
     serving.result()
     assert health(serving) == (status, [] if status == 200 else ["runs on cpu, not on the requested cuda"])
@@ -658,7 +660,7 @@ def test_names_of_sources_cannot_break_the_metrics(start: Callable[..., Serving]
 @pytest.mark.parametrize(
     ("names", "expected"), [([], []), (["a", "b"], ["a", "b"]), (["a", "a", "a"], ["a", "a (2)", "a (3)"])]
 )
-def test_sources_of_one_name_are_told_apart(names: Sequence[str], expected: Sequence[str]) -> None:
+def test_sources_of_one_name_are_distinguished(names: Sequence[str], expected: Sequence[str]) -> None:
     assert distinct_names(names) == expected
 
 

@@ -14,7 +14,7 @@ from typing import IO, Protocol
 
 from mmpnet.contract.errors import OutputError
 from mmpnet.system.claims import Claim, check_unclaimed
-from mmpnet.system.files import is_folder
+from mmpnet.system.files import is_folder, what_to_do
 
 TICK_S = 0.2
 GRACE_S = 2.0
@@ -143,7 +143,8 @@ def check_ndjson(target: str, sources: Iterable[Path]) -> None:
         if not destroys_nothing(target):
             check_unclaimed(path)
         return
-    raise OutputError(f"{target}: NDJSON cannot be written ({os.strerror(fault)}); choose another file")
+    advice = what_to_do(OSError(fault, os.strerror(fault)))
+    raise OutputError(f"{target}: NDJSON cannot be written ({os.strerror(fault)}); {advice}")
 
 
 def destroys_nothing(target: str) -> bool:

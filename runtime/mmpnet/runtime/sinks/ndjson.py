@@ -15,6 +15,7 @@ from mmpnet.runtime.pipeline.results import Result, event_as_dict, result_as_dic
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.sinks.line_writer import LineWriter, check_ndjson, destroys_nothing, open_ndjson
 from mmpnet.runtime.sources.frame import Event
+from mmpnet.system.files import what_to_do
 from mmpnet.system.progress import Notice, no_notice
 
 if TYPE_CHECKING:
@@ -98,6 +99,6 @@ class NdjsonSink(Sink):
             self._notify(f"--json {self._target}: {error.strerror}; the last lines are lost")
         except OSError as error:
             raise OutputError(
-                f"{self._target}: NDJSON cannot be written ({error.strerror}); choose another file"
+                f"{self._target}: NDJSON cannot be written ({error.strerror}); {what_to_do(error)}"
             ) from error
         return not self._gone
