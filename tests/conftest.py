@@ -1,12 +1,15 @@
 """Small datasets and models that the tests generate."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 # The tensors are tiny, so more threads would only disturb other test processes. OpenMP and BLAS read this when numpy
 # and torch are imported; child processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+# A shell that starts pytest in the background makes it ignore Ctrl-C, and its child processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import msgspec
 import pytest
