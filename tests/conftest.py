@@ -8,8 +8,6 @@ from pathlib import Path
 # The tensors are tiny, so more threads would only disturb other test processes. OpenMP and BLAS read this when numpy
 # and torch are imported; child processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
-# A shell that starts pytest in the background makes it ignore Ctrl-C, and its child processes inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import msgspec
 import pytest
@@ -22,6 +20,9 @@ from mmpnet.train.artifacts.checkpoint import Checkpoint, Provenance, save_check
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig, config_of
 from support.coco_writer import write_coco
 from support.exported import ExportCache
+
+# A shell that starts pytest in the background makes it ignore Ctrl-C, and its child processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeCheckpoint = Callable[..., Path]
 
