@@ -372,7 +372,7 @@ def test_a_ratio_below_what_is_requested_has_its_own_exit_code() -> None:
     assert code == 3
     assert json.loads(stdout)["verdict"] == "B is faster"
     (line,) = stderr.splitlines()
-    assert "--at-least is 100" in line
+    assert "below --at-least 100" in line
 
 
 def test_stored_reports_are_compared_by_their_medians(report: LatencyReport, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def cpu_name() -> str:
 
 
 def _board() -> str:
-    """The name of a single-board computer, such as `Raspberry Pi 4 Model B Rev 1.4`; empty where there is none."""
+    """The name of a single-board computer, such as `Raspberry Pi 4 Model B Rev 1.4`; empty if there is none."""
     return _read(_BOARD).rstrip("\0")
 
 
