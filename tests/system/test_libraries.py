@@ -43,7 +43,7 @@ def started(
     [(name, XCB, "OpenCV cannot be loaded: libxcb.so.1 is missing; apt-get install libgl1") for name in ENTRIES]
     + [
         ("run", "raise ModuleNotFoundError(\"No module named 'cv2'\", name='cv2')", "OpenCV is not installed; pip"),
-        ("run", "", "OpenCV is incomplete, as when one of two of its wheels has been uninstalled; pip uninstall"),
+        ("run", "", "OpenCV is incomplete, as if one of two packages of it was uninstalled; pip uninstall"),
         ("info", "", "OpenCV is incomplete"),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_library_that_raises_oserror_is_named(tmp_path: Path) -> None:
     done = started("import mmpnet.export.entry as entry; entry.export()", ["-h"], tmp_path, {"torch": torch})
     assert done.returncode == 1
     assert done.stderr == (
-        "error: torch cannot be loaded: libabsent.so.9 is missing; install what holds it, or pip install "
+        "error: torch cannot be loaded: libabsent.so.9 is missing; install the package that has it, or pip install "
         "--force-reinstall torch\n"
     )
 
