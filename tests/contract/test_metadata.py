@@ -252,6 +252,11 @@ def test_tampered_anchors_are_refused(change: dict[str, object]) -> None:
     assert "anchors have fingerprint" in refusal(edited(lambda fields: fields["anchors"].update(change)))
 
 
+@pytest.mark.parametrize("change", [{"center_variance": 0.2}, {"size_variance": 1.0}])
+def test_variances_of_another_codec_are_refused(change: dict[str, object]) -> None:
+    assert "offsets have the variances" in refusal(edited(lambda fields: fields["anchors"].update(change)))
+
+
 @pytest.mark.parametrize("change", [{"sizes_px": []}, {"aspect_ratios": [-1.0]}, {"stride": 0}, {"sizes_px": [8, 8]}])
 def test_numbers_that_are_not_anchors_are_refused(change: dict[str, object]) -> None:
     assert f"{next(iter(change))} must" in refusal(edited(lambda fields: fields["anchors"].update(change)))

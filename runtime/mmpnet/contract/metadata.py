@@ -99,7 +99,13 @@ class AnchorDescription(StrictStruct, frozen=True):
         )
 
     def spec(self) -> AnchorSpec:
-        """Raises: ValueError if the numbers are not valid anchors, or do not match the fingerprint."""
+        """The anchors. Raises: ValueError if the numbers are no valid anchors, do not match the fingerprint, or come
+        with variances that the codec of the offsets does not have."""
+        if (self.center_variance, self.size_variance) != (CENTER_VARIANCE, SIZE_VARIANCE):
+            raise ValueError(
+                f"offsets have the variances {self.center_variance:g} and {self.size_variance:g}, expected "
+                f"{CENTER_VARIANCE:g} and {SIZE_VARIANCE:g}"
+            )
         anchors = AnchorSpec(sizes_px=self.sizes_px, aspect_ratios=self.aspect_ratios, stride=self.stride)
         if anchors.fingerprint() != self.fingerprint:
             raise ValueError(f"anchors have fingerprint {anchors.fingerprint()}, the file states {self.fingerprint}")
