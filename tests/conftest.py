@@ -12,6 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import msgspec
 import pytest
 import torch
+from hypothesis import settings
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.export.metadata_builder import ExportOptions
@@ -23,6 +24,10 @@ from support.exported import ExportCache
 
 # A shell that starts pytest in the background makes it ignore Ctrl-C, and its child processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Generated examples are the same in each run, as all other random numbers of the tests.
+settings.register_profile("seeded", derandomize=True, deadline=None, database=None)
+settings.load_profile("seeded")
 
 MakeCheckpoint = Callable[..., Path]
 

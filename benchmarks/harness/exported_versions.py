@@ -23,9 +23,11 @@ from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer
 from mmpnet.export.quantization.rearrange import rearrange
 from mmpnet.export.quantization.search import calibration_images
 from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.runtime.inference.session import open_session
 from mmpnet.train.model import MmpNet
 from mmpnet.train.network.inference_net import CandidateNet
+from mmpnet.train.network.onnx_weights import architecture_of
 from mmpnet.train.network.weights import load_weights
 
 BARE, QUANTIZED, REARRANGED = "bare network", "int8 as quantized", "int8 rearranged"
@@ -75,7 +77,12 @@ def _shipped_network() -> tuple[CandidateNet, Thresholds]:
     """The embedded model's network, batch norms folded as in its file."""
     metadata = Detector(provider="cpu").metadata
     anchors = metadata.anchors.spec()
-    network = MmpNet(anchors.num_sizes, anchors.num_aspect_ratios, num_classes=len(metadata.class_names))
+    network = MmpNet(
+        anchors.num_sizes,
+        anchors.num_aspect_ratios,
+        num_classes=len(metadata.class_names),
+        architecture=architecture_of(model_path()),
+    )
     load_weights(network, "default")
     return CandidateNet(network.eval(), anchors, metadata.input.size_hw).eval(), metadata.thresholds
 

@@ -17,6 +17,7 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.model import MmpNet
+from mmpnet.train.network.onnx_weights import architecture_of
 from support.onnx_files import save_unsealed
 
 Save = Callable[..., Path]
@@ -198,11 +199,13 @@ def test_exported_network_agrees_with_torch_layer_for_layer(tiny_onnx: Path, tin
 
 def test_the_embedded_model_has_the_totals_that_the_documents_state() -> None:
     anchors = Detector(provider="cpu").metadata.anchors
-    network = MmpNet(len(anchors.sizes_px), len(anchors.aspect_ratios))
+    architecture = architecture_of(model_path())
+    assert (architecture.separate_towers, architecture.tower_depth) == (True, 2)
+    network = MmpNet(len(anchors.sizes_px), len(anchors.aspect_ratios), architecture=architecture)
     layers = read_layers(model_path())
-    assert sum(parameter.numel() for parameter in network.parameters()) == 1_905_882
-    assert sum(layer.parameters for layer in layers) == folded_parameters(network) == 1_889_050
-    assert sum(layer.multiply_adds for layer in layers) == torch_multiply_adds(network, (320, 320)) == 633_046_400
+    assert sum(parameter.numel() for parameter in network.parameters()) == 1_937_274
+    assert sum(layer.parameters for layer in layers) == folded_parameters(network) == 1_919_866
+    assert sum(layer.multiply_adds for layer in layers) == torch_multiply_adds(network, (320, 320)) == 681_430_400
 
 
 def test_a_file_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from mmpnet.contract.errors import CheckpointError
+from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import ModelConfig
 from mmpnet.train.model import Architecture, MmpNet
-from mmpnet.train.network.onnx_weights import reopen_norms
+from mmpnet.train.network.onnx_weights import architecture_of, reopen_norms
 from mmpnet.train.network.weights import load_weights
 from support.onnx_files import save_unsealed
 
@@ -90,9 +91,14 @@ def test_other_classes_keep_all_but_the_last_layer(tiny_onnx: Path) -> None:
 
 
 def test_the_model_that_ships_can_be_trained_further() -> None:
-    network = MmpNet(5, 3)
+    network = MmpNet(5, 3, architecture=architecture_of(model_path()))
     line = load_weights(network, "default", images=[some_images(2, 96)])
     assert line.startswith("weights from person-")
+
+
+def test_the_towers_of_a_file_are_read_from_the_names_of_its_weights(tiny_onnx: Path) -> None:
+    assert architecture_of(tiny_onnx) == Architecture()
+    assert architecture_of(model_path()) == Architecture(separate_towers=True, tower_depth=2)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from mmpnet.train.distillation.teacher import OpenedTeacher
 from mmpnet.train.loading.image_cache import CachedImages
 from mmpnet.train.run import prepare as training_data
 from mmpnet.train.run.anchor_fit import input_boxes, suggested_anchors
+from mmpnet.train.run.callbacks import RunCallbacks
+from mmpnet.train.run.prepare import with_shipped_towers
 from mmpnet.train.run.start import start_run
 from support.coco_writer import write_coco
 from support.train_configs import changed
@@ -62,6 +64,16 @@ def test_one_image_is_enough_and_a_batch_may_be_larger_than_the_data(
     config = changed(tiny_train_config, train=(str(one),), val=(), batch=batch, mosaic=1.0, mosaic_until=1.0)
     start_run(config, tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "best.pth").provenance.epochs_done == 2
+
+
+def test_the_shipped_model_brings_its_towers(tiny_train_config: TrainConfig) -> None:
+    notices: list[str] = []
+    config = with_shipped_towers(changed(tiny_train_config, weights="default"), RunCallbacks(notice=notices.append))
+    assert (config.model.separate_towers, config.model.tower_depth) == (True, 2)
+    assert notices == ["the network has separate towers of depth 2, as the shipped model has"]
+    assert with_shipped_towers(config, RunCallbacks(notice=notices.append)) == config
+    assert with_shipped_towers(tiny_train_config, RunCallbacks()) == tiny_train_config
+    assert len(notices) == 1
 
 
 def test_batches_without_any_box_are_learned_from(tiny_train_config: TrainConfig, tmp_path: Path) -> None:

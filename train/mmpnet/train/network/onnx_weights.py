@@ -17,7 +17,7 @@ from mmpnet.contract.errors import CheckpointError, ContractError, first_line
 from mmpnet.contract.metadata import InputKind, metadata_from_properties
 from mmpnet.contract.seal import check_seal
 from mmpnet.system.files import is_file
-from mmpnet.train.model import MmpNet
+from mmpnet.train.model import Architecture, MmpNet
 from mmpnet.train.network.folding import unfolded_kernel
 
 FIRST_KERNEL = "features.0.0.weight"
@@ -41,8 +41,8 @@ def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
             if network.box_tower is not None and conv.startswith(("box_tower", "predict_offsets")):
                 continue
             raise CheckpointError(
-                f"{path}: a file of another architecture (has no {conv}); give the same --stride and "
-                "--separate-towers as it was trained with"
+                f"{path}: a file of another architecture (has no {conv}); give the --stride, "
+                "--separate-towers and --tower-depth that it was trained with"
             )
         state[f"{conv}.weight"] = weight
         if norm is None:
@@ -59,10 +59,21 @@ def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
         }
     if weights:
         raise CheckpointError(
-            f"{path}: a file of another architecture (also has {next(iter(weights))}); give the same --stride and "
-            "--separate-towers as it was trained with"
+            f"{path}: a file of another architecture (also has {next(iter(weights))}); give the --stride, "
+            "--separate-towers and --tower-depth that it was trained with"
         )
     return state
+
+
+def architecture_of(path: Path) -> Architecture:
+    """The towers of the network in a file of mmp-export, from the names of its weights.
+
+    Raises: CheckpointError as `read_onnx_weights`.
+    """
+    names = _named_weights(*_read(path)).keys()
+    # Each layer of a tower has a depthwise and a pointwise kernel.
+    kernels = sum(name.startswith("tower.") and name.endswith(".weight") for name in names)
+    return Architecture(separate_towers="predict_offsets.weight" in names, tower_depth=max(kernels // 2, 1))
 
 
 @torch.no_grad()

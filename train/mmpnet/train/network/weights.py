@@ -66,7 +66,8 @@ def _fill_network(network: MmpNet, state: Any, source: str) -> str:
         state = _with_separate_towers(state, network)
     if not isinstance(state, dict) or state.keys() != own.keys():
         raise CheckpointError(
-            f"{source}: a checkpoint of another architecture; give the same --stride as it was trained"
+            f"{source}: a checkpoint of another architecture; give the --stride, --separate-towers and "
+            "--tower-depth that it was trained with"
         )
     other = [name for name, tensor in state.items() if tensor.shape != own[name].shape]
     if any(not name.startswith("predict") for name in other):

@@ -14,6 +14,7 @@ from mmpnet.datasets.open import has_split
 from mmpnet.datasets.statistics import dataset_statistics
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import require_measurable
+from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.distillation.ensemble import open_ensemble
 from mmpnet.train.distillation.pseudo_labels import (
@@ -28,6 +29,7 @@ from mmpnet.train.distillation.uncertain import settle_uncertain
 from mmpnet.train.engine.distributed import World, require_shareable
 from mmpnet.train.loading.image_cache import CachedImages, StoredImages, fits
 from mmpnet.train.loading.sampling import image_weights
+from mmpnet.train.network.onnx_weights import architecture_of
 from mmpnet.train.run.anchor_fit import coverage, input_boxes, suited_anchors
 from mmpnet.train.run.callbacks import RunCallbacks
 
@@ -136,6 +138,19 @@ def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
             f"{train.name}: {shown} image at the smallest input size gives batch norm a single value; raise --imgsz, "
             "or give more images"
         )
+
+
+def with_shipped_towers(config: TrainConfig, callbacks: RunCallbacks) -> TrainConfig:
+    """The config with the towers of the shipped model if training starts from its weights; others would not fit."""
+    if config.model.weights != "default":
+        return config
+    shipped = architecture_of(model_path())
+    towers = {"separate_towers": shipped.separate_towers, "tower_depth": shipped.tower_depth}
+    model = msgspec.structs.replace(config.model, **towers)
+    if model != config.model:
+        kind = "separate towers" if shipped.separate_towers else "one tower"
+        callbacks.notice(f"the network has {kind} of depth {shipped.tower_depth}, as the shipped model has")
+    return msgspec.structs.replace(config, model=model)
 
 
 def with_anchors(config: TrainConfig, train: Dataset, callbacks: RunCallbacks) -> TrainConfig:

@@ -30,6 +30,7 @@ from mmpnet.train.run.prepare import (
     taught,
     teaching,
     with_anchors,
+    with_shipped_towers,
 )
 
 
@@ -42,7 +43,7 @@ def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | No
         callbacks = _callbacks_of(world, callbacks)
         folder = world.from_first(folder)
         train, val = read_all(config, callbacks)
-        config = with_anchors(config, train, callbacks)
+        config = with_anchors(with_shipped_towers(config, callbacks), train, callbacks)
         model = config.model_config(train.class_names)
         check_measurable(val, model)
         check_trainable(config, train, world)
