@@ -136,6 +136,7 @@ def refuse(constant: str) -> Any:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.slow
 def test_it_runs(
     script: str, tmp_path: Path, dataset_folder: Path, weights: Path, tiny_onnx: Path, tiny_checkpoint: Path
 ) -> None:
@@ -169,6 +170,7 @@ def test_it_starts_as_a_process_of_its_own(script: str) -> None:
     assert script in done.stdout
 
 
+@pytest.mark.slow
 def test_the_ablation_writes_its_table(tmp_path: Path, dataset_folder: Path, weights: Path, tiny_onnx: Path) -> None:
     settings_file, page = tmp_path / "ablation.json", tmp_path / "page.md"
     arguments = [

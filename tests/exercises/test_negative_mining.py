@@ -164,6 +164,7 @@ def test_one_command_leaves_curves_plot_and_checkpoints(dataset_folder: Path, tm
     assert str(dataset_folder) not in stdout
 
 
+@pytest.mark.slow
 def test_resumed_epochs_are_those_of_an_unbroken_run(dataset_folder: Path, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder, arguments in ((whole, ["--epochs", "2"]), (broken, ["--epochs", "1"]), (broken, ["--epochs", "2"])):

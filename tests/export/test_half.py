@@ -19,6 +19,7 @@ from support.exported import ExportCache
 
 
 @pytest.mark.parametrize("head", ["grid", "boxes", "nms"])
+@pytest.mark.slow
 def test_only_the_network_is_float16(
     exported: ExportCache, export_options: ExportOptions, tiny_checkpoint: Path, tmp_path: Path, head: Head
 ) -> None:

@@ -286,6 +286,7 @@ def test_a_checkpoint_without_torch_says_so(
         collect([str(tiny_checkpoint)], wanted(tmp_path), lambda _: None)
 
 
+@pytest.mark.slow
 def test_the_real_exporter_makes_the_files_and_one_is_chosen(
     tiny_checkpoint: Path, dataset_folder: Path, tmp_path: Path
 ) -> None:
@@ -305,6 +306,7 @@ def test_the_real_exporter_makes_the_files_and_one_is_chosen(
     assert page.count("<svg") == 1
 
 
+@pytest.mark.slow
 def test_an_exporter_that_fails_gives_its_own_line(tiny_checkpoint: Path, tmp_path: Path) -> None:
     asked = wanted(tmp_path, sizes_hw=((65, 64),))
     with pytest.raises(ContractError, match=r"65.*multiple"):

@@ -231,6 +231,7 @@ def test_layers_stay_in_float_until_the_file_is_accurate(
     ("ap", "int8_ms", "reason"),
     [([0.5, 0.3, 0.31, 0.32, 0.3, 0.2], 4.0, "AP 0.3200 is less than 99%"), ([0.5] * 6, 11.0, "is not less than")],
 )
+@pytest.mark.slow
 def test_an_int8_file_without_a_gain_is_not_kept(
     dataset_folder: Path,
     make_checkpoint: MakeCheckpoint,

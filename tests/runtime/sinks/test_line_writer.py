@@ -34,6 +34,7 @@ Opened = tuple[LineWriter, int, int]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_a_sleeping_reader_keeps_no_run_from_its_end(tmp_path: Path, tiny_onnx: Path, number: signal.Signals) -> None:
     video, out = write_video(tmp_path / "in.avi", count=20), tmp_path / "out.avi"
     reading, writing = os.pipe()

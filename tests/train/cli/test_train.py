@@ -72,6 +72,7 @@ with stopped_after(1):
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) -> None:
     arguments = ["--data", str(dataset_folder), *COMMON, "--epochs", "1", "--project", str(tmp_path), "--name", "r"]
     command = [sys.executable, "-c", CTRL_C_AFTER_A_STEP, *arguments]

@@ -238,6 +238,7 @@ def test_the_stored_labels_of_a_teacher_teach_another_run_the_same(
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.slow
 def test_several_teachers_at_several_sizes_and_mirrored_teach_a_run_that_resumes_without_them(
     tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

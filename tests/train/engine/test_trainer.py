@@ -52,6 +52,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     "batches", [1, pytest.param(4, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_interrupted_and_resumed_equals_uninterrupted(
     tiny_train_config: TrainConfig, finished_run: FinishedRun, tmp_path: Path, negatives: Negatives, batches: int
 ) -> None:
@@ -133,6 +134,7 @@ def test_resuming_keeps_to_the_result_with_workers_frozen_blocks_and_autosaves(
 
 
 @pytest.mark.parametrize("batches", [3, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_resuming_keeps_to_the_result_with_mosaics_several_sizes_and_a_cache(
     tiny_train_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
 ) -> None:
@@ -204,6 +206,7 @@ def test_run_folder_holds_what_is_needed(tiny_train_config: TrainConfig, finishe
     assert best.provenance.evaluation["n_images"] == 6
 
 
+@pytest.mark.slow
 def test_it_learns_to_find_bright_rectangles(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
     config = changed(tiny_train_config, epochs=16, eval_every=16, lr=1e-2, backbone_lr=1e-2)
     start_run(config, tmp_path / "run")
