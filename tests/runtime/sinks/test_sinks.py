@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmpnet.contract.arrays import UInt8Array
@@ -73,6 +73,8 @@ def test_an_ndjson_line_is_as_documented(tmp_path: Path) -> None:
 
 
 @settings(deadline=None, max_examples=50)
+@example(source="\ud800", rows=[])
+@example(source='\x1b[2J\n\u2028"', rows=[])
 @given(
     source=st.text(st.characters(exclude_categories=[]), max_size=20),
     rows=st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 5), max_size=4),
