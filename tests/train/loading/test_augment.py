@@ -55,14 +55,14 @@ def around_bright(image: UInt8Array) -> FloatArray:
 @pytest.mark.parametrize("seed", range(60))
 def test_a_box_fits_its_pixels_wherever_chance_moves_it(seed: int) -> None:
     view = augment(lone_rectangle(), LETTERBOX, MOVED, np.random.default_rng(seed))
-    if len(view.boxes_xyxy):
-        np.testing.assert_allclose(view.boxes_xyxy, around_bright(view.image_bgr), atol=HALF_A_PIXEL)
+    if len(view.learned_xyxy):
+        np.testing.assert_allclose(view.learned_xyxy, around_bright(view.image_bgr), atol=HALF_A_PIXEL)
     assert view.image_bgr.shape == (128, 160, 3)
 
 
 def test_most_views_keep_the_only_box() -> None:
     views = [augment(lone_rectangle(), LETTERBOX, FULL, np.random.default_rng(seed)) for seed in range(200)]
-    assert sum(len(view.boxes_xyxy) for view in views) > 180
+    assert sum(len(view.learned_xyxy) for view in views) > 180
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -72,15 +72,15 @@ def test_a_box_in_a_mosaic_fits_its_pixels(seed: int) -> None:
     parts[seed % 4] = lone_rectangle()
     view = mosaic(parts, LETTERBOX, replace(STILL, flip=0.5), np.random.default_rng(seed))
     assert view.image_bgr.shape == (128, 160, 3)
-    if len(view.boxes_xyxy):
-        np.testing.assert_allclose(view.boxes_xyxy, around_bright(view.image_bgr), atol=HALF_A_PIXEL)
+    if len(view.learned_xyxy):
+        np.testing.assert_allclose(view.learned_xyxy, around_bright(view.image_bgr), atol=HALF_A_PIXEL)
 
 
 def test_most_mosaics_keep_the_only_box() -> None:
     black = sample_of(np.zeros((90, 70, 3), np.uint8), [])
     parts = [lone_rectangle(), black, black, black]
     views = [mosaic(parts, LETTERBOX, STILL, np.random.default_rng(seed)) for seed in range(100)]
-    assert sum(len(view.boxes_xyxy) for view in views) > 80
+    assert sum(len(view.learned_xyxy) for view in views) > 80
 
 
 def test_a_mosaic_covers_the_whole_canvas_with_all_four() -> None:
@@ -114,8 +114,8 @@ def test_a_box_in_a_mosaic_of_nine_fits_its_pixels(seed: int) -> None:
     parts = [black] * 9
     parts[seed % 9] = lone_rectangle()
     view = mosaic(parts, LETTERBOX, replace(STILL, flip=0.5), np.random.default_rng(seed))
-    if len(view.boxes_xyxy):
-        np.testing.assert_allclose(view.boxes_xyxy, around_bright(view.image_bgr), atol=HALF_A_PIXEL)
+    if len(view.learned_xyxy):
+        np.testing.assert_allclose(view.learned_xyxy, around_bright(view.image_bgr), atol=HALF_A_PIXEL)
 
 
 def test_class_ids_and_confidences_stay_with_their_boxes() -> None:
@@ -127,15 +127,28 @@ def test_class_ids_and_confidences_stay_with_their_boxes() -> None:
         assert dict(zip(view.class_ids.tolist(), view.scores.tolist(), strict=True)).items() <= expected.items()
 
 
-def test_boxes_that_a_crop_leaves_too_little_of_are_dropped() -> None:
+def test_boxes_that_a_crop_leaves_too_little_of_are_ignored() -> None:
     how = Augmentation(flip=0, zoom_out=0, crop=1, smallest_crop=0.4, stretch=0, color=0, gray=0)
-    kept_shares = []
+    num_learned, num_remains = [], 0
+    frame = np.zeros((100, 100, 3), np.uint8)
+    cv2.rectangle(frame, (10, 10), (29, 49), (255, 255, 255), cv2.FILLED)
     for seed in range(300):
-        sample = sample_of(np.zeros((100, 100, 3), np.uint8), [(10, 10, 30, 50), (60, 60, 95, 95)])
+        sample = sample_of(frame, [(10, 10, 30, 50), (60, 60, 95, 95)])
         view = augment(sample, LETTERBOX, how, np.random.default_rng(seed))
-        assert ((view.boxes_xyxy[:, 2:] - view.boxes_xyxy[:, :2]) >= MIN_SIDE_PX).all()
-        kept_shares.append(len(view.boxes_xyxy))
-    assert {0, 1, 2} <= set(kept_shares)
+        assert ((view.learned_xyxy[:, 2:] - view.learned_xyxy[:, :2]) >= MIN_SIDE_PX).all()
+        num_learned.append(len(view.learned_xyxy))
+        num_remains += int(view.ignored.sum())
+        # Whatever still shows of the white box is below a box, learned or ignored.
+        if (view.image_bgr > 128).any():
+            assert 1 in view.class_ids
+            x1, y1, x2, y2 = view.boxes_xyxy[view.class_ids == 1][0]
+            left, top, right, bottom = around_bright(view.image_bgr)[0]
+            assert x1 <= left + 1
+            assert y1 <= top + 1
+            assert x2 >= right - 1
+            assert y2 >= bottom - 1
+    assert {0, 1, 2} <= set(num_learned)
+    assert num_remains > 10
     assert 0 < MIN_VISIBLE < 1
 
 

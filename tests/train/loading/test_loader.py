@@ -14,7 +14,7 @@ from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.datasets.types import Dataset
 from mmpnet.train.artifacts.config import ModelConfig
-from mmpnet.train.assignment import UNDECIDED_LABEL
+from mmpnet.train.assignment import UNDECIDED_LABEL, lies_inside
 from mmpnet.train.loading.augment import AUGMENTATIONS, AugmentationName
 from mmpnet.train.loading.image_cache import StoredImages
 from mmpnet.train.loading.loader import Batch, Recipe, TrainingImages, collate, training_loader
@@ -160,3 +160,19 @@ def test_an_image_of_ignored_boxes_alone_has_no_positives(dataset: Dataset, tiny
     assert not batch.target.positive.any()
     assert (batch.target.labels == UNDECIDED_LABEL).any()
     assert (batch.target.labels == 0).any()
+
+
+def test_what_a_crop_leaves_of_a_person_is_never_background(dataset: Dataset, tiny_model_config: ModelConfig) -> None:
+    images = training_images(dataset, tiny_model_config)
+    anchors = tiny_model_config.anchors.boxes_xyxy(INPUT_HW)
+    remains = 0
+    for seed in range(200):
+        key = SampleKey(seed % len(dataset.images), seed=seed, input_hw=INPUT_HW, partners=(1, 2, 3))
+        view, sample = images.view(key), images[key]
+        assert not isinstance(sample, DatasetError)
+        labels = sample.labels.flatten().numpy()
+        for box in view.boxes_xyxy[view.ignored]:
+            remains += 1
+            assert (labels[lies_inside(anchors, box[None])] != 0).all()
+            assert labels[pairwise_iou(anchors, box[None])[:, 0].argmax()] != 0
+    assert remains > 10, "that many were taught as background"

@@ -20,15 +20,16 @@ from mmpnet.contract.boxes import area, clip
 from mmpnet.contract.letterbox import INTERPOLATION, Letterbox, LetterboxTransform
 
 MIN_SIDE_PX = 2.0
-"""Boxes that are thinner than this in input px after cropping and shrinking are dropped."""
+"""Boxes that are thinner than this in input px after cropping and shrinking are ignored."""
 MIN_VISIBLE = 0.25
-"""Share of a box that must lie inside the window; a box with less is dropped, the others are cut at its edge."""
+"""Share of a box that must lie inside the window to be learned; what a window shows of the others is ignored, because
+an arm at the edge is no background. All are cut at the edge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Pixels (H, W, 3) uint8 BGR with boxes (N, 4) in their px, class ids (N,), label confidences (N,), and which boxes
-    are ignored (N,): crowds and uncertain boxes, which are neither learned nor background."""
+    are ignored (N,): crowds, uncertain boxes and remains of boxes, which are neither learned nor background."""
 
     image_bgr: UInt8Array
     boxes_xyxy: FloatArray
@@ -175,10 +176,11 @@ def _painted(
     scale = np.array([(inside[2] - inside[0]) / (right - left), (inside[3] - inside[1]) / (bottom - top)] * 2)
     moved = (sample.boxes_xyxy - (left, top, left, top)) * scale + (inside[0], inside[1], inside[0], inside[1])
     cut = moved.clip((inside[0], inside[1]) * 2, (inside[2], inside[3]) * 2).astype(np.float32)
-    # The visible part of an ignored box is not background either.
-    visible = sample.ignored | (area(cut) >= MIN_VISIBLE * area(moved.astype(np.float32)))
-    keep = visible & (cut[:, 2:] - cut[:, :2] >= MIN_SIDE_PX).all(1)
-    return Sample(canvas, cut[keep], sample.class_ids[keep], sample.scores[keep], sample.ignored[keep])
+    sides = cut[:, 2:] - cut[:, :2]
+    enough = (sides >= MIN_SIDE_PX).all(1) & (area(cut) >= MIN_VISIBLE * area(moved.astype(np.float32)))
+    shown = (sides > 0).all(1)
+    ignored = sample.ignored | ~enough
+    return Sample(canvas, cut[shown], sample.class_ids[shown], sample.scores[shown], ignored[shown])
 
 
 def _finished(canvas: UInt8Array, painted: Sequence[Sample], how: Augmentation, random: Generator) -> Sample:
