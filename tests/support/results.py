@@ -39,4 +39,4 @@ def make_result(
 def with_counts(result: Result, counts: Mapping[str, Any]) -> Result:
     """The result of a run that counts, before anyone has a track."""
     ids = np.full(len(result.detections), NO_TRACK, np.int64)
-    return replace(result, tracks=Tracks(ids, counts, lambda _: None))
+    return replace(result, tracks=Tracks(ids, counts, lambda *_: None))

@@ -101,7 +101,7 @@ def test_a_camera_bears_its_rate_once_it_is_known_and_a_file_does_not(
     write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
     write_video(tmp_path / "b.avi", count=2)
     texts: list[str] = []
-    monkeypatch.setattr("mmpnet.runtime.pipeline.render_stage.draw_status", lambda _, text: texts.append(text))
+    monkeypatch.setattr("mmpnet.runtime.pipeline.render_stage.place_status", lambda _, text: texts.append(text))
     run(open_source(str(tmp_path)), detector, [ListSink(wants_annotated=True)])
     assert texts == []
     stage = RenderStage(("background", "person"), None)

@@ -12,8 +12,9 @@ from mmpnet.contract.text import well_formed
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.error_analysis import Kind, Mistake, Mistakes
 from mmpnet.evaluation.evaluate import Evaluation
-from mmpnet.media.drawing import Color, draw_box, draw_label
+from mmpnet.media.drawing import draw_box, draw_label
 from mmpnet.media.images import write_image
+from mmpnet.media.plates import Color
 
 LABELED_BGR: Color = (240, 190, 70)
 DETECTED_BGR: Color = (40, 150, 255)

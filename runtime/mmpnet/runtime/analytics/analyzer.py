@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import SourceError
+from mmpnet.media.plates import Plates
 from mmpnet.runtime.analytics.counting import PeopleCounter
 from mmpnet.runtime.analytics.overlay import draw_counts
 from mmpnet.runtime.analytics.shapes import Line, Zone
@@ -59,10 +60,10 @@ class StreamAnalyzer:
         height, width = frame.pixels_bgr.shape[:2]
         return PeopleCounter(self._lines, self._zones, frame_hw=(height, width)) if self._lines or self._zones else None
 
-    def draw(self, frame_bgr: UInt8Array) -> None:
-        """Draw lines and zones with their counts, in place."""
+    def draw(self, frame_bgr: UInt8Array, plates: Plates) -> None:
+        """Draw lines and zones, in place, and place their counts."""
         if self._counter is not None:
-            draw_counts(frame_bgr, self._counter)
+            draw_counts(frame_bgr, self._counter, plates)
 
 
 def analyzer_factory(

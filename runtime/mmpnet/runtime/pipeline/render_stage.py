@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.media.drawing import draw_detections, draw_status, draw_warning
+from mmpnet.media.drawing import draw_detections, draw_warning, place_status
 from mmpnet.media.pixelate import blur_detections
+from mmpnet.media.plates import Plates
 from mmpnet.runtime.pipeline.options import Blur
 from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.trails import Trails
 from mmpnet.runtime.sources.frame import Frame
 
 FPS_MEMORY = 0.9
@@ -23,6 +25,7 @@ class RenderStage:
         self._class_names = class_names
         self._blur = blur
         self._canvases: dict[int, UInt8Array] = {}
+        self._trails: dict[int, Trails] = {}
         self._frames_per_s: dict[int, float] = {}
         self._last_s: dict[int, float] = {}
 
@@ -33,6 +36,8 @@ class RenderStage:
         """
         frame = result.frame
         rate = self._rate(frame.stream)
+        if result.tracks is not None:
+            self._trails.setdefault(frame.stream, Trails()).follow(result)
         canvas = self._canvas(frame) if annotate or self._blur is not None else None
         if self._blur is not None and canvas is not None:
             result = _limited(result, self._blur.most_shown)
@@ -45,12 +50,16 @@ class RenderStage:
 
     def _annotate(self, canvas: UInt8Array, result: Result, rate: float) -> None:
         frame, tracks = result.frame, result.tracks
-        draw_detections(canvas, result.detections, self._class_names, None if tracks is None else tracks.ids)
-        if tracks is not None:
-            tracks.draw(canvas)
+        # Plates are placed in the order of their importance, and painted last, so that no line crosses a text.
+        plates = Plates((canvas.shape[0], canvas.shape[1]))
         if frame.kind == "camera":  # for a file it would be the speed of this machine, stored in the video
             known = f"{rate:.1f} FPS  " if rate else ""
-            draw_status(canvas, f"{known}{frame.age_ms():.0f} ms old")
+            place_status(plates, f"{known}{frame.age_ms():.0f} ms old")
+        if tracks is not None:
+            tracks.draw(canvas, plates)
+            self._trails[frame.stream].draw(canvas)
+        draw_detections(canvas, result.detections, self._class_names, None if tracks is None else tracks.ids, plates)
+        plates.paint(canvas)
         if frame.frozen:
             draw_warning(canvas, "STALE")
 
