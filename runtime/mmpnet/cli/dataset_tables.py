@@ -39,9 +39,11 @@ def check_dataset(
 
 
 def print_statistics(console: Console, found: DatasetStatistics) -> None:
-    """Print the statistics as tables, then warnings and faults, one per line."""
+    """Print the statistics as tables, then notes, warnings and faults, one per line."""
     console.print(_overview(found))
     console.print(_sizes(found))
+    for note in found.notes:
+        console.print(f"note: {note}")
     for copy in found.files.copies if found.files is not None else ():
         console.print(f"warning: {copy}")
     for fault in found.all_faults:

@@ -88,7 +88,14 @@ def class_names_of(entries: Sequence[Entry]) -> list[str]:
 
 
 def assemble(
-    path: Path, *, name: str, class_names: Sequence[str], entries: Sequence[Entry], sha256: str, faults: Faults
+    path: Path,
+    *,
+    name: str,
+    class_names: Sequence[str],
+    entries: Sequence[Entry],
+    sha256: str,
+    faults: Faults,
+    notes: Sequence[str] = (),
 ) -> Dataset:
     """Build a Dataset with classes numbered from 1 in the given order.
 
@@ -100,7 +107,7 @@ def assemble(
     names = (BACKGROUND, *class_names)
     class_ids = {class_name: class_id for class_id, class_name in enumerate(names)}
     images = tuple(_image(entry, class_ids) for entry in entries)
-    return Dataset(path=path, name=name, class_names=names, images=images, sha256=sha256)
+    return Dataset(path=path, name=name, class_names=names, images=images, sha256=sha256, notes=tuple(notes))
 
 
 def _image(entry: Entry, class_ids: dict[str, int]) -> LabeledImage:

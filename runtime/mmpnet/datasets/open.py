@@ -7,8 +7,9 @@ from pathlib import Path
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats import coco, gt_data, pennfudan, via, voc, yolo
-from mmpnet.datasets.formats._folders import SPLIT_FOLDERS, file_names
+from mmpnet.datasets.formats._folders import SPLIT_FOLDERS
 from mmpnet.datasets.types import Dataset, Split
+from mmpnet.datasets.walk import file_names
 from mmpnet.system.files import is_file, is_folder
 
 _SHOWN_NAMES = 6

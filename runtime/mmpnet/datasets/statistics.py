@@ -63,6 +63,7 @@ class DatasetStatistics:
     max_wh: tuple[int, int] | None
     sizes: tuple[SizeRange, ...]
     aspect_ratios: tuple[float, ...]
+    notes: tuple[str, ...]
     faults: tuple[str, ...]
     files: FileCheck | None
 
@@ -110,6 +111,7 @@ def dataset_statistics(
         max_wh=_wh(sizes_hw.max(axis=0)) if len(sizes_hw) else None,
         sizes=_size_ranges(np.sqrt(sides.prod(axis=1))),
         aspect_ratios=tuple(np.quantile(sides[:, 1] / sides[:, 0], QUANTILES).tolist()) if len(sides) else (),
+        notes=dataset.notes,
         faults=tuple(faults),
         files=check_files(dataset, progress=progress) if verify_files else None,
     )

@@ -99,6 +99,7 @@ def mix(datasets: Sequence[Dataset]) -> Dataset:
         class_names=names,
         images=tuple(images),
         sha256=sha256("\n".join(one.sha256 for one in datasets).encode()).hexdigest(),
+        notes=tuple(note for one in datasets for note in one.notes),
     )
 
 

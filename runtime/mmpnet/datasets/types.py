@@ -51,6 +51,7 @@ class Dataset:
 
     `path` is the file or folder that was read, for messages; `name` is short and includes the split. `sha256` is that
     of the annotation file; for formats with many files, of their names and contents. Selecting classes keeps it.
+    `notes` are lines for people about what was left out or given a meaning, such as images without label file.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Dataset:
     class_names: tuple[str, ...]
     images: tuple[LabeledImage, ...]
     sha256: str
+    notes: tuple[str, ...] = ()
 
     @property
     def num_boxes(self) -> int:

@@ -1,5 +1,6 @@
 """Variants of Ultralytics' layout; every fault is reported with its file and line."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,115 @@ def test_labels_that_are_not_text_are_named(write: Write) -> None:
     (folder / "labels" / "train" / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DatasetError, match=r"a\.txt: is not UTF-8 text"):
         open_dataset(folder, "train")
+
+
+@pytest.mark.parametrize(
+    ("label", "fault"),
+    [
+        ("labels/train/c.txt", r"c\.txt: has no image with its name; add the image, or remove the file"),
+        ("labels/train/b.png.txt", r"b\.png\.txt: repeats the suffix of b\.png; rename it"),
+        ("labels/train/B.txt", r"B\.txt: has no image, but b\.png differs only in upper and lower case"),
+        ("labels/train/scan.txt", r"scan\.txt: belongs to scan\.jfif, which is not read"),
+        ("labels/train/a.TXT", r"a\.txt: is a second label file beside a\.TXT; rename or remove one of them"),
+        ("labels/train/cam2/b.txt", r"cam2/b\.txt: has no image with its name"),
+        ("images/train/b.txt", r"b\.png: its label file seems to be .*/images/train/b\.txt; expected it at .*/labels/"),
+        ("labels/b.txt", r"b\.png: its label file seems to be .*/labels/b\.txt; expected it at .*/labels/train/b\.txt"),
+        ("images/labels/b.txt", r"b\.png: its label file seems to be .*/images/labels/b\.txt"),
+        ("labels/train/classes.txt", None),
+    ],
+)
+def test_labels_that_belong_to_no_image_are_faults(write: Write, label: str, fault: str | None) -> None:
+    folder = write()
+    (folder / "images" / "train" / "scan.jfif").write_bytes(b"x")
+    (folder / label).parent.mkdir(parents=True, exist_ok=True)
+    (folder / label).write_text("0 0.5 0.5 0.5 0.5\n")
+    faults = Faults(collect=True)
+    dataset = open_dataset(folder, "train", faults)
+    if fault is None:
+        assert faults.found == []
+        assert dataset.num_boxes == 1
+        return
+    assert len(faults.found) == 1
+    assert re.search(fault, faults.found[0]), faults.found
+    with pytest.raises(DatasetError, match=fault):
+        open_dataset(folder, "train")
+
+
+def test_names_in_the_other_unicode_form_are_not_taken_for_background(write: Write) -> None:
+    folder = write()
+    (folder / "images" / "train" / "b.png").rename(folder / "images" / "train" / "cafe\u0301.png")
+    (folder / "labels" / "train" / "caf\u00e9.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    with pytest.raises(DatasetError, match="differs only in upper and lower case or in Unicode form"):
+        open_dataset(folder, "train")
+
+
+def test_two_images_do_not_share_a_label_file(write: Write) -> None:
+    folder = write()
+    draw_image(folder / "images" / "train" / "a.bmp", Drawn("a", (20, 40), []))
+    with pytest.raises(DatasetError, match=r"a\.png: shares its label file with a\.bmp; rename or remove one of them"):
+        open_dataset(folder, "train")
+
+
+def test_a_label_file_in_upper_case_counts_and_a_broken_link_is_named(write: Write) -> None:
+    folder = write()
+    label = folder / "labels" / "train" / "a.txt"
+    label.rename(label.with_suffix(".TXT"))
+    assert open_dataset(folder, "train").num_boxes == 1
+    (folder / "labels" / "train" / "b.txt").symlink_to(folder / "gone.txt")
+    with pytest.raises(DatasetError, match=r"b\.txt: cannot be read \(No such file or directory\)"):
+        open_dataset(folder, "train")
+
+
+def test_notes_say_what_is_taken_for_background_and_what_is_left_out(write: Write) -> None:
+    folder = write()
+    for name in ("c", "d"):
+        draw_image(folder / "images" / "train" / f"{name}.png", Drawn(name, (20, 40), []))
+    (folder / "labels" / "train" / "c.txt").touch()
+    (folder / "images" / "train" / "x.gif").touch()
+    unread, missing = open_dataset(folder, "train").notes
+    assert "1 images, such as x.gif, are left out" in unread
+    assert "2 of 4 images have no label file" in missing
+    assert "1 have an empty one" in missing
+    assert open_dataset(folder, "val").notes[-1].startswith("1 of 2 images have no label file")
+
+
+def test_repeated_rows_count_once_as_in_ultralytics(write: Write) -> None:
+    dataset = open_dataset(
+        write("0 0.5 0.5 0.25 0.5\n1 0.5 0.5 0.25 0.5\n0 0.5 0.5 0.25 0.5\n0 .5 .5 .25 .50\n"), "train"
+    )
+    assert dataset.images[0].class_ids.tolist() == [1, 2]
+    assert "2 rows repeat another one of their image" in dataset.notes[-1]
+
+
+@pytest.mark.parametrize("stated", ["images\\train", "..\\images\\train", "list.txt"])
+def test_paths_of_windows_are_taken(write: Write, stated: str) -> None:
+    folder = write(yaml=f"train: {stated}\nnames: [person, dog]\n")
+    (folder / "list.txt").write_bytes(b"\xef\xbb\xbfimages\\train\\a.png\r\nimages\\train\\b.png\r\n")
+    assert [image.path.name for image in open_dataset(folder, "train").images] == ["a.png", "b.png"]
+
+
+def test_a_sibling_of_the_dataset_is_not_taken_for_its_own_folder(write: Write) -> None:
+    folder = write()
+    own = folder / "own"
+    draw_image(own / "images" / "train" / "z.png", Drawn("z", (20, 40), []))
+    (own / "labels" / "train").mkdir(parents=True)
+    (own / "labels" / "train" / "z.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (own / "data.yaml").write_text("train: ../images/train\nnames: [person]\n")
+    with pytest.raises(DatasetError, match=r"states \.\./images/train, which may be .* or .*; write the full path"):
+        open_dataset(own, "train")
+    (own / "data.yaml").write_text("train: images/train\nnames: [person]\n")
+    assert open_dataset(own, "train").images[0].path.name == "z.png"
+
+
+@pytest.mark.parametrize("stated", ["/", "..", "../.."])
+def test_a_folder_around_the_dataset_is_not_walked(write: Write, stated: str) -> None:
+    with pytest.raises(DatasetError, match="a folder around the whole dataset; correct the line"):
+        open_dataset(write(yaml=f"train: {stated}\nnames: [person]\n"), "train")
+
+
+def test_a_name_of_300_characters_is_one_line(write: Write) -> None:
+    with pytest.raises(DatasetError, match=r"states x+, but .* does not exist; correct the line"):
+        open_dataset(write(yaml=f"train: {'x' * 300}\nnames: [person]\n"), "train")
 
 
 def test_without_pyyaml_the_extra_is_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

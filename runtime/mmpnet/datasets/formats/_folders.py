@@ -1,28 +1,17 @@
-"""List, pair and hash files, for formats that keep labels in many files."""
+"""Find the folders of splits, and read and hash files, for all formats."""
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.types import SPLITS, Split
 from mmpnet.system.files import is_folder, require_regular
 
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
-
-
-def file_names(folder: Path) -> list[str]:
-    """Names in a folder, sorted, without hidden ones.
-
-    Raises: DatasetError if it cannot be listed.
-    """
-    try:
-        return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise DatasetError(f"{folder}: cannot be listed ({error.strerror}); expected a folder") from error
 
 
 def read_bytes(path: Path, *, expected: str) -> bytes:
@@ -61,7 +50,7 @@ def numbered_lines(raw: bytes, path: Path) -> list[tuple[int, str]]:
 
 
 def labeled_folders(folder: Path, has_labels: Callable[[Path], bool]) -> dict[Split, Path]:
-    """The split folders train/, val/ (or valid/) and test/ that have labels; empty if no split folder has labels.
+    """The split folders train/, val/ (or valid/) and test/ that have labels; empty if only the folder itself has some.
 
     Raises: DatasetError if both val/ and valid/ have labels, or the folder itself has labels too.
     """
@@ -73,29 +62,20 @@ def labeled_folders(folder: Path, has_labels: Callable[[Path], bool]) -> dict[Sp
             raise DatasetError(f"{folder}: both {labeled[0].name}/ and {labeled[1].name}/ have labels; keep one")
         if labeled:
             found[split] = labeled[0]
+    if found and has_labels(folder):
+        names = " and ".join(f"{one.name}/" for one in found.values())
+        raise DatasetError(f"{folder}: has labels itself, and so has {names}; move them into folders of one kind")
     return found
 
 
-def pair(
-    images: Iterable[Path], labels: dict[str, Path], *, stem: Callable[[Path], str], faults: Faults
-) -> list[tuple[Path, Path]]:
-    """Pair each image with its label file: `labels` has the files by stem, `stem` gives the stem of an image.
+def existing(folder: Path, stated: str, *, without: str = "") -> Path | None:
+    """The file or folder that a label file names relative to a folder, or None if it does not exist.
 
-    Raises: DatasetError naming an image without label file, a label file without image, or two images with one.
+    A path of Windows, with backslashes, is taken too. without: a first folder that some tools state and do not write.
     """
-    paired: dict[str, Path] = {}
-    for image in images:
-        key = stem(image)
-        with faults:
-            if key not in labels:
-                raise DatasetError(f"{image}: has no label file; add one (an empty one if the image has no objects)")
-            if key in paired:
-                raise DatasetError(f"{image}: shares its label file with {paired[key].name}; rename one of them")
-            paired[key] = image
-    for key in sorted(labels.keys() - paired.keys()):
-        with faults:
-            raise DatasetError(f"{labels[key]}: has no image with its name; add the image, or remove the file")
-    return [(image, labels[key]) for key, image in paired.items()]
+    plain = stated.replace("\\", "/")
+    names = [stated, plain, *([plain.removeprefix(without)] if without and plain.startswith(without) else [])]
+    return next((folder / name for name in names if name and os.path.exists(folder / name)), None)  # noqa: PTH110
 
 
 def name_of(folder: Path, split: Split, *, whole: bool) -> str:

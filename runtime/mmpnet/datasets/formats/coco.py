@@ -12,8 +12,9 @@ import msgspec
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_names, checked_score, checked_xyxy
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats._folders import file_names, labeled_folders, parse_json, read_bytes
+from mmpnet.datasets.formats._folders import labeled_folders, parse_json, read_bytes
 from mmpnet.datasets.types import SPLITS, Dataset, Split
+from mmpnet.datasets.walk import file_names
 from mmpnet.system.files import is_file, is_folder
 
 LAYOUT = "train.json and val.json with images in images/ beside them"

@@ -6,15 +6,16 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import Entry, Label, assemble, checked_xyxy
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import (
-    file_names,
     labeled_folders,
     name_of,
     numbered_lines,
-    pair,
     read_bytes,
+    relative_name,
     sha256_of,
 )
+from mmpnet.datasets.formats._pairing import NearNames, by_key, key_of, pair, unread_note
 from mmpnet.datasets.types import Dataset, Split
+from mmpnet.datasets.walk import file_names, files_below
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image
 from mmpnet.system.files import is_folder
@@ -36,32 +37,37 @@ def evidence(path: Path) -> str | None:
 
 def splits(path: Path) -> tuple[Split, ...]:
     """The splits that have a folder."""
-    return () if _has_labels(path) else tuple(labeled_folders(path, _has_labels))
+    return tuple(labeled_folders(path, _has_labels))
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
-    """Read a split's folder, or the folder itself. Corners are half-open; an image without people has an empty file.
+    """Read a split's folder, or the folder itself, and the folders below it. Corners are half-open; an image without
+    people has an empty file.
 
     Raises: DatasetError if a file or a line is missing or malformed.
     """
-    whole = _has_labels(path)
-    folder = path if whole else labeled_folders(path, _has_labels)[split]
-    names = file_names(folder)
-    labels = {name.removesuffix(SUFFIX): folder / name for name in names if name.endswith(SUFFIX)}
-    images = [folder / name for name in names if is_image(name)]
+    folders = labeled_folders(path, _has_labels)
+    folder = folders.get(split, path)
+    files = files_below(folder)
+    labels: dict[str, list[Path]] = {}
+    for file in files:
+        if file.name.endswith(SUFFIX):
+            labels.setdefault(key_of(file.with_name(file.name.removesuffix(SUFFIX) + ".txt"), folder), []).append(file)
+    images = by_key(filter(is_image, files), folder)
     entries, contents = [], []
-    for image, label_path in pair(images, labels, stem=lambda one: one.stem, faults=faults):
+    for image, label_path in pair(images, labels, NearNames(files, folder), faults):
         with faults:
             raw = read_bytes(label_path, expected="lines of x1 y1 x2 y2")
-            contents.append((label_path.name, raw))
+            contents.append((relative_name(label_path, folder), raw))
             entries.append(_entry(image, label_path, raw, faults))
     return assemble(
         path,
-        name=name_of(path, split, whole=whole),
+        name=name_of(path, split, whole=not folders),
         class_names=[CLASS_NAME],
         entries=entries,
         sha256=sha256_of(contents),
         faults=faults,
+        notes=unread_note(files, folder),
     )
 
 

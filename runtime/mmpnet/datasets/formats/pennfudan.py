@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import Entry, Label, assemble
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats._folders import file_names, name_of, pair, read_bytes, sha256_of
+from mmpnet.datasets.formats._folders import name_of, read_bytes, relative_name, sha256_of
+from mmpnet.datasets.formats._pairing import NearNames, by_key, key_of, pair, unread_note
 from mmpnet.datasets.types import Dataset, Split
+from mmpnet.datasets.walk import files_below
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image, read_mask
 from mmpnet.system.files import is_folder
@@ -35,17 +37,16 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
 
     Raises: DatasetError if an image or mask is missing or unreadable, or their sizes differ.
     """
-    masks = {
-        Path(name).stem.removesuffix(MASK_STEM): path / MASKS / name
-        for name in file_names(path / MASKS)
-        if is_image(name)
-    }
-    images = [path / IMAGES / name for name in file_names(path / IMAGES) if is_image(name)]
+    files = files_below(path / IMAGES)
+    masks: dict[str, list[Path]] = {}
+    for file in filter(is_image, files_below(path / MASKS)):
+        masks.setdefault(key_of(file, path / MASKS).removesuffix(MASK_STEM), []).append(file)
+    images = by_key(filter(is_image, files), path / IMAGES)
     entries, contents = [], []
-    for image, mask in pair(images, masks, stem=lambda one: one.stem, faults=faults):
+    for image, mask in pair(images, masks, NearNames(files, path / IMAGES), faults):
         with faults:
             entries.append(_entry(image, mask))
-            contents.append((mask.name, read_bytes(mask, expected="a mask")))
+            contents.append((relative_name(mask, path / MASKS), read_bytes(mask, expected="a mask")))
     return assemble(
         path,
         name=name_of(path, split, whole=True),
@@ -53,6 +54,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         entries=entries,
         sha256=sha256_of(contents),
         faults=faults,
+        notes=unread_note(files, path / IMAGES),
     )
 
 

@@ -8,8 +8,9 @@ import msgspec
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import XYXY, Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats._folders import file_names, labeled_folders, name_of, parse_json, read_bytes, sha256_of
+from mmpnet.datasets.formats._folders import labeled_folders, name_of, parse_json, read_bytes, sha256_of
 from mmpnet.datasets.types import Dataset, Split
+from mmpnet.datasets.walk import file_names
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.system.files import is_file
 

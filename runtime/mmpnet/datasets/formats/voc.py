@@ -1,5 +1,6 @@
 """Pascal VOC: one XML per image, corners as 1-based inclusive pixels (Everingham et al. 2010)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,16 @@ from mmpnet.contract.errors import DatasetError, MissingExtraError
 from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import (
-    file_names,
     labeled_folders,
     name_of,
     numbered_lines,
-    pair,
     read_bytes,
+    relative_name,
     sha256_of,
 )
+from mmpnet.datasets.formats._pairing import ByKey, NearNames, by_key, pair, unread_note
 from mmpnet.datasets.types import SPLITS, Dataset, Split
+from mmpnet.datasets.walk import file_names, files_below
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image
 from mmpnet.system.files import is_file, is_folder
@@ -45,7 +47,7 @@ def splits(path: Path) -> tuple[Split, ...]:
     """The splits that ImageSets/Main lists, or that have a folder. Without train.txt, `train` is trainval.txt."""
     if _apart(path) is not None:
         return tuple(split for split in SPLITS if _split_list(path, split) is not None)
-    return () if _has_xml(path) else tuple(labeled_folders(path, _has_xml))
+    return tuple(labeled_folders(path, _has_xml))
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
@@ -55,12 +57,13 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     Raises: DatasetError if a file or an object is missing or malformed; MissingExtraError without defusedxml.
     """
     labeled = splits(path)
-    pairs = _pairs(path, split, faults)
+    label_folder, image_folder = _folders(path, split)
+    files = files_below(image_folder)
     entries, contents = [], []
-    for image, xml_path in pairs:
+    for image, xml_path in _pairs(path, split, files, faults):
         with faults:
             raw = read_bytes(xml_path, expected="a VOC annotation")
-            contents.append((xml_path.name, raw))
+            contents.append((relative_name(xml_path, label_folder), raw))
             entries.append(_entry(image, xml_path, raw, faults))
     class_names = class_names_of(entries)
     check_class_names(class_names, where=f"{path}: classes")
@@ -71,17 +74,22 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         entries=entries,
         sha256=sha256_of(contents),
         faults=faults,
+        notes=unread_note(files, image_folder),
     )
 
 
 def _has_xml(folder: Path) -> bool:
-    return any(name.lower().endswith(".xml") for name in file_names(folder))
+    return any(_is_xml(Path(name)) for name in file_names(folder))
+
+
+def _is_xml(file: Path) -> bool:
+    return file.suffix.lower() == ".xml"
 
 
 def _apart(path: Path) -> tuple[Path, Path] | None:
     """The folders of annotations and of images, if they are separate."""
     for labels, images in _FOLDER_PAIRS:
-        if is_folder(path / images) and is_folder(path / labels) and _has_xml(path / labels):
+        if is_folder(path / images) and is_folder(path / labels) and any(map(_is_xml, files_below(path / labels))):
             return path / labels, path / images
     return None
 
@@ -91,30 +99,32 @@ def _split_list(path: Path, split: Split) -> Path | None:
     return next((path / SPLIT_LISTS / name for name in names if is_file(path / SPLIT_LISTS / name)), None)
 
 
-def _pairs(path: Path, split: Split, faults: Faults) -> list[tuple[Path, Path]]:
-    """Each image of a split with its XML."""
-    folders = _apart(path)
-    if folders is None:
-        folder = labeled_folders(path, _has_xml).get(split, path)
-        folders = (folder, folder)
-    labels = {Path(n).stem: folders[0] / n for n in file_names(folders[0]) if n.lower().endswith(".xml")}
-    images = [folders[1] / name for name in file_names(folders[1]) if is_image(name)]
+def _folders(path: Path, split: Split) -> tuple[Path, Path]:
+    """The folders of annotations and of images of a split."""
+    folder = labeled_folders(path, _has_xml).get(split, path)
+    return _apart(path) or (folder, folder)
+
+
+def _pairs(path: Path, split: Split, files: Sequence[Path], faults: Faults) -> list[tuple[Path, Path]]:
+    """Each image of a split with its XML; files: those below the folder of images."""
+    label_folder, image_folder = _folders(path, split)
+    labels: ByKey = by_key(filter(_is_xml, files_below(label_folder)), label_folder)
+    images: ByKey = by_key(filter(is_image, files), image_folder)
     listed = _split_list(path, split) if splits(path) else None
     if listed is not None:
-        stems = _listed(listed, labels, faults)
-        labels = {stem: labels[stem] for stem in stems}
-        images = [image for image in images if image.stem in labels]
-    return pair(images, labels, stem=lambda image: image.stem, faults=faults)
+        labels = {key: labels[key] for key in _listed(listed, labels, faults)}
+        images = {key: images[key] for key in images if key in labels}
+    return pair(images, labels, NearNames(files, image_folder), faults)
 
 
-def _listed(path: Path, labels: dict[str, Path], faults: Faults) -> list[str]:
-    stems = []
+def _listed(path: Path, labels: ByKey, faults: Faults) -> list[str]:
+    keys = []
     for number, line in numbered_lines(read_bytes(path, expected="a list of names"), path):
         with faults:
             if line not in labels:
                 raise DatasetError(f"{path}:{number}: there is no annotation {line}.xml; add it, or remove the line")
-            stems.append(line)
-    return stems
+            keys.append(line)
+    return keys
 
 
 def _entry(image: Path, xml_path: Path, raw: bytes, faults: Faults) -> Entry:

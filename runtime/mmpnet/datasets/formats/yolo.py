@@ -1,168 +1,171 @@
-"""Ultralytics' YOLO layout: data.yaml with names and splits, images/ beside labels/, one .txt per image."""
+"""YOLO rows, one .txt per image, with the descriptions of Ultralytics, Darknet, CVAT, labelImg and Label Studio."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from mmpnet.contract.errors import DatasetError, MissingExtraError
-from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_names, checked_score, checked_xyxy
+from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.checked_labels import Entry, Label, assemble, checked_score, checked_xyxy
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats._folders import numbered_lines, read_bytes, relative_name, sha256_of
+from mmpnet.datasets.formats._folders import existing, numbered_lines, read_bytes, relative_name, sha256_of
+from mmpnet.datasets.formats._pairing import unread_note
+from mmpnet.datasets.formats._yolo_files import Description, describing_file, read_description
+from mmpnet.datasets.formats._yolo_labels import LabelFiles, label_path_of
 from mmpnet.datasets.types import SPLITS, Dataset, Split
+from mmpnet.datasets.walk import files_below
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image
 from mmpnet.system.files import is_file, is_folder
 
 LAYOUT = "data.yaml with names and train, val as folders or lists of images; labels/NAME.txt for images/NAME.jpg"
-YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-
-
-class _DataYaml(msgspec.Struct, frozen=True):
-    names: list[str] | dict[int, str]
-    path: str | None = None
-    train: str | list[str] | None = None
-    val: str | list[str] | None = None
-    test: str | list[str] | None = None
-    nc: int | None = None
-    kpt_shape: Any = None
-
-    def images_of(self, split: Split) -> list[str]:
-        """The folders and lists of images that the file states for a split."""
-        stated = {"train": self.train, "val": self.val, "test": self.test}[split]
-        return [stated] if isinstance(stated, str) else stated or []
 
 
 def evidence(path: Path) -> str | None:
-    """What at this path indicates YOLO: the YAML file itself, or the one in a folder; None if nothing does."""
-    if is_file(path):
-        return path.name if path.suffix.lower() in (".yaml", ".yml") else None
-    return next((name for name in YAML_NAMES if is_file(path / name)), None)
+    """What at this path indicates YOLO: the YAML file itself, or a file in a folder; None if nothing does."""
+    file = describing_file(path)
+    if file is None:
+        return None
+    return file.name if is_file(path) else file.relative_to(path).as_posix()
 
 
 def splits(path: Path) -> tuple[Split, ...]:
-    """The splits that the YAML file names.
+    """The splits that the describing file names; a classes.txt names none.
 
     Raises: DatasetError if it is malformed, MissingExtraError without pyyaml.
     """
-    content = _read_yaml(_yaml_path(path))
-    return tuple(split for split in SPLITS if content.images_of(split))
+    description = _description(path)
+    return tuple(split for split in SPLITS if description.stated.get(split)) if description.divided else ()
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     """Read a split; an image without a .txt has no objects. Rows are `class cx cy w h` as fractions of the image, plus
     the confidence if a detector made the row. Longer rows are polygons; their box is the smallest one around them.
+    Repeated rows count once, as in Ultralytics.
 
-    Raises: DatasetError if the YAML, a list, an image or a row is missing or malformed; MissingExtraError.
+    Raises: DatasetError if the description, a list, an image or a row is missing or malformed, if a label file belongs
+    to no image, or if the label file of an image is in another place; MissingExtraError.
     """
-    path = _yaml_path(path)
-    content = _read_yaml(path)
-    names = _class_names(content, path)
-    root = _root(content, path)
-    images = [image for stated in content.images_of(split) for image in _images(root, stated, path, faults)]
-    entries, contents = [], [("names", json.dumps(names).encode())]
-    for image in images:
+    description = _description(path)
+    whole = not description.divided
+    found = _Found()
+    for stated in description.stated["train" if whole else split]:
+        found.add(stated, description, faults)
+    labels = LabelFiles.of(found.images, found.folders, faults)
+    entries, contents = [], [("names", json.dumps(description.names).encode())]
+    rows = _Rows(description.names)
+    for image in found.images:
         with faults:
-            label_path = _label_path(image)
-            raw = read_bytes(label_path, expected="rows of numbers") if is_file(label_path) else b""
-            contents.append((relative_name(label_path, root), raw))
-            entries.append(_entry(image, raw, names, faults))
+            label_path = labels.file_of(image)
+            raw = b"" if label_path is None else read_bytes(label_path, expected="rows of numbers")
+            stated_path = label_path or label_path_of(image)
+            contents.append((relative_name(stated_path, description.root), raw))
+            entries.append(rows.entry(image, raw, stated_path, faults))
     with faults:
-        if images and not any(is_file(_label_path(image)) for image in images):
+        if found.images and not labels.any_found:
             raise DatasetError(
-                f"{path}: none of the {len(images)} images of {split} has a label file; "
-                f"expected the first at {_label_path(images[0])}"
+                f"{description.path}: none of the {len(found.images)} images of {split} has a label file; "
+                f"expected the first at {label_path_of(found.images[0])}"
             )
     return assemble(
-        path,
-        name=f"{path.resolve().parent.name}/{split}",
-        class_names=names,
+        description.path,
+        name=description.root.resolve().name if whole else f"{description.path.resolve().parent.name}/{split}",
+        class_names=description.names,
         entries=entries,
         sha256=sha256_of(contents),
         faults=faults,
+        notes=[*found.notes, *labels.notes(), *rows.notes(description.path)],
     )
 
 
-def _yaml_path(path: Path) -> Path:
-    return path if is_file(path) else path / (evidence(path) or YAML_NAMES[0])
+def _description(path: Path) -> Description:
+    file = describing_file(path)
+    if file is None:
+        raise DatasetError(f"{path}: has no description of YOLO data; expected data.yaml")
+    return read_description(file)
 
 
-def _read_yaml(path: Path) -> _DataYaml:
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError(f"{path}: YOLO data needs pyyaml: pip install 'mmpnet[eval]'") from error
-    raw = read_bytes(path, expected="YOLO's data.yaml")
-    try:
-        return msgspec.convert(yaml.safe_load(raw), _DataYaml)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # msgspec's error is a ValueError
-        fault = " ".join(str(error).split())
-        raise DatasetError(f"{path}: is not YOLO's data.yaml: {fault}; expected names, train and val") from error
+@dataclass
+class _Found:
+    """The images of a split, and the folders among those that it states."""
+
+    images: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, stated: str, description: Description, faults: Faults) -> None:
+        """Add the images of one folder, including subfolders, or of one list."""
+        place = _place(stated, description)
+        if not is_folder(place):
+            self.images += _listed_images(place, description, faults)
+            return
+        if place.resolve() in description.root.resolve().parents:
+            raise DatasetError(
+                f"{description.path}: states {stated}, which is {place.resolve()}, a folder around the whole dataset; "
+                "correct the line"
+            )
+        files = files_below(place)
+        images = list(filter(is_image, files))
+        if not images:
+            raise DatasetError(f"{description.path}: states {stated}, but {place} has no images; correct the line")
+        self.images += images
+        self.folders.append(place)
+        self.notes += unread_note(files, place)
 
 
-def _class_names(content: _DataYaml, path: Path) -> list[str]:
-    names = content.names
-    if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise DatasetError(f"{path}: names are numbered {sorted(names)}; expected 0 to {len(names) - 1}")
-        names = [names[index] for index in range(len(names))]
-    if not names:
-        raise DatasetError(f"{path}: has no names; expected at least one class")
-    if content.nc is not None and content.nc != len(names):
-        raise DatasetError(f"{path}: nc is {content.nc}, but there are {len(names)} names; correct one of them")
-    if content.kpt_shape is not None:
-        raise DatasetError(f"{path}: kpt_shape states that rows hold keypoints; expected boxes or polygons")
-    check_class_names(names, where=f"{path}: names")
-    return names
+def _place(stated: str, description: Description) -> Path:
+    """The folder or list that a description states.
+
+    Raises: DatasetError if it does not exist, or two places fit.
+    """
+    root, path = description.root, description.path
+    place = existing(root, stated, without="data/")
+    # Roboflow's ../train/images is train/images beside data.yaml.
+    above, slash, below = stated.replace("\\", "/").partition("/")
+    own = existing(root, below) if above == ".." and slash and not below.startswith("..") else None
+    if place is not None and own is not None and place.resolve() != own.resolve():
+        raise DatasetError(
+            f"{path}: states {stated}, which may be {place.resolve()} or {own.resolve()}; write the full path"
+        )
+    found = place or own
+    if found is None:
+        raise DatasetError(f"{path}: states {stated[:200]}, but {root}/{stated[:200]} does not exist; correct the line")
+    return found
 
 
-def _root(content: _DataYaml, path: Path) -> Path:
-    root = path.parent / content.path if content.path else path.parent
-    if not is_folder(root):
-        raise DatasetError(f"{path}: path is {content.path}, but {root} is not a folder; correct or remove the line")
-    return root
-
-
-def _images(root: Path, stated: str, yaml_path: Path, faults: Faults) -> list[Path]:
-    """The images of one folder, including subfolders, or of one list."""
-    place = root / stated
-    if not place.exists() and stated.startswith("../"):
-        place = root / stated.removeprefix("../")  # Roboflow's paths are relative to another folder
-    if is_folder(place):
-        found = sorted(path for path in place.rglob("*") if is_image(path.name) and not path.name.startswith("."))
-        if not found:
-            raise DatasetError(f"{yaml_path}: states {stated}, but {place} has no images; correct the line")
-        return found
-    if not is_file(place):
-        raise DatasetError(f"{yaml_path}: states {stated}, but {place} does not exist; correct the line")
+def _listed_images(place: Path, description: Description, faults: Faults) -> Iterator[Path]:
     raw = read_bytes(place, expected="a list of images")
-    listed = []
     for number, line in numbered_lines(raw, place):
         with faults:
-            if not is_file(place.parent / line):
+            image = existing(place.parent, line) or existing(description.root, line, without="data/")
+            if image is None or not is_file(image):
                 raise DatasetError(f"{place}:{number}: there is no image {line}; correct or remove the line")
-            listed.append(place.parent / line)
-    return listed
+            yield image
 
 
-def _label_path(image: Path) -> Path:
-    """Path of an image's label file: the last images/ becomes labels/; without images/, it is beside the image."""
-    parts = list(image.parts)
-    if "images" in parts[:-1]:
-        parts[len(parts) - 2 - parts[-2::-1].index("images")] = "labels"
-    return Path(*parts).with_suffix(".txt")
+@dataclass
+class _Rows:
+    """Turns rows into labels, and remembers what a person should know about them."""
 
+    names: Sequence[str]
+    repeated: int = 0
 
-def _entry(image: Path, raw: bytes, names: Sequence[str], faults: Faults) -> Entry:
-    image_hw = image_size_hw(image, error=DatasetError)
-    label_path = _label_path(image)
-    labels = []
-    for number, line in numbered_lines(raw, label_path):
-        with faults:
-            labels.append(_label(line, names, image_hw, f"{label_path}:{number}"))
-    return Entry(image, image_hw, labels)
+    def entry(self, image: Path, raw: bytes, label_path: Path, faults: Faults) -> Entry:
+        image_hw = image_size_hw(image, error=DatasetError)
+        labels: dict[tuple[object, ...], Label] = {}
+        for number, line in numbered_lines(raw, label_path):
+            with faults:
+                label = _label(line, self.names, image_hw, f"{label_path}:{number}")
+                key = (label.class_name, label.xyxy)
+                self.repeated += key in labels
+                labels.setdefault(key, label)
+        return Entry(image, image_hw, list(labels.values()))
+
+    def notes(self, path: Path) -> list[str]:
+        """Notes about the rows that were read so far."""
+        if not self.repeated:
+            return []
+        return [f"{path}: {self.repeated} rows repeat another one of their image; each box counts once"]
 
 
 def _label(line: str, names: Sequence[str], image_hw: tuple[int, int], where: str) -> Label:

@@ -102,6 +102,8 @@ def val(
         datasets = read_apart(data, split, checked_classes(classes))
         parts = parts_of(datasets, by_source=by_source)
         mixed = mix(datasets)
+        for note in mixed.notes:
+            console().print(f"note: {note}")
         how = Bootstrap(bootstrap, seed) if bootstrap else None
         opened = [open_model(path, mixed.class_names[1:], options, say=console().print) for path in paths]
         results = _measure(opened, _distinct_names(paths), mixed, parts, how)

@@ -11,6 +11,7 @@ import numpy as np
 from mmpnet.contract.boxes import area, pairwise_iou
 from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.datasets.types import LabeledImage
+from mmpnet.datasets.walk import files_below
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image
 from mmpnet.system.files import atomic_write, is_file, is_folder
@@ -125,15 +126,13 @@ def with_teacher_boxes(
 
 
 def unlabeled_images(folder: Path) -> tuple[LabeledImage, ...]:
-    """Return every image of a folder and those below it, without boxes, in order of their paths; hidden ones are left
-    out.
+    """Return every image of a folder and those below it, as `files_below` lists them, without boxes.
 
     Raises: TrainingError if there are none, DatasetError for a bad image.
     """
     if not is_folder(folder):
         raise TrainingError(f"{folder}: no such folder; --unlabelled takes a folder of images")
-    named = (path for path in folder.rglob("*") if is_image(path))
-    paths = sorted(path for path in named if not path.name.startswith("."))
+    paths = list(filter(is_image, files_below(folder)))
     if not paths:
         raise TrainingError(f"{folder}: has no images; --unlabelled takes a folder of images")
     return tuple(_unlabeled(path) for path in paths)

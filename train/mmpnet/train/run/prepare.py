@@ -52,6 +52,8 @@ def read_all(config: TrainConfig, callbacks: RunCallbacks) -> tuple[Dataset, Dat
     callbacks.data_read(dataset_statistics(train, input_hw=config.model.input_hw))
     validation = "none, so best.pth is the last state" if val is None else f"{val.name}, {len(val.images)} images"
     callbacks.notice(f"{train.name}: {len(train.images)} images, {train.num_boxes} boxes; validation set: {validation}")
+    for note in (*train.notes, *(() if val is None else val.notes)):
+        callbacks.notice(f"note: {note}")
     _notice_repeated(train, val, callbacks)
     train = _without_uncertain(config, train, callbacks)
     if not config.distillation.teachers:
