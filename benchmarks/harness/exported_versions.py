@@ -26,6 +26,7 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.runtime.inference.session import open_session
 from mmpnet.train.model import MmpNet
+from mmpnet.train.network.head_rows import HeadMeaning
 from mmpnet.train.network.inference_net import CandidateNet
 from mmpnet.train.network.onnx_weights import architecture_of
 from mmpnet.train.network.weights import load_weights
@@ -83,7 +84,7 @@ def _shipped_network() -> tuple[CandidateNet, Thresholds]:
         num_classes=len(metadata.class_names),
         architecture=architecture_of(model_path()),
     )
-    load_weights(network, "default")
+    load_weights(network, "default", head=HeadMeaning(metadata.class_names, anchors))
     return CandidateNet(network.eval(), anchors, metadata.input.size_hw).eval(), metadata.thresholds
 
 

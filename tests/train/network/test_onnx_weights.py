@@ -12,7 +12,8 @@ from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import ModelConfig
 from mmpnet.train.model import Architecture, MmpNet
-from mmpnet.train.network.onnx_weights import architecture_of, reopen_norms
+from mmpnet.train.network.head_rows import HeadMeaning
+from mmpnet.train.network.onnx_weights import architecture_of, head_of, reopen_norms
 from mmpnet.train.network.weights import load_weights
 from support.onnx_files import save_unsealed
 
@@ -65,7 +66,7 @@ def test_an_exported_file_gives_the_output_of_its_checkpoint(
     tiny_checkpoint: Path, tiny_onnx: Path, tiny_model_config: ModelConfig
 ) -> None:
     network = tiny_model_config.build()
-    line = load_weights(network, str(tiny_onnx), images=torch.split(some_images(), 3))
+    line = load_weights(network, str(tiny_onnx), head=head_of(tiny_onnx), images=torch.split(some_images(), 3))
     images = some_images(seed=1)
     with torch.inference_mode():
         expected = load_checkpoint(tiny_checkpoint).network()(images)
@@ -76,7 +77,7 @@ def test_an_exported_file_gives_the_output_of_its_checkpoint(
 
 def test_separate_towers_start_from_a_file_with_one(tiny_checkpoint: Path, tiny_onnx: Path) -> None:
     two = MmpNet(2, 2, channels=16, width_mult=0.25, architecture=Architecture(separate_towers=True)).eval()
-    load_weights(two, str(tiny_onnx), images=torch.split(some_images(), 3))
+    load_weights(two, str(tiny_onnx), head=head_of(tiny_onnx), images=torch.split(some_images(), 3))
     images = some_images(seed=1)
     with torch.inference_mode():
         expected = load_checkpoint(tiny_checkpoint).network()(images)
@@ -86,14 +87,26 @@ def test_separate_towers_start_from_a_file_with_one(tiny_checkpoint: Path, tiny_
 def test_other_classes_keep_all_but_the_last_layer(tiny_onnx: Path) -> None:
     network = MmpNet(2, 2, num_classes=5, channels=16, width_mult=0.25)
     fresh = network.predict.weight.clone()
-    assert "last layer starts at random" in load_weights(network, str(tiny_onnx))
+    head = HeadMeaning(("background", "a", "b", "c", "d"), head_of(tiny_onnx).anchors)
+    assert "last layer starts at random" in load_weights(network, str(tiny_onnx), head=head)
     assert torch.equal(network.predict.weight, fresh)
+
+
+def test_rows_of_a_file_move_by_class_name(tiny_checkpoint: Path, tiny_onnx: Path) -> None:
+    network = MmpNet(2, 2, num_classes=3, channels=16, width_mult=0.25).eval()
+    head = HeadMeaning(("background", "dog", "person"), head_of(tiny_onnx).anchors)
+    line = load_weights(network, str(tiny_onnx), head=head, images=torch.split(some_images(), 3))
+    assert line == f"weights from {tiny_onnx.name}; in the last layer, dog starts at random"
+    images = some_images(seed=1)
+    with torch.inference_mode():
+        expected = load_checkpoint(tiny_checkpoint).network()(images)
+        torch.testing.assert_close(network(images)[:, [0, 2, 3, 4, 5, 6]], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_model_that_ships_can_be_trained_further() -> None:
     network = MmpNet(5, 3, architecture=architecture_of(model_path()))
-    line = load_weights(network, "default", images=[some_images(2, 96)])
-    assert line.startswith("weights from person-")
+    line = load_weights(network, "default", head=head_of(model_path()), images=[some_images(2, 96)])
+    assert line == f"weights from {model_path().name}"
 
 
 def test_the_towers_of_a_file_are_read_from_the_names_of_its_weights(tiny_onnx: Path) -> None:

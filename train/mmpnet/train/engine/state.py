@@ -16,6 +16,7 @@ from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.optim import build_optimizer, weight_average
 from mmpnet.train.model import MmpNet, enter_training_mode
+from mmpnet.train.network.head_rows import HeadMeaning
 from mmpnet.train.network.inference_net import InputNormalization
 from mmpnet.train.network.weights import load_weights
 
@@ -91,7 +92,8 @@ def start_state(
     device = resolve_device(config.run.device)
     torch.manual_seed(config.run.seed)
     network = model.build()
-    notice(load_weights(network, weights or config.model.weights, images=_norm_batches(model, images)))
+    head = HeadMeaning(model.class_names, model.anchors)
+    notice(load_weights(network, weights or config.model.weights, head=head, images=_norm_batches(model, images)))
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     enter_training_mode(network, freeze=config.model.freeze, freeze_norms=config.model.freeze_norms)
     return TrainingState(

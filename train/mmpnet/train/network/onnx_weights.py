@@ -14,11 +14,12 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from mmpnet.contract.errors import CheckpointError, ContractError, first_line
-from mmpnet.contract.metadata import InputKind, metadata_from_properties
+from mmpnet.contract.metadata import ModelMetadata, metadata_from_properties
 from mmpnet.contract.seal import check_seal
 from mmpnet.system.files import is_file
 from mmpnet.train.model import Architecture, MmpNet
 from mmpnet.train.network.folding import unfolded_kernel
+from mmpnet.train.network.head_rows import HeadMeaning
 
 FIRST_KERNEL = "features.0.0.weight"
 SMALLEST_DEVIATION = 1e-3
@@ -32,8 +33,7 @@ def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
 
     Raises: CheckpointError if the file is missing, not float32 of mmp-export, or of another architecture.
     """
-    model, kind = _read(path)
-    weights = _named_weights(model, kind)
+    weights = _named_weights(*_read(path))
     state: dict[str, Tensor] = {}
     for conv, norm in _convolutions(network):
         weight, bias = weights.pop(f"{conv}.weight", None), weights.pop(f"{conv}.bias", None)
@@ -74,6 +74,15 @@ def architecture_of(path: Path) -> Architecture:
     # Each layer of a tower has a depthwise and a pointwise kernel.
     kernels = sum(name.startswith("tower.") and name.endswith(".weight") for name in names)
     return Architecture(separate_towers="predict_offsets.weight" in names, tower_depth=max(kernels // 2, 1))
+
+
+def head_of(path: Path) -> HeadMeaning:
+    """The classes and anchors of a file of mmp-export, from its metadata.
+
+    Raises: CheckpointError as `read_onnx_weights`.
+    """
+    metadata = _read(path)[1]
+    return HeadMeaning(metadata.class_names, metadata.anchors.spec())
 
 
 @torch.no_grad()
@@ -148,7 +157,7 @@ def convolution_inputs(model: onnx.ModelProto) -> list[list[str]]:
     return [[stored.get(name, name) for name in node.input[1:]] for node in model.graph.node if node.op_type == "Conv"]
 
 
-def _read(path: Path) -> tuple[onnx.ModelProto, InputKind]:
+def _read(path: Path) -> tuple[onnx.ModelProto, ModelMetadata]:
     if not is_file(path):
         raise CheckpointError(f"{path}: no such weights file; expected one of mmp-export")
     try:
@@ -164,10 +173,10 @@ def _read(path: Path) -> tuple[onnx.ModelProto, InputKind]:
         raise CheckpointError(str(error)) from error
     if metadata.precision != "float32":
         raise CheckpointError(f"{path}: is {metadata.precision}; only float32 exports can be trained on")
-    return model, metadata.input.kind
+    return model, metadata
 
 
-def _named_weights(model: onnx.ModelProto, kind: InputKind) -> dict[str, Tensor]:
+def _named_weights(model: onnx.ModelProto, metadata: ModelMetadata) -> dict[str, Tensor]:
     """Return the kernels and biases of the graph's convolutions by name, float32, the first kernel without
     normalization in it."""
     used = {name for names in convolution_inputs(model) for name in names}
@@ -177,5 +186,5 @@ def _named_weights(model: onnx.ModelProto, kind: InputKind) -> dict[str, Tensor]
         if tensor.name in used
     }
     if FIRST_KERNEL in weights:
-        weights[FIRST_KERNEL] = unfolded_kernel(weights[FIRST_KERNEL], kind)
+        weights[FIRST_KERNEL] = unfolded_kernel(weights[FIRST_KERNEL], metadata.input.kind)
     return weights

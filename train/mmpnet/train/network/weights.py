@@ -11,19 +11,29 @@ from mmpnet.contract.errors import CheckpointError, first_line
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.checkpoint import FORMAT, load_tensors
+from mmpnet.train.artifacts.config import ModelConfig, from_plain
 from mmpnet.train.backbone import BACKBONE_BLOCKS
 from mmpnet.train.model import MmpNet
-from mmpnet.train.network.onnx_weights import read_onnx_weights, reopen_norms
+from mmpnet.train.network.head_rows import LOGITS, HeadMeaning, move_head
+from mmpnet.train.network.onnx_weights import head_of, read_onnx_weights, reopen_norms
 
 
-def load_weights(network: MmpNet, source: str, *, images: Iterable[Tensor] = ()) -> str:
+def load_weights(
+    network: MmpNet, source: str, *, head: HeadMeaning | None = None, images: Iterable[Tensor] = ()
+) -> str:
     """Fill the network from `none`, `imagenet` (torchvision's own download), a mobilenet_v2 state dict file, a
     checkpoint of mmp-train, an ONNX file of mmp-export, or `default`, the model that ships. Returns a line that says
     what was loaded.
 
-    From a file of mmp-train or mmp-export all weights are taken, except those of a last layer for other classes or
-    anchors. An ONNX file has no statistics for batch norms: they are taken from `images`, batches (B, 3, H, W),
-    normalized.
+    From a file of mmp-train or mmp-export all weights are taken. The rows of the last layer are moved by class name;
+    those of classes that the file does not have start at random, and with other anchors the whole layer does. An ONNX
+    file has no statistics for batch norms: they are taken from `images`, batches (B, 3, H, W), normalized.
+
+    Args:
+        network: the network to fill.
+        source: one of the names above, or a path.
+        head: the classes and anchors of the network; without them the last layer is never taken from a file.
+        images: for an ONNX file.
 
     Raises: CheckpointError if the file is missing, unreadable or of another network, or the download fails.
     """
@@ -33,12 +43,15 @@ def load_weights(network: MmpNet, source: str, *, images: Iterable[Tensor] = ())
         return _fill_backbone(network, _downloaded_imagenet_state(), source)
     path = model_path() if source == "default" else Path(source)
     if path.suffix.lower() == ".onnx":
-        line = _fill_network(network, read_onnx_weights(path, network), path.name)
+        state = read_onnx_weights(path, network)
+        line = _fill_network(network, state, head, head_of(path), path.name)
         reopen_norms(network, images)
         return line
     content = _content(path)
     if content.get("format") == FORMAT:
-        return _fill_network(network, content.get("ema"), source)
+        model = from_plain(content.get("model"), ModelConfig, path=path)
+        other = HeadMeaning(model.class_names, model.anchors)
+        return _fill_network(network, content.get("ema"), head, other, source)
     return _fill_backbone(network, content, source)
 
 
@@ -60,29 +73,30 @@ def _fill_backbone(network: MmpNet, state: dict[str, Any], source: str) -> str:
     return f"backbone from {source}; the rest starts at random"
 
 
-def _fill_network(network: MmpNet, state: Any, source: str) -> str:
+def _fill_network(network: MmpNet, state: Any, head: HeadMeaning | None, other: HeadMeaning, source: str) -> str:
     own = network.state_dict()
     if isinstance(state, dict) and network.box_tower is not None and "predict_offsets.weight" not in state:
-        state = _with_separate_towers(state, network)
+        state = _with_separate_towers(state, other)
     if not isinstance(state, dict) or state.keys() != own.keys():
         raise CheckpointError(
             f"{source}: a checkpoint of another architecture; give the --stride, --separate-towers and "
             "--tower-depth that it was trained with"
         )
-    other = [name for name, tensor in state.items() if tensor.shape != own[name].shape]
-    if any(not name.startswith("predict") for name in other):
-        name = next(name for name in other if not name.startswith("predict"))
-        raise CheckpointError(
-            f"{source}: a checkpoint of another architecture ({name} is {tuple(state[name].shape)}, here "
-            f"{tuple(own[name].shape)}); give the --channels and --width-mult it was trained with"
-        )
-    network.load_state_dict({**state, **{name: own[name] for name in other}})
-    return f"weights from {source}" + ("; the last layer starts at random: other classes or anchors" if other else "")
+    body = {name: tensor for name, tensor in state.items() if not name.startswith(LOGITS)}
+    for name, tensor in body.items():
+        if tensor.shape != own[name].shape:
+            raise CheckpointError(
+                f"{source}: a checkpoint of another architecture ({name} is {tuple(tensor.shape)}, here "
+                f"{tuple(own[name].shape)}); give the --channels and --width-mult it was trained with"
+            )
+    moved = move_head(own, state, head, other, source=source)
+    network.load_state_dict({**body, **moved.tensors})
+    return f"weights from {source}" + (f"; {moved.remark}" if moved.remark else "")
 
 
-def _with_separate_towers(state: dict[str, Tensor], network: MmpNet) -> dict[str, Tensor]:
+def _with_separate_towers(state: dict[str, Tensor], other: HeadMeaning) -> dict[str, Tensor]:
     """Return the state of a network with one tower as the state of a network with two towers and the same output."""
-    of_logits = network.predict.out_channels
+    of_logits = other.num_logits
     split = {name.replace("tower.", "box_tower.", 1): t for name, t in state.items() if name.startswith("tower.")}
     for part in ("weight", "bias"):
         whole = state[f"predict.{part}"]
