@@ -83,7 +83,7 @@ def test_an_image_is_saved_and_reported_and_stdout_is_pure_ndjson(
     assert (read_image(out) != make_noise(0, (51, 77))).any()
     stderr = plain(done.stderr)
     assert "tiny.onnx 64x64 on cpu" in stderr
-    assert f"{len(expected)} detections in 1 frames" in stderr
+    assert f"{len(expected)} detections in 1 frame, " in stderr
     assert f"saved {out}" in stderr
 
 
@@ -330,7 +330,7 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(tiny_onnx: Path, dat
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert "Broken pipe" not in done.stderr
-    assert " in 1 frames" in done.stderr
+    assert " in 1 frame, " in done.stderr
 
 
 def test_a_threshold_that_is_not_a_number_is_a_bad_argument() -> None:

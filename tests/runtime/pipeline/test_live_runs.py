@@ -369,7 +369,7 @@ def test_a_file_on_the_web_is_read_once(web_folder: tuple[Path, str], name: str,
 def test_damaged_frames_stand_in_the_summary_for_people() -> None:
     console = Console(file=io.StringIO(), width=200)
     counts = SourceCounts("camera 0", live=True, captured=9, processed=5, replaced=4, damaged=3)
-    print_summary(console, Summary(sources=[counts]), ("background", "person"))
+    print_summary(console, Summary(sources=[counts]), ("background", "person"), 1.0)
     assert isinstance(console.file, io.StringIO)
     assert "camera 0: 9 frames captured, 5 processed, 4 dropped, 3 damaged" in console.file.getvalue()
 

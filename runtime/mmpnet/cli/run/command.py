@@ -27,7 +27,9 @@ from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.sinks.crops import CropSink
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
 from mmpnet.runtime.sinks.video import SaveSink
+from mmpnet.runtime.sources.files import FileSource
 from mmpnet.runtime.sources.frame import Frame, Source
+from mmpnet.runtime.sources.length import stated_frames
 from mmpnet.runtime.sources.open import open_source
 from mmpnet.runtime.sources.options import STALE_AFTER_S, CameraMode, LiveOptions
 from mmpnet.runtime.sources.video_capture import silence_opencv
@@ -186,7 +188,7 @@ def detect(
             detector = widen_thresholds(detector, blur=blur)
         check_and_warm_up(detector)
         stop = threading.Event()
-        sinks = [ConsoleSink(console(), detector.class_names), *served]
+        sinks = [ConsoleSink(console(), detector.class_names, _totals(sources, limit, loop=loop)), *served]
         sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
         sinks += [save_sink(save, sources)] if save is not None else []
         sinks += window_sinks(only=len(sinks) == 1) if show else []
@@ -212,6 +214,14 @@ def _open_sources(names: Sequence[int | str], live: LiveOptions, *, stride: int,
     if live.reconnect is None and len(names) > 1:
         live = dataclasses.replace(live, reconnect=True)
     return [open_source(name, stride=stride, loop=loop, live=live) for name in names]
+
+
+def _totals(sources: Sequence[Source], limit: int | None, *, loop: bool) -> list[int | None]:
+    """Number of frames of each source, for the progress bars on a terminal; None for those without an end."""
+    if loop or not console().is_terminal:
+        return [None] * len(sources)
+    totals = [stated_frames(one.paths, stride=one.stride) if isinstance(one, FileSource) else None for one in sources]
+    return [min(total, limit) if total and limit and len(sources) == 1 else total for total in totals]
 
 
 def _run_until_stopped(

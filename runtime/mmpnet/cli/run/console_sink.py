@@ -1,32 +1,59 @@
 """The console output of mmp-run: events while it runs, and a table at the end."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from mmpnet.cli.run.run_display import RunDisplay
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sources.frame import Event
 
+PERSON, AGE = "person", "frame age"
+
 
 class ConsoleSink(Sink):
-    """Prints one line per event of a live source, and the run's statistics at the end."""
+    """Prints one line per event of a live source, and the run's statistics at the end.
 
-    def __init__(self, console: Console, class_names: Sequence[str]) -> None:
+    On a terminal it also shows one updating line per source; elsewhere, as in a log file, only plain lines.
+    totals: number of frames of each source, None where it is unknown.
+    """
+
+    def __init__(self, console: Console, class_names: Sequence[str], totals: Sequence[int | None] = ()) -> None:
         self._console = console
         self._class_names = class_names
         self._alone = False
+        self._began_s = 0.0
+        people = [index for index, name in enumerate(class_names) if name == PERSON]
+        ids = people or range(len(class_names))
+        noun = "people" if people else "detections"
+        self._display = RunDisplay(console, totals, noun=noun, counted_ids=ids) if console.is_terminal else None
 
     def started(self, summary: Summary) -> None:
         self._alone = len(summary.sources) == 1
+        self._began_s = time.perf_counter()
+        if self._display is not None:
+            self._display.start(summary)
 
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
-        del result, annotated_bgr
+        del annotated_bgr
+        if self._display is not None:
+            self._display.update(result)
         return True
+
+    def idle(self) -> bool:
+        if self._display is not None:
+            self._display.refresh()
+        return True
+
+    def close(self) -> None:
+        if self._display is not None:
+            self._display.stop()
 
     def event(self, event: Event) -> None:
         if event.kind == "closed" and self._alone:
@@ -39,21 +66,28 @@ class ConsoleSink(Sink):
             self._console.print(f"{at} {event.source} {event.kind}{reason}")
 
     def finished(self, summary: Summary) -> None:
+        self.close()
         if any(counts.captured for counts in summary.sources):
-            print_summary(self._console, summary, self._class_names)
+            print_summary(self._console, summary, self._class_names, time.perf_counter() - self._began_s)
 
 
-def print_summary(console: Console, summary: Summary, class_names: Sequence[str]) -> None:
-    """Print the detections in images, the times of the stages, and the frame counts of each live source."""
+def print_summary(console: Console, summary: Summary, class_names: Sequence[str], seconds: float) -> None:
+    """Print the detections in images, the times of the stages, and the frame counts of each live source.
+
+    seconds: how long the run took.
+    """
     if any(len(found) for _, found in summary.images):
         console.print(_images(summary, class_names))
     stages = Table("stage", "p50 ms", "p90", "p99")
     for name, row in summary.percentiles().items():
+        if name == AGE and not summary.live:
+            continue  # a frame of a file has no age
         stages.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))
     if summary.frames:
         console.print(stages)
     console.print(
-        f"{summary.detections} detections in {summary.frames} frames, CPU at {summary.cpu_percent:.0f} % of one core"
+        f"{_counted(summary.detections, 'detection')} in {_counted(summary.frames, 'frame')}, "
+        f"{summary.frames / max(seconds, 1e-3):.1f} fps, CPU at {summary.cpu_percent:.0f} % of one core"
     )
     for counts in summary.sources:
         if counts.live:
@@ -66,6 +100,10 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
     for source, counted in summary.counts.items():
         for name, values in counted.items():
             console.print(f"{source}, {name}: {', '.join(f'{key} {value}' for key, value in values.items())}")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _images(summary: Summary, class_names: Sequence[str]) -> Table:
