@@ -1,7 +1,7 @@
 """Balloons: teach the shipped person model a new class with 61 images, and measure it on 13.
 
 The dataset is that of Matterport's Mask R-CNN example, with its own split. The network keeps everything that it knows
-of persons, the last layer included, and learns the class `balloon` in their place. One command trains, evaluates, and
+of persons except its last layer, which starts at random for the class `balloon`. One command trains, evaluates, and
 writes a page and an image of detections into the run's folder; called again, it continues an interrupted run. Needs
 mmpnet[train].
 """

@@ -13,6 +13,9 @@ from mmpnet.system.files import is_folder, require_regular
 
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 
+GT_DATA_SUFFIX = ".gt_data.txt"
+"""End of the names of the exercise's label files, which are no YOLO rows although they end in .txt too."""
+
 
 def read_bytes(path: Path, *, expected: str) -> bytes:
     """A file's bytes.

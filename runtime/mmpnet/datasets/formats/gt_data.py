@@ -6,6 +6,7 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import Entry, Label, assemble, checked_xyxy
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import (
+    GT_DATA_SUFFIX,
     labeled_folders,
     name_of,
     numbered_lines,
@@ -21,7 +22,7 @@ from mmpnet.media.images import is_image
 from mmpnet.system.files import is_folder
 
 LAYOUT = "NAME.gt_data.txt beside NAME.jpg"
-SUFFIX = ".gt_data.txt"
+SUFFIX = GT_DATA_SUFFIX
 CLASS_NAME = "person"
 
 
