@@ -24,7 +24,7 @@ from harness.training.ablation import (
 from harness.training.ablation_page import page_text
 from mmpnet.system.files import atomic_write
 from mmpnet.train.artifacts.config import RECIPE
-from mmpnet.train.loading.loader import Assignment
+from mmpnet.train.choices import Assignment
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 PAGE = Path(__file__).parents[1] / "docs" / "ABLATION.md"

@@ -23,7 +23,7 @@ from harness.training.turns import TurnPlan
 from mmpnet.bench.environment import machine_document
 from mmpnet.datasets.open import open_dataset
 from mmpnet.train.artifacts.config import TrainConfig
-from mmpnet.train.loading.loader import default_workers
+from mmpnet.train.choices import default_workers
 
 FREEZES = (0, 2, 4, 7)
 

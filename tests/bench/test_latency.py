@@ -303,8 +303,8 @@ def test_the_keys_of_stored_reports_stay(report: LatencyReport) -> None:
 
 
 def test_the_table_does_not_print_percentiles_that_were_not_earned(tiny_onnx: Path) -> None:
-    code, stdout, stderr = run(tiny_onnx, *QUICK)
-    assert (code, stdout) == (0, "")
+    code, stdout, _ = run(tiny_onnx, *QUICK)
+    assert code == 0
     for words in (
         "insufficient samples",
         "end to end",
@@ -312,7 +312,7 @@ def test_the_table_does_not_print_percentiles_that_were_not_earned(tiny_onnx: Pa
         "frames per second",
         "multiply-adds",
     ):
-        assert words in stderr
+        assert words in stdout
 
 
 @pytest.mark.parametrize(
@@ -366,8 +366,8 @@ def test_models_are_compared_from_the_command_line(tiny_onnx: Path) -> None:
 def test_a_ratio_below_what_is_requested_has_its_own_exit_code() -> None:
     arguments = ("compare", "slow", "fast", "--pairs", "20", "--frame-size", "8x8")
     code, stdout, stderr = run(*arguments, "--at-least", "1.1")
-    assert (code, stdout) == (0, "")
-    assert "B is faster" in stderr
+    assert (code, stderr) == (0, "")
+    assert "B is faster" in stdout
     code, stdout, stderr = run(*arguments, "--at-least", "100", "--json")
     assert code == 3
     assert json.loads(stdout)["verdict"] == "B is faster"
@@ -384,18 +384,18 @@ def test_stored_reports_are_compared_by_their_medians(report: LatencyReport, tmp
     assert comparison.ratio == pytest.approx(2.0)
     assert comparison.interval == pytest.approx((2 * 0.99 / 1.01, 2 * 1.01 / 0.99), abs=1e-3)
     assert (comparison.interleaved, comparison.pairs, comparison.verdict) == (False, None, "B is faster")
-    code, _, stderr = run("compare", a, b, "--at-least", "2")
+    code, stdout, _ = run("compare", a, b, "--at-least", "2")
     assert code == 3
-    assert "not interleaved" in stderr
+    assert "not interleaved" in stdout
 
 
 def test_a_stored_report_that_disagrees_with_itself_is_named(report: LatencyReport, tmp_path: Path) -> None:
     a = stored(tmp_path / "a.json", report, median_ms=20.0)
     b = stored(tmp_path / "b.json", report, median_ms=10.0, spread=0.2)
-    assert "noisy" not in run("compare", a, a)[2]
-    code, _, stderr = run("compare", a, b)
+    assert "noisy" not in "".join(run("compare", a, a)[1:])
+    code, stdout, _ = run("compare", a, b)
     assert code == 0
-    assert f"but {b} noisy" in stderr
+    assert f"but {b} noisy" in stdout
     document = json.loads(run("compare", a, b, "--json")[1])
     assert (document["a"]["noisy"], document["b"]["noisy"]) == (False, True)
 

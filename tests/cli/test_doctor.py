@@ -240,11 +240,11 @@ def test_people_get_a_table_and_what_to_do(
     tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, bare_machine: Path
 ) -> None:
     with_camera(monkeypatch, bare_machine, FakeCamera(frames=2))
-    code, stdout, stderr = run(tiny_onnx)
-    assert (code, stdout) == (0, "")
-    assert "self-test passed" in stderr
-    assert "64x48, states 30 frames per second, gives" in stderr
-    assert "advice: no window" in stderr
+    code, stdout, _ = run(tiny_onnx)
+    assert code == 0
+    assert "self-test passed" in stdout
+    assert "64x48, states 30 frames per second, gives" in stdout
+    assert "advice: no window" in stdout
 
 
 def test_scripts_get_one_document(tiny_onnx: Path) -> None:
@@ -258,7 +258,7 @@ def test_scripts_get_one_document(tiny_onnx: Path) -> None:
 
 def test_a_fault_is_the_exit_code(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no model")
-    code, stdout, stderr = run(tmp_path / "text.onnx", "--no-cameras")
-    assert (code, stdout) == (1, "")
-    assert "does not work:" in stderr
-    assert "expected an ONNX file that mmp-export wrote" in stderr
+    code, stdout, _ = run(tmp_path / "text.onnx", "--no-cameras")
+    assert code == 1
+    assert "does not work:" in stdout
+    assert "expected an ONNX file that mmp-export wrote" in stdout

@@ -38,16 +38,33 @@ def foreign_onnx(tmp_path: Path) -> Path:
 
 
 def test_our_file_is_described_in_words(tiny_onnx: Path) -> None:
-    code, stdout, stderr = run(tiny_onnx)
-    assert (code, stdout) == (0, "")
+    code, stdout, stderr = run(tiny_onnx, "--all")
+    assert (code, stderr) == (0, "")
     for words in ("images 1x64x64x3 uint8", "background, person", "synthetic/train.json", "anchors.stride"):
-        assert words in stderr
+        assert words in stdout
+
+
+def test_without_options_the_description_is_short(tiny_onnx: Path) -> None:
+    code, stdout, stderr = run(tiny_onnx)
+    assert (code, stderr) == (0, "")
+    assert len(stdout.splitlines()) <= 10
+    for words in (
+        "tiny.onnx",
+        "64x64 px",
+        "uint8 BGR",
+        "iou 0.5, max-det ",
+        "trained on 16",
+        "Apache-2.0",
+    ):
+        assert words in stdout
+    assert "anchors.stride" not in stdout
 
 
 def test_without_a_file_it_describes_the_embedded_model() -> None:
-    code, _, stderr = run()
+    code, stdout, _ = run()
     assert code == 0
-    assert "person-320.onnx" in stderr
+    assert "person-320.onnx" in stdout
+    assert "AP50 0." in stdout
 
 
 def test_json_is_one_document_with_everything(tiny_onnx: Path) -> None:
@@ -67,18 +84,18 @@ def test_json_is_one_document_with_everything(tiny_onnx: Path) -> None:
 
 def test_layers_are_a_table_with_totals_that_explains_folding(tiny_onnx: Path) -> None:
     code, stdout, stderr = run(tiny_onnx, "--layers")
-    assert (code, stdout) == (0, "")
-    assert "/network/predict/Conv" in stderr
-    assert "total" in stderr
-    assert "batch norm" in stderr
+    assert (code, stderr) == (0, "")
+    assert "/network/predict/Conv" in stdout
+    assert "total" in stdout
+    assert "batch norm" in stdout
 
 
 def test_a_foreign_file_says_what_is_missing_and_still_has_layers(foreign_onnx: Path) -> None:
-    code, _, stderr = run(foreign_onnx)
+    code, stdout, _ = run(foreign_onnx)
     assert code == 0
-    assert "no 'mmpnet' metadata" in stderr
-    assert "somebody" in stderr
-    assert "else" in stderr
+    assert "no 'mmpnet' metadata" in stdout
+    assert "somebody" in stdout
+    assert "else" in stdout
     code, stdout, _ = run(foreign_onnx, "--json", "--layers")
     document = json.loads(stdout)
     assert document["metadata"] is None

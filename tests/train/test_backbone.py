@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mmpnet.train.backbone import BACKBONE_BLOCKS, BACKBONES, BackboneName
+from mmpnet.train.backbone import BACKBONES, BackboneName
+from mmpnet.train.choices import BACKBONE_BLOCKS
 
 
 @pytest.mark.parametrize("name", list(BACKBONES))

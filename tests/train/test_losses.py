@@ -12,11 +12,10 @@ from mmpnet.contract.boxes import encode_offsets, pairwise_iou
 from mmpnet.train.assignment import UNDECIDED_LABEL, LabelGrid
 from mmpnet.train.box_coder import decode_offsets
 from mmpnet.train.box_coder import encode_offsets as encode_torch
+from mmpnet.train.choices import BoxLoss, Negatives
 from mmpnet.train.losses import (
     FOCAL_ALPHA,
-    BoxLoss,
     DetectionLoss,
-    Negatives,
     box_loss,
     focal_loss,
     quality_focal_loss,

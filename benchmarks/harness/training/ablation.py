@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpnet.contract.errors import TrainingError
-from mmpnet.train.loading.loader import Assignment
+from mmpnet.train.choices import Assignment
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from harness.training.ablation import ASSIGNMENTS, SETTINGS
 from mmpnet.train.artifacts.config import RECIPE
-from mmpnet.train.loading.loader import Assignment
+from mmpnet.train.choices import Assignment
 
 Rows = dict[str, dict[str, float]]
 SHOWN = ("AP", "AP50", "AP75", "APs")

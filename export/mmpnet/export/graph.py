@@ -27,8 +27,6 @@ GRID_NAME = "grid"
 CANDIDATE_NAMES = ("boxes", "scores", "class_ids")
 NETWORK_SCOPE = "/network/"
 """The names of the network's nodes contain this; the names of the nodes that decode its grid do not."""
-DEFAULT_OPSET = 13
-"""The lowest one with every operator of the graph and of its int8 version, so that old runtimes open the file."""
 
 
 def export_graph(

@@ -10,13 +10,19 @@ import typer
 from rich.table import Table
 
 from mmpnet.bench.profile.layer_costs import Layer, read_layers
-from mmpnet.console.command import HELP_NAMES, console, exit_on_error, parse_size_hw, show_version
+from mmpnet.console.command import HELP_NAMES, exit_on_error, parse_size_hw, results, show_version
+from mmpnet.console.help import helpful
 from mmpnet.contract.metadata import METADATA_KEY
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES, model_path
-from mmpnet.runtime.inference.model_file import ModelFile, read_model_file, rows
+from mmpnet.runtime.inference.model_file import ModelFile, read_model_file, rows, summary_rows
 
-app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
+EXAMPLES = (
+    ("mmp-info person.onnx", "what the file finds, what it needs, how accurate it is, and its licenses"),
+    ("mmp-info person.onnx --all", "every entry of the metadata"),
+    ("mmp-info person.onnx --layers", "the cost of each layer; works with any ONNX file"),
+)
 CAPTION = (
     "parameters: kernels and biases. A folded batch norm counts as the bias of its convolution, one number per "
     "channel; in training it has two, so torch counts more for the same network. multiply-adds: those of convolutions "
@@ -24,12 +30,13 @@ CAPTION = (
 )
 
 
-@app.command()
+@app.command(cls=helpful("--all", "--layers", "--imgsz", "--json", examples=EXAMPLES))
 def info(
     model: Annotated[
         Path | None,
         typer.Argument(help=f"An ONNX file, or a model of this package: {OTHER_NAMES}; default: {DEFAULT_MODEL}."),
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show every entry of the metadata.")] = False,
     layers: Annotated[
         bool, typer.Option("--layers", help="List shapes, parameters and multiply-adds of each layer.")
     ] = False,
@@ -53,9 +60,9 @@ def info(
         if as_json:
             sys.stdout.write(json.dumps(_document(file, counted)) + "\n")
         elif counted is not None:
-            console().print(_layer_table(file, counted))
+            results().print(_layer_table(file, counted))
         else:
-            _show(file)
+            _show(file, everything=everything)
 
 
 def _document(file: ModelFile, layers: Sequence[Layer] | None) -> dict[str, object]:
@@ -67,15 +74,15 @@ def _document(file: ModelFile, layers: Sequence[Layer] | None) -> dict[str, obje
     return document
 
 
-def _show(file: ModelFile) -> None:
+def _show(file: ModelFile, *, everything: bool) -> None:
     table = Table(show_header=False, box=None)
     table.add_column()
     table.add_column(overflow="fold")  # a truncated hash would be useless
-    for name, value in rows(file):
+    for name, value in rows(file) if everything or file.metadata is None else summary_rows(file, file.metadata):
         table.add_row(name, value)
-    console().print(table)
+    results().print(table)
     if file.metadata is None:
-        console().print(
+        results().print(
             f"no '{METADATA_KEY}' metadata: class names, anchors, thresholds, training and licenses are not stated; "
             "mmp-run and mmp-val need files from mmp-export. --layers works"
         )

@@ -32,10 +32,22 @@ def launch(module: str, *, extra: str) -> None:
     disable_usage_reports()
     move_caches()
     try:
-        command = importlib.import_module(module)
+        with explain_imports(extra=extra):
+            command = importlib.import_module(module)
     except KeyboardInterrupt:
         console().print("stopped")
         sys.exit(INTERRUPTED)
+    command.main()
+
+
+@contextmanager
+def explain_imports(*, extra: str) -> Iterator[None]:
+    """Turn a library that cannot be loaded into one line that says what to install, and exit code 1.
+
+    extra: the extra of mmpnet that installs the libraries.
+    """
+    try:
+        yield
     except (ImportError, AttributeError, OSError) as error:
         reason = explain_import(error, extra=extra)
         if reason is None:
@@ -45,7 +57,6 @@ def launch(module: str, *, extra: str) -> None:
     if reason is not None:
         _print_error(reason)
         sys.exit(1)
-    command.main()
 
 
 class SafeConsole(Console):
@@ -55,6 +66,11 @@ class SafeConsole(Console):
         """Render as rich does, but with control characters in the text escaped."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+def results() -> Console:
+    """The console for what a command was asked for: stdout, so that it can go to a file or another command."""
+    return SafeConsole(file=sys.stdout, soft_wrap=True, markup=False, highlight=False)
 
 
 def console() -> Console:

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from mmpnet.contract.option_fields import option_fields
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.export.cli.command import app as export_app
-from mmpnet.train.artifacts.config import RECIPE, SECTIONS, TrainConfig
+from mmpnet.train.artifacts.config import RECIPE, TrainConfig
+from mmpnet.train.artifacts.options import SECTIONS
 from mmpnet.train.cli.train import app as train_app
 from mmpnet.train.cli.val import app as val_app
 from support.coco_writer import write_coco
@@ -151,8 +152,11 @@ def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
     """The runtime's environment has the training commands too, but not torch."""
     (tmp_path / "sitecustomize.py").write_text(NO_TORCH)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for module, name in (("mmpnet.train.cli.entry", "train"), ("mmpnet.export.entry", "export")):
-        command = [sys.executable, "-c", f"from {module} import {name}; {name}()", "-h"]
+    for module, name, *words in (
+        ("mmpnet.train.cli.entry", "train", "--data", str(tmp_path)),
+        ("mmpnet.export.entry", "export", "best.pth"),
+    ):
+        command = [sys.executable, "-c", f"from {module} import {name}; {name}()", *words]
         result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert result.returncode == 1
         assert "mmpnet[train]" in error_line(result.stderr)
@@ -368,7 +372,7 @@ def test_options_on_the_command_line_reach_the_configuration(
     dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[TrainConfig] = []
-    monkeypatch.setattr("mmpnet.train.cli.train.start_run", lambda config, *_, **__: started.append(config))
+    monkeypatch.setattr("mmpnet.train.cli.actions.start_run", lambda config, *_, **__: started.append(config))
     (tmp_path / "more").mkdir()
     arguments = ["--data", str(dataset_folder), "--weights", "none", "--imgsz", "192x320", "--sizes", "16,40.5"]
     arguments += ["--group-weight", "a=b=2", "--mosaic-grid", "2", "--mosaic-grid", "3", "--no-amp", "--compile"]

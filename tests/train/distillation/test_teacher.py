@@ -16,9 +16,9 @@ from mmpnet.datasets.types import LabeledImage
 from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.choices import LEAST_SCORE
 from mmpnet.train.distillation.ensemble import Ensemble, open_ensemble
 from mmpnet.train.distillation.pseudo_labels import (
-    LEAST_SCORE,
     SAME_OBJECT_IOU,
     ask_teachers,
     load_teacher_labels,

@@ -19,10 +19,10 @@ from mmpnet.contract.errors import TrainingError
 from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.choices import Negatives
 from mmpnet.train.engine import distributed
 from mmpnet.train.engine.callbacks import BatchProgress, TrainingCallbacks
 from mmpnet.train.engine.distributed import SyncedBatchNorm2d, World, device_name, require_shareable, sync_batch_norms
-from mmpnet.train.losses import Negatives
 from mmpnet.train.model import MmpNet, enter_training_mode
 from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.start import start_run

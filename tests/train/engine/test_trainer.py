@@ -21,11 +21,11 @@ from mmpnet.contract.errors import CheckpointError, DatasetError, OutputError, T
 from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, save_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.choices import Negatives
 from mmpnet.train.engine import trainer as loop
 from mmpnet.train.engine.optim import update_average
 from mmpnet.train.engine.state import TrainingState
 from mmpnet.train.engine.train_step import TrainStep
-from mmpnet.train.losses import Negatives
 from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.start import new_folder, resume_run, start_run
 from support.coco_writer import write_coco

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.letterbox import Letterbox
+from mmpnet.train.choices import AugmentationName
 from mmpnet.train.loading.augment import (
     AUGMENTATIONS,
     MIN_SIDE_PX,
     MIN_VISIBLE,
     Augmentation,
-    AugmentationName,
     Sample,
     augment,
     change_colors,

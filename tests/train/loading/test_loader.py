@@ -15,7 +15,8 @@ from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.datasets.types import Dataset
 from mmpnet.train.artifacts.config import ModelConfig
 from mmpnet.train.assignment import UNDECIDED_LABEL, lies_inside
-from mmpnet.train.loading.augment import AUGMENTATIONS, AugmentationName
+from mmpnet.train.choices import AugmentationName
+from mmpnet.train.loading.augment import AUGMENTATIONS
 from mmpnet.train.loading.image_cache import StoredImages
 from mmpnet.train.loading.loader import Batch, Recipe, TrainingImages, collate, training_loader
 from mmpnet.train.loading.sampling import EpochPlan, EpochSampler, SampleKey

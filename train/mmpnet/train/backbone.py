@@ -11,9 +11,10 @@ from typing import Literal, TypeAlias, cast
 from torch import nn
 from torchvision.models import mobilenet_v2
 
+from mmpnet.train.choices import BACKBONE_BLOCKS
+
 BackboneName: TypeAlias = Literal["mobilenet_v2"]
 
-BACKBONE_BLOCKS = 18
 _MOBILENET_V2_TAPS = {8: 6, 16: 13, 32: 17}
 """Index of the last MobileNetV2 block of each stride."""
 

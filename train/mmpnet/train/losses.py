@@ -5,7 +5,6 @@ logits are trained to give, and the weight of the box loss.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from torch import Tensor
 from torch.nn import functional
@@ -13,10 +12,8 @@ from torchvision.ops import complete_box_iou_loss, generalized_box_iou_loss
 
 from mmpnet.train.assignment import LabelGrid
 from mmpnet.train.box_coder import decode_offsets, encode_offsets, paired_iou
+from mmpnet.train.choices import BoxLoss, Negatives
 from mmpnet.train.mining import get_random_sampling_mask, hard_negatives
-
-Negatives: TypeAlias = Literal["focal", "quality", "hard", "random"]
-BoxLoss: TypeAlias = Literal["giou", "ciou", "smooth-l1"]
 
 FOCAL_ALPHA = 0.25
 FOCAL_GAMMA = 2.0

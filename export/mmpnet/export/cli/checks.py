@@ -9,8 +9,9 @@ import typer
 
 from mmpnet.contract.heads import Head
 from mmpnet.contract.metadata import Precision
+from mmpnet.export.choices import DEFAULT_OPSET
 from mmpnet.export.cli.steps import ExportRequest
-from mmpnet.export.graph import DEFAULT_OPSET, Batch
+from mmpnet.export.graph import Batch
 from mmpnet.train.network.inference_net import TOP_K
 
 

@@ -6,32 +6,24 @@ from typing import Annotated
 
 import typer
 
-from mmpnet.console.command import HELP_NAMES, console, exit_on_error, parse_size_hw, show_version
-from mmpnet.console.progress import progress_bar
+from mmpnet.console.command import HELP_NAMES, exit_on_error, explain_imports, parse_size_hw, show_version
+from mmpnet.console.help import helpful
 from mmpnet.console.threshold_options import checked_thresholds
 from mmpnet.contract.detections import Thresholds
-from mmpnet.contract.errors import ExportError
 from mmpnet.contract.heads import Head
 from mmpnet.contract.metadata import InputKind
-from mmpnet.export.cli.checks import (
-    check_request,
-    chosen_head,
-    chosen_precision,
-    parse_batch,
-    recorded_command,
-    target_of,
-)
-from mmpnet.export.cli.steps import ExportRequest, export_checkpoint
-from mmpnet.export.cli.summary import summary_lines
-from mmpnet.export.graph import DEFAULT_OPSET
-from mmpnet.export.metadata_builder import ExportOptions
-from mmpnet.export.quantization.quantizer import Activations, Calibrator, QuantizationOptions
+from mmpnet.export.choices import DEFAULT_OPSET, Activations, Calibrator
 
 DEFAULTS = Thresholds()
-app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+EXAMPLES = (
+    ("mmp-export runs/train/best.pth -o person.onnx", "write one ONNX file with its metadata and a self-test"),
+    ("mmp-export runs/train/best.pth --int8 --calib DATA", "write 8-bit integers, if they are as accurate and faster"),
+    ("mmp-export runs/train/best.pth --verify DATA", "also measure the accuracy of the checkpoint and the file"),
+)
+app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(cls=helpful("--out", "--imgsz", "--int8", "--calib", "--verify", examples=EXAMPLES))
 def export(
     model: Annotated[Path, typer.Argument(help="Checkpoint of mmp-train: last.pth or best.pth.")],
     out: Annotated[
@@ -98,6 +90,19 @@ def export(
 ) -> None:
     """Export a checkpoint to one ONNX file, and keep it only if its detections are those of the checkpoint."""
     with exit_on_error():
+        # torch takes seconds to load; the help and a mistyped option do not need it.
+        with explain_imports(extra="train"):
+            from mmpnet.export.cli.actions import export_and_report
+            from mmpnet.export.cli.checks import (
+                chosen_head,
+                chosen_precision,
+                parse_batch,
+                recorded_command,
+                target_of,
+            )
+            from mmpnet.export.cli.steps import ExportRequest
+            from mmpnet.export.metadata_builder import ExportOptions
+            from mmpnet.export.quantization.quantizer import QuantizationOptions
         options = ExportOptions(
             input_hw=None if imgsz is None else parse_size_hw(imgsz),
             batch=parse_batch(batch),
@@ -120,14 +125,7 @@ def export(
             verify=tuple(verify or ()),
             calib=tuple(calib or ()),
         )
-        check_request(request)
-        metadata = export_checkpoint(request, progress=progress_bar, notice=console().print)
-        for line in summary_lines(request.target, metadata):
-            console().print(line)
-        if metadata.quantization is not None and not metadata.quantization.kept:
-            raise ExportError(
-                f"{request.target}: is in float32, because int8 was not kept: {metadata.quantization.verdict}"
-            )
+        export_and_report(request)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import PAD_VALUE
+from mmpnet.export.choices import Activations, Calibrator
 from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains, drop_unused_initializers
 from mmpnet.export.onnx_runtime_tools import (
     CalibrationDataReader,
@@ -32,9 +33,6 @@ from mmpnet.export.quantization.graph_editor import array, set_array
 from mmpnet.export.quantization.saturation import without_saturation
 from mmpnet.export.verification.graph_parity import open_graph
 from mmpnet.system.progress import Progress, no_progress
-
-Activations: TypeAlias = Literal["uint8", "int8"]
-Calibrator: TypeAlias = Literal["minmax", "entropy", "percentile"]
 
 _METHODS = {
     "minmax": CalibrationMethod.MinMax,

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from mmpnet.bench.compare import ComparisonRules, Side, compare_models, parse_side
 from mmpnet.bench.latency import LatencyPlan, measure_latency, sample_frame
@@ -22,7 +21,8 @@ from mmpnet.cli.bench.options import (
 )
 from mmpnet.cli.bench.search import search_command
 from mmpnet.cli.bench.tables import noise_line, show_comparison, show_layers, show_report
-from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, results, show_version
+from mmpnet.console.help import Example, HelpfulGroup, helpful
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES, model_path
 from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.files import check_output
@@ -32,8 +32,14 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 PEAK_S = 0.3
 
 
-class DefaultToRun(TyperGroup):
+class DefaultToRun(HelpfulGroup):
     """Sends arguments that do not start with a subcommand to `run`: mmp-bench MODEL is mmp-bench run MODEL."""
+
+    examples = (
+        Example("mmp-bench person-320-int8", "time one model: cold start, back to back, and at a camera's rate"),
+        Example("mmp-bench compare person-320 person-320-int8", "is the second one faster here?"),
+        Example("mmp-bench search best.pth --target-ms 10 --data DATA", "the most accurate setting within 10 ms"),
+    )
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or args[0] not in (*self.commands, *HELP_NAMES["help_option_names"]):
@@ -45,16 +51,35 @@ app = typer.Typer(
     cls=DefaultToRun,
     help="Measure how fast a model is on this machine. mmp-bench MODEL is short for mmp-bench run MODEL; "
     "mmp-bench run --help lists its options. The default MODEL is person-320.",
-    add_completion=False,
     context_settings=HELP_NAMES,
     pretty_exceptions_enable=False,
 )
 
 MODEL_HELP = f"An ONNX file from mmp-export, or a model of this package: {OTHER_NAMES}; default: {DEFAULT_MODEL}."
+RUN_EXAMPLES = (
+    ("mmp-bench", "time the default model"),
+    ("mmp-bench person.onnx --threads 2", "time your own file on two threads"),
+    ("mmp-bench person.onnx --json > monday.json", "keep the report for a later mmp-bench compare"),
+)
+COMPARE_EXAMPLES = (
+    ("mmp-bench compare person-320 person-320-int8", "time two models in turns"),
+    ("mmp-bench compare old.onnx new.onnx --at-least 1", "exit with code 3 if the new one may be slower"),
+    ("mmp-bench compare monday.json tuesday.json", "compare two stored reports of one machine"),
+)
+LAYERS_EXAMPLES = (
+    ("mmp-bench layers person-320-int8", "time by module"),
+    ("mmp-bench layers person-320-int8 --plot roofline.png", "also draw a roofline plot"),
+    ("mmp-bench layers person-320-int8 --json", "all rows, for another program"),
+)
+SEARCH_EXAMPLES = (
+    ("mmp-bench search best.pth --target-ms 10 --data DATA", "export several sizes, and find the best within 10 ms"),
+    ("mmp-bench search a.onnx b.onnx --target-ms 10 --data DATA", "choose among exported files, without torch"),
+    ("mmp-bench search best.pth --target-ms 10 --data DATA --limit 200", "measure on 200 images only"),
+)
 SIDE_HELP = "MODEL, MODEL@threads=2,provider=cuda, or a file that mmp-bench MODEL --json wrote."
 
 
-@app.command()
+@app.command(cls=helpful("--provider", "--threads", "--duration", "--rate", "--json", examples=RUN_EXAMPLES))
 def run(
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
     provider: ProviderChoice = "auto",
@@ -93,13 +118,15 @@ def run(
         if as_json:
             write_json(report)
         else:
-            show_report(console(), report)
+            show_report(results(), report)
         noise = noise_line(report)
         if noise is not None:
             console().print(noise)
 
 
-@app.command("compare")
+@app.command(
+    "compare", cls=helpful("--pairs", "--at-least", "--threads", "--infer-only", "--json", examples=COMPARE_EXAMPLES)
+)
 def compare_command(
     a: Annotated[str, typer.Argument(help=SIDE_HELP)],
     b: Annotated[str, typer.Argument(help="The second side, in the same form as A.")],
@@ -135,13 +162,13 @@ def compare_command(
         if as_json:
             write_json(comparison)
         else:
-            show_comparison(console(), comparison)
+            show_comparison(results(), comparison)
     if at_least is not None and comparison.interval[0] < at_least:
         console().print(f"A / B may be as low as {comparison.interval[0]:.3f}, below --at-least {at_least:g}")
         raise typer.Exit(TOO_SLOW)
 
 
-@app.command()
+@app.command(cls=helpful("--top", "--runs", "--plot", "--json", examples=LAYERS_EXAMPLES))
 def layers(
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
     runs: Annotated[int, typer.Option(min=1, max=10_000, help="Number of timed runs; the median is reported.")] = 50,
@@ -159,7 +186,7 @@ def layers(
         if as_json:
             write_json(report)
         else:
-            show_layers(console(), report, top=top)
+            show_layers(results(), report, top=top)
         if plot is not None:
             from mmpnet.bench.layers.roofline import draw_roofline
 
@@ -174,7 +201,10 @@ def _side(text: str, provider: Provider, threads: int) -> Side:
         raise typer.BadParameter(str(error)) from error
 
 
-app.command("search")(search_command)
+app.command(
+    "search",
+    cls=helpful("--target-ms", "--data", "--imgsz", "--threads", "--out", examples=SEARCH_EXAMPLES),
+)(search_command)
 
 
 def main() -> None:

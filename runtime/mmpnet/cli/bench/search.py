@@ -13,7 +13,7 @@ from mmpnet.bench.search.report import Rank, SearchReport
 from mmpnet.bench.search.search import SearchPlan, require_samples, search
 from mmpnet.cli.bench.options import TOO_SLOW, FrameSize, ImageFile, Json, ProviderChoice, frame_hw_of, write_json
 from mmpnet.cli.bench.search_tables import show_search
-from mmpnet.console.command import console, exit_on_error, parse_size_hw
+from mmpnet.console.command import console, exit_on_error, parse_size_hw, results
 from mmpnet.console.progress import progress_bar
 from mmpnet.contract.errors import OutputError
 from mmpnet.datasets.load import load_dataset
@@ -96,7 +96,7 @@ def _write_report(report: SearchReport, out: Path, *, as_json: bool) -> None:
     if as_json:
         write_json(report)
     else:
-        show_search(console(), report, out)
+        show_search(results(), report, out)
     # matplotlib is slow to load and is needed only here.
     from mmpnet.bench.search.page import write_search_page
 

@@ -8,13 +8,20 @@ import typer
 from rich.table import Table
 
 from mmpnet.cli.doctor.examine import Report, examine
-from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, results, show_version
+from mmpnet.console.help import helpful
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
 
-app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+
+EXAMPLES = (
+    ("mmp-doctor", "test the models of this package, the window and the cameras"),
+    ("mmp-doctor person.onnx --no-cameras", "test your own file, and leave the cameras alone"),
+    ("mmp-doctor > report.txt", "keep the report, for example to send it with a question"),
+)
 
 
-@app.command()
+@app.command(cls=helpful("--cameras", "--json", examples=EXAMPLES))
 def doctor(
     models: Annotated[
         list[str] | None,
@@ -56,10 +63,11 @@ def _show(report: Report) -> None:
         rate = "one frame" if camera.measured_fps is None else f"{camera.measured_fps:g}"
         works = camera.fault or f"{mode}{rate}, the first after {camera.first_frame_ms:g} ms"
         table.add_row(camera.name, works)
-    console().print(table)
+    shown = results()
+    shown.print(table)
     for title, lines in (("does not work", report.faults), ("advice", report.advice)):
         for line in lines:
-            console().print(f"{title}: {line}")
+            shown.print(f"{title}: {line}")
 
 
 def main() -> None:

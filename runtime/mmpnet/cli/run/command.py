@@ -13,6 +13,7 @@ from mmpnet.cli.run.console_sink import ConsoleSink
 from mmpnet.cli.run.detector import check_and_warm_up, show_self_test, widen_thresholds
 from mmpnet.cli.run.outputs import save_sink, serve_sinks, window_sinks
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
+from mmpnet.console.help import helpful
 from mmpnet.console.threshold_options import override_thresholds
 from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.analytics.analyzer import StreamAnalyzer, analyzer_factory
@@ -35,14 +36,19 @@ from mmpnet.runtime.sources.options import STALE_AFTER_S, CameraMode, LiveOption
 from mmpnet.runtime.sources.video_capture import silence_opencv
 from mmpnet.system.signals import InterruptedRunError, stop_on_signal
 
-app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+EXAMPLES = (
+    ("mmp-run --camera 0", "open a window with the first camera"),
+    ("mmp-run --source street.mp4 --save out.mp4", "write a video with boxes"),
+    ("mmp-run --camera 0 --line door=0,60%,100%,60% --serve 127.0.0.1:8000", "count at a door, on a web page"),
+)
 P = ParamSpec("P")
 Value = TypeVar("Value")
 SHOWN_IMAGES = 8
 SOURCES, CAMERAS, OUTPUTS, FOLLOWING, SERVING = "Sources", "Cameras and streams", "Outputs", "Counting", "Web page"
 
 
-@app.command()
+@app.command(cls=helpful("--camera", "--source", "--save", "--json", "--serve", examples=EXAMPLES))
 def detect(
     context: typer.Context,
     model: Annotated[

@@ -79,6 +79,37 @@ def read_model_file(path: Path) -> ModelFile:
     )
 
 
+def summary_rows(file: ModelFile, metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
+    """What a user asks about a file first, as (name, value) lines; `rows` has everything."""
+    described, licenses, needed = metadata.input, metadata.licences, metadata.minimum_runtime
+    height_px, width_px = described.size_hw
+    kept = f"conf {metadata.default_conf:g}, iou {metadata.default_iou:g}, max-det {metadata.default_max_det}"
+    size = f"{file.size_bytes / 1e6:.1f} MB, {metadata.precision}"
+    yield "file", f"{file.path.name}, {size}, ONNX Runtime {needed.onnxruntime} or newer"
+    yield "finds", f"{', '.join(metadata.class_names[1:])}; by default {kept}"
+    pixels = f"{described.dtype} {described.channel_order}"
+    yield "input", f"{height_px}x{width_px} px (height x width), letterboxed, {pixels}"
+    yield "outputs", ", ".join(map(str, file.outputs))
+    yield "accuracy", f"{_accuracy(metadata)}; trained on {metadata.training.train_images}"
+    yield "licenses", f"code {licenses.code}; weights {licenses.weights}; data {licenses.data}"
+    yield "sha256", file.sha256
+
+
+def _accuracy(metadata: ModelMetadata) -> str:
+    """The accuracy that the file states, measured by itself or by its checkpoint."""
+    stated, proof = metadata.evaluation, metadata.proof
+    measured = proof.accuracy if proof is not None else None
+    if metadata.quantization is not None:
+        measured = metadata.quantization.accuracy
+    if measured is not None:
+        file = measured.file
+        return f"AP50 {file.AP50:.3f}, AP {file.AP:.3f} on {measured.n_images} images of {measured.dataset}"
+    if stated is None or stated.AP50 is None or stated.AP is None:
+        return "not stated"
+    images = f"{stated.n_images} images of {stated.dataset}"
+    return f"AP50 {stated.AP50:.3f}, AP {stated.AP:.3f} on {images}, before the export"
+
+
 def rows(file: ModelFile) -> Iterator[tuple[str, str]]:
     """The description as (name, value) lines; metadata has dotted names."""
     yield "file", f"{file.path.name}, {file.size_bytes / 1e6:.1f} MB"

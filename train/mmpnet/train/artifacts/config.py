@@ -12,6 +12,7 @@ from mmpnet.contract.errors import CheckpointError
 from mmpnet.contract.letterbox import PAD_VALUE, Letterbox
 from mmpnet.contract.option_fields import option_fields
 from mmpnet.train.artifacts.options import (
+    SECTIONS,
     DataOptions,
     DistillationOptions,
     LoadingOptions,
@@ -20,7 +21,6 @@ from mmpnet.train.artifacts.options import (
     OptimOptions,
     RunOptions,
     ScheduleOptions,
-    Section,
 )
 from mmpnet.train.backbone import BackboneName
 from mmpnet.train.loading.sampling import SCALE_STEP_PX, input_sizes
@@ -130,18 +130,6 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         """Return every option by its field's name, without the sections."""
         sections = [getattr(self, name) for name in SECTIONS]
         return {name: value for one in sections for name, value in msgspec.structs.asdict(one).items()}
-
-
-SECTIONS: dict[str, type[Section]] = {
-    "data": DataOptions,
-    "model": ModelOptions,
-    "loading": LoadingOptions,
-    "loss": LossOptions,
-    "optim": OptimOptions,
-    "schedule": ScheduleOptions,
-    "distillation": DistillationOptions,
-    "run": RunOptions,
-}
 
 
 def config_of(options: Mapping[str, Any]) -> TrainConfig:

@@ -6,13 +6,19 @@ import msgspec
 from msgspec import Meta
 
 from mmpnet.contract.option_fields import check_options
-from mmpnet.train.backbone import BACKBONE_BLOCKS
-from mmpnet.train.distillation.pseudo_labels import LEAST_SCORE, TEACHER_LABELS_SUFFIX
-from mmpnet.train.distillation.uncertain import Uncertain
-from mmpnet.train.loading.augment import AugmentationName
-from mmpnet.train.loading.image_cache import Caching
-from mmpnet.train.loading.loader import MAX_WORKERS, Assignment, default_workers
-from mmpnet.train.losses import BoxLoss, Negatives
+from mmpnet.train.choices import (
+    BACKBONE_BLOCKS,
+    LEAST_SCORE,
+    MAX_WORKERS,
+    TEACHER_LABELS_SUFFIX,
+    Assignment,
+    AugmentationName,
+    BoxLoss,
+    Caching,
+    Negatives,
+    Uncertain,
+    default_workers,
+)
 
 LARGEST_SEED = 2**63 - 1
 LARGEST_RATE = 1e6
@@ -249,3 +255,15 @@ class RunOptions(Section, frozen=True, kw_only=True):
     compile: Annotated[
         bool, Meta(description="Compile the step with torch.compile: a minute at the start, then faster steps.")
     ] = False
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataOptions,
+    "model": ModelOptions,
+    "loading": LoadingOptions,
+    "loss": LossOptions,
+    "optim": OptimOptions,
+    "schedule": ScheduleOptions,
+    "distillation": DistillationOptions,
+    "run": RunOptions,
+}

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from mmpnet.cli.dataset_tables import check_dataset, print_statistics
-from mmpnet.console.command import console
+from mmpnet.console.command import console, results
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.faults import Faults
@@ -38,14 +38,15 @@ def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> b
             raise typer.BadParameter(f"--teacher {teacher}: no such file")
     for folder in unlabelled:
         console().print(f"{folder}: {len(unlabeled_images(Path(folder)))} images without labels")
+    shown = console() if as_json else results()
     scans = _scans(config)
     for found in scans.values():
-        print_statistics(console(), found)
+        print_statistics(shown, found)
     anchors, rows = _anchors_on_boxes(config)
-    console().print(coverage_table(rows))
+    shown.print(coverage_table(rows))
     copies = shared_images(scans["train"], scans["val"]) if "val" in scans else ()
     for copy in copies:
-        console().print(f"warning: {copy}")
+        shown.print(f"warning: {copy}")
     if as_json:
         document = {name: found.as_dict() for name, found in scans.items()}
         covered = {"anchor_spec": asdict(anchors), "anchors": [asdict(row) for row in rows]}

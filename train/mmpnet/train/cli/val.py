@@ -12,6 +12,8 @@ from rich.table import Table
 
 from mmpnet.cli.class_option import checked_classes
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
+from mmpnet.console.command import results as results_console
+from mmpnet.console.help import helpful
 from mmpnet.console.threshold_options import override_thresholds
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.load import read_apart
@@ -37,11 +39,16 @@ from mmpnet.system.files import check_output
 from mmpnet.system.optional_packages import require_report_packages
 from mmpnet.train.cli.val_models import OpenedModel, OpeningOptions, check_options, open_model
 
-app = typer.Typer(add_completion=False, context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 REPORT_SUFFIXES = (".html", ".htm")
+EXAMPLES = (
+    ("mmp-val person.onnx --data DATA", "the accuracy of one model, with 95 % intervals"),
+    ("mmp-val person.onnx --data DATA --report report.html --sheet mistakes.png", "curves, samples and mistakes"),
+    ("mmp-val person-320-int8 runs/train/best.pth --data DATA", "compare models on the same images"),
+)
 
 
-@app.command()
+@app.command(cls=helpful("--data", "--split", "--classes", "--report", "--sheet", examples=EXAMPLES))
 def val(
     models: Annotated[
         list[Path],
@@ -184,18 +191,19 @@ def _progress(description: str) -> Callable[[Sequence[LabeledImage]], Iterator[L
 
 
 def _show(results: Sequence[ModelResult]) -> None:
+    shown = results_console()
     model, whole = results[0].name, results[0].whole
     if len(results) > 1:
         for (title, table), one in zip(tables_of_several_models(results), results[0].parts, strict=True):
-            console().print(f"\n{title}")
-            console().print(_compact(table))
+            shown.print(f"\n{title}")
+            shown.print(_compact(table))
             for sentence in verdicts(results, one.part):
-                console().print(sentence)
+                shown.print(sentence)
         return
     counted = f"{whole.evaluation.n_images} images, {whole.evaluation.n_boxes} boxes"
-    console().print(_rich(number_table(whole), title=f"{model} on {whole.part.name}: {counted}"))
+    shown.print(_rich(number_table(whole), title=f"{model} on {whole.part.name}: {counted}"))
     if len(results[0].parts) > 1:
-        console().print(_compact(table_of_one_model(results[0])))
+        shown.print(_compact(table_of_one_model(results[0])))
 
 
 def _rich(table: TextTable, **style: Any) -> Table:

@@ -15,14 +15,11 @@ from mmpnet.datasets.walk import files_below
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image
 from mmpnet.system.files import atomic_write, is_file, is_folder
+from mmpnet.train.choices import LEAST_SCORE
 from mmpnet.train.distillation.ensemble import Ensemble, TeacherAnswer
 
 SAME_OBJECT_IOU = 0.45
 """A teacher's box with at least this IoU with a labeled box of its class is the same object, and is not added."""
-LEAST_SCORE = 0.05
-"""Detections with a lower score are not stored."""
-TEACHER_LABELS_SUFFIX = ".json"
-"""A teacher whose path ends so is the teacher.json of an earlier run, not a detector."""
 
 
 class TeacherBox(msgspec.Struct, frozen=True, array_like=True):

@@ -5,13 +5,12 @@ Such a box is never background: a network that learns it as background unlearns 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, TypeAlias
 
 import numpy as np
 
 from mmpnet.datasets.types import LabeledImage
+from mmpnet.train.choices import Uncertain
 
-Uncertain: TypeAlias = Literal["soft", "ignore"]
 """`soft`: the box is learned, and its score is the target probability. `ignore`: a box below a score is treated like a
 crowd; it is neither learned nor background."""
 

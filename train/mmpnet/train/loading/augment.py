@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.random import Generator
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray, UInt8Array
 from mmpnet.contract.boxes import area, clip
 from mmpnet.contract.letterbox import INTERPOLATION, Letterbox, LetterboxTransform
+from mmpnet.train.choices import AugmentationName
 
 MIN_SIDE_PX = 2.0
 """Boxes that are thinner than this in input px after cropping and shrinking are ignored."""
@@ -61,8 +61,6 @@ class Augmentation:
     color: float = 0.6
     gray: float = 0.05
 
-
-AugmentationName: TypeAlias = Literal["full", "light", "none"]
 
 AUGMENTATIONS: dict[AugmentationName, Augmentation] = {
     "full": Augmentation(),

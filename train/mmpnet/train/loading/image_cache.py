@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +16,6 @@ from mmpnet.contract.errors import TrainingError
 from mmpnet.datasets.types import LabeledImage
 from mmpnet.system.files import remove
 from mmpnet.system.progress import Progress, no_progress
-
-Caching: TypeAlias = Literal["auto", "on", "off"]
 
 MEMORY_SHARE = 0.4
 """`auto` caches images that fit into this share of the memory; more of them would be read from the disk again in every

@@ -5,7 +5,6 @@ import random
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -28,14 +27,12 @@ from mmpnet.train.assignment import (
     assign_by_iou,
     lies_inside,
 )
+from mmpnet.train.choices import Assignment
 from mmpnet.train.loading.augment import Augmentation, Sample, augment, mosaic
 from mmpnet.train.loading.image_cache import StoredImages
 from mmpnet.train.loading.sampling import EpochSampler, SampleKey, generator
 
 LOADER_NICENESS = 19
-MAX_WORKERS = 8
-
-Assignment: TypeAlias = Literal["adaptive", "atss", "iou"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +163,6 @@ def collate(items: "list[_LabeledSample | DatasetError]") -> Batch | DatasetErro
             scores=torch.cat([sample.scores for sample in samples]),
         ),
     )
-
-
-def default_workers() -> int:
-    """Return the default number of loader processes: one for each core, at most MAX_WORKERS."""
-    return min(os.cpu_count() or 1, MAX_WORKERS)
 
 
 def training_loader(

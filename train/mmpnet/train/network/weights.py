@@ -12,7 +12,7 @@ from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.checkpoint import FORMAT, load_tensors
 from mmpnet.train.artifacts.config import ModelConfig, from_plain
-from mmpnet.train.backbone import BACKBONE_BLOCKS
+from mmpnet.train.choices import BACKBONE_BLOCKS
 from mmpnet.train.model import MmpNet
 from mmpnet.train.network.head_rows import LOGITS, HeadMeaning, move_head
 from mmpnet.train.network.onnx_weights import head_of, read_onnx_weights, reopen_norms

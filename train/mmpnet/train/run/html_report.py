@@ -16,7 +16,7 @@ from mmpnet.evaluation.report.report import write_report
 from mmpnet.system.progress import Progress, no_progress
 from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.checkpoint import Checkpoint, load_checkpoint, sha256_of
-from mmpnet.train.artifacts.config import SECTIONS
+from mmpnet.train.artifacts.options import SECTIONS
 from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.run_writer import BEST, RESULTS
 from mmpnet.train.network.torch_detector import torch_detector

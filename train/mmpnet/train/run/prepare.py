@@ -16,9 +16,9 @@ from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import require_measurable
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
+from mmpnet.train.choices import TEACHER_LABELS_SUFFIX
 from mmpnet.train.distillation.ensemble import open_ensemble
 from mmpnet.train.distillation.pseudo_labels import (
-    TEACHER_LABELS_SUFFIX,
     TeacherLabels,
     ask_teachers,
     load_teacher_labels,

@@ -1,0 +1,128 @@
+"""The help of every command: without heavy libraries, within 80 columns, with examples; and shell completion."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import typer
+
+from mmpnet.cli.bench.command import app as bench_app
+from mmpnet.cli.doctor.command import app as doctor_app
+from mmpnet.cli.info import app as info_app
+from mmpnet.cli.run.command import app as run_app
+from mmpnet.console.help import MAIN_GROUP, HelpfulCommand, described
+from mmpnet.export.cli.command import app as export_app
+from mmpnet.train.cli.train import app as train_app
+from mmpnet.train.cli.val import app as val_app
+
+APPS = {
+    "mmp-train": train_app,
+    "mmp-val": val_app,
+    "mmp-export": export_app,
+    "mmp-run": run_app,
+    "mmp-info": info_app,
+    "mmp-doctor": doctor_app,
+    "mmp-bench": bench_app,
+}
+ENTRIES = {one.name: one for one in entry_points(group="console_scripts") if one.value.startswith("mmpnet.")}
+NO_TORCH = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision", "onnx", "onnx_ir", "pycocotools", "matplotlib", "jinja2"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+NEW_SHELL = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "PYTHONPATH")}
+
+
+def started(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run an installed command in an interpreter in which only the libraries of the runtime are installed."""
+    module, _, function = ENTRIES[name].value.partition(":")
+    code = NO_TORCH + f"sys.argv[0] = {name!r}; from {module} import {function}; {function}()"
+    path = os.pathsep.join(one for one in sys.path if one)
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env={**NEW_SHELL, "PYTHONPATH": path, **environment},
+        check=False,
+    )
+
+
+def commands() -> list[tuple[str, HelpfulCommand]]:
+    """Every command and subcommand, under the words that start it."""
+    found: list[tuple[str, HelpfulCommand]] = []
+    for name, app in APPS.items():
+        top = typer.main.get_command(app)
+        subcommands = getattr(top, "commands", None)
+        every = {name: top} if subcommands is None else {f"{name} {word}": one for word, one in subcommands.items()}
+        for words, command in every.items():
+            assert isinstance(command, HelpfulCommand), words
+            found.append((words, command))
+    return found
+
+
+COMMANDS = commands()
+
+
+def test_every_installed_command_is_tested() -> None:
+    assert set(APPS) == set(ENTRIES)
+
+
+@pytest.mark.parametrize("name", sorted(APPS))
+def test_the_help_needs_no_library_of_training_and_fits_80_columns(name: str) -> None:
+    done = started(name, "-h", COLUMNS="80")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: {name} ")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "Examples" in done.stdout
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS, ids=[words for words, _ in COMMANDS])
+def test_a_command_shows_the_options_that_matter_first_and_three_examples(words: str, command: HelpfulCommand) -> None:
+    groups = [group for group in described(command) if group.title != "Arguments"]
+    assert groups[0].title == MAIN_GROUP
+    assert [entry.names.split(", ")[0].split(" / ")[0] for entry in groups[0].entries] == list(command.main_options)
+    assert 1 <= len(command.main_options) <= 5
+    assert len(command.examples) == 3
+    for example in command.examples:
+        assert example.command.startswith(words.removesuffix(" run"))
+        assert len(example.command) <= 78
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS, ids=[words for words, _ in COMMANDS])
+def test_examples_name_only_options_that_exist(words: str, command: HelpfulCommand) -> None:
+    known = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
+    for example in command.examples:
+        used = re.findall(r"(?<=\s)--?[a-z][a-z0-9-]*", example.command)
+        assert set(used) <= known, f"{words}: {example.command}"
+
+
+def test_every_option_is_in_one_group() -> None:
+    for words, command in COMMANDS:
+        names = " ".join(entry.names for group in described(command) for entry in group.entries)
+        options = [param for param in command.params if param.param_type_name == "option"]
+        declared = [flag for param in options for flag in (*param.opts, *param.secondary_opts)]
+        assert sorted(re.findall(r"--?[a-z][\w-]*", names)) == sorted([*declared, "-h", "--help"]), words
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "completed"),
+    [
+        ("mmp-train", "--epo", "--epochs"),
+        ("mmp-run", "--provider ten", "tensorrt"),
+        ("mmp-val", "--by", "--by-source"),
+    ],
+)
+def test_the_shell_completes_options_and_choices(name: str, typed: str, completed: str, tmp_path: Path) -> None:
+    asked = f"_{name.upper().replace('-', '_')}_COMPLETE"
+    words = {"COMP_WORDS": f"{name} {typed}", "COMP_CWORD": str(len(typed.split())), "HOME": str(tmp_path)}
+    done = started(name, **words, **{asked: "complete_bash"})
+    assert completed in done.stdout.split(), done.stderr

@@ -1,0 +1,64 @@
+"""What mmp-train does: check the data, start a run, or resume one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mmpnet.cli.class_option import checked_classes
+from mmpnet.console.command import console
+from mmpnet.train.artifacts.config import TrainConfig, config_of
+from mmpnet.train.cli.check import check
+from mmpnet.train.cli.run_display import RunDisplay
+from mmpnet.train.run.prepare import validation_paths
+from mmpnet.train.run.start import new_folder, resume_run, start_run
+
+_NAMED_WEIGHTS = ("imagenet", "default", "none")
+
+
+def check_data(options: dict[str, Any], *, as_json: bool) -> None:
+    """Check every file of the data.
+
+    Raises: typer.Exit with 1 if there is a fault.
+    """
+    # Folders of unlabeled images can be checked without a teacher.
+    config = _configured({**options, "unlabelled": ()})
+    if not check(config, options["unlabelled"], as_json=as_json):
+        raise typer.Exit(1)
+
+
+def start(options: dict[str, Any], project: Path, name: str | None) -> None:
+    """Train from the first epoch in a new folder."""
+    start_run(_configured(options), new_folder(project, name), callbacks=RunDisplay(console()).callbacks())
+
+
+def resume(path: Path, *, device: str | None, workers: int | None) -> None:
+    """Resume the run of a folder or a last.pth; None keeps the device and the workers of the run."""
+    resume_run(path, device=device, workers=workers, callbacks=RunDisplay(console()).callbacks())
+
+
+def _configured(options: dict[str, Any]) -> TrainConfig:
+    """Return the configuration that the command line asks for.
+
+    Raises: typer.BadParameter if an option is out of its bounds, or options do not go together.
+    """
+    weights = options["weights"]
+    with _as_bad_parameter():
+        return config_of(
+            {
+                **options,
+                "val": validation_paths(options["train"], options["val"]),
+                "classes": checked_classes(options["classes"]),
+                "weights": weights if weights in _NAMED_WEIGHTS else str(Path(weights).resolve()),
+            }
+        )
+
+
+@contextmanager
+def _as_bad_parameter() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
