@@ -66,8 +66,8 @@ def test_opencv_is_given_text_in_these_places_only() -> None:
         "cameras.py",  # by number
         "contact_sheet.py",
         "drawing.py",
-        "files.py",
         "video_capture.py",
+        "video_file.py",
         "video_writer.py",
         "window.py",
         "window_probe.py",

@@ -27,10 +27,15 @@ def make_result(
     detections: Detections | None = None,
     counts: Mapping[str, Any] | None = None,
 ) -> Result:
-    """A result as the pipeline passes it to sinks; without detections unless given, and without tracks."""
+    """A result as the pipeline passes it to sinks, of frame `index` of a video of 10 fps.
+
+    It has no detections unless they are given, and no tracks.
+    """
     if detections is None:
         detections = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
-    frame = Frame(frame_bgr, source=source, kind=kind, fps=10.0, captured_at=CAPTURED_AT, captured_s=0.0)
+    frame = Frame(
+        frame_bgr, source=source, kind=kind, fps=10.0, captured_at=CAPTURED_AT, captured_s=0.0, source_time_s=index / 10
+    )
     times = StageTimes(1.23456, 2.5, 0.25)
     result = Result(frame, detections, detections, times, index=index, age_ms=12.34567)
     return result if counts is None else with_counts(result, counts)

@@ -123,10 +123,26 @@ def test_the_second_is_one_of_the_clock_where_frames_are_stamped(gap_s: float, e
     """A camera of 30 fps of which the device processes every sixth frame."""
     tracker = Tracker(frame_rate=30)
     for frame in range(6):
-        tracker.update(seen([[100 + 5 * frame, 200]]), captured_s=50 + frame / 5)
+        tracker.update(seen([[100 + 5 * frame, 200]]), time_s=50 + frame / 5)
     back_s = 51 + gap_s
-    tracker.update(seen([[125 + 25 * gap_s, 200]]), captured_s=back_s)
-    assert tracker.update(seen([[130 + 25 * gap_s, 200]]), captured_s=back_s + 0.2).tolist() == [expected]
+    tracker.update(seen([[125 + 25 * gap_s, 200]]), time_s=back_s)
+    assert tracker.update(seen([[130 + 25 * gap_s, 200]]), time_s=back_s + 0.2).tolist() == [expected]
+
+
+def test_nobody_keeps_an_id_over_minutes_or_over_the_start_of_a_repeated_video() -> None:
+    tracker = Tracker(frame_rate=10)
+    ids = [
+        tracker.update(seen([[100, 200]]), time_s=start_s + frame / 10).tolist()
+        for start_s in (0.0, 300.0, 0.0)
+        for frame in range(30)
+    ]
+    assert ids == [[-1], *[[1]] * 29, [-1], *[[2]] * 29, [-1], *[[3]] * 29]
+
+
+def test_a_frame_every_two_seconds_is_enough_to_follow_who_stands_still() -> None:
+    tracker = Tracker(frame_rate=0.5)
+    ids = [tracker.update(seen([[100, 200]]), time_s=2.0 * frame).tolist() for frame in range(4)]
+    assert ids == [[-1], [1], [1], [1]]
 
 
 @pytest.mark.parametrize("stamped", [False, True])
@@ -139,7 +155,7 @@ def test_walkers_are_followed_at_five_frames_a_second(stamped: bool) -> None:
         step_s = generator.uniform(0.15, 0.25) if stamped else 0.2
         at_s += step_s
         boxes = seen([[100 + 150 * at_s, 200], [1000 - 150 * at_s, 260]])
-        ids = tracker.update(boxes, captured_s=at_s if stamped else None)
+        ids = tracker.update(boxes, time_s=at_s if stamped else None)
         if frame >= CONFIRMED_AFTER_FRAMES - 1:
             found.append(tuple(ids.tolist()))
     assert set(found) == {(1, 2)}
@@ -180,7 +196,7 @@ def test_low_scores_alone_end_and_a_high_one_brings_the_id_back(live: bool) -> N
 
     def next_ids(*scores: float) -> list[int]:
         captured_s = next(frames) / 10 if live else None
-        ids: list[int] = tracker.update(seen([[100, 200]] * len(scores), scores), captured_s=captured_s).tolist()
+        ids: list[int] = tracker.update(seen([[100, 200]] * len(scores), scores), time_s=captured_s).tolist()
         return ids
 
     for _ in range(CONFIRMED_AFTER_FRAMES):

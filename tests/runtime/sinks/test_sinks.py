@@ -58,8 +58,10 @@ def test_an_ndjson_line_is_as_documented(tmp_path: Path) -> None:
     sink.close()
     assert json.loads(path.read_text()) == {
         "frame": 7,
+        "stream": 0,
         "source": "somewhere/a.png",
         "source_frame": 0,
+        "source_time_s": 0.7,
         "captured_at": "2026-01-02T03:04:05.678Z",
         "frame_age_ms": 12.346,
         "width": 40,
@@ -112,8 +114,10 @@ def test_ndjson_of_a_run_has_the_documented_types_and_one_line_per_frame(
     for line in lines:
         assert [(key, type(value)) for key, value in line.items()] == [
             ("frame", int),
+            ("stream", int),
             ("source", str),
             ("source_frame", int),
+            ("source_time_s", float),
             ("captured_at", str),
             ("frame_age_ms", float),
             ("width", int),
@@ -210,9 +214,9 @@ def test_many_files_keep_their_names_in_a_folder(tmp_path: Path) -> None:
     sink = SaveSink(out, many_files=True)
     sink.write(make_result(gray(0), source="in/a.png"), gray(60))
     for index in range(3):
-        sink.write(make_result(gray(0), source="in/b.avi", kind="video"), gray(12 * index))
+        sink.write(make_result(gray(0), index=index, source="in/b.avi", kind="video"), gray(12 * index))
     for index in range(4):
-        sink.write(make_result(gray(0), source="in/c.webm", kind="video"), gray(12 * index + 24))
+        sink.write(make_result(gray(0), index=index, source="in/c.webm", kind="video"), gray(12 * index + 24))
     sink.write(make_result(gray(0), source="in/d.JPG"), gray(80))
     sink.close()
     assert names_in(out) == ["a.png", "b.avi", "c.mp4", "d.JPG"]

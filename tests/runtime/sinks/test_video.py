@@ -59,6 +59,35 @@ def test_an_hour_without_frames_is_a_second_of_video(tmp_path: Path) -> None:
     assert frame_indices(read_video(tmp_path / "out.avi")) == [*[1] * 11, 2, 3, 4]
 
 
+def test_a_slow_camera_is_recorded_at_its_own_pace(tmp_path: Path) -> None:
+    """A frame every 2.5 s is no gap while the source is not stale."""
+    sink = SaveSink(tmp_path / "out.avi", many_files=False, stale_after_s=3.0)
+    for value, captured_s in ((1, 0.0), (2, 2.5), (3, 5.0)):
+        frame = gray(12 * value)
+        sink.write(at(make_result(frame, kind="camera", source="camera 0"), captured_s), frame)
+    sink.close()
+    assert frame_indices(read_video(tmp_path / "out.avi")) == [*[1] * 25, *[2] * 25, 3]
+
+
+def in_file(result: Result, source_time_s: float) -> Result:
+    """The same frame, at another time in its file."""
+    return replace(result, frame=replace(result.frame, source_time_s=source_time_s))
+
+
+def test_the_video_of_a_file_has_the_times_of_the_file(tmp_path: Path) -> None:
+    """Frames come at uneven times, in a burst, and after five minutes; then the file is repeated."""
+    sink = SaveSink(tmp_path / "out.avi", many_files=False)
+    times = ((1, 0.0), (2, 0.1), (3, 0.4), (4, 300.0), (5, 300.04), (6, 300.05), (7, 300.1), (1, 0.0), (2, 0.1))
+    for value, source_time_s in times:
+        frame = gray(12 * value)
+        sink.write(in_file(make_result(frame, kind="video", source="a.mp4"), source_time_s), frame)
+    sink.close()
+    seen = frame_indices(read_video(tmp_path / "out.avi"))
+    assert seen[:5] == [1, 2, 2, 2, 3]
+    assert seen[-6:] == [3, 4, 5, 7, 1, 2], "the sixth frame comes too soon"
+    assert len(seen) == 3005
+
+
 def test_each_source_has_a_recording_named_after_it(tmp_path: Path) -> None:
     sink = SaveSink(tmp_path / "out", many_files=True)
     for stream, source in enumerate(("camera 0", "rtsp://user:***@10.0.0.3:554/live?a=b", "../..")):
@@ -141,11 +170,11 @@ def test_a_nearly_full_disk_ends_the_video_and_keeps_it(tmp_path: Path, monkeypa
     free = LEAST_FREE_BYTES
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     sink = SaveSink(tmp_path / "out.avi", many_files=False)
-    for _ in range(30):
-        sink.write(make_result(gray(0), kind="video"), gray(0))
+    for index in range(30):
+        sink.write(make_result(gray(0), index=index, kind="video"), gray(0))
     free = LEAST_FREE_BYTES - 1
     with pytest.raises(OutputError, match=r"out\.avi: only 31 MB are free on the disk; the video ends after 30 frames"):
-        sink.write(make_result(gray(0), kind="video"), gray(0))
+        sink.write(make_result(gray(0), index=30, kind="video"), gray(0))
     sink.close()
     assert len(read_video(tmp_path / "out.avi")) == 30
 

@@ -27,14 +27,14 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.pipeline.pipeline import run
 from mmpnet.runtime.pipeline.results import Result, result_as_dict
 from mmpnet.runtime.pipeline.summary import Summary
-from mmpnet.runtime.sources.frame import Event, State
+from mmpnet.runtime.sources.frame import Event, State, distinct_names
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
 from mmpnet.runtime.sources.live import LiveSource
 from mmpnet.runtime.web import app
 from mmpnet.runtime.web import event_stream as news
 from mmpnet.runtime.web import mjpeg as live_images
 from mmpnet.runtime.web.notifier import Notifier
-from mmpnet.runtime.web.run_status import ServedModel, distinct_names
+from mmpnet.runtime.web.run_status import ServedModel
 from mmpnet.runtime.web.sink import ServeSink
 from mmpnet.runtime.web.source_stats import HISTORY_S, SourceStats
 from mmpnet.system.machine import resident_memory_mb
@@ -492,7 +492,7 @@ def test_results_and_events_are_sent_as_they_come(start: Callable[..., Serving])
     response = serving.stream("/detections")
     assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     (state,) = read_messages(response, 1)
-    assert state == ("state", {"event": "live", "source": "front", "at": "2026-01-02T03:04:05.678Z"})
+    assert state == ("state", {"event": "live", "stream": 0, "source": "front", "at": "2026-01-02T03:04:05.678Z"})
     first, second = serving.result(), serving.result(counts={"door": {"in_count": 1, "out_count": 0}})
     serving.sink.event(event("front", "reconnecting", "no frame for 5.0 s"))
     messages = read_messages(response, 3)

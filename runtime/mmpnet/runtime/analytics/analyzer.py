@@ -35,7 +35,6 @@ class StreamAnalyzer:
             raise SourceError(f"{frame.source}: is an image; tracking people needs a camera or a video")
         self._conf = conf
         self._max_det = max_det
-        self._live = frame.kind == "camera"
         self._tracker = Tracker(frame_rate=frame.fps, conf=conf)
         self._lines, self._zones = lines, zones
         self._counter = self._counter_for(frame)
@@ -43,7 +42,7 @@ class StreamAnalyzer:
     def analyze(self, frame: Frame, detections: Detections) -> tuple[Detections, Tracks]:
         """The detections of a frame to show, and their tracks."""
         detections = detections[: self._max_det]
-        ids = self._tracker.update(detections, captured_s=frame.captured_s if self._live else None)
+        ids = self._tracker.update(detections, time_s=frame.clock_s)
         kept = (detections.score >= self._conf) | (ids != NO_TRACK)
         shown, ids = detections[kept], ids[kept]
         if self._counter is None:

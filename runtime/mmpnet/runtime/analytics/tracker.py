@@ -15,6 +15,8 @@ LOW_CONF = 0.1
 """The `conf` to detect with for tracking (the paper's low threshold): a half-hidden person still has a low score."""
 LOST_S = 1.0
 """How long an unseen person keeps the track id, as in the paper; if longer, other people take ids over."""
+LOST_FRAMES, MOST_LOST_S = 1.5, 10.0
+"""At a low frame rate, a person keeps the id for this many frames instead, but never for longer than MOST_LOST_S."""
 MIN_IOU = 0.1
 """Least IoU of a detection with its track's predicted box: low, since people move far between frames at 5 fps."""
 WEAK_S = 0.5
@@ -32,7 +34,7 @@ _CLASS_SPACING_PX = 1e5
 class Tracker:
     """Tracks of one video or camera: ids start at 1, and the id of an ended track is not used again.
 
-    `frame_rate`: how many frames per second `update` gets; for a camera its nominal rate, see `update`.
+    `frame_rate`: the nominal number of frames per second that `update` gets.
     `conf`: lowest score that can start a track; lower scores only continue a track that has no better detection, for at
     most WEAK_S and close to its last box. Use the detector's usual threshold here, and run the detector itself with
     LOW_CONF; then rows below `conf` without a track are those that a run without tracking would not show.
@@ -47,26 +49,31 @@ class Tracker:
             from trackers import ByteTrackTracker
         except ModuleNotFoundError as error:
             raise MissingExtraError(f"tracking needs {error.name}: pip install 'mmpnet[track]'") from error
+        lost_s = max(LOST_S, min(LOST_FRAMES / frame_rate, MOST_LOST_S))
         self._byte_track = ByteTrackTracker(
             frame_rate=frame_rate,
-            lost_track_buffer=round(LOST_S * _PACKAGE_FPS),
+            lost_track_buffer=round(lost_s * _PACKAGE_FPS),
             track_activation_threshold=conf,
             high_conf_det_threshold=conf,
             minimum_iou_threshold=MIN_IOU,
             minimum_consecutive_frames=CONFIRMED_AFTER_FRAMES,
         )
-        self._continued = _Continued(conf)
+        self._continued = _Continued(conf, lost_s)
         self._frame_s = 1 / frame_rate
-        self._updates = 0
+        self._restart_s = WEAK_S + lost_s + 1.0
+        self._offset_s = 0.0
+        self._last_s: float | None = None
 
-    def update(self, detections: Detections, *, captured_s: float | None = None) -> IntArray:
+    def update(self, detections: Detections, *, time_s: float | None = None) -> IntArray:
         """Track ids of the next frame's detections (N,), in their order; NO_TRACK for those without a track.
 
-        Call it for every frame, also for frames without detections. `captured_s`, in seconds on any monotonic clock, is
-        for cameras, whose frames come at uneven times or are dropped; give it either always or never.
+        Call it for every frame, also for frames without detections. `time_s` is the frame's time in seconds on any
+        clock: frames come at uneven times, after gaps of minutes, or are dropped. Give it always or never; without it,
+        frames come at the nominal rate. A clock that goes back starts again, as a repeated video does: all tracks end.
         """
         from supervision import Detections as Rows
 
+        now_s = self._now_s(time_s)
         # Two classes never share a track: their boxes are moved so far apart that they cannot overlap.
         apart_px = detections.class_id[:, None] * np.array([_CLASS_SPACING_PX, 0, _CLASS_SPACING_PX, 0])  # (N, 4)
         rows = Rows(
@@ -74,15 +81,24 @@ class Tracker:
             confidence=detections.score,
             data={"row": np.arange(len(detections))},
         )
-        tracked = self._byte_track.update(rows, timestamp=captured_s)
+        tracked = self._byte_track.update(rows, timestamp=now_s)
         track_ids = np.full(len(detections), NO_TRACK, np.int64)
         if len(tracked):
             # The package counts from 0 and returns the rows in its own order.
             found = np.asarray(tracked.tracker_id, np.int64)
             track_ids[tracked.data["row"]] = np.where(found < 0, NO_TRACK, found + 1)
-        self._updates += 1
-        now_s = self._updates * self._frame_s if captured_s is None else captured_s
         return np.where(self._continued.allowed(detections, track_ids, now_s), track_ids, NO_TRACK)
+
+    def _now_s(self, time_s: float | None) -> float:
+        """The time of the next frame on a clock that only increases."""
+        last_s = self._last_s
+        now_s = (0.0 if last_s is None else last_s + self._frame_s) if time_s is None else time_s + self._offset_s
+        if last_s is not None and now_s <= last_s:
+            again_s = last_s + (self._restart_s if last_s - now_s > LOST_S else self._frame_s / 100)
+            self._offset_s += again_s - now_s
+            now_s = again_s
+        self._last_s = now_s
+        return now_s
 
 
 @dataclass(slots=True)
@@ -94,8 +110,9 @@ class _LastSeen:
 class _Continued:
     """Decides which detections may continue the track that they were assigned to."""
 
-    def __init__(self, conf: float) -> None:
+    def __init__(self, conf: float, lost_s: float) -> None:
         self._conf = conf
+        self._lost_s = lost_s
         self._tracks: dict[int, _LastSeen] = {}
 
     def allowed(self, detections: Detections, track_ids: IntArray, now_s: float) -> BoolArray:
@@ -113,7 +130,7 @@ class _Continued:
                 last.xyxy = xyxy
             else:
                 rows[row] = False
-        for track_id in [one for one, last in self._tracks.items() if now_s - last.sure_s > WEAK_S + LOST_S]:
+        for track_id in [one for one, last in self._tracks.items() if now_s - last.sure_s > WEAK_S + self._lost_s]:
             del self._tracks[track_id]
         return rows
 

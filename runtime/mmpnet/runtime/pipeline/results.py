@@ -38,7 +38,7 @@ class Result:
 
 def event_as_dict(event: Event) -> dict[str, Any]:
     """An event of a source as an NDJSON object."""
-    line = {"event": event.kind, "source": event.source, "at": _utc(event.at)}
+    line = {"event": event.kind, "stream": event.stream, "source": event.source, "at": _utc(event.at)}
     if event.reason:
         line["reason"] = event.reason
     return line
@@ -63,8 +63,10 @@ def result_as_dict(result: Result, class_names: Sequence[str]) -> dict[str, Any]
             entry["track_id"] = track_id if track_id >= 0 else None
     line = {
         "frame": result.index,
+        "stream": frame.stream,
         "source": frame.source,
         "source_frame": frame.index,
+        "source_time_s": round(frame.source_time_s, 3),
         "captured_at": _utc(frame.captured_at),
         "frame_age_ms": round(result.age_ms, 3),
         "width": frame.pixels_bgr.shape[1],

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmpnet.contract.detections import Detections
 from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.sources.frame import Frame, distinct_names
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
 from mmpnet.system.timing import Samples
 
@@ -22,7 +23,9 @@ class Summary:
     ages_ms: Samples = field(default_factory=Samples)
     sources: list[SourceCounts] = field(default_factory=list)
     counts: dict[str, Any] = field(default_factory=dict)
+    """Counts of lines and zones by the name of the live source or file; of equal names, the second is `NAME (2)`."""
     cpu_percent: float = 0.0
+    _names: dict[tuple[int, str], str] = field(default_factory=dict)
 
     @property
     def live(self) -> bool:
@@ -40,9 +43,16 @@ class Summary:
             self.times_ms[name].append(value)
         self.ages_ms.append(result.age_ms)
         if result.counts is not None:
-            self.counts[frame.source] = result.counts
+            self.counts[self._name(frame)] = result.counts
         if frame.kind == "image" and len(self.images) < remember:
             self.images.append((frame.source, result.detections))
+
+    def _name(self, frame: Frame) -> str:
+        """The name of the frame's file or live source in `counts`; two sources may contain the same file."""
+        stream_and_source = frame.stream, frame.source
+        if stream_and_source not in self._names:
+            self._names[stream_and_source] = distinct_names([*self._names.values(), frame.source])[-1]
+        return self._names[stream_and_source]
 
     def percentiles(self) -> dict[str, dict[str, float | None]]:
         """p50, p90 and p99 in ms of each stage's time, and of the ages of frames when the sinks got their results."""
@@ -62,6 +72,7 @@ class Summary:
             "cpu_percent": round(self.cpu_percent, 1),
             "sources": [
                 {
+                    "stream": stream,
                     "source": c.source,
                     "state": c.state,
                     "captured": c.captured,
@@ -70,7 +81,7 @@ class Summary:
                     "late": c.late,
                     "damaged": c.damaged,
                 }
-                for c in self.sources
+                for stream, c in enumerate(self.sources)
             ],
             **({"counts": self.counts} if self.counts else {}),
         }

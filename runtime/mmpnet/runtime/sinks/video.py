@@ -16,10 +16,13 @@ from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.sinks.file_names import make_folder, named_after
 from mmpnet.runtime.sources.frame import Frame, Kind, Source
+from mmpnet.runtime.sources.options import STALE_AFTER_S
 from mmpnet.system.files import is_folder
 
-LONGEST_REPEAT_S = 1.0
-"""Longest gap in a live source that is filled with its last frame, to keep the video at real time."""
+LOST_GAP_S = 1.0
+"""What stands in the video for a gap in which a live source was stale or lost; shorter gaps keep their length."""
+LONGEST_FILE_GAP_S = 3600.0
+"""A longer gap between two frames of a file is taken for a mistake of its clock, and left out."""
 
 SAVED_SUFFIXES = IMAGE_SUFFIXES | frozenset(VIDEO_CODECS)
 """Files with these suffixes keep their names in the folder of --save."""
@@ -28,15 +31,19 @@ SAVED_SUFFIXES = IMAGE_SUFFIXES | frozenset(VIDEO_CODECS)
 class SaveSink(Sink):
     """Writes annotated images and videos: one file for a single source, or a folder with one file per source.
 
-    A video of a live source plays at real time: frames are repeated if fewer came than its rate, and left out if more
-    came. If the frame size changes, a new file starts. Recordings of live sources are never replaced: if a file with
-    the name exists, the new name includes the time.
+    A video plays as its source did: frames are repeated if fewer came than its rate, and left out if more came, by the
+    times in the file or of the capture. A live source that gives no frame for `stale_after_s` is lost, and the time
+    until it comes back is not recorded. If the frame size changes, a new file starts. Recordings of live sources are
+    never replaced: if a file with the name exists, the new name includes the time.
     """
 
     wants_annotated = True
 
-    def __init__(self, out: Path, *, many_files: bool, sources: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, out: Path, *, many_files: bool, sources: Sequence[Path] = (), stale_after_s: float = STALE_AFTER_S
+    ) -> None:
         self._out = out
+        self._stale_after_s = stale_after_s
         self._many_files = many_files
         self._sources = frozenset(source.resolve() for source in sources)
         self._recordings: dict[int, _Recording] = {}
@@ -78,7 +85,7 @@ class SaveSink(Sink):
             default = ".mkv" if frame.kind == "camera" else ".mp4"
             path = self._path(frame, known=frozenset(VIDEO_CODECS), default=default)
             video = VideoFile(path, fps=frame.fps, frame_hw=_hw(annotated_bgr))
-            recording = self._recordings[frame.stream] = _Recording(video, frame)
+            recording = self._recordings[frame.stream] = _Recording(video, frame, self._stale_after_s)
         recording.append(frame, annotated_bgr)
 
     def close(self) -> None:
@@ -123,10 +130,14 @@ class SaveSink(Sink):
 class _Recording:
     """One video being written, and its position in time."""
 
-    def __init__(self, video: VideoFile, first: Frame) -> None:
+    def __init__(self, video: VideoFile, first: Frame, stale_after_s: float) -> None:
         self.video = video
         self._source = first.source
-        self._began_s = first.captured_s
+        self._fps = first.fps
+        self._live = first.kind == "camera"
+        self._longest_gap_s = max(stale_after_s, LOST_GAP_S) if self._live else LONGEST_FILE_GAP_S
+        self._began_s = first.clock_s
+        self._last_s = first.clock_s
         self._count = 0
         self._before: UInt8Array | None = None
 
@@ -134,21 +145,22 @@ class _Recording:
         return frame.source == self._source and self.video.frame_hw == _hw(annotated_bgr)
 
     def append(self, frame: Frame, annotated_bgr: UInt8Array) -> None:
-        """Append every frame of a file; of a live source, append frames as the video's clock requires.
+        """Append a frame as often as the video's clock requires: the previous one is repeated until its time.
 
-        A frame is repeated until the time of the next frame, and a frame that comes before its time is left out.
+        A frame that comes before its time is left out. In a file, single frames may be early or late by one place, as
+        its times are rounded.
         """
-        if frame.kind != "camera":
-            self.video.write(annotated_bgr)
+        gap_s, self._last_s = frame.clock_s - self._last_s, frame.clock_s
+        if gap_s < 0:  # a file is repeated
+            self._began_s = frame.clock_s - self._count / self._fps
+        elif gap_s > self._longest_gap_s:
+            self._began_s += gap_s - LOST_GAP_S - 1 / self._fps
+        place = round((frame.clock_s - self._began_s) * self._fps)
+        if not self._live and abs(place - self._count) <= 1:
+            place = self._count
+        if place < self._count:
             return
-        due = round((frame.captured_s - self._began_s) * frame.fps)
-        longest = max(int(LONGEST_REPEAT_S * frame.fps), 1)
-        if due - self._count > longest:
-            self._began_s += (due - self._count - longest) / frame.fps
-            due = self._count + longest
-        if due < self._count:
-            return
-        while self._before is not None and self._count < due:
+        while self._before is not None and self._count < place:
             self._write(self._before)
         self._write(annotated_bgr)
         self._keep(annotated_bgr)

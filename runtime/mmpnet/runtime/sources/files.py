@@ -2,20 +2,48 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cv2
-
 from mmpnet.contract.errors import SourceError
 from mmpnet.media.images import is_image, read_image
 from mmpnet.runtime.sources.frame import Event, Frame, OnEvent, stamp_frame
-from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, grab, openable, stated_fps
-from mmpnet.system.files import is_file
+from mmpnet.runtime.sources.video_file import video_frames
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"})
+VIDEO_SUFFIXES = frozenset(
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".3gp",
+        ".3g2",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".mpg",
+        ".mpeg",
+        ".m2v",
+        ".vob",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".wmv",
+        ".asf",
+        ".flv",
+        ".ogv",
+        ".gif",
+        ".h264",
+        ".264",
+        ".h265",
+        ".265",
+        ".hevc",
+        ".mjpeg",
+        ".mjpg",
+    ]
+)
+"""What OpenCV's FFmpeg reads; the last ones are streams without a container, which have no times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,74 +69,40 @@ class FileSource:
         Raises: SourceError of the first such file, after all files.
         """
         failed: dict[Path, SourceError] = {}
+        told: set[str] = set()
+
+        def notify(reason: str) -> None:
+            if reason not in told:
+                told.add(reason)
+                on_event(Event(self.name, "notice", datetime.now(UTC), reason))
+
         while not stop.is_set():
             count = 0
             for path in self.paths:
                 if stop.is_set():
                     return
                 try:
-                    for frame in _frames_of(path, self.stride):
+                    for frame in _frames_of(path, self.stride, notify):
                         count += 1
                         yield frame
                 except SourceError as error:
-                    self._fail(path, error, failed, on_event)
+                    if len(self.paths) == 1:
+                        raise
+                    failed.setdefault(path, error)
+                    notify(str(error))
             if not self.loop or not count:
                 break
         for first in failed.values():
             raise SourceError(f"{len(failed)} of {len(self.paths)} files cannot be read completely; the first: {first}")
 
-    def _fail(self, path: Path, error: SourceError, failed: dict[Path, SourceError], on_event: OnEvent) -> None:
-        if len(self.paths) == 1:
-            raise error
-        if path not in failed:
-            failed[path] = error
-            on_event(Event(self.name, "notice", datetime.now(UTC), str(error)))
 
-
-def _frames_of(path: Path, stride: int) -> Iterator[Frame]:
+def _frames_of(path: Path, stride: int, notify: Callable[[str], None]) -> Iterator[Frame]:
     if not is_image(path):
-        yield from _video_frames(path, stride)
+        yield from video_frames(path, stride=stride, notify=notify)
         return
     began_s = time.perf_counter()
     pixels_bgr = read_image(path)
     yield stamp_frame(pixels_bgr, source=str(path), kind="image", fps=0.0, started_s=began_s)
-
-
-def _video_frames(path: Path, stride: int) -> Iterator[Frame]:
-    capture = cv2.VideoCapture(openable(str(path)))
-    try:
-        if not capture.isOpened():
-            size = f"{path.stat().st_size} bytes" if is_file(path) else "the file is gone"
-            raise SourceError(f"{path}: OpenCV cannot open it as a video ({size}); expected a video file")
-        fps = stated_fps(capture)
-        count = damaged = 0
-        while True:
-            began_s = time.perf_counter()
-            passed_over = grab(capture)
-            if passed_over is None:
-                break
-            damaged += passed_over
-            count += 1
-            if (count - 1) % stride:
-                continue
-            delivered, pixels = capture.retrieve()
-            if not delivered:
-                damaged += 1
-                continue
-            index = count - 1 + damaged
-            pixels_bgr = as_bgr(pixels)
-            yield stamp_frame(
-                pixels_bgr, source=str(path), kind="video", fps=fps / stride, started_s=began_s, index=index
-            )
-        if not count:
-            raise SourceError(f"{path}: the video has no readable frame; it may be truncated or of an unknown codec")
-        stated = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        if damaged:
-            raise SourceError(f"{path}: skipped {damaged} damaged frames, read {count}; copy the file again")
-        if count < CUT_SHORT * stated:
-            raise SourceError(f"{path}: ended after {count} of {stated:.0f} frames; the file may be truncated")
-    finally:
-        capture.release()
 
 
 def _nobody(_: Event) -> None:

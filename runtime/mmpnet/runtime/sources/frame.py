@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,9 @@ class Frame:
     waited before the grab, if the source tells it."""
     index: int = 0
     """Position in its source, from 0: a video's frame number, which also counts skipped frames."""
+    source_time_s: float = 0.0
+    """Presentation time in its source: seconds since a video's first frame by the times in the file, or since a live
+    source's first frame of the run."""
     grab_ms: float = 0.0
     """Time to read and decode, without a camera's wait for its next frame."""
     frozen: bool = False
@@ -41,6 +44,11 @@ class Frame:
     skipped: int = 0
     """For a live source: number of frames before it that were not decoded, as newer ones had come."""
 
+    @property
+    def clock_s(self) -> float:
+        """When it happened: for a file its time in the file, for a live source the time of its capture."""
+        return self.captured_s if self.kind == "camera" else self.source_time_s
+
     def age_ms(self) -> float:
         """Milliseconds since the capture."""
         return (time.perf_counter() - self.captured_s) * 1e3
@@ -50,17 +58,31 @@ class Frame:
 class Event:
     """An event of a live source: a new state, or a notice about its frames.
 
-    Its texts can always be encoded, even if they contain names of files and devices that are not UTF-8.
+    `source` is for people; `stream` is the index of the source in the run. Its texts can always be encoded, even if
+    they contain names of files and devices that are not UTF-8.
     """
 
     source: str
     kind: State | Literal["notice"]
     at: datetime
     reason: str = ""
+    stream: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", well_formed(self.source))
         object.__setattr__(self, "reason", well_formed(self.reason))
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names as UTF-8 text; the second of equal names becomes `NAME (2)`."""
+    distinct: list[str] = []
+    for name in map(well_formed, names):
+        number, unique = 1, name
+        while unique in distinct:
+            number += 1
+            unique = f"{name} ({number})"
+        distinct.append(unique)
+    return distinct
 
 
 OnEvent: TypeAlias = Callable[[Event], None]
@@ -101,6 +123,7 @@ def stamp_frame(
     started_s: float | None = None,
     delay_s: float = 0.0,
     index: int = 0,
+    source_time_s: float = 0.0,
 ) -> Frame:
     """Make a frame that was grabbed at `started_s` on time.perf_counter(), by default now, after a delay of `delay_s`
     between capture and grab."""
@@ -115,5 +138,6 @@ def stamp_frame(
         captured_at=datetime.now(UTC) - timedelta(seconds=now_s - captured_s),
         captured_s=captured_s,
         index=index,
+        source_time_s=source_time_s,
         grab_ms=(now_s - grabbed_s) * 1e3,
     )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.sources.frame import Event, Frame, Source, State
+from mmpnet.runtime.sources.frame import Event, Frame, Source, State, distinct_names
 
 JOIN_S = 2.0
 """How long closing waits for a thread that may hang in a driver."""
@@ -19,6 +19,7 @@ TICK_S = 0.2
 class SourceCounts:
     """Counts of one source's frames: grabbed, replaced by a newer one before use, dropped because of their age.
 
+    `source` is its name, which no other source of the run has.
     `damaged` frames could not be decoded; no other number includes them.
     """
 
@@ -47,7 +48,9 @@ class FrameGrabber:
     def __init__(
         self, sources: Sequence[Source], on_event: Callable[[Event], None], *, stale_after_s: float = 5.0
     ) -> None:
-        self.counts = [SourceCounts(source.name, source.live) for source in sources]
+        # Two cameras may differ only in what is hidden from people; everything else must tell them apart.
+        names = distinct_names([source.name for source in sources])
+        self.counts = [SourceCounts(name, source.live) for name, source in zip(names, sources, strict=True)]
         self.errors: list[BaseException] = []
         self._tell = on_event
         self._stale_after_s = stale_after_s
@@ -124,7 +127,8 @@ class FrameGrabber:
     def _grab(self, stream: int, source: Source) -> None:
         try:
             for frame in source.frames(self._stops[stream], lambda event: self._happened(stream, event)):
-                self._put(stream, replace(frame, stream=stream), every=not source.live)
+                name = self.counts[stream].source if source.live else frame.source
+                self._put(stream, replace(frame, stream=stream, source=name), every=not source.live)
                 if self._stops[stream].is_set():
                     break
         except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
@@ -171,7 +175,7 @@ class FrameGrabber:
 
     def _happened(self, stream: int, event: Event) -> None:
         if event.kind == "notice":
-            self._tell(event)
+            self._tell(replace(event, source=self.counts[stream].source, stream=stream))
         else:
             self._turn(stream, event.kind, event.reason)
 
@@ -185,7 +189,7 @@ class FrameGrabber:
             counts.state = state
             # A file has no states while it is read; if it fails and there are several sources, its name is reported.
             if counts.live or (state == "closed" and reason and len(self.counts) > 1):
-                self._tell(Event(counts.source, state, datetime.now(UTC), reason))
+                self._tell(Event(counts.source, state, datetime.now(UTC), reason, stream))
 
 
 def newest_frames(source: Source) -> Iterator[Frame]:

@@ -41,6 +41,8 @@ class _SoFar:
 
     watch: FrozenFrameDetector
     count: int = 0
+    first_s: float | None = None
+    """Capture time of the first frame, on time.perf_counter()."""
     damaged: int = 0
     """Undecodable frames since the last good one."""
     damage_told: bool = False
@@ -146,7 +148,9 @@ class LiveSource:
             damaged, so_far.damaged = so_far.damaged, 0
             so_far.count += 1
             skipped = capture.skipped() if isinstance(capture, MjpegCapture) else 0
-            yield replace(frame, frozen=frozen, damaged=damaged, skipped=skipped)
+            so_far.first_s = frame.captured_s if so_far.first_s is None else so_far.first_s
+            time_s = max(frame.captured_s - so_far.first_s, 0.0)
+            yield replace(frame, frozen=frozen, damaged=damaged, skipped=skipped, source_time_s=time_s)
 
     def _end(self, capture: Any, on_event: OnEvent, *, grabbed: int, before: int) -> None:
         """Handle the end of the frames. Raises: SourceError unless it is a file that has given all its frames."""

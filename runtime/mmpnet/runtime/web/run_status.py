@@ -2,13 +2,13 @@
 
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from mmpnet.runtime.pipeline.results import Result
-from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.sources.frame import Event, distinct_names
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
 from mmpnet.runtime.web.source_stats import RATES_OVER_S, SourceStats, SourceStatus
 from mmpnet.system.machine import resident_memory_mb
@@ -122,14 +122,3 @@ class StatusRecorder:
         if not self.model.as_asked:
             problems.insert(0, f"runs on {self.model.provider}, not on the requested {self.model.provider_asked}")
         return tuple(problems) if sources else (*problems, "the run has not started")
-
-
-def distinct_names(names: Sequence[str]) -> list[str]:
-    """The names as UTF-8 text; the second of equal names becomes `NAME (2)`."""
-    seen: Counter[str] = Counter()
-    distinct = []
-    for name in names:
-        sendable = name.encode("utf-8", "replace").decode()  # file names may not be UTF-8
-        seen[sendable] += 1
-        distinct.append(sendable if seen[sendable] == 1 else f"{sendable} ({seen[sendable]})")
-    return distinct

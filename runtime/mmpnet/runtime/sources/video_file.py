@@ -1,0 +1,114 @@
+"""Frames of a video file, with their presentation times."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from mmpnet.contract.errors import SourceError
+from mmpnet.media.container import missing_bytes
+from mmpnet.runtime.sources.frame import Frame, stamp_frame
+from mmpnet.runtime.sources.presentation_clock import PresentationClock
+from mmpnet.runtime.sources.video_capture import as_bgr, grab, openable, stated_fps
+from mmpnet.system.files import is_file
+
+FEW = 0.9
+"""A notice is given for a video with less than this fraction of the frames that its header suggests."""
+
+
+def video_frames(path: Path, *, stride: int, notify: Callable[[str], None]) -> Iterator[Frame]:
+    """Every `stride`-th frame of a video. `notify` gets one line if the video may be incomplete.
+
+    Raises: SourceError, after the frames that can be read, if frames are damaged or the end of the file is missing.
+    """
+    capture = cv2.VideoCapture(openable(str(path)))
+    try:
+        if not capture.isOpened():
+            size = f"{path.stat().st_size} bytes" if is_file(path) else "the file is gone"
+            raise SourceError(f"{path}: OpenCV cannot open it as a video ({size}); expected a video file")
+        reader = _Reader(path, capture, stride)
+        frames = reader.frames()
+        # The rate is known after two frames.
+        for frame in itertools.chain(list(itertools.islice(frames, 2)), frames):
+            yield replace(frame, fps=reader.fps)
+        reader.check_end(notify)
+    finally:
+        capture.release()
+
+
+class _Reader:
+    """Reads an open video once, and counts its frames."""
+
+    def __init__(self, path: Path, capture: Any, stride: int) -> None:
+        self._path = path
+        self._capture = capture
+        self._stride = stride
+        self._clock = PresentationClock(stated_fps(capture))
+        self._count = 0
+        self._damaged = 0
+        self._last_s = 0.0
+
+    @property
+    def fps(self) -> float:
+        """The rate of the frames that are used."""
+        return self._clock.fps / self._stride
+
+    def frames(self) -> Iterator[Frame]:
+        while True:
+            began_s = time.perf_counter()
+            passed_over = grab(self._capture)
+            if passed_over is None:
+                return
+            self._damaged += passed_over
+            self._count += 1
+            self._last_s = self._clock.time_s(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+            if (self._count - 1) % self._stride:
+                continue
+            delivered, pixels = self._capture.retrieve()
+            if not delivered:
+                self._damaged += 1
+                continue
+            yield stamp_frame(
+                as_bgr(pixels),
+                source=str(self._path),
+                kind="video",
+                fps=self.fps,
+                started_s=began_s,
+                index=self._count - 1 + self._damaged,
+                source_time_s=self._last_s,
+            )
+
+    def check_end(self, notify: Callable[[str], None]) -> None:
+        """Check that the video was read to its end.
+
+        Only what the container states for certain is an error. The number of frames is an estimate in most containers:
+        the longest stream, which may be the sound, from time 0, times a mean rate.
+        """
+        if not self._count:
+            raise SourceError(
+                f"{self._path}: the video has no readable frame; it may be truncated or of an unknown codec"
+            )
+        if self._damaged:
+            raise SourceError(
+                f"{self._path}: skipped {self._damaged} damaged frames, read {self._count}; copy the file again"
+            )
+        read = f"{self._count} frames of {self._last_s:.1f} s"
+        try:
+            missing = missing_bytes(self._path)
+        except OSError:  # the file was removed in the meantime
+            missing = 0
+        if missing:
+            raise SourceError(
+                f"{self._path}: the file is truncated: {missing} bytes are missing at its end, read {read}; "
+                "copy the file again"
+            )
+        stated = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        if self._count < FEW * stated:
+            notify(
+                f"{self._path}: read {read} until its end; its header suggests about {stated:.0f} frames, which is an "
+                "estimate; if it shows less than expected, it may be damaged"
+            )
