@@ -119,6 +119,13 @@ def test_anchors_given_as_whole_numbers_come_back() -> None:
     assert read.anchors.spec() == whole
 
 
+def test_a_name_of_a_file_that_is_no_utf8_becomes_readable() -> None:
+    training = msgspec.structs.replace(METADATA.training, train_name="s\udcfcd/train.json")
+    properties = metadata_to_properties(msgspec.structs.replace(METADATA, training=training))
+    read = metadata_from_properties(properties, source="m.onnx")
+    assert read.training.train_name == "s?d/train.json"
+
+
 def test_keys_of_third_party_viewers_are_readable() -> None:
     properties = metadata_to_properties(METADATA)
     assert set(properties) == {METADATA_KEY, "names", "imgsz", "stride", "task", "batch"}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 Box = tuple[int, int, int, int]
 
@@ -27,8 +28,15 @@ def draw_image(path: Path, drawn: Drawn) -> None:
     """A gray image that differs for every name, so that no two files are equal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     frame = np.full((*drawn.size_hw, 3), 90, np.uint8)
-    frame[0, 0] = list(drawn.name.encode()[-3:].rjust(3))
-    assert cv2.imwrite(str(path), frame)
+    frame[0, 0] = list(drawn.name.encode(errors="replace")[-3:].rjust(3))
+    write_pixels(path, frame)
+
+
+def write_pixels(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write an image; its name may be no UTF-8, with which cv2.imwrite crashes."""
+    encoded, content = cv2.imencode(path.suffix, pixels)
+    assert encoded
+    path.write_bytes(content.tobytes())
 
 
 def write_coco(folder: Path, drawings: Sequence[Drawn]) -> Path:
@@ -123,7 +131,7 @@ def write_pennfudan(folder: Path, drawings: Sequence[Drawn]) -> Path:
             # An L inside the box: its tight box is the box, but its area is smaller.
             mask[y1:y2, x1] = value
             mask[y2 - 1, x1:x2] = value
-        assert cv2.imwrite(str(folder / "PedMasks" / f"{drawn.name}_mask.png"), mask)
+        write_pixels(folder / "PedMasks" / f"{drawn.name}_mask.png", mask)
     return folder
 
 

@@ -20,6 +20,7 @@ from mmpnet.contract.records import (
     StrictStruct,
     TrainingRecord,
 )
+from mmpnet.contract.text import well_formed_values
 
 METADATA_KEY = "mmpnet"
 SCHEMA_VERSION: Literal[3] = 3
@@ -193,7 +194,7 @@ def metadata_to_properties(metadata: ModelMetadata) -> dict[str, str]:
     """ONNX metadata: the JSON value, and the keys that third-party model viewers read."""
     names = dict(enumerate(metadata.class_names))  # by the class ids of the graph; 0 is background
     return {
-        METADATA_KEY: msgspec.json.encode(metadata).decode(),
+        METADATA_KEY: msgspec.json.encode(well_formed_values(msgspec.to_builtins(metadata))).decode(),
         "names": str(names),
         "imgsz": str(list(metadata.input.size_hw)),
         "stride": str(metadata.anchors.stride),

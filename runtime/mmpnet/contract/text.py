@@ -1,6 +1,7 @@
 """Make untrusted text safe for encoders, OpenCV and terminals."""
 
 import re
+from typing import Any
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """All control characters except tab and line feed, and those that change the direction of text."""
@@ -14,6 +15,20 @@ def well_formed(text: str) -> str:
 def is_well_formed(text: str) -> bool:
     """Whether the text can be encoded as UTF-8. OpenCV crashes with a segmentation fault if it cannot."""
     return well_formed(text) == text
+
+
+def well_formed_values(value: Any) -> Any:
+    """A value of dicts, lists and tuples for a JSON document, with `well_formed` texts and keys."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, dict):
+        return {well_formed_values(key): well_formed_values(item) for key, item in value.items()}
+    return [well_formed_values(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def as_bytes(text: str) -> bytes:
+    """UTF-8 of a text that may be the name of a file and no UTF-8, different for every text: for hashes."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def visible(text: str) -> str:

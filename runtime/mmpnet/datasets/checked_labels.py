@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from mmpnet.contract.errors import DatasetError
+from mmpnet.contract.text import is_well_formed, well_formed
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.types import BACKGROUND, Dataset, LabeledImage
 
@@ -75,8 +76,11 @@ def checked_score(score: float, *, where: str) -> float:
 
 
 def check_class_names(names: Sequence[str], *, where: str) -> None:
-    """Raises: DatasetError naming WHERE[index] if a name is empty, occurs twice, or is reserved for the background."""
+    """Raises: DatasetError naming WHERE[index] if a name is empty, occurs twice, is no UTF-8, or is reserved for the
+    background."""
     for index, name in enumerate(names):
+        if not is_well_formed(name):
+            raise DatasetError(f"{where}[{index}]: the name {well_formed(name)!r} is no UTF-8 text; rename it")
         if not name or name == BACKGROUND or name in names[:index]:
             fault = "is reserved" if name == BACKGROUND else "occurs twice" if name else "is empty"
             raise DatasetError(f"{where}[{index}]: the name {name!r} {fault}; rename it, or remove it and its boxes")
@@ -107,7 +111,9 @@ def assemble(
     names = (BACKGROUND, *class_names)
     class_ids = {class_name: class_id for class_id, class_name in enumerate(names)}
     images = tuple(_image(entry, class_ids) for entry in entries)
-    return Dataset(path=path, name=name, class_names=names, images=images, sha256=sha256, notes=tuple(notes))
+    return Dataset(
+        path=path, name=well_formed(name), class_names=names, images=images, sha256=sha256, notes=tuple(notes)
+    )
 
 
 def _image(entry: Entry, class_ids: dict[str, int]) -> LabeledImage:
@@ -125,6 +131,6 @@ def _image(entry: Entry, class_ids: dict[str, int]) -> LabeledImage:
         areas_px2=np.array(areas, np.float32),
         crowd=np.array([label.crowd for label in labels], np.bool_),
         scores=np.array([label.score for label in labels], np.float32),
-        tags=entry.tags,
-        source=entry.source,
+        tags=tuple(map(well_formed, entry.tags)),
+        source=None if entry.source is None else well_formed(entry.source),
     )

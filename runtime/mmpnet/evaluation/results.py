@@ -6,6 +6,7 @@ from typing import Any
 
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DatasetError
+from mmpnet.contract.text import well_formed
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.bootstrap import LEVEL, Bootstrap, Difference, Interval, Samples, difference, interval, resampled
 from mmpnet.evaluation.coco import COCO_NUMBERS
@@ -62,7 +63,7 @@ def parts_of(datasets: Sequence[Dataset], *, by_source: bool) -> tuple[Part, ...
     """
     names = [one.name for one in datasets]
     if len(set(names)) < len(names):
-        names = [str(one.path) for one in datasets]
+        names = [well_formed(str(one.path)) for one in datasets]
     if by_source and not any(image.source for one in datasets for image in one.images):
         raise DatasetError(f"{', '.join(names)}: no image has a `source` in its entry; leave --by-source out")
     parts: list[Part] = []

@@ -5,11 +5,16 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from mmpnet.contract.errors import DatasetError
+from mmpnet.contract.text import as_bytes
 from mmpnet.datasets.types import SPLITS, Split
 from mmpnet.system.files import is_folder, require_regular
+
+_T = TypeVar("_T")
 
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 
@@ -38,6 +43,17 @@ def parse_json(raw: bytes, path: Path, *, expected: str) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: is not JSON ({error}); expected {expected}") from error
+
+
+def converted(value: Any, kind: type[_T], *, where: str, expected: str) -> _T:
+    """A value of a JSON file as a struct.
+
+    Raises: DatasetError, beginning with `where`, if it is not of this kind, or a text in its place is no UTF-8.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except ValueError as error:  # msgspec's error, and UnicodeEncodeError
+        raise DatasetError(f"{where}: {error}; {expected}") from error
 
 
 def numbered_lines(raw: bytes, path: Path) -> list[tuple[int, str]]:
@@ -92,7 +108,7 @@ def sha256_of(contents: Iterable[tuple[str, bytes]]) -> str:
     to the next changes the hash."""
     digest = hashlib.sha256()
     for name, content in sorted(contents):
-        for part in (name.encode(), content):
+        for part in (as_bytes(name), content):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
     return digest.hexdigest()

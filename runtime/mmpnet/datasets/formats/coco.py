@@ -12,7 +12,7 @@ import msgspec
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_names, checked_score, checked_xyxy
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats._folders import labeled_folders, parse_json, read_bytes
+from mmpnet.datasets.formats._folders import converted, labeled_folders, parse_json, read_bytes
 from mmpnet.datasets.types import SPLITS, Dataset, Split
 from mmpnet.datasets.walk import file_names
 from mmpnet.system.files import is_file, is_folder
@@ -21,6 +21,7 @@ LAYOUT = "train.json and val.json with images in images/ beside them"
 BESIDE_IMAGES = "_annotations.coco.json"
 """Roboflow's name for the file in each split's folder."""
 
+_EXPECTED = "expected categories, images and annotations"
 LARGEST_SIDE_PX = 2**20
 """OpenCV decodes no images with longer sides."""
 
@@ -97,7 +98,7 @@ def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
     check_class_names(class_names, where=f"{path}: categories")
     images = _by_id(content.images, _Image, f"{path}: images", faults)
     labels: dict[int, list[Label]] = {image_id: [] for image_id in images}
-    for where, annotation in _converted(content.annotations, _Annotation, f"{path}: annotations", faults):
+    for where, annotation in _entries(content.annotations, _Annotation, f"{path}: annotations", faults):
         with faults:
             image = images.get(annotation.image_id)
             if image is None:
@@ -139,23 +140,17 @@ def _image_folder(path: Path) -> Path:
 
 def _parse(raw: bytes, path: Path) -> _CocoFile:
     content = parse_json(raw, path, expected="a COCO detection file")
-    try:
-        return msgspec.convert(content, _CocoFile)
-    except msgspec.ValidationError as error:
-        raise DatasetError(f"{path}: is not a COCO detection file: {error}") from error
+    return converted(content, _CocoFile, where=f"{path}: is not a COCO detection file", expected=_EXPECTED)
 
 
-def _converted(raw: list[Any], kind: type[_T], where: str, faults: Faults) -> Iterator[tuple[str, _T]]:
+def _entries(raw: list[Any], kind: type[_T], where: str, faults: Faults) -> Iterator[tuple[str, _T]]:
     """Each well-formed entry with its name for messages."""
     for index, value in enumerate(raw):
-        converted = None
+        entry = None
         with faults:
-            try:
-                converted = msgspec.convert(value, kind)
-            except msgspec.ValidationError as error:
-                raise DatasetError(f"{where}[{index}]: {error}; correct or remove it") from error
-        if converted is not None:
-            yield f"{where}[{index}]", converted
+            entry = converted(value, kind, where=f"{where}[{index}]", expected="correct or remove it")
+        if entry is not None:
+            yield f"{where}[{index}]", entry
 
 
 _Numbered = TypeVar("_Numbered", _Category, _Image)
@@ -163,7 +158,7 @@ _Numbered = TypeVar("_Numbered", _Category, _Image)
 
 def _by_id(raw: list[Any], kind: type[_Numbered], where: str, faults: Faults) -> dict[int, _Numbered]:
     found: dict[int, _Numbered] = {}
-    for name, value in _converted(raw, kind, where, faults):
+    for name, value in _entries(raw, kind, where, faults):
         with faults:
             if value.id in found:
                 raise DatasetError(f"{name}: id {value.id} occurs twice; ids must be unique")

@@ -8,7 +8,7 @@ import msgspec
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import XYXY, Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats._folders import labeled_folders, name_of, parse_json, read_bytes, sha256_of
+from mmpnet.datasets.formats._folders import converted, labeled_folders, name_of, parse_json, read_bytes, sha256_of
 from mmpnet.datasets.types import Dataset, Split
 from mmpnet.datasets.walk import file_names
 from mmpnet.media.image_size import image_size_hw
@@ -123,10 +123,7 @@ def _attributes(file: Any) -> bool:
 
 
 def _entry(raw: Any, where: str, folder: Path, has_classes: bool, faults: Faults) -> Entry:
-    try:
-        file = msgspec.convert(raw, _File)
-    except msgspec.ValidationError as error:
-        raise DatasetError(f"{where}: {error}; expected filename and regions") from error
+    file = converted(raw, _File, where=where, expected="expected filename and regions")
     image = folder / file.filename
     if not is_file(image):
         raise DatasetError(f"{where}: image {file.filename} is not in {folder}; add it, or remove the entry")
@@ -139,10 +136,7 @@ def _entry(raw: Any, where: str, folder: Path, has_classes: bool, faults: Faults
 
 
 def _label(raw: Any, image_hw: tuple[int, int], where: str, has_classes: bool) -> Label:
-    try:
-        region = msgspec.convert(raw, _Region)
-    except msgspec.ValidationError as error:
-        raise DatasetError(f"{where}: {error}; correct or remove it") from error
+    region = converted(raw, _Region, where=where, expected="correct or remove it")
     name = _class_name(region.region_attributes, where) if has_classes else CLASS_NAME
     return Label(_box(region.shape_attributes, image_hw, where), name)
 

@@ -12,6 +12,7 @@ from mmpnet.cli.dataset_tables import check_dataset, print_statistics
 from mmpnet.console.command import console, results
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.letterbox import Letterbox
+from mmpnet.contract.text import well_formed_values
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.statistics import DatasetStatistics, shared_images
@@ -50,7 +51,9 @@ def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> b
     if as_json:
         document = {name: found.as_dict() for name, found in scans.items()}
         covered = {"anchor_spec": asdict(anchors), "anchors": [asdict(row) for row in rows]}
-        sys.stdout.write(json.dumps({**document, **covered, "shared_pictures": list(copies)}) + "\n")
+        sys.stdout.write(
+            json.dumps(well_formed_values({**document, **covered, "shared_pictures": list(copies)})) + "\n"
+        )
     return all(found.ok for found in scans.values())
 
 

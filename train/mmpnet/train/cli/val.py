@@ -16,6 +16,7 @@ from mmpnet.console.command import results as results_console
 from mmpnet.console.help import helpful
 from mmpnet.console.threshold_options import override_thresholds
 from mmpnet.contract.errors import DatasetError
+from mmpnet.contract.text import well_formed_values
 from mmpnet.datasets.load import read_apart
 from mmpnet.datasets.transform import mix
 from mmpnet.datasets.types import Dataset, LabeledImage, Split
@@ -115,7 +116,7 @@ def val(
         opened = [open_model(path, mixed.class_names[1:], options, say=console().print) for path in paths]
         results = _measure(opened, _distinct_names(paths), mixed, parts, how)
         if as_json:
-            sys.stdout.write(json.dumps(document(results, how)) + "\n")
+            sys.stdout.write(json.dumps(well_formed_values(document(results, how))) + "\n")
         else:
             _show(results)
         measured = Measured(mixed, results[0].whole.evaluation, opened[0].protocol)

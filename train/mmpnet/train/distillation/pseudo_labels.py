@@ -10,6 +10,7 @@ import numpy as np
 
 from mmpnet.contract.boxes import area, pairwise_iou
 from mmpnet.contract.errors import DatasetError, TrainingError
+from mmpnet.contract.text import as_bytes, well_formed_values
 from mmpnet.datasets.types import LabeledImage
 from mmpnet.datasets.walk import files_below
 from mmpnet.media.image_size import image_size_hw
@@ -51,7 +52,7 @@ class TeacherLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def images_sha256(images: Sequence[LabeledImage]) -> str:
     """Return the hash of the images' names and sizes, in order."""
     lines = (f"{image.path.name} {image.image_hw[0]} {image.image_hw[1]}\n" for image in images)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256(as_bytes("".join(lines))).hexdigest()
 
 
 def ask_teachers(
@@ -72,7 +73,7 @@ def ask_teachers(
 def save_teacher_labels(path: Path, labels: TeacherLabels) -> None:
     """Raises: OutputError if the file cannot be written."""
     with atomic_write(path) as partial:
-        partial.write_bytes(msgspec.json.encode(labels))
+        partial.write_bytes(msgspec.json.encode(well_formed_values(msgspec.to_builtins(labels))))
 
 
 def read_teacher_labels(path: Path) -> TeacherLabels:
