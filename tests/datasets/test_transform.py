@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.formats.coco import read_coco
+from mmpnet.datasets.load import read_apart
 from mmpnet.datasets.open import open_dataset
 from mmpnet.datasets.transform import mix, parse_classes, select_classes
 from mmpnet.datasets.types import Dataset
-from support.drawn_images import Drawn, draw_image
+from support.drawn_images import WRITERS, Drawn, draw_image
 
 Make = Callable[..., Dataset]
 
@@ -112,3 +114,48 @@ def test_the_hash_of_a_mix_depends_on_each_member_and_their_order(make: Make) ->
     hashes = {mix(members).sha256 for members in ([first, second], [second, first], [first, other], [first, first])}
     assert len(hashes) == 4
     assert mix([first, second]).sha256 == mix([first, second]).sha256
+
+
+def test_a_class_with_the_name_of_merged_classes_is_not_thrown_away(tmp_path: Path) -> None:
+    dataset = two_classes(tmp_path)
+    with pytest.raises(DatasetError, match=r"leaves out its own 2 boxes of 'person'; write person=person,pedestrian"):
+        select_classes(dataset, ["person=pedestrian"])
+    with pytest.raises(DatasetError, match="leaves out its own"):
+        select_classes(dataset, ["person=pedestrian"], allow_absent=True)
+    assert select_classes(dataset, ["person=person,pedestrian"]).num_boxes == 3
+    swapped = select_classes(dataset, ["person=pedestrian", "other=person"])
+    assert swapped.num_boxes == 3
+    assert swapped.notes == ()
+
+
+def test_boxes_that_classes_leave_out_are_counted(tmp_path: Path) -> None:
+    assert select_classes(two_classes(tmp_path), ["pedestrian"]).notes == (
+        f"{tmp_path.name}/labels.json: --classes leaves out 2 boxes of person",
+    )
+    path = tmp_path / "labels.json"
+    (only,) = read_apart([path], "val", ["pedestrian"])
+    assert "2 boxes of person" in only.notes[0]
+
+
+def two_classes(folder: Path) -> Dataset:
+    """Two boxes of `person` and one of `pedestrian`."""
+    content = {
+        "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "pedestrian"}],
+        "images": [{"id": 1, "file_name": "a.png", "width": 20, "height": 20}],
+        "annotations": [
+            {"image_id": 1, "category_id": category, "bbox": [x, 1, 3, 8]} for category, x in ((1, 0), (1, 5), (2, 10))
+        ],
+    }
+    draw_image(folder / "a.png", Drawn("a", (20, 20), []))
+    (folder / "labels.json").write_text(json.dumps(content))
+    return read_coco(folder / "labels.json")
+
+
+@pytest.mark.parametrize("name", ["COCO JSON", "Pascal VOC", "gt_data", "VIA"])
+def test_boxes_that_occur_twice_are_counted(name: str, tmp_path: Path) -> None:
+    box, other = (1, 2, 9, 12), (1, 2, 9, 13)
+    images = [Drawn("a", (20, 20), [box, other]), Drawn("b", (20, 20), [box, box, other, box])]
+    dataset = open_dataset(WRITERS[name](tmp_path, images), "train")
+    assert dataset.num_boxes == 6, "pycocotools counts them too"
+    (note,) = dataset.notes
+    assert "2 boxes repeat another one of their image and class, such as in b.png" in note

@@ -101,7 +101,7 @@ def assemble(
     faults: Faults,
     notes: Sequence[str] = (),
 ) -> Dataset:
-    """Build a Dataset with classes numbered from 1 in the given order.
+    """Build a Dataset with classes numbered from 1 in the given order, and a note about boxes that occur twice.
 
     Raises: DatasetError if there are no images or no classes.
     """
@@ -112,8 +112,28 @@ def assemble(
     class_ids = {class_name: class_id for class_id, class_name in enumerate(names)}
     images = tuple(_image(entry, class_ids) for entry in entries)
     return Dataset(
-        path=path, name=well_formed(name), class_names=names, images=images, sha256=sha256, notes=tuple(notes)
+        path=path,
+        name=well_formed(name),
+        class_names=names,
+        images=images,
+        sha256=sha256,
+        notes=(*notes, *_repeats_note(path, entries)),
     )
+
+
+def _repeats_note(path: Path, entries: Sequence[Entry]) -> list[str]:
+    repeats = [
+        (entry.path, len(entry.labels) - len({(label.class_name, label.xyxy) for label in entry.labels}))
+        for entry in entries
+    ]
+    total = sum(count for _, count in repeats)
+    if not total:
+        return []
+    first = next(image.name for image, count in repeats if count)
+    return [
+        f"{path}: {total} boxes repeat another one of their image and class, such as in {first}; each counts as an "
+        "object, so a detector misses them; remove them"
+    ]
 
 
 def _image(entry: Entry, class_ids: dict[str, int]) -> LabeledImage:

@@ -12,7 +12,8 @@ from mmpnet.datasets.types import Dataset, Split
 
 
 def read_apart(paths: Sequence[Path], split: Split, classes: Sequence[str] = ()) -> tuple[Dataset, ...]:
-    """Load each dataset separately; joined in order, their images and classes are those of `load_dataset`.
+    """Load each dataset separately; joined in order, their images, classes and notes are those of `load_dataset`. The
+    first one has the notes of all.
 
     Raises: as `load_dataset`.
     """
@@ -22,8 +23,13 @@ def read_apart(paths: Sequence[Path], split: Split, classes: Sequence[str] = ())
     mixed = select_classes(mixed, classes) if classes else mixed
     ends = [sum(len(one.images) for one in found[: index + 1]) for index in range(len(found))]
     return tuple(
-        replace(one, class_names=mixed.class_names, images=mixed.images[end - len(one.images) : end])
-        for one, end in zip(found, ends, strict=True)
+        replace(
+            one,
+            class_names=mixed.class_names,
+            images=mixed.images[end - len(one.images) : end],
+            notes=() if index else mixed.notes,
+        )
+        for index, (one, end) in enumerate(zip(found, ends, strict=True))
     )
 
 

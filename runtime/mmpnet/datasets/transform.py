@@ -11,6 +11,8 @@ from mmpnet.contract.arrays import IntArray
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.types import BACKGROUND, Dataset, LabeledImage
 
+_SHOWN_CLASSES = 5
+
 
 @dataclass(frozen=True, slots=True)
 class WantedClass:
@@ -41,11 +43,14 @@ def parse_classes(texts: Sequence[str]) -> tuple[WantedClass, ...]:
 def select_classes(dataset: Dataset, classes: Sequence[str], *, allow_absent: bool = False) -> Dataset:
     """Keep only these classes, in this order, merged as requested. Images without any of them stay, as background.
 
-    `allow_absent` is for a validation set, which may lack a class of the training set.
+    `allow_absent` is for a validation set, which may lack a class of the training set. A note says which boxes are left
+    out.
 
-    Raises: DatasetError if the dataset does not have a class; ValueError as `parse_classes`.
+    Raises: DatasetError if the dataset does not have a class, or has one with the name of merged classes that is not
+    merged; ValueError as `parse_classes`.
     """
     wanted = parse_classes(classes)
+    _require_no_lost_namesake(dataset, wanted)
     new_ids = np.zeros(len(dataset.class_names), np.int64)  # 0: not selected
     for class_id, one in enumerate(wanted, start=1):
         for member in one.members:
@@ -58,7 +63,41 @@ def select_classes(dataset: Dataset, classes: Sequence[str], *, allow_absent: bo
         dataset,
         class_names=(BACKGROUND, *(one.name for one in wanted)),
         images=tuple(renumbered(image, new_ids) for image in dataset.images),
+        notes=(*dataset.notes, *_left_out_note(dataset, new_ids)),
     )
+
+
+def _require_no_lost_namesake(dataset: Dataset, wanted: Sequence[WantedClass]) -> None:
+    """Raises: DatasetError for `person=pedestrian` where the dataset has boxes of `person` too."""
+    members = {member for one in wanted for member in one.members}
+    for one in wanted:
+        if one.name in dataset.class_names and one.name not in members:
+            count = _boxes_per_class(dataset)[dataset.class_names.index(one.name)]
+            merged = ",".join((one.name, *one.members))
+            raise DatasetError(
+                f"{dataset.name}: --classes {one.name}={','.join(one.members)} leaves out its own {count} boxes of "
+                f"{one.name!r}; write {one.name}={merged}, or choose another name"
+            )
+
+
+def _left_out_note(dataset: Dataset, new_ids: IntArray) -> list[str]:
+    """A note about boxes of classes that were not selected; empty if there are none."""
+    counts = _boxes_per_class(dataset)
+    lost = [(dataset.class_names[i], counts[i]) for i in range(1, len(counts)) if not new_ids[i] and counts[i]]
+    if not lost:
+        return []
+    lost.sort(key=lambda one: -one[1])
+    shown = ", ".join(f"{count} boxes of {name}" for name, count in lost[:_SHOWN_CLASSES])
+    others = lost[_SHOWN_CLASSES:]
+    rest = f", {sum(count for _, count in others)} boxes of {len(others)} other classes" if others else ""
+    return [f"{dataset.name}: --classes leaves out {shown}{rest}"]
+
+
+def _boxes_per_class(dataset: Dataset) -> list[int]:
+    counts = np.zeros(len(dataset.class_names), np.int64)
+    for image in dataset.images:
+        counts += np.bincount(image.class_ids, minlength=len(counts))
+    return list(map(int, counts))
 
 
 def renumbered(image: LabeledImage, new_ids: IntArray) -> LabeledImage:
