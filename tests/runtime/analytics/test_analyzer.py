@@ -12,7 +12,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import SourceError
 from mmpnet.media.images import write_image
-from mmpnet.runtime.analytics.analyzer import StreamAnalyzer, analyzer_factory
+from mmpnet.runtime.analytics.analyzer import Analysis, StreamAnalyzer, analyzer_factory
 from mmpnet.runtime.analytics.shapes import parse_line, parse_zone
 from mmpnet.runtime.inference.detector import StageTimes
 from mmpnet.runtime.pipeline.options import Blur, RunOptions
@@ -67,7 +67,7 @@ def test_a_person_keeps_the_number_and_is_counted_once(tmp_path: Path) -> None:
         [parse_line("door=0,24,64,24", default_name="")],
         [parse_zone("0,0,64,0,64,24,0,24", default_name="top")],
     )
-    analyzer = analyzer_factory(conf=0.4, lines=lines, zones=zones)
+    analyzer = analyzer_factory([Analysis(0.4, lines, zones)])
     images = Images()
     sinks = [images, NdjsonSink(str(out), NAMES)]
     summary = run(open_source(str(video)), Walkers(), sinks, RunOptions(analyzer=analyzer))  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def test_every_file_has_numbers_of_its_own(tmp_path: Path) -> None:
     for name in ("a.avi", "b.avi"):
         write_video(tmp_path / name, count=9)
     images = Images()
-    analyzer = analyzer_factory(conf=0.4, lines=[parse_line("0,24,64,24", default_name="l")], zones=[])
+    analyzer = analyzer_factory([Analysis(0.4, [parse_line("0,24,64,24", default_name="l")])])
     summary = run(open_source(str(tmp_path)), Walkers(), [images], RunOptions(analyzer=analyzer))  # type: ignore[arg-type]
     firsts = [result for result in images.results if result.frame.source.endswith("b.avi")]
     assert firsts[0].tracks is not None
@@ -102,7 +102,7 @@ def test_images_cannot_be_followed(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
     (frame,) = open_source(str(tmp_path / "a.png"))
     with pytest.raises(SourceError, match=r"a\.png: is an image; tracking people needs a camera or a video"):
-        StreamAnalyzer(frame, conf=0.4, lines=[], zones=[])
+        StreamAnalyzer(frame, Analysis(0.4))
 
 
 def test_blurred_runs_hand_on_no_raw_pixel(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_so_many_are_followed_as_are_to_be_shown() -> None:
     frame = Frame(np.zeros((48, 64, 3), np.uint8), "camera 0", "camera", 10.0, datetime.now(UTC), 0.0)
     found, _ = Walkers(frame=5).timed(frame.pixels_bgr)
     for most, scores in ((1, [0.8]), (None, [0.8, 0.15])):
-        following = StreamAnalyzer(frame, conf=0.1, lines=[], zones=[], max_det=most)
+        following = StreamAnalyzer(frame, Analysis(0.1, max_det=most))
         shown, tracks = following.analyze(frame, found)
         assert shown.score.tolist() == pytest.approx(scores)
         assert len(tracks.ids) == len(scores)
@@ -156,7 +156,7 @@ def test_so_many_are_followed_as_are_to_be_shown() -> None:
 
 def test_counts_continue_through_another_size_of_frames() -> None:
     frame = Frame(np.zeros((48, 64, 3), np.uint8), "camera 0", "camera", 10.0, datetime.now(UTC), 0.0)
-    following = StreamAnalyzer(frame, conf=0.4, lines=[parse_line("door=0,50%,100%,50%", default_name="")], zones=[])
+    following = StreamAnalyzer(frame, Analysis(0.4, [parse_line("door=0,50%,100%,50%", default_name="")]))
     walkers = Walkers()
     for number in range(18):
         found, _ = walkers.timed(frame.pixels_bgr)

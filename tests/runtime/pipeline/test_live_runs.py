@@ -22,7 +22,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError, SourceError
 from mmpnet.media.images import write_image
-from mmpnet.runtime.analytics.analyzer import analyzer_factory
+from mmpnet.runtime.analytics.analyzer import Analysis, analyzer_factory
 from mmpnet.runtime.analytics.shapes import parse_line
 from mmpnet.runtime.inference.detector import Detector, StageTimes
 from mmpnet.runtime.pipeline.options import RunOptions
@@ -383,7 +383,7 @@ def test_an_image_among_those_to_follow_people_in_is_refused_before_anything_sta
         return FakeCapture(burn_clock, period_s=0.01)
 
     sources = [LiveSource("camera 0", connect), open_source(str(tmp_path / "a.jpg"))]
-    options = RunOptions(analyzer=analyzer_factory(conf=0.4, lines=[], zones=[]), limit=5)
+    options = RunOptions(analyzer=analyzer_factory([Analysis(0.4)] * 2), limit=5)
     with pytest.raises(SourceError, match=r"a\.jpg: is an image; tracking people needs"):
         run(sources, SlowDetector(0.0), [Clocks(enough=5)], options)  # type: ignore[arg-type]
     assert connected == []
@@ -451,7 +451,7 @@ def test_a_line_outside_a_cameras_new_size_ends_that_camera_alone() -> None:
     steady = LiveSource("steady", lambda: FakeCapture(lambda _: large.copy(), period_s=0.02))
     clocks = Clocks(enough=30)
     line = parse_line("door=0,40,64,40", default_name="")
-    options = RunOptions(analyzer=analyzer_factory(conf=0.4, lines=[line], zones=[]))
+    options = RunOptions(analyzer=analyzer_factory([Analysis(0.4, [line])] * 2))
     with pytest.raises(MmpnetError, match="door: the point"):
         run([shrinking, steady], SlowDetector(0.002), [clocks], options)  # type: ignore[arg-type]
     assert clocks.sources.count("steady") >= 20

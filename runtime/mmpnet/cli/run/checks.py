@@ -13,7 +13,7 @@ from mmpnet.runtime.sources.frame import Kind, Source
 from mmpnet.system.claims import check_unclaimed
 from mmpnet.system.files import check_folder
 
-FOLLOWING_FLAGS = ("--track", "--line", "--zone")
+FOLLOWING_FLAGS = ("--track", "--line", "--zone", "--events")
 SELF_TEST_FLAGS = frozenset({"--self-test", "--provider", "--threads"})
 _OWN_MODE = "files keep their own frame size and rate"
 _ALWAYS_THERE = "files do not become stale or lost"
@@ -69,10 +69,21 @@ def check_effects(given: Collection[str], sources: Sequence[Source]) -> None:
             raise typer.BadParameter("--loop over an image with --save would write endlessly; give --limit")
 
 
-def check_outputs(sources: Sequence[Source], *, save: Path | None, save_crops: Path | None, ndjson: str | None) -> None:
+def check_outputs(
+    sources: Sequence[Source],
+    *,
+    save: Path | None,
+    save_crops: Path | None,
+    ndjson: str | None,
+    events: str | None,
+) -> None:
     """Raises: OutputError for outputs that are not writable, typer.BadParameter for two outputs with one file."""
     if ndjson is not None:
         check_ndjson(ndjson, _paths(sources))
+    if events is not None:
+        check_ndjson(events, _paths(sources), option="--events")
+        if ndjson is not None and (events == ndjson or Path(events).resolve() == Path(ndjson).resolve()):
+            raise typer.BadParameter("--json and --events name the same output; choose another for one of them")
     if save is not None:
         if ndjson not in (None, "-") and save.resolve() == Path(str(ndjson)).resolve():
             raise typer.BadParameter("--save and --json name the same file; choose another for one of them")

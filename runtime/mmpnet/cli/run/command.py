@@ -11,13 +11,12 @@ import typer
 from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, given_flags
 from mmpnet.cli.run.console_sink import ConsoleSink
 from mmpnet.cli.run.detector import check_and_warm_up, show_self_test, widen_thresholds
-from mmpnet.cli.run.outputs import save_sink, serve_sinks, window_sinks
+from mmpnet.cli.run.outputs import event_sinks, save_sink, serve_sinks, window_sinks
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
 from mmpnet.console.help import helpful
 from mmpnet.console.threshold_options import override_thresholds
-from mmpnet.contract.detections import Thresholds
-from mmpnet.runtime.analytics.analyzer import StreamAnalyzer, analyzer_factory
-from mmpnet.runtime.analytics.shapes import Line, Zone, parse_line, parse_zone
+from mmpnet.runtime.analytics.analyzer import Analysis, StreamAnalyzer, analyzer_factory
+from mmpnet.runtime.analytics.shapes import parse_line, parse_zone
 from mmpnet.runtime.analytics.tracker import Tracker
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES
@@ -45,7 +44,8 @@ EXAMPLES = (
 P = ParamSpec("P")
 Value = TypeVar("Value")
 SHOWN_IMAGES = 8
-SOURCES, CAMERAS, OUTPUTS, FOLLOWING, SERVING = "Sources", "Cameras and streams", "Outputs", "Counting", "Web page"
+SOURCES, CAMERAS, OUTPUTS, FOLLOWING = "Sources", "Cameras and streams", "Outputs", "Counting"
+EVENTS, SERVING = "Events", "Web page"
 
 
 @app.command(cls=helpful("--camera", "--source", "--save", "--json", "--serve", examples=EXAMPLES))
@@ -153,6 +153,14 @@ def detect(
         list[str] | None,
         typer.Option(help="[NAME=]X1,Y1,X2,Y2,X3,Y3,...: count people in this zone.", rich_help_panel=FOLLOWING),
     ] = None,
+    events: Annotated[
+        str | None,
+        typer.Option(
+            help="Write one JSON line per event (appeared, gone, entered, left, crossed, stale, back) to this file; "
+            "- is stdout.",
+            rich_help_panel=EVENTS,
+        ),
+    ] = None,
     serve: Annotated[
         str | None, typer.Option(help="Serve a web page at HOST:PORT, such as 127.0.0.1:8000.", rich_help_panel=SERVING)
     ] = None,
@@ -183,19 +191,21 @@ def detect(
         live = LiveOptions(mode, reconnect, stale_after)
         sources = _open_sources([*(camera or ()), *(source or ())], live, stride=vid_stride, loop=loop)
         check_effects(given, sources)
-        check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson)
+        check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson, events=events)
         spin = not any(one.live for one in sources)
         detector = Detector(model, provider=provider, threads=threads, spin=spin)
         chosen = override_thresholds(detector.thresholds, conf, iou, max_det)
         detector = detector.with_thresholds(chosen)
         served = serve_sinks(serve, token, detector, provider, stale_after) if serve is not None else []
-        analyzer = _analyzer_factory(chosen, lines, zones) if track or lines or zones else None
+        analysis = Analysis(chosen.conf, lines, zones, max_det=chosen.max_det, class_names=detector.class_names)
+        analyzer = _analyzer_factory([analysis] * len(sources)) if track or lines or zones or events else None
         if analyzer is not None or blur:
             detector = widen_thresholds(detector, blur=blur)
         check_and_warm_up(detector)
         stop = threading.Event()
         sinks = [ConsoleSink(console(), detector.class_names, _totals(sources, limit, loop=loop)), *served]
         sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
+        sinks += event_sinks(events, sources, detector.class_names, stale_after, stop) if events is not None else []
         sinks += [save_sink(save, sources)] if save is not None else []
         sinks += window_sinks(only=len(sinks) == 1) if show else []
         options = RunOptions(
@@ -244,11 +254,9 @@ def _run_until_stopped(
             console().print(f"saved {path}")
 
 
-def _analyzer_factory(
-    chosen: Thresholds, lines: Sequence[Line], zones: Sequence[Zone]
-) -> Callable[[Frame], StreamAnalyzer]:
+def _analyzer_factory(analyses: Sequence[Analysis]) -> Callable[[Frame], StreamAnalyzer]:
     Tracker(frame_rate=1.0)  # imports its packages now, before the run; reports if they are missing
-    return analyzer_factory(conf=chosen.conf, max_det=chosen.max_det, lines=lines, zones=zones)
+    return analyzer_factory(analyses)
 
 
 def _data_sinks(

@@ -1,5 +1,6 @@
 """Create the sinks that the options of mmp-run request."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from mmpnet.media.window_probe import why_no_window
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.sinks.event_lines import EventLines
+from mmpnet.runtime.sinks.events import EventSink
 from mmpnet.runtime.sinks.video import SaveSink, is_many
 from mmpnet.runtime.sinks.window import WindowSink
 from mmpnet.runtime.sources.frame import Source
@@ -21,6 +24,15 @@ def save_sink(out: Path, sources: Sequence[Source]) -> SaveSink:
         console().print(f"{out}: is not readable if this program is killed before the end; an .mkv is")
     sources_paths = [path for source in sources for path in source.paths]
     return SaveSink(out, many_files=is_many(out, sources), sources=sources_paths)
+
+
+def event_sinks(
+    target: str, sources: Sequence[Source], class_names: Sequence[str], stale_after_s: float, stop: threading.Event
+) -> list[Sink]:
+    """Events as NDJSON in a file, or on stdout."""
+    paths = [path for source in sources for path in source.paths]
+    lines = EventLines(target, sources=paths, stop=stop, notify=console().print)
+    return [EventSink([lines], class_names, stale_after_s=stale_after_s, snapshots=False)]
 
 
 def window_sinks(*, only: bool) -> list[Sink]:

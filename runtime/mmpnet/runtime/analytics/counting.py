@@ -1,17 +1,18 @@
 """Count people who cross a line or are in a zone, by the position of their feet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmpnet.contract.arrays import FloatArray, IntArray
+from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.analytics.shapes import Line, Zone
 from mmpnet.runtime.analytics.tracker import NO_TRACK
+from mmpnet.runtime.analytics.tracks import Direction, Passage
 
 CLEAR = 0.1
 """Feet count as clear of a line or edge if they are at least this fraction of the box's height away (about 17 cm).
@@ -21,7 +22,46 @@ The lower edge of a standing person's box moves by a few hundredths of its heigh
 FORGET_AFTER_FRAMES = 1000
 """A track that is not seen for this many frames is removed, so that memory is bounded in runs of months."""
 
+PERSON = "person"
+LINE_KEYS = ("in_count", "out_count")
+ZONE_KEYS = ("count", *LINE_KEYS)
+
 Points: TypeAlias = NDArray[np.float64]
+Tally: TypeAlias = dict[str, int]
+
+
+@dataclass(slots=True)
+class ClassTallies:
+    """The counts of one line or zone by class: those that it counts, or every class if `names` is empty."""
+
+    keys: tuple[str, ...]
+    """The counts that there are, such as `in_count`."""
+    names: dict[int, str] = field(default_factory=dict)
+    tallies: dict[int, Tally] = field(default_factory=dict)
+
+    def counts(self, class_id: int) -> bool:
+        """Whether this class is counted."""
+        return not self.names or class_id in self.names
+
+    def add(self, key: str, class_id: int) -> None:
+        self.tallies.setdefault(class_id, dict.fromkeys(self.keys, 0))[key] += 1
+
+    def clear(self, key: str) -> None:
+        """Set one count of every class to 0."""
+        for tally in self.tallies.values():
+            tally[key] = 0
+
+    def total(self, key: str) -> int:
+        """The sum over the classes."""
+        return sum(tally[key] for tally in self.tallies.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The totals as JSON values, and with several classes also the counts of each under `classes`."""
+        totals: dict[str, Any] = {key: self.total(key) for key in self.keys}
+        if len(self.names) > 1:
+            none = dict.fromkeys(self.keys, 0)
+            totals["classes"] = {name: dict(self.tallies.get(one, none)) for one, name in self.names.items()}
+        return totals
 
 
 @dataclass(slots=True)
@@ -30,8 +70,16 @@ class LineCount:
 
     name: str
     points_px: Points
-    in_count: int = 0
-    out_count: int = 0
+    tallies: ClassTallies = field(default_factory=lambda: ClassTallies(LINE_KEYS))
+    shape: Literal["line"] = "line"
+
+    @property
+    def in_count(self) -> int:
+        return self.tallies.total("in_count")
+
+    @property
+    def out_count(self) -> int:
+        return self.tallies.total("out_count")
 
     def distance_px(self, feet_xy: Points) -> Points:
         """Signed distances of feet (N, 2) from the infinite line, positive on its right -> (N,)."""
@@ -50,9 +98,6 @@ class LineCount:
             return 0
         return 1 if now > 0 else -1
 
-    def as_dict(self) -> dict[str, int]:
-        return {"in_count": self.in_count, "out_count": self.out_count}
-
 
 @dataclass(slots=True)
 class ZoneCount:
@@ -64,9 +109,20 @@ class ZoneCount:
     name: str
     points_px: Points
     frame_hw: tuple[int, int]
-    count: int = 0
-    in_count: int = 0
-    out_count: int = 0
+    tallies: ClassTallies = field(default_factory=lambda: ClassTallies(ZONE_KEYS))
+    shape: Literal["zone"] = "zone"
+
+    @property
+    def count(self) -> int:
+        return self.tallies.total("count")
+
+    @property
+    def in_count(self) -> int:
+        return self.tallies.total("in_count")
+
+    @property
+    def out_count(self) -> int:
+        return self.tallies.total("out_count")
 
     def distance_px(self, feet_xy: Points) -> Points:
         """Distances of feet (N, 2) to the nearest edge, negative outside the zone -> (N,); inf if no edge counts."""
@@ -87,9 +143,6 @@ class ZoneCount:
         """1 for a step into the zone, -1 for one out of it; step_px: signed distances of its ends."""
         return int(step_px[1] > 0) - int(step_px[0] > 0)
 
-    def as_dict(self) -> dict[str, int]:
-        return {"count": self.count, "in_count": self.in_count, "out_count": self.out_count}
-
 
 @dataclass(slots=True)
 class _Stand:
@@ -104,6 +157,17 @@ class _Stand:
     passages: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One tracked detection of a frame: feet (2,), and their signed distance from each line and zone."""
+
+    track_id: int
+    class_id: int
+    foot_xy: Points
+    distances_px: list[float]
+    clear_px: float
+
+
 @dataclass(slots=True)
 class _Track:
     """A person's feet (2,) when last seen, and their state at each line and zone."""
@@ -111,6 +175,8 @@ class _Track:
     seen_in_frame: int
     foot_xy: Points
     stands: list[_Stand]
+    pending: list[tuple[LineCount | ZoneCount, Direction]] = field(default_factory=list)
+    """Passages that are counted when the track is confirmed."""
 
 
 class PeopleCounter:
@@ -120,79 +186,146 @@ class PeopleCounter:
     their path crossed between the line's ends in that direction. So jitter on a line does not count, nor does a
     walk around its end, nor a track that starts or ends before it is clear. Zones follow the same rule.
 
+    `class_names`: the model's, by class id, to find the classes that each line and zone counts. Without them, every
+    class is counted.
+
     Raises: MmpnetError if two lines or zones have one name, or one is outside the frame (height, width) or is empty.
     """
 
-    def __init__(self, lines: Sequence[Line], zones: Sequence[Zone], *, frame_hw: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        zones: Sequence[Zone],
+        *,
+        frame_hw: tuple[int, int],
+        class_names: Sequence[str] = (),
+    ) -> None:
         names = [line.name for line in lines] + [zone.name for zone in zones]
         for name in names:
             if names.count(name) > 1:
                 raise MmpnetError(f"two lines or zones have the name {name!r}; give each its own name")
-        self.lines = [LineCount(line.name, _points_px(line, frame_hw)) for line in lines]
-        self.zones = [ZoneCount(zone.name, _points_px(zone, frame_hw), frame_hw) for zone in zones]
+        self.lines = [
+            LineCount(line.name, _points_px(line, frame_hw), _tallies(line, class_names, LINE_KEYS)) for line in lines
+        ]
+        self.zones = [
+            ZoneCount(zone.name, _points_px(zone, frame_hw), frame_hw, _tallies(zone, class_names, ZONE_KEYS))
+            for zone in zones
+        ]
         self.frame_hw = frame_hw
         self._frames = 0
         self._tracks: dict[int, _Track] = {}
 
-    def update(self, detections: Detections, track_ids: IntArray) -> None:
+    def update(
+        self, detections: Detections, track_ids: IntArray, confirmed: BoolArray | None = None
+    ) -> tuple[tuple[Passage, ...], tuple[tuple[str, ...], ...]]:
         """Count one frame: detections in px of the frame, and the track id of each (N,), NO_TRACK if it has none.
+
+        confirmed (N,): tracks that are not are followed, and counted as soon as they are. None confirms all.
+
+        Returns what was counted, and the names of the zones that each detection is in (N tuples).
 
         Raises: ValueError if the number of ids differs from the number of detections.
         """
         if track_ids.shape != detections.score.shape:
             raise ValueError(f"track_ids must be ({len(detections)},), got {track_ids.shape}")
         self._frames += 1
-        feet_xy = self._feet_xy(detections.xyxy)
+        feet_xy = _feet_xy(detections.xyxy, self.frame_hw)
         clear_px = CLEAR * (detections.xyxy[:, 3] - detections.xyxy[:, 1])
         distances_px = [place.distance_px(feet_xy) for place in self._places()]  # each (N,)
-        for zone, distance_px in zip(self.zones, distances_px[len(self.lines) :], strict=True):
-            zone.count = int((distance_px > 0).sum())
+        class_ids = detections.class_id.tolist()
+        zones = self._count_zones(distances_px[len(self.lines) :], class_ids)
+        passages: list[Passage] = []
         for row in np.flatnonzero(track_ids != NO_TRACK).tolist():
             to_places_px = [float(distance_px[row]) for distance_px in distances_px]
-            self._follow(int(track_ids[row]), feet_xy[row], to_places_px, clear_px=float(clear_px[row]))
+            step = _Step(int(track_ids[row]), class_ids[row], feet_xy[row], to_places_px, float(clear_px[row]))
+            pending = self._follow(step)
+            if confirmed is None or confirmed[row]:
+                passages += [self._counted(place, step, direction) for place, direction in pending]
+                pending.clear()
         self._forget()
+        return tuple(passages), zones
 
     def take_counts_from(self, before: "PeopleCounter") -> None:
         """Copy the counts of the same lines and zones after the frame size has changed."""
         for place, earlier in zip(self._places(), before._places(), strict=True):
-            place.in_count, place.out_count = earlier.in_count, earlier.out_count
+            place.tallies = earlier.tallies
 
-    def as_dict(self) -> dict[str, dict[str, int]]:
+    def as_dict(self) -> dict[str, dict[str, Any]]:
         """The counts so far, by the name of the line or zone, as JSON values."""
-        return {place.name: place.as_dict() for place in self._places()}
+        return {place.name: place.tallies.as_dict() for place in self._places()}
+
+    def _count_zones(self, distances_px: Sequence[Points], class_ids: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+        """Count who is in each zone now; returns the names of the zones of each detection."""
+        zones: list[list[str]] = [[] for _ in class_ids]
+        for zone, distance_px in zip(self.zones, distances_px, strict=True):
+            zone.tallies.clear("count")
+            for row in np.flatnonzero(distance_px > 0).tolist():
+                if zone.tallies.counts(class_ids[row]):
+                    zone.tallies.add("count", class_ids[row])
+                    zones[row].append(zone.name)
+        return tuple(map(tuple, zones))
 
     def _places(self) -> list[LineCount | ZoneCount]:
         return [*self.lines, *self.zones]
 
-    def _feet_xy(self, xyxy: FloatArray) -> Points:
-        """Feet of boxes (N, 4) -> (N, 2); feet that the frame cuts off are placed half a pixel inside it."""
-        height_px, width_px = self.frame_hw
-        feet = np.stack([(xyxy[:, 0] + xyxy[:, 2]) / 2, xyxy[:, 3]], axis=1).astype(np.float64)
-        return np.clip(feet, 0.5, (width_px - 0.5, height_px - 0.5))
-
-    def _follow(self, track_id: int, foot_xy: Points, distances_px: list[float], *, clear_px: float) -> None:
+    def _follow(self, step: "_Step") -> list[tuple[LineCount | ZoneCount, Direction]]:
+        """Follow a track by one frame; returns its passages that were not counted yet, which the caller empties."""
         # Removed and added again, so that tracks are sorted by the time they were last seen.
-        track = self._tracks.pop(track_id, None)
+        track = self._tracks.pop(step.track_id, None)
         if track is None:
-            track = _Track(self._frames, foot_xy, [_Stand(distance_px) for distance_px in distances_px])
-        self._tracks[track_id] = track
-        step_xy = np.stack([track.foot_xy, foot_xy])
-        for place, stand, distance_px in zip(self._places(), track.stands, distances_px, strict=True):
+            track = _Track(self._frames, step.foot_xy, [_Stand(distance_px) for distance_px in step.distances_px])
+        self._tracks[step.track_id] = track
+        step_xy = np.stack([track.foot_xy, step.foot_xy])
+        for place, stand, distance_px in zip(self._places(), track.stands, step.distances_px, strict=True):
             stand.passages += place.passage(step_xy, (stand.distance_px, distance_px))
             stand.distance_px = distance_px
-            if abs(distance_px) >= clear_px:
+            if abs(distance_px) >= step.clear_px:
                 side = 1 if distance_px > 0 else -1
-                crossed = stand.side == -side and stand.passages * side > 0
-                place.in_count += crossed and side == 1
-                place.out_count += crossed and side == -1
+                if stand.side == -side and stand.passages * side > 0 and place.tallies.counts(step.class_id):
+                    track.pending.append((place, "in" if side == 1 else "out"))
                 stand.side, stand.passages = side, 0
-        track.seen_in_frame, track.foot_xy = self._frames, foot_xy
+        track.seen_in_frame, track.foot_xy = self._frames, step.foot_xy
+        return track.pending
+
+    def _counted(self, place: LineCount | ZoneCount, step: "_Step", direction: Direction) -> Passage:
+        place.tallies.add(f"{direction}_count", step.class_id)
+        return Passage(step.track_id, place.shape, place.name, direction)
 
     def _forget(self) -> None:
         for track_id in list(self._tracks):
             if self._tracks[track_id].seen_in_frame >= self._frames - FORGET_AFTER_FRAMES:
                 break
             del self._tracks[track_id]
+
+
+def inside_any(masks: Sequence[Zone], xyxy: FloatArray, frame_hw: tuple[int, int]) -> BoolArray:
+    """Which boxes (N, 4) in px of the frame have their feet in one of the polygons -> (N,)."""
+    feet_xy, inside = _feet_xy(xyxy, frame_hw), np.zeros(len(xyxy), np.bool_)
+    for mask in masks:
+        inside |= ZoneCount(mask.name, _points_px(mask, frame_hw), frame_hw).distance_px(feet_xy) > 0
+    return inside
+
+
+def _feet_xy(xyxy: FloatArray, frame_hw: tuple[int, int]) -> Points:
+    """Feet of boxes (N, 4) -> (N, 2); feet that the frame cuts off are placed half a pixel inside it."""
+    height_px, width_px = frame_hw
+    feet = np.stack([(xyxy[:, 0] + xyxy[:, 2]) / 2, xyxy[:, 3]], axis=1).astype(np.float64)
+    return np.clip(feet, 0.5, (width_px - 0.5, height_px - 0.5))
+
+
+def check_classes(shapes: Sequence[Line | Zone], class_names: Sequence[str]) -> None:
+    """Raises: MmpnetError for a line or zone that counts a class that the model does not know."""
+    for shape in shapes:
+        for name in sorted(shape.classes - set(class_names)):
+            known = ", ".join(class_names[1:]) or "none"
+            raise MmpnetError(
+                f"{shape.name}: counts the class {name!r}, but the model knows {known}; choose one of these"
+            )
+
+
+def _tallies(shape: Line | Zone, class_names: Sequence[str], keys: tuple[str, ...]) -> ClassTallies:
+    wanted = shape.classes or ({PERSON} if PERSON in class_names else set())
+    return ClassTallies(keys, {one: name for one, name in enumerate(class_names) if name in wanted})
 
 
 def _points_px(shape: Line | Zone, frame_hw: tuple[int, int]) -> Points:

@@ -35,6 +35,8 @@ class Line:
 
     name: str
     points: tuple[tuple[Coordinate, Coordinate], ...]
+    classes: frozenset[str] = frozenset()
+    """Names of the classes to count; if empty, people, or every class of a model that knows no people."""
 
     def __post_init__(self) -> None:
         if len(self.points) != 2 or len(set(self.points)) != 2:
@@ -47,6 +49,8 @@ class Zone:
 
     name: str
     points: tuple[tuple[Coordinate, Coordinate], ...]
+    classes: frozenset[str] = frozenset()
+    """As those of a line."""
 
     def __post_init__(self) -> None:
         if len(set(self.points)) < 3:

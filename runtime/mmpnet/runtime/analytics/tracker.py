@@ -89,6 +89,11 @@ class Tracker:
             track_ids[tracked.data["row"]] = np.where(found < 0, NO_TRACK, found + 1)
         return np.where(self._continued.allowed(detections, track_ids, now_s), track_ids, NO_TRACK)
 
+    @property
+    def last_s(self) -> float:
+        """The time of the last update on a clock that only increases; 0 before the first."""
+        return self._last_s or 0.0
+
     def _now_s(self, time_s: float | None) -> float:
         """The time of the next frame on a clock that only increases."""
         last_s = self._last_s

@@ -2,10 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from mmpnet.contract.arrays import IntArray, UInt8Array
+from mmpnet.contract.arrays import BoolArray, IntArray, UInt8Array
 from mmpnet.media.plates import Plates
+
+Direction: TypeAlias = Literal["in", "out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A track that has crossed a line, or the edge of a zone, in this frame."""
+
+    track_id: int
+    shape: Literal["line", "zone"]
+    name: str
+    """Name of the line or zone."""
+    direction: Direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +30,11 @@ class Tracks:
     counts: Mapping[str, Any] | None
     """Counts so far by the name of the line or zone; None in a run without lines and zones."""
     draw: Callable[[UInt8Array, Plates], None]
+    time_s: float = 0.0
+    """Time of the frame as in Frame.clock_s, but on a clock that only increases, also when a video is repeated."""
+    confirmed: BoolArray | None = None
+    """(N,), whether each detection's track is certain enough to count; None if that was not decided."""
+    passages: tuple[Passage, ...] = ()
+    """What was counted in this frame."""
+    zones: tuple[tuple[str, ...], ...] = ()
+    """Names of the zones that each detection is in, in the order of `ids`; empty in a run without lines and zones."""

@@ -119,20 +119,20 @@ class PipeLineWriter:
                     raise TimeoutError(errno.ETIMEDOUT, "its reader does not read")
 
 
-def check_ndjson(target: str, sources: Iterable[Path]) -> None:
+def check_ndjson(target: str, sources: Iterable[Path], *, option: str = "--json") -> None:
     """Check the target of NDJSON before the work starts.
 
     Raises: OutputError if the target is not writable, is one of the sources, or is in use by another run.
     """
     if target == "-":
         if sys.stdout is None:
-            raise OutputError("--json -: stdout is closed; leave it open, or give a file")
+            raise OutputError(f"{option} -: stdout is closed; leave it open, or give a file")
         return
     if not target:
-        raise OutputError("--json: the name is empty; give a file, or - for stdout")
+        raise OutputError(f"{option}: the name is empty; give a file, or - for stdout")
     path = Path(target)
     if path.resolve() in {source.resolve() for source in sources}:
-        raise OutputError(f"--json {target}: is also a source; choose another name")
+        raise OutputError(f"{option} {target}: is also a source; choose another name")
     if is_folder(path):
         fault = errno.EISDIR
     elif not is_folder(path.parent):

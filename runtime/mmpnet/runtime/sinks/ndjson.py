@@ -1,21 +1,18 @@
 """Write results and events as NDJSON."""
 
 import json
-import os
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.errors import OutputError
 from mmpnet.contract.text import well_formed
 from mmpnet.runtime.pipeline.results import Result, event_as_dict, result_as_dict
 from mmpnet.runtime.pipeline.sink import Sink
-from mmpnet.runtime.sinks.line_writer import LineWriter, check_ndjson, destroys_nothing, open_ndjson
+from mmpnet.runtime.sinks.json_lines import JsonLines
+from mmpnet.runtime.sinks.line_writer import destroys_nothing
 from mmpnet.runtime.sources.frame import Event
-from mmpnet.system.files import what_to_do
 from mmpnet.system.progress import Notice, no_notice
 
 if TYPE_CHECKING:
@@ -42,19 +39,13 @@ class NdjsonSink(Sink):
         stop: threading.Event | None = None,
         notify: Notice = no_notice,
     ) -> None:
-        check_ndjson(target, sources)
-        self._target = target
+        self._lines = JsonLines(target, option="--json", sources=sources, stop=stop or threading.Event(), notify=notify)
         self._class_names = class_names
-        self._stop = stop or threading.Event()
-        self._notify = notify
-        self._file: LineWriter | None = None
         self._at_once = destroys_nothing(target)
         self._waiting: list[dict[str, Any]] = []
-        self._gone = False
-        self._append_to = False
 
     def started(self, summary: "Summary") -> None:
-        self._append_to = summary.live
+        self._lines.append = summary.live
 
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
         del annotated_bgr
@@ -62,43 +53,23 @@ class NdjsonSink(Sink):
 
     def event(self, event: Event) -> None:
         line = event_as_dict(event)
-        if self._file is None and event.kind != "reconnecting" and not self._at_once:
+        if not self._lines.is_open and event.kind != "reconnecting" and not self._at_once:
             self._waiting.append(line)
         else:
             self._append(line)
 
     def idle(self) -> bool:
-        return not self._gone
+        return not self._lines.gone
 
     def finished(self, summary: "Summary") -> None:
         # For files, the output has exactly one line per frame.
-        begun = self._at_once or self._file is not None or any(counts.captured for counts in summary.sources)
+        begun = self._at_once or self._lines.is_open or any(counts.captured for counts in summary.sources)
         if summary.live and begun:
             self._append({"event": "summary", **summary.facts()})
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._lines.close()
 
     def _append(self, line: dict[str, Any]) -> bool:
-        if self._gone:
-            return False
-        lines, self._waiting = [*self._waiting, line], []
-        try:
-            if self._file is None:
-                self._file = open_ndjson(self._target, self._stop, append=self._append_to)
-            for entry in lines:
-                self._file.write(well_formed(json.dumps(entry, ensure_ascii=False)) + "\n")
-        except BrokenPipeError:
-            # The reader has closed the pipe, as in `mmp-run --json - | head`.
-            self._gone = True
-            if self._target == "-":  # otherwise Python reports the error again at exit
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except TimeoutError as error:
-            self._gone = True
-            self._notify(f"--json {self._target}: {error.strerror}; the last lines are lost")
-        except OSError as error:
-            raise OutputError(
-                f"{self._target}: NDJSON cannot be written ({error.strerror}); {what_to_do(error)}"
-            ) from error
-        return not self._gone
+        entries, self._waiting = [*self._waiting, line], []
+        return self._lines.write([well_formed(json.dumps(entry, ensure_ascii=False)) for entry in entries])
