@@ -1,8 +1,9 @@
 """The console output of mmp-run: events while it runs, and a table at the end."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -99,11 +100,20 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
             )
     for source, counted in summary.counts.items():
         for name, values in counted.items():
-            console.print(f"{source}, {name}: {', '.join(f'{key} {value}' for key, value in values.items())}")
+            for label, tally in ((name, values), *((f"{name}, {one}", of) for one, of in _by_class(values))):
+                console.print(f"{source}, {label}: {_listed(tally)}")
 
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _by_class(counts: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    return counts.get("classes", {}).items()  # type: ignore[no-any-return]
+
+
+def _listed(counts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in counts.items() if key != "classes")
 
 
 def _images(summary: Summary, class_names: Sequence[str]) -> Table:
