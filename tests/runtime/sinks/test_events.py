@@ -116,10 +116,10 @@ def test_events_of_cameras_are_appended(tmp_path: Path) -> None:
     clock = Clock()
     sink = EventSink([EventLines(str(out))], NAMES, stale_after_s=5.0, clock=clock)
     sink.started(summary_of("front", "back"))
-    for source in ("front", "back"):
-        sink.event(Event(source, "live", NOON))
+    for stream, source in enumerate(("front", "back")):
+        sink.event(Event(source, "live", NOON, stream=stream))
     clock.now_s = 10.0
-    sink.event(Event("back", "stale", NOON + timedelta(seconds=10), "no frame"))
+    sink.event(Event("back", "stale", NOON + timedelta(seconds=10), "no frame", stream=1))
     assert sink.idle()
     sink.close()
     rows = [json.loads(line) for line in out.read_text().splitlines()]

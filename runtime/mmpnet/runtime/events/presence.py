@@ -31,7 +31,7 @@ class Moment:
 
     time_s: float
     at: datetime
-    source_time_s: float | None
+    source_time_s: float
 
 
 @dataclass(slots=True)
@@ -140,14 +140,13 @@ class PresenceEvents:
         return happenings
 
     def _event(self, kind: EventKind, person: _Person, moment: Moment) -> CameraEvent:
-        source_time_s = moment.source_time_s
         return CameraEvent(
             id=new_id(),
             event=kind,
             camera=self.camera,
             stream=self.stream,
             at=moment.at,
-            source_time_s=None if source_time_s is None else round(source_time_s, 3),
+            source_time_s=round(moment.source_time_s, 3),
             track=person.track,
             class_name=person.class_name,
             score=round(person.score, 4),
@@ -159,4 +158,4 @@ class PresenceEvents:
 def moment_of(result: Result, tracks: Tracks) -> Moment:
     """When a result's frame was captured."""
     frame = result.frame
-    return Moment(tracks.time_s, frame.captured_at, None)
+    return Moment(tracks.time_s, frame.captured_at, frame.source_time_s)

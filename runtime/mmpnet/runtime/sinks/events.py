@@ -7,7 +7,6 @@ from typing import Protocol
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
-from mmpnet.contract.text import well_formed
 from mmpnet.runtime.events.availability import AvailabilityEvents
 from mmpnet.runtime.events.presence import Happening, PresenceEvents
 from mmpnet.runtime.pipeline.results import Result
@@ -52,21 +51,17 @@ class EventSink(Sink):
         self._stale_after_s = stale_after_s
         self._snapshots = snapshots
         self._clock = clock
-        self._sources: list[str] = []
         self._presence: list[PresenceEvents] = []
         self._availability: dict[int, AvailabilityEvents] = {}
         self._file: dict[int, str] = {}
         self._going_on = True
 
     def started(self, summary: Summary) -> None:
-        self._sources = [well_formed(counts.source) for counts in summary.sources]
         for stream, counts in enumerate(summary.sources):
-            self._presence.append(
-                PresenceEvents(self._sources[stream], stream, self._class_names, snapshots=self._snapshots)
-            )
+            self._presence.append(PresenceEvents(counts.source, stream, self._class_names, snapshots=self._snapshots))
             if counts.live:
                 self._availability[stream] = AvailabilityEvents(
-                    self._sources[stream], stream, stale_after_s=self._stale_after_s, now_s=self._clock()
+                    counts.source, stream, stale_after_s=self._stale_after_s, now_s=self._clock()
                 )
         for output in self._outputs:
             output.started(summary)
@@ -83,9 +78,9 @@ class EventSink(Sink):
         return self._going_on
 
     def event(self, event: Event) -> None:
-        for stream, availability in self._availability.items():
-            if self._sources[stream] == event.source:
-                self._put([Happening(one) for one in availability.happened(event, self._clock())])
+        availability = self._availability.get(event.stream)
+        if availability is not None:
+            self._put([Happening(one) for one in availability.happened(event, self._clock())])
 
     def idle(self) -> bool:
         self._pass_time()
