@@ -20,9 +20,9 @@ from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DatasetError, MissingExtraError
 from mmpnet.datasets.formats.coco import read_coco
-from mmpnet.datasets.types import Dataset
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.coco import COCO_NUMBERS
-from mmpnet.evaluation.evaluate import evaluate, quasi_iou, require_measurable
+from mmpnet.evaluation.evaluate import evaluate, measure, quasi_iou, require_measurable
 
 CATEGORY_IDS = {"person": 90, "dog": 3}
 MODEL_NAMES = ("background", "dog", "person")
@@ -134,6 +134,76 @@ def test_the_twelve_numbers_are_those_of_pycocotools_on_the_file_itself(tmp_path
     assert measured.n_images == 8
     annotations = json.loads(scene.path.read_text())["annotations"]
     assert measured.n_boxes == sum(not entry["iscrowd"] for entry in annotations)
+
+
+def crowded(count: int) -> tuple[Dataset, tuple[Detections, ...]]:
+    """Two images with `count` boxes in rows: all and half of them are found, shifted by chance, among wrong answers."""
+    random = np.random.default_rng(0)
+    corners = np.array([(20 * col, 30 * row) for row in range(count // 30 + 1) for col in range(30)], np.float32)[
+        :count
+    ]
+    boxes = np.concatenate([corners, corners + np.array([12, 24])], axis=1).astype(np.float32)
+    none = np.zeros(count)
+    image = LabeledImage(
+        Path("a.png"),
+        (2000, 700),
+        boxes,
+        np.ones(count, np.int64),
+        (none + 12 * 24).astype(np.float32),
+        none > 0,
+        (none + 1).astype(np.float32),
+    )
+    found = []
+    for n_right in (count, count // 2):
+        shifted = boxes[:n_right] + random.uniform(-2, 2, (n_right, 4))
+        wrong = boxes[: count // 3] + 300
+        xyxy = np.concatenate([shifted, wrong]).astype(np.float32)
+        score = random.uniform(0.1, 1, len(xyxy)).astype(np.float32)
+        order = np.argsort(-score)
+        found.append(Detections(xyxy[order], score[order], np.ones(len(xyxy), np.int64)))
+    dataset = Dataset(Path("x"), "x", ("background", "person"), (image, image), "0")
+    return dataset, tuple(found)
+
+
+@pytest.mark.parametrize(("count", "limit"), [(60, 100), (250, 400)])
+def test_all_detections_of_an_image_count(count: int, limit: int) -> None:
+    dataset, found = crowded(count)
+    measured = measure(dataset, found, [1])
+    labeled, results = COCO(), []
+    for image_id, (image, detections) in enumerate(zip(dataset.images, found, strict=True)):
+        labeled.dataset.setdefault("images", []).append({"id": image_id})
+        for x1, y1, x2, y2 in image.boxes_xyxy.tolist():
+            labeled.dataset.setdefault("annotations", []).append(
+                {
+                    "id": len(labeled.dataset.get("annotations", [])) + 1,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": 12 * 24,
+                    "iscrowd": 0,
+                }
+            )
+        for (x1, y1, x2, y2), score in zip(detections.xyxy.tolist(), detections.score.tolist(), strict=True):
+            bbox = [x1, y1, x2 - x1, y2 - y1]
+            results.append({"image_id": image_id, "category_id": 1, "bbox": bbox, "score": score})
+    labeled.dataset["categories"], labeled.dataset["info"] = [{"id": 1, "name": "person"}], {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        labeled.createIndex()
+        evaluator = COCOeval(labeled, labeled.loadRes(results), iouType="bbox")
+        evaluator.params.maxDets = [10, 100, limit]
+        evaluator.evaluate()
+        evaluator.accumulate()
+    precision, recall = evaluator.eval["precision"], evaluator.eval["recall"]  # (T, R, K, A, M), (T, K, A, M)
+    assert measured.ap() == pytest.approx(precision[:, :, 0, 0, 2].mean(), abs=1e-12)
+    assert measured.ap("AP50") == pytest.approx(precision[0, :, 0, 0, 2].mean(), abs=1e-12)
+    assert measured.ap("APs") == pytest.approx(precision[:, :, 0, 1, 2].mean(), abs=1e-12)
+    assert measured.coco["APl"] is None
+    assert measured.ap("AR10") == pytest.approx(recall[:, 0, 0, 0].mean(), abs=1e-12)
+    assert measured.ap("AR100") == pytest.approx(recall[:, 0, 0, 1].mean(), abs=1e-12)
+    numbers = measured.matches.numbers(np.ones((1, 2), np.int64))
+    assert {name: value[0] for name, value in numbers.items()} == pytest.approx(
+        {name: np.nan if value is None else value for name, value in measured.coco.items()}, abs=1e-12, nan_ok=True
+    )
 
 
 def test_only_classes_of_a_shared_name_are_measured(tmp_path: Path) -> None:

@@ -77,7 +77,12 @@ def val(
     iou: Annotated[
         float | None, typer.Option(min=0, max=1, help=f"NMS threshold; default: {EVALUATION_THRESHOLDS.iou:g}.")
     ] = None,
-    max_det: Annotated[int | None, typer.Option(min=1, help=f"Default: {EVALUATION_THRESHOLDS.max_det}.")] = None,
+    max_det: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"Detections per image; default: {EVALUATION_THRESHOLDS.max_det}. AR100 counts 100 at most."
+        ),
+    ] = None,
     bootstrap: Annotated[
         int, typer.Option(min=0, max=100_000, help="Resamples of the images for 95 % intervals; 0: none.")
     ] = Bootstrap().resamples,
