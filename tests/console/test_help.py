@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from mmpnet.cli.bench.command import app as bench_app
 from mmpnet.cli.doctor.command import app as doctor_app
@@ -126,3 +127,24 @@ def test_the_shell_completes_options_and_choices(name: str, typed: str, complete
     words = {"COMP_WORDS": f"{name} {typed}", "COMP_CWORD": str(len(typed.split())), "HOME": str(tmp_path)}
     done = started(name, **words, **{asked: "complete_bash"})
     assert completed in done.stdout.split(), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (("--provider", "cuda2"), "Did you mean cuda?"),
+        (("--provider=opnvino",), "Did you mean openvino?"),
+        (("person-32",), "did you mean person-320?"),
+        (("person-192x320-in8",), "did you mean person-192x320-int8?"),
+    ],
+)
+def test_a_misspelled_provider_or_model_gets_the_nearest_name(typed: tuple[str, ...], expected: str) -> None:
+    result = CliRunner().invoke(run_app, [*typed, "--camera", "0"], env={"COLUMNS": "300"})
+    assert result.exit_code != 0
+    assert expected in result.stderr
+
+
+def test_nothing_is_suggested_for_what_resembles_no_choice() -> None:
+    result = CliRunner().invoke(run_app, ["--provider", "xyz", "--camera", "0"], env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert "Did you mean" not in result.stderr

@@ -7,7 +7,7 @@ import pytest
 from rich.table import Table
 
 from mmpnet.console import command
-from mmpnet.contract.text import visible
+from mmpnet.contract.text import counted, visible
 
 EVIL = "\x1b[2J\x1b]0;title\x07\x9b31m\u202ename\x7f"
 
@@ -33,3 +33,11 @@ def test_colors_of_our_own_stay() -> None:
     command.SafeConsole(file=said, force_terminal=True, color_system="standard").print("[red]red[/red]\x1b")
     assert "\x1b[31mred" in said.getvalue()
     assert r"\x1b" in said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "expected"),
+    [(0, "box", "0 boxes"), (1, "frame", "1 frame"), (2, "frame", "2 frames"), (2, "process", "2 processes")],
+)
+def test_nouns_agree_with_their_counts(count: int, noun: str, expected: str) -> None:
+    assert counted(count, noun) == expected

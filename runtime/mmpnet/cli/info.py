@@ -13,6 +13,7 @@ from mmpnet.bench.profile.layer_costs import Layer, read_layers
 from mmpnet.console.command import HELP_NAMES, exit_on_error, parse_size_hw, results, show_version
 from mmpnet.console.help import helpful
 from mmpnet.contract.metadata import METADATA_KEY
+from mmpnet.contract.text import counted
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES, model_path
 from mmpnet.runtime.inference.model_file import ModelFile, read_model_file, rows, summary_rows
 
@@ -93,7 +94,7 @@ def _layer_table(file: ModelFile, layers: Sequence[Layer]) -> Table:
     multiply_adds = sum(layer.multiply_adds for layer in layers)
     # No borders, so that most names fit into 80 columns.
     table = Table(
-        title=f"{file.path.name}: {len(layers)} layers",
+        title=f"{file.path.name}: {counted(len(layers), 'layer')}",
         caption=CAPTION,
         show_footer=True,
         box=None,

@@ -4,10 +4,13 @@ import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -52,6 +55,17 @@ class HelpfulCommand(TyperCommand):
 
     main_options: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as typer does, and name the nearest choice where a value is none of them."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            nearest = _nearest_choice(self, error.param, given)
+            if nearest is not None:
+                error.message += f" Did you mean {nearest}?"
+            raise
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is given
         """Print the help on stdout; nothing is left for the formatter."""
@@ -100,13 +114,25 @@ def described(command: Any) -> tuple[Group, ...]:
     return (*found, Group(OTHER_GROUP, (*others, *last, help_entry)))
 
 
+def _nearest_choice(command: Any, param: Any, args: Sequence[str]) -> str | None:
+    """The choice of an option that is most like what was given for it; None if nothing is."""
+    declared = inspect.signature(command.callback).parameters.get(getattr(param, "name", None) or "")
+    kind, _ = _kind(declared.annotation) if declared is not None else (None, False)
+    if get_origin(kind) is not Literal:
+        return None
+    given = [value for flag, value in pairwise(args) if flag in param.opts]
+    given += [word.partition("=")[2] for word in args if word.partition("=")[0] in param.opts]
+    found = [one for word in given for one in get_close_matches(word, list(map(str, get_args(kind))), n=1)]
+    return found[0] if found else None
+
+
 def _entry(param: Any, declared: inspect.Parameter | None) -> Entry:
     kind, is_list = _kind(declared.annotation) if declared is not None else (bool, False)
     is_argument = param.param_type_name == "argument"
     is_flag = kind is bool and not is_argument
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     names = param.metavar or param.name.upper() if is_argument else ", ".join(param.opts)
-    if is_argument and is_list and not names.endswith("..."):
+    if is_argument and is_list and not param.metavar:
         names += "..."
     if param.secondary_opts:
         names += " / " + ", ".join(param.secondary_opts)
@@ -177,7 +203,7 @@ def usage(command: Any, ctx: Any) -> str:
     for param in command.params:
         if param.param_type_name == "argument":
             name = param.metavar or param.name.upper()
-            words.append(name if param.required else f"[{name}]")
+            words.append(name if param.required or name.startswith("[") else f"[{name}]")
     required = [
         f"{one.opts[0]} {one.name.upper()}"
         for one in command.params

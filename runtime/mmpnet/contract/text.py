@@ -1,4 +1,4 @@
-"""Make untrusted text safe for encoders, OpenCV and terminals."""
+"""Make untrusted text safe for encoders, OpenCV and terminals, and count in words."""
 
 import re
 from typing import Any
@@ -34,3 +34,9 @@ def as_bytes(text: str) -> bytes:
 def visible(text: str) -> str:
     """The text with control characters escaped as `\\x1b`, so that a terminal shows them instead of obeying them."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def counted(count: int, noun: str) -> str:
+    """The count with its noun, such as `1 frame`, `2 frames` and `0 boxes`."""
+    ending = "es" if noun.endswith(("s", "x")) else "s"
+    return f"{count} {noun}{'' if count == 1 else ending}"

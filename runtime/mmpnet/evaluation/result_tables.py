@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmpnet.contract.text import counted
 from mmpnet.evaluation.bootstrap import LEVEL, Difference, Interval
 from mmpnet.evaluation.coco import COCO_NUMBERS
 from mmpnet.evaluation.results import ModelResult, Part, PartDifference, PartResult, differences
@@ -67,7 +68,7 @@ def tables_of_several_models(results: Sequence[ModelResult]) -> list[tuple[str, 
     for index, part in _numbered_parts(results):
         whole = results[0].parts[index].evaluation
         rows = tuple((model.name, *_cells(model.parts[index])[:-1]) for model in results)
-        title = f"{part.name}: {whole.n_images} images, {whole.n_boxes} boxes"
+        title = f"{part.name}: {counted(whole.n_images, 'image')}, {counted(whole.n_boxes, 'box')}"
         tables.append((title, _without_empty_columns(TextTable(("model", *_MEASURED[:-1]), rows))))
     return tables
 

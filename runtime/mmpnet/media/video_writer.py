@@ -7,7 +7,7 @@ import cv2
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import OutputError
-from mmpnet.contract.text import is_well_formed, well_formed
+from mmpnet.contract.text import counted, is_well_formed, well_formed
 from mmpnet.system.claims import Claim
 from mmpnet.system.files import remove, temporary_file, what_to_do
 
@@ -106,7 +106,9 @@ class VideoFile:
             kept = f"; the readable part is in {self._partial}"
         else:
             remove(self._partial)
-        raise OutputError(f"{self.path}: wrote {self._count} frames, {readable} can be read back{kept}; try .avi")
+        raise OutputError(
+            f"{self.path}: wrote {counted(self._count, 'frame')}, {readable} can be read back{kept}; try .avi"
+        )
 
     def _check_space(self, folder: Path) -> None:
         try:
@@ -114,7 +116,7 @@ class VideoFile:
         except OSError:  # opening the file reports what is wrong with the folder
             return
         if free < LEAST_FREE_BYTES:
-            ends = f"ends after {self._count} frames" if self._count else "is not started"
+            ends = f"ends after {counted(self._count, 'frame')}" if self._count else "is not started"
             raise OutputError(f"{self.path}: only {free >> 20} MB are free on the disk; the video {ends}; free space")
 
     def _open(self, fps: float) -> cv2.VideoWriter:

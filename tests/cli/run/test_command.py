@@ -207,7 +207,8 @@ def test_camera_0_is_a_camera(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         ({"model": "gone.onnx"}, r"gone\.onnx: no such model file"),
         ({"model": "words.onnx"}, r"words\.onnx: .*cannot load it"),
-        ({"model": "."}, "no such model file"),
+        ({"model": "gone"}, "gone: no such model file"),
+        ({"model": "empty"}, "empty: the folder has 0 entries, but no image or video"),
         ({"--source": "gone.png"}, r"gone\.png: no such file"),
         ({"--source": "words.mp4"}, r"words\.mp4"),
         ({"--source": "words.jpg"}, r"words\.jpg: is not an image"),

@@ -236,7 +236,7 @@ def test_notes_say_what_is_taken_for_background_and_what_is_left_out(write: Writ
     (folder / "labels" / "train" / "c.txt").touch()
     (folder / "images" / "train" / "x.gif").touch()
     unread, missing = open_dataset(folder, "train").notes
-    assert "1 images, such as x.gif, are left out" in unread
+    assert "1 image, such as x.gif, left out" in unread
     assert "2 of 4 images have no label file" in missing
     assert "1 have an empty one" in missing
     assert open_dataset(folder, "val").notes[-1].startswith("1 of 2 images have no label file")

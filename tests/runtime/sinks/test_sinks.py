@@ -301,7 +301,7 @@ def test_an_existing_video_survives_until_the_new_one_is_whole(tmp_path: Path, m
 
     video = sink._recordings[0].video
     monkeypatch.setattr(video, "_writer", CutWriter(video._writer))
-    with pytest.raises(OutputError, match="wrote 1 frames, 0 can be read back"):
+    with pytest.raises(OutputError, match="wrote 1 frame, 0 can be read back"):
         sink.close()
     assert out.read_bytes() == b"yesterday"
     assert names_in(tmp_path) == ["out.avi"]

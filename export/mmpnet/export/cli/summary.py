@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import ProofRecord, QuantizationRecord
+from mmpnet.contract.text import counted
 from mmpnet.runtime.inference.self_test import describe_expected
 
 
@@ -28,13 +29,13 @@ def summary_lines(path: Path, metadata: ModelMetadata) -> list[str]:
 
 def _proof_lines(proof: ProofRecord, *, with_accuracy: bool) -> list[str]:
     lines = [
-        f"torch = exported graph on {proof.n_images} images: grid within {proof.max_grid_difference:.1e}, scores "
-        f"within {proof.max_score_difference:.1e}, boxes within {proof.max_box_difference_px:.1e} px"
+        f"torch = exported graph on {counted(proof.n_images, 'image')}: grid within {proof.max_grid_difference:.1e}, "
+        f"scores within {proof.max_score_difference:.1e}, boxes within {proof.max_box_difference_px:.1e} px"
     ]
     if proof.after_nms is not None:
         final = proof.after_nms
         lines.append(
-            f"this file and torch after NMS: {final.n_detections} detections, scores within "
+            f"this file and torch after NMS: {counted(final.n_detections, 'detection')}, scores within "
             f"{final.max_score_difference:.1e}, boxes within {final.max_box_difference_px:.1e} px, {final.n_unmatched} "
             "without a partner"
         )
@@ -52,5 +53,5 @@ def _int8_line(record: QuantizationRecord) -> str:
     return (
         f"int8: {record.verdict}; on {accuracy.dataset} AP {accuracy.file.AP:.4f} (float32 "
         f"{accuracy.reference.AP:.4f}), {latency.int8_ms:.2f} ms (float32 {latency.float_ms:.2f} ms) on one thread, "
-        f"{len(record.float_layers)} layers in float"
+        f"{counted(len(record.float_layers), 'layer')} in float"
     )

@@ -16,6 +16,7 @@ from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import Accuracy, AccuracyRecord, LatencyRecord, QuantizationRecord
+from mmpnet.contract.text import counted
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
 from mmpnet.export.metadata_builder import build_int8_metadata
@@ -124,7 +125,11 @@ def calibration_images(dataset: Dataset, letterbox: Letterbox) -> list[UInt8Arra
     step = max(len(dataset.images) // CALIBRATION_IMAGES, 1)
     chosen = dataset.images[::step][:CALIBRATION_IMAGES]
     if not any(len(image.boxes_xyxy) for image in chosen):
-        found = f"has no box in the {len(chosen)} images that would calibrate int8" if chosen else "has no images"
+        found = (
+            f"has no box in the {counted(len(chosen), 'image')} that would calibrate int8"
+            if chosen
+            else "has no images"
+        )
         raise ExportError(f"{dataset.name}: {found}; give --calib images like those of the camera, with their labels")
     return [letterbox.apply(image.read())[0] for image in chosen]
 
@@ -163,12 +168,12 @@ def _search(
             dataset_sha256=validation.sha256,
             n_images=len(validation.images),
             reference=reference,
-            file=_accuracy(candidate, validation, f"int8, {count} layers in float", progress),
+            file=_accuracy(candidate, validation, f"int8, {counted(count, 'layer')} in float", progress),
         )
         latency = interleaved_latency(candidate, path, progress=progress)
         trial = Trial(model, tuple(ranking[:count]), accuracy, latency)
         fault = trial.fault()
-        notice(f"int8 with {count} layers in float: {fault or 'as accurate as float32, and faster'}")
+        notice(f"int8 with {counted(count, 'layer')} in float: {fault or 'as accurate as float32, and faster'}")
         if fault is None:
             return trial
         trials.append(trial)

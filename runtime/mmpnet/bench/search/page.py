@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from mmpnet.bench.search.report import SearchReport, SettingReport
 from mmpnet.bench.search.wording import COLUMNS, cells, command_of, verdict
 from mmpnet.contract.metadata import Precision
+from mmpnet.contract.text import counted
 from mmpnet.reporting.html import render, write_page
 from mmpnet.reporting.svg import BLUE, GRAY, GREEN, INK, ORANGE, key, svg
 
@@ -90,12 +91,15 @@ def _ap(settings: Sequence[SettingReport]) -> list[float]:
 def _facts(report: SearchReport) -> Iterator[tuple[str, str]]:
     judge, versions = report.judge, report.versions
     height, width = report.frame_hw
-    yield "images", f"{judge.name}: {judge.n_images} images, {judge.n_boxes} boxes, sha256 {judge.sha256}"
+    yield (
+        "images",
+        f"{judge.name}: {counted(judge.n_images, 'image')}, {counted(judge.n_boxes, 'box')}, sha256 {judge.sha256}",
+    )
     yield "accuracy", judge.protocol
     yield (
         "time",
         f"a {width}x{height} frame from BGR pixels to final boxes on {report.provider}, {report.repeats} x "
-        f"{report.frames} frames, all settings in turns, threads asleep between frames",
+        f"{counted(report.frames, 'frame')}, all settings in turns, threads asleep between frames",
     )
     yield "machine", str(report.machine)
     if report.before.load_average is not None:

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from mmpnet.bench.search.report import SearchReport, SettingReport
+from mmpnet.contract.text import counted
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
 
 COLUMNS = ("model", "input px", "precision", "threads", "median ms", "p90", "model alone", "AP", "AP50", "MB", "")
@@ -11,7 +12,7 @@ COLUMNS = ("model", "input px", "precision", "threads", "median ms", "p90", "mod
 
 def verdict(report: SearchReport) -> str:
     """A sentence on the chosen setting, or on the fastest one if none meets the target."""
-    judge = f"{report.judge.n_images} images of {report.judge.name}"
+    judge = f"{counted(report.judge.n_images, 'image')} of {report.judge.name}"
     if report.chosen is None:
         fastest = report.settings[0]
         return (

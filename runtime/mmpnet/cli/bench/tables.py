@@ -10,6 +10,7 @@ from mmpnet.bench.environment import MachineConditions
 from mmpnet.bench.latency import LatencyReport, StageReports
 from mmpnet.bench.layers.report import LayerRow, LayersReport
 from mmpnet.bench.statistics import NOISY_SPREAD, RANKS, StageReport
+from mmpnet.contract.text import counted
 
 
 def show_report(console: Console, report: LatencyReport) -> None:
@@ -19,17 +20,18 @@ def show_report(console: Console, report: LatencyReport) -> None:
     what = settings.image or "a synthetic frame"
     console.print(
         f"{report.model.file} on {settings.provider}, threads {settings.threads or 'unset'}; "
-        f"{what} of {width_px}x{height_px}, {report.detections} detections"
+        f"{what} of {width_px}x{height_px}, {counted(report.detections, 'detection')}"
     )
     _show_stages(console, f"back to back, {settings.repeats} x {settings.duration_s:g} s", fast.stages)
     console.print(f"{fast.frames_per_s:g} frames per second, CPU at {fast.cpu_percent:.0f} % of one core")
     _show_stages(console, f"at {slow.rate_fps:g} frames per second, {settings.duration_s:g} s", slow.stages)
-    console.print(f"{slow.dropped} frames dropped, CPU at {slow.cpu_percent:.0f} % of one core")
+    console.print(f"{counted(slow.dropped, 'frame')} dropped, CPU at {slow.cpu_percent:.0f} % of one core")
     if report.cold_start is not None:
         peak = report.cold_start.peak_memory_mb
         memory = "" if peak is None else f", {peak:.0f} MB at most"
         console.print(
-            f"cold start {report.cold_start.seconds:.2f} s{memory} (median of {report.cold_start.processes} processes)"
+            f"cold start {report.cold_start.seconds:.2f} s{memory} "
+            f"(median of {counted(report.cold_start.processes, 'process')})"
         )
     facts = Table(show_header=False, box=None)
     for name, value in _facts(report):

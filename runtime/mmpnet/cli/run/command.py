@@ -8,6 +8,7 @@ from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
+from mmpnet.cli.run.arguments import model_and_sources
 from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, given_flags
 from mmpnet.cli.run.console_sink import ConsoleSink
 from mmpnet.cli.run.detector import check_and_warm_up, show_self_test, widen_thresholds
@@ -38,7 +39,7 @@ from mmpnet.system.signals import InterruptedRunError, stop_on_signal
 app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 EXAMPLES = (
     ("mmp-run --camera 0", "open a window with the first camera"),
-    ("mmp-run --source street.mp4 --save out.mp4", "write a video with boxes"),
+    ("mmp-run street.mp4 --save out.mp4", "write a video with boxes"),
     ("mmp-run --camera 0 --line door=0,60%,100%,60% --serve 127.0.0.1:8000", "count at a door, on a web page"),
 )
 P = ParamSpec("P")
@@ -51,10 +52,12 @@ EVENTS, SERVING = "Events", "Web page"
 @app.command(cls=helpful("--camera", "--source", "--save", "--json", "--serve", examples=EXAMPLES))
 def detect(
     context: typer.Context,
-    model: Annotated[
-        Path | None,
+    words: Annotated[
+        list[str] | None,
         typer.Argument(
-            help=f"An ONNX file from mmp-export, or a model of this package: {OTHER_NAMES}; default: {DEFAULT_MODEL}."
+            metavar="[MODEL] [SOURCE]...",
+            help=f"MODEL: an ONNX file from mmp-export, or a model of this package: {OTHER_NAMES}; default: "
+            f"{DEFAULT_MODEL}. SOURCE: the same as --source; a number is a camera.",
         ),
     ] = None,
     camera: Annotated[
@@ -182,6 +185,9 @@ def detect(
     with exit_on_error():
         given = given_flags(context)
         check_flags(given)
+        model, named = model_and_sources(words or ())
+        if self_test and named:
+            raise typer.BadParameter(f"--self-test generates its own frame; leave {named[0]} out")
         if self_test:
             show_self_test(Detector(model, provider=provider, threads=threads))
             return
@@ -189,7 +195,7 @@ def detect(
         lines = [_checked(parse_line, text, default_name=f"line{n}") for n, text in enumerate(line or (), 1)]
         zones = [_checked(parse_zone, text, default_name=f"zone{n}") for n, text in enumerate(zone or (), 1)]
         live = LiveOptions(mode, reconnect, stale_after)
-        sources = _open_sources([*(camera or ()), *(source or ())], live, stride=vid_stride, loop=loop)
+        sources = _open_sources([*named, *(camera or ()), *(source or ())], live, stride=vid_stride, loop=loop)
         check_effects(given, sources)
         check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson, events=events)
         spin = not any(one.live for one in sources)

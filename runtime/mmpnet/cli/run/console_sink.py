@@ -10,6 +10,7 @@ from rich.table import Table
 
 from mmpnet.cli.run.run_display import RunDisplay
 from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.text import counted
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
@@ -87,7 +88,7 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
     if summary.frames:
         console.print(stages)
     console.print(
-        f"{_counted(summary.detections, 'detection')} in {_counted(summary.frames, 'frame')}, "
+        f"{counted(summary.detections, 'detection')} in {counted(summary.frames, 'frame')}, "
         f"{summary.frames / max(seconds, 1e-3):.1f} fps, CPU at {summary.cpu_percent:.0f} % of one core"
     )
     for counts in summary.sources:
@@ -95,17 +96,13 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
             late = f", {counts.late} of them too old" if counts.late else ""
             damaged = f", {counts.damaged} damaged" if counts.damaged else ""
             console.print(
-                f"{counts.source}: {counts.captured} frames captured, {counts.processed} processed, "
+                f"{counts.source}: {counted(counts.captured, 'frame')} captured, {counts.processed} processed, "
                 f"{counts.dropped} dropped{late}{damaged}"
             )
-    for source, counted in summary.counts.items():
-        for name, values in counted.items():
+    for source, totals in summary.counts.items():
+        for name, values in totals.items():
             for label, tally in ((name, values), *((f"{name}, {one}", of) for one, of in _by_class(values))):
                 console.print(f"{source}, {label}: {_listed(tally)}")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _by_class(counts: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -123,5 +120,5 @@ def _images(summary: Summary, class_names: Sequence[str]) -> Table:
             corners = [f"{value:.0f}" for value in xyxy]
             table.add_row(Path(source).name, class_names[class_id], f"{score:.2f}", *corners)
     if summary.frames > len(summary.images):
-        table.caption = f"{len(summary.images)} of {summary.frames} frames; --json lists all"
+        table.caption = f"{len(summary.images)} of {counted(summary.frames, 'frame')}; --json lists all"
     return table

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from mmpnet.contract.text import counted
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
@@ -120,7 +121,7 @@ class RunDisplay:
         if row.counts.state == "closed":
             grid.add_row(f"done, {done} {'frame' if done == 1 else 'frames'}")
         elif row.total is None:
-            grid.add_row(", ".join([f"{done} frames", *filter(None, texts)]))
+            grid.add_row(", ".join([f"{counted(done, 'frame')}", *filter(None, texts)]))
         else:
             total = max(row.total, done)
             left = f"{_clock((total - done) / fps)} left" if fps else ""

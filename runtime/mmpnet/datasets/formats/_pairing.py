@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mmpnet.contract.errors import DatasetError
+from mmpnet.contract.text import counted
 from mmpnet.datasets.faults import Faults
 from mmpnet.media.images import IMAGE_SUFFIXES, is_image
 
@@ -88,7 +89,8 @@ def unread_note(files: Iterable[Path], folder: Path) -> list[str]:
     if not unread:
         return []
     known = ", ".join(sorted(IMAGE_SUFFIXES))
-    return [f"{folder}: {len(unread)} images, such as {unread[0].name}, are left out, because only {known} are read"]
+    unread_images = counted(len(unread), "image")
+    return [f"{folder}: {unread_images}, such as {unread[0].name}, left out, because only {known} are read"]
 
 
 def _without_suffix(key: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mmpnet.contract.metadata import ModelMetadata
+from mmpnet.contract.text import counted
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.curves import Curve
 from mmpnet.evaluation.evaluate import Evaluation
@@ -56,7 +57,10 @@ def exported_subject(path: Path, metadata: ModelMetadata) -> Subject:
         ("model", f"{path.name}, {height}x{width} px"),
         ("classes", ", ".join(metadata.class_names[1:])),
         ("checkpoint sha256", metadata.checkpoint_sha256),
-        ("trained on", f"{training.train_name}, {training.train_images} images, sha256 {training.train_sha256}"),
+        (
+            "trained on",
+            f"{training.train_name}, {counted(training.train_images, 'image')}, sha256 {training.train_sha256}",
+        ),
         ("training", f"{training.epochs} epochs, seed {training.seed}"),
         ("source tree", f"mmpnet {training.mmpnet_version}, commit {training.git_commit or 'unknown'}"),
         ("license of the weights", metadata.licences.weights),

@@ -13,6 +13,7 @@ import markupsafe
 import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.text import counted
 from mmpnet.evaluation.bootstrap import LEVEL
 from mmpnet.evaluation.curves import mean_confidence_curve, precision_recall
 from mmpnet.evaluation.error_analysis import PER_IMAGE, Mistakes, find_mistakes
@@ -129,7 +130,7 @@ def _summary(measured: Measured | None) -> str:
     evaluation, dataset = measured.evaluation, measured.dataset
     return (
         f"AP {evaluation.ap():.3f} and AP50 {evaluation.ap('AP50'):.3f} on {dataset.name}: "
-        f"{evaluation.n_images} images, {evaluation.n_boxes} boxes."
+        f"{counted(evaluation.n_images, 'image')}, {counted(evaluation.n_boxes, 'box')}."
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.metadata import METADATA_KEY, ModelMetadata, metadata_from_properties
+from mmpnet.contract.text import counted
 from mmpnet.runtime.inference.session import open_session, read_properties
 
 
@@ -103,10 +104,10 @@ def _accuracy(metadata: ModelMetadata) -> str:
         measured = metadata.quantization.accuracy
     if measured is not None:
         file = measured.file
-        return f"AP50 {file.AP50:.3f}, AP {file.AP:.3f} on {measured.n_images} images of {measured.dataset}"
+        return f"AP50 {file.AP50:.3f}, AP {file.AP:.3f} on {counted(measured.n_images, 'image')} of {measured.dataset}"
     if stated is None or stated.AP50 is None or stated.AP is None:
         return "not stated"
-    images = f"{stated.n_images} images of {stated.dataset}"
+    images = f"{counted(stated.n_images, 'image')} of {stated.dataset}"
     return f"AP50 {stated.AP50:.3f}, AP {stated.AP:.3f} on {images}, before the export"
 
 

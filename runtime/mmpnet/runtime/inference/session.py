@@ -2,6 +2,7 @@
 
 import logging
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, s
     if threads < 0:
         raise ValueError(f"threads must be 0 or more, 0 for all that may be used; got {threads}")
     if not is_file(path):
+        nearest = get_close_matches(path.name, EMBEDDED_MODELS, n=1)
         raise ContractError(
-            f"{path}: no such model file; expected an ONNX file that mmp-export wrote, or "
-            + " or ".join(EMBEDDED_MODELS)
+            f"{path}: no such model file{f', did you mean {nearest[0]}?' if nearest else ''}; expected an ONNX file "
+            f"that mmp-export wrote, or {' or '.join(EMBEDDED_MODELS)}"
         )
     if path.suffix.lower() == ".pth":
         raise ContractError(f"{path}: is a checkpoint, not a model file; run mmp-export on it first")

@@ -16,7 +16,7 @@ from mmpnet.console.command import results as results_console
 from mmpnet.console.help import helpful
 from mmpnet.console.threshold_options import override_thresholds
 from mmpnet.contract.errors import DatasetError
-from mmpnet.contract.text import well_formed_values
+from mmpnet.contract.text import counted, well_formed_values
 from mmpnet.datasets.load import read_apart
 from mmpnet.datasets.transform import mix
 from mmpnet.datasets.types import Dataset, LabeledImage, Split
@@ -206,8 +206,8 @@ def _show(results: Sequence[ModelResult]) -> None:
             for sentence in verdicts(results, one.part):
                 shown.print(sentence)
         return
-    counted = f"{whole.evaluation.n_images} images, {whole.evaluation.n_boxes} boxes"
-    shown.print(_rich(number_table(whole), title=f"{model} on {whole.part.name}: {counted}"))
+    size = f"{counted(whole.evaluation.n_images, 'image')}, {counted(whole.evaluation.n_boxes, 'box')}"
+    shown.print(_rich(number_table(whole), title=f"{model} on {whole.part.name}: {size}"))
     if len(results[0].parts) > 1:
         shown.print(_compact(table_of_one_model(results[0])))
 

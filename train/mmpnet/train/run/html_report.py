@@ -8,6 +8,7 @@ import numpy as np
 
 from mmpnet.contract.errors import MmpnetError, OutputError
 from mmpnet.contract.option_fields import option_fields
+from mmpnet.contract.text import counted
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.curves import Curve
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
@@ -83,7 +84,9 @@ def checkpoint_subject(path: Path, checkpoint: Checkpoint) -> Subject:
     """Return the facts and options that a checkpoint holds, for a report."""
     provenance, model = checkpoint.provenance, checkpoint.model
     height, width = model.input_hw
-    trained_on = f"{provenance.train_name}, {provenance.train_images} images, sha256 {provenance.train_sha256}"
+    trained_on = (
+        f"{provenance.train_name}, {counted(provenance.train_images, 'image')}, sha256 {provenance.train_sha256}"
+    )
     facts = (
         ("model", f"{path.name}, {height}x{width} px, stride {model.stride}, {len(model.sizes_px)} anchor sizes"),
         ("classes", ", ".join(model.class_names[1:])),

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from mmpnet.contract.errors import TrainingError
+from mmpnet.contract.text import counted
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import has_split
 from mmpnet.datasets.statistics import dataset_statistics
@@ -50,8 +51,13 @@ def read_all(config: TrainConfig, callbacks: RunCallbacks) -> tuple[Dataset, Dat
     paths = [Path(path) for path in config.data.val]
     val = load_dataset(paths, "val", config.data.classes, allow_absent=True, undivided=True) if paths else None
     callbacks.data_read(dataset_statistics(train, input_hw=config.model.input_hw))
-    validation = "none, so best.pth is the last state" if val is None else f"{val.name}, {len(val.images)} images"
-    callbacks.notice(f"{train.name}: {len(train.images)} images, {train.num_boxes} boxes; validation set: {validation}")
+    validation = (
+        "none, so best.pth is the last state" if val is None else f"{val.name}, {counted(len(val.images), 'image')}"
+    )
+    callbacks.notice(
+        f"{train.name}: {counted(len(train.images), 'image')}, {counted(train.num_boxes, 'box')}; "
+        f"validation set: {validation}"
+    )
     for note in (*train.notes, *(() if val is None else val.notes)):
         callbacks.notice(f"note: {note}")
     _notice_repeated(train, val, callbacks)
@@ -83,7 +89,7 @@ def _without_uncertain(config: TrainConfig, train: Dataset, callbacks: RunCallba
     ignored = _num_ignored(settled.images) - _num_ignored(train.images)
     if ignored:
         callbacks.notice(
-            f"{train.name}: {ignored} boxes with a score below {config.distillation.sure_score:g} are ignored"
+            f"{train.name}: {counted(ignored, 'box')} with a score below {config.distillation.sure_score:g} ignored"
         )
     return settled
 
@@ -113,7 +119,7 @@ def _with_unlabeled(train: Dataset, val: Dataset | None, folders: Sequence[str],
             raise TrainingError(f"{folder}: all {len(found)} images are in the data already; give other ones")
         known.update(os.path.realpath(image.path) for image in new)
         left_out = f", {len(found) - len(new)} left out that are in the data already" if len(new) < len(found) else ""
-        callbacks.notice(f"{folder}: {len(new)} images without labels{left_out}")
+        callbacks.notice(f"{folder}: {counted(len(new), 'image')} without labels{left_out}")
         train = replace(train, images=(*train.images, *new))
     return train
 
@@ -212,7 +218,9 @@ def taught(config: TrainConfig, train: Dataset, folder: Path, callbacks: RunCall
     ignored = _num_ignored(images) - _num_ignored(train.images)
     below = f"; {ignored} of them score below {config.distillation.sure_score:g} and are ignored" if ignored else ""
     who = "the teachers add" if len(labels.teachers) > 1 else "the teacher adds"
-    callbacks.notice(f"{who} {added} boxes of score {config.distillation.teacher_least_score} and more{below}")
+    callbacks.notice(
+        f"{who} {counted(added, 'box')} of score {config.distillation.teacher_least_score} and more{below}"
+    )
     return replace(train, images=images)
 
 
