@@ -3,10 +3,10 @@
 import re
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
+import tomllib
 from hatchling.build import build_wheel
 
 ROOT = Path(__file__).parents[2]

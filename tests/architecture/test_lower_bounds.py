@@ -1,8 +1,8 @@
 """The declared oldest versions are those that `make oldest` installs."""
 
-import tomllib
 from pathlib import Path
 
+import tomllib
 from packaging.requirements import Requirement
 from packaging.version import Version
 

@@ -13,6 +13,7 @@ import numpy as np
 from mmpnet.contract.errors import DeviceError
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.providers import Provider
+from mmpnet.system.child_python import PYTHON_COMMAND
 from mmpnet.system.machine import peak_memory_mb
 
 
@@ -34,7 +35,7 @@ def cold_start(
     """
     arguments = [str(path), provider, str(threads), *map(str, frame_hw)]
     # -P: a file in the current folder must not shadow a package.
-    command = [sys.executable, "-P", "-m", "mmpnet.bench.cold_start", *arguments]
+    command = [*PYTHON_COMMAND, "-m", "mmpnet.bench.cold_start", *arguments]
     runs = [_timed(command) for _ in range(processes)]
     if not runs:
         return None

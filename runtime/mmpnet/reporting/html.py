@@ -1,6 +1,6 @@
 """HTML pages that commands write: each is one file and needs no network access. Needs jinja2."""
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +18,7 @@ def render(template: str, **values: Any) -> str:
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     return pages.get_template(template).render(
-        **values, version=version("mmpnet"), made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        **values, version=version("mmpnet"), made_at=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"
     )
 
 

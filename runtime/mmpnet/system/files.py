@@ -12,6 +12,7 @@ from pathlib import Path
 from mmpnet.contract.errors import OutputError
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+HASH_BLOCK_BYTES = 1 << 20
 LONGEST_BEGINNING = 180
 """Largest part in bytes of the original name in a temporary name; file systems allow 255 bytes."""
 
@@ -83,8 +84,11 @@ def check_folder(folder: Path, *, option: str) -> None:
 
 def file_sha256(path: Path) -> str:
     """Hash of a file's bytes, as hex. Raises: OSError if it cannot be read."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def remove(path: Path) -> None:

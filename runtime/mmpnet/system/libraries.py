@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from types import ModuleType
 
+from mmpnet.system.child_python import PYTHON_COMMAND
+
 RIVAL_WHEELS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
     "cv2": ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
@@ -37,11 +39,10 @@ class Probe:
 
 def probe(module: str, expression: str) -> Probe:
     """Import a module in a child process and evaluate an expression there; a crash becomes a one-line fault."""
-    # -P: a file in the current folder must not shadow an import.
     code = f"import {module}; print({expression})"
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=PROBE_S, check=False
+            [*PYTHON_COMMAND, "-c", code], capture_output=True, text=True, timeout=PROBE_S, check=False
         )
     except subprocess.TimeoutExpired:
         return Probe(fault=f"{_title(module)} cannot be loaded: its import takes more than {PROBE_S:g} s")

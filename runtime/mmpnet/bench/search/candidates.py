@@ -3,7 +3,6 @@
 mmp-export needs torch, so it runs as a separate process: a search among existing files does not need torch.
 """
 
-import hashlib
 import importlib.util
 import os
 import subprocess
@@ -18,7 +17,7 @@ from mmpnet.contract.errors import ContractError, ExportError, MissingExtraError
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.runtime.inference.model_file import read_model_file
-from mmpnet.system.files import is_file
+from mmpnet.system.files import file_sha256, is_file
 from mmpnet.system.progress import Notice
 
 Exported: TypeAlias = Literal["fp32", "int8"]
@@ -123,8 +122,7 @@ def collect(models: Sequence[str], plan: ExportPlan, notice: Notice) -> tuple[li
             paths.append(path)
             continue
         require_exporter(path)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_sha256(path)
         made, failed = CheckpointExports(path, sha256, plan, notice).make_all()
         paths += made
         left_out += failed

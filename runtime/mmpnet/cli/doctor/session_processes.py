@@ -1,13 +1,13 @@
 """Test models in child processes, so that a crash becomes a line. Needs neither OpenCV nor ONNX Runtime."""
 
 import subprocess
-import sys
 from collections.abc import Sequence
 
 import msgspec
 
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.runtime.inference.providers import PROVIDER_NAMES
+from mmpnet.system.child_python import PYTHON_COMMAND
 from mmpnet.system.libraries import crash
 
 
@@ -42,7 +42,7 @@ def try_sessions(models: Sequence[str], *, providers: Sequence[str]) -> list[Ses
 def _run(pairs: Sequence[tuple[str, str]]) -> tuple[list[SessionReport], str]:
     """The reports of a child process, and how it ended."""
     # -P: a file in the current folder must not shadow an import.
-    command = [sys.executable, "-P", "-m", "mmpnet.cli.doctor.sessions", msgspec.json.encode(pairs).decode()]
+    command = [*PYTHON_COMMAND, "-m", "mmpnet.cli.doctor.sessions", msgspec.json.encode(pairs).decode()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     reports = [msgspec.json.decode(line, type=SessionReport) for line in done.stdout.splitlines()]
     if done.returncode < 0:

@@ -1,6 +1,5 @@
 """Read the inputs, outputs and metadata of a model file."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from mmpnet.contract.errors import ContractError
 from mmpnet.contract.metadata import METADATA_KEY, ModelMetadata, metadata_from_properties
 from mmpnet.contract.text import counted
 from mmpnet.runtime.inference.session import open_session, read_properties
+from mmpnet.system.files import file_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,7 @@ def read_model_file(path: Path) -> ModelFile:
     properties = read_properties(session, source=str(path))
     ours = METADATA_KEY in properties
     try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_sha256(path)
         size_bytes = path.stat().st_size
     except OSError as error:
         raise ContractError(f"{path}: cannot be read ({error.strerror}); expected an ONNX file") from error

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from mmpnet.contract.errors import SourceError
@@ -74,7 +74,7 @@ class FileSource:
         def notify(reason: str) -> None:
             if reason not in told:
                 told.add(reason)
-                on_event(Event(self.name, "notice", datetime.now(UTC), reason))
+                on_event(Event(self.name, "notice", datetime.now(timezone.utc), reason))
 
         while not stop.is_set():
             count = 0

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
@@ -135,7 +135,7 @@ def stamp_frame(
         source=well_formed(source),
         kind=kind,
         fps=fps,
-        captured_at=datetime.now(UTC) - timedelta(seconds=now_s - captured_s),
+        captured_at=datetime.now(timezone.utc) - timedelta(seconds=now_s - captured_s),
         captured_s=captured_s,
         index=index,
         source_time_s=source_time_s,

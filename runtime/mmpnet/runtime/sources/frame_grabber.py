@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from types import TracebackType
 
 from mmpnet.contract.errors import MmpnetError
@@ -189,7 +189,7 @@ class FrameGrabber:
             counts.state = state
             # A file has no states while it is read; if it fails and there are several sources, its name is reported.
             if counts.live or (state == "closed" and reason and len(self.counts) > 1):
-                self._tell(Event(counts.source, state, datetime.now(UTC), reason, stream))
+                self._tell(Event(counts.source, state, datetime.now(timezone.utc), reason, stream))
 
 
 def newest_frames(source: Source) -> Iterator[Frame]:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -199,7 +199,7 @@ class LiveSource:
             on_event(self._event("notice", f"{self.name}: {found}; {advice}"))
 
     def _event(self, kind: State | Literal["notice"], reason: str = "") -> Event:
-        return Event(self.name, kind, datetime.now(UTC), reason)
+        return Event(self.name, kind, datetime.now(timezone.utc), reason)
 
 
 _MODE_PROPS = {"width": cv2.CAP_PROP_FRAME_WIDTH, "height": cv2.CAP_PROP_FRAME_HEIGHT, "fps": cv2.CAP_PROP_FPS}

@@ -31,9 +31,8 @@ class Notifier:
 
     async def wait(self, timeout_s: float) -> None:
         """Wait for the next notification, but not longer than `timeout_s`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._notified.wait()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._notified.wait(), timeout_s)
 
     def _wake(self) -> None:
         # Clear the event before the coroutines check, so that a notification during the check is kept.
