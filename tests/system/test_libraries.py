@@ -48,7 +48,9 @@ def started(
     ],
 )
 def test_a_command_without_opencv_is_one_line(name: str, opencv: str, message: str, tmp_path: Path) -> None:
-    done = started(f"import {ENTRIES[name]} as entry; entry.{name}()", ["-h"], tmp_path, {"cv2": opencv})
+    # The help of mmp-train needs no library.
+    arguments = ["--data", "absent"] if name == "train" else ["-h"]
+    done = started(f"import {ENTRIES[name]} as entry; entry.{name}()", arguments, tmp_path, {"cv2": opencv})
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {message}")
@@ -72,7 +74,7 @@ def test_the_doctor_outlives_every_library(modules: dict[str, str], faults: list
     done = started("from mmpnet.cli.entry import doctor; doctor()", ["--no-cameras"], tmp_path, modules)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert "processor" in done.stderr
+    assert "processor" in done.stdout
     said = [line for line in done.stderr.splitlines() if line.startswith("does not work: ")]
     assert all(line.startswith(f"does not work: {fault}") for line, fault in zip(said, faults, strict=False))
     assert len(said) >= len(faults)
