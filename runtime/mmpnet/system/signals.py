@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -17,7 +17,10 @@ class InterruptedRunError(KeyboardInterrupt):
 
 @contextmanager
 def stop_on_signal(
-    stop: threading.Event, *, forceful: Collection[signal.Signals] = _STOP_SIGNALS
+    stop: threading.Event,
+    *,
+    forceful: Collection[signal.Signals] = _STOP_SIGNALS,
+    reload: Callable[[], bool] | None = None,
 ) -> Iterator[threading.Event]:
     """Set `stop` at the first SIGINT, SIGTERM or SIGHUP inside the block, which yields `stop`.
 
@@ -25,10 +28,14 @@ def stop_on_signal(
     signals in `forceful` act as they did before the block, so that a hanging program can still be stopped; repeats of
     the others are ignored. If SIGHUP was ignored before, as under nohup, it stays ignored. Outside the main thread,
     where Python allows no handlers, nothing changes.
+
+    reload: decides at each SIGHUP whether to stop; while it returns False, the signal has no other effect.
     """
     before: dict[signal.Signals, Any] = {}
 
-    def request(_number: int, _frame: FrameType | None) -> None:
+    def request(number: int, _frame: FrameType | None) -> None:
+        if number == _HANGUP and reload is not None and not reload():
+            return
         stop.set()
         restore(forceful)
 

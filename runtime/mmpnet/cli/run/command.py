@@ -1,6 +1,7 @@
 """mmp-run: detect people in frames of cameras, streams and files."""
 
 import dataclasses
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +14,11 @@ from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, giv
 from mmpnet.cli.run.console_sink import ConsoleSink
 from mmpnet.cli.run.detector import check_and_warm_up, show_self_test, widen_thresholds
 from mmpnet.cli.run.outputs import event_sinks, save_sink, serve_sinks, window_sinks
+from mmpnet.cli.run.reload import Reload
+from mmpnet.cli.run.service_unit import service_unit, this_program
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
 from mmpnet.console.help import helpful
+from mmpnet.console.log import LogLevel, start_log
 from mmpnet.console.threshold_options import override_thresholds
 from mmpnet.runtime.analytics.analyzer import Analysis, StreamAnalyzer, analyzer_factory
 from mmpnet.runtime.analytics.shapes import parse_line, parse_zone
@@ -27,6 +31,7 @@ from mmpnet.runtime.pipeline.pipeline import run
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.sinks.crops import CropSink
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
+from mmpnet.runtime.sinks.service import ServiceSink
 from mmpnet.runtime.sinks.video import SaveSink
 from mmpnet.runtime.sources.files import FileSource
 from mmpnet.runtime.sources.frame import Frame, Source
@@ -34,6 +39,7 @@ from mmpnet.runtime.sources.length import stated_frames
 from mmpnet.runtime.sources.open import open_source
 from mmpnet.runtime.sources.options import STALE_AFTER_S, CameraMode, LiveOptions
 from mmpnet.runtime.sources.video_capture import silence_opencv
+from mmpnet.system.service_manager import is_managed
 from mmpnet.system.signals import InterruptedRunError, stop_on_signal
 
 app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
@@ -46,7 +52,7 @@ P = ParamSpec("P")
 Value = TypeVar("Value")
 SHOWN_IMAGES = 8
 SOURCES, CAMERAS, OUTPUTS, FOLLOWING = "Sources", "Cameras and streams", "Outputs", "Counting"
-EVENTS, SERVING = "Events", "Web page"
+EVENTS, SERVING, SERVICE = "Events", "Web page", "Service"
 
 
 @app.command(cls=helpful("--camera", "--source", "--save", "--json", "--serve", examples=EXAMPLES))
@@ -171,6 +177,15 @@ def detect(
         str | None,
         typer.Option(envvar="MMPNET_TOKEN", help="Access token for the web page.", rich_help_panel=SERVING),
     ] = None,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="Print messages from this level on.", rich_help_panel=SERVICE)
+    ] = "info",
+    print_service: Annotated[
+        bool,
+        typer.Option(
+            "--print-service", help="Print a systemd unit for this command line, and exit.", rich_help_panel=SERVICE
+        ),
+    ] = False,
     self_test: Annotated[
         bool,
         typer.Option(
@@ -183,6 +198,7 @@ def detect(
 ) -> None:
     """Detect people; show boxes in windows, files or a web page, or write them as NDJSON."""
     with exit_on_error():
+        start_log(console(), log_level)
         given = given_flags(context)
         check_flags(given)
         model, named = model_and_sources(words or ())
@@ -197,6 +213,9 @@ def detect(
         live = LiveOptions(mode, reconnect, stale_after)
         sources = _open_sources([*named, *(camera or ()), *(source or ())], live, stride=vid_stride, loop=loop)
         check_effects(given, sources)
+        if print_service:
+            sys.stdout.write(service_unit(sys.argv[1:], program=this_program()))
+            return
         check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson, events=events)
         spin = not any(one.live for one in sources)
         detector = Detector(model, provider=provider, threads=threads, spin=spin)
@@ -213,6 +232,7 @@ def detect(
         sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
         sinks += event_sinks(events, sources, detector.class_names, stale_after, stop) if events is not None else []
         sinks += [save_sink(save, sources)] if save is not None else []
+        sinks += [ServiceSink()] if is_managed() else []
         sinks += window_sinks(only=len(sinks) == 1) if show else []
         options = RunOptions(
             remember=SHOWN_IMAGES,
@@ -252,12 +272,15 @@ def _run_until_stopped(
     """Run until the sources end or a signal sets `stop`, and name the files that were saved."""
     height_px, width_px = detector.metadata.input.size_hw
     console().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
+    reload = Reload() if is_managed() else None
     try:
-        with stop_on_signal(stop):
+        with stop_on_signal(stop, reload=reload):
             run(sources, detector, sinks, options, stop=stop)
     finally:
         for path in (path for sink in sinks if isinstance(sink, SaveSink) for path in sink.written):
             console().print(f"saved {path}")
+    if reload is not None:
+        reload.start_again()
 
 
 def _analyzer_factory(analyses: Sequence[Analysis]) -> Callable[[Frame], StreamAnalyzer]:

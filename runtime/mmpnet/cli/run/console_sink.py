@@ -1,5 +1,6 @@
 """The console output of mmp-run: events while it runs, and a table at the end."""
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sources.frame import Event
 
+_LOG = logging.getLogger(__name__)
 PERSON, AGE = "person", "frame age"
 
 
@@ -60,16 +62,16 @@ class ConsoleSink(Sink):
     def event(self, event: Event) -> None:
         if event.kind == "closed" and self._alone:
             return  # the run ends with this event and reports the reason
-        at = event.at.astimezone().strftime("%H:%M:%S")
         if event.kind == "notice":
-            self._console.print(f"{at} {event.reason}")
-        else:
-            reason = f": {event.reason.removeprefix(f'{event.source}: ')}" if event.reason else ""
-            self._console.print(f"{at} {event.source} {event.kind}{reason}")
+            _LOG.warning("%s", event.reason)
+            return
+        reason = f": {event.reason.removeprefix(f'{event.source}: ')}" if event.reason else ""
+        bad = event.kind in ("stale", "reconnecting") or (event.kind == "closed" and event.reason)
+        _LOG.log(logging.WARNING if bad else logging.INFO, "%s %s%s", event.source, event.kind, reason)
 
     def finished(self, summary: Summary) -> None:
         self.close()
-        if any(counts.captured for counts in summary.sources):
+        if _LOG.isEnabledFor(logging.INFO) and any(counts.captured for counts in summary.sources):
             print_summary(self._console, summary, self._class_names, time.perf_counter() - self._began_s)
 
 
@@ -80,13 +82,8 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
     """
     if any(len(found) for _, found in summary.images):
         console.print(_images(summary, class_names))
-    stages = Table("stage", "p50 ms", "p90", "p99")
-    for name, row in summary.percentiles().items():
-        if name == AGE and not summary.live:
-            continue  # a frame of a file has no age
-        stages.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))
     if summary.frames:
-        console.print(stages)
+        _print_stages(console, summary)
     console.print(
         f"{counted(summary.detections, 'detection')} in {counted(summary.frames, 'frame')}, "
         f"{summary.frames / max(seconds, 1e-3):.1f} fps, CPU at {summary.cpu_percent:.0f} % of one core"
@@ -103,6 +100,22 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
         for name, values in totals.items():
             for label, tally in ((name, values), *((f"{name}, {one}", of) for one, of in _by_class(values))):
                 console.print(f"{source}, {label}: {_listed(tally)}")
+
+
+def _print_stages(console: Console, summary: Summary) -> None:
+    """Print the times of the stages: as a table on a terminal, as one line in a log."""
+    stages = {
+        name: ["-" if value is None else f"{value:.2f}" for value in row.values()]
+        for name, row in summary.percentiles().items()
+        if name != AGE or summary.live  # a frame of a file has no age
+    }
+    if not console.is_terminal:
+        console.print("ms, p50/p90/p99: " + ", ".join(f"{name} {'/'.join(row)}" for name, row in stages.items()))
+        return
+    table = Table("stage", "p50 ms", "p90", "p99")
+    for name, row in stages.items():
+        table.add_row(name, *row)
+    console.print(table)
 
 
 def _by_class(counts: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
