@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
+from mmpnet.media.decoder_check import CLIP_GRAYS
 
 COUNT, FPS, SIZE_HW = 60, 10, (48, 96)
 """Frames, frames per second and size of the plain video from which the others are made."""
@@ -118,11 +119,23 @@ VIDEOS: dict[str, Callable[[Path], Path]] = {
     "interlaced.mpg": lambda folder: made(
         folder, "interlaced.mpg", "-r", 25, "-c:v", "mpeg2video", "-q:v", 2, "-flags", "+ilme+ildct"
     ),
+    "interlaced.mkv": lambda folder: _self_test(folder),
     "wide.mp4": lambda folder: made(folder, "wide.mp4", "-vf", "setsar=4/3"),
     "turned.mp4": lambda folder: _turned(folder),
     "ten-bit.mkv": lambda folder: made(folder, "ten-bit.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le"),
 }
 """Each odd video by its name, and the function that makes it in a folder."""
+
+
+def _self_test(folder: Path) -> Path:
+    """The clip of mmpnet.media.decoder_check: four interlaced frames of one gray value each."""
+    out = folder / "interlaced.mkv"
+    frames = b"".join(np.full((32, 48), gray, np.uint8).tobytes() for gray in CLIP_GRAYS)
+    raw = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", "48x32", "-r", 25, "-i", "-"]
+    coding = ["-c:v", "mpeg2video", "-pix_fmt", "yuv420p", "-q:v", 2, "-g", 1, "-top", 1]
+    exact = ["-map_metadata", -1, "-fflags", "+bitexact", "-flags:v", "+bitexact+ilme+ildct"]
+    _run([*raw, *coding, *exact, out], given=frames)
+    return out
 
 
 def _joined(path: Path, out: Path) -> Path:

@@ -1,7 +1,9 @@
 """What odd videos are made of: number of frames, order, times and lengths, not only exit codes."""
 
+import subprocess
 import threading
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from adversity.odd_videos import COUNT, VIDEOS, cut, ffmpeg, number_in
 from mmpnet.contract.errors import SourceError
+from mmpnet.media.decoder_check import decoder_fault
 from mmpnet.runtime.analytics.tracker import Tracker
 from mmpnet.runtime.sinks.video import SaveSink
 from mmpnet.runtime.sources.frame import Event, Frame
@@ -69,6 +72,37 @@ def test_a_raw_stream_has_no_times_so_its_stated_rate_counts(make: Make) -> None
     assert [number_in(frame.pixels_bgr) for frame in frames] == ALL
     steps_s = np.diff([frame.source_time_s for frame in frames])
     assert steps_s == pytest.approx(1 / frames[0].fps)
+
+
+@pytest.mark.parametrize("name", ["interlaced.mp4", "interlaced.mpg"])
+def test_interlaced_video_gives_its_own_images_or_an_error(make: Make, name: str) -> None:
+    if decoder_fault() is None:
+        frames, _ = read(make(name))
+        numbers = [number_in(frame.pixels_bgr) for frame in frames]
+        assert sorted(set(numbers)) == ALL
+        assert numbers == sorted(numbers)
+        return
+    seen: list[Frame] = []
+    with pytest.raises(
+        SourceError, match=r"all \d+ frames are equal to the byte; OpenCV .* does not decode interlaced"
+    ):
+        seen.extend(open_source(str(make(name))))
+    assert seen == []
+
+
+def test_the_clip_of_the_self_test_is_the_shipped_one(make: Make) -> None:
+    """Other versions of FFmpeg may encode it to other bytes, so what it shows is compared."""
+    shipped = Path(str(files("mmpnet.media") / "interlaced.mkv"))
+    probes = [
+        subprocess.run(
+            [str(ffmpeg()), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "gray", "-"],
+            capture_output=True,
+            check=True,
+        ).stdout
+        for path in (shipped, make("interlaced.mkv"))
+    ]
+    grays = [np.frombuffer(one, np.uint8).reshape(4, -1).mean(axis=1) for one in probes]
+    assert grays[0] == pytest.approx(grays[1], abs=2)
 
 
 def test_an_edited_video_is_not_called_cut_short(make: Make) -> None:

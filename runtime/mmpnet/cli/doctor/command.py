@@ -57,6 +57,7 @@ def _show(report: Report) -> None:
     for session in report.sessions:
         works = session.fault or f"self-test passed, {session.infer_ms:g} ms"
         table.add_row(f"{session.model} on {session.provider}", works)
+    table.add_row("video decoder", report.video_fault or "self-test passed")
     table.add_row("window", report.no_window or "opens")
     for camera in report.cameras or ():
         mode = f"{camera.width}x{camera.height}, states {camera.stated_fps:g} frames per second, gives "

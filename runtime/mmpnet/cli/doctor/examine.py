@@ -44,12 +44,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report: `faults` prevent something from working, `advice` are improvements.
 
     cameras: None if they were not examined. no_window: the reason why no window opens; None if one does.
+    video_fault: the kind of video that OpenCV does not decode; None if it passes its self-test.
     """
 
     healthy: bool
     machine: Machine
     sessions: tuple[SessionReport, ...]
     no_window: str | None
+    video_fault: str | None
     cameras: "tuple[CameraReport, ...] | None"
     faults: tuple[str, ...]
     advice: tuple[str, ...]
@@ -72,6 +74,7 @@ def examine(models: Sequence[str] = EMBEDDED_MODELS, *, look_at_cameras: bool = 
         sessions = tuple(try_sessions(models, providers=json.loads(runtime.answer)))
     faults += [f"{one.model} on {one.provider}: {one.fault}" for one in sessions if one.fault]
     no_window = _why_no_window() if loads else "OpenCV cannot be loaded"
+    video_fault = _video_fault() if loads else "OpenCV cannot be loaded"
     cameras = _cameras() if loads and look_at_cameras else None
     return Report(
         healthy=not faults,
@@ -86,15 +89,26 @@ def examine(models: Sequence[str] = EMBEDDED_MODELS, *, look_at_cameras: bool = 
         ),
         sessions=sessions,
         no_window=no_window,
+        video_fault=video_fault,
         cameras=cameras,
         faults=tuple(faults),
-        advice=(*_model_advice(sessions), *_window_advice(no_window if loads else None), *_camera_advice(cameras)),
+        advice=(
+            *_model_advice(sessions),
+            *([video_fault] if loads and video_fault is not None else []),
+            *_window_advice(no_window if loads else None),
+            *_camera_advice(cameras),
+        ),
     )
 
 
 def _why_no_window() -> str | None:
     # This imports OpenCV, which is known to load.
     return importlib.import_module("mmpnet.media.window_probe").why_no_window()  # type: ignore[no-any-return]
+
+
+def _video_fault() -> str | None:
+    importlib.import_module("mmpnet.runtime.sources.video_capture").silence_opencv()
+    return importlib.import_module("mmpnet.media.decoder_check").decoder_fault()  # type: ignore[no-any-return]
 
 
 def _cameras() -> "tuple[CameraReport, ...]":

@@ -21,6 +21,26 @@ class FrozenFrameDetector:
         return now_s - self._since_s >= self._after_s
 
 
+class FirstChange:
+    """Watches for the first image of a source that differs from the images before it.
+
+    A decoder that does nothing gives the same image again and again: what was in its memory.
+    """
+
+    def __init__(self) -> None:
+        self.changed = False
+        self.count = 0
+        self._first: UInt8Array | None = None
+
+    def look(self, pixels_bgr: UInt8Array) -> None:
+        """Take the next image (H, W, 3)."""
+        self.count += 1
+        if self._first is None:
+            self._first = pixels_bgr
+        elif not self.changed:
+            self.changed = self._first.shape != pixels_bgr.shape or not _equal(self._first, pixels_bgr)
+
+
 def _equal(first: UInt8Array, second: UInt8Array) -> bool:
     # A few pixels distinguish most frames; the others are compared only if these are equal.
     return np.array_equal(first[::32, ::32], second[::32, ::32]) and np.array_equal(first, second)

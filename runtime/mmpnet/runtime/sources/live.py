@@ -11,12 +11,14 @@ from typing import Any, Literal, TypeAlias
 
 import cv2
 
+from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
+from mmpnet.media.decoder_check import decoder_fault
 from mmpnet.media.images import is_image
 from mmpnet.runtime.sources.cameras import why_no_camera
 from mmpnet.runtime.sources.frame import Event, Frame, OnEvent, State, stamp_frame
 from mmpnet.runtime.sources.frame_grabber import newest_frames
-from mmpnet.runtime.sources.freeze import FrozenFrameDetector
+from mmpnet.runtime.sources.freeze import FirstChange, FrozenFrameDetector
 from mmpnet.runtime.sources.mjpeg import MjpegCapture, without_queue
 from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
@@ -28,6 +30,8 @@ STEADY_S = 5.0
 """A source counts as recovered after frames for this long; if it fails sooner, the next wait is longer."""
 RATE_FRAMES = 30
 """Number of frames after which a camera's actual rate is known."""
+EQUAL_FRAMES = 50
+"""Number of equal first images of a stream after which a notice is given, with an OpenCV that fails its self-test."""
 SLOW = 0.8
 """A notice is given for a camera with less than this fraction of the requested frame rate."""
 
@@ -116,6 +120,7 @@ class LiveSource:
     def _read(self, capture: Any, stop: threading.Event, on_event: OnEvent, so_far: _SoFar) -> Iterator[Frame]:
         fps, before, grabbed, began_s = stated_fps(capture), so_far.count, 0, 0.0
         delay = StreamClock() if self.clocked else None
+        start = _decoder_watch(capture)
         while not stop.is_set():
             passed_over = grab(capture)
             if passed_over is None:
@@ -135,6 +140,8 @@ class LiveSource:
                 self._add_damaged(1, on_event, so_far)  # a source with only damaged frames becomes stale
                 continue
             pixels_bgr = as_bgr(pixels)
+            if start is not None and not self._is_decoded(start, pixels_bgr, on_event):
+                continue
             frozen = so_far.watch.is_frozen(pixels_bgr, now_s)
             frame = stamp_frame(
                 pixels_bgr,
@@ -151,6 +158,13 @@ class LiveSource:
             so_far.first_s = frame.captured_s if so_far.first_s is None else so_far.first_s
             time_s = max(frame.captured_s - so_far.first_s, 0.0)
             yield replace(frame, frozen=frozen, damaged=damaged, skipped=skipped, source_time_s=time_s)
+
+    def _is_decoded(self, start: FirstChange, pixels_bgr: UInt8Array, on_event: OnEvent) -> bool:
+        """Whether an image has differed from the first ones, with an OpenCV that fails its self-test."""
+        start.look(pixels_bgr)
+        if start.count == EQUAL_FRAMES and not start.changed:
+            on_event(self._event("notice", f"{self.name}: all frames are equal to the byte; {decoder_fault()}"))
+        return start.changed
 
     def _end(self, capture: Any, on_event: OnEvent, *, grabbed: int, before: int) -> None:
         """Handle the end of the frames. Raises: SourceError unless it is a file that has given all its frames."""
@@ -226,6 +240,13 @@ def stream_source(url: str, options: LiveOptions = DEFAULT_LIVE_OPTIONS, *, stri
         may_end=url.lower().startswith("http"),
         still_image=is_image(re.split(r"[?#]", url)[0]),
     )
+
+
+def _decoder_watch(capture: Any) -> FirstChange | None:
+    """A watch for images that are not decoded; None if OpenCV decodes correctly, or images are decoded elsewhere."""
+    backend = getattr(capture, "getBackendName", None)
+    decodes_itself = backend is not None and backend() == "FFMPEG"
+    return FirstChange() if decodes_itself and decoder_fault() is not None else None
 
 
 def _waited_s(capture: Any, delay: StreamClock | None, now_s: float) -> float:

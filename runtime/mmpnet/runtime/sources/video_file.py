@@ -1,6 +1,5 @@
 """Frames of a video file, with their presentation times."""
 
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,7 +10,9 @@ import cv2
 
 from mmpnet.contract.errors import SourceError
 from mmpnet.media.container import missing_bytes
+from mmpnet.media.decoder_check import decoder_fault
 from mmpnet.runtime.sources.frame import Frame, stamp_frame
+from mmpnet.runtime.sources.freeze import FirstChange
 from mmpnet.runtime.sources.presentation_clock import PresentationClock
 from mmpnet.runtime.sources.video_capture import as_bgr, grab, openable, stated_fps
 from mmpnet.system.files import is_file
@@ -31,20 +32,41 @@ def video_frames(path: Path, *, stride: int, notify: Callable[[str], None]) -> I
             size = f"{path.stat().st_size} bytes" if is_file(path) else "the file is gone"
             raise SourceError(f"{path}: OpenCV cannot open it as a video ({size}); expected a video file")
         reader = _Reader(path, capture, stride)
-        frames = reader.frames()
-        # The rate is known after two frames.
-        for frame in itertools.chain(list(itertools.islice(frames, 2)), frames):
-            yield replace(frame, fps=reader.fps)
+        yield from _decoded(reader, notify)
         reader.check_end(notify)
     finally:
         capture.release()
+
+
+def _decoded(reader: "_Reader", notify: Callable[[str], None]) -> Iterator[Frame]:
+    """The frames with the rate of the video, which is known after two of them.
+
+    If OpenCV fails its self-test, no frame is given before the image has changed once.
+    """
+    fault, start = decoder_fault(), FirstChange()
+    held: list[Frame] = []
+    for frame in reader.frames():
+        start.look(frame.pixels_bgr)
+        if start.count < 2 or (fault is not None and not start.changed):
+            # Equal images are kept once.
+            held.append(frame if not held else replace(frame, pixels_bgr=held[0].pixels_bgr))
+            continue
+        for one in [*held, frame]:
+            yield replace(one, pixels_bgr=one.pixels_bgr.copy() if len(held) > 1 else one.pixels_bgr, fps=reader.fps)
+        held.clear()
+    all_equal = start.count > 1 and not start.changed
+    if all_equal and fault is not None:
+        raise SourceError(f"{reader.path}: all {start.count} frames are equal to the byte; {fault}")
+    yield from held
+    if all_equal:
+        notify(f"{reader.path}: all {start.count} frames are equal to the byte; check that it shows a still scene")
 
 
 class _Reader:
     """Reads an open video once, and counts its frames."""
 
     def __init__(self, path: Path, capture: Any, stride: int) -> None:
-        self._path = path
+        self.path = path
         self._capture = capture
         self._stride = stride
         self._clock = PresentationClock(stated_fps(capture))
@@ -74,7 +96,7 @@ class _Reader:
                 continue
             yield stamp_frame(
                 as_bgr(pixels),
-                source=str(self._path),
+                source=str(self.path),
                 kind="video",
                 fps=self.fps,
                 started_s=began_s,
@@ -90,25 +112,25 @@ class _Reader:
         """
         if not self._count:
             raise SourceError(
-                f"{self._path}: the video has no readable frame; it may be truncated or of an unknown codec"
+                f"{self.path}: the video has no readable frame; it may be truncated or of an unknown codec"
             )
         if self._damaged:
             raise SourceError(
-                f"{self._path}: skipped {self._damaged} damaged frames, read {self._count}; copy the file again"
+                f"{self.path}: skipped {self._damaged} damaged frames, read {self._count}; copy the file again"
             )
         read = f"{self._count} frames of {self._last_s:.1f} s"
         try:
-            missing = missing_bytes(self._path)
+            missing = missing_bytes(self.path)
         except OSError:  # the file was removed in the meantime
             missing = 0
         if missing:
             raise SourceError(
-                f"{self._path}: the file is truncated: {missing} bytes are missing at its end, read {read}; "
+                f"{self.path}: the file is truncated: {missing} bytes are missing at its end, read {read}; "
                 "copy the file again"
             )
         stated = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         if self._count < FEW * stated:
             notify(
-                f"{self._path}: read {read} until its end; its header suggests about {stated:.0f} frames, which is an "
+                f"{self.path}: read {read} until its end; its header suggests about {stated:.0f} frames, which is an "
                 "estimate; if it shows less than expected, it may be damaged"
             )
