@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.formats._coco_files import WHOLE
 from mmpnet.datasets.formats.coco import read_coco
-from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.open import open_dataset, recognize
 
 CATEGORIES = [{"id": 90, "name": "person"}, {"id": 3, "name": "dog"}]
 IMAGE = {"id": 11, "file_name": "a.png", "width": 40, "height": 30}
@@ -294,3 +296,154 @@ def test_json_that_is_nested_without_end_is_one_line(tmp_path: Path) -> None:
     path.write_text("[" * 200_000)
     with pytest.raises(DatasetError, match=r"deep\.json: is not JSON"):
         read_coco(path)
+
+
+@pytest.mark.parametrize(
+    ("json_name", "images", "file_name"),
+    [
+        ("result.json", "images", "images/a.png"),  # Label Studio
+        ("result.json", "images", "images\\a.png"),  # Label Studio on Windows
+        ("train.json", "cam1", "cam1\\a.png"),
+        ("annotations/train.json", "images", "a.png"),
+        ("annotations/instances_default.json", "images", "a.png"),  # CVAT
+        ("annotations/instances_default.json", "images/default", "a.png"),  # CVAT
+        ("annotations/person_keypoints_val2017.json", "val2017", "a.png"),  # COCO's people
+        ("annotations/instances_val2017.json", "val2017", "a.png"),
+        ("labels.json", "data", "a.png"),  # FiftyOne
+        ("train.json", "images/train", "a.png"),
+        ("train.json", "train", "train/a.png"),
+        ("train.json", "train", "a.png"),
+        ("_annotations.coco.json", ".", "a.png"),  # Roboflow
+    ],
+)
+@pytest.mark.parametrize("has_empty_images", [False, True])
+def test_images_are_found_where_tools_put_them(
+    write: Write, tmp_path: Path, json_name: str, images: str, file_name: str, has_empty_images: bool
+) -> None:
+    content = write(images=[{**IMAGE, "file_name": file_name}]).read_bytes()
+    root = tmp_path / "set"
+    (root / json_name).parent.mkdir(parents=True)
+    (root / json_name).write_bytes(content)
+    (root / images).mkdir(parents=True, exist_ok=True)
+    shutil.copy(tmp_path / "images" / "a.png", root / images / "a.png")
+    if has_empty_images:
+        (root / "images").mkdir(exist_ok=True)
+    image = read_coco(root / json_name).images[0]
+    assert image.path.samefile(root / images / "a.png")
+    assert len(image.boxes_xyxy) == 1
+    for split in ("train", "val"):
+        if split in json_name:
+            assert open_dataset(root, split).num_boxes == 1
+    if json_name in WHOLE:
+        assert open_dataset(root, "val", undivided=True).num_boxes == 1
+        assert open_dataset(root, "train").num_boxes == 1
+
+
+def test_all_folders_that_were_tried_are_named(write: Write, tmp_path: Path) -> None:
+    path = write(images=[{**IMAGE, "file_name": "gone.png"}])
+    (tmp_path / "data").mkdir()
+    with pytest.raises(DatasetError) as caught:
+        read_coco(path)
+    line = str(caught.value)
+    assert f"gone.png (image id 11) is not in {tmp_path / 'images'}" in line
+    assert f"not in {tmp_path}, {tmp_path / 'data'}" in line
+
+
+def test_values_that_pycocotools_takes_are_read(write: Write, tmp_path: Path) -> None:
+    path = write(
+        categories=[{"id": 90.0, "name": "person"}],
+        images=[
+            {"id": 11.0, "file_name": "a.png", "width": 40.0, "height": 30.0, "source": {"a": 1}, "group": 3},
+            {"id": "b7", "file_name": "a.png"},
+        ],
+        annotations=[
+            {**PERSON, "category_id": 90.0, "image_id": "11", "iscrowd": False, "score": None},
+            {**PERSON, "image_id": "b7", "iscrowd": True},
+            {**PERSON, "iscrowd": None, "area": None},
+            {**PERSON, "iscrowd": 1.0},
+        ],
+    )
+    first, second = read_coco(path).images
+    assert first.crowd.tolist() == [False, False, True]
+    assert second.crowd.tolist() == [True]
+    assert first.image_hw == second.image_hw == (30, 40), "read from the image where the entry does not state it"
+    assert first.tags == ()
+    assert first.source is None
+    (tmp_path / "images" / "a.png").unlink()
+    faults = Faults(collect=True)
+    read_coco(path, faults)
+    assert len(faults.found) == 3, faults.found
+    assert "b7" in faults.found[0]
+
+
+@pytest.mark.parametrize("size", [40.5, 0.0, math.nan, math.inf])
+def test_a_size_that_is_no_number_of_pixels_is_named(write: Write, size: float) -> None:
+    with pytest.raises(DatasetError, match=r"images\[0\]: image id 11 states"):
+        read_coco(write(images=[{**IMAGE, "width": size}]))
+
+
+ROBOFLOW = [
+    {"id": 0, "name": "person", "supercategory": "none"},
+    {"id": 1, "name": "person", "supercategory": "person"},
+]
+
+
+@pytest.mark.parametrize("parent", ["person", "street-people"])
+def test_the_parent_of_roboflows_classes_is_no_class(write: Write, parent: str) -> None:
+    categories = [{**ROBOFLOW[0], "name": parent}, {**ROBOFLOW[1], "supercategory": parent}]
+    dataset = read_coco(write(categories=categories, annotations=[{**PERSON, "category_id": 1}]))
+    assert dataset.class_names == ("background", "person")
+    assert dataset.images[0].class_ids.tolist() == [1]
+    assert dataset.notes == (
+        f"{dataset.path}: category {parent!r} has no boxes and is the parent of others; it is left out",
+    )
+
+
+def test_categories_of_one_name_are_one_class_and_parents_with_boxes_stay(write: Write) -> None:
+    used = [{**PERSON, "category_id": 1}, {**PERSON, "category_id": 0, "bbox": [1, 2, 3, 4]}]
+    dataset = read_coco(write(categories=ROBOFLOW, annotations=used))
+    assert dataset.class_names == ("background", "person")
+    assert dataset.images[0].class_ids.tolist() == [1, 1]
+    assert dataset.notes == (f"{dataset.path}: 2 categories are called 'person'; they are one class",)
+    own = [{"id": 1, "name": "person", "supercategory": "person"}]
+    assert read_coco(write(categories=own, annotations=[])).class_names == ("background", "person")
+
+
+def test_a_rotated_box_becomes_the_upright_box_around_it(write: Write) -> None:
+    def rotated(degrees: float, bbox: list[float]) -> dict[str, object]:
+        return {**PERSON, "bbox": bbox, "attributes": {"occluded": False, "rotation": degrees}}
+
+    annotations = [
+        rotated(0.0, [4, 5, 10, 12]),
+        rotated(90.0, [10, 10, 12, 6]),
+        rotated(30.0, [10, 10, 12, 6]),
+        rotated(180.0, [4, 5, 10, 12]),
+        rotated(45.0, [1, 1, 20, 20]),
+    ]
+    dataset = read_coco(write(annotations=annotations))
+    boxes = dataset.images[0].boxes_xyxy
+    np.testing.assert_allclose(boxes[0], [4, 5, 14, 17])
+    np.testing.assert_allclose(boxes[1], [13, 7, 19, 19], atol=1e-5)
+    corners = cv2.boxPoints(((16, 13), (12, 6), 30))
+    np.testing.assert_allclose(boxes[2], [*corners.min(axis=0), *corners.max(axis=0)], atol=1e-4)
+    np.testing.assert_allclose(boxes[3], [4, 5, 14, 17], atol=1e-5)
+    assert boxes[4].tolist()[:2] == [0, 0], "within the image"
+    assert dataset.notes == (f"{dataset.path}: 4 boxes are rotated; the upright boxes around them are taken",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("via_project_7Jan2020_coco.json", {"categories": [], "images": [], "annotations": []}, "COCO JSON"),
+        ("my_labels.json", {"_via_settings": {}, "_via_img_metadata": {}}, "VIA"),
+        ("my_labels.json", {"a.png9": {"filename": "a.png", "size": 9, "regions": []}}, "VIA"),
+        ("my_labels.json", {"categories": [], "images": []}, "COCO JSON"),
+        ("via_x.json", {}, "VIA"),
+        ("x.json", {}, "COCO JSON"),
+    ],
+)
+def test_via_and_coco_are_told_by_their_content(
+    tmp_path: Path, name: str, content: dict[str, object], expected: str
+) -> None:
+    (tmp_path / name).write_text(json.dumps(content))
+    assert recognize(tmp_path / name).name == expected

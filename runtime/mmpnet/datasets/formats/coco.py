@@ -2,53 +2,70 @@
 
 import hashlib
 import math
-import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_names, checked_score, checked_xyxy
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats._folders import converted, labeled_folders, parse_json, read_bytes
+from mmpnet.datasets.formats._coco_files import files_of_split, whole_file
+from mmpnet.datasets.formats._folders import converted, parse_json, read_bytes
+from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder
+from mmpnet.datasets.formats._rotation import around_rotated, rotation_note
+from mmpnet.datasets.formats._via_or_coco import is_via
 from mmpnet.datasets.types import SPLITS, Dataset, Split
-from mmpnet.datasets.walk import file_names
-from mmpnet.system.files import is_file, is_folder
+from mmpnet.media.image_size import image_size_hw
+from mmpnet.system.files import is_file
 
 LAYOUT = "train.json and val.json with images in images/ beside them"
-BESIDE_IMAGES = "_annotations.coco.json"
-"""Roboflow's name for the file in each split's folder."""
 
 _EXPECTED = "expected categories, images and annotations"
 LARGEST_SIDE_PX = 2**20
 """OpenCV decodes no images with longer sides."""
 
+_LONGEST_NUMBER = 20
+"""Digits of an id in a text; a longer one stays a text."""
+
 _T = TypeVar("_T")
+_Number: TypeAlias = int | float
+_Key: TypeAlias = int | float | str
+"""An id as tools write it: pandas makes floats of whole numbers, and some databases have texts."""
 
 
 class _Category(msgspec.Struct, frozen=True):
-    id: int
+    id: _Key
     name: str
+    supercategory: Any = None
 
 
 class _Image(msgspec.Struct, frozen=True):
-    id: int
+    id: _Key
     file_name: str
-    width: int
-    height: int
-    group: str | None = None
-    source: str | None = None
+    width: _Number | None = None
+    height: _Number | None = None
+    group: Any = None
+    source: Any = None
 
 
 class _Annotation(msgspec.Struct, frozen=True):
-    image_id: int
-    category_id: int
+    image_id: _Key
+    category_id: _Key
     bbox: list[float]
-    iscrowd: int = 0
+    iscrowd: bool | int | float | None = None
     area: float | None = None
-    score: float = 1.0
+    score: float | None = None
+    attributes: Any = None
+
+    @property
+    def rotation_degrees(self) -> float:
+        """The rotation that CVAT writes beside a box; 0 without one."""
+        value = self.attributes.get("rotation") if isinstance(self.attributes, dict) else None
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
 
 class _CocoFile(msgspec.Struct, frozen=True):
@@ -60,15 +77,16 @@ class _CocoFile(msgspec.Struct, frozen=True):
 def evidence(path: Path) -> str | None:
     """What at this path indicates COCO: the JSON itself, or a file in a folder; None if nothing does."""
     if is_file(path):
-        return path.name if path.suffix.lower() == ".json" and not path.name.startswith("via_") else None
-    files = [file for split in SPLITS for file in _candidates(path, split)]
-    files += [path / BESIDE_IMAGES] if is_file(path / BESIDE_IMAGES) else []
+        return path.name if path.suffix.lower() == ".json" and not is_via(path) else None
+    files = [file for split in SPLITS for file in files_of_split(path, split)]
+    whole = whole_file(path)
+    files += [] if whole is None or is_via(whole) else [whole]
     return files[0].relative_to(path).as_posix() if files else None
 
 
 def splits(path: Path) -> tuple[Split, ...]:
     """The splits of a folder; a file has no splits."""
-    return () if is_file(path) else tuple(split for split in SPLITS if _candidates(path, split))
+    return () if is_file(path) else tuple(split for split in SPLITS if files_of_split(path, split))
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
@@ -78,7 +96,8 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     """
     if is_file(path):
         return read_coco(path, faults)
-    files = _candidates(path, split) or [path / BESIDE_IMAGES]
+    whole = whole_file(path)
+    files = files_of_split(path, split) if whole is None else [whole]
     if len(files) > 1:
         found = " and ".join(file.relative_to(path).as_posix() for file in files)
         raise DatasetError(f"{path}: both {found} match {split}; give the path of one file")
@@ -86,56 +105,45 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
 
 
 def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
-    """Read a COCO detection JSON. Its images are in images/ beside it, or directly beside it; for
-    annotations/instances_NAME.json they are in NAME/ or images/NAME/ one folder up.
+    """Read a COCO detection JSON. Its images are where most of the first ones are found: in images/ or data/ beside it,
+    directly beside it, or in a folder above that has the name of the split or the name images/.
+
+    A category without boxes that is only the parent of others is left out, and categories of one name are one class.
+    A box with a rotation becomes the smallest upright box around the rotated one.
 
     Raises: DatasetError if the file, an entry or an image file is missing or malformed.
     """
     raw = read_bytes(path, expected="a COCO JSON file")
     content = _parse(raw, path)
-    categories = _by_id(content.categories, _Category, f"{path}: categories", faults)
-    class_names = [category.name for category in categories.values()]
-    check_class_names(class_names, where=f"{path}: categories")
+    categories = _categories(content, path, faults)
+    check_class_names(categories.class_names, where=f"{path}: categories")
     images = _by_id(content.images, _Image, f"{path}: images", faults)
-    labels: dict[int, list[Label]] = {image_id: [] for image_id in images}
+    folder = image_folder(path, [image.file_name for image in images.values()])
+    sizes = _sizes(images, folder, path, faults)
+    labels: dict[_Key, list[Label]] = {key: [] for key in images}
+    n_rotated = 0
     for where, annotation in _entries(content.annotations, _Annotation, f"{path}: annotations", faults):
         with faults:
-            image = images.get(annotation.image_id)
-            if image is None:
+            key = _id(annotation.image_id)
+            if key not in images:
                 raise DatasetError(f"{where}: image_id {annotation.image_id} is not in images; remove or correct it")
-            labels[image.id].append(_label(annotation, image, categories, where))
-    folder = _image_folder(path)
+            if key in sizes:
+                named = f"{where} ({images[key].file_name})"
+                labels[key].append(_label(annotation, sizes[key], categories.name_of(annotation, where), named))
+                n_rotated += annotation.rotation_degrees != 0
     entries = []
-    for image in images.values():
+    for key in sizes:
         with faults:
-            entries.append(_entry(image, labels[image.id], folder, path))
+            entries.append(_entry(images[key], sizes[key], labels[key], folder, path))
     return assemble(
         path,
         name=f"{path.resolve().parent.name}/{path.name}",
-        class_names=class_names,
+        class_names=categories.class_names,
         entries=entries,
         sha256=hashlib.sha256(raw).hexdigest(),
         faults=faults,
+        notes=[*categories.notes, *rotation_note(path, n_rotated)],
     )
-
-
-def _candidates(folder: Path, split: Split) -> list[Path]:
-    named = [folder / f"{split}.json"]
-    if is_folder(folder / "annotations"):  # COCO's own layout, such as instances_train2017.json
-        names = [n for n in file_names(folder / "annotations") if re.fullmatch(rf"instances_{split}\d*\.json", n)]
-        named += [folder / "annotations" / name for name in names]
-    beside = labeled_folders(folder, lambda one: is_file(one / BESIDE_IMAGES)).get(split)
-    named += [beside / BESIDE_IMAGES] if beside else []
-    return [path for path in named if is_file(path)]
-
-
-def _image_folder(path: Path) -> Path:
-    """The folder with the images of a COCO JSON."""
-    folders = [path.parent / "images"]
-    if path.parent.name == "annotations":
-        split, above = path.stem.removeprefix("instances_"), path.parent.parent
-        folders += [above / split, above / "images" / split]
-    return next((folder for folder in folders if is_folder(folder)), path.parent)
 
 
 def _parse(raw: bytes, path: Path) -> _CocoFile:
@@ -156,48 +164,116 @@ def _entries(raw: list[Any], kind: type[_T], where: str, faults: Faults) -> Iter
 _Numbered = TypeVar("_Numbered", _Category, _Image)
 
 
-def _by_id(raw: list[Any], kind: type[_Numbered], where: str, faults: Faults) -> dict[int, _Numbered]:
-    found: dict[int, _Numbered] = {}
+def _by_id(raw: list[Any], kind: type[_Numbered], where: str, faults: Faults) -> dict[_Key, _Numbered]:
+    found: dict[_Key, _Numbered] = {}
     for name, value in _entries(raw, kind, where, faults):
         with faults:
-            if value.id in found:
+            key = _id(value.id)
+            if key in found:
                 raise DatasetError(f"{name}: id {value.id} occurs twice; ids must be unique")
-            if isinstance(value, _Image) and not all(
-                1 <= side <= LARGEST_SIDE_PX for side in (value.width, value.height)
-            ):
-                raise DatasetError(f"{name}: image id {value.id} states {value.width}x{value.height} px; correct it")
-            found[value.id] = value
+            if isinstance(value, _Image):
+                _check_stated_size(value, name)
+            found[key] = value
     return found
 
 
-def _label(annotation: _Annotation, image: _Image, categories: dict[int, _Category], where: str) -> Label:
-    if annotation.category_id not in categories:
-        raise DatasetError(f"{where}: category_id {annotation.category_id} is not in categories; remove or correct it")
-    where = f"{where} ({image.file_name})"
+def _id(value: _Key) -> _Key:
+    """An id in one form: 7.0 and "7" are 7."""
+    if isinstance(value, str):
+        return int(value) if value.isdecimal() and len(value) < _LONGEST_NUMBER else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _check_stated_size(image: _Image, where: str) -> None:
+    sides = [side for side in (image.width, image.height) if side is not None]
+    if not all(1 <= side <= LARGEST_SIDE_PX and side == int(side) for side in sides):
+        raise DatasetError(f"{where}: image id {image.id} states {image.width}x{image.height} px; correct it")
+
+
+@dataclass(frozen=True, slots=True)
+class _Categories:
+    """The names of the classes in order, the name of each id, and notes about what was left out or joined."""
+
+    class_names: list[str]
+    names: dict[_Key, str]
+    notes: list[str]
+
+    def name_of(self, annotation: _Annotation, where: str) -> str:
+        name = self.names.get(_id(annotation.category_id))
+        if name is None:
+            raise DatasetError(
+                f"{where}: category_id {annotation.category_id} is not in categories; remove or correct it"
+            )
+        return name
+
+
+def _categories(content: _CocoFile, path: Path, faults: Faults) -> _Categories:
+    found = _by_id(content.categories, _Category, f"{path}: categories", faults)
+    used = {
+        _id(one["category_id"])
+        for one in content.annotations
+        if isinstance(one, dict) and isinstance(one.get("category_id"), int | float | str)
+    }
+    parents = {key for key, one in found.items() if key not in used and _is_parent(key, one, found)}
+    notes = [
+        f"{path}: category {found[key].name!r} has no boxes and is the parent of others; it is left out"
+        for key in parents
+    ]
+    kept = {key: one.name for key, one in found.items() if key not in parents}
+    names = list(dict.fromkeys(kept.values()))
+    notes += [
+        f"{path}: {count} categories are called {name!r}; they are one class"
+        for name, count in Counter(kept.values()).items()
+        if count > 1
+    ]
+    return _Categories(names, {key: one.name for key, one in found.items()}, notes)
+
+
+def _is_parent(key: _Key, category: _Category, categories: Mapping[_Key, _Category]) -> bool:
+    """Whether another category names this one as its supercategory, as Roboflow's export has it."""
+    return any(other.supercategory == category.name for at, other in categories.items() if at != key)
+
+
+def _sizes(
+    images: Mapping[_Key, _Image], folder: ImageFolder, path: Path, faults: Faults
+) -> dict[_Key, tuple[int, int]]:
+    """The (height, width) of each image: as stated, or read from its file."""
+    sizes = {}
+    for key, image in images.items():
+        with faults:
+            if image.width is not None and image.height is not None:
+                sizes[key] = int(image.height), int(image.width)
+            else:
+                sizes[key] = image_size_hw(_image_path(image, folder, path), error=DatasetError)
+    return sizes
+
+
+def _label(annotation: _Annotation, image_hw: tuple[int, int], class_name: str, where: str) -> Label:
     if annotation.area is not None and not 0 <= annotation.area < math.inf:
         raise DatasetError(f"{where}: area {annotation.area} is not a positive number; correct or remove it")
     bbox = annotation.bbox
     if len(bbox) != 4:
         raise DatasetError(f"{where}: bbox has {len(bbox)} numbers, expected [x, y, width, height]")
     x, y, width, height = bbox
-    xyxy = checked_xyxy(
-        (x, y, x + width, y + height),
-        (image.height, image.width),
-        stated=bbox,
-        where=f"{where}: bbox [x, y, width, height] {bbox}",
-    )
+    xyxy = around_rotated((x, y, x + width, y + height), annotation.rotation_degrees, image_hw)
+    score = 1.0 if annotation.score is None else annotation.score
     return Label(
-        xyxy,
-        categories[annotation.category_id].name,
+        checked_xyxy(xyxy, image_hw, stated=bbox, where=f"{where}: bbox [x, y, width, height] {bbox}"),
+        class_name,
         area_px2=annotation.area,
-        crowd=annotation.iscrowd != 0,
-        score=checked_score(annotation.score, where=where),
+        crowd=bool(annotation.iscrowd),
+        score=checked_score(score, where=where),
     )
 
 
-def _entry(image: _Image, labels: list[Label], folder: Path, json_path: Path) -> Entry:
-    path = folder / image.file_name
-    if not is_file(path):
-        raise DatasetError(f"{json_path}: image {image.file_name} (image id {image.id}) is not in {folder}")
-    tags = tuple(tag for tag in (image.group, image.source) if tag)
-    return Entry(path, (image.height, image.width), labels, tags, image.source or None)
+def _image_path(image: _Image, folder: ImageFolder, json_path: Path) -> Path:
+    return folder.find(image.file_name, where=f"{json_path}: image {image.file_name} (image id {image.id})")
+
+
+def _entry(
+    image: _Image, image_hw: tuple[int, int], labels: Sequence[Label], folder: ImageFolder, json_path: Path
+) -> Entry:
+    # Other tools have keys of these names with other content.
+    group, source = (one if isinstance(one, str) and one else None for one in (image.group, image.source))
+    tags = tuple(tag for tag in (group, source) if tag)
+    return Entry(_image_path(image, folder, json_path), image_hw, labels, tags, source)

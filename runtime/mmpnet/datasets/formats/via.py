@@ -9,6 +9,8 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import XYXY, Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import converted, labeled_folders, name_of, parse_json, read_bytes, sha256_of
+from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder
+from mmpnet.datasets.formats._via_or_coco import is_via
 from mmpnet.datasets.types import Dataset, Split
 from mmpnet.datasets.walk import file_names
 from mmpnet.media.image_size import image_size_hw
@@ -51,7 +53,7 @@ class _File(msgspec.Struct, frozen=True):
 def evidence(path: Path) -> str | None:
     """What at this path indicates VIA: the JSON itself, or a file in a folder; None if nothing does."""
     if is_file(path):
-        return path.name if _is_via(path.name) else None
+        return path.name if is_via(path) else None
     if _has_labels(path):
         return _json_path(path).name
     folders = labeled_folders(path, _has_labels)
@@ -75,10 +77,12 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     raw = read_bytes(json_path, expected="VIA's JSON")
     files = _parse(raw, json_path)
     has_classes = any(_attributes(file) for file in files.values())
+    names = [file.get("filename") for file in files.values() if isinstance(file, dict)]
+    folder = image_folder(json_path, [name for name in names if isinstance(name, str)])
     entries = []
     for key, file in files.items():
         with faults:
-            entries.append(_entry(file, f"{json_path}: {key}", json_path.parent, has_classes, faults))
+            entries.append(_entry(file, f"{json_path}: {key}", folder, has_classes, faults))
     class_names = class_names_of(entries) if has_classes else [CLASS_NAME]
     check_class_names(class_names, where=f"{json_path}: classes")
     return assemble(
@@ -91,16 +95,17 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     )
 
 
-def _is_via(name: str) -> bool:
-    return name.startswith("via_") and name.endswith(".json")
+def _names(folder: Path) -> list[str]:
+    """The files of VIA in a folder: of a name that begins as VIA's, and without COCO in it."""
+    return [name for name in file_names(folder) if name.startswith("via_") and is_via(folder / name)]
 
 
 def _has_labels(folder: Path) -> bool:
-    return any(_is_via(name) for name in file_names(folder))
+    return bool(_names(folder))
 
 
 def _json_path(folder: Path) -> Path:
-    names = [name for name in file_names(folder) if _is_via(name)]
+    names = _names(folder)
     if len(names) > 1:
         raise DatasetError(f"{folder}: has both {names[0]} and {names[1]}; give the path of one file")
     return folder / names[0]
@@ -122,11 +127,9 @@ def _attributes(file: Any) -> bool:
     return any(isinstance(region, dict) and region.get("region_attributes") for region in values)
 
 
-def _entry(raw: Any, where: str, folder: Path, has_classes: bool, faults: Faults) -> Entry:
+def _entry(raw: Any, where: str, folder: ImageFolder, has_classes: bool, faults: Faults) -> Entry:
     file = converted(raw, _File, where=where, expected="expected filename and regions")
-    image = folder / file.filename
-    if not is_file(image):
-        raise DatasetError(f"{where}: image {file.filename} is not in {folder}; add it, or remove the entry")
+    image = folder.find(file.filename, where=f"{where}: image {file.filename}")
     image_hw = image_size_hw(image, error=DatasetError)
     labels = []
     for index, region in file.numbered():
