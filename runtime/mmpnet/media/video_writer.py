@@ -122,7 +122,7 @@ class VideoFile:
     def _open(self, fps: float) -> cv2.VideoWriter:
         size_wh = (self._even_hw[1], self._even_hw[0])
         for codec in VIDEO_CODECS[self.path.suffix.lower()]:
-            writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*codec), fps, size_wh)
+            writer = cv2.VideoWriter(str(self._partial.absolute()), cv2.VideoWriter.fourcc(*codec), fps, size_wh)
             if writer.isOpened():
                 return writer
             writer.release()
@@ -133,7 +133,7 @@ class VideoFile:
 
 def _count_frames(path: Path, expected: int) -> int:
     """Number of readable frames; for a long video, its index is compared with `expected`."""
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(str(path.absolute()))
     count = 0
     while count < READ_BACK and capture.grab():
         count += 1

@@ -309,6 +309,33 @@ def test_without_the_package_the_extra_is_named(name: str, monkeypatch: pytest.M
         Tracker(frame_rate=30)
 
 
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (
+            FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/']"),
+            "set TMPDIR to a writable folder",
+        ),
+        (ImportError("libfoo.so: cannot open shared object file"), r"install mmpnet\[track\] again"),
+        (AttributeError("module 'numpy' has no attribute 'float'"), r"install mmpnet\[track\] again"),
+    ],
+)
+def test_a_package_that_cannot_be_loaded_is_one_line(
+    error: Exception, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [module for module in sys.modules if module.split(".")[0] in ("trackers", "supervision")]:
+        monkeypatch.delitem(sys.modules, module)
+
+    class Broken:
+        def find_spec(self, wanted: str, _path: object = None, _target: object = None) -> None:
+            if wanted == "trackers":
+                raise error
+
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.raises(MissingExtraError, match=rf"tracking cannot load its packages \(.*\); {advice}"):
+        Tracker(frame_rate=30)
+
+
 def test_tracking_brings_neither_torch_nor_the_package_before_it_is_requested() -> None:
     code = """
 import sys

@@ -12,6 +12,7 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
 from mmpnet.media.images import write_image
+from mmpnet.media.video_writer import VideoFile
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.live import LiveSource, camera_source
@@ -106,6 +107,20 @@ def test_a_video_gives_every_frame_in_order(tmp_path: Path, count: int) -> None:
     frames = list(open_source(str(write_video(tmp_path / "walk.avi", count=count, fps=15.0))))
     assert frame_indices([frame.pixels_bgr for frame in frames]) == list(range(count))
     assert {(frame.kind, frame.fps, frame.pixels_bgr.shape) for frame in frames} == {("video", 15.0, (48, 64, 3))}
+
+
+def test_a_name_with_a_colon_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg takes what is before a colon for a protocol, unless the path is absolute."""
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "in.avi", count=3).rename("2026-11-20T12:30:05.avi")
+    frames = list(open_source("2026-11-20T12:30:05.avi"))
+    assert len(frames) == 3
+    assert frames[0].source == "2026-11-20T12:30:05.avi"
+    video = VideoFile(Path("out T12:30:05.mkv"), fps=10, frame_hw=(48, 64))
+    for frame in frames:
+        video.write(frame.pixels_bgr)
+    video.close()
+    assert len(list(open_source("out T12:30:05.mkv"))) == 3
 
 
 def test_frames_of_a_video_do_not_share_memory(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.detections import Detections, Thresholds
-from mmpnet.contract.errors import MissingExtraError
+from mmpnet.contract.errors import MissingExtraError, first_line
 
 NO_TRACK = -1
 LOW_CONF = 0.1
@@ -49,6 +49,10 @@ class Tracker:
             from trackers import ByteTrackTracker
         except ModuleNotFoundError as error:
             raise MissingExtraError(f"tracking needs {error.name}: pip install 'mmpnet[track]'") from error
+        except (ImportError, OSError, AttributeError) as error:
+            # The packages look for a temporary folder and for fonts while they are imported.
+            advice = "set TMPDIR to a writable folder" if "temporary" in str(error) else "install mmpnet[track] again"
+            raise MissingExtraError(f"tracking cannot load its packages ({first_line(error)}); {advice}") from error
         lost_s = max(LOST_S, min(LOST_FRAMES / frame_rate, MOST_LOST_S))
         self._byte_track = ByteTrackTracker(
             frame_rate=frame_rate,

@@ -32,7 +32,7 @@ def stated_frames(paths: Sequence[Path], *, stride: int = 1) -> int | None:
 def _stated(path: Path) -> int | None:
     if not is_well_formed(str(path)):
         return None
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(str(path.absolute()))
     try:
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0.0
     finally:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -51,6 +52,14 @@ def openable(name: str) -> str:
     if not is_well_formed(name):
         raise SourceError(f"{well_formed(name)}: the name is not UTF-8, which OpenCV needs for videos; rename it")
     return name
+
+
+def openable_path(path: Path) -> str:
+    """The name of a file for OpenCV: absolute, as FFmpeg takes what is before a colon for a protocol, such as `12:30`.
+
+    Raises: SourceError if the name is not UTF-8.
+    """
+    return str(Path(openable(str(path))).absolute())
 
 
 def fourcc(capture: Any) -> str:

@@ -14,7 +14,7 @@ from mmpnet.media.decoder_check import decoder_fault
 from mmpnet.runtime.sources.frame import Frame, stamp_frame
 from mmpnet.runtime.sources.freeze import FirstChange
 from mmpnet.runtime.sources.presentation_clock import PresentationClock
-from mmpnet.runtime.sources.video_capture import as_bgr, grab, openable, stated_fps
+from mmpnet.runtime.sources.video_capture import as_bgr, grab, openable_path, stated_fps
 from mmpnet.system.files import is_file
 
 FEW = 0.9
@@ -26,7 +26,7 @@ def video_frames(path: Path, *, stride: int, notify: Callable[[str], None]) -> I
 
     Raises: SourceError, after the frames that can be read, if frames are damaged or the end of the file is missing.
     """
-    capture = cv2.VideoCapture(openable(str(path)))
+    capture = cv2.VideoCapture(openable_path(path))
     try:
         if not capture.isOpened():
             size = f"{path.stat().st_size} bytes" if is_file(path) else "the file is gone"

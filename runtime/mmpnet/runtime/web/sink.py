@@ -4,7 +4,7 @@ It imports starlette, uvicorn and prometheus_client only when a sink is made, as
 """
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.errors import MissingExtraError, OutputError
+from mmpnet.contract.errors import MissingExtraError, OutputError, first_line
 from mmpnet.runtime.pipeline.results import Result, result_as_dict
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
@@ -37,6 +37,9 @@ class ServeSink(Sink):
             from mmpnet.runtime.web.server import ServerThread
         except ModuleNotFoundError as error:
             raise MissingExtraError(f"--serve needs {error.name}: pip install 'mmpnet[serve]'") from error
+        except (ImportError, OSError, AttributeError) as error:
+            advice = "install mmpnet[serve] again"
+            raise MissingExtraError(f"--serve cannot load its packages ({first_line(error)}); {advice}") from error
         wanted = parse_address(address)
         _check_token(token, wanted)
         self._class_names = model.class_names
