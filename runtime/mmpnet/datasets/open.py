@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.faults import STRICT, Faults
-from mmpnet.datasets.formats import coco, gt_data, pennfudan, via, voc, yolo
+from mmpnet.datasets.formats import coco, cvat, gt_data, pennfudan, via, voc, yolo
 from mmpnet.datasets.formats._folders import SPLIT_FOLDERS
 from mmpnet.datasets.types import Dataset, Split
 from mmpnet.datasets.walk import file_names
@@ -30,6 +30,7 @@ FORMATS = (
     Format("COCO JSON", coco.LAYOUT, coco.evidence, coco.splits, coco.read),
     Format("YOLO", yolo.LAYOUT, yolo.evidence, yolo.splits, yolo.read),
     Format("Pascal VOC", voc.LAYOUT, voc.evidence, voc.splits, voc.read),
+    Format("CVAT", cvat.LAYOUT, cvat.evidence, cvat.splits, cvat.read),
     Format("gt_data", gt_data.LAYOUT, gt_data.evidence, gt_data.splits, gt_data.read),
     Format("VIA", via.LAYOUT, via.evidence, via.splits, via.read),
     Format("Penn-Fudan", pennfudan.LAYOUT, pennfudan.evidence, pennfudan.splits, pennfudan.read),

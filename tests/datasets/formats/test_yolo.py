@@ -281,6 +281,21 @@ def test_a_name_of_300_characters_is_one_line(write: Write) -> None:
         open_dataset(write(yaml=f"train: {'x' * 300}\nnames: [person]\n"), "train")
 
 
+def test_boxes_with_keypoints_are_not_taken_for_polygons(write: Write) -> None:
+    pose = "0 0.5 0.5 0.2 0.6 0.45 0.3 0.55 0.4 0 0 0.5 0.75\n1 0.3 0.5 0.3 0.8 0.2 0.2 0.4 0.4 0.3 0.6 0.3 0.85\n"
+    with pytest.raises(DatasetError, match=r"data\.yaml: its rows of 13 numbers are boxes with keypoints"):
+        open_dataset(write(pose), "train")
+
+
+def test_polygons_and_rotated_boxes_are_not_taken_for_keypoints(write: Write) -> None:
+    star = "0 0.5 0.2 0.6 0.4 0.8 0.5 0.6 0.6 0.5 0.8 0.4 0.6\n"
+    rotated = "0 0.4 0.4 0.6 0.4 0.6 0.5 0.4 0.5\n"
+    assert open_dataset(write(star), "train").num_boxes == 1
+    assert open_dataset(write(rotated), "train").num_boxes == 1
+    pose = "0 0.5 0.5 0.2 0.6 0.45 0.3 0.55 0.4 0 0 0.5 0.75\n"
+    assert open_dataset(write(pose + star), "train").num_boxes == 2, "a polygon among them shows what they are"
+
+
 def test_without_pyyaml_the_extra_is_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mmpnet\[eval\]'"):

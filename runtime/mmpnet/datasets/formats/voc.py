@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpnet.contract.errors import DatasetError, MissingExtraError
+from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import (
@@ -16,6 +16,8 @@ from mmpnet.datasets.formats._folders import (
     sha256_of,
 )
 from mmpnet.datasets.formats._pairing import ByKey, NearNames, by_key, pair, unread_note
+from mmpnet.datasets.formats._rotation import around_rotated, rotation_note
+from mmpnet.datasets.formats._xml import is_cvat, parsed
 from mmpnet.datasets.types import SPLITS, Dataset, Split
 from mmpnet.datasets.walk import file_names, files_below
 from mmpnet.media.image_size import image_size_hw
@@ -59,12 +61,14 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     labeled = splits(path)
     label_folder, image_folder = _folders(path, split)
     files = files_below(image_folder)
-    entries, contents = [], []
+    entries, contents, rotated = [], [], 0
     for image, xml_path in _pairs(path, split, files, faults):
         with faults:
             raw = read_bytes(xml_path, expected="a VOC annotation")
             contents.append((relative_name(xml_path, label_folder), raw))
-            entries.append(_entry(image, xml_path, raw, faults))
+            root = parsed(raw, xml_path, root="annotation", expected="VOC's <annotation>")
+            entries.append(_entry(image, xml_path, root, faults))
+            rotated += sum(_rotation(node) != 0 for node in root.findall("object"))
     class_names = class_names_of(entries)
     check_class_names(class_names, where=f"{path}: classes")
     return assemble(
@@ -74,16 +78,16 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         entries=entries,
         sha256=sha256_of(contents),
         faults=faults,
-        notes=unread_note(files, image_folder),
+        notes=[*unread_note(files, image_folder), *rotation_note(path, rotated)],
     )
 
 
 def _has_xml(folder: Path) -> bool:
-    return any(_is_xml(Path(name)) for name in file_names(folder))
+    return any(_is_xml(folder / name) for name in file_names(folder))
 
 
 def _is_xml(file: Path) -> bool:
-    return file.suffix.lower() == ".xml"
+    return file.suffix.lower() == ".xml" and not is_cvat(file)
 
 
 def _apart(path: Path) -> tuple[Path, Path] | None:
@@ -127,29 +131,13 @@ def _listed(path: Path, labels: ByKey, faults: Faults) -> list[str]:
     return keys
 
 
-def _entry(image: Path, xml_path: Path, raw: bytes, faults: Faults) -> Entry:
-    root = _parsed(raw, xml_path)
+def _entry(image: Path, xml_path: Path, root: Any, faults: Faults) -> Entry:
     image_hw = _stated_hw(root, xml_path) or image_size_hw(image, error=DatasetError)
     labels = []
     for index, node in enumerate(root.findall("object")):
         with faults:
             labels.append(_label(node, image_hw, f"{xml_path}: object[{index}]"))
     return Entry(image, image_hw, labels)
-
-
-def _parsed(raw: bytes, path: Path) -> Any:
-    try:
-        from defusedxml import DefusedXmlException
-        from defusedxml.ElementTree import ParseError, fromstring
-    except ImportError as error:
-        raise MissingExtraError(f"{path}: VOC data needs defusedxml: pip install 'mmpnet[eval]'") from error
-    try:
-        root = fromstring(raw)
-    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:  # LookupError: unknown encoding
-        raise DatasetError(f"{path}: is not readable XML ({error}); expected a VOC annotation") from error
-    if root.tag != "annotation":
-        raise DatasetError(f"{path}: has the root <{root.tag}>; expected VOC's <annotation>")
-    return root
 
 
 def _stated_hw(root: Any, path: Path) -> tuple[int, int] | None:
@@ -174,10 +162,17 @@ def _label(node: Any, image_hw: tuple[int, int], where: str) -> Label:
     difficult = (node.findtext("difficult") or "0").strip()
     if difficult not in ("0", "1"):
         raise DatasetError(f"{where} ({name}): difficult is {difficult!r}; expected 0 or 1")
-    box = checked_xyxy(
-        (x1 - 1, y1 - 1, x2, y2), image_hw, stated=stated, where=f"{where} ({name}): bndbox {list(stated)}"
-    )
+    upright = around_rotated((x1 - 1, y1 - 1, x2, y2), _rotation(node), image_hw)
+    box = checked_xyxy(upright, image_hw, stated=stated, where=f"{where} ({name}): bndbox {list(stated)}")
     return Label(box, name, crowd=difficult == "1")
+
+
+def _rotation(node: Any) -> float:
+    """The rotation in degrees that CVAT writes as an attribute; 0 without one."""
+    for attribute in node.iterfind("attributes/attribute"):
+        if attribute.findtext("name") == "rotation":
+            return _number(attribute, "value", "attribute rotation")
+    return 0.0
 
 
 def _number(node: Any, tag: str, where: str) -> float:

@@ -18,6 +18,10 @@ from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image
 from mmpnet.system.files import is_file, is_folder
 
+_POINTS_FROM = 9
+"""A row with more numbers is a polygon of five points or more; one of nine may also be a rotated box."""
+_ROUNDING = 1e-3
+
 LAYOUT = "data.yaml with names and train, val as folders or lists of images; labels/NAME.txt for images/NAME.jpg"
 
 
@@ -61,6 +65,8 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
             stated_path = label_path or label_path_of(image)
             contents.append((relative_name(stated_path, description.root), raw))
             entries.append(rows.entry(image, raw, stated_path, faults))
+    with faults:
+        rows.require_polygons(description.path)
     with faults:
         if found.images and not labels.any_found:
             raise DatasetError(
@@ -149,17 +155,29 @@ class _Rows:
 
     names: Sequence[str]
     repeated: int = 0
+    long_rows: list[tuple[float, ...]] = field(default_factory=list)
 
     def entry(self, image: Path, raw: bytes, label_path: Path, faults: Faults) -> Entry:
         image_hw = image_size_hw(image, error=DatasetError)
         labels: dict[tuple[object, ...], Label] = {}
         for number, line in numbered_lines(raw, label_path):
             with faults:
-                label = _label(line, self.names, image_hw, f"{label_path}:{number}")
+                numbers = _numbers(line, f"{label_path}:{number}")
+                label = _label(numbers, line, self.names, image_hw, f"{label_path}:{number}")
+                if len(numbers) > _POINTS_FROM:
+                    self.long_rows.append(tuple(numbers[1:]))
                 key = (label.class_name, label.xyxy)
                 self.repeated += key in labels
                 labels.setdefault(key, label)
         return Entry(image, image_hw, list(labels.values()))
+
+    def require_polygons(self, path: Path) -> None:
+        """Raises: DatasetError if the long rows are boxes with keypoints, which data.yaml would state as kpt_shape."""
+        if _are_poses(self.long_rows):
+            raise DatasetError(
+                f"{path}: its rows of {len(self.long_rows[0]) + 1} numbers are boxes with keypoints, no polygons; keep "
+                "the first five numbers of each row"
+            )
 
     def notes(self, path: Path) -> list[str]:
         """Notes about the rows that were read so far."""
@@ -168,11 +186,35 @@ class _Rows:
         return [f"{path}: {self.repeated} rows repeat another one of their image; each box counts once"]
 
 
-def _label(line: str, names: Sequence[str], image_hw: tuple[int, int], where: str) -> Label:
+def _numbers(line: str, where: str) -> list[float]:
     try:
-        class_number, *numbers = [float(word) for word in line.split()]
+        return [float(word) for word in line.split()]
     except ValueError:
         raise DatasetError(f"{where}: {line[:80]!r} is not a row of numbers; expected class cx cy w h") from None
+
+
+def _are_poses(rows: Sequence[Sequence[float]]) -> bool:
+    """Whether rows read as cx cy w h and as many points in that box, and not as polygons: w h, taken for the second
+    corner of a polygon, lies outside all others."""
+    if len({len(row) for row in rows}) != 1:
+        return False
+    found = [_read_as_pose(row) for row in rows]
+    return all(in_box for in_box, _ in found) and any(outside for _, outside in found)
+
+
+def _read_as_pose(row: Sequence[float]) -> tuple[bool, bool]:
+    """Whether the points of a row lie in its box, and whether w h lies outside of them all."""
+    cx, cy, w, h = row[:4]
+    points = [(x, y) for x, y in zip(row[4::2], row[5::2], strict=True) if x or y]  # 0 0: not visible
+    if not points:
+        return False, False
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    in_box = all(abs(x - cx) <= w / 2 + _ROUNDING and abs(y - cy) <= h / 2 + _ROUNDING for x, y in points)
+    return in_box, not (min(xs) <= w <= max(xs) and min(ys) <= h <= max(ys))
+
+
+def _label(row: Sequence[float], line: str, names: Sequence[str], image_hw: tuple[int, int], where: str) -> Label:
+    class_number, *numbers = row
     if class_number not in range(len(names)):
         raise DatasetError(
             f"{where}: class {line.split()[0]}, but there are {len(names)} names; expected 0 to {len(names) - 1}"
