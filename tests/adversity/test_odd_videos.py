@@ -105,6 +105,26 @@ def test_the_clip_of_the_self_test_is_the_shipped_one(make: Make) -> None:
     assert grays[0] == pytest.approx(grays[1], abs=2)
 
 
+def test_pixels_that_are_not_square_are_stretched_and_that_is_said(make: Make) -> None:
+    path = make("wide.mp4")
+    frames, notices = read(path)
+    assert {frame.pixels_bgr.shape for frame in frames} == {(48, 128, 3)}
+    assert [number_in(frame.pixels_bgr) for frame in frames] == ALL
+    assert notices == [f"{path}: its pixels are 1.33 times as wide as high, so frames are stretched to 128x48 px"]
+
+
+def test_a_turned_video_is_upright(make: Make) -> None:
+    """The bits of the numbers lie at the left, so after a quarter turn they lie at the top or at the bottom."""
+    frames, _ = read(make("turned.mp4"))
+    assert {frame.pixels_bgr.shape for frame in frames} == {(96, 48, 3)}
+    quarter = [np.ascontiguousarray(np.rot90(frame.pixels_bgr, turns)) for frame in frames[:1] for turns in (1, 3)]
+    assert 0 in map(number_in, quarter)
+    assert sorted({number_in(np.ascontiguousarray(np.rot90(frame.pixels_bgr))) for frame in frames}) in (
+        ALL,
+        sorted(int(f"{number:08b}"[::-1], 2) for number in ALL),
+    )
+
+
 def test_an_edited_video_is_not_called_cut_short(make: Make) -> None:
     """An edit list hides the frames before its start; the index still states them."""
     frames, _ = read(make("edited.mp4"))

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MmpnetError, OutputError, SourceError
 from mmpnet.media.image_header import stated_size
+from mmpnet.media.sixteen_bits import to_8_bits
 from mmpnet.system.files import atomic_write, require_regular
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+IMAGE_SUFFIXES = JPEG_SUFFIXES | frozenset({".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 MOST_PIXELS = 1 << 27
 """A file of a few hundred kB can decode to gigabytes; this limit allows 400 MB."""
@@ -25,11 +27,18 @@ _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 
 
 def read_image(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8Array:
-    """Pixels (H, W, 3) BGR uint8, rotated upright according to EXIF.
+    """Pixels (H, W, 3) BGR uint8, rotated upright according to EXIF; of several pages or frames, the first.
+
+    16 bits become 8, and a narrow range of values, as in thermal images, is stretched.
 
     Raises: `error` if the file is missing, not an image, or truncated (OpenCV would fill the rest with gray).
     """
-    return np.asarray(_decoded(path, cv2.IMREAD_COLOR, error), np.uint8)
+    pixels = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, error)
+    if pixels.dtype == np.uint16:
+        return to_8_bits(pixels)
+    if pixels.dtype != np.uint8:
+        raise error(f"{path}: its values are {pixels.dtype}; expected an image of 8 or 16 bits per channel")
+    return np.asarray(pixels, np.uint8)
 
 
 def read_mask(path: Path, *, error: type[MmpnetError] = SourceError) -> NDArray[np.int64]:
@@ -77,7 +86,8 @@ def write_image(path: Path, frame_bgr: UInt8Array) -> None:
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise OutputError(f"{path}: unknown image suffix {path.suffix or '(none)'}; expected one of {known}")
-    encoded, content = cv2.imencode(path.suffix.lower(), frame_bgr)
+    suffix = path.suffix.lower()
+    encoded, content = cv2.imencode(".jpg" if suffix in JPEG_SUFFIXES else suffix, frame_bgr)
     if not encoded:
         raise OutputError(f"{path}: OpenCV cannot encode {path.suffix}; choose .jpg or .png")
     with atomic_write(path) as partial:

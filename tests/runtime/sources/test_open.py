@@ -14,6 +14,7 @@ from mmpnet.contract.errors import SourceError
 from mmpnet.media.images import write_image
 from mmpnet.media.video_writer import VideoFile
 from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.sources.files import FileSource
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.live import LiveSource, camera_source
 from mmpnet.runtime.sources.open import open_source
@@ -83,6 +84,23 @@ def test_a_folder_gives_its_media_in_name_order_and_ignores_the_rest(mixed_folde
     assert names == ["a.jpg", "b.avi", "b.avi", "c.bmp", "d.PNG"]
     grays = [round(float(frame.pixels_bgr.mean())) for frame in source if frame.kind == "image"]
     assert grays == [10, 30, 40]
+
+
+def test_what_a_folder_has_besides_is_counted_by_suffix(mixed_folder: Path) -> None:
+    source = open_source(str(mixed_folder))
+    assert isinstance(source, FileSource)
+    assert source.left_out == (
+        f"{mixed_folder}: the folder: 4 of 7 entries are images or videos; not used: .txt (1), .json (1)"
+    )
+    with pytest.raises(SourceError, match=r"has 1 entries, but no image or video: \.txt \(1\); expected"):
+        open_source(str(mixed_folder.parent / "mixed*" / "*.txt"))
+
+
+@pytest.mark.parametrize("suffix", [".jpe", ".jfif", ".JPG"])
+def test_other_suffixes_of_jpeg_are_read_and_written(tmp_path: Path, suffix: str) -> None:
+    write_image(tmp_path / f"a{suffix}", np.full((16, 16, 3), 80, np.uint8))
+    (frame,) = open_source(str(tmp_path))
+    assert round(float(frame.pixels_bgr.mean())) == 80
 
 
 def test_a_glob_pattern_gives_its_matches_in_name_order(tmp_path: Path) -> None:

@@ -255,7 +255,11 @@ def _open_sources(names: Sequence[int | str], live: LiveOptions, *, stride: int,
     # One of several sources that is not available yet must not stop the others.
     if live.reconnect is None and len(names) > 1:
         live = dataclasses.replace(live, reconnect=True)
-    return [open_source(name, stride=stride, loop=loop, live=live) for name in names]
+    opened = [open_source(name, stride=stride, loop=loop, live=live) for name in names]
+    for left_out in (source.left_out for source in opened if isinstance(source, FileSource)):
+        if left_out:
+            console().print(left_out)
+    return opened
 
 
 def _totals(sources: Sequence[Source], limit: int | None, *, loop: bool) -> list[int | None]:

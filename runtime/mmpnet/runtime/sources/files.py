@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from mmpnet.contract.errors import SourceError
+from mmpnet.media.image_pages import image_count
 from mmpnet.media.images import is_image, read_image
 from mmpnet.runtime.sources.frame import Event, Frame, OnEvent, stamp_frame
 from mmpnet.runtime.sources.video_file import video_frames
@@ -58,6 +59,8 @@ class FileSource:
     name: str = ""
     stride: int = 1
     loop: bool = False
+    left_out: str = ""
+    """What of a folder or pattern is not looked at, in one line; empty if nothing."""
     live: bool = False
 
     def __iter__(self) -> Iterator[Frame]:
@@ -102,6 +105,9 @@ def _frames_of(path: Path, stride: int, notify: Callable[[str], None]) -> Iterat
         return
     began_s = time.perf_counter()
     pixels_bgr = read_image(path)
+    count = image_count(path.read_bytes())
+    if count > 1:
+        notify(f"{path}: contains {count} images, of which only the first is used; convert it to a video or to files")
     yield stamp_frame(pixels_bgr, source=str(path), kind="image", fps=0.0, started_s=began_s)
 
 

@@ -22,6 +22,7 @@ from mmpnet.runtime.sources.freeze import FirstChange, FrozenFrameDetector
 from mmpnet.runtime.sources.mjpeg import MjpegCapture, without_queue
 from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
+from mmpnet.runtime.sources.square_pixels import SquarePixels
 from mmpnet.runtime.sources.stream_clock import StreamClock
 from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, fourcc, grab, open_camera, open_stream, stated_fps
 
@@ -120,7 +121,7 @@ class LiveSource:
     def _read(self, capture: Any, stop: threading.Event, on_event: OnEvent, so_far: _SoFar) -> Iterator[Frame]:
         fps, before, grabbed, began_s = stated_fps(capture), so_far.count, 0, 0.0
         delay = StreamClock() if self.clocked else None
-        start = _decoder_watch(capture)
+        start, square = _decoder_watch(capture), SquarePixels(capture)
         while not stop.is_set():
             passed_over = grab(capture)
             if passed_over is None:
@@ -139,7 +140,9 @@ class LiveSource:
             if not delivered or pixels is None or not pixels.size:
                 self._add_damaged(1, on_event, so_far)  # a source with only damaged frames becomes stale
                 continue
-            pixels_bgr = as_bgr(pixels)
+            pixels_bgr = square.apply(as_bgr(pixels))
+            if grabbed == 1 and (stretched := square.notice(pixels_bgr)) is not None:
+                on_event(self._event("notice", f"{self.name}: {stretched}"))
             if start is not None and not self._is_decoded(start, pixels_bgr, on_event):
                 continue
             frozen = so_far.watch.is_frozen(pixels_bgr, now_s)

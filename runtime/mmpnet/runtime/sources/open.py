@@ -3,6 +3,8 @@
 import glob
 import re
 import stat
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmpnet.contract.errors import SourceError
@@ -15,6 +17,7 @@ from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
 from mmpnet.system.files import is_file, is_folder
 
+MOST_SUFFIXES = 6
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # two letters or more, as a drive has one
 _STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt)://.+", re.IGNORECASE)
 
@@ -66,9 +69,26 @@ def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
     paths = tuple(found for found in candidates if is_file(found) and found.suffix.lower() in known)
     if not paths:
         raise SourceError(
-            f"{where} has {len(candidates)} entries, but no image or video; expected .jpg, .png, .mp4, ..."
+            f"{where} has {len(candidates)} entries, but no image or video{_by_suffix(candidates)}; "
+            "expected .jpg, .png, .mp4, ..."
         )
-    return FileSource(paths, many_files=True, name=well_formed(text), stride=stride, loop=loop)
+    left_out = [found for found in candidates if is_file(found) and found.suffix.lower() not in known]
+    told = f"{where}: {len(paths)} of {len(candidates)} entries are images or videos; not used{_by_suffix(left_out)}"
+    return FileSource(
+        paths,
+        many_files=True,
+        name=well_formed(text),
+        stride=stride,
+        loop=loop,
+        left_out=well_formed(told) if left_out else "",
+    )
+
+
+def _by_suffix(files: Sequence[Path]) -> str:
+    """Number of these files by suffix, most frequent first, after a colon; empty if there are none."""
+    counts = Counter(file.suffix.lower() or "no suffix" for file in files if is_file(file))
+    listed = [f"{suffix} ({count})" for suffix, count in counts.most_common(MOST_SUFFIXES)]
+    return f": {', '.join(listed)}{', ...' if len(counts) > MOST_SUFFIXES else ''}" if listed else ""
 
 
 def _is_device(text: str) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
 from mmpnet.contract.text import is_well_formed, well_formed
+from mmpnet.media.sixteen_bits import to_8_bits
 
 OPEN_TIMEOUT_MS = READ_TIMEOUT_MS = 5_000
 """FFmpeg's own timeout of 30 s is too long for an unattended camera."""
@@ -79,7 +80,7 @@ def as_bgr(pixels: Any) -> UInt8Array:
     """Convert a capture's pixels to (H, W, 3) BGR uint8: thermal and infrared cameras may give gray or 16 bits."""
     image = np.asarray(pixels)
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+        image = to_8_bits(image)
     if image.ndim == 2 or image.shape[2] == 1:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     elif image.shape[2] == 4:

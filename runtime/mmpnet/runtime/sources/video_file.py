@@ -14,6 +14,7 @@ from mmpnet.media.decoder_check import decoder_fault
 from mmpnet.runtime.sources.frame import Frame, stamp_frame
 from mmpnet.runtime.sources.freeze import FirstChange
 from mmpnet.runtime.sources.presentation_clock import PresentationClock
+from mmpnet.runtime.sources.square_pixels import SquarePixels
 from mmpnet.runtime.sources.video_capture import as_bgr, grab, openable_path, stated_fps
 from mmpnet.system.files import is_file
 
@@ -47,6 +48,8 @@ def _decoded(reader: "_Reader", notify: Callable[[str], None]) -> Iterator[Frame
     held: list[Frame] = []
     for frame in reader.frames():
         start.look(frame.pixels_bgr)
+        if start.count == 1 and (stretched := reader.square.notice(frame.pixels_bgr)) is not None:
+            notify(f"{reader.path}: {stretched}")
         if start.count < 2 or (fault is not None and not start.changed):
             # Equal images are kept once.
             held.append(frame if not held else replace(frame, pixels_bgr=held[0].pixels_bgr))
@@ -69,6 +72,7 @@ class _Reader:
         self.path = path
         self._capture = capture
         self._stride = stride
+        self.square = SquarePixels(capture)
         self._clock = PresentationClock(stated_fps(capture))
         self._count = 0
         self._damaged = 0
@@ -94,8 +98,9 @@ class _Reader:
             if not delivered:
                 self._damaged += 1
                 continue
+            pixels_bgr = self.square.apply(as_bgr(pixels))
             yield stamp_frame(
-                as_bgr(pixels),
+                pixels_bgr,
                 source=str(self.path),
                 kind="video",
                 fps=self.fps,
