@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from mmpnet.cli.dataset_tables import check_dataset, print_statistics
+from mmpnet.console.progress import progress_bar
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.load import load_dataset
@@ -188,3 +189,31 @@ def test_a_scan_is_shown_and_written_as_json(random_set: Dataset) -> None:
     assert document["faults"] == list(found.faults)
     assert document["files_checked"] is True
     assert "no faults" in shown(dataset_statistics(random_set))
+
+
+def test_images_without_contrast_and_turned_images_are_counted(tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(0, 240, 6, dtype=np.uint8), (40, 1))
+    exif = b"Exif\0\0II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"
+    jpeg = cv2.imencode(".jpg", ramp)[1].tobytes()
+    (tmp_path / "turned.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:])
+    cv2.imwrite(str(tmp_path / "thermal.png"), ramp.astype(np.uint16) * 2 + 7000)
+    cv2.imwrite(str(tmp_path / "usual.png"), ramp)
+    for name in ("turned", "thermal", "usual"):
+        (tmp_path / f"{name}.gt_data.txt").write_text("1 1 9 9\n")
+    found = check_dataset([tmp_path], "train")
+    dull, turned = found.as_dict()["notes"]
+    assert f"1 images have fewer than 8 gray levels, such as {tmp_path / 'thermal.png'}" in dull
+    assert f"1 images are turned or mirrored by EXIF, such as {tmp_path / 'turned.jpg'}" in turned
+    assert found.ok
+    assert f"note: {dull}" in shown(found)
+
+
+def test_names_with_brackets_are_no_markup(tmp_path: Path) -> None:
+    folder = tmp_path / "a["
+    WRITERS["COCO JSON"](folder, [Drawn("a", (30, 40), [(4, 5, 14, 17)])])
+    (folder / "train.json").rename(folder / "b].json")
+    (folder / "c[").mkdir()
+    (folder / "c[" / "red].json").write_text((folder / "b].json").read_text())
+    for name in ("b].json", "c[/red].json"):
+        assert check_dataset([folder / name], "train").ok
+        assert [*progress_bar([1, 2], f"reading {folder / name}")] == [1, 2]

@@ -9,7 +9,7 @@ import pytest
 
 from mmpnet.contract.errors import DatasetError
 from mmpnet.media import image_size as image_size
-from mmpnet.media.image_size import image_size_hw
+from mmpnet.media.image_size import image_size_hw, is_turned
 from mmpnet.media.images import read_image
 
 
@@ -47,6 +47,22 @@ def test_turned_jpegs_have_the_size_of_the_upright_image(tmp_path: Path, orienta
     path.write_bytes(with_segment(encoded(".jpg"), 0xE1, exif(orientation, order)))
     assert image_size_hw(path) == read_image(path).shape[:2]
     assert (image_size_hw(path) == (57, 23)) == (orientation > 4), "the test must turn some of them"
+
+
+def test_damaged_exif_has_the_size_that_opencv_gives_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    two_values = exif(6, "little").replace((1).to_bytes(4, "little") + (6).to_bytes(2, "little"), b"\2\0\0\0\6\0")
+    path.write_bytes(with_segment(encoded(".jpg"), 0xE1, two_values))
+    assert image_size_hw(path) == read_image(path).shape[:2]
+    content = encoded(".jpg")
+    scan = content.index(b"\xff\xda")
+    body = exif(6, "big")
+    late = b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
+    path.write_bytes(content[:scan] + late + content[scan:])
+    assert image_size_hw(path) == read_image(path).shape[:2]
+    assert is_turned(path)
+    path.write_bytes(content)
+    assert not is_turned(path)
 
 
 def test_progressive_jpegs_fill_bytes_and_other_segments_are_understood(tmp_path: Path) -> None:

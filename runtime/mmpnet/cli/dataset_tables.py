@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -33,7 +34,8 @@ def check_dataset(
     dataset = load_dataset(paths, split, classes, allow_absent=allow_absent, undivided=undivided, faults=faults)
 
     def shown(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
-        return iter(track(images, description=f"checking {dataset.name}", console=console()))
+        # rich reads markup in descriptions, and a name may hold brackets.
+        return iter(track(images, description=escape(f"checking {dataset.name}"), console=console()))
 
     return dataset_statistics(dataset, input_hw=input_hw, verify_files=True, faults=faults.found, progress=shown)
 
@@ -42,7 +44,7 @@ def print_statistics(console: Console, found: DatasetStatistics) -> None:
     """Print the statistics as tables, then notes, warnings and faults, one per line."""
     console.print(_overview(found))
     console.print(_sizes(found))
-    for note in found.notes:
+    for note in (*found.notes, *(found.files.notes if found.files is not None else ())):
         console.print(f"note: {note}")
     for copy in found.files.copies if found.files is not None else ():
         console.print(f"warning: {copy}")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 
+from rich.markup import escape
 from rich.progress import Progress
 
 from mmpnet.console.command import console
@@ -21,7 +22,7 @@ def progress_bar(steps: Sequence[Step], description: str) -> Iterable[Step]:
         yield from steps
         return
     with Progress(console=console(), transient=True, auto_refresh=False) as bar:
-        task = bar.add_task(description, total=len(steps))
+        task = bar.add_task(escape(description), total=len(steps))
         bar.refresh()
         drawn_s = time.monotonic()
         for step in steps:

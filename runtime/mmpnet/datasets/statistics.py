@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from mmpnet.contract.arrays import FloatArray
+from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.types import Dataset, LabeledImage
+from mmpnet.media.image_size import is_turned
 from mmpnet.system.files import require_regular
 
 SIZE_EDGES_PX = (0, 8, 16, 32, 64, 128, 256)
 """Lower edges of the size ranges, sqrt(w*h) in px of the letterboxed input."""
+LEAST_CONTRAST = 8
+"""Gray levels; an image with fewer between its darkest and brightest hundredth shows nothing."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 _JSON_KEYS = {"n_images": "n_pictures"}
@@ -43,6 +46,8 @@ class FileCheck:
     digests: dict[str, Path]
     copies: tuple[str, ...]
     """One line per image whose bytes equal those of an earlier one: a warning, not a fault."""
+    notes: tuple[str, ...]
+    """Lines about images without contrast and images that EXIF turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class DatasetStatistics:
             **plain,
             "aspect_ratios": dict(zip(map(str, QUANTILES), self.aspect_ratios, strict=False)),
             "faults": list(self.all_faults),
+            "notes": [*self.notes, *(() if self.files is None else self.files.notes)],
             "copies": None if self.files is None else list(self.files.copies),
             "files_checked": self.files is not None,
         }
@@ -122,14 +128,38 @@ def check_files(dataset: Dataset, *, progress: Progress = iter) -> FileCheck:
     faults = Faults(collect=True)
     digests: dict[str, Path] = {}
     copies: list[str] = []
+    dull: list[Path] = []
+    turned: list[Path] = []
     for image in progress(dataset.images):
         with faults:
-            image.read()
+            dull += [image.path] if _contrast(image.read()) < LEAST_CONTRAST else []
+            turned += [image.path] if is_turned(image.path) else []
             digest = _sha1(image.path)
             earlier = digests.setdefault(digest, image.path)
             if earlier != image.path:
                 copies.append(f"{image.path}: is the same image as {earlier}")
-    return FileCheck(faults=tuple(faults.found), digests=digests, copies=tuple(copies))
+    return FileCheck(faults=tuple(faults.found), digests=digests, copies=tuple(copies), notes=_file_notes(dull, turned))
+
+
+def _contrast(image_bgr: UInt8Array) -> float:
+    """Gray levels between the darkest and the brightest hundredth of an image (H, W, 3), from every fourth pixel."""
+    low, high = np.percentile(image_bgr[::4, ::4], (1, 99))
+    return float(high - low)
+
+
+def _file_notes(dull: Sequence[Path], turned: Sequence[Path]) -> tuple[str, ...]:
+    notes = []
+    if dull:
+        notes.append(
+            f"{len(dull)} images have fewer than {LEAST_CONTRAST} gray levels, such as {dull[0]}: they show nothing; "
+            "of images with 16 bits only the upper 8 are read, so stretch their range first"
+        )
+    if turned:
+        notes.append(
+            f"{len(turned)} images are turned or mirrored by EXIF, such as {turned[0]}: labels in pixels must be those "
+            "of the upright image"
+        )
+    return tuple(notes)
 
 
 def shared_images(train: DatasetStatistics, val: DatasetStatistics) -> tuple[str, ...]:

@@ -3,9 +3,21 @@
 from pathlib import Path
 
 from mmpnet.contract.errors import MmpnetError, SourceError
-from mmpnet.media.image_header import stated_size
+from mmpnet.media.image_header import JPEG_START, stated_size
 from mmpnet.media.images import read_image
 from mmpnet.system.files import require_regular
+
+
+def is_turned(path: Path) -> bool:
+    """Whether EXIF turns or mirrors a JPEG: `read_image` returns it upright, some tools label it as it is stored."""
+    try:
+        with path.open("rb") as file:
+            is_jpeg = file.read(len(JPEG_START)) == JPEG_START
+            file.seek(0)
+            stated = stated_size(file) if is_jpeg else None
+    except OSError:
+        return False
+    return stated is not None and stated[1]
 
 
 def image_size_hw(path: Path, *, error: type[MmpnetError] = SourceError) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -98,7 +99,7 @@ class RunDisplay:
         if self._bar is None:
             yield from progress_bar(steps, description)
             return
-        task = self._bar.add_task(description, total=len(steps), status="")
+        task = self._bar.add_task(escape(description), total=len(steps), status="")
         for step in steps:
             yield step
             self._bar.advance(task)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -191,7 +192,7 @@ def _write_outputs(
 
 def _progress(description: str) -> Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]]:
     def shown(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
-        return iter(track(images, description=description, console=console()))
+        return iter(track(images, description=escape(description), console=console()))
 
     return shown
 
