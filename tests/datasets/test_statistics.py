@@ -197,12 +197,13 @@ def test_images_without_contrast_and_turned_images_are_counted(tmp_path: Path) -
     jpeg = cv2.imencode(".jpg", ramp)[1].tobytes()
     (tmp_path / "turned.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:])
     cv2.imwrite(str(tmp_path / "thermal.png"), ramp.astype(np.uint16) * 2 + 7000)
+    cv2.imwrite(str(tmp_path / "night.png"), ramp // 40 + 3)
     cv2.imwrite(str(tmp_path / "usual.png"), ramp)
-    for name in ("turned", "thermal", "usual"):
+    for name in ("turned", "thermal", "night", "usual"):
         (tmp_path / f"{name}.gt_data.txt").write_text("1 1 9 9\n")
     found = check_dataset([tmp_path], "train")
     dull, turned = found.as_dict()["notes"]
-    assert f"1 images have fewer than 8 gray levels, such as {tmp_path / 'thermal.png'}" in dull
+    assert f"1 images have fewer than 8 gray levels, such as {tmp_path / 'night.png'}" in dull
     assert f"1 images are turned or mirrored by EXIF, such as {tmp_path / 'turned.jpg'}" in turned
     assert found.ok
     assert f"note: {dull}" in shown(found)

@@ -100,13 +100,17 @@ def assemble(
     sha256: str,
     faults: Faults,
     notes: Sequence[str] = (),
+    may_lack_classes: bool = False,
 ) -> Dataset:
     """Build a Dataset with classes numbered from 1 in the given order, and a note about boxes that occur twice.
+
+    may_lack_classes: for formats that name classes only with their objects, so that images of background alone have
+    none; they can be mixed with others.
 
     Raises: DatasetError if there are no images or no classes.
     """
     with faults:
-        if not entries or not class_names:
+        if not entries or not (class_names or may_lack_classes):
             raise DatasetError(f"{path}: has no images or no categories; expected at least one of each")
     names = (BACKGROUND, *class_names)
     class_ids = {class_name: class_id for class_id, class_name in enumerate(names)}

@@ -20,6 +20,7 @@ def read_apart(paths: Sequence[Path], split: Split, classes: Sequence[str] = ())
     _require_distinct(paths)
     found = [open_dataset(path, split) for path in paths]
     mixed = mix(found)
+    _require_classes(mixed)
     mixed = select_classes(mixed, classes) if classes else mixed
     ends = [sum(len(one.images) for one in found[: index + 1]) for index in range(len(found))]
     return tuple(
@@ -51,7 +52,18 @@ def load_dataset(
     """
     _require_distinct(paths)
     dataset = mix([open_dataset(path, split, faults, undivided=undivided) for path in paths])
+    with faults:
+        _require_classes(dataset)
     return select_classes(dataset, classes, allow_absent=allow_absent) if classes else dataset
+
+
+def _require_classes(dataset: Dataset) -> None:
+    """Raises: DatasetError if there is no class, because no image has an object."""
+    if len(dataset.class_names) == 1:
+        raise DatasetError(
+            f"{dataset.path}: has no images or no categories, as none of its {len(dataset.images)} images has an "
+            "object; mix it with others that do"
+        )
 
 
 def _require_distinct(paths: Sequence[Path]) -> None:

@@ -151,8 +151,8 @@ def _file_notes(dull: Sequence[Path], turned: Sequence[Path]) -> tuple[str, ...]
     notes = []
     if dull:
         notes.append(
-            f"{len(dull)} images have fewer than {LEAST_CONTRAST} gray levels, such as {dull[0]}: they show nothing; "
-            "of images with 16 bits only the upper 8 are read, so stretch their range first"
+            f"{len(dull)} images have fewer than {LEAST_CONTRAST} gray levels, such as {dull[0]}: they show "
+            "nothing; look at them, and save them with more contrast or remove them"
         )
     if turned:
         notes.append(

@@ -8,8 +8,9 @@ import pytest
 
 from mmpnet.contract.errors import DatasetError, MissingExtraError
 from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import has_split, open_dataset
-from support.drawn_images import Drawn, draw_image
+from support.drawn_images import WRITERS, Drawn, draw_image
 
 Write = Callable[..., Path]
 SIZE = "<size><width>40</width><height>30</height></size>"
@@ -140,8 +141,20 @@ def test_a_class_called_background_is_refused(write: Write) -> None:
 
 
 def test_a_set_without_any_object_has_no_class(write: Write) -> None:
+    folder = write(a=xml(""))
     with pytest.raises(DatasetError, match="no categories"):
-        open_dataset(write(a=xml("")), "train")
+        load_dataset([folder], "train")
+    assert open_dataset(folder, "train").class_names == ("background",)
+
+
+@pytest.mark.parametrize("name", ["Pascal VOC", "VIA"])
+def test_images_of_background_alone_can_be_mixed_in(name: str, tmp_path: Path) -> None:
+    people = WRITERS["COCO JSON"](tmp_path / "people", [Drawn("a", (30, 40), [(4, 5, 14, 17)])])
+    nobody = WRITERS[name](tmp_path / "nobody", [Drawn("b", (30, 40), []), Drawn("c", (30, 40), [])])
+    for paths in ([people, nobody], [nobody, people]):
+        mixed = load_dataset(paths, "train")
+        assert mixed.class_names == ("background", "person")
+        assert sorted(len(image.boxes_xyxy) for image in mixed.images) == [0, 0, 1]
 
 
 def test_without_defusedxml_the_extra_is_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,7 +178,7 @@ def test_labels_that_are_not_text_are_named(write: Write) -> None:
         ("labels/train/c.txt", r"c\.txt: has no image with its name; add the image, or remove the file"),
         ("labels/train/b.png.txt", r"b\.png\.txt: repeats the suffix of b\.png; rename it"),
         ("labels/train/B.txt", r"B\.txt: has no image, but b\.png differs only in upper and lower case"),
-        ("labels/train/scan.txt", r"scan\.txt: belongs to scan\.jfif, which is not read"),
+        ("labels/train/scan.txt", r"scan\.txt: belongs to scan\.avif, which is not read"),
         ("labels/train/a.TXT", r"a\.txt: is a second label file beside a\.TXT; rename or remove one of them"),
         ("labels/train/cam2/b.txt", r"cam2/b\.txt: has no image with its name"),
         ("images/train/b.txt", r"b\.png: its label file seems to be .*/images/train/b\.txt; expected it at .*/labels/"),
@@ -189,7 +189,7 @@ def test_labels_that_are_not_text_are_named(write: Write) -> None:
 )
 def test_labels_that_belong_to_no_image_are_faults(write: Write, label: str, fault: str | None) -> None:
     folder = write()
-    (folder / "images" / "train" / "scan.jfif").write_bytes(b"x")
+    (folder / "images" / "train" / "scan.avif").write_bytes(b"x")
     (folder / label).parent.mkdir(parents=True, exist_ok=True)
     (folder / label).write_text("0 0.5 0.5 0.5 0.5\n")
     faults = Faults(collect=True)

@@ -278,6 +278,43 @@ def test_changed_data_cannot_be_resumed(tiny_train_config: TrainConfig, tmp_path
         resume_run(tmp_path / "run", device="cpu", workers=0)
 
 
+def test_a_run_whose_data_were_moved_is_resumed(tiny_train_config: TrainConfig, tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        write_coco(tmp_path / "data" / f"{name}.json", count=8, seed=5)
+    config = changed(tiny_train_config, train=(str(tmp_path / "data"),), val=(str(tmp_path / "data"),))
+    with stopped_after(1), pytest.raises(InterruptedRunError):
+        start_run(config, tmp_path / "run")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    with pytest.raises(DatasetError, match="no such file or folder"):
+        resume_run(tmp_path / "run", device="cpu", workers=0)
+    write_coco(tmp_path / "other" / "train.json", count=8, seed=6)
+    with pytest.raises(TrainingError, match="has changed"):
+        resume_run(
+            tmp_path / "run",
+            device="cpu",
+            workers=0,
+            data=[str(tmp_path / "other")],
+            val_data=[str(tmp_path / "moved")],
+        )
+    resume_run(tmp_path / "run", device="cpu", workers=0, data=[str(tmp_path / "moved")])
+    assert (tmp_path / "run" / "report.html").exists()
+    last = load_checkpoint(tmp_path / "run" / "last.pth")
+    assert last.train.data.train == last.train.data.val == (str(tmp_path / "moved"),)
+
+
+def test_a_damaged_validation_image_ends_the_run_before_its_first_epoch(
+    tiny_train_config: TrainConfig, tmp_path: Path
+) -> None:
+    for name in ("train", "val"):
+        write_coco(tmp_path / "data" / f"{name}.json", count=8, seed=5)
+    damaged = tmp_path / "data" / "images" / "val_003.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    config = changed(tiny_train_config, train=(str(tmp_path / "data"),), val=(str(tmp_path / "data"),))
+    with pytest.raises(DatasetError, match=r"val_003\.png: the image is cut short"):
+        start_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_folders_are_numbered_and_never_overwritten(tmp_path: Path) -> None:
     assert new_folder(tmp_path, None).name == "train"
     (tmp_path / "train").mkdir()

@@ -10,7 +10,7 @@ from mmpnet.contract.text import counted
 from mmpnet.datasets.faults import Faults
 from mmpnet.media.images import IMAGE_SUFFIXES, is_image
 
-UNREAD_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl"})
+UNREAD_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl"})
 """Suffixes of images that are not read."""
 
 ByKey: TypeAlias = Mapping[str, Sequence[Path]]

@@ -62,6 +62,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         entries=entries,
         sha256=sha256_of([(xml_path.name, read_bytes(xml_path, expected="CVAT's annotations.xml"))]),
         faults=faults,
+        may_lack_classes=True,
         notes=rotation_note(xml_path, rotated),
     )
 

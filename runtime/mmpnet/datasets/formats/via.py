@@ -83,7 +83,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     for key, file in files.items():
         with faults:
             entries.append(_entry(file, f"{json_path}: {key}", folder, has_classes, faults))
-    class_names = class_names_of(entries) if has_classes else [CLASS_NAME]
+    class_names = class_names_of(entries)
     check_class_names(class_names, where=f"{json_path}: classes")
     return assemble(
         path,
@@ -92,6 +92,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         entries=entries,
         sha256=sha256_of([(json_path.name, raw)]),
         faults=faults,
+        may_lack_classes=True,
     )
 
 

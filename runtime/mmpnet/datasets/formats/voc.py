@@ -78,6 +78,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         entries=entries,
         sha256=sha256_of(contents),
         faults=faults,
+        may_lack_classes=True,
         notes=[*unread_note(files, image_folder), *rotation_note(path, rotated)],
     )
 

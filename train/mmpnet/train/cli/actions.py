@@ -1,6 +1,6 @@
 """What mmp-train does: check the data, start a run, or resume one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,19 @@ def start(options: dict[str, Any], project: Path, name: str | None) -> None:
     start_run(_configured(options), new_folder(project, name), callbacks=RunDisplay(console()).callbacks())
 
 
-def resume(path: Path, *, device: str | None, workers: int | None) -> None:
-    """Resume the run of a folder or a last.pth; None keeps the device and the workers of the run."""
-    resume_run(path, device=device, workers=workers, callbacks=RunDisplay(console()).callbacks())
+def resume(
+    path: Path, *, device: str | None, workers: int | None, data: Sequence[str] = (), val: Sequence[str] = ()
+) -> None:
+    """Resume the run of a folder or a last.pth; None keeps the device and the workers of the run. data, val: where its
+    data are now, if they were moved."""
+    data, val = (_resolved(paths) for paths in (data, val))
+    resume_run(
+        path, device=device, workers=workers, data=data, val_data=val, callbacks=RunDisplay(console()).callbacks()
+    )
+
+
+def _resolved(paths: Sequence[str]) -> list[str]:
+    return [str(Path(path).resolve()) for path in paths]
 
 
 def _configured(options: dict[str, Any]) -> TrainConfig:

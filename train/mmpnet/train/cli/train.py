@@ -10,7 +10,7 @@ from mmpnet.console.help import helpful
 from mmpnet.console.options import with_options
 from mmpnet.train.artifacts.options import SECTIONS
 
-_RESUMABLE = frozenset({"resume", "device", "workers"})
+_RESUMABLE = frozenset({"resume", "device", "workers", "train", "val"})
 EXAMPLES = (
     ("mmp-train --data DATA --check", "check every file of the data, and train nothing"),
     ("mmp-train --data DATA --epochs 60", "train from ImageNet weights"),
@@ -53,7 +53,8 @@ def train(
             from mmpnet.train.cli import actions
         if resume is not None:
             device, workers = (options[name] if name in given else None for name in ("device", "workers"))
-            actions.resume(resume, device=device, workers=workers)
+            data, val = (options[name] if name in given else () for name in ("train", "val"))
+            actions.resume(resume, device=device, workers=workers, data=data, val=val)
         elif only_check:
             actions.check_data(options, as_json=as_json)
         else:
@@ -72,7 +73,8 @@ def _check_resumed(given: dict[str, str]) -> None:
     refused = [flag for name, flag in given.items() if name not in _RESUMABLE]
     if refused:
         raise typer.BadParameter(
-            f"{', '.join(refused)}: a resumed run keeps its settings; only --device and --workers go with --resume"
+            f"{', '.join(refused)}: a resumed run keeps its settings; only --device, --workers, and --data and --val "
+            "of moved data go with --resume"
         )
 
 

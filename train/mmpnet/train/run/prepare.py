@@ -269,3 +269,12 @@ def check_measurable(val: Dataset | None, model: ModelConfig) -> None:
     """
     if val is not None:
         require_measurable(val, model.class_names)
+
+
+def check_readable(val: Dataset | None, callbacks: RunCallbacks) -> None:
+    """Read every validation image once, so that a damaged one ends the run before its first epoch and not after it.
+
+    Raises: DatasetError for the first bad image.
+    """
+    for image in callbacks.progress(() if val is None else val.images, "reading the validation images"):
+        image.read()

@@ -1,7 +1,7 @@
 """Start or resume a run: read the data, check everything, then train."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,11 +24,13 @@ from mmpnet.train.run.html_report import REPORT, write_run_report
 from mmpnet.train.run.prepare import (
     TEACHER,
     check_measurable,
+    check_readable,
     check_trainable,
     read_all,
     stored_images,
     taught,
     teaching,
+    validation_paths,
     with_anchors,
     with_shipped_towers,
 )
@@ -48,6 +50,8 @@ def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | No
         check_measurable(val, model)
         check_trainable(config, train, world)
         check_folder(folder.parent, option=f"--project {folder.parent}")
+        if world.is_first:
+            check_readable(val, callbacks)
         teach = teaching(config, train, callbacks) if config.distillation.teachers else None
         state = start_state(_placed(config, world), model, train.images, notice=callbacks.notice)
         labels = teach() if teach is not None and world.is_first else None
@@ -64,9 +68,17 @@ def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | No
 
 
 def resume_run(
-    path: Path, *, device: str | None = None, workers: int | None = None, callbacks: RunCallbacks | None = None
+    path: Path,
+    *,
+    device: str | None = None,
+    workers: int | None = None,
+    data: Sequence[str] = (),
+    val_data: Sequence[str] = (),
+    callbacks: RunCallbacks | None = None,
 ) -> None:
     """Resume an interrupted run with the options of its last.pth; device and workers replace the run's if given.
+
+    data, val_data: where the data of the run are now, if they were moved; their content must be the same.
 
     Raises: CheckpointError if there is nothing to resume, TrainingError if its data set has changed since.
     """
@@ -74,7 +86,7 @@ def resume_run(
     checkpoint = load_checkpoint(path)
     if checkpoint.progress is None:
         raise CheckpointError(f"{path}: holds weights to deploy, not a run; --resume takes a run folder or its {LAST}")
-    config = _moved(checkpoint.train, device, workers)
+    config = _with_moved_data(_moved(checkpoint.train, device, workers), data, val_data)
     if checkpoint.progress.epoch >= config.schedule.epochs:
         if not is_first_process() or is_file(path.parent / REPORT):
             raise TrainingError(
@@ -88,6 +100,8 @@ def resume_run(
         _require_unchanged(train, val, checkpoint)
         check_measurable(val, checkpoint.model)
         check_trainable(config, train, world)
+        if world.is_first:
+            check_readable(val, callbacks)
         state = _restored(_placed(config, world), checkpoint, checkpoint.progress, path)
         # The teachers labeled the images when the run started: their files may have changed since.
         provenance = provenance_of(config, train, val, teacher_sha256=checkpoint.provenance.teacher_sha256)
@@ -106,6 +120,16 @@ def _moved(config: TrainConfig, device: str | None, workers: int | None) -> Trai
     if workers is not None:
         loading = msgspec.structs.replace(loading, workers=workers)
     return msgspec.structs.replace(config, run=run, loading=loading)
+
+
+def _with_moved_data(config: TrainConfig, data: Sequence[str], val: Sequence[str]) -> TrainConfig:
+    """Return the options with other paths of the data, where they are given."""
+    was = config.data
+    train, measured = tuple(data) or was.train, tuple(val) or was.val
+    if data and was.val and not val:
+        # As when the run started: the validation data are the val splits, unless they were given.
+        measured = validation_paths(train, ()) or was.val
+    return msgspec.structs.replace(config, data=msgspec.structs.replace(was, train=train, val=measured))
 
 
 def _write_missing_report(folder: Path, config: TrainConfig, checkpoint: Checkpoint, callbacks: RunCallbacks) -> None:
