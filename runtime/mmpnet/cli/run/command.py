@@ -171,7 +171,12 @@ def detect(
         ),
     ] = None,
     serve: Annotated[
-        str | None, typer.Option(help="Serve a web page at HOST:PORT, such as 127.0.0.1:8000.", rich_help_panel=SERVING)
+        str | None,
+        typer.Option(
+            envvar="MMPNET_SERVE",
+            help="Serve a web page at HOST:PORT, such as 127.0.0.1:8000.",
+            rich_help_panel=SERVING,
+        ),
     ] = None,
     token: Annotated[
         str | None,
