@@ -1,0 +1,135 @@
+"""Record people, not time: clips of live sources while somebody is there, and the best crop of each person."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mmpnet.contract.arrays import UInt8Array
+from mmpnet.contract.errors import OutputError
+from mmpnet.media.h264 import require_encoder
+from mmpnet.media.images import write_image
+from mmpnet.runtime.pipeline.results import Result
+from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.recordings.best_crops import BestCrop, BestCrops
+from mmpnet.runtime.recordings.names import CLIP_SUFFIX, CROP_SUFFIX, recording_path
+from mmpnet.runtime.recordings.presence_recorder import PresenceRecorder, RecordTimes
+from mmpnet.runtime.recordings.retention import Keep, Retention
+from mmpnet.runtime.sinks.file_names import in_file_name, make_folder
+from mmpnet.runtime.sources.frame import Frame
+
+LEAST_FREE_BYTES = 64 << 20
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Camera:
+    recorder: PresenceRecorder
+    crops: BestCrops
+    failed: bool = False
+
+
+class RecordSink(Sink):
+    """Writes H.264 clips of live sources, from some seconds before a confirmed person until some seconds after.
+
+    The images are those that the sinks get: with --blur, people in them are pixelated. A full disk or a file that
+    cannot be written ends one clip, not the run. crops: also write the best crop of each person.
+
+    Raises: MissingExtraError without the [record] extra, OutputError if the folder cannot be made.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str],
+        *,
+        times: RecordTimes,
+        keep: Keep,
+        crops: bool = True,
+    ) -> None:
+        require_encoder()
+        make_folder(folder, option=f"--record {folder}")
+        self._folder = folder
+        self._class_names = class_names
+        self._times = times
+        self._crops = crops
+        self._retention = Retention(folder, keep)
+        self._cameras: dict[int, _Camera] = {}
+
+    def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
+        del annotated_bgr
+        frame = result.frame
+        camera = self._cameras.get(frame.stream)
+        if camera is None:
+            recorder = PresenceRecorder(partial(self._new_clip, frame.source), self._times)
+            camera = self._cameras[frame.stream] = _Camera(recorder, BestCrops())
+        try:
+            camera.recorder.add(
+                frame.pixels_bgr, frame.clock_s, frame.captured_at, present=somebody_in(result), fps=frame.fps
+            )
+            for crop in camera.crops.update(result) if self._crops else ():
+                self._save(frame.source, crop)
+        except OutputError as error:
+            self._report(frame, camera, error)
+        else:
+            camera.failed = False
+        self._retain()
+        return True
+
+    def idle(self) -> bool:
+        self._retain()
+        return True
+
+    def close(self) -> None:
+        failed: OutputError | None = None
+        for camera in self._cameras.values():
+            try:
+                camera.recorder.close()
+            except OutputError as error:  # still finish the other clips
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _new_clip(self, source: str, began: datetime) -> Path:
+        path = recording_path(self._folder, _file_name(source), began, suffix=CLIP_SUFFIX)
+        make_folder(path.parent, option=f"--record {self._folder}")
+        free = shutil.disk_usage(path.parent).free
+        if free < LEAST_FREE_BYTES:
+            raise OutputError(f"{path}: only {free >> 20} MB are free on the disk; free space, or lower --keep")
+        return path
+
+    def _save(self, source: str, crop: BestCrop) -> None:
+        what = f"{in_file_name(self._class_names[crop.class_id]) or 'object'}-{crop.track}"
+        path = recording_path(self._folder, _file_name(source), crop.first_at, suffix=CROP_SUFFIX, what=what)
+        make_folder(path.parent, option=f"--record {self._folder}")
+        write_image(path, crop.crop_bgr)
+
+    def _report(self, frame: Frame, camera: _Camera, error: OutputError) -> None:
+        """One line when recording fails, not one for each frame."""
+        if not camera.failed:
+            camera.failed = True
+            _LOG.error("%s: %s", frame.source, error)
+
+    def _retain(self) -> None:
+        in_use = {clip for camera in self._cameras.values() if (clip := camera.recorder.clip) is not None}
+        removed = self._retention.tick(in_use)
+        if removed:
+            _LOG.info("deleted %d old recordings, the last of them %s", len(removed), removed[-1].name)
+
+
+def somebody_in(result: Result) -> bool:
+    """Whether a confirmed track is in the frame; in a run without tracking, whether anything is."""
+    tracks = result.tracks
+    if tracks is None:
+        return len(result.detections) > 0
+    sure = tracks.confirmed if tracks.confirmed is not None else np.ones(len(tracks.ids), np.bool_)
+    return bool(((tracks.ids >= 0) & sure).any())
+
+
+def _file_name(source: str) -> str:
+    return in_file_name(source) or "camera"
