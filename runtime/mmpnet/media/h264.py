@@ -18,7 +18,7 @@ KEY_EVERY_S = 1.0
 LONGEST_LAST_S = 0.5
 _CLOCK = Fraction(1, 90_000)
 _OPTIONS = {"preset": "superfast", "tune": "zerolatency", "crf": "26"}
-_FRAGMENTED = {"movflags": "frag_keyframe+delay_moov+default_base_moof"}
+_FRAGMENTED = {"movflags": "frag_keyframe+delay_moov+default_base_moof", "flush_packets": "1"}
 
 
 @dataclass(frozen=True, slots=True)

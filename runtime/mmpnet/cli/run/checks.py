@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from mmpnet.contract.errors import OutputError
+from mmpnet.media.h264 import require_encoder
 from mmpnet.media.images import is_image
 from mmpnet.runtime.sinks.line_writer import check_ndjson
 from mmpnet.runtime.sinks.video import SAVED_SUFFIXES, check_name, is_many
@@ -13,7 +14,7 @@ from mmpnet.runtime.sources.frame import Kind, Source
 from mmpnet.system.claims import check_unclaimed
 from mmpnet.system.files import check_folder
 
-FOLLOWING_FLAGS = ("--track", "--line", "--zone", "--events")
+FOLLOWING_FLAGS = ("--track", "--line", "--zone", "--events", "--record")
 SELF_TEST_FLAGS = frozenset({"--self-test", "--provider", "--threads"})
 _OWN_MODE = "files keep their own frame size and rate"
 _ALWAYS_THERE = "files do not become stale or lost"
@@ -22,6 +23,7 @@ LIVE_ONLY = {
     "--height": _OWN_MODE,
     "--fps": _OWN_MODE,
     "--fourcc": _OWN_MODE,
+    "--record": "use --save for files",
     "--max-age-ms": "frames of files do not become too old",
     "--stale-after": _ALWAYS_THERE,
     "--reconnect": _ALWAYS_THERE,
@@ -42,6 +44,9 @@ def check_flags(given: Collection[str]) -> None:
         raise typer.BadParameter(f"--self-test generates its own frame; leave {', '.join(others)} out")
     if "--blur" in given and "--save-crops" in given:
         raise typer.BadParameter("--save-crops writes images of people, --blur hides people; choose one")
+    for flag in ("--keep", "--segment", "--record-before", "--record-after"):
+        if flag in given and "--record" not in given:
+            raise typer.BadParameter(f"{flag} is for recordings; add --record FOLDER")
     if "--token" in given and "--serve" not in given:
         raise typer.BadParameter("--token protects the web page of --serve; add --serve HOST:PORT")
 
@@ -76,6 +81,7 @@ def check_outputs(
     save_crops: Path | None,
     ndjson: str | None,
     events: str | None,
+    record: Path | None,
 ) -> None:
     """Raises: OutputError for outputs that are not writable, typer.BadParameter for two outputs with one file."""
     if ndjson is not None:
@@ -84,6 +90,9 @@ def check_outputs(
         check_ndjson(events, _paths(sources), option="--events")
         if ndjson is not None and (events == ndjson or Path(events).resolve() == Path(ndjson).resolve()):
             raise typer.BadParameter("--json and --events name the same output; choose another for one of them")
+    if record is not None:
+        check_folder(record, option=f"--record {record}")
+        require_encoder()
     if save is not None:
         if ndjson not in (None, "-") and save.resolve() == Path(str(ndjson)).resolve():
             raise typer.BadParameter("--save and --json name the same file; choose another for one of them")

@@ -13,7 +13,7 @@ from mmpnet.cli.run.arguments import model_and_sources
 from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, given_flags
 from mmpnet.cli.run.console_sink import ConsoleSink
 from mmpnet.cli.run.detector import check_and_warm_up, show_self_test, widen_thresholds
-from mmpnet.cli.run.outputs import event_sinks, save_sink, serve_sinks, window_sinks
+from mmpnet.cli.run.outputs import RecordOptions, event_sinks, record_sinks, save_sink, serve_sinks, window_sinks
 from mmpnet.cli.run.reload import Reload
 from mmpnet.cli.run.service_unit import service_unit, this_program
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
@@ -29,6 +29,8 @@ from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.pipeline.options import Blur, RunOptions
 from mmpnet.runtime.pipeline.pipeline import run
 from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.recordings.presence_recorder import RecordTimes
+from mmpnet.runtime.recordings.retention import parse_keep
 from mmpnet.runtime.sinks.crops import CropSink
 from mmpnet.runtime.sinks.ndjson import NdjsonSink
 from mmpnet.runtime.sinks.service import ServiceSink
@@ -52,7 +54,7 @@ P = ParamSpec("P")
 Value = TypeVar("Value")
 SHOWN_IMAGES = 8
 SOURCES, CAMERAS, OUTPUTS, FOLLOWING = "Sources", "Cameras and streams", "Outputs", "Counting"
-EVENTS, SERVING, SERVICE = "Events", "Web page", "Service"
+EVENTS, RECORDING, SERVING, SERVICE = "Events", "Recordings", "Web page", "Service"
 
 
 @app.command(cls=helpful("--camera", "--source", "--save", "--json", "--serve", examples=EXAMPLES))
@@ -142,6 +144,29 @@ def detect(
         ),
     ] = None,
     show: Annotated[bool, typer.Option(help="Open a window if there is a display.", rich_help_panel=OUTPUTS)] = True,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Record clips to this folder while somebody is there, and the best image of each person.",
+            rich_help_panel=RECORDING,
+        ),
+    ] = None,
+    record_before: Annotated[
+        float, typer.Option(min=0, max=60, help="Seconds before somebody is seen.", rich_help_panel=RECORDING)
+    ] = 5.0,
+    record_after: Annotated[
+        float, typer.Option(min=0, max=600, help="Seconds after nobody is seen.", rich_help_panel=RECORDING)
+    ] = 5.0,
+    segment: Annotated[
+        float, typer.Option(min=1, help="Longest clip in seconds; then the next begins.", rich_help_panel=RECORDING)
+    ] = 600.0,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Delete recordings that are older, such as 14d, or more, such as 20GB. May be given twice.",
+            rich_help_panel=RECORDING,
+        ),
+    ] = None,
     blur: Annotated[
         bool,
         typer.Option("--blur", help="Pixelate every detected person in all outputs.", rich_help_panel=OUTPUTS),
@@ -215,20 +240,22 @@ def detect(
         mode = _checked(CameraMode, width=width, height=height, fps=fps, fourcc=fourcc)
         lines = [_checked(parse_line, text, default_name=f"line{n}") for n, text in enumerate(line or (), 1)]
         zones = [_checked(parse_zone, text, default_name=f"zone{n}") for n, text in enumerate(zone or (), 1)]
+        times, kept = RecordTimes(record_before, record_after, segment), _checked(parse_keep, keep or ())
+        recorded = RecordOptions(record, times, kept) if record is not None else None
         live = LiveOptions(mode, reconnect, stale_after)
         sources = _open_sources([*named, *(camera or ()), *(source or ())], live, stride=vid_stride, loop=loop)
         check_effects(given, sources)
         if print_service:
             sys.stdout.write(service_unit(sys.argv[1:], program=this_program()))
             return
-        check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson, events=events)
+        check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson, events=events, record=record)
         spin = not any(one.live for one in sources)
         detector = Detector(model, provider=provider, threads=threads, spin=spin)
         chosen = override_thresholds(detector.thresholds, conf, iou, max_det)
         detector = detector.with_thresholds(chosen)
         served = serve_sinks(serve, token, detector, provider, stale_after) if serve is not None else []
         analysis = Analysis(chosen.conf, lines, zones, max_det=chosen.max_det, class_names=detector.class_names)
-        analyzer = _analyzer_factory([analysis] * len(sources)) if track or lines or zones or events else None
+        analyzer = _analyzer_factory([analysis] * len(sources)) if track or lines or zones or events or record else None
         if analyzer is not None or blur:
             detector = widen_thresholds(detector, blur=blur)
         check_and_warm_up(detector)
@@ -236,6 +263,7 @@ def detect(
         sinks = [ConsoleSink(console(), detector.class_names, _totals(sources, limit, loop=loop)), *served]
         sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
         sinks += event_sinks(events, sources, detector.class_names, stale_after, stop) if events is not None else []
+        sinks += record_sinks(recorded, detector.class_names, blur=blur) if recorded is not None else []
         sinks += [save_sink(save, sources)] if save is not None else []
         sinks += [ServiceSink()] if is_managed() else []
         sinks += window_sinks(only=len(sinks) == 1) if show else []

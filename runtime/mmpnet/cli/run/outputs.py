@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmpnet.console.command import console
@@ -9,8 +10,11 @@ from mmpnet.media.window_probe import why_no_window
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.pipeline.sink import Sink
+from mmpnet.runtime.recordings.presence_recorder import RecordTimes
+from mmpnet.runtime.recordings.retention import Keep
 from mmpnet.runtime.sinks.event_lines import EventLines
 from mmpnet.runtime.sinks.events import EventSink
+from mmpnet.runtime.sinks.record import RecordSink
 from mmpnet.runtime.sinks.video import SaveSink, is_many
 from mmpnet.runtime.sinks.window import WindowSink
 from mmpnet.runtime.sources.frame import Source
@@ -24,6 +28,20 @@ def save_sink(out: Path, sources: Sequence[Source]) -> SaveSink:
         console().print(f"{out}: is not readable if this program is killed before the end; an .mkv is")
     sources_paths = [path for source in sources for path in source.paths]
     return SaveSink(out, many_files=is_many(out, sources), sources=sources_paths)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOptions:
+    """Where to record, how long before and after somebody is seen, and what to keep."""
+
+    folder: Path
+    times: RecordTimes
+    keep: Keep
+
+
+def record_sinks(options: RecordOptions, class_names: Sequence[str], *, blur: bool) -> list[Sink]:
+    """Clips of people, and the best image of each of them unless they are pixelated."""
+    return [RecordSink(options.folder, class_names, times=options.times, keep=options.keep, crops=not blur)]
 
 
 def event_sinks(

@@ -23,12 +23,14 @@ from mmpnet.runtime.recordings.retention import Keep, Retention
 from mmpnet.runtime.sinks.file_names import in_file_name, make_folder
 from mmpnet.runtime.sources.frame import Frame
 
+PERSON = "person"
 LEAST_FREE_BYTES = 64 << 20
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Camera:
+    source: str
     recorder: PresenceRecorder
     crops: BestCrops
     failed: bool = False
@@ -58,6 +60,8 @@ class RecordSink(Sink):
         self._class_names = class_names
         self._times = times
         self._crops = crops
+        people = [index for index, name in enumerate(class_names) if name == PERSON]
+        self._class_ids = people or list(range(len(class_names)))
         self._retention = Retention(folder, keep)
         self._cameras: dict[int, _Camera] = {}
 
@@ -67,10 +71,14 @@ class RecordSink(Sink):
         camera = self._cameras.get(frame.stream)
         if camera is None:
             recorder = PresenceRecorder(partial(self._new_clip, frame.source), self._times)
-            camera = self._cameras[frame.stream] = _Camera(recorder, BestCrops())
+            camera = self._cameras[frame.stream] = _Camera(frame.source, recorder, BestCrops())
         try:
             camera.recorder.add(
-                frame.pixels_bgr, frame.clock_s, frame.captured_at, present=somebody_in(result), fps=frame.fps
+                frame.pixels_bgr,
+                frame.clock_s,
+                frame.captured_at,
+                present=somebody_in(result, self._class_ids),
+                fps=frame.fps,
             )
             for crop in camera.crops.update(result) if self._crops else ():
                 self._save(frame.source, crop)
@@ -89,6 +97,8 @@ class RecordSink(Sink):
         failed: OutputError | None = None
         for camera in self._cameras.values():
             try:
+                for crop in camera.crops.end():
+                    self._save(camera.source, crop)
                 camera.recorder.close()
             except OutputError as error:  # still finish the other clips
                 failed = failed or error
@@ -122,13 +132,13 @@ class RecordSink(Sink):
             _LOG.info("deleted %d old recordings, the last of them %s", len(removed), removed[-1].name)
 
 
-def somebody_in(result: Result) -> bool:
-    """Whether a confirmed track is in the frame; in a run without tracking, whether anything is."""
-    tracks = result.tracks
+def somebody_in(result: Result, class_ids: Sequence[int]) -> bool:
+    """Whether a confirmed track of one of these classes is in the frame; without tracking, whether a detection is."""
+    tracks, wanted = result.tracks, np.isin(result.detections.class_id, class_ids)
     if tracks is None:
-        return len(result.detections) > 0
+        return bool(wanted.any())
     sure = tracks.confirmed if tracks.confirmed is not None else np.ones(len(tracks.ids), np.bool_)
-    return bool(((tracks.ids >= 0) & sure).any())
+    return bool((wanted & (tracks.ids >= 0) & sure).any())
 
 
 def _file_name(source: str) -> str:
