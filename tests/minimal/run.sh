@@ -34,7 +34,7 @@ inside '.venv/bin/mmp-run --self-test'
 inside '.venv/bin/python -m pip uninstall --quiet --yes opencv-python-headless'
 inside '.venv/bin/python -m pip install --quiet --no-deps opencv-python'
 for command in 'mmp-run -h' 'mmp-info' 'mmp-bench -h' 'mmp-doctor --no-cameras'; do
-    if inside ".venv/bin/$command" 2> "$work/said"; then
+    if inside ".venv/bin/$command" > "$work/said" 2>&1; then
         echo "$command ended well without libxcb" >&2
         exit 1
     fi
