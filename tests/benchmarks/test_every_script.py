@@ -25,6 +25,7 @@ import latency
 import mean_weights
 import near_duplicates
 import paced
+import pack_images
 import peers
 import shape_accuracy
 import shapes
@@ -32,6 +33,7 @@ import soak
 import stages
 import startup
 import strided_depthwise
+import train_in_minutes
 import training
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +49,7 @@ APPS: dict[str, typer.Typer] = {
     "latency.py": latency.app,
     "mean_weights.py": mean_weights.app,
     "near_duplicates.py": near_duplicates.app,
+    "pack_images.py": pack_images.app,
     "paced.py": paced.app,
     "peers.py": peers.app,
     "shape_accuracy.py": shape_accuracy.app,
@@ -54,6 +57,7 @@ APPS: dict[str, typer.Typer] = {
     "soak.py": soak.app,
     "stages.py": stages.app,
     "startup.py": startup.app,
+    "train_in_minutes.py": train_in_minutes.app,
     "training.py": training.app,
 }
 SMALL = "person-224-int8"
@@ -88,6 +92,7 @@ SCRIPTS: dict[str, Arguments] = {
         *("--learned", given.data / "train.json", "--learned", given.data / "val.json"),
         *("--measured", given.data / "val.json", "--sheet", given.out / "pairs.png"),
     ],
+    "pack_images.py": lambda given: ["--data", given.data, "--val", given.data, "-o", given.out / "packed"],
     "paced.py": lambda _: [SMALL, *FRAME, "--fps", 30, "--seconds", 1, "--repeats", 1],
     "peers.py": lambda given: [
         *("--data", given.data, "--limit", 2, "--rounds", 3, *FRAME, "--figure", given.out / "peers.png"),
@@ -103,6 +108,10 @@ SCRIPTS: dict[str, Arguments] = {
         *("--figure", given.out / "stages.png"),
     ],
     "startup.py": lambda _: [SMALL, "--repeats", 1],
+    "train_in_minutes.py": lambda given: [
+        *(given.data, "--minutes", 9, "--most-epochs", 1, "-o", given.out / "model.pth", "--batch", 2, "--imgsz", 64),
+        *("--weights", given.weights, "--device", "cpu", "--workers", 0),
+    ],
     "training.py": lambda given: [
         *("--data", given.data, "--batch", 2, "--imgsz", 64, "--rounds", 1, "--seconds", 0, "--device", "cpu"),
         *("--figure", given.out / "training.png"),
