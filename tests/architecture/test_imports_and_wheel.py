@@ -4,10 +4,14 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
+import pytest
 import tomllib
 from hatchling.build import build_wheel
+
+import mmpnet
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {
@@ -43,13 +47,31 @@ def test_no_benchmark_imports_onnxruntime_itself() -> None:
     assert [path.name for path in scripts if importing.search(path.read_text())] == []
 
 
-def test_mmpnet_is_a_namespace_without_a_package_file() -> None:
-    for root in set(ROOMS.values()):
-        assert not (ROOT / root / "mmpnet" / "__init__.py").exists()
+def test_mmpnet_has_one_package_file_and_its_packages_are_empty_or_name_the_api() -> None:
+    assert [(ROOT / root / "mmpnet" / "__init__.py").exists() for root in ("runtime", "train", "export")] == [
+        True,
+        False,
+        False,
+    ]
     for room, root in ROOMS.items():
         text = (ROOT / root / "mmpnet" / room / "__init__.py").read_text()
         # `from mmpnet.runtime import Detector` imports the runtime as a package.
-        assert text == "" or room == "runtime"
+        assert text == "" or room in ("runtime", "train", "export")
+
+
+def test_mmpnet_is_one_package_in_three_folders_and_knows_its_version() -> None:
+    assert mmpnet.__version__ == version("mmpnet")
+    assert "__version__" in dir(mmpnet)
+    for root in ("runtime", "train", "export"):
+        assert str(ROOT / root / "mmpnet") in mmpnet.__path__
+    with pytest.raises(AttributeError, match="'mmpnet' has no attribute '__versoin__'"):
+        _ = mmpnet.__versoin__
+
+
+def test_naming_the_packages_loads_nothing() -> None:
+    heavy = "{'torch', 'onnx', 'onnxruntime', 'cv2', 'numpy'}"
+    code = f"import sys, mmpnet.runtime, mmpnet.train, mmpnet.export; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_wheel_holds_every_module_of_every_room_and_nothing_else(tmp_path: Path, monkeypatch: object) -> None:

@@ -11,11 +11,11 @@ import pytest
 
 import mmpnet.runtime
 from mmpnet.contract.detections import Detections, Thresholds
-from mmpnet.contract.errors import ContractError
+from mmpnet.contract.errors import ContractError, SourceError
 from mmpnet.contract.metadata import InputKind
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.media.images import write_image
-from mmpnet.runtime import Detector, open_source
+from mmpnet.runtime import Counter, Detection, Detector, Tracker, draw, open_source
 from support.exported import ExportCache
 from support.frames import make_noise
 
@@ -90,7 +90,68 @@ def test_the_ten_lines_of_the_readme_run(tmp_path: Path) -> None:
             assert found.xyxy.shape == (len(found), 4)
 
 
+def test_detections_are_a_sequence_of_detections() -> None:
+    found = Detections(
+        np.array([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]], np.float32),
+        np.array([0.75, 0.5, 0.25], np.float32),
+        np.array([1, 2, 1]),
+    )
+    assert list(found) == [
+        Detection((0, 1, 2, 3), 0.75, 1),
+        Detection((4, 5, 6, 7), 0.5, 2),
+        Detection((8, 9, 10, 11), 0.25, 1),
+    ]
+    assert found[-1] == list(found)[2] == found[np.int64(2)]
+    assert [one.score for one in found[:2]] == [0.75, 0.5]
+    with pytest.raises(IndexError):
+        _ = found[3]
+
+
+def test_detections_become_those_of_supervision() -> None:
+    rows = Detections(
+        np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.float32), np.array([0.75, 0.5], np.float32), np.array([1, 2])
+    )
+    theirs = rows.to_supervision(["background", "person", "dog"])
+    np.testing.assert_array_equal(theirs.xyxy, rows.xyxy)
+    np.testing.assert_array_equal(theirs.confidence, rows.score)
+    assert theirs.class_id.tolist() == [1, 2]
+    assert theirs["class_name"].tolist() == ["person", "dog"]
+    assert len(rows[:0].to_supervision(["background", "person"])) == 0
+
+
+def test_a_detector_takes_a_path(tiny_onnx: Path, tmp_path: Path) -> None:
+    frame = make_noise(0, (64, 64))
+    write_image(tmp_path / "a.png", frame)
+    with Detector(tiny_onnx, provider="cpu", threads=1) as detector:
+        assert_same(detector(str(tmp_path / "a.png")), detector(frame))
+        assert_same(detector(tmp_path / "a.png"), detector(frame))
+        with pytest.raises(SourceError, match=r"b\.png: cannot be read"):
+            detector(tmp_path / "b.png")
+
+
+def test_people_are_tracked_counted_and_drawn() -> None:
+    """Somebody walks down through the image, across the line, into the zone."""
+    names = ["background", "person"]
+    tracker = Tracker(frame_rate=10)
+    counter = Counter(
+        (200, 100), lines=["door=0,50%,100%,50%"], zones=["0,60%,100%,60%,100%,100%,0,100%"], class_names=names
+    )
+    for step in range(20):
+        box = np.array([[40, 10 + 6 * step, 60, 50 + 6 * step]], np.float32)
+        found = Detections(box, np.array([0.9], np.float32), np.array([1]))
+        ids = tracker.update(found)
+        counter.update(found, ids)
+    assert counter.counts["door"] == {"in_count": 1, "out_count": 0}
+    assert counter.counts["zone1"]["count"] == 1
+    frame = np.zeros((200, 100, 3), np.uint8)
+    drawn = draw(frame, found, names, track_ids=ids, counter=counter)
+    assert not frame.any()
+    assert drawn[100, 2:8].any(), "the line"
+    assert drawn[160, 38:43].any(), "the box"
+
+
 def test_everything_named_is_there_and_nothing_else() -> None:
+    assert dir(mmpnet.runtime) == sorted(mmpnet.runtime.__all__)
     for name in mmpnet.runtime.__all__:
         assert getattr(mmpnet.runtime, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Detecter'"):

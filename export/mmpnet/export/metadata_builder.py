@@ -27,6 +27,7 @@ from mmpnet.contract.records import (
     TrainingRecord,
 )
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL
+from mmpnet.export.choices import DEFAULT_OPSET
 from mmpnet.export.graph import INPUT_NAME, Batch
 from mmpnet.export.heads import CONF, IOU, MAX_DET
 from mmpnet.export.verification.graph_parity import Parity
@@ -37,18 +38,19 @@ from mmpnet.train.artifacts.provenance import git_commit
 from mmpnet.train.network.inference_net import CandidateNet
 
 CODE_LICENSE = "Apache-2.0"
+DEFAULT_THRESHOLDS = Thresholds()
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
     """What the caller of an export may choose."""
 
-    input_hw: tuple[int, int] | None
+    input_hw: tuple[int, int] | None = None
     """Height and width of the letterboxed input in px; None is the size of training."""
-    batch: Batch
+    batch: Batch = 1
     """Images per run, or "dynamic"."""
-    opset: int
-    thresholds: Thresholds
+    opset: int = DEFAULT_OPSET
+    thresholds: Thresholds = DEFAULT_THRESHOLDS
     """The defaults that the file states."""
     weights_license: str = "not stated"
     data_license: str = "not stated"

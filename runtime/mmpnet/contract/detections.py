@@ -1,12 +1,15 @@
 """Detections of one frame, and the selection of detections from candidate boxes."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import FloatArray, IntArray
 from mmpnet.contract.boxes import decode_offsets, nms, vote_boxes
+from mmpnet.contract.errors import MissingExtraError
 from mmpnet.contract.letterbox import LetterboxTransform
 
 
@@ -29,8 +32,19 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class Detection:
+    """One object: corners x1, y1, x2, y2 in source-frame px, score in [0, 1], class id."""
+
+    xyxy: tuple[float, float, float, float]
+    score: float
+    class_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Detections:
     """One frame's objects, best first: xyxy (N, 4) in source-frame px, score (N,) in [0, 1], class_id (N,).
+
+    Iterating gives each as a Detection, and so does an index; a slice gives Detections.
 
     Raises: ValueError if the shapes disagree, a number is not finite, or the order is not best first.
     """
@@ -53,9 +67,43 @@ class Detections:
     def __len__(self) -> int:
         return len(self.score)
 
-    def __getitem__(self, rows: slice | NDArray[np.bool_] | IntArray) -> "Detections":
-        """The detections of a slice, of a mask (N,), or of increasing row numbers, so that the best stays first."""
+    @overload
+    def __getitem__(self, rows: int) -> Detection: ...
+
+    @overload
+    def __getitem__(self, rows: slice | NDArray[np.bool_] | IntArray) -> "Detections": ...
+
+    def __getitem__(self, rows: int | slice | NDArray[np.bool_] | IntArray) -> "Detection | Detections":
+        """The detection of a row; or those of a slice, of a mask (N,), or of increasing row numbers, so that the best
+        stays first.
+
+        Raises: IndexError if there is no such row.
+        """
+        if isinstance(rows, int | np.integer):
+            x1, y1, x2, y2 = self.xyxy[rows].tolist()
+            return Detection((x1, y1, x2, y2), float(self.score[rows]), int(self.class_id[rows]))
         return Detections(self.xyxy[rows], self.score[rows], self.class_id[rows])
+
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[row] for row in range(len(self)))
+
+    def to_supervision(self, class_names: Sequence[str] = ()) -> Any:
+        """The same detections as supervision.Detections, which has annotators, zones and metrics.
+
+        class_names: those of the detector, by class id; they become its `class_name`.
+
+        Raises: MissingExtraError without the package supervision.
+        """
+        try:
+            from supervision import Detections as SupervisionDetections
+        except ImportError as error:
+            raise MissingExtraError(
+                f"to_supervision needs {error.name or 'supervision'}: pip install 'mmpnet[track]'"
+            ) from error
+        names = {"class_name": np.array([class_names[one] for one in self.class_id], str)} if class_names else {}
+        return SupervisionDetections(
+            xyxy=self.xyxy.copy(), confidence=self.score.copy(), class_id=self.class_id.astype(int), data=names
+        )
 
 
 def candidates_from_grid(

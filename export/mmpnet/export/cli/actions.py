@@ -1,11 +1,12 @@
 """What mmp-export does with a request."""
 
+import typer
+
 from mmpnet.console.command import console
 from mmpnet.console.progress import progress_bar
 from mmpnet.contract.errors import ExportError
-from mmpnet.export.cli.checks import check_request
-from mmpnet.export.cli.steps import ExportRequest, export_checkpoint
 from mmpnet.export.cli.summary import summary_lines
+from mmpnet.export.steps import ExportRequest, check_request, export_checkpoint
 
 
 def export_and_report(request: ExportRequest) -> None:
@@ -13,7 +14,10 @@ def export_and_report(request: ExportRequest) -> None:
 
     Raises: typer.BadParameter for options that do not go together; ExportError also if int8 was not kept.
     """
-    check_request(request)
+    try:
+        check_request(request)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     metadata = export_checkpoint(request, progress=progress_bar, notice=console().print)
     for line in summary_lines(request.target, metadata):
         console().print(line)

@@ -9,10 +9,7 @@ import typer
 
 from mmpnet.contract.heads import Head
 from mmpnet.contract.metadata import Precision
-from mmpnet.export.choices import DEFAULT_OPSET
-from mmpnet.export.cli.steps import ExportRequest
 from mmpnet.export.graph import Batch
-from mmpnet.train.network.inference_net import TOP_K
 
 
 def parse_batch(text: str) -> Batch:
@@ -62,32 +59,6 @@ def target_of(model: Path, out: Path | None) -> Path:
     if target.suffix.lower() != ".onnx":
         raise typer.BadParameter(f"-o {target}: expected a file name that ends in .onnx")
     return target
-
-
-def check_request(request: ExportRequest) -> None:
-    """Raises: typer.BadParameter for options that do not go together."""
-    options, precision = request.options, request.precision
-    batch, opset, max_det = options.batch, options.opset, options.thresholds.max_det
-    if options.frozen and options.head != "nms":
-        raise typer.BadParameter(
-            "--frozen goes with --nms, because no other head has thresholds in the graph; add --nms"
-        )
-    if max_det > TOP_K:
-        raise typer.BadParameter(f"--max-det {max_det}: the graph returns at most {TOP_K} boxes; give {TOP_K} or less")
-    if request.verify and batch not in (1, "dynamic"):
-        raise typer.BadParameter(
-            f"--verify with --batch {batch}: a file for several images at once cannot be measured; give --batch 1"
-        )
-    if opset < DEFAULT_OPSET and (options.head == "nms" or precision == "int8"):
-        raise typer.BadParameter(f"--opset {opset}: --nms and --int8 need {DEFAULT_OPSET} or more")
-    if precision == "float16" and batch not in (1, "dynamic"):
-        raise typer.BadParameter(
-            f"--half with --batch {batch}: its scores cannot be compared with those of float32; give --batch 1"
-        )
-    if (precision == "int8") != bool(request.calib):
-        raise typer.BadParameter("--int8 and --calib IMAGES go together; give both")
-    if precision == "int8" and (options.head, options.input_kind, batch) != ("boxes", "uint8-nhwc", 1):
-        raise typer.BadParameter("--int8 needs --head boxes, --input uint8-nhwc and --batch 1")
 
 
 def recorded_command(arguments: Sequence[str]) -> str:

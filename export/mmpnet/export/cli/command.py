@@ -100,9 +100,9 @@ def export(
                 recorded_command,
                 target_of,
             )
-            from mmpnet.export.cli.steps import ExportRequest
             from mmpnet.export.metadata_builder import ExportOptions
             from mmpnet.export.quantization.quantizer import QuantizationOptions
+            from mmpnet.export.steps import ExportRequest
         options = ExportOptions(
             input_hw=None if imgsz is None else parse_size_hw(imgsz),
             batch=parse_batch(batch),

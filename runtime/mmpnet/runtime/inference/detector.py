@@ -17,6 +17,7 @@ from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.contract.metadata import InputDescription, ModelMetadata, metadata_from_properties
+from mmpnet.media.images import read_image
 from mmpnet.runtime.inference.decode import (
     check_candidates,
     check_classes,
@@ -110,9 +111,13 @@ class Detector:
         self._threshold_feed = threshold_feed(self.metadata, thresholds, source=str(self.path))
         self._decode = head_reader(self.metadata, thresholds)
 
-    def __call__(self, frame_bgr: UInt8Array) -> Detections:
-        """Detect objects in one frame (H, W, 3) uint8 BGR."""
-        return self.timed(frame_bgr)[0]
+    def __call__(self, frame_bgr: UInt8Array | Path | str) -> Detections:
+        """Detect objects in one frame (H, W, 3) uint8 BGR, or in an image file.
+
+        Raises: SourceError for a file that is missing or not an image.
+        """
+        pixels_bgr = read_image(Path(frame_bgr)) if isinstance(frame_bgr, Path | str) else frame_bgr
+        return self.timed(pixels_bgr)[0]
 
     def timed(self, frame_bgr: UInt8Array) -> tuple[Detections, StageTimes]:
         """Detections in one frame, and the time of each stage."""

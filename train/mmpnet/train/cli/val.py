@@ -39,7 +39,7 @@ from mmpnet.runtime.inference.embedded import OTHER_NAMES, model_path
 from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.files import check_output
 from mmpnet.system.optional_packages import require_report_packages
-from mmpnet.train.cli.val_models import OpenedModel, OpeningOptions, check_options, open_model
+from mmpnet.train.open_models import OpenedModel, OpeningOptions, check_options, open_model
 
 app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 REPORT_SUFFIXES = (".html", ".htm")
@@ -111,7 +111,7 @@ def val(
         stated = (conf, iou, max_det) != (None, None, None)
         options = OpeningOptions(thresholds, stated, device, provider, threads)
         paths = [model_path(model) for model in models]
-        check_options(paths, options)
+        _checked_options(paths, options)
         _check_outputs(sheet, report)
         datasets = read_apart(data, split, checked_classes(classes))
         parts = parts_of(datasets, by_source=by_source)
@@ -127,6 +127,13 @@ def val(
             _show(results)
         measured = Measured(mixed, results[0].whole.evaluation, opened[0].protocol)
         _write_outputs(sheet, report, opened[0].subject, measured, results)
+
+
+def _checked_options(paths: Sequence[Path], options: OpeningOptions) -> None:
+    try:
+        check_options(paths, options)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _measure(

@@ -10,6 +10,7 @@ from mmpnet.contract.metadata import ModelMetadata, Precision
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import has_split
 from mmpnet.datasets.types import Dataset
+from mmpnet.export.choices import DEFAULT_OPSET
 from mmpnet.export.half import make_half
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.quantization.quantizer import QuantizationOptions
@@ -19,6 +20,7 @@ from mmpnet.export.writer import export_file
 from mmpnet.system.files import atomic_write
 from mmpnet.system.progress import Notice, Progress, no_notice, no_progress
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.network.inference_net import TOP_K
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,30 @@ def export_checkpoint(
         assert validation is not None, "checked with the options"
         options = request.quantization
         return make_int8(partial, calibration, validation, reference, options, progress=progress, notice=notice)
+
+
+def check_request(request: ExportRequest) -> None:
+    """Raises: ValueError for options that do not go together."""
+    options, precision = request.options, request.precision
+    batch, opset, max_det = options.batch, options.opset, options.thresholds.max_det
+    if options.frozen and options.head != "nms":
+        raise ValueError("--frozen goes with --nms, because no other head has thresholds in the graph; add --nms")
+    if max_det > TOP_K:
+        raise ValueError(f"--max-det {max_det}: the graph returns at most {TOP_K} boxes; give {TOP_K} or less")
+    if request.verify and batch not in (1, "dynamic"):
+        raise ValueError(
+            f"--verify with --batch {batch}: a file for several images at once cannot be measured; give --batch 1"
+        )
+    if opset < DEFAULT_OPSET and (options.head == "nms" or precision == "int8"):
+        raise ValueError(f"--opset {opset}: --nms and --int8 need {DEFAULT_OPSET} or more")
+    if precision == "float16" and batch not in (1, "dynamic"):
+        raise ValueError(
+            f"--half with --batch {batch}: its scores cannot be compared with those of float32; give --batch 1"
+        )
+    if (precision == "int8") != bool(request.calib):
+        raise ValueError("--int8 and --calib IMAGES go together; give both")
+    if precision == "int8" and (options.head, options.input_kind, batch) != ("boxes", "uint8-nhwc", 1):
+        raise ValueError("--int8 needs --head boxes, --input uint8-nhwc and --batch 1")
 
 
 @contextmanager

@@ -1,11 +1,9 @@
-"""Open the models that mmp-val measures: exported files and other detectors without torch, checkpoints with it."""
+"""Open the models that are to be measured: exported files and other detectors without torch, checkpoints with it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import typer
 
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MissingExtraError
@@ -43,15 +41,15 @@ class OpeningOptions:
 
 
 def check_options(models: Sequence[Path], options: OpeningOptions) -> None:
-    """Raises: typer.BadParameter for a file of another kind, or an option that has no effect on any of the models."""
+    """Raises: ValueError for a file of another kind, or an option that has no effect on any of the models."""
     suffixes = {path.suffix.lower() for path in models}
     for path in models:
         if path.suffix.lower() not in SUFFIXES:
-            raise typer.BadParameter(f"{path}: expected a checkpoint .pth or an exported .onnx")
+            raise ValueError(f"{path}: expected a checkpoint .pth or an exported .onnx")
     given = {"--device": options.device, "--provider": options.provider, "--threads": options.threads}
     for flag, value in given.items():
         if value is not None and (".pth" if flag == "--device" else ".onnx") not in suffixes:
-            raise typer.BadParameter(f"{flag} has no effect on a {suffixes.pop()} file; leave it out")
+            raise ValueError(f"{flag} has no effect on a {suffixes.pop()} file; leave it out")
 
 
 def open_model(
