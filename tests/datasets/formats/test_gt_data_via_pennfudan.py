@@ -1,6 +1,7 @@
 """The exercise's format, VIA and Penn-Fudan; every fault is reported with its file and line or entry."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,16 @@ def test_the_class_of_a_region_is_its_only_attribute_or_the_one_called_so(write_
     assert dataset.images[0].class_ids.tolist() == [2, 1]
 
 
+def test_circles_ellipses_and_checkboxes_are_read(write_via: Write) -> None:
+    circle = region({"name": "circle", "cx": 10, "cy": 12, "r": 3.5}, kind="red")
+    ellipse = region({"name": "ellipse", "cx": 20, "cy": 15, "rx": 8, "ry": 4, "theta": math.pi / 2}, kind="red")
+    ticked = region(RECT, kind={"blue": True, "red": False})
+    image = open_dataset(write_via([circle, ellipse, ticked]), "train").images[0]
+    expected = np.array([(6.5, 8.5, 13.5, 15.5), (16, 7, 24, 23)])
+    np.testing.assert_allclose(image.boxes_xyxy[:2], expected, atol=1e-5)
+    assert image.class_ids.tolist() == [2, 2, 1]
+
+
 @pytest.mark.parametrize(
     ("bad", "fault"),
     [
@@ -94,7 +105,7 @@ def test_the_class_of_a_region_is_its_only_attribute_or_the_one_called_so(write_
         (region({**TRIANGLE, "all_points_y": [3, 3, 3]}, kind="red"), "no area"),
         (region({**TRIANGLE, "all_points_y": [3, 3, 42]}, kind="red"), "extends beyond its 40x30 px image by 12 px"),
         (region({**TRIANGLE, "all_points_y": [3, 3, float("nan")]}, kind="red"), "not finite"),
-        (region({"name": "circle", "cx": 5, "cy": 5, "r": 2}, kind="red"), "is a circle; expected a polygon"),
+        (region({"name": "point", "cx": 5, "cy": 5}, kind="red"), "is a point; expected a polygon"),
         (region({**RECT, "width": 0}, kind="red"), "no area"),
         (region({**RECT, "width": "3"}, kind="red"), r"\$\.shape_attributes\.width"),
         (region(RECT), "has the attributes {}"),
@@ -102,7 +113,8 @@ def test_the_class_of_a_region_is_its_only_attribute_or_the_one_called_so(write_
         (region(RECT, kind="red", size="big"), "expected its class as text"),
         (region(RECT, label="red", name="big"), "expected its class as text"),
         (region(RECT, label=7), "expected its class as text"),
-        (region(RECT, kind={"red": True}), "expected its class as text"),
+        (region(RECT, kind={"red": True, "blue": True}), "expected its class as text"),
+        (region(RECT, kind={"red": False}), "expected its class as text"),
         ({"region_attributes": {}}, "`shape_attributes`"),
         (7, "Expected `object`"),
     ],

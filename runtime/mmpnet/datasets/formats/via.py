@@ -1,5 +1,6 @@
-"""VGG Image Annotator 1 and 2, as in the Matterport balloon dataset: via_region_data.json beside images."""
+"""VGG Image Annotator 1, 2 and 3, as in the Matterport balloon dataset: via_region_data.json beside images."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from mmpnet.datasets.checked_labels import XYXY, Entry, Label, assemble, check_c
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import converted, labeled_folders, name_of, parse_json, read_bytes, sha256_of
 from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder
+from mmpnet.datasets.formats._via3 import as_version_2, is_version_3
 from mmpnet.datasets.formats._via_or_coco import is_via
 from mmpnet.datasets.types import Dataset, Split
 from mmpnet.datasets.walk import file_names
@@ -32,6 +34,12 @@ class _Shape(msgspec.Struct, frozen=True):
     y: float = 0.0
     width: float = 0.0
     height: float = 0.0
+    cx: float = 0.0
+    cy: float = 0.0
+    r: float = 0.0
+    rx: float = 0.0
+    ry: float = 0.0
+    theta: float = 0.0
 
 
 class _Region(msgspec.Struct, frozen=True):
@@ -66,8 +74,8 @@ def splits(path: Path) -> tuple[Split, ...]:
 
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
-    """Read a split's folder, or the file. The box is the smallest one around the corners of a polygon, polyline or
-    rectangle; corners are points, not pixels. The class is the region's only attribute, or the one with a name in
+    """Read a split's folder, or the file. The box is the smallest one around a polygon, polyline, rectangle, circle or
+    ellipse; corners are points, not pixels. The class is the region's only attribute, or the one with a name in
     CLASS_ATTRIBUTES; it is `object` if no region of the file has attributes.
 
     Raises: DatasetError if the file, an entry or an image is missing or malformed.
@@ -114,6 +122,8 @@ def _json_path(folder: Path) -> Path:
 
 def _parse(raw: bytes, path: Path) -> dict[str, Any]:
     content = parse_json(raw, path, expected="regions of VGG Image Annotator")
+    if is_version_3(content):
+        content = as_version_2(content)
     if isinstance(content, dict) and _PROJECT_ENTRIES in content:
         content = content[_PROJECT_ENTRIES]
     if not isinstance(content, dict):
@@ -148,12 +158,21 @@ def _label(raw: Any, image_hw: tuple[int, int], where: str, has_classes: bool) -
 def _class_name(attributes: dict[str, Any], where: str) -> str:
     named = [key for key in attributes if len(attributes) == 1 or key.lower() in CLASS_ATTRIBUTES]
     value = attributes[named[0]] if len(named) == 1 else None
+    if isinstance(value, dict):  # a checkbox: each option with whether it is ticked
+        ticked = [option for option, is_ticked in value.items() if is_ticked]
+        value = ticked[0] if len(ticked) == 1 else None
     if not isinstance(value, str) or not value.strip():
         raise DatasetError(
             f"{where}: has the attributes {attributes}; expected its class as text, in its only attribute or in one "
             f"named {', '.join(CLASS_ATTRIBUTES)}, because other regions of the file have attributes"
         )
     return value.strip()
+
+
+def _half_sides(rx: float, ry: float, theta: float) -> tuple[float, float]:
+    """Half the sides of the upright box around an ellipse that is rotated by theta, in radians."""
+    cos, sin = math.cos(theta), math.sin(theta)
+    return math.hypot(rx * cos, ry * sin), math.hypot(rx * sin, ry * cos)
 
 
 def _box(shape: _Shape, image_hw: tuple[int, int], where: str) -> XYXY:
@@ -165,8 +184,12 @@ def _box(shape: _Shape, image_hw: tuple[int, int], where: str) -> XYXY:
         if not xs or len(xs) != len(ys):
             raise DatasetError(f"{where}: has {len(xs)} x and {len(ys)} y coordinates; expected equally many")
         corners = (min(xs), min(ys), max(xs), max(ys))
+    elif shape.name in ("circle", "ellipse"):
+        xs, ys = [shape.cx, shape.rx or shape.r], [shape.cy, shape.ry or shape.r]
+        half_w, half_h = _half_sides(xs[1], ys[1], shape.theta)
+        corners = (shape.cx - half_w, shape.cy - half_h, shape.cx + half_w, shape.cy + half_h)
     else:
-        raise DatasetError(f"{where}: is a {shape.name}; expected a polygon, polyline or rect")
+        raise DatasetError(f"{where}: is a {shape.name}; expected a polygon, polyline, rect, circle or ellipse")
     return checked_xyxy(
         corners, image_hw, stated=[*xs, *ys], where=f"{where}: box {[round(c, 3) for c in corners]} of its {shape.name}"
     )

@@ -26,7 +26,7 @@ from mmpnet.system.files import is_file, is_folder
 
 LAYOUT = "Annotations/NAME.xml and JPEGImages/NAME.jpg, or NAME.xml beside NAME.jpg"
 SPLIT_LISTS = Path("ImageSets", "Main")
-_FOLDER_PAIRS = (("Annotations", "JPEGImages"), ("annotations", "images"))
+_FOLDER_PAIRS = (("Annotations", "JPEGImages"), ("annotations", "images"), ("Annotations", "images"))
 MOST_SIDE_PX = 1_000_000
 """Largest image side that an annotation may state."""
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")

@@ -1,0 +1,399 @@
+"""Data sets as well-known tools write them, made by hand from their documentation, give the boxes that were drawn.
+
+Each writer names its document. All of them draw the same two objects in a.png, of 40x30 px, and nothing in b.png.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from torchvision.ops import box_convert
+
+from mmpnet.datasets.load import load_dataset
+from mmpnet.datasets.open import recognize
+from support.drawn_images import Drawn, draw_image
+
+WIDTH, HEIGHT = 40, 30
+PERSON, DOG = (4, 5, 14, 17), (20, 10, 38, 28)
+OBJECTS = (("person", PERSON), ("dog", DOG))
+Writer = Callable[[Path], Path]
+
+
+def images_in(folder: Path, *names: str) -> None:
+    for name in names or ("a.png", "b.png"):
+        draw_image(folder / name, Drawn(Path(name).stem, (HEIGHT, WIDTH), []))
+
+
+def rows(*, order: tuple[str, ...] = ("person", "dog")) -> str:
+    """YOLO rows, computed by torchvision."""
+    lines = []
+    for name, xyxy in OBJECTS:
+        cx, cy, w, h = box_convert(torch.tensor([xyxy], dtype=torch.float64), "xyxy", "cxcywh")[0].tolist()
+        lines.append(f"{order.index(name)} {cx / WIDTH:.6f} {cy / HEIGHT:.6f} {w / WIDTH:.6f} {h / HEIGHT:.6f}\n")
+    return "".join(lines)
+
+
+def coco(categories: list[dict[str, Any]], *, prefix: str = "", **extra: object) -> dict[str, Any]:
+    ids = {one["name"]: one["id"] for one in categories}
+    images = [
+        {"id": index, "license": 1, "file_name": f"{prefix}{name}.png", "height": HEIGHT, "width": WIDTH}
+        for index, name in enumerate("ab", start=1)
+    ]
+    annotations = [
+        {
+            "id": index,
+            "image_id": 1,
+            "category_id": ids[name],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
+            "segmentation": [],
+            "iscrowd": 0,
+            **extra,
+        }
+        for index, (name, (x1, y1, x2, y2)) in enumerate(OBJECTS, start=1)
+    ]
+    return {"info": {}, "licenses": [], "categories": categories, "images": images, "annotations": annotations}
+
+
+def voc_objects() -> str:
+    """Objects with corners as 1-based, inclusive pixels."""
+    return "".join(
+        f"<object><name>{name}</name><pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult><bndbox>"
+        f"<xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+        for name, (x1, y1, x2, y2) in OBJECTS
+    )
+
+
+def voc_xml(name: str, objects: str, *, folder: str, path: str, database: str) -> str:
+    size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
+    return (
+        f"<annotation><folder>{folder}</folder><filename>{name}</filename><path>{path}</path>"
+        f"<source><database>{database}</database></source>{size}<segmented>0</segmented>{objects}</annotation>"
+    )
+
+
+def write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+PLAIN = [{"id": 1, "name": "person", "supercategory": ""}, {"id": 2, "name": "dog", "supercategory": ""}]
+
+
+def coco_itself(root: Path) -> Path:
+    """https://cocodataset.org/#format-data, with its ids with gaps."""
+    images_in(root / "train2017")
+    categories = [
+        {"id": 18, "name": "dog", "supercategory": "animal"},
+        {"id": 1, "name": "person", "supercategory": "person"},
+    ]
+    write_json(root / "annotations" / "instances_train2017.json", coco(categories))
+    return root
+
+
+def cvat_coco(root: Path) -> Path:
+    """https://docs.cvat.ai/docs/dataset_management/formats/format-coco/: images/SUBSET and instances_SUBSET.json."""
+    images_in(root / "images" / "default")
+    attributes = {"occluded": False, "rotation": 0.0}
+    write_json(root / "annotations" / "instances_default.json", coco(PLAIN, attributes=attributes))
+    return root
+
+
+def cvat_xml(root: Path) -> Path:
+    """https://docs.cvat.ai/docs/other/xml_format/, version 1.1, annotation."""
+    images_in(root / "images")
+    labels = "".join(f"<label><name>{name}</name><attributes></attributes></label>" for name, _ in OBJECTS)
+    boxes = "".join(
+        f'<box label="{name}" source="manual" occluded="0" xtl="{x1:.2f}" ytl="{y1:.2f}" xbr="{x2:.2f}" ybr="{y2:.2f}" '
+        'z_order="0"><attribute name="pose">left</attribute></box>'
+        for name, (x1, y1, x2, y2) in OBJECTS
+    )
+    (root / "annotations.xml").write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta><task><id>1</id>'
+        f"<size>2</size><mode>annotation</mode><labels>{labels}</labels></task></meta>"
+        f'<image id="0" name="a.png" width="{WIDTH}" height="{HEIGHT}">{boxes}</image>'
+        f'<image id="1" name="b.png" width="{WIDTH}" height="{HEIGHT}"></image></annotations>'
+    )
+    return root
+
+
+def cvat_yolo(root: Path) -> Path:
+    """https://docs.cvat.ai/docs/dataset_management/formats/format-yolo/: obj.data, obj.names, obj_train_data/."""
+    images_in(root / "obj_train_data")
+    (root / "obj_train_data" / "a.txt").write_text(rows())
+    (root / "obj_train_data" / "b.txt").write_text("")
+    (root / "obj.names").write_text("person\ndog\n")
+    (root / "obj.data").write_text("classes = 2\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n")
+    (root / "train.txt").write_text("data/obj_train_data/a.png\ndata/obj_train_data/b.png\n")
+    return root
+
+
+def cvat_ultralytics(root: Path) -> Path:
+    """https://docs.cvat.ai/docs/dataset_management/formats/format-yolo-ultralytics/: data.yaml, train.txt, images/."""
+    images_in(root / "images" / "train")
+    (root / "labels" / "train").mkdir(parents=True)
+    (root / "labels" / "train" / "a.txt").write_text(rows())
+    (root / "train.txt").write_text("images/train/a.png\nimages/train/b.png\n")
+    (root / "data.yaml").write_text("names:\n  0: person\n  1: dog\npath: ./\ntrain: train.txt\n")
+    return root
+
+
+def cvat_voc(root: Path) -> Path:
+    """https://docs.cvat.ai/docs/dataset_management/formats/format-voc/: ImageSets/Main/SUBSET.txt, labelmap.txt."""
+    images_in(root / "JPEGImages")
+    (root / "Annotations").mkdir()
+    for name, objects in (("a", voc_objects()), ("b", "")):
+        occluded = objects.replace("<pose>Unspecified</pose>", "<occluded>0</occluded>")
+        xml = voc_xml(f"{name}.png", occluded, folder="", path="", database="Unknown")
+        (root / "Annotations" / f"{name}.xml").write_text(xml)
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    (root / "ImageSets" / "Main" / "train.txt").write_text("a\nb\n")
+    (root / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nperson:::\ndog:::\n")
+    return root
+
+
+def label_studio_coco(root: Path) -> Path:
+    """https://labelstud.io/guide/export#COCO: result.json with names relative to it, and images/."""
+    images_in(root / "images")
+    categories = [{"id": 0, "name": "dog"}, {"id": 1, "name": "person"}]
+    content = coco(categories, prefix="images/", ignore=0)
+    write_json(root / "result.json", {**content, "info": {"contributor": "Label Studio"}})
+    return root
+
+
+def label_studio_coco_on_windows(root: Path) -> Path:
+    """https://labelstud.io/guide/export#COCO, as written on Windows."""
+    label_studio_coco(root)
+    path = root / "result.json"
+    path.write_text(path.read_text().replace("images/", "images\\\\"))
+    return root
+
+
+def label_studio_yolo(root: Path) -> Path:
+    """https://labelstud.io/guide/export#YOLO: classes.txt, notes.json, images/ and labels/."""
+    images_in(root / "images")
+    (root / "labels").mkdir()
+    (root / "labels" / "a.txt").write_text(rows(order=("dog", "person")))
+    (root / "labels" / "b.txt").write_text("")
+    (root / "classes.txt").write_text("dog\nperson\n")
+    write_json(root / "notes.json", {"categories": [{"id": 0, "name": "dog"}, {"id": 1, "name": "person"}]})
+    return root
+
+
+def label_studio_voc(root: Path) -> Path:
+    """https://labelstud.io/guide/export#Pascal-VOC-XML: Annotations/ and images/."""
+    images_in(root / "images")
+    (root / "Annotations").mkdir()
+    for name, objects in (("a", voc_objects()), ("b", "")):
+        xml = voc_xml(f"{name}.png", objects, folder="images", path="", database="MyDatabase")
+        (root / "Annotations" / f"{name}.xml").write_text(xml)
+    return root
+
+
+def roboflow_coco(root: Path) -> Path:
+    """https://roboflow.com/formats/coco-json: _annotations.coco.json beside the images of each split."""
+    images_in(root / "train")
+    categories = [
+        {"id": 0, "name": "street", "supercategory": "none"},
+        {"id": 1, "name": "dog", "supercategory": "street"},
+        {"id": 2, "name": "person", "supercategory": "street"},
+    ]
+    write_json(root / "train" / "_annotations.coco.json", coco(categories))
+    (root / "README.roboflow.txt").write_text("street\n")
+    return root
+
+
+def roboflow_yolo(root: Path) -> Path:
+    """https://roboflow.com/formats/yolov8-pytorch-txt: ../train/images in data.yaml, which is beside train/."""
+    images_in(root / "train" / "images")
+    (root / "train" / "labels").mkdir()
+    (root / "train" / "labels" / "a.txt").write_text(rows(order=("dog", "person")).rstrip("\n"))
+    (root / "train" / "labels" / "b.txt").write_text("")
+    (root / "data.yaml").write_text(
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: 2\nnames: ['dog', 'person']\n\n"
+        "roboflow:\n  workspace: w\n  project: p\n  version: 1\n  license: CC BY 4.0\n"
+    )
+    (root / "README.dataset.txt").write_text("street\n")
+    return root
+
+
+def roboflow_voc(root: Path) -> Path:
+    """https://roboflow.com/formats/pascal-voc-xml: NAME.xml beside NAME.jpg in each split's folder."""
+    images_in(root / "train")
+    for name, objects in (("a", voc_objects()), ("b", "")):
+        xml = voc_xml(f"{name}.png", objects, folder="", path=f"{name}.png", database="roboflow.com")
+        (root / "train" / f"{name}.xml").write_text(xml)
+    return root
+
+
+def labelimg_voc(root: Path) -> Path:
+    """https://github.com/HumanSignal/labelImg, pascal_voc_io.py: XML with the path of the author's computer."""
+    images_in(root)
+    for name, objects in (("a", voc_objects()), ("b", "")):
+        path = f"C:\\Users\\me\\{name}.png"
+        xml = voc_xml(f"{name}.png", objects, folder="me", path=path, database="Unknown")
+        (root / f"{name}.xml").write_text(xml)
+    return root
+
+
+def labelimg_yolo(root: Path) -> Path:
+    """https://github.com/HumanSignal/labelImg, yolo_io.py: classes.txt beside NAME.txt and the images."""
+    images_in(root)
+    (root / "a.txt").write_text(rows())
+    (root / "b.txt").write_text("")
+    (root / "classes.txt").write_text("person\ndog\n")
+    return root
+
+
+def via_regions() -> list[dict[str, Any]]:
+    return [
+        {
+            "shape_attributes": {"name": "rect", "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1},
+            "region_attributes": {"class": name, "occluded": {"yes": True}},
+        }
+        for name, (x1, y1, x2, y2) in OBJECTS
+    ]
+
+
+def via_files() -> dict[str, Any]:
+    return {
+        f"{name}.png99": {"filename": f"{name}.png", "size": 99, "regions": regions, "file_attributes": {}}
+        for name, regions in (("a", via_regions()), ("b", []))
+    }
+
+
+def via2_project(root: Path) -> Path:
+    """https://www.robots.ox.ac.uk/~vgg/software/via/docs/user_guide.html: a saved project, under a chosen name."""
+    images_in(root)
+    attributes = {"region": {"class": {"type": "dropdown", "options": {"person": "", "dog": ""}}}, "file": {}}
+    content = {"_via_settings": {}, "_via_img_metadata": via_files(), "_via_attributes": attributes}
+    write_json(root / "people.json", {**content, "_via_data_format_version": "2.0.10", "_via_image_id_list": []})
+    return root / "people.json"
+
+
+def via2_annotations(root: Path) -> Path:
+    """https://www.robots.ox.ac.uk/~vgg/software/via/docs/user_guide.html: annotations exported as JSON."""
+    images_in(root)
+    write_json(root / "via_project_7Jan2020_10h30m_json.json", via_files())
+    return root
+
+
+def via2_coco(root: Path) -> Path:
+    """https://www.robots.ox.ac.uk/~vgg/software/via/docs/user_guide.html: annotations exported in COCO's format."""
+    images_in(root)
+    categories = [
+        {"supercategory": "class", "id": 1, "name": "person"},
+        {"supercategory": "class", "id": 2, "name": "dog"},
+    ]
+    content = coco(categories)
+    content["annotations"] = [{**one, "image_id": str(one["image_id"])} for one in content["annotations"]]
+    write_json(root / "via_project_7Jan2020_10h30m_coco.json", content)
+    return root / "via_project_7Jan2020_10h30m_coco.json"
+
+
+def via3_project(root: Path) -> Path:
+    """https://gitlab.com/vgg/via/-/blob/master/via-3.x.y/src/README.md: a project of version 3."""
+    images_in(root)
+    metadata = {
+        f"1_{name}": {"vid": "1", "flg": 0, "z": [], "xy": [2, x1, y1, x2 - x1, y2 - y1], "av": {"1": str(index)}}
+        for index, (name, (x1, y1, x2, y2)) in enumerate(OBJECTS)
+    }
+    content = {
+        "project": {"pid": "__VIA_PROJECT_ID__", "rev": "1", "pname": "people", "vid_list": ["1", "2"]},
+        "config": {"file": {"loc_prefix": {"1": "", "2": "", "3": "", "4": ""}}},
+        "attribute": {
+            "1": {"aname": "class", "anchor_id": "FILE1_Z0_XY1", "type": 4, "options": {"0": "person", "1": "dog"}}
+        },
+        "file": {
+            fid: {"fid": fid, "fname": name, "type": 2, "loc": 1, "src": ""}
+            for fid, name in (("1", "a.png"), ("2", "b.png"))
+        },
+        "metadata": {**metadata, "2_file": {"vid": "2", "flg": 0, "z": [], "xy": [], "av": {}}},
+        "view": {"1": {"fid_list": ["1"]}, "2": {"fid_list": ["2"]}},
+    }
+    write_json(root / "people.json", content)
+    return root / "people.json"
+
+
+def ultralytics(root: Path) -> Path:
+    """https://docs.ultralytics.com/datasets/detect/: path, train, val and names by number in data.yaml."""
+    images_in(root / "images" / "train")
+    (root / "labels" / "train").mkdir(parents=True)
+    (root / "labels" / "train" / "a.txt").write_text(rows())
+    (root / "labels" / "train.cache").write_bytes(b"\x93NUMPY")
+    (root / "coco8.yaml").write_text(
+        "path: .\ntrain: images/train # 2 images\nval: images/train\ntest: # optional\n\n"
+        "names:\n  0: person\n  1: dog\n\n"
+        "download: https://example.invalid/coco8.zip\n"
+    )
+    return root / "coco8.yaml"
+
+
+def fiftyone_coco(root: Path) -> Path:
+    """https://docs.voxel51.com/user_guide/export_datasets.html#cocodetectiondataset: data/ and labels.json."""
+    images_in(root / "data")
+    write_json(root / "labels.json", coco(PLAIN))
+    return root
+
+
+WRITERS: dict[str, tuple[Writer, str]] = {
+    writer.__name__: (writer, kind)
+    for kind, writers in {
+        "COCO JSON": (
+            coco_itself,
+            cvat_coco,
+            label_studio_coco,
+            label_studio_coco_on_windows,
+            roboflow_coco,
+            via2_coco,
+            fiftyone_coco,
+        ),
+        "YOLO": (cvat_yolo, cvat_ultralytics, label_studio_yolo, roboflow_yolo, labelimg_yolo, ultralytics),
+        "Pascal VOC": (cvat_voc, label_studio_voc, roboflow_voc, labelimg_voc),
+        "VIA": (via2_project, via2_annotations, via3_project),
+        "CVAT": (cvat_xml,),
+    }.items()
+    for writer in writers
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_boxes_that_were_drawn_are_read(name: str, tmp_path: Path) -> None:
+    writer, kind = WRITERS[name]
+    path = writer(tmp_path / "set")
+    assert recognize(path).name == kind
+    dataset = load_dataset([path], "train")
+    assert sorted(dataset.class_names[1:]) == ["dog", "person"]
+    assert [image.path.name for image in dataset.images] == ["a.png", "b.png"]
+    first, second = dataset.images
+    assert first.image_hw == second.image_hw == first.read().shape[:2]
+    found = {dataset.class_names[i]: box for i, box in zip(first.class_ids, first.boxes_xyxy, strict=True)}
+    assert found.keys() == {"person", "dog"}
+    for class_name, xyxy in OBJECTS:
+        np.testing.assert_allclose(found[class_name], xyxy, atol=1e-3)
+    assert len(second.boxes_xyxy) == 0
+    assert not first.crowd.any()
+    assert first.scores.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("name", [name for name, (_, kind) in WRITERS.items() if kind == "COCO JSON"])
+def test_pycocotools_reads_the_same_boxes(name: str, tmp_path: Path) -> None:
+    path = WRITERS[name][0](tmp_path / "set")
+    (json_path,) = [path] if path.is_file() else path.rglob("*.json")
+    with contextlib.redirect_stdout(io.StringIO()):
+        reference = COCO(str(json_path))
+    expected = {
+        reference.cats[one["category_id"]]["name"]: one["bbox"] for one in reference.loadAnns(reference.getAnnIds())
+    }
+    dataset = load_dataset([path], "train")
+    image = dataset.images[0]
+    boxes = box_convert(torch.from_numpy(image.boxes_xyxy), "xyxy", "xywh").tolist()
+    found = {dataset.class_names[i]: box for i, box in zip(image.class_ids, boxes, strict=True)}
+    assert found == expected
