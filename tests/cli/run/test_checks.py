@@ -59,6 +59,7 @@ def words(result: Result) -> str:
         ("--reconnect",),
         ("--no-reconnect",),
         ("--stale-after", 5),
+        ("--first-frame", 5),
         ("--max-age-ms", 50),
     ],
 )

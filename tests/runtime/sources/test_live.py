@@ -389,3 +389,74 @@ def test_a_number_or_a_device_is_a_camera(text: str | int, name: str) -> None:
 def test_a_folder_in_memory_is_not_a_camera(text: str) -> None:
     with pytest.raises(SourceError, match=r"no such file|the pattern has 0"):
         open_source(text)
+
+
+def test_a_stream_may_wait_for_its_first_frame_but_not_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg's timeout passes several times before a key frame comes."""
+    monkeypatch.setattr("mmpnet.runtime.sources.live.DAMAGED_S", 0.01)
+    monkeypatch.setattr("mmpnet.runtime.sources.video_capture.DAMAGED_S", 0.01)
+
+    class LateKeyFrame(FakeCapture):
+        waits: int = 0
+
+        def grab(self) -> bool:
+            if self.waits < 3:
+                self.waits += 1
+                time.sleep(0.02)
+                return False
+            return super().grab()
+
+    def source(first_frame_s: float) -> LiveSource:
+        options = LiveOptions(reconnect=False, first_frame_s=first_frame_s)
+        plug = Plug(LateKeyFrame([frame(1), frame(2)]))
+        return LiveSource("rtsp://x", plug, options, is_stream=True, why_unopened=lambda: "no key frame")
+
+    seen, _ = collect(source(30.0), 2)
+    assert seen == [1, 2]
+    with pytest.raises(SourceError, match="rtsp://x: no frame after 0; no key frame"):
+        collect(source(0.0), 1)
+
+
+def test_the_reason_of_a_lost_stream_tells_silence_from_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = LiveSource("http://x", Plug(FakeCapture([frame(1)])), LiveOptions(reconnect=False), is_stream=True)
+    with pytest.raises(SourceError, match="no frame after 1; its server ended the connection"):
+        collect(ended, 2)
+    monkeypatch.setattr("mmpnet.runtime.sources.live.DAMAGED_S", 0.0)
+    silent = LiveSource("http://x", Plug(FakeCapture([frame(1)])), LiveOptions(reconnect=False), is_stream=True)
+    with pytest.raises(SourceError, match="no frame after 1; nothing for 0 s; check its power"):
+        collect(silent, 2)
+
+
+@pytest.mark.parametrize(("stale_after_s", "timeout_ms"), [(0.5, 5_000), (20.0, 20_000)])
+def test_timeouts_of_a_stream_follow_the_options(
+    monkeypatch: pytest.MonkeyPatch, stale_after_s: float, timeout_ms: int
+) -> None:
+    asked: list[list[int]] = []
+
+    def opened(url: str, backend: int, options: list[int]) -> FakeCapture:
+        assert (url, backend) == ("rtsp://h/X", cv2.CAP_FFMPEG), "FFmpeg knows the scheme in lower case only"
+        asked.append(options)
+        return FakeCapture([frame(1)])
+
+    monkeypatch.setattr(cv2, "VideoCapture", opened)
+    collect(stream_source("RTSP://h/X", LiveOptions(stale_after_s=stale_after_s)), 1)
+    assert asked == [[cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]]
+
+
+class FFmpegCapture(FakeCapture):
+    def getBackendName(self) -> str:  # noqa: N802 - OpenCV's name
+        return "FFMPEG"
+
+
+def test_frames_that_were_not_decoded_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an OpenCV that fails its self-test, equal first images may come from anywhere in the memory."""
+    monkeypatch.setattr("mmpnet.runtime.sources.live.decoder_fault", lambda: "OpenCV 0 is bad")
+    moving = LiveSource("rtsp://x", Plug(FFmpegCapture([frame(1), frame(1), frame(1), frame(2), frame(3)])))
+    assert collect(moving, 3)[0] == [1, 2, 3]
+    still = LiveSource("rtsp://x", Plug(FFmpegCapture([frame(1)] * 60)), LiveOptions(reconnect=False))
+    events: list[Event] = []
+    with pytest.raises(SourceError, match="no frame after 60"):
+        assert list(still.frames(threading.Event(), events.append)) == []
+    assert [event.reason for event in events if event.kind == "notice"] == [
+        "rtsp://x: all frames are equal to the byte; OpenCV 0 is bad"
+    ]

@@ -26,6 +26,7 @@ LIVE_ONLY = {
     "--record": "use --save for files",
     "--max-age-ms": "frames of files do not become too old",
     "--stale-after": _ALWAYS_THERE,
+    "--first-frame": _ALWAYS_THERE,
     "--reconnect": _ALWAYS_THERE,
 }
 """Options that have no effect on files, and why."""

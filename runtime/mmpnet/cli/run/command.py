@@ -39,7 +39,7 @@ from mmpnet.runtime.sources.files import FileSource
 from mmpnet.runtime.sources.frame import Frame, Source
 from mmpnet.runtime.sources.length import stated_frames
 from mmpnet.runtime.sources.open import open_source
-from mmpnet.runtime.sources.options import STALE_AFTER_S, CameraMode, LiveOptions
+from mmpnet.runtime.sources.options import FIRST_FRAME_S, STALE_AFTER_S, CameraMode, LiveOptions
 from mmpnet.runtime.sources.video_capture import silence_opencv
 from mmpnet.system.service_manager import is_managed
 from mmpnet.system.signals import InterruptedRunError, stop_on_signal
@@ -105,6 +105,10 @@ def detect(
             min=0.1, help="Seconds without a new image after which a source is stale.", rich_help_panel=CAMERAS
         ),
     ] = STALE_AFTER_S,
+    first_frame: Annotated[
+        float,
+        typer.Option(min=1, help="Seconds within which a stream must give its first frame.", rich_help_panel=CAMERAS),
+    ] = FIRST_FRAME_S,
     reconnect: Annotated[
         bool | None,
         typer.Option(
@@ -242,7 +246,7 @@ def detect(
         zones = [_checked(parse_zone, text, default_name=f"zone{n}") for n, text in enumerate(zone or (), 1)]
         times, kept = RecordTimes(record_before, record_after, segment), _checked(parse_keep, keep or ())
         recorded = RecordOptions(record, times, kept) if record is not None else None
-        live = LiveOptions(mode, reconnect, stale_after)
+        live = LiveOptions(mode, reconnect, stale_after, first_frame)
         sources = _open_sources([*named, *(camera or ()), *(source or ())], live, stride=vid_stride, loop=loop)
         check_effects(given, sources)
         if print_service:
@@ -264,7 +268,7 @@ def detect(
         sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
         sinks += event_sinks(events, sources, detector.class_names, stale_after, stop) if events is not None else []
         sinks += record_sinks(recorded, detector.class_names, blur=blur) if recorded is not None else []
-        sinks += [save_sink(save, sources)] if save is not None else []
+        sinks += [save_sink(save, sources, stale_after)] if save is not None else []
         sinks += [ServiceSink()] if is_managed() else []
         sinks += window_sinks(only=len(sinks) == 1) if show else []
         options = RunOptions(

@@ -22,12 +22,12 @@ from mmpnet.runtime.web.run_status import ServedModel
 from mmpnet.runtime.web.sink import ServeSink
 
 
-def save_sink(out: Path, sources: Sequence[Source]) -> SaveSink:
+def save_sink(out: Path, sources: Sequence[Source], stale_after_s: float) -> SaveSink:
     """The sink for annotated images and videos of these sources."""
     if out.suffix.lower() in (".mp4", ".mov") and any(source.live for source in sources):
         console().print(f"{out}: is not readable if this program is killed before the end; an .mkv is")
     sources_paths = [path for source in sources for path in source.paths]
-    return SaveSink(out, many_files=is_many(out, sources), sources=sources_paths)
+    return SaveSink(out, many_files=is_many(out, sources), sources=sources_paths, stale_after_s=stale_after_s)
 
 
 @dataclass(frozen=True, slots=True)

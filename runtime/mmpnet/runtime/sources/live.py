@@ -11,7 +11,6 @@ from typing import Any, Literal, TypeAlias
 
 import cv2
 
-from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
 from mmpnet.media.decoder_check import decoder_fault
 from mmpnet.media.images import is_image
@@ -24,7 +23,17 @@ from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
 from mmpnet.runtime.sources.square_pixels import SquarePixels
 from mmpnet.runtime.sources.stream_clock import StreamClock
-from mmpnet.runtime.sources.video_capture import CUT_SHORT, as_bgr, fourcc, grab, open_camera, open_stream, stated_fps
+from mmpnet.runtime.sources.stream_probe import why_no_stream
+from mmpnet.runtime.sources.video_capture import (
+    CUT_SHORT,
+    DAMAGED_S,
+    as_bgr,
+    fourcc,
+    grab,
+    open_camera,
+    open_stream,
+    stated_fps,
+)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 STEADY_S = 5.0
@@ -58,7 +67,7 @@ class LiveSource:
     """A camera or stream. `stride` n skips all but every n-th frame; skipped frames are not decoded if possible.
 
     `clocked`: its CAP_PROP_POS_MSEC is the sender's clock. `may_end`: its address may be that of a file. `still_image`:
-    its address has the suffix of an image.
+    its address has the suffix of an image. `is_stream`: it comes over a network.
     """
 
     name: str
@@ -66,6 +75,7 @@ class LiveSource:
     options: LiveOptions = DEFAULT_LIVE_OPTIONS
     stride: int = 1
     why_unopened: Callable[[], str] = lambda: "check the address, and that this machine can reach it"
+    is_stream: bool = False
     clocked: bool = False
     may_end: bool = False
     still_image: bool = False
@@ -114,20 +124,27 @@ class LiveSource:
             if not capture.isOpened():
                 raise SourceError(f"{self.name}: cannot be opened; {self.why_unopened()}")
             self._ask(capture, on_event)
-            yield from self._read(capture, stop, on_event, so_far)
+            frames = self._read(capture, stop, on_event, so_far)
+            yield from frames if not _needs_proof(capture) else self._decoded(frames, on_event)
         finally:
             capture.release()
 
     def _read(self, capture: Any, stop: threading.Event, on_event: OnEvent, so_far: _SoFar) -> Iterator[Frame]:
         fps, before, grabbed, began_s = stated_fps(capture), so_far.count, 0, 0.0
         delay = StreamClock() if self.clocked else None
-        start, square = _decoder_watch(capture), SquarePixels(capture)
+        square = SquarePixels(capture)
+        opened_s = time.perf_counter()
         while not stop.is_set():
+            asked_s = time.perf_counter()
             passed_over = grab(capture)
-            if passed_over is None:
-                self._end(capture, on_event, grabbed=grabbed, before=before)
-                return
             now_s = time.perf_counter()
+            if passed_over is None:
+                # FFmpeg gives up after its timeout, also while packets come that cannot be decoded yet.
+                may_come = self.is_stream and not grabbed and now_s - opened_s < self.options.first_frame_s
+                if may_come and now_s - asked_s > DAMAGED_S:
+                    continue
+                self._end(capture, on_event, grabbed=grabbed, before=before, waited_s=now_s - asked_s)
+                return
             grabbed += 1
             began_s = began_s or now_s
             if grabbed == RATE_FRAMES + 1:
@@ -143,8 +160,6 @@ class LiveSource:
             pixels_bgr = square.apply(as_bgr(pixels))
             if grabbed == 1 and (stretched := square.notice(pixels_bgr)) is not None:
                 on_event(self._event("notice", f"{self.name}: {stretched}"))
-            if start is not None and not self._is_decoded(start, pixels_bgr, on_event):
-                continue
             frozen = so_far.watch.is_frozen(pixels_bgr, now_s)
             frame = stamp_frame(
                 pixels_bgr,
@@ -162,26 +177,52 @@ class LiveSource:
             time_s = max(frame.captured_s - so_far.first_s, 0.0)
             yield replace(frame, frozen=frozen, damaged=damaged, skipped=skipped, source_time_s=time_s)
 
-    def _is_decoded(self, start: FirstChange, pixels_bgr: UInt8Array, on_event: OnEvent) -> bool:
-        """Whether an image has differed from the first ones, with an OpenCV that fails its self-test."""
-        start.look(pixels_bgr)
-        if start.count == EQUAL_FRAMES and not start.changed:
-            on_event(self._event("notice", f"{self.name}: all frames are equal to the byte; {decoder_fault()}"))
-        return start.changed
+    def _decoded(self, frames: Iterator[Frame], on_event: OnEvent) -> Iterator[Frame]:
+        """The frames from the last one of the equal first ones on; with an OpenCV that fails its self-test, frames
+        that stay equal were not decoded."""
+        start, held = FirstChange(), None
+        try:
+            for frame in frames:
+                start.look(frame.pixels_bgr)
+                if not start.changed:
+                    held = frame
+                    if start.count == EQUAL_FRAMES:
+                        reason = f"{self.name}: all frames are equal to the byte; {decoder_fault()}"
+                        on_event(self._event("notice", reason))
+                    continue
+                if held is not None:
+                    yield held
+                    held = None
+                yield frame
+        finally:
+            frames.close()  # type: ignore[attr-defined]
+        if held is not None and start.count == 1:
+            yield held
 
-    def _end(self, capture: Any, on_event: OnEvent, *, grabbed: int, before: int) -> None:
+    def _end(self, capture: Any, on_event: OnEvent, *, grabbed: int, before: int, waited_s: float) -> None:
         """Handle the end of the frames. Raises: SourceError unless it is a file that has given all its frames."""
         stated = capture.get(cv2.CAP_PROP_FRAME_COUNT) if self.may_end else 0.0
         if self.still_image and grabbed == 1:  # for small images, FFmpeg does not state that there is only one
             stated = 1.0
         if not (stated > 0 and grabbed >= CUT_SHORT * stated):
-            raise SourceError(
-                f"{self.name}: no frame after {before + grabbed // self.stride}; "
-                "check its cable or network, and other programs that use it"
-            )
+            count = before + grabbed // self.stride
+            raise SourceError(f"{self.name}: no frame after {count}; {self._why_lost(grabbed, waited_s)}")
         what = "one image, not a stream" if stated == 1 else f"a file of {stated:.0f} frames, not a stream"
         advice = "use the address of the camera's stream, or download the file to process every frame"
         on_event(self._event("notice", f"{self.name}: has ended, as it is {what}; {advice}"))
+
+    def _why_lost(self, grabbed: int, waited_s: float) -> str:
+        """Why no further frame came in `waited_s`, and what to do."""
+        if not self.is_stream:
+            return "check its cable or network, and other programs that use it"
+        if not grabbed:
+            return self.why_unopened()
+        if waited_s < DAMAGED_S:
+            return "its server ended the connection; check the camera, and whether it has too many viewers"
+        return (
+            f"nothing for {waited_s:.0f} s; check its power and network, or give a longer --stale-after if it sends "
+            "frames less often"
+        )
 
     def _add_damaged(self, count: int, on_event: OnEvent, so_far: _SoFar) -> None:
         so_far.damaged += count
@@ -232,24 +273,29 @@ def camera_source(device: int | str, options: LiveOptions = DEFAULT_LIVE_OPTIONS
 
 def stream_source(url: str, options: LiveOptions = DEFAULT_LIVE_OPTIONS, *, stride: int = 1) -> LiveSource:
     """An RTSP, HTTP or other stream that FFmpeg opens. Its name has no password."""
+    name, (scheme, separator, rest) = without_password(url), url.partition("://")
+    url = scheme.lower() + separator + rest  # FFmpeg does not know RTSP://
     # FFmpeg numbers the frames of HTTP MJPEG as if they came at 25 per second; RTSP senders state the time.
-    clocked = url.lower().startswith("rtsp")
+    clocked, timeout_s = url.startswith("rtsp"), options.stale_after_s
     return LiveSource(
-        without_password(url),
-        lambda: open_stream(url) if clocked else without_queue(open_stream(url)),
+        name,
+        lambda: (
+            open_stream(url, timeout_s=timeout_s) if clocked else without_queue(open_stream(url, timeout_s=timeout_s))
+        ),
         options,
         stride=stride,
+        why_unopened=lambda: why_no_stream(url),
+        is_stream=True,
         clocked=clocked,
-        may_end=url.lower().startswith("http"),
+        may_end=url.startswith("http"),
         still_image=is_image(re.split(r"[?#]", url)[0]),
     )
 
 
-def _decoder_watch(capture: Any) -> FirstChange | None:
-    """A watch for images that are not decoded; None if OpenCV decodes correctly, or images are decoded elsewhere."""
+def _needs_proof(capture: Any) -> bool:
+    """Whether OpenCV itself decodes the frames, and fails its self-test."""
     backend = getattr(capture, "getBackendName", None)
-    decodes_itself = backend is not None and backend() == "FFMPEG"
-    return FirstChange() if decodes_itself and decoder_fault() is not None else None
+    return backend is not None and backend() == "FFMPEG" and decoder_fault() is not None
 
 
 def _waited_s(capture: Any, delay: StreamClock | None, now_s: float) -> float:

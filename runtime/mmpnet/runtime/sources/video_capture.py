@@ -14,7 +14,7 @@ from mmpnet.contract.errors import SourceError
 from mmpnet.contract.text import is_well_formed, well_formed
 from mmpnet.media.sixteen_bits import to_8_bits
 
-OPEN_TIMEOUT_MS = READ_TIMEOUT_MS = 5_000
+LEAST_TIMEOUT_S = 5.0
 """FFmpeg's own timeout of 30 s is too long for an unattended camera."""
 CAMERA_BUFFERS = 2
 """Buffers of the driver: it fills one while the other is decoded. OpenCV's four are a queue; one halves the rate."""
@@ -42,9 +42,10 @@ def open_camera(device: int | str) -> Any:
     return capture
 
 
-def open_stream(url: str) -> Any:
-    """A capture of a network stream, with timeouts; it may not be open."""
-    waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
+def open_stream(url: str, *, timeout_s: float = LEAST_TIMEOUT_S) -> Any:
+    """A capture of a network stream that fails if nothing comes for `timeout_s`; it may not be open."""
+    timeout_ms = round(max(timeout_s, LEAST_TIMEOUT_S) * 1e3)
+    waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
     return cv2.VideoCapture(openable(url), cv2.CAP_FFMPEG, waits)
 
 

@@ -125,7 +125,9 @@ def make_app(feeds: Feeds) -> Starlette:
 def _streamed(request: Request, body: AsyncIterator[bytes], media_type: str) -> Response:
     headers = {"X-Accel-Buffering": "no"}
     if request.method == "HEAD":  # a response without body, which nothing would end
-        return Response(headers=headers, media_type=media_type)
+        response = Response(headers=headers, media_type=media_type)
+        del response.headers["Content-Length"]  # the length of a stream is unknown, not 0
+        return response
     return StreamingResponse(body, media_type=media_type, headers=headers)
 
 
