@@ -1,9 +1,12 @@
 """Functions for all commands: the console, one-line errors, exit codes."""
 
+import atexit
 import importlib
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import IO, NoReturn, cast
 
@@ -57,6 +60,24 @@ def explain_imports(*, extra: str) -> Iterator[None]:
     if reason is not None:
         _print_error(reason)
         sys.exit(1)
+
+
+def end_with(app: Callable[[], object]) -> None:
+    """Run a typer app, and end the process although a thread of it still waits in a library.
+
+    Such a thread, which reads a camera, would return while Python shuts down, and abort a process that did its work.
+    """
+    try:
+        app()
+    except SystemExit as ended:
+        current = threading.current_thread()
+        if not any(thread.daemon for thread in threading.enumerate() if thread is not current):
+            raise
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
 
 
 class SafeConsole(Console):

@@ -165,3 +165,20 @@ def test_counts_continue_through_another_size_of_frames() -> None:
     small = replace(frame, pixels_bgr=np.zeros((24, 32, 3), np.uint8), captured_s=2.0)
     _, tracks = following.analyze(small, Walkers().timed(frame.pixels_bgr)[0])
     assert tracks.counts == {"door": {"in_count": 1, "out_count": 0}}
+
+
+@pytest.mark.parametrize(("text", "warnings"), [("door=0,10,20,10", 1), ("door=0,50%,100%,50%", 0)])
+def test_a_line_in_px_that_stays_in_frames_of_another_size_is_reported_once(
+    text: str, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), "camera 0", "camera", 10.0, datetime.now(UTC), 0.0)
+    following = StreamAnalyzer(frame, Analysis(0.4, [parse_line(text, default_name="")]))
+    found, _ = Walkers().timed(frame.pixels_bgr)
+    for number, size_hw in enumerate(((48, 64), (24, 32), (48, 64), (24, 32))):
+        following.analyze(replace(frame, pixels_bgr=np.zeros((*size_hw, 3), np.uint8), captured_s=number / 10), found)
+    said = [record.getMessage() for record in caplog.records]
+    assert (
+        said
+        == ["camera 0: its frames are now 32x24 px, and door stays at its px; give lines and zones in percent"]
+        * warnings
+    )

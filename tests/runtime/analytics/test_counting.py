@@ -80,6 +80,41 @@ def test_a_name_may_be_left_out_and_may_hold_an_equals_sign() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "10%,80%,90%,80%,10%,100%,90%,100%",
+        "z=0,0,100,100,100,0,0,100",
+        "0,0,40,0,40,40,20,30,20,10,60,10,60,20,0,20",
+    ],
+)
+def test_edges_of_a_zone_do_not_cross(text: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"crosses the edge after corner \d; give the corners in order around the zone"
+    ):
+        parse_zone(text, default_name="zone1")
+
+
+def test_edges_in_px_and_percent_are_compared_in_the_frame() -> None:
+    mixed = "0,0,100%,100%,640,0,0,100%"
+    zone = parse_zone(mixed, default_name="till")
+    with pytest.raises(MmpnetError, match="till: the edge after corner 1 crosses the edge after corner 3"):
+        PeopleCounter([], [zone], frame_hw=(480, 640))
+
+
+@pytest.mark.parametrize("text", ["0,0,100,0,100,100,50,50,0,100", "0,0,50%,0,50%,50%,0,50%", "5,5,9,5,5,9,5,7"])
+def test_zones_with_a_dent_or_touching_edges_are_taken(text: str) -> None:
+    assert len(parse_zone(text, default_name="zone1").points) >= 4
+
+
+@pytest.mark.parametrize("text", ["0.5,0,0.5,1", "0,0,1,1"])
+def test_fractions_are_no_px(text: str) -> None:
+    with pytest.raises(ValueError, match="all coordinates are at most 1 px; write fractions of the frame in percent"):
+        parse_line(text, default_name="line1")
+    with pytest.raises(ValueError, match="all coordinates are at most 1 px"):
+        parse_zone(f"{text},1,0", default_name="zone1")
+
+
+@pytest.mark.parametrize(
     ("text", "found"),
     [
         ("", "''"),

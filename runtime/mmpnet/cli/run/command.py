@@ -16,7 +16,7 @@ from mmpnet.cli.run.detector import check_and_warm_up, show_self_test, widen_thr
 from mmpnet.cli.run.outputs import RecordOptions, event_sinks, record_sinks, save_sink, serve_sinks, window_sinks
 from mmpnet.cli.run.reload import Reload
 from mmpnet.cli.run.service_unit import service_unit, this_program
-from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
+from mmpnet.console.command import HELP_NAMES, console, end_with, exit_on_error, show_version
 from mmpnet.console.help import helpful
 from mmpnet.console.log import LogLevel, start_log
 from mmpnet.console.threshold_options import override_thresholds
@@ -356,4 +356,4 @@ def _checked(make: Callable[P, Value], *args: P.args, **kwargs: P.kwargs) -> Val
 def main() -> None:
     """Entry point of mmp-run."""
     silence_opencv()
-    app()
+    end_with(app)

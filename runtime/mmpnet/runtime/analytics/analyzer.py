@@ -1,5 +1,6 @@
 """Track people in one stream and count them at lines and in zones."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,7 @@ class StreamAnalyzer:
         self._rejoiner = TrackRejoiner()
         self._confirmer = TrackConfirmer(analysis.conf)
         self._counter = self._counter_for(frame)
+        self._warned = False
 
     def analyze(self, frame: Frame, detections: Detections) -> tuple[Detections, Tracks]:
         """The detections of a frame to show, and their tracks."""
@@ -74,12 +76,27 @@ class StreamAnalyzer:
         if self._counter is None:
             return shown, Tracks(ids, None, self.draw, now_s, confirmed)
         if self._counter.frame_hw != frame_hw:
+            self._warn_of_new_size(frame)
             resized = self._counter_for(frame)
             assert resized is not None
             resized.take_counts_from(self._counter)
             self._counter = resized
         passages, zones = self._counter.update(shown, ids, confirmed)
         return shown, Tracks(ids, self._counter.as_dict(), self.draw, now_s, confirmed, passages, zones)
+
+    def _warn_of_new_size(self, frame: Frame) -> None:
+        shapes: list[Line | Zone] = [*self._analysis.lines, *self._analysis.zones]
+        in_px = [shape.name for shape in shapes if shape.is_in_px]
+        if in_px and not self._warned:
+            self._warned = True
+            height, width = frame.pixels_bgr.shape[:2]
+            logging.getLogger(__name__).warning(
+                "%s: its frames are now %dx%d px, and %s stays at its px; give lines and zones in percent",
+                frame.source,
+                width,
+                height,
+                ", ".join(in_px),
+            )
 
     def _wanted(self, detections: Detections, frame_hw: tuple[int, int]) -> BoolArray:
         """Which detections (N,) are of the classes to find, and outside the masks."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.analytics.shapes import Line, Zone
+from mmpnet.runtime.analytics.shapes import Line, Zone, refuse_crossing
 from mmpnet.runtime.analytics.tracker import NO_TRACK
 from mmpnet.runtime.analytics.tracks import Direction, Passage
 
@@ -338,6 +338,11 @@ def _points_px(shape: Line | Zone, frame_hw: tuple[int, int]) -> Points:
                 f"{shape.name}: the point {x:g},{y:g} is outside the frame of {width_px}x{height_px} px; "
                 "give points inside it, or in percent"
             )
+    try:
+        if isinstance(shape, Zone):
+            refuse_crossing([(x, y) for x, y in points.tolist()])
+    except ValueError as error:
+        raise MmpnetError(f"{shape.name}: {error}") from error
     if np.linalg.matrix_rank(points - points[0]) < (1 if isinstance(shape, Line) else 2):
         expected = "a line with two ends" if isinstance(shape, Line) else "a zone with an area"
         raise MmpnetError(f"{shape.name}: its points coincide or are on one line in the frame; expected {expected}")
