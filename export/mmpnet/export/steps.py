@@ -47,6 +47,9 @@ def export_checkpoint(
     """
     verify = load_dataset(request.verify, "val", undivided=True) if request.verify else None
     calibration = load_dataset(request.calib, "train", undivided=True) if request.calib else None
+    for dataset in (verify, calibration):
+        for note in () if dataset is None else dataset.notes:
+            notice(f"note: {note}")
     validation = _val_splits(request.calib) if calibration is not None and verify is None else verify
     with _renamed_at_the_end(request.target) as partial:
         metadata = export_file(request.model, partial, request.options, verify=verify, progress=progress)
