@@ -4,6 +4,7 @@
 """
 
 import functools
+import importlib
 import importlib.util
 import shutil
 import subprocess
@@ -21,11 +22,13 @@ COUNT, FPS, SIZE_HW = 60, 10, (48, 96)
 _BITS = 8
 
 
-def ffmpeg() -> str | None:
-    """The FFmpeg of this machine, or that of the wheel imageio-ffmpeg; None without both."""
+@functools.cache
+def ffmpeg() -> str:
+    """The FFmpeg of the wheel imageio-ffmpeg, which the extra [dev] installs, or else that of this machine."""
+    if importlib.util.find_spec("imageio_ffmpeg") is not None:
+        return str(importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe())
     found = shutil.which("ffmpeg")
-    if found is None and importlib.util.find_spec("imageio_ffmpeg") is not None:
-        found = str(__import__("imageio_ffmpeg").get_ffmpeg_exe())
+    assert found is not None, "pip install imageio-ffmpeg, or apt-get install ffmpeg"
     return found
 
 
@@ -45,9 +48,7 @@ def number_in(frame_bgr: UInt8Array) -> int:
 
 
 def _run(arguments: Sequence[object], *, given: bytes | None = None) -> None:
-    program = ffmpeg()
-    assert program is not None
-    subprocess.run([program, "-v", "error", "-y", *map(str, arguments)], input=given, check=True)
+    subprocess.run([ffmpeg(), "-v", "error", "-y", *map(str, arguments)], input=given, check=True)
 
 
 @functools.cache
@@ -132,7 +133,7 @@ def _self_test(folder: Path) -> Path:
     out = folder / "interlaced.mkv"
     frames = b"".join(np.full((32, 48), gray, np.uint8).tobytes() for gray in CLIP_GRAYS)
     raw = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", "48x32", "-r", 25, "-i", "-"]
-    coding = ["-c:v", "mpeg2video", "-pix_fmt", "yuv420p", "-q:v", 2, "-g", 1, "-top", 1]
+    coding = ["-vf", "setfield=tff", "-c:v", "mpeg2video", "-pix_fmt", "yuv420p", "-q:v", 2, "-g", 1]
     exact = ["-map_metadata", -1, "-fflags", "+bitexact", "-flags:v", "+bitexact+ilme+ildct"]
     _run([*raw, *coding, *exact, out], given=frames)
     return out

@@ -19,8 +19,6 @@ from mmpnet.runtime.sources.open import open_source
 from support.frames import read_video
 from support.results import make_result
 
-pytestmark = pytest.mark.skipif(ffmpeg() is None, reason="needs FFmpeg: apt-get install ffmpeg")
-
 Make = Callable[[str], Path]
 ALL = list(range(COUNT))
 UNEVEN = [*range(20), 20, 30, 40, *range(50, COUNT)]
@@ -95,7 +93,7 @@ def test_the_clip_of_the_self_test_is_the_shipped_one(make: Make) -> None:
     shipped = Path(str(files("mmpnet.media") / "interlaced.mkv"))
     probes = [
         subprocess.run(
-            [str(ffmpeg()), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "gray", "-"],
+            [ffmpeg(), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "gray", "-"],
             capture_output=True,
             check=True,
         ).stdout
@@ -133,7 +131,7 @@ def test_an_edited_video_is_not_called_cut_short(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "part"), [("plain.mkv", 0.7), ("plain.avi", 0.7), ("front.mp4", 0.9), ("parts.mp4", 0.9)]
+    ("name", "part"), [("plain.mkv", 0.7), ("plain.avi", 0.3), ("front.mp4", 0.9), ("parts.mp4", 0.9)]
 )
 def test_a_file_without_its_end_is_an_error_after_its_frames(make: Make, name: str, part: float) -> None:
     numbers: list[int] = []

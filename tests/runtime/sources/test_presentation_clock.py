@@ -44,7 +44,15 @@ def test_a_gap_is_not_the_distance_of_frames_without_a_time() -> None:
 
 @pytest.mark.parametrize(
     ("stated_fps", "positions_ms", "fps"),
-    [(0.45, [0, 100, 300_000], 10.0), (25, [0, 40], 25.0), (25, [0], 25.0), (10, [0, 500], 10.0), (10, [0, 1], 120.0)],
+    [
+        (0.45, [0, 100, 300_000], 10.0),
+        (25, [0, 40], 25.0),
+        (25, [0], 25.0),
+        (10, [0, 500], 10.0),
+        (10, [0, 1], 240.0),
+        (600, [0, 100], 60.0),
+        (120, [0, 8], 125.0),
+    ],
 )
 def test_the_rate_is_that_of_the_first_frames_if_the_stated_one_is_lower(
     stated_fps: float, positions_ms: list[float], fps: float

@@ -2,8 +2,8 @@
 
 import math
 
-MOST_FPS = 120.0
-"""Frames that are closer than this do not raise the rate of a video."""
+MOST_FPS, MOST_STATED_FPS = 240.0, 60.0
+"""Highest rate, and the highest that is believed without two frames as close: an AVI may state a clock's rate."""
 LONGEST_STEP_S = 1.0
 """A longer distance of two frames is a gap, and is not assumed for frames without a time."""
 
@@ -53,4 +53,4 @@ class PresentationClock:
         """
         if self._first_step_s is None:
             return self._stated_fps
-        return max(self._stated_fps, min(1 / self._first_step_s, MOST_FPS))
+        return max(min(self._stated_fps, MOST_STATED_FPS), min(1 / self._first_step_s, MOST_FPS))
