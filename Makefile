@@ -16,10 +16,11 @@ DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test check fuzz lint cost minimal arm64 oldest clean
+.PHONY: demo test check fuzz lint cost minimal arm64 oldest docs reference release clean
 
 demo: $(DEMO_READY)
-	$(BIN)/mmp-run --source docs/images/astronaut.jpg --save out/astronaut.jpg --no-show
+	$(BIN)/mmp-run docs/images/astronaut.jpg --save out/astronaut.jpg --no-show
+	@echo "next: . $(VENV)/bin/activate && mmp-run --camera 0"
 
 # Every test; makes the environment where there is none.
 test: $(VENV)/.test
@@ -89,6 +90,26 @@ $(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt
 	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[cpu]'
 	npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix $(VENV)-oldest onnxruntime-node@1.10.0
 	touch $@
+
+# The documentation site, into out/site; a broken link or an old page of the reference is an error.
+docs: $(VENV)/.docs
+	PYTHONPATH=docs/site $(BIN)/python docs/site/make_reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The pages and the example in the README that come from the code.
+reference: $(VENV)/.docs
+	PYTHONPATH=docs/site $(BIN)/python docs/site/make_reference.py
+
+$(VENV)/.docs: $(VENV)/.test
+	$(PIP) -e '.[$(CPU_RUNTIME),docs]'
+	touch $@
+
+# The files of a release, into dist, checked.
+release: $(VENV)/.test
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest out dist

@@ -53,7 +53,7 @@ def test_without_options_the_description_is_short(tiny_onnx: Path) -> None:
         "64x64 px",
         "uint8 BGR",
         "iou 0.5, max-det ",
-        "trained on 16",
+        "16 images",
         "Apache-2.0",
     ):
         assert words in stdout

@@ -14,7 +14,7 @@ trap cleanup EXIT
 
 mmdebstrap --quiet --variant=minbase --include=python3-venv,make bookworm "$root"
 python3 -m pip wheel --quiet -w "$root/wheels" -c "$project/constraints.txt" "$project[headless]"
-python3 -m pip wheel --quiet -w "$root/wheels" -c "$project/constraints.txt" opencv-python hatchling editables
+python3 -m pip wheel --quiet -w "$root/wheels" -c "$project/constraints.txt" opencv-python hatchling hatch-fancy-pypi-readme editables
 rm "$root"/wheels/mmpnet-*.whl
 mkdir "$root/project"
 git -C "$project" ls-files -z | tar --create --directory "$project" --null --files-from - | tar --extract --directory "$root/project"

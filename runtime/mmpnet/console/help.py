@@ -79,7 +79,7 @@ class HelpfulGroup(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is given
         """Print the help on stdout; nothing is left for the formatter."""
-        commands = tuple(Entry(name, "", _first_sentence(command.help), ()) for name, command in self.commands.items())
+        commands = tuple(Entry(name, "", first_paragraph(command.help), ()) for name, command in self.commands.items())
         _print_page(self, ctx, (Group("Commands", commands), *described(self)), self.examples)
 
 
@@ -177,7 +177,8 @@ def _facts(param: Any, kind: Any, *, is_flag: bool) -> Iterator[str]:
         yield "required"
 
 
-def _first_sentence(text: str | None) -> str:
+def first_paragraph(text: str | None) -> str:
+    """The first paragraph of a docstring as one line."""
     first, _, _ = (text or "").strip().partition("\n\n")
     return " ".join(first.split())
 
@@ -186,7 +187,7 @@ def _print_page(command: Any, ctx: Any, groups: Sequence[Group], examples: Seque
     console = Console(file=sys.stdout, markup=False, highlight=False)
     console.width = min(console.width, WIDEST)
     console.print(Text("Usage: ", style="bold").append(usage(command, ctx), style="default"))
-    console.print("\n" + _first_sentence(command.help))
+    console.print("\n" + first_paragraph(command.help))
     for group in groups:
         console.print("\n" + group.title, style="bold")
         _print_entries(console, group.entries)

@@ -90,8 +90,9 @@ def summary_rows(file: ModelFile, metadata: ModelMetadata) -> Iterator[tuple[str
     pixels = f"{described.dtype} {described.channel_order}"
     yield "input", f"{height_px}x{width_px} px (height x width), letterboxed, {pixels}"
     yield "outputs", ", ".join(map(str, file.outputs))
-    yield "accuracy", f"{_accuracy(metadata)}; trained on {metadata.training.train_images}"
-    yield "licenses", f"code {licenses.code}; weights {licenses.weights}; data {licenses.data}"
+    yield "accuracy", _accuracy(metadata)
+    learned = counted(metadata.training.train_images, "image")
+    yield "licenses", f"code {licenses.code}; weights {licenses.weights}; data ({learned}) {licenses.data}"
     yield "sha256", file.sha256
 
 

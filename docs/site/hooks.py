@@ -1,0 +1,67 @@
+"""Hooks of MkDocs: pages in the navigation, and links that leave the documentation."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+PROJECT = Path(__file__).parents[2]
+FOLDERS = {"Recipes": "recipes", "Reference": "reference", "Decisions": "adr"}
+"""Sections of the navigation that take all pages of a folder."""
+LINK = re.compile(r"(?P<before>\]\()(?P<target>(?:\.\./)+[^)#\s]*)(?P<after>(?:#[^)\s]*)?\))")
+
+
+def repository() -> str:
+    """The address of the repository, which only pyproject.toml states."""
+    urls: dict[str, str] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["urls"]
+    return urls["Repository"]
+
+
+def on_config(config: Any) -> Any:
+    """Set the address of the repository, and complete the navigation."""
+    config.repo_url = repository()
+    config.nav = complete(config.nav, Path(config.docs_dir))
+    return config
+
+
+def complete(nav: list[Any], docs: Path) -> list[Any]:
+    """The navigation, with the pages of the folders that it does not name at the end of their sections."""
+    completed: list[Any] = []
+    for entry in nav:
+        if isinstance(entry, dict):
+            [(title, content)] = entry.items()
+            if isinstance(content, list):
+                content = complete(content, docs)
+                folder = FOLDERS.get(title)
+                pages = sorted(docs.glob(f"{folder}/*.md")) if folder else []
+                content += [name for page in pages if (name := page.relative_to(docs).as_posix()) not in content]
+            entry = {title: content}
+        completed.append(entry)
+    return completed
+
+
+def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
+    """Let links to files outside the documentation lead to the repository."""
+    return outside_links(markdown, Path(page.file.abs_src_path).parent, Path(config.docs_dir), config.repo_url)
+
+
+def outside_links(markdown: str, folder: Path, docs: Path, repo_url: str) -> str:
+    """The text with links from `folder` to files outside `docs` as addresses in the repository.
+
+    Raises: FileNotFoundError for a link to a file that does not exist.
+    """
+
+    def replaced(link: re.Match[str]) -> str:
+        target = (folder / link["target"]).resolve()
+        if target.is_relative_to(docs.resolve()):
+            return link[0]
+        if not target.exists():
+            raise FileNotFoundError(f"link to {link['target']}: no such file; expected a file of the repository")
+        kind = "tree" if target.is_dir() else "blob"
+        place = f"{repo_url}/{kind}/main/{target.relative_to(PROJECT).as_posix()}"
+        if target.suffix in (".png", ".jpg", ".svg"):
+            place = f"{repo_url}/raw/main/{target.relative_to(PROJECT).as_posix()}"
+        return f"{link['before']}{place}{link['after']}"
+
+    return LINK.sub(replaced, markdown)

@@ -1,0 +1,121 @@
+"""The documentation: generated pages are up to date, addresses agree, links lead somewhere, lines fit."""
+
+import importlib.metadata
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tomllib
+import yaml
+
+from hooks import FOLDERS, complete, outside_links, repository
+from make_reference import PAGES, REFERENCE, readme
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES_OF_PEOPLE = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md")])
+MOST_COLUMNS = 100
+README_LINES = 130
+ADDRESS = re.compile(r"https://github\.com/[\w-]+/mmpnet\b")
+LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
+
+
+def prose(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a page outside code, with their numbers."""
+    fence = ""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        mark = re.match(r"\s*(```+|~~~+)", line)
+        if mark:
+            fence = "" if fence else mark[1]
+        elif not fence and not line.startswith("    "):
+            yield number, line
+
+
+def headings(path: Path) -> set[str]:
+    """The anchors of the headings of a page, as forges and MkDocs make them."""
+    titles = [line.lstrip("#").strip() for _, line in prose(path) if line.startswith("#")]
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower() for title in titles]
+    return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in plain}
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_pages_from_the_code_are_up_to_date(name: str) -> None:
+    assert (REFERENCE / name).read_text() == PAGES[name](), "run make reference"
+
+
+def test_the_example_in_the_readme_is_up_to_date() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert readme(text) == text, "run make reference"
+
+
+def test_the_readme_is_one_page() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
+
+
+def test_every_link_between_files_leads_to_a_file_and_a_heading() -> None:
+    broken = []
+    for page in PAGES_OF_PEOPLE:
+        for number, line in prose(page):
+            for target, anchor in LINK.findall(re.sub(r"`[^`]*`", "", line)):
+                path = (page.parent / target).resolve() if target else page
+                if not path.exists() or (anchor and path.suffix == ".md" and anchor[1:] not in headings(path)):
+                    broken.append(f"{page.relative_to(ROOT)}:{number}: {target}{anchor}")
+    assert not broken
+
+
+def test_prose_fits_its_columns() -> None:
+    long = [
+        f"{page.relative_to(ROOT)}:{number}"
+        for page in PAGES_OF_PEOPLE
+        for number, line in prose(page)
+        if len(line) > MOST_COLUMNS and not line.lstrip().startswith("|") and "](" not in line and " " in line.strip()
+    ]
+    assert not long, f"prose lines have at most {MOST_COLUMNS} columns"
+
+
+def test_every_page_states_the_one_address_of_the_repository() -> None:
+    pages = [*PAGES_OF_PEOPLE, ROOT / "CITATION.cff", ROOT / "pyproject.toml"]
+    found = {(page.name, address) for page in pages for address in ADDRESS.findall(page.read_text())}
+    assert {address for _, address in found} == {repository()}
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    stated = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert stated == project["version"] == importlib.metadata.version("mmpnet")
+    assert f"## {stated} " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    nav = complete(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"], DOCS)
+    assert {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} == set(_named(nav))
+    assert set(FOLDERS) <= {title for entry in _entries(nav) for title in entry}
+
+
+def _entries(nav: list[object]) -> Iterator[dict[str, object]]:
+    for entry in nav:
+        if isinstance(entry, dict):
+            yield entry
+            for content in entry.values():
+                yield from _entries(content if isinstance(content, list) else [])
+
+
+def _named(nav: list[object]) -> Iterator[str]:
+    for entry in nav:
+        if isinstance(entry, str):
+            yield entry
+        elif isinstance(entry, dict):
+            for content in entry.values():
+                yield from _named(content if isinstance(content, list) else [content])
+
+
+def test_links_that_leave_the_documentation_lead_to_the_repository() -> None:
+    text = "[a](../pyproject.toml) [b](../benchmarks#x) [c](adr/0001-namespace-roots.md) ![d](images/astronaut.jpg)"
+    found = outside_links(text, DOCS, DOCS, "https://host/project")
+    assert found == (
+        "[a](https://host/project/blob/main/pyproject.toml) [b](https://host/project/tree/main/benchmarks#x) "
+        "[c](adr/0001-namespace-roots.md) ![d](images/astronaut.jpg)"
+    )
+    with pytest.raises(FileNotFoundError, match=r"\.\./absent\.md"):
+        outside_links("[a](../absent.md)", DOCS, DOCS, "https://host/project")
