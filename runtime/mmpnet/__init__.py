@@ -4,10 +4,10 @@ In a source tree this package lies in three folders: train, export and runtime, 
 only. Its path names them all; an installed wheel has one folder.
 """
 
-from pkgutil import extend_path
 from typing import Any
 
-__path__ = extend_path(__path__, __name__)
+# Tools that read the code without running it know this line, but not one that imports extend_path.
+__path__ = __import__("pkgutil").extend_path(__path__, __name__)
 # This module is not the only place of the package. Import Linter takes packages below a parent that says so for
 # roots of their own, as it does below a namespace without a file.
 if __spec__ is not None:

@@ -1,5 +1,6 @@
 """docs/ABLATION.md, written from the results of the ablation."""
 
+import textwrap
 from typing import Any
 
 from harness.training.ablation import ASSIGNMENTS, SETTINGS
@@ -22,15 +23,17 @@ def page_text(document: dict[str, Any]) -> str:
         "    python benchmarks/ablation.py --data DATA --pseudo PSEUDO --teacher TEACHER.onnx --weights WEIGHTS.pth "
         f"--epochs {epochs} --imgsz {imgsz} --freeze {freeze}{own_assignment}",
         "",
-        f"Short runs of {epochs} epochs at {imgsz} px with {freeze} frozen backbone blocks, measured on the val "
-        "split after the last epoch. One setting changes at a time; fewer images also mean fewer steps.",
+        _wrapped(
+            f"Short runs of {epochs} epochs at {imgsz} px with {freeze} frozen backbone blocks, measured on the val "
+            "split after the last epoch. One setting changes at a time; fewer images also mean fewer steps."
+        ),
         "",
         "| setting | AP | AP50 | AP75 | APs | AP against the first row |",
         "| --- | --- | --- | --- | --- | --- |",
         *_table_rows(rows, assignment),
         "",
     ]
-    note = [document["note"], ""] if "note" in document else []
+    note = [_wrapped(document["note"]), ""] if "note" in document else []
     return "\n".join([*lines, *note, *_verdict(rows, assignment), ""])
 
 
@@ -68,4 +71,8 @@ def _verdict(rows: Rows, assignment: Assignment) -> list[str]:
         sentences.append(f"No difference shown: {'; '.join(level)}. Short runs say little about the gain in long ones.")
     if missing:
         sentences.append(f"Not measured yet: {'; '.join(missing)}.")
-    return [" ".join(sentences)]
+    return [_wrapped(" ".join(sentences))]
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
