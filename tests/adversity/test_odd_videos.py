@@ -130,6 +130,32 @@ def test_an_edited_video_is_not_called_cut_short(make: Make) -> None:
     assert frames[0].source_time_s == 0
 
 
+@pytest.mark.parametrize("name", ["sound.mkv", "offset.mkv", "edited.mp4", "uneven.webm", "plain.avi", "gap.mp4"])
+def test_a_whole_file_is_not_called_incomplete(make: Make, name: str) -> None:
+    assert read(make(name))[1] == []
+
+
+def test_frames_after_a_damaged_part_are_read(make: Make) -> None:
+    """A third of the file is overwritten; the frames before and after it remain."""
+    whole = make("plain.ts")
+    content = bytearray(whole.read_bytes())
+    third = len(content) // 3
+    content[third : third + third // 2] = bytes(third // 2)
+    damaged = whole.with_name("damaged.ts")
+    damaged.write_bytes(content)
+    numbers: list[int] = []
+    events: list[Event] = []
+    told: list[str] = []
+    try:
+        frames = open_source(str(damaged)).frames(threading.Event(), events.append)
+        numbers.extend(number_in(frame.pixels_bgr) for frame in frames)
+    except SourceError as error:
+        told.append(str(error))
+    assert any("damaged" in reason for reason in [*told, *(event.reason for event in events)])
+    assert numbers[:10] == ALL[:10]
+    assert numbers[-5:] == ALL[-5:]
+
+
 @pytest.mark.parametrize(
     ("name", "part"), [("plain.mkv", 0.7), ("plain.avi", 0.3), ("front.mp4", 0.9), ("parts.mp4", 0.9)]
 )

@@ -11,8 +11,8 @@ _BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof
 _LEAST_BOX = 8
 
 
-def missing_bytes(path: Path) -> int:
-    """How many bytes the container states beyond the end of the file; 0 if none, or if the format does not state it.
+def missing_bytes(path: Path) -> int | None:
+    """How many bytes the container states beyond the end of the file; 0 if it is whole, None if it does not state it.
 
     A recorder that was stopped hard leaves no such statement, so its files are not taken for truncated ones.
 
@@ -23,14 +23,14 @@ def missing_bytes(path: Path) -> int:
         start = file.read(12)
         file.seek(0)
         if start[4:8] in _BOXES:
-            stated = _boxes_end(file, size)
+            stated: int | None = _boxes_end(file, size)
         elif start.startswith(_EBML_START):
             stated = _segment_end(file)
         elif start.startswith(b"RIFF"):
             stated = _riff_end(file, size)
         else:
-            stated = 0
-    return max(stated - size, 0)
+            stated = None
+    return None if stated is None else max(stated - size, 0)
 
 
 def _boxes_end(file: BinaryIO, size: int) -> int:
@@ -48,15 +48,15 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
     return at
 
 
-def _segment_end(file: BinaryIO) -> int:
-    """Where the segment ends, the only element after the header (RFC 8794, RFC 9559); 0 if its size is unknown."""
+def _segment_end(file: BinaryIO) -> int | None:
+    """Where the segment ends, the only element after the header (RFC 8794, RFC 9559); None if its size is unknown."""
     header_id, header_size = file.read(4), _ebml_size(file)
     assert header_id == _EBML_START
     file.seek(header_size or 0, os.SEEK_CUR)
     if file.read(4) != _SEGMENT:
-        return 0
+        return None
     segment_size = _ebml_size(file)
-    return 0 if segment_size is None else file.tell() + segment_size
+    return None if segment_size is None else file.tell() + segment_size
 
 
 def _ebml_size(file: BinaryIO) -> int | None:
@@ -69,8 +69,8 @@ def _ebml_size(file: BinaryIO) -> int | None:
     return None if bits == (1 << 7 * length) - 1 else bits
 
 
-def _riff_end(file: BinaryIO, size: int) -> int:
-    """Where the last RIFF chunk ends: a large AVI has several."""
+def _riff_end(file: BinaryIO, size: int) -> int | None:
+    """Where the last RIFF chunk ends: a large AVI has several. None if the first one states no size."""
     at = 0
     while at + _LEAST_BOX <= size:
         file.seek(at)
@@ -79,4 +79,4 @@ def _riff_end(file: BinaryIO, size: int) -> int:
         if header[:4] != b"RIFF" or not length:
             break
         at += _LEAST_BOX + length + length % 2
-    return at
+    return at or None

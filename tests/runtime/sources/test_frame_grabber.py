@@ -235,3 +235,23 @@ def test_iterating_a_live_source_gives_the_newest_frame(reconnect: bool | None) 
     assert capture.released, "who stops reading stops the grabbing"
     assert seen == sorted(set(seen))
     assert seen[-1] > 15
+
+
+def test_sources_of_one_name_get_names_and_numbers_of_their_own() -> None:
+    """Two cameras whose addresses differ only in what is hidden from people."""
+    events: list[Event] = []
+    sources = [Numbers("camera ***", count=3, live=True, error="broken") for _ in range(3)]
+    with FrameGrabber(sources, events.append) as grabber:
+        frames = drain(grabber)
+    names = ["camera ***", "camera *** (2)", "camera *** (3)"]
+    assert [counts.source for counts in grabber.counts] == names
+    assert {(frame.stream, frame.source) for frame in frames} == set(enumerate(names))
+    closed = {(event.stream, event.source, event.reason) for event in events if event.kind == "closed"}
+    assert closed == {(stream, name, f"{name}: broken") for stream, name in enumerate(names)}
+
+
+def test_a_file_keeps_its_name_in_frames_and_has_the_number_of_its_source() -> None:
+    with FrameGrabber([Numbers("a.mp4", count=2), Numbers("a.mp4", count=2)], lambda _: None) as grabber:
+        frames = drain(grabber)
+    assert sorted((frame.stream, frame.source) for frame in frames) == [(0, "a.mp4")] * 2 + [(1, "a.mp4")] * 2
+    assert [counts.source for counts in grabber.counts] == ["a.mp4", "a.mp4 (2)"]

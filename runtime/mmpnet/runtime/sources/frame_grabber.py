@@ -51,6 +51,7 @@ class FrameGrabber:
         # Two cameras may differ only in what is hidden from people; everything else must tell them apart.
         names = distinct_names([source.name for source in sources])
         self.counts = [SourceCounts(name, source.live) for name, source in zip(names, sources, strict=True)]
+        self._own_names = [source.name for source in sources]
         self.errors: list[BaseException] = []
         self._tell = on_event
         self._stale_after_s = stale_after_s
@@ -175,9 +176,15 @@ class FrameGrabber:
 
     def _happened(self, stream: int, event: Event) -> None:
         if event.kind == "notice":
-            self._tell(replace(event, source=self.counts[stream].source, stream=stream))
+            reason = self._renamed(stream, event.reason)
+            self._tell(replace(event, source=self.counts[stream].source, stream=stream, reason=reason))
         else:
             self._turn(stream, event.kind, event.reason)
+
+    def _renamed(self, stream: int, reason: str) -> str:
+        """The reason with the source's name in this run, where it begins with its own name."""
+        own_name = f"{self._own_names[stream]}: "
+        return f"{self.counts[stream].source}: {reason[len(own_name) :]}" if reason.startswith(own_name) else reason
 
     def _turn(self, stream: int, state: State, reason: str, *, only_from: State | None = None) -> None:
         """Set a new state and report it; both under the lock, so that events keep the order of the states."""
@@ -189,7 +196,8 @@ class FrameGrabber:
             counts.state = state
             # A file has no states while it is read; if it fails and there are several sources, its name is reported.
             if counts.live or (state == "closed" and reason and len(self.counts) > 1):
-                self._tell(Event(counts.source, state, datetime.now(timezone.utc), reason, stream))
+                named = self._renamed(stream, reason)
+                self._tell(Event(counts.source, state, datetime.now(timezone.utc), named, stream))
 
 
 def newest_frames(source: Source) -> Iterator[Frame]:

@@ -15,11 +15,13 @@ from mmpnet.runtime.sources.frame import Frame, stamp_frame
 from mmpnet.runtime.sources.freeze import FirstChange
 from mmpnet.runtime.sources.presentation_clock import PresentationClock
 from mmpnet.runtime.sources.square_pixels import SquarePixels
-from mmpnet.runtime.sources.video_capture import as_bgr, grab, openable_path, stated_fps
+from mmpnet.runtime.sources.video_capture import DAMAGED_IN_A_ROW, as_bgr, grab, openable_path, stated_fps
 from mmpnet.system.files import is_file
 
 FEW = 0.9
-"""A notice is given for a video with less than this fraction of the frames that its header suggests."""
+"""A video with less than this fraction of the frames that its header suggests may be incomplete."""
+MORE_ATTEMPTS = 500
+"""Number of further frames to try then, after DAMAGED_IN_A_ROW frames that cannot be grabbed."""
 
 
 def video_frames(path: Path, *, stride: int, notify: Callable[[str], None]) -> Iterator[Frame]:
@@ -74,6 +76,7 @@ class _Reader:
         self._stride = stride
         self.square = SquarePixels(capture)
         self._clock = PresentationClock(stated_fps(capture))
+        self._stated = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self._count = 0
         self._damaged = 0
         self._last_s = 0.0
@@ -86,7 +89,7 @@ class _Reader:
     def frames(self) -> Iterator[Frame]:
         while True:
             began_s = time.perf_counter()
-            passed_over = grab(self._capture)
+            passed_over = self._grab()
             if passed_over is None:
                 return
             self._damaged += passed_over
@@ -127,15 +130,22 @@ class _Reader:
         try:
             missing = missing_bytes(self.path)
         except OSError:  # the file was removed in the meantime
-            missing = 0
+            missing = None
         if missing:
             raise SourceError(
                 f"{self.path}: the file is truncated: {missing} bytes are missing at its end, read {read}; "
                 "copy the file again"
             )
-        stated = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        if self._count < FEW * stated:
+        if missing is None and self._count < FEW * self._stated:
             notify(
-                f"{self.path}: read {read} until its end; its header suggests about {stated:.0f} frames, which is an "
-                "estimate; if it shows less than expected, it may be damaged"
+                f"{self.path}: read {read}; its header suggests about {self._stated:.0f} frames, which is an estimate; "
+                "if it shows less than expected, it may be damaged"
             )
+
+    def _grab(self) -> int | None:
+        """Grab the next frame; returns how many damaged ones were skipped, and None at the end of the video."""
+        passed_over = grab(self._capture)
+        if passed_over is None and self._count < FEW * self._stated:
+            # It may be a longer damaged part; at the end of a file, all further attempts fail at once.
+            return next((DAMAGED_IN_A_ROW + more for more in range(MORE_ATTEMPTS) if self._capture.grab()), None)
+        return passed_over
