@@ -68,12 +68,14 @@ class Detections:
         return len(self.score)
 
     @overload
-    def __getitem__(self, rows: int) -> Detection: ...
+    def __getitem__(self, rows: int | np.integer[Any]) -> Detection: ...
 
     @overload
     def __getitem__(self, rows: slice | NDArray[np.bool_] | IntArray) -> "Detections": ...
 
-    def __getitem__(self, rows: int | slice | NDArray[np.bool_] | IntArray) -> "Detection | Detections":
+    def __getitem__(
+        self, rows: int | np.integer[Any] | slice | NDArray[np.bool_] | IntArray
+    ) -> "Detection | Detections":
         """The detection of a row; or those of a slice, of a mask (N,), or of increasing row numbers, so that the best
         stays first.
 
@@ -100,7 +102,9 @@ class Detections:
             raise MissingExtraError(
                 f"to_supervision needs {error.name or 'supervision'}: pip install 'mmpnet[track]'"
             ) from error
-        names = {"class_name": np.array([class_names[one] for one in self.class_id], str)} if class_names else {}
+        names: dict[str, Any] = {}
+        if class_names:
+            names["class_name"] = np.array([class_names[one] for one in self.class_id], str)
         return SupervisionDetections(
             xyxy=self.xyxy.copy(), confidence=self.score.copy(), class_id=self.class_id.astype(int), data=names
         )
