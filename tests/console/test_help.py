@@ -17,12 +17,14 @@ from mmpnet.cli.info import app as info_app
 from mmpnet.cli.run.command import app as run_app
 from mmpnet.console.help import MAIN_GROUP, HelpfulCommand, described
 from mmpnet.export.cli.command import app as export_app
+from mmpnet.train.cli.collect import app as collect_app
 from mmpnet.train.cli.train import app as train_app
 from mmpnet.train.cli.val import app as val_app
 
 APPS = {
     "mmp-train": train_app,
     "mmp-val": val_app,
+    "mmp-collect": collect_app,
     "mmp-export": export_app,
     "mmp-run": run_app,
     "mmp-info": info_app,

@@ -18,6 +18,7 @@ ENTRIES = {
     "mmp-bench": "mmpnet.cli.entry:bench",
     "mmp-val": "mmpnet.train.cli.entry:val",
     "mmp-train": "mmpnet.train.cli.entry:train",
+    "mmp-collect": "mmpnet.train.cli.entry:collect",
     "mmp-export": "mmpnet.export.entry:export",
 }
 TINY = "--weights none --imgsz 64 --width-mult 0.25 --channels 16 --batch 4 --device cpu --workers 0 --warmup-steps 1"
@@ -44,6 +45,7 @@ COMMANDS = {
         ("s",),
     ),
     "val": ("mmp-val {model} --data {data} --report r.html", ("r.html",)),
+    "collect": ("mmp-collect {model} {video} -o c --no-track", ("c",)),
     "train": (f"mmp-train --data {{data}} {TINY} --epochs 1 --project p --name n", ("p",)),
     "export": ("mmp-export {checkpoint} -o e.onnx", ("e.onnx",)),
     "half": ("mmp-export {checkpoint} -o e.onnx --half", ("e.onnx",)),

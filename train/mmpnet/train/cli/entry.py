@@ -1,4 +1,4 @@
-"""The commands mmp-train and mmp-val, as installed."""
+"""The commands mmp-train, mmp-val and mmp-collect, as installed."""
 
 from mmpnet.console.command import launch
 
@@ -11,3 +11,8 @@ def train() -> None:
 def val() -> None:
     """Run mmp-val."""
     launch("mmpnet.train.cli.val", extra="cpu,eval")
+
+
+def collect() -> None:
+    """Run mmp-collect."""
+    launch("mmpnet.train.cli.collect", extra="cpu")

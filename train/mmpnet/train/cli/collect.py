@@ -1,0 +1,222 @@
+"""mmp-collect: keep the frames of a camera that are worth labeling, with pre-labels."""
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmpnet.cli.run.arguments import model_and_sources
+from mmpnet.cli.run.console_sink import ConsoleSink
+from mmpnet.cli.run.detector import check_and_warm_up, widen_thresholds
+from mmpnet.collect.collection import Collection
+from mmpnet.collect.interest import Interest
+from mmpnet.collect.sink import CollectSink, Kept, Labeler, Limits
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
+from mmpnet.console.help import helpful
+from mmpnet.console.log import start_log
+from mmpnet.console.threshold_options import override_thresholds
+from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.text import counted
+from mmpnet.media.images import is_image
+from mmpnet.runtime.analytics.analyzer import Analysis, StreamAnalyzer, analyzer_factory
+from mmpnet.runtime.analytics.tracker import LOW_CONF, Tracker
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES
+from mmpnet.runtime.inference.providers import Provider
+from mmpnet.runtime.pipeline.options import RunOptions
+from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.sources.frame import Frame, Source
+from mmpnet.runtime.sources.open import open_source
+from mmpnet.runtime.sources.options import LiveOptions
+from mmpnet.runtime.sources.video_capture import silence_opencv
+from mmpnet.system.files import check_folder
+from mmpnet.system.signals import InterruptedRunError, stop_on_signal
+from mmpnet.train.distillation.ensemble import open_ensemble
+
+app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
+EXAMPLES = (
+    ("mmp-collect --camera 0 -o door/", "keep up to 200 frames a day that are worth labeling"),
+    ("mmp-collect street.mp4 -o street/ --teacher yolox_x.onnx", "from a video, labeled by a larger model"),
+    ("mmp-adapt --data door/ -o door.onnx", "next: learn from them"),
+)
+TEACHER_LEAST_SCORE = 0.3
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+CHOICE, LIMITS, LABELS = "What is kept", "Limits", "Labels"
+
+
+@app.command(cls=helpful("--camera", "--source", "--out", "--teacher", "--every", examples=EXAMPLES))
+def collect(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the images and labels; a second run goes on in it.")
+    ],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL] [SOURCE]...",
+            help=f"MODEL: an ONNX file from mmp-export, or a model of this package: {OTHER_NAMES}; default: "
+            f"{DEFAULT_MODEL}. SOURCE: the same as --source; a number is a camera.",
+        ),
+    ] = None,
+    camera: Annotated[
+        list[int] | None, typer.Option(min=0, max=999, help="OpenCV camera index. May be repeated.")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="Image, video, folder, glob pattern, device or stream address. May be repeated."),
+    ] = None,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds after which a frame is kept in any case.", rich_help_panel=CHOICE)
+    ] = Interest().every_s,
+    unsure: Annotated[
+        str,
+        typer.Option(help="LOW-HIGH: the scores of boxes that the model is unsure of.", rich_help_panel=CHOICE),
+    ] = "0.2-0.5",
+    gap: Annotated[
+        float, typer.Option(min=0, help="Least seconds between two kept frames.", rich_help_panel=CHOICE)
+    ] = Interest().gap_s,
+    track: Annotated[
+        bool,
+        typer.Option(
+            "--track/--no-track",
+            help="Also keep frames in which a tracked person is not found.",
+            rich_help_panel=CHOICE,
+        ),
+    ] = True,
+    blur: Annotated[
+        bool,
+        typer.Option(
+            "--blur",
+            help="Pixelate people, and mark them as ignored: the images can only teach what is no person.",
+            rich_help_panel=CHOICE,
+        ),
+    ] = False,
+    per_day: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Images of a day; a camera gives at most an eighth of them in an hour.", rich_help_panel=LIMITS
+        ),
+    ] = Limits().per_day,
+    max_bytes: Annotated[
+        str, typer.Option(help="Size of all images, such as 500MB or 2GB.", rich_help_panel=LIMITS)
+    ] = "2GB",
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="ONNX file of a larger detector that draws the labels; several are fused.", rich_help_panel=LABELS
+        ),
+    ] = None,
+    least_score: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help=f"Lowest score of a label; default: {TEACHER_LEAST_SCORE} with a teacher, else that of --conf.",
+            rich_help_panel=LABELS,
+        ),
+    ] = None,
+    conf: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Lowest score that counts as found; default: the model's own.")
+    ] = None,
+    vid_stride: Annotated[int, typer.Option(min=1, help="Use every N-th frame only.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this number of frames.")] = None,
+    provider: Annotated[Provider, typer.Option(help="Execution provider.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="Inference threads; 0 lets ONNX Runtime choose.")] = 0,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keep the frames of a camera or video that are worth labeling, with labels for CVAT, Label Studio and YOLO."""
+    with exit_on_error():
+        start_log(console(), "info")
+        limits = Limits(per_day, parse_bytes(max_bytes))
+        low_high = parse_range(unsure)
+        model, named = model_and_sources(words or ())
+        sources = _opened([*named, *(camera or ()), *(source or ())], stride=vid_stride)
+        check_folder(out, option=f"--out {out}")
+        detector = Detector(model, provider=provider, threads=threads, spin=not any(one.live for one in sources))
+        chosen = override_thresholds(detector.thresholds, conf, None, None)
+        interest = Interest(every, low_high, gap, chosen.conf)
+        labeler = _labeler(detector, teacher or (), chosen.conf, least_score)
+        detector = widen_thresholds(detector.with_thresholds(chosen), blur=blur)
+        check_and_warm_up(detector)
+        images_only = all(is_image(path) for one in sources for path in one.paths)
+        follow = track and not (images_only and not any(one.live for one in sources))
+        options = RunOptions(limit=limit, analyzer=_analyzers(chosen, detector, len(sources)) if follow else None)
+        stop = threading.Event()
+        with Collection(out, detector.class_names) as collection:
+            before = len(collection.images)
+            if before:
+                console().print(f"{out}: has {counted(before, 'image')} already; going on")
+            sink = CollectSink(collection, interest, limits, labeler, blur=blur, notice=console().print)
+            try:
+                with stop_on_signal(stop):
+                    run(sources, detector, [ConsoleSink(console(), detector.class_names), sink], options, stop=stop)
+            finally:
+                _report(out, sink.kept, has_teacher=bool(teacher))
+        if stop.is_set() and not any(one.live for one in sources):
+            raise InterruptedRunError(f"stopped; go on with the same command: {out} is whole")
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """`0.2-0.5` -> (0.2, 0.5). Raises: typer.BadParameter for anything else."""
+    found = re.fullmatch(r"(\d*\.?\d+)-(\d*\.?\d+)", text)
+    if found is None or not 0 <= float(found[1]) <= float(found[2]) <= 1:
+        raise typer.BadParameter(f"{text!r}: expected LOW-HIGH with 0 <= LOW <= HIGH <= 1, such as 0.2-0.5")
+    return float(found[1]), float(found[2])
+
+
+def parse_bytes(text: str) -> int:
+    """`500MB` -> 500,000,000. Raises: typer.BadParameter for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip().upper())
+    if found is None or not (value := int(float(found[1]) * _UNITS[found[2]])):
+        raise typer.BadParameter(f"{text!r}: expected a size such as 500MB or 2GB")
+    return value
+
+
+def _opened(names: Sequence[int | str], *, stride: int) -> list[Source]:
+    if not names:
+        raise typer.BadParameter("no source; give --camera INDEX or --source FILE, FOLDER, PATTERN or ADDRESS")
+    live = LiveOptions(reconnect=True if len(names) > 1 else None)
+    return [open_source(name, stride=stride, live=live) for name in names]
+
+
+def _labeler(detector: Detector, teachers: Sequence[Path], conf: float, least_score: float | None) -> Labeler:
+    """Raises: TrainingError for a file that cannot teach."""
+    if not teachers:
+        least = conf if least_score is None else max(least_score, LOW_CONF)
+        return Labeler((detector.path.stem,), None, least)
+    ensemble = open_ensemble(teachers, detector.class_names)
+    for line in ensemble.unknown_classes(detector.class_names):
+        console().print(line)
+    least = TEACHER_LEAST_SCORE if least_score is None else least_score
+    return Labeler(ensemble.names, lambda frame_bgr: ensemble(frame_bgr).detections, least)
+
+
+def _analyzers(chosen: Thresholds, detector: Detector, count: int) -> Callable[[Frame], StreamAnalyzer]:
+    Tracker(frame_rate=1.0)  # reports a missing package before the run
+    analysis = Analysis(chosen.conf, max_det=chosen.max_det, class_names=detector.class_names)
+    return analyzer_factory([analysis] * count)
+
+
+def _report(out: Path, kept: Kept, *, has_teacher: bool) -> None:
+    by_reason = ", ".join(f"{reason} {count}" for reason, count in kept.by_reason.items())
+    left_out = f"left out {counted(kept.near_duplicates, 'near-duplicate')}, {kept.over_limit} above the limits"
+    shown = console()
+    shown.print(f"kept {counted(kept.images, 'image')}{f' ({by_reason})' if by_reason else ''}; {left_out}")
+    if not kept.images:
+        return
+    if not kept.boxes:
+        who = "the teachers" if has_teacher else "the model"
+        shown.print(f"note: {who} found nobody in them; check that the camera sees people")
+    shown.print(
+        f"{counted(kept.boxes, 'pre-label')} in {out / 'labels.json'}; next: mmp-adapt --data {out} -o NAME.onnx"
+    )
+
+
+def main() -> None:
+    """Entry point of mmp-collect."""
+    silence_opencv()
+    app()
