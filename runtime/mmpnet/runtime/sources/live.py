@@ -25,7 +25,6 @@ from mmpnet.runtime.sources.square_pixels import SquarePixels
 from mmpnet.runtime.sources.stream_clock import StreamClock
 from mmpnet.runtime.sources.stream_probe import why_no_stream
 from mmpnet.runtime.sources.video_capture import (
-    CUT_SHORT,
     DAMAGED_S,
     as_bgr,
     fourcc,
@@ -40,6 +39,9 @@ STEADY_S = 5.0
 """A source counts as recovered after frames for this long; if it fails sooner, the next wait is longer."""
 RATE_FRAMES = 30
 """Number of frames after which a camera's actual rate is known."""
+LEAST_OF_A_FILE = 0.5
+"""A file behind an address has ended after this fraction of its frames, whose number is only estimated: the sound may
+be longer, and the times may not begin at 0. With fewer, its connection was lost."""
 EQUAL_FRAMES = 50
 """Number of equal first images of a stream after which a notice is given, with an OpenCV that fails its self-test."""
 SLOW = 0.8
@@ -204,10 +206,11 @@ class LiveSource:
         stated = capture.get(cv2.CAP_PROP_FRAME_COUNT) if self.may_end else 0.0
         if self.still_image and grabbed == 1:  # for small images, FFmpeg does not state that there is only one
             stated = 1.0
-        if not (stated > 0 and grabbed >= CUT_SHORT * stated):
+        if not (stated > 0 and grabbed >= LEAST_OF_A_FILE * stated):
             count = before + grabbed // self.stride
             raise SourceError(f"{self.name}: no frame after {count}; {self._why_lost(grabbed, waited_s)}")
-        what = "one image, not a stream" if stated == 1 else f"a file of {stated:.0f} frames, not a stream"
+        size = f"{grabbed} frames" if grabbed >= stated else f"{grabbed} frames, by its header of about {stated:.0f}"
+        what = "one image, not a stream" if stated == 1 else f"a file of {size}, not a stream"
         advice = "use the address of the camera's stream, or download the file to process every frame"
         on_event(self._event("notice", f"{self.name}: has ended, as it is {what}; {advice}"))
 

@@ -22,8 +22,6 @@ FALLBACK_FPS = 25.0
 """For sources that state no frame rate; used only as the rate of a saved video."""
 DAMAGED_IN_A_ROW, DAMAGED_S = 10, 1.0
 """This many failures in a row, or one that takes this long, are the end of the source, not damaged frames."""
-CUT_SHORT = 0.9
-"""Containers only estimate their number of frames; a video with less than this fraction of it was truncated."""
 
 
 def silence_opencv() -> None:
