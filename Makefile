@@ -16,7 +16,7 @@ DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test check fuzz lint cost minimal arm64 oldest docs reference release clean
+.PHONY: demo test check fuzz lint cost minimal container arm64 oldest docs reference release clean
 
 demo: $(DEMO_READY)
 	$(BIN)/mmp-run docs/images/astronaut.jpg --save out/astronaut.jpg --no-show
@@ -64,6 +64,10 @@ $(VENV)/.test: pyproject.toml constraints.txt
 # The demo on a Debian without a single library for windows; needs root and mmdebstrap.
 minimal:
 	tests/minimal/run.sh
+
+# The container image, built without a daemon, on a read-only root; needs root, buildah and mmdebstrap.
+container:
+	tests/container/run.sh
 
 # The self-tests, an image and the doctor on an emulated Raspberry Pi 4 and 5; needs root, mmdebstrap and QEMU.
 arm64:

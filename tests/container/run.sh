@@ -12,7 +12,7 @@ printf '[storage]\ndriver = "vfs"\ngraphroot = "%s/graph"\nrunroot = "%s/run"\n'
 mounted=
 cleanup() {
     if [ -n "$mounted" ]; then
-        umount "$mounted/dev" "$mounted/proc" "$mounted/tmp" "$mounted/data" "$mounted" 2> /dev/null || true
+        umount --recursive "$mounted" 2> /dev/null || true
     fi
     rm -rf --one-file-system "$work"
 }
@@ -30,11 +30,13 @@ volumes=()
 for folder in /opt/wheels /opt/pypi /opt/pypi-more; do
     if [ -d "$folder" ]; then volumes+=(--volume "$folder:$folder:ro"); fi
 done
-buildah build --quiet --network host "${volumes[@]}" --build-arg BASE=localhost/python --tag localhost/mmpnet "$project"
+buildah build --quiet --format docker --network host "${volumes[@]}" --build-arg BASE=localhost/python --tag localhost/mmpnet "$project"
 
 made=$(buildah from localhost/mmpnet)
 mounted=$(buildah mount "$made")
-buildah inspect --type image localhost/mmpnet | grep --quiet '"User": "65534:65534"'
+buildah inspect --type image localhost/mmpnet > "$work/image.json"
+grep --quiet '"User": "65534:65534"' "$work/image.json"
+grep --quiet health_check "$work/image.json"
 # The root is mounted again read-only; only /data and /tmp can be written, as with --read-only --tmpfs /tmp.
 mount --bind "$mounted" "$mounted"
 mount -t proc proc "$mounted/proc"
@@ -49,7 +51,7 @@ inside() {
 }
 if inside 'touch /opt/mmpnet/x' 2> /dev/null; then echo 'the root can be written' >&2; exit 1; fi
 inside 'mmp-run --self-test && mmp-doctor --no-cameras'
-inside 'mmp-run --no-show --source in.jpg --loop --json events.ndjson' &
+inside 'exec mmp-run --no-show --source in.jpg --loop --json events.ndjson' &
 running=$!
 for _ in $(seq 60); do
     sleep 1
@@ -57,6 +59,6 @@ for _ in $(seq 60); do
 done
 inside 'python3 -m mmpnet.runtime.web.health_check'
 inside 'test -s events.ndjson'
-kill -TERM $(pgrep --parent "$running") "$running" 2> /dev/null || true
+kill -TERM "$(pgrep --parent "$running")"
 wait "$running" || true
 if inside 'python3 -m mmpnet.runtime.web.health_check' 2> /dev/null; then echo 'healthy without a run' >&2; exit 1; fi
