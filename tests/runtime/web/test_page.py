@@ -5,7 +5,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,10 +16,15 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from mmpnet.contract.detections import Detections
+from mmpnet.media.h264 import ClipFile, FrameEncoder
+from mmpnet.runtime.events.event import CameraEvent
+from mmpnet.runtime.events.store import EventStore
 from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.recordings.names import recording_path
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
+from mmpnet.runtime.web.drawn_shape import DrawnShape
 from mmpnet.runtime.web.run_status import ServedModel
-from mmpnet.runtime.web.sink import ServeSink
+from mmpnet.runtime.web.sink import Past, ServeSink
 from support.results import make_result
 
 pytestmark = pytest.mark.slow
@@ -144,8 +152,8 @@ def test_the_page_shows_moving_images_and_numbers_and_requests_nothing_elsewhere
             colors.append(page.wait_for_function(is_new, arg=seen).json_value())
         assert all(abs(red - 200) < 12 for red, _, _ in colors[1:]), colors
         visit.expect_text(".people", "2")
-        page.wait_for_function("() => Number(document.querySelector('.fps').innerText) > 1")
-        page.wait_for_function("() => document.querySelector('.age-line').getAttribute('d').includes('L')")
+        until(page, "() => Number(document.querySelector('.fps').innerText) > 1")
+        until(page, "() => document.querySelector('.age-line').getAttribute('d').includes('L')")
         expect(page.locator(".source")).to_have_count(2)
         assert [page.locator(name).first.inner_text() for name in ("h2", ".state", ".infer")] == [
             "front",
@@ -206,3 +214,143 @@ def test_html_in_a_source_name_is_text(visit: Visit, sink: ServeSink) -> None:
     expect(page.locator("img, h2 b")).to_have_count(0)
     assert page.title() != "taken"
     assert visit.complaints == []
+
+
+# --- the past, drawing, and accessibility ---
+
+
+@pytest.fixture
+def shapes() -> list[DrawnShape]:
+    """The shapes that were drawn and saved."""
+    return []
+
+
+@pytest.fixture
+def whole_sink(tmp_path: Path, shapes: list[DrawnShape]) -> Iterator[ServeSink]:
+    """A page with two events of today, one with a snapshot and a clip."""
+    pytest.importorskip("av", reason="recordings need PyAV: pip install 'mmpnet[record]'")
+    at = datetime.now(timezone.utc) - timedelta(seconds=90)
+    clip = recording_path(tmp_path / "rec", "front", at - timedelta(seconds=5), suffix=".mp4")
+    clip.parent.mkdir(parents=True)
+    encoder, writer = FrameEncoder((90, 160), fps=5), ClipFile(clip, frame_hw=(90, 160), fps=5)
+    for index in range(60):
+        writer.write(encoder.encode(np.full((90, 160, 3), index * 4, np.uint8), index / 5))
+    writer.close()
+    _, jpeg = cv2.imencode(".jpg", np.full((90, 160, 3), (40, 40, 220), np.uint8))
+    told: dict[str, Any] = {"camera": "front", "stream": 0, "track": 7, "class_name": "person", "at": at}
+    appeared = CameraEvent(id="a", event="appeared", snapshot=True, box=(0.1, 0.1, 0.3, 0.9), **told)
+    crossed = CameraEvent(id="b", event="crossed", line="front door", direction="in", **told)
+    store = EventStore(tmp_path / "events.db")
+    store.add([(appeared, jpeg.tobytes()), (crossed, None)])
+    store.close()
+
+    def save(shape: DrawnShape) -> str:
+        shapes.append(shape)
+        return "Saved."
+
+    past = Past(tmp_path / "events.db", tmp_path / "rec", save)
+    model = ServedModel("person-320", ("background", "person"), "auto", "cpu")
+    serving = ServeSink("127.0.0.1:0", model, token="open sesame", stale_after_s=20.0, past=past)
+    yield serving
+    serving.close()
+
+
+def until(page: Page, condition: str) -> None:
+    """Wait until a condition in JavaScript holds; Playwright's own function needs a policy that allows eval."""
+    ends_s = time.monotonic() + 60
+    while not page.evaluate(condition):
+        assert time.monotonic() < ends_s, condition
+        time.sleep(0.05)
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core calls serious or critical in the page as it is now."""
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    page.evaluate(axe)
+    found = page.evaluate("async () => (await axe.run()).violations")
+    return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
+
+
+def test_the_past_is_on_the_page_and_images_are_enlarged_and_clips_played(visit: Visit, whole_sink: ServeSink) -> None:
+    with Feed(whole_sink, cameras("front")):
+        page = open_page(visit, whole_sink)
+        visit.expect_text("#events li .said", "person 7 crossed front door: in")
+        visit.expect_text(".in", "1")
+        visit.expect_text(".out", "0")
+        visit.expect_text(".inside", "1")
+        visit.expect_text(".today", "1")
+        expect(page.locator(".day rect")).to_have_count(1)
+        page.locator(".thumb:visible").click()
+        expect(page.locator("#viewer img")).to_be_visible()
+        until(page, "document.querySelector('#viewer img').naturalWidth === 160")
+        page.keyboard.press("Escape")
+        page.locator(".play:visible").first.click()
+        until(page, "document.querySelector('#viewer video').currentTime > 0")
+        assert page.evaluate("document.querySelector('#viewer video').duration") == pytest.approx(12, abs=0.3)
+        page.keyboard.press("Escape")
+        page.locator(".enlarge").click()
+        until(page, "document.querySelector('#viewer canvas').width === 160")
+    assert visit.complaints == []
+
+
+def test_a_line_is_drawn_with_the_mouse_and_a_zone_with_fingers_and_both_are_saved(
+    visit: Visit, whole_sink: ServeSink, shapes: list[DrawnShape]
+) -> None:
+    with Feed(whole_sink, cameras("front")):
+        page = open_page(visit, whole_sink)
+        until(page, "document.querySelector('.enlarge canvas').width === 160")
+        page.locator(".draw").click()
+        box = page.locator("#drawing canvas").bounding_box()
+        assert box is not None
+        for x, y in ((0.1, 0.5), (0.9, 0.6)):
+            page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.locator("#drawing [type=submit]").click()
+        visit.expect_text("#drawing .said", "Saved.")
+        page.locator("#drawing .undo").click()
+        page.locator("#drawing .undo").click()
+        page.locator("#drawing [value=zone]").check()
+        page.locator("#drawing [name=name]").fill("till")
+        for x, y in ((0.2, 0.2), (0.8, 0.2), (0.5, 0.9)):
+            place = {"clientX": box["x"] + x * box["width"], "clientY": box["y"] + y * box["height"]}
+            for kind in ("pointerdown", "pointerup"):
+                page.locator("#drawing canvas").dispatch_event(kind, {**place, "pointerType": "touch", "pointerId": 1})
+        page.locator("#drawing [type=submit]").click()
+        page.wait_for_timeout(300)
+    assert [(shape.kind, shape.name, len(shape.points)) for shape in shapes] == [
+        ("line", "door", 2),
+        ("zone", "till", 3),
+    ]
+    np.testing.assert_allclose(shapes[0].points, [[10, 50], [90, 60]], atol=1)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing_serious_in_any_state(
+    browser: Browser, whole_sink: ServeSink, scheme: Any, width: int
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    try:
+        page.goto(whole_sink.url)
+        assert serious(page) == [], "the form that asks for the token"
+        page.fill("#token", "open sesame")
+        with Feed(whole_sink, cameras("front")) as feed:
+            page.click("button")
+            expect(page.locator("#events li")).to_have_count(2)
+            expect(page.locator(".state")).to_have_text("live", use_inner_text=False)
+            page.locator("summary").click()
+            assert serious(page) == [], "all is well"
+            page.locator(".draw").click()
+            assert serious(page) == [], "drawing"
+            page.keyboard.press("Escape")
+            page.locator(".thumb:visible").click()
+            assert serious(page) == [], "an enlarged image"
+            page.keyboard.press("Escape")
+            feed.sources[0].state = "reconnecting"
+            expect(page.locator(".bad")).to_have_count(1)
+            expect(page.locator(".people")).to_have_text("\u2013")
+            expect(page.locator(".inside")).to_have_text("\u2013")
+            assert serious(page) == [], "a camera is away"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+    finally:
+        context.close()

@@ -1,5 +1,6 @@
 """Create the sinks that the options of mmp-run request."""
 
+import io
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,4 +73,19 @@ def serve_sinks(
     model = ServedModel(detector.path.stem, detector.class_names, asked, detector.provider)
     sink = ServeSink(address, model, token=token, stale_after_s=stale_after_s)
     console().print(f"serving {sink.url}")
+    # The token belongs on the user's screen, but in no log.
+    if sink.phone_url is not None and console().is_terminal:
+        show_on_phone(sink.phone_url)
     return [sink]
+
+
+def show_on_phone(url: str) -> None:
+    """Print the address that a phone opens, and its QR code."""
+    console().print(f"on a phone in this network: {url}")
+    try:
+        import segno
+    except ModuleNotFoundError:  # an older [serve] extra
+        return
+    code = io.StringIO()
+    segno.make(url, error="l", micro=False).terminal(out=code, compact=True, border=2)
+    console().file.write(code.getvalue())

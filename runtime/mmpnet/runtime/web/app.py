@@ -15,10 +15,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from mmpnet.runtime.web.event_stream import EventStream
+from mmpnet.runtime.web.history import History
+from mmpnet.runtime.web.history_routes import HistoryEndpoints
 from mmpnet.runtime.web.metrics import Metrics
 from mmpnet.runtime.web.mjpeg import BOUNDARY, MjpegFeed
 from mmpnet.runtime.web.page import load_page
 from mmpnet.runtime.web.run_status import StatusRecorder
+from mmpnet.runtime.web.shape_routes import ShapeEndpoints, ShapeSaver
 
 SNAPSHOT_WAIT_S = 2.0
 JSON = "application/json"
@@ -33,6 +36,8 @@ class Feeds:
     images: MjpegFeed
     news: EventStream
     metrics: Metrics
+    history: History | None = None
+    shapes: ShapeSaver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,8 @@ def make_app(feeds: Feeds) -> Starlette:
         Route("/status", endpoints.status),
         Route("/metrics", endpoints.metrics),
         Route("/healthz", endpoints.healthz),
+        *HistoryEndpoints(feeds.history, feeds.monitor).routes(),
+        *ShapeEndpoints(feeds.shapes, feeds.monitor).routes(),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
 

@@ -4,10 +4,11 @@ import secrets
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mmpnet.runtime.web.listen import is_loopback
+from mmpnet.runtime.web.page import load_token_form
 
 MOST_CLIENTS = 64
 _EVERYWHERE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
@@ -23,6 +24,7 @@ class AuthMiddleware:
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
         self._token = token
+        self._form = load_token_form()
         self._busy = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,7 +35,8 @@ class AuthMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(_EVERYWHERE)
+                for name, value in _EVERYWHERE.items():
+                    headers.setdefault(name, value)
                 if self._token is None:
                     headers["Cross-Origin-Resource-Policy"] = "same-origin"
             await send(message)
@@ -60,6 +63,9 @@ class AuthMiddleware:
             return PlainTextResponse("this server answers only to localhost and 127.0.0.1\n", 400)
         if _matches(headers, scope["query_string"].decode("latin-1"), self._token):
             return None
+        if scope["path"] == "/" and "text/html" in headers.get("accept", ""):
+            headers_of_form = {"Content-Security-Policy": self._form.policy, "WWW-Authenticate": "Bearer"}
+            return HTMLResponse(self._form.html, 401, headers_of_form)
         text = "this server needs its token: open /?token=TOKEN, or send Authorization: Bearer TOKEN\n"
         return PlainTextResponse(text, 401, {"WWW-Authenticate": "Bearer"})
 

@@ -3,12 +3,16 @@
 import errno
 import ipaddress
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from mmpnet.contract.errors import OutputError
 
 SEND_BUFFER_BYTES = 256 * 1024
 """The kernel's buffer per client, so that a slow client lags by this many bytes, not by megabytes."""
+_EVERY_HOST = {"0.0.0.0": (socket.AF_INET, "192.0.2.1"), "::": (socket.AF_INET6, "2001:db8::1")}
+"""The names for all addresses of this machine, and an address of documentation (RFC 5737, RFC 3849) elsewhere."""
 _ADVICE = {
     errno.EADDRINUSE: "another program uses this port; choose another port, or 0 for a free one",
     errno.EADDRNOTAVAIL: "this machine lacks this address; use 127.0.0.1 for local access, or 0.0.0.0 for networks",
@@ -27,6 +31,23 @@ class Address:
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/"
+
+
+def phone_url(address: Address, token: str | None) -> str | None:
+    """The address that other devices of the network open, with the token; None if only this machine is served.
+
+    For all addresses of this machine (0.0.0.0), it is the one that this machine has towards its router.
+    """
+    if is_loopback(address.host):
+        return None
+    host = address.host
+    if host in _EVERY_HOST:
+        family, elsewhere = _EVERY_HOST[host]
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asking:
+            asking.connect((elsewhere, 9))  # sends nothing: it only chooses a route
+            host = asking.getsockname()[0]
+    query = "" if token is None else f"?{urlencode({'token': token})}"
+    return f"{Address(host, address.port).url}{query}"
 
 
 def parse_address(text: str) -> Address:

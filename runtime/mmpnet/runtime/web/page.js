@@ -13,9 +13,14 @@ let answeredAt = performance.now();
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+// Addresses are relative, so that the page works under any path of a reverse proxy.
+function address(path, parameters = {}) {
+  const query = new URLSearchParams(token === null ? parameters : { ...parameters, token }).toString();
+  return query ? `${path}?${query}` : path;
+}
+
 function ask(path, parameters = {}) {
-  const query = new URLSearchParams(token === null ? parameters : { ...parameters, token });
-  return fetch(`${path}?${query}`, { signal: AbortSignal.timeout(LOST_MS + POLL_MS), cache: "no-store" });
+  return fetch(address(path, parameters), { signal: AbortSignal.timeout(LOST_MS + POLL_MS), cache: "no-store" });
 }
 
 async function visible() {
@@ -34,6 +39,7 @@ async function pollStatus() {
       while (cards.length > status.sources.length) cards.pop().remove();
       while (cards.length < status.sources.length) cards.push(new Card(cards.length));
       cards.forEach((card, index) => card.update(status.sources[index]));
+      showHistory();
     } catch (error) {
       console.debug(error);
     }
@@ -49,6 +55,10 @@ class Card {
     this.canvas = this.find("canvas");
     this.shown = null; // the image's number, and when its frame was captured on performance.now()
     this.removed = false;
+    this.day = null; // what the event store says of this camera
+    this.find(".snapshot").href = address("snapshot.jpg", { source: index });
+    this.find(".enlarge").addEventListener("click", () => viewer.live(this));
+    this.find(".draw").addEventListener("click", () => drawing.open(this));
     document.getElementById("sources").append(this.section);
     this.watch();
   }
@@ -87,6 +97,7 @@ class Card {
     if (this.canvas.width !== bitmap.width) this.canvas.width = bitmap.width;
     if (this.canvas.height !== bitmap.height) this.canvas.height = bitmap.height;
     this.canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    viewer.follow(this);
     bitmap.close();
   }
 
@@ -94,20 +105,21 @@ class Card {
     this.source = source;
     this.find("h2").textContent = source.name;
     this.canvas.setAttribute("aria-label", `Live image of ${source.name}`);
-    this.find(".people").textContent = source.people;
-    this.find(".fps").textContent = source.process_fps.toFixed(1);
+    this.find(".enlarge").setAttribute("aria-label", `Enlarge the image of ${source.name}`);
     this.find(".infer").textContent = duration(source.infer_ms.at(-1));
     this.find(".frames").textContent =
       `${source.captured} frames, ${source.processed} processed, ${source.dropped} dropped, ${source.late} of them late` +
       (source.notice ? `; ${source.notice}` : "");
-    this.countRows(Object.entries(source.counts));
     plot(this.section, source);
   }
 
-  countRows(counts) {
+  countRows(counts, current) {
+    const key = JSON.stringify([counts, current]);
+    if (key === this.counted) return;
+    this.counted = key;
     const rows = counts.map(([name, tally]) => {
       const row = document.createElement("tr");
-      for (const value of [name, tally.in_count, tally.out_count, tally.count ?? "–"]) {
+      for (const value of [name, tally.in_count, tally.out_count, (current ? tally.count : null) ?? "–"]) {
         row.append(Object.assign(document.createElement("td"), { textContent: value }));
       }
       return row;
@@ -145,6 +157,32 @@ class Card {
     this.find(".veil strong").textContent = wrong === null ? "" : wrong[0];
     this.find(".veil span").textContent = wrong === null ? "" : wrong[1];
     this.find(".age").textContent = duration(this.age(now));
+    // Figures of a camera that is away would look like current ones.
+    const { source, day } = this;
+    this.find(".people").textContent = wrong === null ? source.people : "\u2013";
+    this.find(".fps").textContent = wrong === null ? source.process_fps.toFixed(1) : "\u2013";
+    this.countRows(Object.entries(source.counts), wrong === null);
+    this.renderDay(source, day, wrong);
+  }
+
+  renderDay(source, day, wrong) {
+    const zones = Object.values(source.counts).filter((tally) => "count" in tally);
+    const lines = Object.values(source.counts).length - zones.length;
+    this.find(".large").hidden = day === null || (lines === 0 && zones.length === 0);
+    this.find(".today-cell").hidden = day === null;
+    this.find(".today").textContent = day === null ? "\u2013" : day.appeared;
+    if (day === null) return;
+    const known = day.in_count !== null;
+    const inside = lines ? (known ? Math.max(day.in_count - day.out_count, 0) : 0) : zones.reduce((sum, zone) => sum + zone.count, 0);
+    this.find(".in").textContent = known ? day.in_count : 0;
+    this.find(".out").textContent = known ? day.out_count : 0;
+    this.find(".inside").textContent = wrong === null ? inside : "\u2013";
+    const until = this.find(".until");
+    until.hidden = wrong === null;
+    // What was counted stays true, but nobody is counted now.
+    const seen = this.age(performance.now());
+    const since = seen === null ? "" : ` since ${clock(new Date(Date.now() - seen))}`;
+    if (wrong !== null) until.textContent = `Not counted${since}: ${wrong[0]}.`;
   }
 }
 
@@ -155,6 +193,9 @@ function render() {
   const alarm = document.getElementById("alarm");
   alarm.hidden = problems.length === 0;
   if (alarm.textContent !== problems.join("\n")) alarm.textContent = problems.join("\n");
+  for (const [id, path] of [["metrics-link", "metrics"], ["status-link", "status"], ["events-link", "events.ndjson"]]) {
+    document.getElementById(id).href = address(path);
+  }
   document.title = problems.length ? "\u26a0 mmpnet" : "mmpnet";
   if (status !== null) {
     document.getElementById("facts").textContent =
@@ -173,47 +214,3 @@ function duration(ms) {
   const minutes = Math.floor(seconds / 60);
   return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
-
-// Plot both latencies over the last three minutes, the newest second on the right.
-const PLOT = { left: 56, top: 8, bottom: 104, height: 124, seconds: 180 };
-
-function plot(section, { age_ms, infer_ms }) {
-  const drawing = section.querySelector("svg");
-  const right = Math.max(drawing.clientWidth, 200) - 4;
-  drawing.setAttribute("viewBox", `0 0 ${right + 4} ${PLOT.height}`);
-  const highest = Math.max(1, ...age_ms, ...infer_ms); // null counts as 0
-  const step = 10 ** Math.floor(Math.log10(highest));
-  const top = step * [1, 2, 5, 10].find((factor) => factor * step >= highest);
-  const x = (secondsAgo) => right - (secondsAgo / PLOT.seconds) * (right - PLOT.left);
-  const y = (ms) => PLOT.bottom - (ms / top) * (PLOT.bottom - PLOT.top);
-  const line = (values) => {
-    let path = "";
-    let pen = "M";
-    values.forEach((value, index) => {
-      if (value !== null) path += `${pen}${x(values.length - 1 - index).toFixed(1)} ${y(value).toFixed(1)}h0`;
-      pen = value === null ? "M" : "L";
-    });
-    return path;
-  };
-  section.querySelector(".age-line").setAttribute("d", line(age_ms));
-  section.querySelector(".infer-line").setAttribute("d", line(infer_ms));
-  const labels = [0, top / 2, top].map((ms) => text(PLOT.left - 8, y(ms) + 4, "end", duration(ms)));
-  const times = [[180, "start", "3 min ago"], [0, "end", "now"]].map(([ago, anchor, said]) => text(x(ago), PLOT.height - 4, anchor, said));
-  const rules = svg("path", { d: [0, top / 2, top].map((ms) => `M${PLOT.left} ${y(ms)}H${right}`).join("") });
-  section.querySelector(".grid").replaceChildren(rules, ...labels, ...times);
-}
-
-function svg(name, attributes) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
-
-function text(x, y, anchor, said) {
-  const element = svg("text", { x, y, "text-anchor": anchor });
-  element.textContent = said;
-  return element;
-}
-
-pollStatus();
-setInterval(render, 250);

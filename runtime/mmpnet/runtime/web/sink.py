@@ -3,36 +3,61 @@
 It imports starlette, uvicorn and prometheus_client only when a sink is made, as only a server needs them.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import MissingExtraError, OutputError, first_line
 from mmpnet.runtime.pipeline.results import Result, result_as_dict
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
+from mmpnet.runtime.sinks.file_names import in_file_name
 from mmpnet.runtime.sources.frame import Event
+from mmpnet.runtime.web.drawn_shape import DrawnShape
 from mmpnet.runtime.web.event_stream import EventStream
-from mmpnet.runtime.web.listen import Address, is_loopback, listen, parse_address
+from mmpnet.runtime.web.listen import Address, is_loopback, listen, parse_address, phone_url
 from mmpnet.runtime.web.mjpeg import MjpegFeed
 from mmpnet.runtime.web.run_status import ServedModel, StatusRecorder
 
 STALE_AFTER_S = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the page knows beside the run: the event store, the folder of recordings, and how to save a drawn shape."""
+
+    store: Path | None = None
+    recordings: Path | None = None
+    save_shape: Callable[[DrawnShape], str] | None = None
+
+
+NO_PAST = Past()
+
+
 class ServeSink(Sink):
     """Serves the run over HTTP from its own thread; the run never waits for clients.
 
     It listens immediately, at `url`. An address outside loopback needs a `token`; with a token, every client must send
-    it. The run must call `started` before the first result.
+    it. The run must call `started` before the first result. past: what it shows beside the run.
 
     Raises: MissingExtraError without the [serve] extra, OutputError for an address that cannot be used or that others
     can reach without a token.
     """
 
     def __init__(
-        self, address: str, model: ServedModel, *, token: str | None = None, stale_after_s: float = STALE_AFTER_S
+        self,
+        address: str,
+        model: ServedModel,
+        *,
+        token: str | None = None,
+        stale_after_s: float = STALE_AFTER_S,
+        past: Past = NO_PAST,
     ) -> None:
         try:
             from mmpnet.runtime.web.app import Feeds, make_app
             from mmpnet.runtime.web.auth import AuthMiddleware
+            from mmpnet.runtime.web.history import History
             from mmpnet.runtime.web.metrics import Metrics
             from mmpnet.runtime.web.server import ServerThread
         except ModuleNotFoundError as error:
@@ -47,9 +72,15 @@ class ServeSink(Sink):
         self._images = MjpegFeed()
         self._news = EventStream()
         self._metrics = Metrics(self._monitor)
-        feeds = Feeds(self._monitor, self._images, self._news, self._metrics)
+        history = None
+        if past.store is not None:
+            history = History(past.store, recordings=past.recordings, in_file_name=in_file_name)
+        feeds = Feeds(self._monitor, self._images, self._news, self._metrics, history, past.save_shape)
         listening = listen(wanted)
-        self.url = Address(wanted.host, listening.getsockname()[1]).url
+        address_used = Address(wanted.host, listening.getsockname()[1])
+        self.url = address_used.url
+        self.phone_url = phone_url(address_used, token)
+        """The address that a phone in this network opens, with the token; None if only this machine is served."""
         self._server = ServerThread(AuthMiddleware(make_app(feeds), token), listening)
 
     @property

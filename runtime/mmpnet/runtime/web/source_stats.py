@@ -91,7 +91,7 @@ class SourceStats:
         if event.kind == "notice":
             self._notice = event.reason
         else:
-            self._reason = event.reason
+            self._reason = event.reason.removeprefix(f"{event.source}: ")
 
     def tick(self, now_s: float) -> None:
         """Advance by one second."""
