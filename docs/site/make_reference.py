@@ -44,13 +44,8 @@ app = typer.Typer(add_completion=False)
 
 def commands_page() -> str:
     """All options of all commands, in the groups and the order of their help."""
-    lines = [
-        "# Commands",
-        "",
-        NOTE,
-        "",
-        "Each command prints this with `-h`. With `--install-completion`, your shell completes",
-    ]
+    about = "Each command prints this with `-h`. With `--install-completion`, your shell completes options and choices."
+    lines = ["# Commands", "", NOTE, "", _wrapped(about), ""]
     for name, command_app in APPS.items():
         top: Any = typer.main.get_command(command_app)
         subcommands = getattr(top, "commands", {})
