@@ -1,10 +1,12 @@
 """Reject mmp-run options that conflict or have no effect, before the model is loaded."""
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import typer
 
+from mmpnet.cli.run.event_outputs import EventOptions
 from mmpnet.contract.errors import OutputError
 from mmpnet.media.h264 import require_encoder
 from mmpnet.media.images import is_image
@@ -12,9 +14,23 @@ from mmpnet.runtime.sinks.line_writer import check_ndjson
 from mmpnet.runtime.sinks.video import SAVED_SUFFIXES, check_name, is_many
 from mmpnet.runtime.sources.frame import Kind, Source
 from mmpnet.system.claims import check_unclaimed
-from mmpnet.system.files import check_folder
+from mmpnet.system.files import check_folder, is_folder
 
-FOLLOWING_FLAGS = ("--track", "--line", "--zone", "--events", "--record")
+FOLLOWING_FLAGS = (
+    "--track",
+    "--line",
+    "--zone",
+    "--mask",
+    "--classes",
+    "--events",
+    "--store",
+    "--mqtt",
+    "--webhook",
+    "--record",
+)
+NO_RUN_FLAGS = frozenset({"--config", "--print-config", "--log-level"})
+SECRET_FLAGS = {"--mqtt-password": "MMPNET_MQTT_PASSWORD", "--webhook-secret": "MMPNET_WEBHOOK_SECRET"}
+"""Flags that only a file of --config may set, and what a command line uses instead."""
 SELF_TEST_FLAGS = frozenset({"--self-test", "--provider", "--threads"})
 _OWN_MODE = "files keep their own frame size and rate"
 _ALWAYS_THERE = "files do not become stale or lost"
@@ -32,22 +48,44 @@ LIVE_ONLY = {
 """Options that have no effect on files, and why."""
 
 
-def given_flags(context: typer.Context) -> frozenset[str]:
-    """The options on the command line, without defaults and values from the environment."""
+def given_flags(context: typer.Context, *origins: str) -> frozenset[str]:
+    """The options on the command line or in a file, without defaults and values from the environment.
+
+    origins: by default COMMANDLINE and DEFAULT_MAP, which is the file.
+    """
+    origins = origins or ("COMMANDLINE", "DEFAULT_MAP")
     sources = {option.opts[0]: context.get_parameter_source(option.name or "") for option in context.command.params}
-    typed = {flag for flag, origin in sources.items() if origin is not None and origin.name == "COMMANDLINE"}
+    typed = {flag for flag, origin in sources.items() if origin is not None and origin.name in origins}
     return frozenset(flag for flag in typed if flag.startswith("--"))
+
+
+def check_secrets(typed: Collection[str], mqtt: str | None) -> None:
+    """Raises: typer.BadParameter for a secret on the command line, which every user of the machine can read."""
+    for flag, variable in SECRET_FLAGS.items():
+        if flag in typed:
+            raise typer.BadParameter(
+                f"{flag}: others can read it in the list of processes; set {variable}, or {variable}_FILE to a file"
+            )
+    if "--mqtt" in typed and mqtt is not None and re.search(r"//[^/@]*:[^/@]*@", mqtt):
+        raise typer.BadParameter(
+            "--mqtt: others can read its password in the list of processes; write mqtt://USER@HOST, and set "
+            "MMPNET_MQTT_PASSWORD, or MMPNET_MQTT_PASSWORD_FILE to a file"
+        )
 
 
 def check_flags(given: Collection[str]) -> None:
     """Raises: typer.BadParameter for options that conflict, whatever the sources."""
-    if "--self-test" in given and (others := sorted(set(given) - SELF_TEST_FLAGS)):
+    if "--self-test" in given and (others := sorted(set(given) - SELF_TEST_FLAGS - NO_RUN_FLAGS)):
         raise typer.BadParameter(f"--self-test generates its own frame; leave {', '.join(others)} out")
     if "--blur" in given and "--save-crops" in given:
         raise typer.BadParameter("--save-crops writes images of people, --blur hides people; choose one")
     for flag in ("--keep", "--segment", "--record-before", "--record-after"):
         if flag in given and "--record" not in given:
             raise typer.BadParameter(f"{flag} is for recordings; add --record FOLDER")
+    if "--keep-events" in given and not {"--store", "--mqtt", "--webhook"} & set(given):
+        raise typer.BadParameter("--keep-events is for stored events; add --store FILE")
+    if "--mqtt-ca" in given and "--mqtt" not in given:
+        raise typer.BadParameter("--mqtt-ca is for a broker; add --mqtt mqtts://HOST")
     if "--token" in given and "--serve" not in given:
         raise typer.BadParameter("--token protects the web page of --serve; add --serve HOST:PORT")
 
@@ -77,20 +115,23 @@ def check_effects(given: Collection[str], sources: Sequence[Source]) -> None:
 
 def check_outputs(
     sources: Sequence[Source],
+    happenings: EventOptions,
     *,
     save: Path | None,
     save_crops: Path | None,
     ndjson: str | None,
-    events: str | None,
     record: Path | None,
 ) -> None:
     """Raises: OutputError for outputs that are not writable, typer.BadParameter for two outputs with one file."""
     if ndjson is not None:
         check_ndjson(ndjson, _paths(sources))
+    events, store = happenings.lines, happenings.store
     if events is not None:
         check_ndjson(events, _paths(sources), option="--events")
         if ndjson is not None and (events == ndjson or Path(events).resolve() == Path(ndjson).resolve()):
             raise typer.BadParameter("--json and --events name the same output; choose another for one of them")
+    if store is not None:
+        check_store(store)
     if record is not None:
         check_folder(record, option=f"--record {record}")
         require_encoder()
@@ -100,6 +141,14 @@ def check_outputs(
         _check_save(save, sources)
     if save_crops is not None:
         check_folder(save_crops, option=f"--save-crops {save_crops}")
+
+
+def check_store(store: Path) -> None:
+    """Raises: OutputError for an event store that cannot be opened."""
+    if not is_folder(store.parent):
+        raise OutputError(f"--store {store}: there is no folder {store.parent}; make it first")
+    check_folder(store.parent, option=f"--store {store}")
+    check_unclaimed(store)
 
 
 def _check_save(out: Path, sources: Sequence[Source]) -> None:

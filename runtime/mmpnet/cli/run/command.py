@@ -10,18 +10,21 @@ from typing import Annotated, ParamSpec, TypeVar
 import typer
 
 from mmpnet.cli.run.arguments import model_and_sources
-from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, given_flags
+from mmpnet.cli.run.cameras import ShapeTexts, analyses_of, is_special, with_secrets
+from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, check_secrets, given_flags
 from mmpnet.cli.run.console_sink import ConsoleSink
 from mmpnet.cli.run.detector import check_and_warm_up, show_self_test, widen_thresholds
-from mmpnet.cli.run.outputs import RecordOptions, event_sinks, record_sinks, save_sink, serve_sinks, window_sinks
+from mmpnet.cli.run.event_outputs import event_options, event_sinks
+from mmpnet.cli.run.outputs import RecordOptions, record_sinks, save_sink, serve_sinks, window_sinks
 from mmpnet.cli.run.reload import Reload
 from mmpnet.cli.run.service_unit import service_unit, this_program
+from mmpnet.cli.run.site_file import CameraSettings
+from mmpnet.cli.run.site_options import cameras_and_model, config_text, use_site_file
 from mmpnet.console.command import HELP_NAMES, console, end_with, exit_on_error, show_version
 from mmpnet.console.help import helpful
 from mmpnet.console.log import LogLevel, start_log
 from mmpnet.console.threshold_options import override_thresholds
 from mmpnet.runtime.analytics.analyzer import Analysis, StreamAnalyzer, analyzer_factory
-from mmpnet.runtime.analytics.shapes import parse_line, parse_zone
 from mmpnet.runtime.analytics.tracker import Tracker
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES
@@ -60,6 +63,19 @@ EVENTS, RECORDING, SERVING, SERVICE = "Events", "Recordings", "Web page", "Servi
 @app.command(cls=helpful("--camera", "--source", "--save", "--json", "--serve", examples=EXAMPLES))
 def detect(
     context: typer.Context,
+    _config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            callback=use_site_file,
+            is_eager=True,
+            help="A TOML file with options and cameras; options on the command line replace those of the file.",
+        ),
+    ] = None,
+    print_config: Annotated[
+        bool,
+        typer.Option("--print-config", help="Print this command line as such a file, and exit."),
+    ] = False,
     words: Annotated[
         list[str] | None,
         typer.Argument(
@@ -75,7 +91,7 @@ def detect(
     source: Annotated[
         list[str] | None,
         typer.Option(
-            help="Image, video, folder, glob pattern, device or stream address. May be repeated.",
+            help="[NAME=]SOURCE: image, video, folder, glob pattern, device or stream address. May be repeated.",
             rich_help_panel=SOURCES,
         ),
     ] = None,
@@ -184,12 +200,25 @@ def detect(
     line: Annotated[
         list[str] | None,
         typer.Option(
-            help="[NAME=]X1,Y1,X2,Y2 in px or %: count people who cross this line.", rich_help_panel=FOLLOWING
+            help="[[CAMERA/]NAME=]X1,Y1,X2,Y2 in px or %: count people who cross this line.",
+            rich_help_panel=FOLLOWING,
         ),
     ] = None,
     zone: Annotated[
         list[str] | None,
-        typer.Option(help="[NAME=]X1,Y1,X2,Y2,X3,Y3,...: count people in this zone.", rich_help_panel=FOLLOWING),
+        typer.Option(
+            help="[[CAMERA/]NAME=]X1,Y1,X2,Y2,X3,Y3,...: count people in this zone.", rich_help_panel=FOLLOWING
+        ),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="[[CAMERA/]NAME=]X1,Y1,X2,Y2,X3,Y3,...: ignore who stands in this area.", rich_help_panel=FOLLOWING
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Only these classes, separated by commas.", rich_help_panel=FOLLOWING),
     ] = None,
     events: Annotated[
         str | None,
@@ -199,6 +228,37 @@ def detect(
             rich_help_panel=EVENTS,
         ),
     ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Keep events with snapshots in this SQLite file.", rich_help_panel=EVENTS)
+    ] = None,
+    keep_events: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Delete events that are older, such as 30d, or more, such as 1GB (the defaults). May be given twice.",
+            rich_help_panel=EVENTS,
+        ),
+    ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            help="Publish events and states at mqtt[s]://[USER@]HOST[:PORT][/PREFIX]; the password is read from "
+            "MMPNET_MQTT_PASSWORD, or from the file that MMPNET_MQTT_PASSWORD_FILE names.",
+            rich_help_panel=EVENTS,
+        ),
+    ] = None,
+    mqtt_password: Annotated[str | None, typer.Option(hidden=True)] = None,
+    mqtt_ca: Annotated[
+        Path | None,
+        typer.Option(help="PEM file of the authority that signed the broker's certificate.", rich_help_panel=EVENTS),
+    ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            help="Post events to this address, signed with MMPNET_WEBHOOK_SECRET.",
+            rich_help_panel=EVENTS,
+        ),
+    ] = None,
+    webhook_secret: Annotated[str | None, typer.Option(hidden=True)] = None,
     serve: Annotated[
         str | None,
         typer.Option(
@@ -235,64 +295,73 @@ def detect(
         start_log(console(), log_level)
         given = given_flags(context)
         check_flags(given)
+        check_secrets(given_flags(context, "COMMANDLINE"), mqtt)
         model, named = model_and_sources(words or ())
         if self_test and named:
             raise typer.BadParameter(f"--self-test generates its own frame; leave {named[0]} out")
         if self_test:
             show_self_test(Detector(model, provider=provider, threads=threads))
             return
+        typed, texts = (
+            [*named, *map(str, camera or ()), *(source or ())],
+            ShapeTexts(line or (), zone or (), mask or ()),
+        )
+        cameras, model = cameras_and_model(context, typed, texts, model)
+        if print_config:
+            sys.stdout.write(config_text(context, cameras, model))
+            return
         mode = _checked(CameraMode, width=width, height=height, fps=fps, fourcc=fourcc)
-        lines = [_checked(parse_line, text, default_name=f"line{n}") for n, text in enumerate(line or (), 1)]
-        zones = [_checked(parse_zone, text, default_name=f"zone{n}") for n, text in enumerate(zone or (), 1)]
         times, kept = RecordTimes(record_before, record_after, segment), _checked(parse_keep, keep or ())
         recorded = RecordOptions(record, times, kept) if record is not None else None
         live = LiveOptions(mode, reconnect, stale_after, first_frame)
-        sources = _open_sources([*named, *(camera or ()), *(source or ())], live, stride=vid_stride, loop=loop)
+        sources = _open_sources(cameras, live, stride=vid_stride, loop=loop)
         check_effects(given, sources)
         if print_service:
             sys.stdout.write(service_unit(sys.argv[1:], program=this_program()))
             return
-        check_outputs(sources, save=save, save_crops=save_crops, ndjson=ndjson, events=events, record=record)
+        happenings = event_options(
+            events, store, keep_events or (), (mqtt, mqtt_password, mqtt_ca), (webhook, webhook_secret)
+        )
+        check_outputs(sources, happenings, save=save, save_crops=save_crops, ndjson=ndjson, record=record)
         spin = not any(one.live for one in sources)
         detector = Detector(model, provider=provider, threads=threads, spin=spin)
         chosen = override_thresholds(detector.thresholds, conf, iou, max_det)
         detector = detector.with_thresholds(chosen)
         served = serve_sinks(serve, token, detector, provider, stale_after) if serve is not None else []
-        analysis = Analysis(chosen.conf, lines, zones, max_det=chosen.max_det, class_names=detector.class_names)
-        analyzer = _analyzer_factory([analysis] * len(sources)) if track or lines or zones or events or record else None
+        analyses = analyses_of(cameras, chosen, detector.class_names, classes)
+        wanted = track or happenings or record is not None or any(map(is_special, cameras)) or classes is not None
+        analyzer = _analyzer_factory(analyses) if wanted else None
         if analyzer is not None or blur:
             detector = widen_thresholds(detector, blur=blur)
         check_and_warm_up(detector)
         stop = threading.Event()
         sinks = [ConsoleSink(console(), detector.class_names, _totals(sources, limit, loop=loop)), *served]
         sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
-        sinks += event_sinks(events, sources, detector.class_names, stale_after, stop) if events is not None else []
+        sinks += event_sinks(happenings, sources, analyses, stale_after_s=stale_after, stop=stop) if happenings else []
         sinks += record_sinks(recorded, detector.class_names, blur=blur) if recorded is not None else []
         sinks += [save_sink(save, sources, stale_after)] if save is not None else []
         sinks += [ServiceSink()] if is_managed() else []
         sinks += window_sinks(only=len(sinks) == 1) if show else []
         options = RunOptions(
-            remember=SHOWN_IMAGES,
-            limit=limit,
-            max_age_ms=max_age_ms,
-            stale_after_s=stale_after,
-            blur=Blur(most_shown=chosen.max_det) if blur else None,
-            shown_conf=chosen.conf if blur else None,
-            analyzer=analyzer,
+            remember=SHOWN_IMAGES, limit=limit, max_age_ms=max_age_ms, stale_after_s=stale_after, analyzer=analyzer
         )
+        if blur:
+            pixelate = Blur(most_shown=chosen.max_det)
+            options = dataclasses.replace(options, blur=pixelate, shown_conf=chosen.conf)
         _run_until_stopped(sources, detector, sinks, options, stop)
         if stop.is_set() and spin and not loop:
             raise InterruptedRunError("stopped before the end of the files")
 
 
-def _open_sources(names: Sequence[int | str], live: LiveOptions, *, stride: int, loop: bool) -> list[Source]:
+def _open_sources(cameras: Sequence[CameraSettings], live: LiveOptions, *, stride: int, loop: bool) -> list[Source]:
     """Open cameras and sources in the order given. Raises: typer.BadParameter if there are none."""
-    if not names:
+    if not cameras:
         raise typer.BadParameter("no source; give --camera INDEX or --source FILE, FOLDER, PATTERN or ADDRESS")
     # One of several sources that is not available yet must not stop the others.
-    if live.reconnect is None and len(names) > 1:
+    if live.reconnect is None and len(cameras) > 1:
         live = dataclasses.replace(live, reconnect=True)
-    opened = [open_source(name, stride=stride, loop=loop, live=live) for name in names]
+    cameras = [with_secrets(camera) for camera in cameras]
+    opened = [open_source(one.source, name=one.name, stride=stride, loop=loop, live=live) for one in cameras]
     for left_out in (source.left_out for source in opened if isinstance(source, FileSource)):
         if left_out:
             console().print(left_out)

@@ -1,7 +1,6 @@
 """Create the sinks that the options of mmp-run request."""
 
 import io
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,6 @@ from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.recordings.presence_recorder import RecordTimes
 from mmpnet.runtime.recordings.retention import Keep
-from mmpnet.runtime.sinks.event_lines import EventLines
-from mmpnet.runtime.sinks.events import EventSink
 from mmpnet.runtime.sinks.record import RecordSink
 from mmpnet.runtime.sinks.video import SaveSink, is_many
 from mmpnet.runtime.sinks.window import WindowSink
@@ -43,15 +40,6 @@ class RecordOptions:
 def record_sinks(options: RecordOptions, class_names: Sequence[str], *, blur: bool) -> list[Sink]:
     """Clips of people, and the best image of each of them unless they are pixelated."""
     return [RecordSink(options.folder, class_names, times=options.times, keep=options.keep, crops=not blur)]
-
-
-def event_sinks(
-    target: str, sources: Sequence[Source], class_names: Sequence[str], stale_after_s: float, stop: threading.Event
-) -> list[Sink]:
-    """Events as NDJSON in a file, or on stdout."""
-    paths = [path for source in sources for path in source.paths]
-    lines = EventLines(target, sources=paths, stop=stop, notify=console().print)
-    return [EventSink([lines], class_names, stale_after_s=stale_after_s, snapshots=False)]
 
 
 def window_sinks(*, only: bool) -> list[Sink]:

@@ -8,7 +8,9 @@ from typing import Protocol
 
 from mmpnet.contract.errors import first_line
 from mmpnet.runtime.events.database import store_error
+from mmpnet.runtime.events.presence import Happening
 from mmpnet.runtime.events.store import Outbox, StoredEvent
+from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.system.progress import Notice, no_notice
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 300.0
@@ -146,3 +148,27 @@ class OutboxSender:
             return
         if left:
             self._notify(f"{self._destination.name}: {left} events wait in the store for the next run")
+
+
+class SenderOutput:
+    """Sends a run's events to one destination from the outbox of the store at `path`."""
+
+    def __init__(self, path: Path, destination: Destination, *, notify: Notice = no_notice) -> None:
+        self.sender = OutboxSender(path, destination, notify=notify)
+
+    def started(self, summary: Summary) -> None:
+        """Start sending."""
+        del summary
+        self.sender.start()
+
+    def put(self, happening: Happening) -> bool:
+        """Nothing, as the event comes from the outbox."""
+        del happening
+        return True
+
+    def finished(self, summary: Summary) -> None:
+        """Nothing, as `close` sends what waits."""
+
+    def close(self) -> None:
+        """Send what is left if it arrives at once."""
+        self.sender.close()

@@ -5,6 +5,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmpnet.contract.errors import SourceError
@@ -12,7 +13,7 @@ from mmpnet.contract.text import well_formed
 from mmpnet.media.images import IMAGE_SUFFIXES
 from mmpnet.runtime.sources.files import VIDEO_SUFFIXES, FileSource
 from mmpnet.runtime.sources.frame import Source
-from mmpnet.runtime.sources.live import camera_source, stream_source
+from mmpnet.runtime.sources.live import LiveSource, camera_source, stream_source
 from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
 from mmpnet.system.files import is_file, is_folder
@@ -23,16 +24,26 @@ _STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt)://.+", re.IGNORECA
 
 
 def open_source(
-    text: str | int, *, stride: int = 1, loop: bool = False, live: LiveOptions = DEFAULT_LIVE_OPTIONS
+    text: str | int,
+    *,
+    name: str | None = None,
+    stride: int = 1,
+    loop: bool = False,
+    live: LiveOptions = DEFAULT_LIVE_OPTIONS,
 ) -> Source:
     """Open a camera index or device, a stream's address, an image, a video, a folder of them, or a glob pattern.
 
-    Files come in order of name, repeated if `loop`; only every `stride`-th frame is used.
+    Files come in order of name, repeated if `loop`; only every `stride`-th frame is used. `name`: for messages and
+    results, instead of the address or path.
 
     Raises: SourceError if there is nothing with frames. Cameras and streams are opened when their first frame is
     requested.
     """
-    text = str(text).strip()
+    source = _opened(str(text).strip(), stride=stride, loop=loop, live=live)
+    return source if name is None else replace(source, name=well_formed(name))
+
+
+def _opened(text: str, *, stride: int, loop: bool, live: LiveOptions) -> FileSource | LiveSource:
     if text.isdecimal() and len(text) < 4:
         return camera_source(int(text), live, stride=stride)
     if _is_device(text):

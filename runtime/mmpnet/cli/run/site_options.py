@@ -1,0 +1,78 @@
+"""Options from the file of --config, and back: the command line as such a file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mmpnet.cli.run.cameras import ShapeTexts, entry_of, resolve_cameras
+from mmpnet.cli.run.site_file import CameraSettings, SiteFile, read_site, site_text
+from mmpnet.console.command import exit_on_error
+
+NOT_IN_FILES = frozenset(
+    {"config", "print_config", "camera", "source", "line", "zone", "mask", "self_test", "print_service", "version"}
+)
+"""Options that say what is done with a file, and those that the [[camera]] sections say."""
+SECRETS = frozenset({"token", "mqtt_password", "webhook_secret"})
+
+
+def use_site_file(context: typer.Context, value: Path | None) -> Path | None:
+    """Callback of --config: the options of the file become the defaults of all others."""
+    if value is not None:
+        with exit_on_error():
+            names = _parameter_names(context)
+            site = read_site(value, [*names])
+            context.obj = site
+            context.default_map = {names[key]: given for key, given in site.expanded_options().items()}
+    return value
+
+
+def cameras_and_model(
+    context: typer.Context, typed: Sequence[str], texts: ShapeTexts, model: str | None
+) -> tuple[list[CameraSettings], str | None]:
+    """The cameras and the model of a run: those of the command line, or else of the file.
+
+    Raises: typer.BadParameter, MmpnetError for lines, zones or masks that are none.
+    """
+    site = _site_of(context)
+    if site is None:
+        return resolve_cameras(typed, texts, ()), model
+    return resolve_cameras(typed, texts, site.cameras()), model or site.model
+
+
+def config_text(context: typer.Context, cameras: Sequence[CameraSettings], model: str | None) -> str:
+    """A file with the options that differ from the defaults, and the cameras. Secrets are left in the environment."""
+    site = _site_of(context)
+    raw: Mapping[str, Any] = site.options if site is not None else {}
+    options: dict[str, Any] = {}
+    for key, name in _parameter_names(context).items():
+        origin = context.get_parameter_source(name)
+        if origin is not None and origin.name == "DEFAULT_MAP":
+            options[key] = raw[key]
+        elif origin is not None and origin.name in ("COMMANDLINE", "ENVIRONMENT"):
+            value = context.params[name]
+            options[key] = f"${{MMPNET_{key.upper()}}}" if key in SECRETS else _plain(value)
+    return site_text(options, [entry_of(camera, number) for number, camera in enumerate(cameras, 1)], model=model)
+
+
+def _site_of(context: typer.Context) -> SiteFile | None:
+    return context.obj if isinstance(context.obj, SiteFile) else None
+
+
+def _parameter_names(context: typer.Context) -> dict[str, str]:
+    """The parameter of each option that a file may set, by the name of its flag with _ instead of -."""
+    names: dict[str, str] = {}
+    for parameter in context.command.params:
+        flag = next((one for one in parameter.opts if one.startswith("--")), None)
+        if flag is not None and parameter.name is not None:
+            names[flag.removeprefix("--").replace("-", "_")] = parameter.name
+    completion = {"install_completion", "show_completion", "help", "help_all"}
+    return {key: name for key, name in names.items() if key not in NOT_IN_FILES | completion}
+
+
+def _plain(value: Any) -> Any:
+    """A value of an option as TOML has it."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
