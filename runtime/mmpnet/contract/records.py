@@ -115,7 +115,11 @@ class LatencyRecord(StrictStruct, frozen=True):
 
 class QuantizationRecord(StrictStruct, frozen=True):
     """How int8 was tested: its accuracy (reference: the float32 file) and its speed. kept tells whether this file is
-    the int8 one, verdict gives the reason."""
+    the int8 one, verdict gives the reason.
+
+    allowed_loss is the part of float32's AP that int8 was allowed to lose, null if it was kept in any case. ap_interval
+    is the 95 % interval of the difference in AP, int8 minus float32; null with too few images.
+    """
 
     kept: bool
     verdict: str
@@ -129,6 +133,8 @@ class QuantizationRecord(StrictStruct, frozen=True):
     float_layers: tuple[str, ...]
     accuracy: AccuracyRecord
     latency: LatencyRecord
+    allowed_loss: float | None = 0.01
+    ap_interval: tuple[float, float] | None = None
 
 
 class Licenses(StrictStruct, frozen=True):

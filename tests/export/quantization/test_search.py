@@ -16,15 +16,16 @@ from typer.testing import CliRunner
 from mmpnet.contract.detections import Detections, Thresholds
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import Letterbox
-from mmpnet.contract.records import Accuracy, LatencyRecord
+from mmpnet.contract.records import Accuracy, AccuracyRecord, LatencyRecord
 from mmpnet.datasets.open import open_dataset
 from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.bootstrap import Interval
 from mmpnet.export.cli.command import app
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.quantization import search as int8
 from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer, layer_errors
 from mmpnet.export.quantization.rearrange import rearrange
-from mmpnet.export.quantization.search import calibration_images, interleaved_latency, make_int8
+from mmpnet.export.quantization.search import Measurement, Trial, calibration_images, interleaved_latency, make_int8
 from mmpnet.export.verification.file_parity import Reference, reference_of
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
@@ -173,7 +174,7 @@ def with_measurements(
 ) -> None:
     """Replace the measurements: accuracies in the order of the calls, that of float32 first, and latencies."""
     answers = iter(ap)
-    monkeypatch.setattr(int8, "_accuracy", lambda *_: Accuracy(next(answers), 0.5))
+    monkeypatch.setattr(int8, "_measured", lambda *_: Measurement(Accuracy(next(answers), 0.5), None))
     monkeypatch.setattr(int8, "interleaved_latency", lambda *_, **__: LatencyRecord(int8_ms, float_ms, 1, "a CPU"))
     monkeypatch.setattr(
         int8, "layer_errors", lambda quantizer, _, **__: [(name, 1.0) for name in reversed(quantizer.layers)]
@@ -413,3 +414,46 @@ def test_calibration_data_without_a_val_split_needs_verify(
     assert result.exit_code == 1
     assert "give labeled images with --verify" in result.stderr
     assert not out.exists()
+
+
+def a_trial(ap: float, interval: Interval | None, *, n_images: int = 24, int8_ms: float = 4.0) -> Trial:
+    """An int8 version of a file with AP 0.5 and 10 ms."""
+    accuracy = AccuracyRecord("COCO", "val", "0" * 64, n_images, Accuracy(0.5, 0.9), Accuracy(ap, 0.9))
+    return Trial(onnx.ModelProto(), (), accuracy, LatencyRecord(int8_ms, 10.0, 1, "a CPU"), interval)
+
+
+def test_few_images_do_not_settle_a_loss_and_the_verdict_says_how_many_would() -> None:
+    options = QuantizationOptions()
+    unsettled = a_trial(0.49, Interval(-0.03, 0.01)).fault(options)
+    assert unsettled == (
+        "AP 0.4900 is less than 99% of float32's 0.5000, but the 95 % interval of the difference is -0.0300 to "
+        "+0.0100: 24 images do not settle it, about 384 would; or accept it with --int8-loss 0.03 or --int8 always"
+    )
+    assert a_trial(0.4, Interval(-0.12, -0.08)).fault(options) == "AP 0.4000 is less than 99% of float32's 0.5000"
+    assert "3 images are too few to settle it" in str(a_trial(0.4, None, n_images=3).fault(options))
+
+
+def test_a_loss_can_be_accepted_knowingly() -> None:
+    lossy = a_trial(0.49, Interval(-0.03, 0.01))
+    accepting = QuantizationOptions(allowed_loss=0.03)
+    assert lossy.fault(accepting) is None
+    assert lossy.verdict(accepting) == "as accurate as float32 within the accepted 3%, and faster"
+    assert "is not less than" in str(a_trial(0.49, None, int8_ms=11.0).fault(accepting))
+    always = QuantizationOptions(always=True)
+    assert a_trial(0.1, None, int8_ms=11.0).verdict(always) == "kept in any case, as requested"
+
+
+def test_int8_always_keeps_the_file_and_its_metadata_say_so(
+    dataset_folder: Path, make_checkpoint: MakeCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = make_checkpoint(tmp_path / "model.pth")
+    with_measurements(monkeypatch, ap=[0.5, 0.1], int8_ms=11.0)
+    arguments = [str(checkpoint), "--int8", "always", "--calib", str(dataset_folder)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == 0, result.stderr
+    metadata = read_model_file(tmp_path / "model.onnx").metadata
+    assert metadata is not None
+    assert metadata.precision == "int8"
+    assert metadata.quantization is not None
+    assert metadata.quantization.allowed_loss is None
+    assert metadata.quantization.verdict == "kept in any case, as requested"

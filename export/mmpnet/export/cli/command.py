@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from mmpnet.console.threshold_options import checked_thresholds
 from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.heads import Head
 from mmpnet.contract.metadata import InputKind
-from mmpnet.export.choices import DEFAULT_OPSET, Activations, Calibrator
+from mmpnet.export.choices import ALLOWED_LOSS, DEFAULT_OPSET, Activations, Calibrator
 
 DEFAULTS = Thresholds()
 EXAMPLES = (
@@ -23,7 +23,20 @@ EXAMPLES = (
 app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
 
-@app.command(cls=helpful("--out", "--imgsz", "--int8", "--calib", "--verify", examples=EXAMPLES))
+class ExportCommand(helpful("--out", "--imgsz", "--int8", "--calib", "--verify", examples=EXAMPLES)):  # type: ignore[misc]
+    """mmp-export's command: `--int8 always` is typed as two words."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words; `always` after --int8 becomes an option of its own."""
+        words = list(args)
+        for at, word in enumerate(words[:-1]):
+            if word == "--int8" and words[at + 1] == "always":
+                words[at : at + 2] = ["--int8", "--int8-always"]
+        rest: list[str] = super().parse_args(ctx, words)
+        return rest
+
+
+@app.command(cls=ExportCommand)
 def export(
     model: Annotated[Path, typer.Argument(help="Checkpoint of mmp-train: last.pth or best.pth.")],
     out: Annotated[
@@ -59,6 +72,14 @@ def export(
             "--int8", help="Quantize to int8; kept only if it is as accurate as float32, and faster on this machine."
         ),
     ] = False,
+    int8_always: Annotated[
+        bool,
+        typer.Option("--int8-always", help="With --int8: keep it however accurate and fast it is; also --int8 always."),
+    ] = False,
+    int8_loss: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="With --int8: largest part of float32's AP that it may lose."),
+    ] = ALLOWED_LOSS,
     calib: Annotated[
         list[Path] | None, typer.Option(help="With --int8: labeled images that calibrate the ranges; may be repeated.")
     ] = None,
@@ -120,8 +141,8 @@ def export(
             model=model,
             target=target_of(model, out),
             options=options,
-            precision=chosen_precision(half=half, int8=int8, compact=compact),
-            quantization=QuantizationOptions(activations=activations, calibrator=calibrator),
+            precision=chosen_precision(half=half, int8=int8 or int8_always, compact=compact),
+            quantization=QuantizationOptions(activations, calibrator, allowed_loss=int8_loss, always=int8_always),
             verify=tuple(verify or ()),
             calib=tuple(calib or ()),
         )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import PAD_VALUE
-from mmpnet.export.choices import Activations, Calibrator
+from mmpnet.export.choices import ALLOWED_LOSS, Activations, Calibrator
 from mmpnet.export.graph import INPUT_NAME, NETWORK_SCOPE, drop_unused_domains, drop_unused_initializers
 from mmpnet.export.onnx_runtime_tools import (
     CalibrationDataReader,
@@ -56,6 +56,10 @@ class QuantizationOptions:
     activations: Activations = "uint8"
     calibrator: Calibrator = "minmax"
     per_channel: bool = True
+    allowed_loss: float = ALLOWED_LOSS
+    """Largest part of float32's AP that int8 may lose."""
+    always: bool = False
+    """Whether int8 is kept however accurate and fast it is."""
 
 
 class Quantizer:

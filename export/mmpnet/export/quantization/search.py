@@ -1,5 +1,6 @@
 """Search for an int8 version of a file, and keep it only if it is as accurate as float32 and faster on this machine."""
 
+import math
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +19,10 @@ from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import Accuracy, AccuracyRecord, LatencyRecord, QuantizationRecord
 from mmpnet.contract.text import counted
 from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.bootstrap import LEAST_IMAGES, Bootstrap, Interval, interval, resampled
 from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
+from mmpnet.evaluation.image_matches import Values
+from mmpnet.export.choices import ALLOWED_LOSS
 from mmpnet.export.metadata_builder import build_int8_metadata
 from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer, layer_errors
 from mmpnet.export.quantization.rearrange import rearrange
@@ -34,7 +38,6 @@ from mmpnet.system.progress import Notice, Progress, no_notice, no_progress
 DEFAULTS = QuantizationOptions()
 CALIBRATION_IMAGES = 200
 ERROR_IMAGES = 4
-LEAST_AP_RATIO = 0.99
 LEAST_REFERENCE_AP = 0.01
 FLOAT_LAYERS_TRIED = (0, 1, 2, 4, 8)
 TIMED_ROUNDS = 40
@@ -43,22 +46,58 @@ SELF_TEST_TOLERANCES = (0.05, 0.8)
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """Accuracy of a file, and its AP in each resample of the images (R,); None with too few images."""
+
+    accuracy: Accuracy
+    ap_samples: Values | None
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
-    """One int8 version: the layers that stay in float, and accuracy and latency with those of the float file."""
+    """One int8 version: the layers that stay in float, accuracy and latency with those of the float file, and the
+    interval of the difference in AP."""
 
     model: onnx.ModelProto
     float_layers: tuple[str, ...]
     accuracy: AccuracyRecord
     latency: LatencyRecord
+    interval: Interval | None
 
-    def fault(self) -> str | None:
+    def fault(self, options: QuantizationOptions) -> str | None:
         """Why this version is not kept; None if it is."""
+        if options.always:
+            return None
         reference, found = self.accuracy.reference.AP, self.accuracy.file.AP
-        if not found >= LEAST_AP_RATIO * reference:
-            return f"AP {found:.4f} is less than {LEAST_AP_RATIO:.0%} of float32's {reference:.4f}"
+        if not found >= (1 - options.allowed_loss) * reference:
+            least = f"less than {1 - options.allowed_loss:.0%} of float32's {reference:.4f}"
+            return f"AP {found:.4f} is {least}{self._how_sure(options)}"
         if not self.latency.int8_ms < self.latency.float_ms:
             return f"{self.latency.int8_ms:.2f} ms is not less than float32's {self.latency.float_ms:.2f} ms"
         return None
+
+    def _how_sure(self, options: QuantizationOptions) -> str:
+        """Whether the images settle it: the end of the sentence about the loss."""
+        n_images, around = self.accuracy.n_images, self.interval
+        if around is None:
+            return f"; {counted(n_images, 'image')} are too few to settle it: at least {LEAST_IMAGES} need a box"
+        allowed = -options.allowed_loss * self.accuracy.reference.AP
+        if around.high < allowed:
+            return ""
+        away = max(allowed - (self.accuracy.file.AP - self.accuracy.reference.AP), 1e-4)
+        needed = math.ceil(n_images * ((around.high - around.low) / 2 / away) ** 2)
+        loss = math.ceil(-100 * (self.accuracy.file.AP / self.accuracy.reference.AP - 1)) / 100
+        return (
+            f", but the 95 % interval of the difference is {around.low:+.4f} to {around.high:+.4f}: {n_images} images "
+            f"do not settle it, about {needed} would; or accept it with --int8-loss {loss:g} or --int8 always"
+        )
+
+    def verdict(self, options: QuantizationOptions) -> str:
+        """Why this version is kept, or why not."""
+        if options.always:
+            return "kept in any case, as requested"
+        accepted = "" if options.allowed_loss <= ALLOWED_LOSS else f" within the accepted {options.allowed_loss:.0%}"
+        return self.fault(options) or f"as accurate as float32{accepted}, and faster"
 
 
 def make_int8(
@@ -91,11 +130,10 @@ def make_int8(
     images = calibration_images(calibration, metadata.letterbox)
     with tempfile.TemporaryDirectory() as folder:
         quantizer = Quantizer(onnx.load(path), images, options, Path(folder), progress=progress)
-        best = _search(quantizer, path, metadata, validation, folder=Path(folder), progress=progress, notice=notice)
-    fault = best.fault()
+        best = _search(quantizer, path, metadata, validation, Path(folder), options, progress, notice)
     record = QuantizationRecord(
-        kept=fault is None,
-        verdict=fault or "as accurate as float32, and faster",
+        kept=best.fault(options) is None,
+        verdict=best.verdict(options),
         activations=options.activations,
         weights="int8",
         per_channel=options.per_channel,
@@ -106,6 +144,8 @@ def make_int8(
         float_layers=best.float_layers,
         accuracy=best.accuracy,
         latency=best.latency,
+        allowed_loss=None if options.always else options.allowed_loss,
+        ap_interval=None if best.interval is None else (best.interval.low, best.interval.high),
     )
     written = build_int8_metadata(metadata, record, best.model)
     if not record.kept:
@@ -139,8 +179,8 @@ def _search(
     path: Path,
     metadata: ModelMetadata,
     validation: Dataset,
-    *,
     folder: Path,
+    options: QuantizationOptions,
     progress: Progress,
     notice: Notice,
 ) -> Trial:
@@ -148,7 +188,8 @@ def _search(
 
     Raises: ExportError if the accuracy of float32 is too low for a comparison.
     """
-    reference = _accuracy(path, validation, "float32", progress)
+    in_float = _measured(path, validation, "float32", progress)
+    reference = in_float.accuracy
     if reference.AP < LEAST_REFERENCE_AP:
         raise ExportError(
             f"{path}: has AP {reference.AP:.4f} on {validation.name}, but int8 can only be compared with it from "
@@ -162,28 +203,36 @@ def _search(
         model = rearrange(quantizer.quantized(ranking[:count]))
         candidate = folder / "candidate.onnx"
         save_model(model, metadata, candidate)
+        in_int8 = _measured(candidate, validation, f"int8, {counted(count, 'layer')} in float", progress)
         accuracy = AccuracyRecord(
             protocol=EVALUATION_PROTOCOL,
             dataset=validation.name,
             dataset_sha256=validation.sha256,
             n_images=len(validation.images),
             reference=reference,
-            file=_accuracy(candidate, validation, f"int8, {counted(count, 'layer')} in float", progress),
+            file=in_int8.accuracy,
         )
         latency = interleaved_latency(candidate, path, progress=progress)
-        trial = Trial(model, tuple(ranking[:count]), accuracy, latency)
-        fault = trial.fault()
-        notice(f"int8 with {counted(count, 'layer')} in float: {fault or 'as accurate as float32, and faster'}")
-        if fault is None:
+        trial = Trial(model, tuple(ranking[:count]), accuracy, latency, _difference(in_int8, in_float))
+        notice(f"int8 with {counted(count, 'layer')} in float: {trial.verdict(options)}")
+        if trial.fault(options) is None:
             return trial
         trials.append(trial)
     return max(trials, key=lambda trial: trial.accuracy.file.AP)
 
 
-def _accuracy(path: Path, validation: Dataset, who: str, progress: Progress) -> Accuracy:
+def _measured(path: Path, validation: Dataset, who: str, progress: Progress) -> Measurement:
     detector = Detector(path, thresholds=EVALUATION_THRESHOLDS, provider="cpu")
     found = measured(detector, validation, detector.class_names, who, progress)
-    return Accuracy(found.ap("AP"), found.ap("AP50"))
+    samples = resampled(found.matches, Bootstrap())
+    return Measurement(Accuracy(found.ap("AP"), found.ap("AP50")), None if samples is None else samples["AP"])
+
+
+def _difference(one: Measurement, other: Measurement) -> Interval | None:
+    """The interval of the difference in AP, on the same resamples of the images."""
+    if one.ap_samples is None or other.ap_samples is None:
+        return None
+    return interval(one.ap_samples - other.ap_samples)
 
 
 def interleaved_latency(

@@ -40,7 +40,7 @@ app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 EXAMPLES = (
     ("mmp-collect --camera 0 -o door/", "keep up to 200 frames a day that are worth labeling"),
     ("mmp-collect street.mp4 -o street/ --teacher yolox_x.onnx", "from a video, labeled by a larger model"),
-    ("mmp-adapt --data door/ -o door.onnx", "next: learn from them"),
+    ("mmp-collect --camera 0 -o door/ --blur", "where people may not be kept: background only"),
 )
 TEACHER_LEAST_SCORE = 0.3
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
