@@ -14,6 +14,7 @@ import msgspec
 import typer
 from typer.testing import CliRunner
 
+from mmpnet.cli.archive.command import app as archive_app
 from mmpnet.cli.bench.command import app as bench_app
 from mmpnet.cli.doctor.command import app as doctor_app
 from mmpnet.cli.info import app as info_app
@@ -34,6 +35,7 @@ APPS = {
     "mmp-doctor": doctor_app,
     "mmp-info": info_app,
     "mmp-bench": bench_app,
+    "mmp-archive": archive_app,
     "mmp-train": train_app,
     "mmp-val": val_app,
     "mmp-export": export_app,

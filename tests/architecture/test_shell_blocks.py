@@ -28,6 +28,7 @@ REASONS = {
     r"^\. \.venv|\bactivate\b": "the tests run in their own environment",
     r"\bmmp-bench\b": "times the machine for a minute; tests/bench runs these commands",
     r"\bmmp-train\b(?!.*--check)|runs/train|\bbest\.pth|torchrun": "trains for hours; tests/train runs these commands",
+    r"\bmmp-archive\b|\bray start\b|RAY_|detections/": "starts Ray, or needs its results; tests/archive runs it",
     r"\bmmp-export\b": "needs a checkpoint; tests/export runs these commands",
     r"\b(trtexec|ovc|rpicam-vid|ffmpeg|ffprobe|nginx|mosquitto\w*|curl|journalctl|logrotate)\b": "another program",
     r"^mmp-doctor( --no-cameras)? *(#.*)?$": "takes half a minute; a block of docs/start/pc.md runs it",

@@ -1,6 +1,8 @@
 """The settings that mmpnet.system.privacy makes, and user settings that it keeps."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -44,3 +46,14 @@ def test_without_a_temporary_folder_caches_stay(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tempfile, "gettempdir", none)
     privacy.move_caches()
     assert "MPLCONFIGDIR" not in os.environ
+
+
+def test_ray_does_not_report_its_usage() -> None:
+    """In a new process, as the setting must come before the import."""
+    code = (
+        "import mmpnet.system.ray_runtime; from ray._common.usage import usage_lib; "
+        "print(usage_lib.usage_stats_enabled())"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""Entry points of mmp-run, mmp-info, mmp-doctor and mmp-bench."""
+"""Entry points of mmp-run, mmp-info, mmp-doctor, mmp-bench and mmp-archive."""
 
 from mmpnet.console.command import launch
 
@@ -21,3 +21,8 @@ def doctor() -> None:
 def bench() -> None:
     """mmp-bench."""
     launch("mmpnet.cli.bench.command", extra="cpu")
+
+
+def archive() -> None:
+    """mmp-archive."""
+    launch("mmpnet.cli.archive.command", extra="cluster")

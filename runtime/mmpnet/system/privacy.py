@@ -11,6 +11,8 @@ OPT_OUTS = {
     # ONNX Runtime 1.29 and later send model names, durations and a persistent device id to Microsoft, on Linux too.
     # Its function to disable this comes too late, as the import sends the first report.
     "ORT_DISABLE_TELEMETRY": "1",
+    # Ray reports versions, operating system and numbers of machines every hour.
+    "RAY_USAGE_STATS_ENABLED": "0",
     # For indirect dependencies that may report in future versions.
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",

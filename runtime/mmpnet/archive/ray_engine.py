@@ -1,0 +1,156 @@
+"""Run the workers on all cores of one machine or of a cluster, by Ray Data.
+
+Ray Data gives tasks to a pool of worker processes, starts those again that die, and gives their task to another one.
+"""
+
+import logging
+import os
+import pickle
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmpnet.archive.settings import Settings
+from mmpnet.archive.tasks import ImageGroup, Outcome, Task
+from mmpnet.archive.worker import Execute, Worker
+from mmpnet.contract.errors import DeviceError, MissingExtraError, MmpnetError, first_line
+from mmpnet.runtime.inference.providers import Provider
+from mmpnet.system.machine import usable_cores
+
+OBJECT_STORE_BYTES = 100_000_000
+"""Only tasks and their outcomes go through Ray's memory, never frames."""
+_AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Where and on how much to run.
+
+    address: of a Ray cluster, or `auto`; None starts Ray on this machine. workers: number of worker processes, 0 for as
+    many as there are cores. threads: inference threads of each. gpus: how much of a GPU each worker takes.
+    """
+
+    address: str | None = None
+    workers: int = 0
+    threads: int = 1
+    gpus: float = 0.0
+    provider: Provider = "auto"
+
+
+@contextmanager
+def ray_workers(folder: Path, settings: Settings, options: EngineOptions) -> Iterator[Execute]:
+    """Connect to Ray, or start it, and yield a function that does tasks; Ray is left at the end.
+
+    Raises: MissingExtraError without Ray, DeviceError if there is no cluster at the address.
+    """
+    with tempfile.TemporaryDirectory(prefix="mmpnet-", ignore_cleanup_errors=True) as temporary:
+        ray = _started(options, Path(temporary))
+        try:
+            yield lambda tasks: _executed(tasks, folder.absolute(), settings, options)
+        finally:
+            ray.shutdown()
+
+
+def _started(options: EngineOptions, temporary: Path) -> Any:
+    if options.address is None and not any(name in os.environ for name in _AUTH):
+        # Ray itself would keep the token in a file in the home folder.
+        os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
+    try:
+        from mmpnet.system.ray_runtime import ray, ray_data
+    except ImportError as error:
+        raise MissingExtraError(f"mmp-archive needs {error.name or 'ray'}: pip install 'mmpnet[cluster]'") from error
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    workers = options.workers or max(int(usable_cores()) // options.threads, 1)
+    try:
+        if options.address is None:
+            ray.init(
+                num_cpus=int(workers * options.threads),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(temporary),
+                **quiet,
+            )
+        else:
+            ray.init(address=options.address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = "on this machine" if options.address is None else f"at {options.address}"
+        raise DeviceError(
+            f"Ray does not start {where} ({first_line(error)}); start a cluster with `ray start --head`, or leave "
+            "--ray-address out"
+        ) from error
+    context = ray_data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return ray
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A task with all that a new worker process needs: arguments of a constructor would be lost with their machine."""
+
+    folder: Path
+    settings: Settings
+    options: EngineOptions
+    task: Task
+
+
+class _RayWorker:
+    """A worker in a process of Ray; it also counts for Ray's metrics."""
+
+    def __init__(self) -> None:
+        from mmpnet.system.ray_runtime import ray_metrics
+
+        self._worker: Worker | None = None
+        self._frames = ray_metrics.Counter("mmpnet_archive_frames", "Frames and images that were detected in.")
+        self._video_s = ray_metrics.Counter("mmpnet_archive_video_seconds", "Length of the videos that are done.")
+        self._failures = ray_metrics.Counter("mmpnet_archive_failures", "Files that could not be read completely.")
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return {"outcome": [pickle.dumps(self._do(pickle.loads(content))) for content in batch["job"]]}
+
+    def _do(self, job: _Job) -> Outcome:
+        if self._worker is None:
+            options = job.options
+            try:
+                self._worker = Worker(job.folder, job.settings, provider=options.provider, threads=options.threads)
+            except MmpnetError as error:
+                return Outcome(job.task, fatal=str(error))
+        outcome = self._worker(job.task)
+        for counter, value in (
+            (self._frames, outcome.frames),
+            (self._video_s, outcome.video_s),
+            (self._failures, len(outcome.failures)),
+        ):
+            if value:
+                counter.inc(value)
+        return outcome
+
+
+def _executed(tasks: list[Task], folder: Path, settings: Settings, options: EngineOptions) -> Iterator[Outcome]:
+    from mmpnet.system.ray_runtime import ray, ray_data
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    most = options.workers or max(int(resources.get("CPU", 1)) // options.threads, 1)
+    rows = [{"job": pickle.dumps(_Job(folder, settings, options, task))} for task in _images_last(tasks)]
+    outcomes = ray_data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        _RayWorker,
+        batch_size=1,
+        batch_format="numpy",
+        # One task in flight for each worker, so that a worker that dies costs no more than its own.
+        compute=ray_data.ActorPoolStrategy(min_size=1, max_size=min(most, len(rows)), max_tasks_in_flight_per_actor=1),
+        num_cpus=options.threads,
+        num_gpus=options.gpus or None,
+    )
+    for row in outcomes.iter_rows():
+        yield pickle.loads(row["outcome"])
+
+
+def _images_last(tasks: list[Task]) -> list[Task]:
+    """Videos first: a group of images at the end keeps all workers busy until the last moment."""
+    return sorted(tasks, key=lambda task: isinstance(task, ImageGroup))

@@ -1,0 +1,226 @@
+"""Detect people in an archive of videos and images: find out what is to do, let workers do it, and keep account."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+
+from mmpnet.archive.progress import Progress
+from mmpnet.archive.recordings import Recording
+from mmpnet.archive.results import Done, done_before, read_failed, write_failed
+from mmpnet.archive.schema import write_schema_document
+from mmpnet.archive.settings import (
+    MANIFEST,
+    MODEL_FILE,
+    Manifest,
+    Settings,
+    read_manifest,
+    require_equal,
+    write_manifest,
+)
+from mmpnet.archive.splitting import stated_length_s
+from mmpnet.archive.tasks import Failure, ImageGroup, JoinVideo, Outcome, SplitVideo, Task, VideoPart, WholeVideo
+from mmpnet.archive.worker import WORK, Execute
+from mmpnet.archive.writing import result_path
+from mmpnet.contract.errors import OutputError
+from mmpnet.system.claims import Claim
+from mmpnet.system.files import atomic_write, check_folder, file_sha256, is_file
+from mmpnet.system.progress import Notice, no_notice
+
+PART_S = 600.0
+"""Length of the parts of a long video: what a killed worker costs, at most."""
+IMAGES_PER_FILE = 256
+_READERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Who hears of a run: `notice` gets lines for people, `progress` the counts after every task."""
+
+    notice: Notice = no_notice
+    progress: Callable[[Progress], None] = lambda _: None
+
+
+def run_archive(
+    recordings: Sequence[Recording],
+    folder: Path,
+    execute: Execute,
+    *,
+    part_s: float = PART_S,
+    watcher: Watcher | None = None,
+) -> Manifest:
+    """Detect in all recordings that are not done yet, and write the results; `prepare_folder` must have been called.
+
+    Whatever happens, finished results stay, and failed.parquet and the manifest are written.
+
+    Raises: OutputError if results cannot be written, so that the run cannot go on.
+    """
+    watcher = watcher or Watcher()
+    began_s = time.monotonic()
+    done = done_before(folder, recordings)
+    todo = [one for one in recordings if one.source not in done.sources]
+    lengths_s = _lengths(todo)
+    progress = Progress(
+        total_s=sum(length_s or 0.0 for length_s in lengths_s.values()),
+        total_images=sum(one.is_image for one in todo),
+        done_before=len(recordings) - len(todo),
+    )
+    run = _Run(execute, watcher, progress, began_s)
+    is_complete = False
+    try:
+        run.all(todo, lengths_s, part_s)
+        is_complete = True
+    finally:
+        attempted = {one.source for one in todo} if is_complete else {one.source for one in progress.failures}
+        kept = [one for one in read_failed(folder) if one.source not in attempted]
+        write_failed(folder, [*kept, *progress.failures])
+        manifest = _finished(folder, done, run, len(kept) + len(progress.failures), is_complete=is_complete)
+        write_manifest(folder, manifest)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    return manifest
+
+
+class _Run:
+    """Gives tasks to the workers and counts their outcomes."""
+
+    def __init__(self, execute: Execute, watcher: Watcher, progress: Progress, began_s: float) -> None:
+        self._execute = execute
+        self._watcher = watcher
+        self._progress = progress
+        self._began_s = began_s
+        self.frames = self.detections = self.videos = self.images = 0
+        self.video_s = 0.0
+
+    @property
+    def failures(self) -> list[Failure]:
+        """All failures so far."""
+        return self._progress.failures
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._began_s
+
+    def all(self, todo: Sequence[Recording], lengths_s: dict[str, float | None], part_s: float) -> None:
+        """Split long videos, detect, join the parts. Raises: OutputError of a worker that cannot write."""
+        long = [one for one in todo if (lengths_s.get(one.path) or 0.0) >= 2 * part_s]
+        parts: dict[str, tuple[VideoPart, ...]] = {}
+        self._progress.stage = "splitting"
+        for outcome in self._outcomes([SplitVideo(video, part_s) for video in long]):
+            parts[_video(outcome).path] = outcome.parts
+        tasks: list[Task] = []
+        for one in (one for one in todo if not one.is_image):
+            tasks += parts.get(one.path) or [WholeVideo(one)]
+        tasks += _image_groups([one for one in todo if one.is_image])
+        self._progress.stage = "detecting"
+        for outcome in self._outcomes(tasks):
+            self._count(outcome)
+        self._progress.stage = "joining"
+        for outcome in self._outcomes([JoinVideo(video, parts[video.path]) for video in long if parts[video.path]]):
+            self._count(outcome)
+
+    def _outcomes(self, tasks: list[Task]) -> Iterator[Outcome]:
+        for outcome in self._execute(tasks) if tasks else ():
+            if outcome.fatal is not None:
+                raise OutputError(outcome.fatal)
+            # A video that cannot be split is read as a whole, which finds out why.
+            told = outcome if not isinstance(outcome.task, SplitVideo) else Outcome(outcome.task)
+            for line in told.notices:
+                self._watcher.notice(line)
+            self._progress.add(told, self.elapsed_s)
+            self._watcher.progress(self._progress)
+            yield outcome
+
+    def _count(self, outcome: Outcome) -> None:
+        if isinstance(outcome.task, VideoPart):
+            return  # its video is counted when it is joined
+        self.frames += outcome.frames
+        self.video_s += outcome.video_s
+        self.detections += outcome.detections
+        if isinstance(outcome.task, ImageGroup):
+            self.images += outcome.frames
+        else:
+            self.videos += outcome.frames > 0
+
+
+def prepare_folder(
+    folder: Path,
+    model: Path,
+    settings: Settings,
+    *,
+    resume: bool,
+    patterns: Sequence[str] = (),
+    provider: str = "auto",
+) -> Claim:
+    """Make the output folder with its manifest, model and schema document, and claim it for this run.
+
+    Raises: OutputError if it has other results, another run writes to it, or it cannot be written.
+    """
+    check_folder(folder, option=f"-o {folder}")
+    before = read_manifest(folder)
+    if before is not None and not resume:
+        raise OutputError(f"{folder}: has results already; go on with them by --resume, or choose another folder")
+    if before is not None:
+        require_equal(folder, before.settings, settings)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        claim = Claim(folder / MANIFEST)
+        # A file that killed its readers in an earlier run gets new attempts.
+        for mark in (folder / WORK).glob("*.attempt-*"):
+            mark.unlink()
+        if not is_file(folder / MODEL_FILE) or file_sha256(folder / MODEL_FILE) != settings.model_sha256:
+            with atomic_write(folder / MODEL_FILE) as partial:
+                shutil.copyfile(model, partial)
+        write_schema_document(folder)
+        now = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+        write_manifest(folder, Manifest(settings, version("mmpnet"), tuple(patterns), provider, now))
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
+    return claim
+
+
+def _lengths(recordings: Sequence[Recording]) -> dict[str, float | None]:
+    """Stated length in seconds of each video that is a file."""
+    paths = [one.path for one in recordings if not one.is_image and not one.is_address]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return dict(zip(paths, pool.map(lambda path: stated_length_s(Path(path)), paths), strict=True))
+
+
+def _image_groups(images: Iterable[Recording]) -> Iterator[ImageGroup]:
+    """Images whose rows go to one file: of one camera and day."""
+
+    def place(image: Recording) -> str:
+        return str(result_path(Path(), image, ""))
+
+    for _, group in groupby(sorted(images, key=lambda one: (place(one), one.path)), key=place):
+        of_one = tuple(group)
+        for first in range(0, len(of_one), IMAGES_PER_FILE):
+            yield ImageGroup(of_one[first : first + IMAGES_PER_FILE])
+
+
+def _video(outcome: Outcome) -> Recording:
+    assert isinstance(outcome.task, SplitVideo)
+    return outcome.task.video
+
+
+def _finished(folder: Path, done: Done, run: _Run, failed: int, *, is_complete: bool) -> Manifest:
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    return msgspec.structs.replace(
+        manifest,
+        finished_at=f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}" if is_complete else None,
+        elapsed_s=round(run.elapsed_s, 1),
+        videos=done.videos + run.videos,
+        images=done.images + run.images,
+        frames=done.frames + run.frames,
+        video_s=done.video_s + run.video_s,
+        detections=done.detections + run.detections,
+        failed=failed,
+    )

@@ -1,0 +1,92 @@
+"""What a run over an archive does, and its manifest in the output folder."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mmpnet.contract.errors import OutputError
+from mmpnet.system.files import atomic_write, is_file
+
+MANIFEST = "manifest.json"
+MODEL_FILE = "model.onnx"
+SCHEMA_VERSION = 1
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What decides the rows of the results: a run goes on only with equal settings.
+
+    model_sha256: hash of the model file. conf, iou, max_det: thresholds as of mmp-run. every: use every n-th frame of a
+    video. track: give people of one video a number. schema: version of the columns.
+    """
+
+    model_name: str
+    model_sha256: str
+    class_names: tuple[str, ...]
+    conf: float
+    iou: float
+    max_det: int
+    every: int = 1
+    track: bool = True
+    schema: int = SCHEMA_VERSION
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """manifest.json: the settings of the run, and what it has done so far."""
+
+    settings: Settings
+    mmpnet_version: str
+    patterns: tuple[str, ...]
+    provider: str
+    started_at: str
+    finished_at: str | None = None
+    """None while the run goes on, or if it was stopped."""
+    elapsed_s: float = 0.0
+    """Of the last run alone."""
+    videos: int = 0
+    images: int = 0
+    frames: int = 0
+    video_s: float = 0.0
+    detections: int = 0
+    failed: int = 0
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Raises: OutputError if it cannot be written."""
+    with atomic_write(folder / MANIFEST) as partial:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder of results; None if it has none.
+
+    Raises: OutputError if it cannot be read.
+    """
+    path = folder / MANIFEST
+    if not is_file(path):
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise OutputError(
+            f"{path}: is not a manifest of this version ({error}); give another folder, or remove the file"
+        ) from error
+
+
+def require_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder of results. Raises: OutputError if there is none."""
+    found = read_manifest(folder)
+    if found is None:
+        raise OutputError(f"{folder}: has no {MANIFEST}; expected a folder that mmp-archive wrote")
+    return found
+
+
+def require_equal(folder: Path, before: Settings, now: Settings) -> None:
+    """Raises: OutputError naming the first setting that differs from those of the results in the folder."""
+    values: dict[str, Any] = msgspec.structs.asdict(now)
+    for name, value in msgspec.structs.asdict(before).items():
+        if values[name] != value:
+            raise OutputError(
+                f"{folder}: was made with {name} {value}, this run has {values[name]}; "
+                "give the same options, or another folder"
+            )

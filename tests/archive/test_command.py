@@ -1,0 +1,77 @@
+"""The command: arguments, missing packages, and a run by Ray on this machine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mmpnet.archive.progress import Progress
+from mmpnet.archive.recordings import find_recordings
+from mmpnet.archive.tasks import Failure, Outcome, WholeVideo
+from mmpnet.cli.archive import command
+from mmpnet.cli.archive.command import app
+from mmpnet.cli.archive.progress_display import duration, progress_line
+from support.archives import Archive, rows_of
+
+ENTRY = "from mmpnet.cli.entry import archive; archive()"
+
+
+@pytest.mark.parametrize("name", ["ray", "pyarrow"])
+def test_without_the_packages_one_line_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda module: None if module == name else object())
+    done = CliRunner().invoke(app, ["*.mp4", "-o", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert done.stderr.splitlines() == [f"error: mmp-archive needs {name}: pip install 'mmpnet[cluster]'"]
+
+
+def test_mistakes_are_one_line_before_ray_starts(tmp_path: Path, recordings_folder: Path) -> None:
+    out = str(tmp_path / "out")
+    for arguments, said in (
+        (["absent.mp4", "-o", out], "no such file"),
+        ([str(recordings_folder), "-o", out, "--camera-pattern", "("], "no regular expression"),
+        ([str(recordings_folder), "-o", out, "--model", "absent.onnx"], "absent.onnx"),
+        ([str(recordings_folder), "-o", str(recordings_folder / "yard" / "clip.mkv")], "is not a folder"),
+    ):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code in (1, 2)
+        assert said in done.stderr, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_progress_tells_hours_rate_time_left_and_failures(recordings_folder: Path) -> None:
+    (video,) = find_recordings([str(recordings_folder / "yard")])
+    progress = Progress(total_s=7200.0, total_images=0)
+    failure = Failure(video.source, video.camera, "broken")
+    progress.add(Outcome(WholeVideo(video), frames=900, video_s=1800.0, failures=(failure,)), elapsed_s=90.0)
+    assert progress_line(progress) == (
+        "reading: 25%, 0.50 of 2.00 h of video, 10.0 frames/s, 4 min left, 1 failed file"
+    )
+    assert [duration(value) for value in (40, 720, 12_600)] == ["40 s", "12 min", "3.5 h"]
+
+
+@pytest.mark.slow
+def test_ray_on_this_machine_gives_what_one_process_gives(
+    archive: Archive, recordings_folder: Path, tmp_path: Path
+) -> None:
+    archive.run(tmp_path / "one", recordings_folder)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "noise.mp4").write_bytes(b"no video" * 100)
+    arguments = ["file://" + str(recordings_folder / "yard"), recordings_folder / "door", tmp_path / "more"]
+    arguments += ["-o", tmp_path / "out", "--model", archive.model, "--part-minutes", 0.05, "--workers", 1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", ENTRY, *map(str, arguments)],
+        env=environment | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last == f"error: 1 file could not be read completely; {tmp_path / 'out' / 'failed.parquet'} says why"
+    rows = [row | {"source": row["source"].removeprefix("file://")} for row in rows_of(tmp_path / "out")]
+    assert sorted(rows, key=lambda row: (row["source"], row["frame"])) == rows_of(tmp_path / "one")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["more", "one", "out"], "nothing in the home folder"

@@ -1,0 +1,34 @@
+"""The schema document describes every column, and other programs read the files."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from mmpnet.archive.schema import DETECTION, FAILED_SCHEMA, FRAME_SCHEMA, FRAMES, SCHEMA_DOCUMENT
+from support.archives import Archive
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_of_the_docs_is_the_document_in_the_results(
+    archive: Archive, recordings_folder: Path, tmp_path: Path
+) -> None:
+    archive.run(tmp_path, recordings_folder / "yard")
+    text = (tmp_path / SCHEMA_DOCUMENT).read_text()
+    assert text == (ROOT / "docs" / "reference" / "archive-schema.md").read_text()
+    for field in [*FRAME_SCHEMA, *DETECTION, *FAILED_SCHEMA]:
+        assert f"`{field.name}`" in text
+
+
+def test_arrow_reads_camera_and_date_from_the_folders(
+    archive: Archive, recordings_folder: Path, tmp_path: Path
+) -> None:
+    archive.run(tmp_path, recordings_folder)
+    table = ds.dataset(tmp_path / FRAMES, partitioning="hive").to_table()
+    found_types = {field.name: field.type for field in table.schema if field.name != "date"}
+    assert found_types == {field.name: field.type for field in FRAME_SCHEMA}
+    found = {(row["camera"], row["date"]) for row in table.to_pylist()}
+    assert found == {("door", "2026-11-29"), ("yard", None)}
+    times = table.filter(pa.compute.equal(table["camera"], "door"))["time"].to_pylist()
+    assert f"{min(times)} {max(times)}" == "2026-11-29 07:30:00 2026-11-29 07:30:14.900000"

@@ -1,0 +1,60 @@
+"""Run archives in the process of the test, and read their results."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+
+from mmpnet.archive.recordings import find_recordings
+from mmpnet.archive.results import result_files
+from mmpnet.archive.run import Watcher, prepare_folder, run_archive
+from mmpnet.archive.settings import Manifest, Settings
+from mmpnet.archive.tasks import Outcome, Task
+from mmpnet.archive.worker import Execute, Worker
+
+PART_S = 3.0
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Runs archives in this process, without Ray."""
+
+    model: Path
+    settings: Settings
+
+    def run(
+        self,
+        folder: Path,
+        *patterns: Path,
+        resume: bool = False,
+        settings: Settings | None = None,
+        execute: Execute | None = None,
+        watcher: Watcher | None = None,
+    ) -> Manifest:
+        """Detect in all files of the patterns, with parts of PART_S seconds."""
+        chosen = settings or self.settings
+        recordings = find_recordings([str(one) for one in patterns])
+        with prepare_folder(folder, self.model, chosen, resume=resume):
+            work = execute or in_this_process(folder, chosen)
+            return run_archive(recordings, folder, work, part_s=PART_S, watcher=watcher)
+
+
+def in_this_process(folder: Path, settings: Settings, *, done: Callable[[Task], None] = lambda _: None) -> Execute:
+    """Do tasks one after the other; `done` hears of each."""
+
+    def execute(tasks: list[Task]) -> Iterator[Outcome]:
+        worker = Worker(folder, settings, provider="cpu", threads=1)
+        for task in tasks:
+            yield worker(task)
+            done(task)
+
+    return execute
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """All rows, in order of source and frame."""
+    files = result_files(folder)
+    rows = ds.dataset(files, format="parquet").to_table().to_pylist() if files else []
+    return sorted(rows, key=lambda row: (row["source"], row["frame"]))
