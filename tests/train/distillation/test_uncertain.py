@@ -64,7 +64,7 @@ def test_uncertain_boxes_of_a_label_file_and_of_a_teacher_are_ignored_together(
     scores = np.concatenate([image.scores for image in labeled.images])
     assert {0.2, 0.3, 0.8, 0.9} <= {round(float(score), 4) for score in scores}
     of_file = sum(int((image.scores < 0.5).sum()) for image in read_coco(data).images)
-    assert f"data/train.json: {of_file} boxes with a score below 0.5 are ignored" in notices
+    assert f"data/train.json: {of_file} boxes with a score below 0.5 ignored" in notices
     of_teacher = sum(
         box.score < 0.5 for boxes in read_teacher_labels(tmp_path / "run" / "teacher.json").boxes for box in boxes
     )
