@@ -398,30 +398,37 @@ def test_a_folder_in_memory_is_not_a_camera(text: str) -> None:
         open_source(text)
 
 
-def test_a_stream_may_wait_for_its_first_frame_but_not_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FFmpeg's timeout passes several times before a key frame comes."""
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_stream_that_gives_no_frame_in_time_is_opened_with_more_patience(
+    monkeypatch: pytest.MonkeyPatch, opened: bool
+) -> None:
+    """The key frame comes later than FFmpeg's timeout."""
     monkeypatch.setattr("mmpnet.runtime.sources.live.DAMAGED_S", 0.01)
     monkeypatch.setattr("mmpnet.runtime.sources.video_capture.DAMAGED_S", 0.01)
 
-    class LateKeyFrame(FakeCapture):
-        waits: int = 0
-
+    class Silent(FakeCapture):
         def grab(self) -> bool:
-            if self.waits < 3:
-                self.waits += 1
-                time.sleep(0.02)
-                return False
-            return super().grab()
+            time.sleep(0.02)
+            return False
 
-    def source(first_frame_s: float) -> LiveSource:
-        options = LiveOptions(reconnect=False, first_frame_s=first_frame_s)
-        plug = Plug(LateKeyFrame([frame(1), frame(2)]))
-        return LiveSource("rtsp://x", plug, options, is_stream=True, why_unopened=lambda: "no key frame")
+        def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+            time.sleep(0.02)
+            return self.opened
 
-    seen, _ = collect(source(30.0), 2)
-    assert seen == [1, 2]
-    with pytest.raises(SourceError, match="rtsp://x: no frame after 0; no key frame"):
-        collect(source(0.0), 1)
+    def source(*, answers: bool) -> LiveSource:
+        return LiveSource(
+            "rtsp://x",
+            Plug(Silent([], opened=opened)),
+            LiveOptions(reconnect=False),
+            is_stream=True,
+            why_unopened=lambda: "no key frame",
+            connect_patiently=Plug(FakeCapture([frame(1), frame(2)])),
+            answers=lambda: answers,
+        )
+
+    assert collect(source(answers=True), 2)[0] == [1, 2]
+    with pytest.raises(SourceError, match="no key frame"):
+        collect(source(answers=False), 1)
 
 
 def test_the_reason_of_a_lost_stream_tells_silence_from_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,8 +453,14 @@ def test_timeouts_of_a_stream_follow_the_options(
         return FakeCapture([frame(1)])
 
     monkeypatch.setattr(cv2, "VideoCapture", opened)
-    collect(stream_source("RTSP://h/X", LiveOptions(stale_after_s=stale_after_s)), 1)
-    assert asked == [[cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]]
+    source = stream_source("RTSP://h/X", LiveOptions(stale_after_s=stale_after_s, first_frame_s=40.0))
+    collect(source, 1)
+    assert source.connect_patiently is not None
+    source.connect_patiently()
+    assert asked == [
+        [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, wait_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, wait_ms]
+        for wait_ms in (timeout_ms, 40_000)
+    ]
 
 
 class FFmpegCapture(FakeCapture):

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from mmpnet.runtime.sources import stream_probe
-from mmpnet.runtime.sources.stream_probe import why_no_stream
+from mmpnet.runtime.sources.stream_probe import accepts_connections, why_no_stream
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -123,3 +123,11 @@ def test_what_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_addresses_that_cannot_be_asked(url: str, reason: str) -> None:
     assert why_no_stream(url).startswith(reason)
+
+
+def test_a_machine_that_accepts_connections_is_told_from_one_that_does_not(host: str) -> None:
+    assert accepts_connections(f"http://me:secret@{host}/x")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        free = listening.getsockname()[1]
+    assert not accepts_connections(f"rtsp://127.0.0.1:{free}/x")
+    assert accepts_connections("udp://127.0.0.1:9"), "it has no connections"

@@ -23,7 +23,7 @@ from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
 from mmpnet.runtime.sources.square_pixels import SquarePixels
 from mmpnet.runtime.sources.stream_clock import StreamClock
-from mmpnet.runtime.sources.stream_probe import why_no_stream
+from mmpnet.runtime.sources.stream_probe import accepts_connections, why_no_stream
 from mmpnet.runtime.sources.video_capture import (
     DAMAGED_S,
     as_bgr,
@@ -51,6 +51,10 @@ Connect: TypeAlias = Callable[[], Any]
 """Opens a capture like cv2.VideoCapture, which may fail to open."""
 
 
+class _SilentError(SourceError):
+    """Nothing came before the timeout."""
+
+
 @dataclass(slots=True)
 class _SoFar:
     """State that the connections of one source share."""
@@ -69,7 +73,8 @@ class LiveSource:
     """A camera or stream. `stride` n skips all but every n-th frame; skipped frames are not decoded if possible.
 
     `clocked`: its CAP_PROP_POS_MSEC is the sender's clock. `may_end`: its address may be that of a file. `still_image`:
-    its address has the suffix of an image. `is_stream`: it comes over a network.
+    its address has the suffix of an image. `is_stream`: it comes over a network. `connect_patiently`: opens a capture
+    with longer timeouts, for a stream that `answers` but gives no frame in time.
     """
 
     name: str
@@ -78,6 +83,8 @@ class LiveSource:
     stride: int = 1
     why_unopened: Callable[[], str] = lambda: "check the address, and that this machine can reach it"
     is_stream: bool = False
+    connect_patiently: Connect | None = None
+    answers: Callable[[], bool] = lambda: True
     clocked: bool = False
     may_end: bool = False
     still_image: bool = False
@@ -121,10 +128,24 @@ class LiveSource:
 
     def _connected(self, stop: threading.Event, on_event: OnEvent, so_far: _SoFar) -> Iterator[Frame]:
         """Frames of one connection, until `stop` is set or a file ends. Raises: SourceError if it is lost."""
-        capture = self.connect()
+        try:
+            yield from self._connected_by(self.connect, stop, on_event, so_far)
+        except _SilentError:
+            # FFmpeg's timeouts cannot be changed later, so only a stream that needs it gets a long one.
+            if self.connect_patiently is None or not self.answers():
+                raise
+            yield from self._connected_by(self.connect_patiently, stop, on_event, so_far)
+
+    def _connected_by(
+        self, connect: Connect, stop: threading.Event, on_event: OnEvent, so_far: _SoFar
+    ) -> Iterator[Frame]:
+        asked_s = time.perf_counter()
+        capture = connect()
         try:
             if not capture.isOpened():
-                raise SourceError(f"{self.name}: cannot be opened; {self.why_unopened()}")
+                is_silent = time.perf_counter() - asked_s > DAMAGED_S
+                reason = f"{self.name}: cannot be opened; {self.why_unopened()}"
+                raise _SilentError(reason) if is_silent else SourceError(reason)
             self._ask(capture, on_event)
             frames = self._read(capture, stop, on_event, so_far)
             yield from frames if not _needs_proof(capture) else self._decoded(frames, on_event)
@@ -135,16 +156,11 @@ class LiveSource:
         fps, before, grabbed, began_s = stated_fps(capture), so_far.count, 0, 0.0
         delay = StreamClock() if self.clocked else None
         square = SquarePixels(capture)
-        opened_s = time.perf_counter()
         while not stop.is_set():
             asked_s = time.perf_counter()
             passed_over = grab(capture)
             now_s = time.perf_counter()
             if passed_over is None:
-                # FFmpeg gives up after its timeout, also while packets come that cannot be decoded yet.
-                may_come = self.is_stream and not grabbed and now_s - opened_s < self.options.first_frame_s
-                if may_come and now_s - asked_s > DAMAGED_S:
-                    continue
                 self._end(capture, on_event, grabbed=grabbed, before=before, waited_s=now_s - asked_s)
                 return
             grabbed += 1
@@ -208,7 +224,9 @@ class LiveSource:
             stated = 1.0
         if not (stated > 0 and grabbed >= LEAST_OF_A_FILE * stated):
             count = before + grabbed // self.stride
-            raise SourceError(f"{self.name}: no frame after {count}; {self._why_lost(grabbed, waited_s)}")
+            is_silent = not grabbed and waited_s > DAMAGED_S
+            reason = f"{self.name}: no frame after {count}; {self._why_lost(grabbed, waited_s)}"
+            raise _SilentError(reason) if is_silent else SourceError(reason)
         size = f"{grabbed} frames" if grabbed >= stated else f"{grabbed} frames, by its header of about {stated:.0f}"
         what = "one image, not a stream" if stated == 1 else f"a file of {size}, not a stream"
         advice = "use the address of the camera's stream, or download the file to process every frame"
@@ -279,16 +297,22 @@ def stream_source(url: str, options: LiveOptions = DEFAULT_LIVE_OPTIONS, *, stri
     name, (scheme, separator, rest) = without_password(url), url.partition("://")
     url = scheme.lower() + separator + rest  # FFmpeg does not know RTSP://
     # FFmpeg numbers the frames of HTTP MJPEG as if they came at 25 per second; RTSP senders state the time.
-    clocked, timeout_s = url.startswith("rtsp"), options.stale_after_s
+    clocked = url.startswith("rtsp")
+
+    def connect(timeout_s: float) -> Any:
+        capture = open_stream(url, timeout_s=timeout_s)
+        return capture if clocked else without_queue(capture)
+
+    patience_s = max(options.first_frame_s, options.stale_after_s)
     return LiveSource(
         name,
-        lambda: (
-            open_stream(url, timeout_s=timeout_s) if clocked else without_queue(open_stream(url, timeout_s=timeout_s))
-        ),
+        lambda: connect(options.stale_after_s),
         options,
         stride=stride,
         why_unopened=lambda: why_no_stream(url),
         is_stream=True,
+        connect_patiently=lambda: connect(patience_s),
+        answers=lambda: accepts_connections(url),
         clocked=clocked,
         may_end=url.startswith("http"),
         still_image=is_image(re.split(r"[?#]", url)[0]),

@@ -43,6 +43,19 @@ def why_no_stream(url: str) -> str:
     return "check the address, and that this machine can reach it"
 
 
+def accepts_connections(url: str) -> bool:
+    """Whether the machine of a stream accepts connections; True for protocols without connections."""
+    address = urlsplit(url)
+    port = address.port or {**_RTSP_PORTS, "http": 80, "https": 443, "rtmp": 1935}.get(address.scheme)
+    if address.hostname is None or port is None or address.scheme in ("udp", "rtp", "srt"):
+        return True
+    try:
+        socket.create_connection((address.hostname, port), timeout=PROBE_S).close()
+    except OSError:
+        return False
+    return True
+
+
 def _why_http(url: str) -> str:
     address = urlsplit(url)
     host = address.netloc.rpartition("@")[2]
