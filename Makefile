@@ -16,7 +16,7 @@ DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test check fuzz lint cost minimal container arm64 oldest docs reference release clean
+.PHONY: demo test check fuzz lint cost minimal container arm64 audit oldest docs reference release clean
 
 demo: $(DEMO_READY)
 	$(BIN)/mmp-run docs/images/astronaut.jpg --save out/astronaut.jpg --no-show
@@ -115,5 +115,11 @@ release: $(VENV)/.test
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
+# Known security holes of the versions in constraints.txt; asks the index for them.
+audit:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
 clean:
-	rm -rf $(VENV) $(VENV)-oldest out dist
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-audit out dist
