@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mmpnet.cli.archive.progress_display import ProgressDisplay, duration
+from mmpnet.cli.archive.results_commands import QUERY_EXAMPLES, REPORT_EXAMPLES, query, report
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, fail, show_version
 from mmpnet.console.help import Example, HelpfulGroup, helpful
 from mmpnet.console.threshold_options import override_thresholds
@@ -149,6 +150,10 @@ def run(
         )
         if done.failed:
             fail(f"{counted(done.failed, 'file')} could not be read completely; {output / 'failed.parquet'} says why")
+
+
+app.command(cls=helpful("--output", examples=REPORT_EXAMPLES))(report)
+app.command(cls=helpful("--format", "--limit", examples=QUERY_EXAMPLES))(query)
 
 
 def _require_cluster_packages() -> None:
