@@ -14,16 +14,17 @@ from mmpnet.cli.run.cameras import ShapeTexts, analyses_of, is_special, with_sec
 from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, check_secrets, given_flags
 from mmpnet.cli.run.console_sink import ConsoleSink
 from mmpnet.cli.run.detector import check_and_warm_up, show_self_test, widen_thresholds
-from mmpnet.cli.run.event_outputs import event_options, event_sinks
+from mmpnet.cli.run.event_outputs import event_options, event_sinks, with_page_store
 from mmpnet.cli.run.outputs import RecordOptions, record_sinks, save_sink, serve_sinks, window_sinks
 from mmpnet.cli.run.reload import Reload
 from mmpnet.cli.run.service_unit import service_unit, this_program
 from mmpnet.cli.run.site_file import CameraSettings
-from mmpnet.cli.run.site_options import cameras_and_model, config_text, use_site_file
+from mmpnet.cli.run.site_options import cameras_and_model, config_text, site_check, site_shape_saver, use_site_file
 from mmpnet.console.command import HELP_NAMES, console, end_with, exit_on_error, show_version
 from mmpnet.console.help import helpful
 from mmpnet.console.log import LogLevel, start_log
 from mmpnet.console.threshold_options import override_thresholds
+from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.analytics.analyzer import Analysis, StreamAnalyzer, analyzer_factory
 from mmpnet.runtime.analytics.tracker import Tracker
 from mmpnet.runtime.inference.detector import Detector
@@ -44,6 +45,7 @@ from mmpnet.runtime.sources.length import stated_frames
 from mmpnet.runtime.sources.open import open_source
 from mmpnet.runtime.sources.options import FIRST_FRAME_S, STALE_AFTER_S, CameraMode, LiveOptions
 from mmpnet.runtime.sources.video_capture import silence_opencv
+from mmpnet.runtime.web.sink import Past
 from mmpnet.system.service_manager import is_managed
 from mmpnet.system.signals import InterruptedRunError, stop_on_signal
 
@@ -302,10 +304,8 @@ def detect(
         if self_test:
             show_self_test(Detector(model, provider=provider, threads=threads))
             return
-        typed, texts = (
-            [*named, *map(str, camera or ()), *(source or ())],
-            ShapeTexts(line or (), zone or (), mask or ()),
-        )
+        typed = [*named, *map(str, camera or ()), *(source or ())]
+        texts = ShapeTexts(line or (), zone or (), mask or ())
         cameras, model = cameras_and_model(context, typed, texts, model)
         if print_config:
             sys.stdout.write(config_text(context, cameras, model))
@@ -322,14 +322,17 @@ def detect(
         happenings = event_options(
             events, store, keep_events or (), (mqtt, mqtt_password, mqtt_ca), (webhook, webhook_secret)
         )
+        wanted = track or happenings or record is not None or any(map(is_special, cameras)) or classes is not None
+        if serve is not None and wanted and any(one.live for one in sources):
+            happenings = with_page_store(happenings)
         check_outputs(sources, happenings, save=save, save_crops=save_crops, ndjson=ndjson, record=record)
         spin = not any(one.live for one in sources)
         detector = Detector(model, provider=provider, threads=threads, spin=spin)
         chosen = override_thresholds(detector.thresholds, conf, iou, max_det)
         detector = detector.with_thresholds(chosen)
-        served = serve_sinks(serve, token, detector, provider, stale_after) if serve is not None else []
+        past = Past(happenings.store, record, site_shape_saver(context))
+        served = serve_sinks(serve, token, detector, provider, stale_after, past) if serve is not None else []
         analyses = analyses_of(cameras, chosen, detector.class_names, classes)
-        wanted = track or happenings or record is not None or any(map(is_special, cameras)) or classes is not None
         analyzer = _analyzer_factory(analyses) if wanted else None
         if analyzer is not None or blur:
             detector = widen_thresholds(detector, blur=blur)
@@ -345,10 +348,8 @@ def detect(
         options = RunOptions(
             remember=SHOWN_IMAGES, limit=limit, max_age_ms=max_age_ms, stale_after_s=stale_after, analyzer=analyzer
         )
-        if blur:
-            pixelate = Blur(most_shown=chosen.max_det)
-            options = dataclasses.replace(options, blur=pixelate, shown_conf=chosen.conf)
-        _run_until_stopped(sources, detector, sinks, options, stop)
+        options = _pixelating(options, chosen) if blur else options
+        _run_until_stopped(sources, detector, sinks, options, stop, Reload(site_check(context)))
         if stop.is_set() and spin and not loop:
             raise InterruptedRunError("stopped before the end of the files")
 
@@ -377,20 +378,28 @@ def _totals(sources: Sequence[Source], limit: int | None, *, loop: bool) -> list
 
 
 def _run_until_stopped(
-    sources: Sequence[Source], detector: Detector, sinks: Sequence[Sink], options: RunOptions, stop: threading.Event
+    sources: Sequence[Source],
+    detector: Detector,
+    sinks: Sequence[Sink],
+    options: RunOptions,
+    stop: threading.Event,
+    reload: Reload,
 ) -> None:
     """Run until the sources end or a signal sets `stop`, and name the files that were saved."""
     height_px, width_px = detector.metadata.input.size_hw
     console().print(f"{detector.path.name} {height_px}x{width_px} on {detector.provider}")
-    reload = Reload() if is_managed() else None
     try:
-        with stop_on_signal(stop, reload=reload):
+        with stop_on_signal(stop, reload=reload if is_managed() else None):
             run(sources, detector, sinks, options, stop=stop)
     finally:
         for path in (path for sink in sinks if isinstance(sink, SaveSink) for path in sink.written):
             console().print(f"saved {path}")
-    if reload is not None:
-        reload.start_again()
+    reload.start_again()
+
+
+def _pixelating(options: RunOptions, chosen: Thresholds) -> RunOptions:
+    """The options with pixelation of everything that is found, also of what is not shown."""
+    return dataclasses.replace(options, blur=Blur(most_shown=chosen.max_det), shown_conf=chosen.conf)
 
 
 def _analyzer_factory(analyses: Sequence[Analysis]) -> Callable[[Frame], StreamAnalyzer]:

@@ -1,9 +1,12 @@
 """Where the events of an mmp-run go: NDJSON, the store, MQTT, a webhook."""
 
+import atexit
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
@@ -67,6 +70,18 @@ def event_options(
         broker,
         None if address is None else Webhook(address, secret),
     )
+
+
+def with_page_store(options: EventOptions) -> EventOptions:
+    """The options with a store for the page, if there is none: in the service's state directory, or until the end."""
+    if options.store is not None:
+        return options
+    if os.environ.get("STATE_DIRECTORY"):
+        return replace(options, store=_store_path(None, needed=True))
+    folder = tempfile.mkdtemp(prefix="mmpnet-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    console().print("the page forgets its events at the end of the run; --store FILE keeps them")
+    return replace(options, store=Path(folder) / STORE_NAME)
 
 
 def _store_path(given: Path | None, *, needed: bool) -> Path | None:

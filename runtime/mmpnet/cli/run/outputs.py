@@ -17,7 +17,7 @@ from mmpnet.runtime.sinks.video import SaveSink, is_many
 from mmpnet.runtime.sinks.window import WindowSink
 from mmpnet.runtime.sources.frame import Source
 from mmpnet.runtime.web.run_status import ServedModel
-from mmpnet.runtime.web.sink import ServeSink
+from mmpnet.runtime.web.sink import Past, ServeSink
 
 
 def save_sink(out: Path, sources: Sequence[Source], stale_after_s: float) -> SaveSink:
@@ -52,14 +52,14 @@ def window_sinks(*, only: bool) -> list[Sink]:
 
 
 def serve_sinks(
-    address: str, token: str | None, detector: Detector, asked: Provider, stale_after_s: float
+    address: str, token: str | None, detector: Detector, asked: Provider, stale_after_s: float, past: Past
 ) -> list[Sink]:
-    """A web page at HOST:PORT, which accepts connections at once.
+    """A web page at HOST:PORT, which accepts connections at once. past: what it shows beside the run.
 
     Raises: OutputError if it cannot listen there or must not, MissingExtraError without the [serve] extra.
     """
     model = ServedModel(detector.path.stem, detector.class_names, asked, detector.provider)
-    sink = ServeSink(address, model, token=token, stale_after_s=stale_after_s)
+    sink = ServeSink(address, model, token=token, stale_after_s=stale_after_s, past=past)
     console().print(f"serving {sink.url}")
     # The token belongs on the user's screen, but in no log.
     if sink.phone_url is not None and console().is_terminal:

@@ -1,14 +1,16 @@
 """Options from the file of --config, and back: the command line as such a file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from mmpnet.cli.run.cameras import ShapeTexts, entry_of, resolve_cameras
+from mmpnet.cli.run.shape_file import shape_saver
 from mmpnet.cli.run.site_file import CameraSettings, SiteFile, read_site, site_text
 from mmpnet.console.command import exit_on_error
+from mmpnet.runtime.web.drawn_shape import DrawnShape
 
 NOT_IN_FILES = frozenset(
     {"config", "print_config", "camera", "source", "line", "zone", "mask", "self_test", "print_service", "version"}
@@ -54,6 +56,18 @@ def config_text(context: typer.Context, cameras: Sequence[CameraSettings], model
             value = context.params[name]
             options[key] = f"${{MMPNET_{key.upper()}}}" if key in SECRETS else _plain(value)
     return site_text(options, [entry_of(camera, number) for number, camera in enumerate(cameras, 1)], model=model)
+
+
+def site_check(context: typer.Context) -> Callable[[], object]:
+    """A function that reads the file of --config again. Raises, when it is called: MmpnetError if it cannot be used."""
+    site = _site_of(context)
+    return (lambda: None) if site is None else lambda: read_site(site.path, _parameter_names(context)).cameras()
+
+
+def site_shape_saver(context: typer.Context) -> Callable[[DrawnShape], str] | None:
+    """What saves a shape that was drawn on the page to the file of --config; None without one."""
+    site = _site_of(context)
+    return None if site is None else shape_saver(site.path, _parameter_names(context))
 
 
 def _site_of(context: typer.Context) -> SiteFile | None:
