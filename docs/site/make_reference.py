@@ -24,6 +24,7 @@ from mmpnet.console.help import Entry, described, first_paragraph
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.contract.metadata import METADATA_KEY, ModelMetadata
 from mmpnet.export.cli.command import app as export_app
+from mmpnet.train.cli.collect import app as collect_app
 from mmpnet.train.cli.train import app as train_app
 from mmpnet.train.cli.val import app as val_app
 
@@ -36,6 +37,7 @@ APPS = {
     "mmp-info": info_app,
     "mmp-bench": bench_app,
     "mmp-archive": archive_app,
+    "mmp-collect": collect_app,
     "mmp-train": train_app,
     "mmp-val": val_app,
     "mmp-export": export_app,
