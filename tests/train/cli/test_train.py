@@ -187,6 +187,18 @@ def test_bad_files_and_devices_exit_with_1(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["--weights", "yolov8n.pt"], "no such weights file"), (["--device", "tpu"], "tpu")]
+)
+def test_a_mistake_is_reported_before_the_data_is_read(
+    dataset_folder: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    code, _, stderr = run(train_app, "--data", str(dataset_folder), "--project", str(tmp_path), *arguments)
+    assert code == 1
+    assert message in error_line(stderr)
+    assert len(stderr.splitlines()) == 1, "no table of the data comes before it"
+
+
 @pytest.mark.parametrize("suffix", ["pth", "onnx"])
 def test_val_writes_a_sheet_and_a_report_and_still_its_json(
     dataset_folder: Path, tmp_path: Path, tiny_checkpoint: Path, tiny_onnx: Path, suffix: str

@@ -9,13 +9,13 @@ from mmpnet.contract.option_fields import option_fields
 from mmpnet.system.progress import Notice, no_notice
 from mmpnet.train.artifacts.config import config_of
 from mmpnet.train.artifacts.options import SECTIONS
+from mmpnet.train.choices import NAMED_WEIGHTS
 from mmpnet.train.engine.run_writer import BEST
 from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.prepare import validation_paths
 from mmpnet.train.run.start import new_folder, start_run
 
 Places: TypeAlias = Path | str | Sequence[Path | str]
-_NAMED_WEIGHTS = ("imagenet", "default", "none")
 
 
 def train(
@@ -60,7 +60,7 @@ def _absolute(path: Path | str) -> str:
 
 
 def _weights(named: str) -> str:
-    return named if named in _NAMED_WEIGHTS else _absolute(named)
+    return named if named in NAMED_WEIGHTS else _absolute(named)
 
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:

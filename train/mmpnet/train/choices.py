@@ -11,6 +11,7 @@ Caching: TypeAlias = Literal["auto", "on", "off"]
 Negatives: TypeAlias = Literal["focal", "quality", "hard", "random"]
 Uncertain: TypeAlias = Literal["soft", "ignore"]
 
+NAMED_WEIGHTS = ("imagenet", "default", "none")
 BACKBONE_BLOCKS = 18
 LEAST_SCORE = 0.05
 """Detections of teachers with a lower score are not stored."""

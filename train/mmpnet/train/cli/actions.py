@@ -10,12 +10,11 @@ import typer
 from mmpnet.cli.class_option import checked_classes
 from mmpnet.console.command import console
 from mmpnet.train.artifacts.config import TrainConfig, config_of
+from mmpnet.train.choices import NAMED_WEIGHTS
 from mmpnet.train.cli.check import check
 from mmpnet.train.cli.run_display import RunDisplay
 from mmpnet.train.run.prepare import validation_paths
 from mmpnet.train.run.start import new_folder, resume_run, start_run
-
-_NAMED_WEIGHTS = ("imagenet", "default", "none")
 
 
 def check_data(options: dict[str, Any], *, as_json: bool) -> None:
@@ -61,7 +60,7 @@ def _configured(options: dict[str, Any]) -> TrainConfig:
                 **options,
                 "val": validation_paths(options["train"], options["val"]),
                 "classes": checked_classes(options["classes"]),
-                "weights": weights if weights in _NAMED_WEIGHTS else str(Path(weights).resolve()),
+                "weights": weights if weights in NAMED_WEIGHTS else str(Path(weights).resolve()),
             }
         )
 

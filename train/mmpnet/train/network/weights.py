@@ -12,7 +12,7 @@ from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.checkpoint import FORMAT, load_tensors
 from mmpnet.train.artifacts.config import ModelConfig, from_plain
-from mmpnet.train.choices import BACKBONE_BLOCKS
+from mmpnet.train.choices import BACKBONE_BLOCKS, NAMED_WEIGHTS
 from mmpnet.train.model import MmpNet
 from mmpnet.train.network.head_rows import LOGITS, HeadMeaning, move_head
 from mmpnet.train.network.onnx_weights import head_of, read_onnx_weights, reopen_norms
@@ -104,12 +104,20 @@ def _with_separate_towers(state: dict[str, Tensor], other: HeadMeaning) -> dict[
     return {**state, **split}
 
 
-def _content(path: Path) -> dict[str, Any]:
-    if not is_file(path):
+def check_source(source: str) -> None:
+    """Check, before the data is read, that there is such a file if the weights are not named.
+
+    Raises: CheckpointError if there is none.
+    """
+    if source not in NAMED_WEIGHTS and not is_file(Path(source)):
         raise CheckpointError(
-            f"{path}: no such weights file; give a mobilenet_v2 state dict, a checkpoint or ONNX file of ours, "
+            f"{source}: no such weights file; give a mobilenet_v2 state dict, a checkpoint or ONNX file of ours, "
             "`default`, `imagenet` or `none`"
         )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    check_source(str(path))
     content = load_tensors(path, expected="a mobilenet_v2 state dict, or a checkpoint or ONNX file of ours")
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(content).__name__}")

@@ -15,10 +15,12 @@ from mmpnet.train.artifacts.checkpoint import Checkpoint, Progress, damaged, loa
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.artifacts.provenance import provenance_of
 from mmpnet.train.distillation.pseudo_labels import save_teacher_labels
+from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.distributed import World, device_name, is_first_process, joined_world
 from mmpnet.train.engine.run_writer import BEST, LAST, RunWriter
 from mmpnet.train.engine.state import TrainingState, start_state
 from mmpnet.train.engine.trainer import RunImages, Trainer
+from mmpnet.train.network.weights import check_source
 from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.html_report import REPORT, write_run_report
 from mmpnet.train.run.prepare import (
@@ -44,6 +46,9 @@ def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | No
     with joined_world() as world:
         callbacks = _callbacks_of(world, callbacks)
         folder = world.from_first(folder)
+        # What is checked in no time comes before the data, which may take minutes.
+        check_source(config.model.weights)
+        resolve_device(_placed(config, world).run.device)
         train, val = read_all(config, callbacks)
         config = with_anchors(with_shipped_towers(config, callbacks), train, callbacks)
         model = config.model_config(train.class_names)
