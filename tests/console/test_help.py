@@ -98,7 +98,11 @@ def test_examples_name_only_options_that_exist(words: str, command: HelpfulComma
 def test_every_option_is_in_one_group() -> None:
     for words, command in COMMANDS:
         names = " ".join(entry.names for group in described(command) for entry in group.entries)
-        options = [param for param in command.params if param.param_type_name == "option" and not param.hidden]
+        options = [
+            param
+            for param in command.params
+            if param.param_type_name == "option" and not getattr(param, "hidden", False)
+        ]
         declared = [flag for param in options for flag in (*param.opts, *param.secondary_opts)]
         assert sorted(re.findall(r"--?[a-z][\w-]*", names)) == sorted([*declared, "-h", "--help"]), words
 
