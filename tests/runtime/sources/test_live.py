@@ -419,7 +419,7 @@ def test_a_stream_that_gives_no_frame_in_time_is_opened_with_more_patience(
         return LiveSource(
             "rtsp://x",
             Plug(Silent([], opened=opened)),
-            LiveOptions(reconnect=False),
+            LiveOptions(reconnect=False, first_frame_s=0.05),
             is_stream=True,
             why_unopened=lambda: "no key frame",
             connect_patiently=Plug(FakeCapture([frame(1), frame(2)])),
@@ -480,3 +480,22 @@ def test_frames_that_were_not_decoded_are_not_given(monkeypatch: pytest.MonkeyPa
     assert [event.reason for event in events if event.kind == "notice"] == [
         "rtsp://x: all frames are equal to the byte; OpenCV 0 is bad"
     ]
+
+
+def test_packets_before_the_first_key_frame_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV fails for each of them, at once for those that were buffered."""
+    monkeypatch.setattr("mmpnet.runtime.sources.live.RETRY_S", 0.001)
+
+    class BeforeKeyFrame(FakeCapture):
+        failures: int = 0
+
+        def grab(self) -> bool:
+            self.failures += 1
+            return self.failures > 127 and super().grab()
+
+    source = LiveSource("rtsp://x", Plug(BeforeKeyFrame([frame(1), frame(2)])), is_stream=True)
+    assert collect(source, 2)[0] == [1, 2]
+    options = LiveOptions(reconnect=False, first_frame_s=0.05)
+    ended = LiveSource("rtsp://x", Plug(FakeCapture([])), options, is_stream=True)
+    with pytest.raises(SourceError, match="no frame after 0"):
+        collect(ended, 1)

@@ -42,6 +42,8 @@ RATE_FRAMES = 30
 LEAST_OF_A_FILE = 0.5
 """A file behind an address has ended after this fraction of its frames, whose number is only estimated: the sound may
 be longer, and the times may not begin at 0. With fewer, its connection was lost."""
+RETRY_S = 0.05
+"""Time between two attempts to get a stream's first frame."""
 EQUAL_FRAMES = 50
 """Number of equal first images of a stream after which a notice is given, with an OpenCV that fails its self-test."""
 SLOW = 0.8
@@ -158,7 +160,7 @@ class LiveSource:
         square = SquarePixels(capture)
         while not stop.is_set():
             asked_s = time.perf_counter()
-            passed_over = grab(capture)
+            passed_over = grab(capture) if grabbed else self._first_grab(capture, stop)
             now_s = time.perf_counter()
             if passed_over is None:
                 self._end(capture, on_event, grabbed=grabbed, before=before, waited_s=now_s - asked_s)
@@ -194,6 +196,20 @@ class LiveSource:
             so_far.first_s = frame.captured_s if so_far.first_s is None else so_far.first_s
             time_s = max(frame.captured_s - so_far.first_s, 0.0)
             yield replace(frame, frozen=frozen, damaged=damaged, skipped=skipped, source_time_s=time_s)
+
+    def _first_grab(self, capture: Any, stop: threading.Event) -> int | None:
+        """Grab the first frame. Of a stream, OpenCV fails for each packet up to the next key frame, and cannot tell
+        this from its end, so its failures are ignored for the time that the first frame may take."""
+        began_s = time.perf_counter()
+        passed_over = grab(capture)
+        while (
+            passed_over is None
+            and self.is_stream
+            and time.perf_counter() - began_s < self.options.first_frame_s
+            and not stop.wait(RETRY_S)
+        ):
+            passed_over = grab(capture)
+        return passed_over
 
     def _decoded(self, frames: Iterator[Frame], on_event: OnEvent) -> Iterator[Frame]:
         """The frames from the last one of the equal first ones on; with an OpenCV that fails its self-test, frames
