@@ -46,7 +46,7 @@ from mmpnet.runtime.sources.open import open_source
 from mmpnet.runtime.sources.options import FIRST_FRAME_S, STALE_AFTER_S, CameraMode, LiveOptions
 from mmpnet.runtime.sources.video_capture import silence_opencv
 from mmpnet.runtime.web.sink import Past
-from mmpnet.system.service_manager import is_managed
+from mmpnet.system.service_manager import is_managed, notify
 from mmpnet.system.signals import InterruptedRunError, stop_on_signal
 
 app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
@@ -392,6 +392,8 @@ def _run_until_stopped(
         with stop_on_signal(stop, reload=reload if is_managed() else None):
             run(sources, detector, sinks, options, stop=stop)
     finally:
+        if not reload.requested.is_set():  # after STOPPING, the manager would end a run that reloads
+            notify("STOPPING=1")
         for path in (path for sink in sinks if isinstance(sink, SaveSink) for path in sink.written):
             console().print(f"saved {path}")
     reload.start_again()

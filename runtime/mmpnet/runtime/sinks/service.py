@@ -16,7 +16,7 @@ STATUS_EVERY_S = 10.0
 
 
 class ServiceSink(Sink):
-    """Sends READY, a sign of life while results come or no frames do, a status line, and STOPPING.
+    """Sends READY, a sign of life while results come or no frames do, and a status line.
 
     send: sends states to the service manager. clock: a monotonic clock in seconds.
     """
@@ -50,10 +50,6 @@ class ServiceSink(Sink):
     def idle(self) -> bool:
         self._sign_of_life()
         return True
-
-    def finished(self, summary: Summary) -> None:
-        del summary
-        self._send("STOPPING=1")
 
     def _sign_of_life(self) -> None:
         now_s = self._clock()
