@@ -1,6 +1,7 @@
 """Hooks of MkDocs: pages in the navigation, and links that leave the documentation."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,29 @@ def on_config(config: Any) -> Any:
 
 def complete(nav: list[Any], docs: Path) -> list[Any]:
     """The navigation, with the pages of the folders that it does not name at the end of their sections."""
+    return _completed(nav, docs, set(named(nav)))
+
+
+def named(nav: list[Any]) -> Iterator[str]:
+    """The pages that a navigation names."""
+    for entry in nav:
+        if isinstance(entry, str):
+            yield entry
+        else:
+            for content in entry.values():
+                yield from named(content if isinstance(content, list) else [content])
+
+
+def _completed(nav: list[Any], docs: Path, known: set[str]) -> list[Any]:
     completed: list[Any] = []
     for entry in nav:
         if isinstance(entry, dict):
             [(title, content)] = entry.items()
             if isinstance(content, list):
-                content = complete(content, docs)
                 folder = FOLDERS.get(title)
                 pages = sorted(docs.glob(f"{folder}/*.md")) if folder else []
-                content += [name for page in pages if (name := page.relative_to(docs).as_posix()) not in content]
+                more = [name for page in pages if (name := page.relative_to(docs).as_posix()) not in known]
+                content = [*_completed(content, docs, known), *more]
             entry = {title: content}
         completed.append(entry)
     return completed

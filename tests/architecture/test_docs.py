@@ -9,7 +9,7 @@ import pytest
 import tomllib
 import yaml
 
-from hooks import FOLDERS, complete, outside_links, repository
+from hooks import FOLDERS, complete, named, outside_links, repository
 from make_reference import PAGES, REFERENCE, readme
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,8 @@ def test_the_citation_has_the_version_of_the_package() -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     nav = complete(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"], DOCS)
-    assert {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} == set(_named(nav))
+    assert {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} == set(named(nav))
+    assert len(list(named(nav))) == len(set(named(nav))), "a page is in the navigation twice"
     assert set(FOLDERS) <= {title for entry in _entries(nav) for title in entry}
 
 
@@ -99,15 +100,6 @@ def _entries(nav: list[object]) -> Iterator[dict[str, object]]:
             yield entry
             for content in entry.values():
                 yield from _entries(content if isinstance(content, list) else [])
-
-
-def _named(nav: list[object]) -> Iterator[str]:
-    for entry in nav:
-        if isinstance(entry, str):
-            yield entry
-        elif isinstance(entry, dict):
-            for content in entry.values():
-                yield from _named(content if isinstance(content, list) else [content])
 
 
 def test_links_that_leave_the_documentation_lead_to_the_repository() -> None:

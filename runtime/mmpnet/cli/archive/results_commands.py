@@ -21,12 +21,13 @@ Format: TypeAlias = Literal["table", "csv", "json"]
 SHOWN_ROWS = 40
 QUERY_EXAMPLES = (
     ("mmp-archive query detections/ \"camera = 'door' and hour between 7 and 9\"", "detections that meet a condition"),
-    ('mmp-archive query detections/ "select camera, count(*) from tracks where confirmed group by all"', "any SELECT"),
+    ('mmp-archive query detections/ "select count(*) from tracks where confirmed"', "any SELECT"),
     ('mmp-archive query detections/ "describe tracks"', "the columns; views are frames, detections and tracks"),
 )
 REPORT_EXAMPLES = (
     ("mmp-archive report detections/", "write detections/report.html"),
     ("mmp-archive report detections/ -o monday.html", "write it elsewhere"),
+    ("mmp-archive report /nfs/detections -o report.html", "results that a cluster wrote"),
 )
 Results: TypeAlias = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that mmp-archive wrote.")]
 
