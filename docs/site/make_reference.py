@@ -4,6 +4,7 @@
 """
 
 import inspect
+import re
 import textwrap
 import types
 from collections.abc import Iterator
@@ -77,7 +78,8 @@ def _options(command: Any) -> Iterator[str]:
 def _row(entry: Entry) -> str:
     value = f" {entry.value}" if entry.value else ""
     facts = f" ({'; '.join(entry.facts)})" if entry.facts else ""
-    return f"| `{entry.names}{value}` | {_cell(entry.text + facts)} |"
+    escaped = re.sub(r"([\[\]<*_])", r"\\\1", entry.text + facts)  # no link, tag or emphasis in Markdown
+    return f"| `{entry.names}{value}` | {_cell(escaped)} |"
 
 
 def metadata_page() -> str:
