@@ -102,6 +102,16 @@ def _entries(nav: list[object]) -> Iterator[dict[str, object]]:
                 yield from _entries(content if isinstance(content, list) else [])
 
 
+def test_every_make_target_that_a_page_or_a_workflow_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    workflows = (ROOT / ".github" / "workflows").glob("*.yml")
+    texts = {path: path.read_text() for path in (*PAGES_OF_PEOPLE, *workflows, ROOT / ".ci" / "run")}
+    named_targets = re.compile(r"(?:^|`|run: (?:sudo )?|^ *)make ([a-z0-9]+)(?=`|$)", re.MULTILINE)
+    found = {(path.name, name) for path, text in texts.items() for name in named_targets.findall(text)}
+    assert len(found) > 10
+    assert {one for one in found if one[1] not in targets} == set()
+
+
 def test_links_that_leave_the_documentation_lead_to_the_repository() -> None:
     text = "[a](../pyproject.toml) [b](../benchmarks#x) [c](adr/0001-namespace-roots.md) ![d](images/astronaut.jpg)"
     found = outside_links(text, DOCS, DOCS, "https://host/project")

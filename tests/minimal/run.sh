@@ -27,6 +27,7 @@ inside() {
 }
 inside 'make demo' | tee "$work/demo"
 grep --quiet 'installing mmpnet\[headless\] without windows: this machine lacks libxcb.so.1' "$work/demo"
+grep --quiet '^next: ' "$work/demo"
 test -s "$root/project/out/astronaut.jpg"
 inside '.venv/bin/mmp-doctor --no-cameras'
 inside '.venv/bin/mmp-run --self-test'
