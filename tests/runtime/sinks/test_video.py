@@ -22,6 +22,7 @@ from mmpnet.media.video_writer import LEAST_FREE_BYTES, VideoFile
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.sinks.crops import CropSink
 from mmpnet.runtime.sinks.video import SaveSink
+from mmpnet.runtime.sources.frame import Kind
 from support.frames import frame_indices, make_noise, read_video
 from support.results import make_result
 
@@ -86,6 +87,20 @@ def test_the_video_of_a_file_has_the_times_of_the_file(tmp_path: Path) -> None:
     assert seen[:5] == [1, 2, 2, 2, 3]
     assert seen[-6:] == [3, 4, 5, 7, 1, 2], "the sixth frame comes too soon"
     assert len(seen) == 3005
+
+
+@pytest.mark.parametrize("kind", ["camera", "video"])
+def test_a_live_recording_is_cut_into_dated_segments_and_a_file_is_not(tmp_path: Path, kind: Kind) -> None:
+    sink = SaveSink(tmp_path / "out.avi", many_files=False, segment_s=1.0)
+    for index in range(25):
+        frame = gray(9 * index)
+        result = at(make_result(frame, kind=kind, source="front door"), index / 10)
+        sink.write(in_file(result, index / 10), frame)
+    sink.close()
+    lengths = [len(read_video(path)) for path in sink.written]
+    assert lengths == ([10, 10, 5] if kind == "camera" else [25])
+    assert sink.written[0].name == "out.avi"
+    assert all(re.fullmatch(r"out-\d{8}-\d{6}(-\d)?\.avi", path.name) for path in sink.written[1:])
 
 
 def test_each_source_has_a_recording_named_after_it(tmp_path: Path) -> None:

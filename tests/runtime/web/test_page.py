@@ -3,9 +3,13 @@
 import shutil
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -354,3 +358,56 @@ def test_axe_finds_nothing_serious_in_any_state(
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
     finally:
         context.close()
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    """A reverse proxy that serves another server under /shop/cameras/."""
+
+    prefix = "/shop/cameras"
+    behind = ""
+
+    def do_GET(self) -> None:
+        if not self.path.startswith(f"{self.prefix}/"):
+            self.send_error(404)
+            return
+        request = urllib.request.Request(self.behind.rstrip("/") + self.path.removeprefix(self.prefix))
+        request.add_header("Accept", self.headers.get("Accept", ""))
+        try:
+            answer = urllib.request.urlopen(request, timeout=30)
+        except urllib.error.HTTPError as refusal:
+            answer = refusal
+        with answer:
+            content = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                if name.lower() not in ("content-length", "connection", "date"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with suppress(OSError):
+                self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_it_works_behind_a_reverse_proxy_under_a_path(visit: Visit, whole_sink: ServeSink) -> None:
+    handler = type("Proxy", (_Proxy,), {"behind": whole_sink.url})
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+    thread.start()
+    page = visit.page
+    try:
+        with Feed(whole_sink, cameras("front")):
+            page.goto(f"http://127.0.0.1:{proxy.server_address[1]}{_Proxy.prefix}/")
+            page.fill("#token", "open sesame")
+            page.click("button")
+            visit.expect_text("#events li .said", "person 7 crossed front door: in")
+            visit.expect_text(".in", "1")
+            until(page, "document.querySelector('.enlarge canvas').width === 160")
+            page.locator(".thumb:visible").scroll_into_view_if_needed()
+            until(page, "document.querySelector('.thumb:not([hidden]) img').naturalWidth === 160")
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+    assert all(f"{_Proxy.prefix}/" in url for url in visit.requests if url.startswith("http")), visit.requests

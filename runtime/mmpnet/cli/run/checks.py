@@ -79,7 +79,9 @@ def check_flags(given: Collection[str]) -> None:
         raise typer.BadParameter(f"--self-test generates its own frame; leave {', '.join(others)} out")
     if "--blur" in given and "--save-crops" in given:
         raise typer.BadParameter("--save-crops writes images of people, --blur hides people; choose one")
-    for flag in ("--keep", "--segment", "--record-before", "--record-after"):
+    if "--segment" in given and not {"--record", "--save"} & set(given):
+        raise typer.BadParameter("--segment is for recordings; add --record FOLDER or --save FOLDER")
+    for flag in ("--keep", "--record-before", "--record-after"):
         if flag in given and "--record" not in given:
             raise typer.BadParameter(f"{flag} is for recordings; add --record FOLDER")
     if "--keep-events" in given and not {"--store", "--mqtt", "--webhook"} & set(given):

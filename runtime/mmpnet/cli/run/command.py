@@ -180,7 +180,8 @@ def detect(
         float, typer.Option(min=0, max=600, help="Seconds after nobody is seen.", rich_help_panel=RECORDING)
     ] = 5.0,
     segment: Annotated[
-        float, typer.Option(min=1, help="Longest clip in seconds; then the next begins.", rich_help_panel=RECORDING)
+        float,
+        typer.Option(min=1, help="Longest file in seconds; then the next begins.", rich_help_panel=RECORDING),
     ] = 600.0,
     keep: Annotated[
         list[str] | None,
@@ -342,7 +343,7 @@ def detect(
         sinks += _data_sinks(ndjson, save_crops, sources, detector.class_names, stop)
         sinks += event_sinks(happenings, sources, analyses, stale_after_s=stale_after, stop=stop) if happenings else []
         sinks += record_sinks(recorded, detector.class_names, blur=blur) if recorded is not None else []
-        sinks += [save_sink(save, sources, stale_after)] if save is not None else []
+        sinks += [save_sink(save, sources, stale_after, segment)] if save is not None else []
         sinks += [ServiceSink()] if is_managed() else []
         sinks += window_sinks(only=len(sinks) == 1) if show else []
         options = RunOptions(

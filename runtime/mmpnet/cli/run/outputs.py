@@ -20,12 +20,13 @@ from mmpnet.runtime.web.run_status import ServedModel
 from mmpnet.runtime.web.sink import Past, ServeSink
 
 
-def save_sink(out: Path, sources: Sequence[Source], stale_after_s: float) -> SaveSink:
-    """The sink for annotated images and videos of these sources."""
+def save_sink(out: Path, sources: Sequence[Source], stale_after_s: float, segment_s: float) -> SaveSink:
+    """The sink for annotated images and videos of these sources; of live ones, in segments."""
     if out.suffix.lower() in (".mp4", ".mov") and any(source.live for source in sources):
         console().print(f"{out}: is not readable if this program is killed before the end; an .mkv is")
     sources_paths = [path for source in sources for path in source.paths]
-    return SaveSink(out, many_files=is_many(out, sources), sources=sources_paths, stale_after_s=stale_after_s)
+    many = is_many(out, sources)
+    return SaveSink(out, many_files=many, sources=sources_paths, stale_after_s=stale_after_s, segment_s=segment_s)
 
 
 @dataclass(frozen=True, slots=True)

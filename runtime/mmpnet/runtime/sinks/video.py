@@ -1,6 +1,7 @@
 """Write annotated images and videos."""
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,6 +25,8 @@ LOST_GAP_S = 1.0
 LONGEST_FILE_GAP_S = 3600.0
 """A longer gap between two frames of a file is taken for a mistake of its clock, and left out."""
 
+MOST_LISTED = 1000
+"""How many names of finished files are kept, so that the memory of a run of months stays the same."""
 SAVED_SUFFIXES = IMAGE_SUFFIXES | frozenset(VIDEO_CODECS)
 """Files with these suffixes keep their names in the folder of --save."""
 
@@ -34,15 +37,23 @@ class SaveSink(Sink):
     A video plays as its source did: frames are repeated if fewer came than its rate, and left out if more came, by the
     times in the file or of the capture. A live source that gives no frame for `stale_after_s` is lost, and the time
     until it comes back is not recorded. If the frame size changes, a new file starts. Recordings of live sources are
-    never replaced: if a file with the name exists, the new name includes the time.
+    never replaced: if a file with the name exists, the new name includes the time. After `segment_s` the recording of a
+    live source goes on in another file, whose name includes the time, so that a kill costs one segment at most.
     """
 
     wants_annotated = True
 
     def __init__(
-        self, out: Path, *, many_files: bool, sources: Sequence[Path] = (), stale_after_s: float = STALE_AFTER_S
+        self,
+        out: Path,
+        *,
+        many_files: bool,
+        sources: Sequence[Path] = (),
+        stale_after_s: float = STALE_AFTER_S,
+        segment_s: float = math.inf,
     ) -> None:
         self._out = out
+        self._segment_s = segment_s
         self._stale_after_s = stale_after_s
         self._many_files = many_files
         self._sources = frozenset(source.resolve() for source in sources)
@@ -78,12 +89,13 @@ class SaveSink(Sink):
             self.written.append(path)
             return
         recording = self._recordings.get(frame.stream)
-        if recording is not None and not recording.goes_on_with(frame, annotated_bgr):
+        full = recording is not None and frame.kind == "camera" and recording.length_s(frame) >= self._segment_s
+        if recording is not None and (full or not recording.goes_on_with(frame, annotated_bgr)):
             self._finish(frame.stream)
             recording = None
         if recording is None:
             default = ".mkv" if frame.kind == "camera" else ".mp4"
-            path = self._path(frame, known=frozenset(VIDEO_CODECS), default=default)
+            path = self._path(frame, known=frozenset(VIDEO_CODECS), default=default, dated=full)
             video = VideoFile(path, fps=frame.fps, frame_hw=_hw(annotated_bgr))
             recording = self._recordings[frame.stream] = _Recording(video, frame, self._stale_after_s)
         recording.append(frame, annotated_bgr)
@@ -104,8 +116,9 @@ class SaveSink(Sink):
         video.close()
         if not empty:
             self.written.append(video.path)
+            del self.written[:-MOST_LISTED]
 
-    def _path(self, frame: Frame, *, known: frozenset[str], default: str) -> Path:
+    def _path(self, frame: Frame, *, known: frozenset[str], default: str, dated: bool = False) -> Path:
         check_name(self._out, many_files=self._many_files, kind=frame.kind, source=frame.source)
         folder = self._out if self._many_files else self._out.parent
         make_folder(folder, option=f"--save {self._out}")
@@ -114,7 +127,7 @@ class SaveSink(Sink):
             suffix = Path(frame.source).suffix
         path, number = folder / f"{stem}{suffix}", 1
         recorded = frame.kind == "camera"  # live frames cannot be recorded again, so older files are kept
-        if recorded and os.path.lexists(path) and path not in self._taken:
+        if dated or (recorded and os.path.lexists(path) and path not in self._taken):
             stem = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
             path = folder / f"{stem}{suffix}"
         # Files with one name from several folders, and frames of another size, get different names.
@@ -138,8 +151,13 @@ class _Recording:
         self._longest_gap_s = max(stale_after_s, LOST_GAP_S) if self._live else LONGEST_FILE_GAP_S
         self._began_s = first.clock_s
         self._last_s = first.clock_s
+        self._first_s = first.clock_s
         self._count = 0
         self._before: UInt8Array | None = None
+
+    def length_s(self, frame: Frame) -> float:
+        """Seconds from the first frame to this one."""
+        return frame.clock_s - self._first_s
 
     def goes_on_with(self, frame: Frame, annotated_bgr: UInt8Array) -> bool:
         return frame.source == self._source and self.video.frame_hw == _hw(annotated_bgr)
