@@ -18,6 +18,9 @@ from typer.testing import CliRunner
 import ablation
 import accuracy
 import allocator
+import event_cost
+import event_latency
+import events_per_hour
 import export_graph
 import headline
 import install_size
@@ -35,6 +38,8 @@ import startup
 import strided_depthwise
 import train_in_minutes
 import training
+from support.frames import write_video
+from support.mosquitto import MOSQUITTO
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -43,6 +48,9 @@ APPS: dict[str, typer.Typer] = {
     "accuracy.py": accuracy.app,
     "allocator.py": allocator.app,
     "strided_depthwise.py": strided_depthwise.app,
+    "event_cost.py": event_cost.app,
+    "event_latency.py": event_latency.app,
+    "events_per_hour.py": events_per_hour.app,
     "export_graph.py": export_graph.app,
     "headline.py": headline.app,
     "install_size.py": install_size.app,
@@ -80,6 +88,10 @@ SCRIPTS: dict[str, Arguments] = {
     "accuracy.py": lambda given: [SMALL, "--data", given.data, "--figure", given.out / "curves.png"],
     "allocator.py": lambda _: ["--batch", 2, "--imgsz", 64, "--steps", 1, "--rounds", 1],
     "strided_depthwise.py": lambda _: ["--batch", 2, "--imgsz", 64, "--rounds", 1],
+    "event_cost.py": lambda _: [*FRAME, "--frames", 60],
+    "events_per_hour.py": lambda given: [
+        *("--model", given.model, write_video(given.out / "empty.avi", count=5)),
+    ],
     "export_graph.py": lambda given: ["--data", given.data, "--rounds", 5],
     "headline.py": lambda _: ["--check"],
     "latency.py": lambda given: [
@@ -119,7 +131,7 @@ SCRIPTS: dict[str, Arguments] = {
 }
 WITHOUT_JSON = ("headline.py",)
 """The script only checks and prints nothing."""
-WITH_ITS_OWN_TEST = ("ablation.py",)
+WITH_ITS_OWN_TEST = ("ablation.py", "event_latency.py")
 RUN_BY_MAKE = ("install_size.py",)
 """`make cost`, which CI runs, needs a package index."""
 
@@ -199,6 +211,16 @@ def test_the_ablation_writes_its_table(tmp_path: Path, dataset_folder: Path, wei
     assert code == 0, stderr
     assert set(json.loads(settings_file.read_text())["settings"]) == {"default", "labels-only"}
     assert "Measured on a Sunday." in page.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+def test_the_latency_of_events_is_measured_with_a_broker() -> None:
+    code, stdout, stderr = run("event_latency.py", [SMALL, *FRAME, "--seconds", 6, "--json"])
+    assert code == 0, stderr
+    document = json.loads(stdout)
+    assert document["events"] > 0
+    assert document["latency_ms"]["p50"] > 0
 
 
 def test_no_script_is_forgotten() -> None:
