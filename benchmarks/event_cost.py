@@ -1,6 +1,6 @@
 """What tracking, counting, events and the event store cost per frame, in CPU time of the whole process.
 
-People walk to and fro over a line and through a zone, faster than real people do. Detection, decoding and drawing are
+People walk up and down over a line and through a zone, faster than real people do. Detection, decoding and drawing are
 not included: their boxes come from a script. Each setting adds one part to the one before.
 """
 

@@ -36,6 +36,7 @@ REASONS = {
     r"--serve|\bmqtts?://|--webhook": "runs until it is stopped; tests/runtime/web and tests/privacy serve pages",
     r"\b(OTHER|MORE|ELSEWHERE|yard)\b|'images/|archive/|\bIMAGES\b": "needs more of your images or videos",
     r"door\.ndjson|--by-source": "needs the result of an earlier run, or images with sources",
+    r"site\.toml|events\.sqlite": "needs cameras, or the store of a run; tests/cli/run/test_site_file.py runs --config",
     r"^python benchmarks/": "measures for hours; tests/benchmarks runs the scripts",
     r"door/|^found|^for one in found|for frame in open_source": "goes on from another block, or needs a camera",
 }

@@ -1,4 +1,4 @@
-"""People who walk to and fro over a line, without a detector that has to find them."""
+"""People who walk up and down over a line, without a detector that has to find them."""
 
 import math
 
@@ -7,11 +7,11 @@ import numpy as np
 from mmpnet.contract.detections import Detections
 
 PERIOD_S = 4.0
-"""Time for one walk to and fro: two crossings."""
+"""Time for one walk up and down: two crossings."""
 
 
 def scripted_people(time_s: float, count: int, frame_hw: tuple[int, int]) -> Detections:
-    """The detections of `count` people at a time: they walk up and down side by side, in the middle of the frame."""
+    """The detections of `count` people at a time: they walk side by side, in the middle of the frame."""
     height_px, width_px = frame_hw
     tall, wide = height_px / 5, height_px / 15
     boxes = []
