@@ -15,6 +15,7 @@ import msgspec
 import typer
 from typer.testing import CliRunner
 
+from mmpnet.adapt.command import app as adapt_app
 from mmpnet.cli.archive.command import app as archive_app
 from mmpnet.cli.bench.command import app as bench_app
 from mmpnet.cli.doctor.command import app as doctor_app
@@ -39,6 +40,7 @@ APPS = {
     "mmp-bench": bench_app,
     "mmp-archive": archive_app,
     "mmp-collect": collect_app,
+    "mmp-adapt": adapt_app,
     "mmp-train": train_app,
     "mmp-val": val_app,
     "mmp-export": export_app,

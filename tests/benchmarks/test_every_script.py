@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import ablation
 import accuracy
+import adapt
 import allocator
 import event_cost
 import event_latency
@@ -38,6 +39,7 @@ import startup
 import strided_depthwise
 import train_in_minutes
 import training
+from support.coco_writer import write_coco
 from support.frames import write_video
 from support.mosquitto import MOSQUITTO
 
@@ -46,6 +48,7 @@ BENCHMARKS = ROOT / "benchmarks"
 APPS: dict[str, typer.Typer] = {
     "ablation.py": ablation.app,
     "accuracy.py": accuracy.app,
+    "adapt.py": adapt.app,
     "allocator.py": allocator.app,
     "strided_depthwise.py": strided_depthwise.app,
     "event_cost.py": event_cost.app,
@@ -83,9 +86,18 @@ class Given:
     checkpoint: Path
 
 
+def view_of(given: Given) -> Path:
+    """A camera with enough images to hold some out."""
+    return write_coco(given.out / "view.json", count=40, seed=6)
+
+
 Arguments = Callable[[Given], list[object]]
 SCRIPTS: dict[str, Arguments] = {
     "accuracy.py": lambda given: [SMALL, "--data", given.data, "--figure", given.out / "curves.png"],
+    "adapt.py": lambda given: [
+        *("--data", view_of(given), "--source", "synthetic", "--learn", "street", "--hold-out", "yard"),
+        *("--labels", 9, "--model", given.model, "--weights", "none", "--minutes", 0.01, "--out", given.out / "views"),
+    ],
     "allocator.py": lambda _: ["--batch", 2, "--imgsz", 64, "--steps", 1, "--rounds", 1],
     "strided_depthwise.py": lambda _: ["--batch", 2, "--imgsz", 64, "--rounds", 1],
     "event_cost.py": lambda _: [*FRAME, "--frames", 60],

@@ -11,6 +11,7 @@ from mmpnet.contract.errors import ContractError
 from mmpnet.contract.heads import HEADS, Head, HeadSpec, Meaning
 from mmpnet.contract.letterbox import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, Letterbox
 from mmpnet.contract.records import (
+    AdaptationRecord,
     EvaluationRecord,
     Licenses,
     MinimumRuntime,
@@ -163,6 +164,7 @@ class ModelMetadata(StrictStruct, frozen=True):
     nms: NmsDescription | None = None
     self_test: SelfTestRecord | None = None
     quantization: QuantizationRecord | None = None
+    adaptation: AdaptationRecord | None = None
     producer: Literal["mmpnet"] = "mmpnet"
     task: Literal["detect"] = "detect"
     schema_version: Literal[3] = SCHEMA_VERSION

@@ -137,6 +137,35 @@ class QuantizationRecord(StrictStruct, frozen=True):
     ap_interval: tuple[float, float] | None = None
 
 
+class ComparedAccuracy(StrictStruct, frozen=True):
+    """Accuracy of an old and a new model on the same images, and the 95 % interval of the difference in AP, new minus
+    old, by the paired bootstrap; null with too few images."""
+
+    dataset: str
+    dataset_sha256: str
+    n_images: int
+    n_boxes: int
+    old: Accuracy
+    new: Accuracy
+    ap_interval: tuple[float, float] | None
+
+
+class AdaptationRecord(StrictStruct, frozen=True):
+    """Whether this file, adapted to one camera, is better than the model that it replaces.
+
+    judges: the models that drew the labels of the camera's held-out images; empty if people did. general is null if no
+    general images were given.
+    """
+
+    better: bool
+    verdict: str
+    judges: tuple[str, ...]
+    old_model: str
+    old_sha256: str
+    camera: ComparedAccuracy
+    general: ComparedAccuracy | None
+
+
 class Licenses(StrictStruct, frozen=True):
     """License terms of the parts; mmp-export's options set those of the weights and of the data."""
 

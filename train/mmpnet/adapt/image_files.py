@@ -1,0 +1,86 @@
+"""COCO files of selected images, for the run and the proof, and general images against forgetting."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpnet.contract.text import well_formed_values
+from mmpnet.datasets.load import load_dataset
+from mmpnet.datasets.open import has_split
+from mmpnet.datasets.types import LabeledImage
+from mmpnet.system.files import atomic_write
+
+REPLAYED_PER_IMAGE, LEAST_REPLAYED = 4, 200
+"""General images to learn beside each image of the camera, and at least."""
+MEASURED = 300
+
+
+def write_images(path: Path, images: Sequence[LabeledImage], class_names: Sequence[str], *, group: str) -> None:
+    """Write a COCO JSON of images where they are. Raises: OutputError if it cannot be written."""
+    annotations: list[dict[str, Any]] = []
+    for number, image in enumerate(images, 1):
+        for xyxy, class_id, area, crowd, score in zip(
+            image.boxes_xyxy.tolist(),
+            image.class_ids.tolist(),
+            image.areas_px2.tolist(),
+            image.crowd.tolist(),
+            image.scores.tolist(),
+            strict=True,
+        ):
+            x1, y1, x2, y2 = xyxy
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": class_id,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": area,
+                    "iscrowd": int(crowd),
+                    "score": round(score, 4),
+                }
+            )
+    document = {
+        "categories": [{"id": index, "name": name} for index, name in enumerate(class_names) if index > 0],
+        "images": [
+            {
+                "id": number,
+                "file_name": os.fspath(image.path.resolve()),
+                "height": image.image_hw[0],
+                "width": image.image_hw[1],
+                "group": group,
+            }
+            for number, image in enumerate(images, 1)
+        ],
+        "annotations": annotations,
+    }
+    with atomic_write(path, parents=True) as partial:
+        partial.write_text(json.dumps(well_formed_values(document)), encoding="utf-8")
+
+
+def general_images(
+    paths: Sequence[Path], class_names: Sequence[str], *, camera_count: int
+) -> tuple[tuple[LabeledImage, ...], tuple[LabeledImage, ...]]:
+    """General images to learn again, and to measure: those of the val splits, or a fifth of those without one.
+
+    Raises: DatasetError for bad data.
+    """
+    learned: list[LabeledImage] = []
+    measured: list[LabeledImage] = []
+    for path in paths:
+        images = load_dataset([path], "train", class_names[1:], allow_absent=True, undivided=True).images
+        if path.is_dir() and has_split(path, "val"):
+            learned += images
+            measured += load_dataset([path], "val", class_names[1:], allow_absent=True).images
+        else:
+            learned += [image for row, image in enumerate(images) if row % 5]
+            measured += images[::5]
+    return _spread(learned, max(REPLAYED_PER_IMAGE * camera_count, LEAST_REPLAYED)), _spread(measured, MEASURED)
+
+
+def _spread(images: Sequence[LabeledImage], most: int) -> tuple[LabeledImage, ...]:
+    """At most this number of images, evenly spaced."""
+    if len(images) <= most:
+        return tuple(images)
+    return tuple(images[round(row * len(images) / most)] for row in range(most))
