@@ -84,9 +84,9 @@ def test_the_last_times_are_held_out_and_those_just_before_them_are_not_learned(
 
 
 def test_corrected_images_replace_collected_ones_and_are_the_judges(collected: Path, tmp_path: Path) -> None:
-    """Two thirds of the images were corrected in Label Studio, which puts a prefix before their names."""
+    """All but the first 12 images were corrected in Label Studio, which puts a prefix before their names."""
     content = json.loads((collected / "labels.json").read_text())
-    content["images"] = [image for row, image in enumerate(content["images"]) if row % 3]
+    content["images"] = content["images"][12:]
     kept = {image["id"] for image in content["images"]}
     content["annotations"] = [one for one in content["annotations"] if one["image_id"] in kept]
     (tmp_path / "images").mkdir()
