@@ -16,7 +16,7 @@ from support.frames import write_video
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-BLOCK = re.compile(r"^(?P<indent> *)```(?P<kind>sh|bash|python)\n(?P<code>.*?)^(?P=indent)```$", re.M | re.S)
+BLOCK = re.compile(r"^(?P<indent> *)```(?P<kind>sh|bash|console|python)\n(?P<code>.*?)^(?P=indent)```$", re.M | re.S)
 MODELS = ("model.onnx", "person.onnx", "mine.onnx", "a.onnx", "b.onnx", "other.onnx")
 VIDEOS = ("street.mp4", "video.mp4")
 REASONS = {
@@ -35,6 +35,8 @@ REASONS = {
     r"^git (tag|push)": "publishes a release",
     r"--serve|\bmqtts?://|--webhook": "runs until it is stopped; tests/runtime/web and tests/privacy serve pages",
     r"\b(OTHER|MORE|ELSEWHERE|yard)\b|'images/|archive/|\bIMAGES\b": "needs more of your images or videos",
+    r"--config\b|--print-": "needs the cameras of a site",
+    r"--teacher\b": "needs another detector; tests/train/distillation has one",
     r"door\.ndjson|--by-source": "needs the result of an earlier run, or images with sources",
     r"site\.toml|events\.sqlite": "needs cameras, or the store of a run; tests/cli/run/test_site_file.py runs --config",
     r"^python benchmarks/": "measures for hours; tests/benchmarks runs the scripts",
@@ -59,9 +61,14 @@ class Block:
 
 
 def commands_of(code: str, kind: str) -> list[str]:
-    """The commands of a block: its lines, with those that continue one, and here documents in one piece."""
+    """The commands of a block: its lines, with those that continue one, and here documents in one piece.
+
+    Of a console, only the lines after a prompt are commands; the others are what it printed.
+    """
     if kind == "python":
         return [code]
+    if kind == "console":
+        code = "\n".join(line.removeprefix("$ ") for line in code.splitlines() if line.startswith("$ "))
     commands: list[str] = []
     ending: str | None = None
     for line in code.splitlines():
