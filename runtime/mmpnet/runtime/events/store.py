@@ -161,6 +161,8 @@ class Outbox:
     def __init__(self, path: Path, destination: str) -> None:
         self._destination = destination
         self._connection = connect(path)
+        # A power cut may bring back an event that was sent; it is sent again with the same id.
+        self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def next(self, after: int = 0) -> tuple[StoredEvent, bytes | None] | None:
         """The oldest event with a larger `seq` than `after`, and its JPEG snapshot; None if no event waits."""
