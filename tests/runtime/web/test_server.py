@@ -595,7 +595,7 @@ def test_a_file_is_playing_until_it_is_closed(start: Callable[..., Serving]) -> 
     serving.sources[0].state = "closed"
     assert health(serving) == (200, []), "it was read to its end"
     serving.sink.event(Event("walk.mp4", "closed", datetime.now(UTC), "walk.mp4: cut short"))
-    assert health(serving) == (503, ["walk.mp4: closed: walk.mp4: cut short"])
+    assert health(serving) == (503, ["walk.mp4: closed: cut short"])
 
 
 def metrics(serving: Serving) -> dict[tuple[str, ...], float]:
