@@ -319,6 +319,8 @@ def test_too_slow_is_an_exit_code_and_the_report_is_still_written(
     code, out, err = run(tiny_onnx, "--target-ms", "0.001", "--data", dataset_folder, *QUICK, "-o", tmp_path)
     assert code == 3
     assert "no setting takes at most 0.001 ms: the fastest is tiny.onnx with 1 thread" in out
+    assert all(word in out for word in ("model", "input px", "threads", "median ms", "p90", "AP50", "on the front"))
+    assert max(len(line.rstrip()) for line in out.splitlines() if "on the front" in line) <= 80
     assert "report.html" in err
     assert "no setting takes at most" in (tmp_path / "report.html").read_text()
 
