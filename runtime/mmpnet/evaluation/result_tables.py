@@ -52,6 +52,15 @@ def part_table(results: Sequence[ModelResult]) -> TextTable:
     return _without_empty_columns(TextTable(("data", "source", "model", *COUNTED, *_MEASURED), tuple(rows), n_names=3))
 
 
+def class_table(results: Sequence[ModelResult]) -> TextTable:
+    """One row per class: its boxes, and the AP at IoU 0.5 of each model, by VOC's rules."""
+    classes = results[0].whole.evaluation.classes
+    by_model = [{one.name: one.voc_ap50 for one in model.whole.evaluation.classes} for model in results]
+    rows = tuple((one.name, str(one.n_boxes), *(_digits(found.get(one.name)) for found in by_model)) for one in classes)
+    names = [model.name for model in results] if len(results) > 1 else []
+    return TextTable(("class", "boxes", *(names or ["VOC AP50"])), rows)
+
+
 def table_of_one_model(result: ModelResult) -> TextTable:
     """One row per part, for 80 columns; sources are indented below their dataset."""
     rows = []

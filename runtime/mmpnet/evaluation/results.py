@@ -141,6 +141,12 @@ def _model(result: ModelResult) -> dict[str, Any]:
 
 def _numbers(result: PartResult) -> dict[str, Any]:
     numbers: dict[str, Any] = result.evaluation.as_dict()
+    classes = result.evaluation.classes
+    if len(classes) > 1:
+        numbers["classes"] = [
+            {"name": one.name, "n_boxes": one.n_boxes, "voc_AP50": one.voc_ap50, "voc07_AP50": one.voc07_ap50}
+            for one in classes
+        ]
     return {**numbers, "intervals": {name: _pair(result.interval(name)) for name in COCO_NUMBERS}}
 
 

@@ -417,3 +417,18 @@ def test_options_on_the_command_line_reach_the_configuration(
     assert config.distillation.unlabelled == (str((tmp_path / "more").resolve()),)
     assert config.loss == RECIPE.loss
     assert config.optim == RECIPE.optim
+
+
+def test_the_sample_is_drawn_at_first_use_and_needs_no_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, stderr = run(train_app, "--data", "sample", "--check")
+    assert code == 0, stderr
+    assert "sample: made 64 drawn images" in stderr
+    assert "starting from the shipped weights" in stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sample"]
+    code, _, stderr = run(train_app, "--data", "sample", "--check", "--weights", "none")
+    assert code == 0, stderr
+    assert "made" not in stderr
+    assert "shipped weights" not in stderr

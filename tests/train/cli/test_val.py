@@ -1,6 +1,8 @@
 """mmp-val with several data sets, sources and models."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,23 @@ def test_a_file_given_twice_and_sources_that_are_not_there_are_errors(tiny_onnx:
     code, _, stderr = run(tiny_onnx, "--data", plain, "--by-source")
     assert code == 1
     assert "no image has a `source` in its entry" in " ".join(stderr.split())
+
+
+def test_several_classes_have_a_row_each(make_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    model = make_checkpoint(tmp_path / "two.pth", class_names=("background", "person", "dog"))
+    data = write_coco(tmp_path / "val.json", count=12, seed=4)
+    content = json.loads(data.read_text())
+    content["categories"].append({"id": 9, "name": "dog"})
+    for annotation in content["annotations"][::3]:
+        annotation["category_id"] = 9
+    data.write_text(json.dumps(content))
+    arguments = [str(model), "--data", str(data), "--device", "cpu", "--bootstrap", "0"]
+    result = CliRunner().invoke(app, [*arguments, "--json"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.stderr
+    classes = json.loads(result.stdout)["classes"]
+    assert [one["name"] for one in classes] == ["person", "dog"]
+    n_dogs = len(content["annotations"][::3])
+    assert [one["n_boxes"] for one in classes] == [len(content["annotations"]) - n_dogs, n_dogs]
+    shown = CliRunner().invoke(app, arguments, env={"COLUMNS": "80"}).stdout
+    for one in classes:
+        assert re.search(rf"{one['name']} +{one['n_boxes']} +{one['voc_AP50']:.3f}", shown)

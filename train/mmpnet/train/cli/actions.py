@@ -9,6 +9,8 @@ import typer
 
 from mmpnet.cli.class_option import checked_classes
 from mmpnet.console.command import console
+from mmpnet.datasets.sample import COUNTS, is_sample, write_sample
+from mmpnet.datasets.sample import NAME as SAMPLE
 from mmpnet.train.artifacts.config import TrainConfig, config_of
 from mmpnet.train.choices import NAMED_WEIGHTS
 from mmpnet.train.cli.check import check
@@ -26,6 +28,23 @@ def check_data(options: dict[str, Any], *, as_json: bool) -> None:
     config = _configured({**options, "unlabelled": ()})
     if not check(config, options["unlabelled"], as_json=as_json):
         raise typer.Exit(1)
+
+
+def with_sample(options: dict[str, Any], *, weights_given: bool) -> dict[str, Any]:
+    """The options; `--data sample` makes the folder of that name if there is none, and starts from the shipped weights
+    unless others are given, as ImageNet's are a download.
+
+    Raises: OutputError if the folder cannot be written.
+    """
+    folders = [Path(path) for path in options["train"]]
+    for folder in folders:
+        if folder.name == SAMPLE and not folder.exists():
+            write_sample(folder)
+            console().print(f"{folder}: made {sum(COUNTS.values())} drawn images, to try the commands with")
+    if weights_given or not all(map(is_sample, folders)):
+        return options
+    console().print("starting from the shipped weights; give --weights for others")
+    return {**options, "weights": "default"}
 
 
 def start(options: dict[str, Any], project: Path, name: str | None) -> None:

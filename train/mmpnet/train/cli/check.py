@@ -23,6 +23,9 @@ from mmpnet.train.distillation.pseudo_labels import unlabeled_images
 from mmpnet.train.distillation.uncertain import settle_uncertain
 from mmpnet.train.run.anchor_fit import Coverage, coverage, input_boxes, suited_anchors
 
+LEAST_ADVISED_BOXES, LEAST_UNFIT = 10, 0.1
+"""From so many boxes of a size, and so large a share of them without an anchor, there is advice."""
+
 
 def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> bool:
     """Check the files of training and validation data, the folders of unlabeled images, and how well anchors cover the
@@ -45,6 +48,8 @@ def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> b
         print_statistics(shown, found)
     anchors, rows = _anchors_on_boxes(config)
     shown.print(coverage_table(rows))
+    for line in advice(rows, config):
+        shown.print(line)
     copies = shared_images(scans["train"], scans["val"]) if "val" in scans else ()
     for copy in copies:
         shown.print(f"warning: {copy}")
@@ -55,6 +60,27 @@ def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> b
             json.dumps(well_formed_values({**document, **covered, "shared_pictures": list(copies)})) + "\n"
         )
     return all(found.ok for found in scans.values())
+
+
+def advice(rows: Sequence[Coverage], config: TrainConfig) -> list[str]:
+    """What to try where boxes fit no anchor, in words; rows: coverage by object size, all sizes last."""
+    lines = []
+    height, width = config.model.input_hw
+    for row in rows[:-1]:
+        unfit = 1 - row.best_possible_recall
+        if row.boxes < LEAST_ADVISED_BOXES or unfit < LEAST_UNFIT:
+            continue
+        tries = [f"--imgsz {_larger(height, width)}"] if row.name == "small" else []
+        tries += ["--anchors auto"] if config.model.anchors != "auto" else []
+        tried = f": try {' or '.join(tries)}" if tries else ""
+        lines.append(f"advice: {unfit:.0%} of {row.name} boxes fit no anchor{tried}")
+    return lines
+
+
+def _larger(height: int, width: int) -> str:
+    """The next larger input size, about a third more, in steps of 32 px."""
+    larger = [round(side * 1.3 / 32) * 32 for side in (height, width)]
+    return str(larger[0]) if larger[0] == larger[1] else f"{larger[0]}x{larger[1]}"
 
 
 def _scans(config: TrainConfig) -> dict[str, DatasetStatistics]:

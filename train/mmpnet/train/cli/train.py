@@ -55,7 +55,9 @@ def train(
             device, workers = (options[name] if name in given else None for name in ("device", "workers"))
             data, val = (options[name] if name in given else () for name in ("train", "val"))
             actions.resume(resume, device=device, workers=workers, data=data, val=val)
-        elif only_check:
+            return
+        options = actions.with_sample(options, weights_given="weights" in given)
+        if only_check:
             actions.check_data(options, as_json=as_json)
         else:
             actions.start(options, project, name)

@@ -24,10 +24,13 @@ from mmpnet.datasets.types import Dataset, LabeledImage, Split
 from mmpnet.evaluation.bootstrap import Bootstrap
 from mmpnet.evaluation.error_analysis import find_mistakes
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, detect_all, require_measurable
+from mmpnet.evaluation.mistake_files import copy_mistakes as copy_mistakes_to
+from mmpnet.evaluation.mistake_files import write_mistakes
 from mmpnet.evaluation.report.contact_sheet import write_sheet
 from mmpnet.evaluation.report.inputs import Measured, Subject
 from mmpnet.evaluation.result_tables import (
     TextTable,
+    class_table,
     number_table,
     table_of_one_model,
     tables_of_several_models,
@@ -37,7 +40,7 @@ from mmpnet.evaluation.results import ModelResult, Part, document, measure_parts
 from mmpnet.media.images import IMAGE_SUFFIXES
 from mmpnet.runtime.inference.embedded import OTHER_NAMES, model_path
 from mmpnet.runtime.inference.providers import Provider
-from mmpnet.system.files import check_output
+from mmpnet.system.files import check_folder, check_output
 from mmpnet.system.optional_packages import require_report_packages
 from mmpnet.train.open_models import OpenedModel, OpeningOptions, check_options, open_model
 
@@ -100,6 +103,13 @@ def val(
         Path | None,
         typer.Option(help="One HTML file with the numbers, and the first model's curves, samples and mistakes."),
     ] = None,
+    mistakes: Annotated[
+        Path | None, typer.Option(help="JSON list of the first model's mistakes, worst first, with their reasons.")
+    ] = None,
+    copy_mistakes: Annotated[
+        Path | None,
+        typer.Option(help="New folder for the images with a mistake and their labels (COCO), to correct them."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
@@ -113,6 +123,7 @@ def val(
         paths = [model_path(model) for model in models]
         _checked_options(paths, options)
         _check_outputs(sheet, report)
+        _check_mistake_outputs(mistakes, copy_mistakes)
         datasets = read_apart(data, split, checked_classes(classes))
         parts = parts_of(datasets, by_source=by_source)
         mixed = mix(datasets)
@@ -127,6 +138,7 @@ def val(
             _show(results)
         measured = Measured(mixed, results[0].whole.evaluation, opened[0].protocol)
         _write_outputs(sheet, report, opened[0].subject, measured, results)
+        _write_mistakes(mistakes, copy_mistakes, measured)
 
 
 def _checked_options(paths: Sequence[Path], options: OpeningOptions) -> None:
@@ -197,6 +209,25 @@ def _write_outputs(
         console().print(f"saved {report}")
 
 
+def _check_mistake_outputs(mistakes: Path | None, copy_to: Path | None) -> None:
+    if mistakes is not None:
+        check_output(mistakes, (".json",))
+    if copy_to is not None:
+        check_folder(copy_to, option=f"--copy-mistakes {copy_to}")
+
+
+def _write_mistakes(path: Path | None, copy_to: Path | None, measured: Measured) -> None:
+    if path is None and copy_to is None:
+        return
+    found = find_mistakes(measured.dataset, measured.evaluation, conf=measured.evaluation.best_f1_conf)
+    if path is not None:
+        write_mistakes(path, found, measured.dataset)
+        console().print(f"saved {path}")
+    if copy_to is not None:
+        count = copy_mistakes_to(copy_to, found, measured.dataset)
+        console().print(f"saved {counted(count, 'image')} with a mistake and their labels in {copy_to}")
+
+
 def _progress(description: str) -> Callable[[Sequence[LabeledImage]], Iterator[LabeledImage]]:
     def shown(images: Sequence[LabeledImage]) -> Iterator[LabeledImage]:
         return iter(track(images, description=escape(description), console=console()))
@@ -213,9 +244,13 @@ def _show(results: Sequence[ModelResult]) -> None:
             shown.print(_compact(table))
             for sentence in verdicts(results, one.part):
                 shown.print(sentence)
+        if len(whole.evaluation.classes) > 1:
+            shown.print(_compact(class_table(results)))
         return
     size = f"{counted(whole.evaluation.n_images, 'image')}, {counted(whole.evaluation.n_boxes, 'box')}"
     shown.print(_rich(number_table(whole), title=f"{model} on {whole.part.name}: {size}"))
+    if len(whole.evaluation.classes) > 1:
+        shown.print(_compact(class_table(results)))
     if len(results[0].parts) > 1:
         shown.print(_compact(table_of_one_model(results[0])))
 
