@@ -8,15 +8,14 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from mmpnet.console.command import console
 from mmpnet.runtime.analytics.analyzer import Analysis
 from mmpnet.runtime.analytics.counting import PERSON
-from mmpnet.runtime.delivery.mqtt import CountedPlaces, MqttBroker, MqttOutput, parse_broker
 from mmpnet.runtime.delivery.sender import SenderOutput
-from mmpnet.runtime.delivery.webhook import Webhook
 from mmpnet.runtime.events.store import EventStore, Retention
 from mmpnet.runtime.events.store_writer import StoreWriter
 from mmpnet.runtime.pipeline.sink import Sink
@@ -25,6 +24,10 @@ from mmpnet.runtime.sinks.event_lines import EventLines
 from mmpnet.runtime.sinks.events import EventOutput, EventSink
 from mmpnet.runtime.sources.frame import Source
 from mmpnet.system.environment import from_environment
+
+if TYPE_CHECKING:  # their libraries for TLS and HTTP take time to load, and few runs need them
+    from mmpnet.runtime.delivery.mqtt import MqttBroker
+    from mmpnet.runtime.delivery.webhook import Webhook
 
 STORE_NAME = "mmpnet-events.sqlite"
 DAY_S = 86_400
@@ -37,8 +40,8 @@ class EventOptions:
     lines: str | None = None
     store: Path | None = None
     retention: Retention | None = None
-    broker: MqttBroker | None = None
-    webhook: Webhook | None = None
+    broker: "MqttBroker | None" = None
+    webhook: "Webhook | None" = None
 
     def __bool__(self) -> bool:
         return self.lines is not None or self.store is not None
@@ -63,13 +66,12 @@ def event_options(
         secret = secret or from_environment("MMPNET_WEBHOOK_SECRET")
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    return EventOptions(
-        lines,
-        _store_path(store, needed=broker is not None or address is not None),
-        _retention(keep),
-        broker,
-        None if address is None else Webhook(address, secret),
-    )
+    path = _store_path(store, needed=broker is not None or address is not None)
+    if address is None:
+        return EventOptions(lines, path, _retention(keep), broker)
+    from mmpnet.runtime.delivery.webhook import Webhook
+
+    return EventOptions(lines, path, _retention(keep), broker, Webhook(address, secret))
 
 
 def with_page_store(options: EventOptions) -> EventOptions:
@@ -104,8 +106,10 @@ def _retention(texts: Sequence[str]) -> Retention:
         raise typer.BadParameter(f"--keep-events: {error}") from error
 
 
-def _broker(address: str, password: str | None, ca_file: Path | None) -> MqttBroker:
+def _broker(address: str, password: str | None, ca_file: Path | None) -> "MqttBroker":
     """The broker at an address, with the password of the environment unless there is one. Raises: ValueError."""
+    from mmpnet.runtime.delivery.mqtt import MqttBroker, parse_broker
+
     try:
         host, port, tls, user, typed, prefix = parse_broker(address)
     except ValueError as error:
@@ -149,6 +153,8 @@ def _senders(
     outputs: list[EventOutput] = []
     wakes: list[Callable[[], None]] = []
     if options.broker is not None:
+        from mmpnet.runtime.delivery.mqtt import CountedPlaces, MqttOutput
+
         places = [
             CountedPlaces(tuple(one.name for one in each.lines), tuple(one.name for one in each.zones))
             for each in analyses
