@@ -2,19 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmpnet.contract.errors import ExportError, MmpnetError
+from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import ModelMetadata, Precision
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import has_split
 from mmpnet.datasets.types import Dataset
+from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
 from mmpnet.export.choices import DEFAULT_OPSET
 from mmpnet.export.half import make_half
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.quantization.quantizer import QuantizationOptions
 from mmpnet.export.quantization.search import make_int8
+from mmpnet.export.verification.accuracy import measured
 from mmpnet.export.verification.file_parity import reference_of
 from mmpnet.export.writer import export_file
 from mmpnet.system.files import atomic_write
@@ -22,10 +25,16 @@ from mmpnet.system.progress import Notice, Progress, no_notice, no_progress
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.network.inference_net import TOP_K
 
+LOWEST_CONF, HIGHEST_CONF = 0.05, 0.9
+"""Bounds of a default threshold that few images choose: beyond them a camera shows noise, or nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What to export, to which file, and on which data to verify it and to calibrate int8."""
+    """What to export, to which file, and on which data to verify it and to calibrate int8.
+
+    conf_of_best_f1: the default score threshold of the file is the one with the best F1 on the data to verify it on.
+    """
 
     model: Path
     target: Path
@@ -34,6 +43,7 @@ class ExportRequest:
     quantization: QuantizationOptions
     verify: tuple[Path, ...]
     calib: tuple[Path, ...]
+    conf_of_best_f1: bool = False
 
 
 def export_checkpoint(
@@ -51,8 +61,11 @@ def export_checkpoint(
         for note in () if dataset is None else dataset.notes:
             notice(f"note: {note}")
     validation = _val_splits(request.calib) if calibration is not None and verify is None else verify
+    options = request.options
+    if verify is not None and request.conf_of_best_f1 and not options.frozen:
+        options = _with_best_conf(request, verify, progress, notice)
     with _renamed_at_the_end(request.target) as partial:
-        metadata = export_file(request.model, partial, request.options, verify=verify, progress=progress)
+        metadata = export_file(request.model, partial, options, verify=verify, progress=progress)
         if request.precision == "float32":
             return metadata
         reference = reference_of(load_checkpoint(request.model), metadata.letterbox)
@@ -60,8 +73,8 @@ def export_checkpoint(
             return make_half(partial, reference, verify=verify, progress=progress)
         assert calibration is not None, "checked with the options"
         assert validation is not None, "checked with the options"
-        options = request.quantization
-        return make_int8(partial, calibration, validation, reference, options, progress=progress, notice=notice)
+        how = request.quantization
+        return make_int8(partial, calibration, validation, reference, how, progress=progress, notice=notice)
 
 
 def check_request(request: ExportRequest) -> None:
@@ -86,6 +99,18 @@ def check_request(request: ExportRequest) -> None:
         raise ValueError("--int8 and --calib IMAGES go together; give both")
     if precision == "int8" and (options.head, options.input_kind, batch) != ("boxes", "uint8-nhwc", 1):
         raise ValueError("--int8 needs --head boxes, --input uint8-nhwc and --batch 1")
+
+
+def _with_best_conf(request: ExportRequest, verify: Dataset, progress: Progress, notice: Notice) -> ExportOptions:
+    """The options with the score threshold that has the best F1 of the checkpoint on the data."""
+    checkpoint = load_checkpoint(request.model)
+    input_hw = request.options.input_hw or checkpoint.model.input_hw
+    reference = reference_of(checkpoint, Letterbox(input_hw, checkpoint.model.pad_value))
+    detect = reference.detector(input_hw, EVALUATION_THRESHOLDS)
+    found = measured(detect, verify, checkpoint.model.class_names, "the checkpoint, for its threshold", progress)
+    conf = min(max(round(found.best_f1_conf, 3), LOWEST_CONF), HIGHEST_CONF)
+    notice(f"default score threshold {conf:g}: best F1 {found.best_f1:.3f} on {verify.name}; --conf states another")
+    return replace(request.options, thresholds=replace(request.options.thresholds, conf=conf))
 
 
 @contextmanager

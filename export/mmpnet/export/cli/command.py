@@ -91,8 +91,14 @@ def export(
     ] = "minmax",
     opset: Annotated[int, typer.Option(min=11, max=20, help="ONNX operator set.")] = DEFAULT_OPSET,
     conf: Annotated[
-        float, typer.Option(min=0, max=1, help="Score threshold that the file states as its default.")
-    ] = DEFAULTS.conf,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Score threshold that the file states as its default; by default that of the best F1 on --verify, or "
+            f"{DEFAULTS.conf:g} without it.",
+        ),
+    ] = None,
     iou: Annotated[
         float, typer.Option(min=0, max=1, help="IoU threshold of NMS that the file states as its default.")
     ] = DEFAULTS.iou,
@@ -128,7 +134,7 @@ def export(
             input_hw=None if imgsz is None else parse_size_hw(imgsz),
             batch=parse_batch(batch),
             opset=opset,
-            thresholds=checked_thresholds(conf, iou, max_det),
+            thresholds=checked_thresholds(DEFAULTS.conf if conf is None else conf, iou, max_det),
             weights_license=weights_license,
             data_license=data_license,
             head=chosen_head(head, nms),
@@ -145,6 +151,7 @@ def export(
             quantization=QuantizationOptions(activations, calibrator, allowed_loss=int8_loss, always=int8_always),
             verify=tuple(verify or ()),
             calib=tuple(calib or ()),
+            conf_of_best_f1=conf is None,
         )
         export_and_report(request)
 
