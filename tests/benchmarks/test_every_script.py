@@ -19,6 +19,7 @@ import ablation
 import accuracy
 import adapt
 import allocator
+import cameras
 import event_cost
 import event_latency
 import events_per_hour
@@ -30,7 +31,9 @@ import mean_weights
 import near_duplicates
 import paced
 import pack_images
+import page
 import peers
+import recording
 import shape_accuracy
 import shapes
 import soak
@@ -50,6 +53,7 @@ APPS: dict[str, typer.Typer] = {
     "accuracy.py": accuracy.app,
     "adapt.py": adapt.app,
     "allocator.py": allocator.app,
+    "cameras.py": cameras.app,
     "strided_depthwise.py": strided_depthwise.app,
     "event_cost.py": event_cost.app,
     "event_latency.py": event_latency.app,
@@ -61,8 +65,10 @@ APPS: dict[str, typer.Typer] = {
     "mean_weights.py": mean_weights.app,
     "near_duplicates.py": near_duplicates.app,
     "pack_images.py": pack_images.app,
+    "page.py": page.app,
     "paced.py": paced.app,
     "peers.py": peers.app,
+    "recording.py": recording.app,
     "shape_accuracy.py": shape_accuracy.app,
     "shapes.py": shapes.app,
     "soak.py": soak.app,
@@ -98,6 +104,7 @@ SCRIPTS: dict[str, Arguments] = {
         *("--data", view_of(given), "--source", "synthetic", "--learn", "street", "--hold-out", "yard"),
         *("--labels", 9, "--model", given.model, "--weights", "none", "--minutes", 0.01, "--out", given.out / "views"),
     ],
+    "cameras.py": lambda _: [SMALL, *FRAME, "--count", 2, "--seconds", 4],
     "allocator.py": lambda _: ["--batch", 2, "--imgsz", 64, "--steps", 1, "--rounds", 1],
     "strided_depthwise.py": lambda _: ["--batch", 2, "--imgsz", 64, "--rounds", 1],
     "event_cost.py": lambda _: [*FRAME, "--frames", 60],
@@ -117,7 +124,9 @@ SCRIPTS: dict[str, Arguments] = {
         *("--measured", given.data / "val.json", "--sheet", given.out / "pairs.png"),
     ],
     "pack_images.py": lambda given: ["--data", given.data, "--val", given.data, "-o", given.out / "packed"],
+    "page.py": lambda _: ["--events", 20, "--requests", 10],
     "paced.py": lambda _: [SMALL, *FRAME, "--fps", 30, "--seconds", 1, "--repeats", 1],
+    "recording.py": lambda _: [*FRAME, "--frames", 1000, "--samples", 10],
     "peers.py": lambda given: [
         *("--data", given.data, "--limit", 2, "--rounds", 3, *FRAME, "--figure", given.out / "peers.png"),
     ],
