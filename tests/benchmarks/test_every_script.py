@@ -19,6 +19,7 @@ import ablation
 import accuracy
 import adapt
 import allocator
+import archive
 import cameras
 import event_cost
 import event_latency
@@ -54,6 +55,7 @@ APPS: dict[str, typer.Typer] = {
     "adapt.py": adapt.app,
     "allocator.py": allocator.app,
     "cameras.py": cameras.app,
+    "archive.py": archive.app,
     "strided_depthwise.py": strided_depthwise.app,
     "event_cost.py": event_cost.app,
     "event_latency.py": event_latency.app,
@@ -106,6 +108,7 @@ SCRIPTS: dict[str, Arguments] = {
     ],
     "cameras.py": lambda _: [SMALL, *FRAME, "--count", 2, "--seconds", 4],
     "allocator.py": lambda _: ["--batch", 2, "--imgsz", 64, "--steps", 1, "--rounds", 1],
+    "archive.py": lambda _: [SMALL, *FRAME, "--videos", 1, "--seconds", 0.4, "--repeats", 1],
     "strided_depthwise.py": lambda _: ["--batch", 2, "--imgsz", 64, "--rounds", 1],
     "event_cost.py": lambda _: [*FRAME, "--frames", 60],
     "events_per_hour.py": lambda given: [

@@ -6,6 +6,7 @@ end, and how many tasks were done when one was killed.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -25,7 +26,7 @@ def main() -> None:
 
     recordings, out, model = (Path(one) for one in sys.argv[1:4])
     settings = msgspec.json.decode(sys.argv[4], type=Settings)
-    node = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    node: dict[str, Any] = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **node})
     victim = [cluster.add_node(num_cpus=1, **node) for _ in range(2)][-1]
     seen = 0
@@ -41,10 +42,10 @@ def main() -> None:
         with prepare_folder(out, model, settings, resume=False), ray_workers(out, settings, options) as execute:
             found = find_recordings([str(recordings)])
             manifest = run_archive(found, out, execute, part_s=PART_S, watcher=Watcher(progress=watch))
-            alive = sum(one["Alive"] for one in ray.nodes())
+            alive = sum(one["Alive"] for one in ray.nodes())  # type: ignore[no-untyped-call]
         sys.stdout.write(f"alive {alive} of 3, {seen} tasks, {manifest.frames} frames, {manifest.failed} failed\n")
     finally:
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

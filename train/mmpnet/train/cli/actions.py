@@ -11,10 +11,12 @@ from mmpnet.cli.class_option import checked_classes
 from mmpnet.console.command import console
 from mmpnet.datasets.sample import COUNTS, is_sample, write_sample
 from mmpnet.datasets.sample import NAME as SAMPLE
+from mmpnet.system.files import is_file
 from mmpnet.train.artifacts.config import TrainConfig, config_of
 from mmpnet.train.choices import NAMED_WEIGHTS
 from mmpnet.train.cli.check import check
 from mmpnet.train.cli.run_display import RunDisplay
+from mmpnet.train.engine.run_writer import LAST
 from mmpnet.train.run.prepare import validation_paths
 from mmpnet.train.run.start import new_folder, resume_run, start_run
 
@@ -50,6 +52,18 @@ def with_sample(options: dict[str, Any], *, weights_given: bool) -> dict[str, An
 def start(options: dict[str, Any], project: Path, name: str | None) -> None:
     """Train from the first epoch in a new folder."""
     start_run(_configured(options), new_folder(project, name), callbacks=RunDisplay(console()).callbacks())
+
+
+def start_or_resume(options: dict[str, Any], project: Path, name: str) -> None:
+    """Resume the run of this name with its own options if it has a last.pth, otherwise start it.
+
+    So the same command line continues a run after torchrun, or a queue of jobs, has started it again.
+    """
+    folder, callbacks = project / name, RunDisplay(console()).callbacks()
+    if is_file(folder / LAST):
+        resume_run(folder, callbacks=callbacks)
+    else:
+        start_run(_configured(options), folder, callbacks=callbacks)
 
 
 def resume(

@@ -31,6 +31,10 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Run folder or last.pth of the run to resume, with its own options.")
     ] = None,
+    go_on: Annotated[
+        bool,
+        typer.Option("--continue", help="Resume the run of --name if it has a last.pth, otherwise start it."),
+    ] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -44,6 +48,8 @@ def train(
             _check_resumed(given)
         elif not options["train"]:
             raise typer.BadParameter("give --data (a folder or file of labeled images), or --resume with a run folder")
+        if go_on and (name is None or resume is not None or only_check):
+            raise typer.BadParameter("--continue needs --name, and goes with neither --resume nor --check")
         if as_json and not only_check:
             raise typer.BadParameter("--json goes with --check; a run's numbers are in its results.csv")
         if "sure_score" in given and options["uncertain"] != "ignore":
@@ -57,7 +63,9 @@ def train(
             actions.resume(resume, device=device, workers=workers, data=data, val=val)
             return
         options = actions.with_sample(options, weights_given="weights" in given)
-        if only_check:
+        if go_on and name is not None:
+            actions.start_or_resume(options, project, name)
+        elif only_check:
             actions.check_data(options, as_json=as_json)
         else:
             actions.start(options, project, name)
