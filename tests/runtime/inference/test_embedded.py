@@ -88,7 +88,10 @@ def test_int8_models_were_worth_it(name: str) -> None:
     record = int8.metadata.quantization
     assert record is not None
     assert record.kept
-    assert record.accuracy.file.AP >= 0.99 * record.accuracy.reference.AP
+    # 224 px: eight layers in float would keep it within 1 %, and make it slower than 192x320 px.
+    assert record.allowed_loss == (0.02 if name == "person-224-int8" else 0.01)
+    reference, found = record.accuracy.reference.AP, record.accuracy.file.AP
+    assert reference - found <= record.allowed_loss * reference
     assert record.latency.int8_ms < record.latency.float_ms
     assert int8.path.stat().st_size < 3_000_000
 
