@@ -60,20 +60,21 @@ def _started(options: EngineOptions, temporary: Path) -> Any:
         # Ray itself would keep the token in a file in the home folder.
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
     try:
-        from mmpnet.system.ray_runtime import ray, ray_data
+        from mmpnet.system.ray_runtime import ray, ray_data, without_api_server
     except ImportError as error:
         raise MissingExtraError(f"mmp-archive needs {error.name or 'ray'}: pip install 'mmpnet[cluster]'") from error
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     workers = options.workers or max(int(usable_cores()) // options.threads, 1)
     try:
         if options.address is None:
-            ray.init(
-                num_cpus=int(workers * options.threads),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(temporary),
-                **quiet,
-            )
+            with without_api_server():
+                ray.init(
+                    num_cpus=int(workers * options.threads),
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _temp_dir=str(temporary),
+                    **quiet,
+                )
         else:
             ray.init(address=options.address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
