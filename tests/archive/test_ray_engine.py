@@ -1,6 +1,7 @@
 """Ray on this machine has no part that asks other machines."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from mmpnet.archive.settings import Settings
 @pytest.mark.slow
 def test_ray_has_no_server_that_asks_cloud_providers_where_it_runs(settings: Settings, tmp_path: Path) -> None:
     with ray_workers(tmp_path, settings, EngineOptions(workers=1)):
-        from ray._private.worker import _global_node
+        from ray._private import worker
 
-        assert {"gcs_server", "raylet"} <= set(_global_node.all_processes)
-        assert "dashboard" not in _global_node.all_processes
+        node: Any = worker._global_node
+        assert {"gcs_server", "raylet"} <= set(node.all_processes)
+        assert "dashboard" not in node.all_processes

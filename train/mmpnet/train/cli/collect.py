@@ -28,6 +28,7 @@ from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES
 from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.pipeline.options import RunOptions
 from mmpnet.runtime.pipeline.pipeline import run
+from mmpnet.runtime.recordings.retention import parse_keep
 from mmpnet.runtime.sources.frame import Frame, Source
 from mmpnet.runtime.sources.open import open_source
 from mmpnet.runtime.sources.options import LiveOptions
@@ -43,7 +44,6 @@ EXAMPLES = (
     ("mmp-collect --camera 0 -o door/ --blur", "where people may not be kept: background only"),
 )
 TEACHER_LEAST_SCORE = 0.3
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 CHOICE, LIMITS, LABELS = "What is kept", "Limits", "Labels"
 
 
@@ -131,7 +131,7 @@ def collect(
     """Keep the frames of a camera or video that are worth labeling, with labels for CVAT, Label Studio and YOLO."""
     with exit_on_error():
         start_log(console(), "info")
-        limits = Limits(per_day, parse_bytes(max_bytes))
+        limits = Limits(per_day, parse_size(max_bytes))
         low_high = parse_range(unsure)
         model, named = model_and_sources(words or ())
         sources = _opened([*named, *(camera or ()), *(source or ())], stride=vid_stride)
@@ -168,12 +168,15 @@ def parse_range(text: str) -> tuple[float, float]:
     return float(found[1]), float(found[2])
 
 
-def parse_bytes(text: str) -> int:
+def parse_size(text: str) -> int:
     """`500MB` -> 500,000,000. Raises: typer.BadParameter for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip().upper())
-    if found is None or not (value := int(float(found[1]) * _UNITS[found[2]])):
+    try:
+        size_bytes = parse_keep([text]).size_bytes
+    except ValueError:
+        size_bytes = None
+    if size_bytes is None:
         raise typer.BadParameter(f"{text!r}: expected a size such as 500MB or 2GB")
-    return value
+    return size_bytes
 
 
 def _opened(names: Sequence[int | str], *, stride: int) -> list[Source]:
