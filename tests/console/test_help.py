@@ -31,10 +31,15 @@ sys.meta_path.insert(0, Absent())
 NEW_SHELL = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "PYTHONPATH")}
 
 
-def started(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run an installed command in an interpreter in which only the libraries of the runtime are installed."""
+def started(
+    name: str, *arguments: str, without: str = NO_TORCH, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run an installed command in an interpreter in which only the libraries of the runtime are installed.
+
+    without: code that makes the others absent.
+    """
     module, _, function = SCRIPTS[name].partition(":")
-    code = NO_TORCH + f"sys.argv[0] = {name!r}; from {module} import {function}; {function}()"
+    code = without + f"sys.argv[0] = {name!r}; from {module} import {function}; {function}()"
     path = os.pathsep.join(one for one in sys.path if one)
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -71,6 +76,13 @@ def test_the_help_needs_no_library_of_training_and_fits_80_columns(name: str) ->
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: {name} ")
     assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "Examples" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["mmp-run", "mmp-train"])
+def test_the_help_of_the_largest_commands_loads_no_library_of_images_or_inference(name: str) -> None:
+    done = started(name, "-h", without=NO_TORCH.replace('("torch"', '("cv2", "numpy", "onnxruntime", "torch"'))
+    assert (done.returncode, done.stderr) == (0, "")
     assert "Examples" in done.stdout
 
 

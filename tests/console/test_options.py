@@ -1,5 +1,6 @@
 """Options made from the fields of a struct."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,11 +24,15 @@ class Colors(msgspec.Struct, frozen=True):
     size_hw: Annotated[tuple[int, int], Meta(description="Size.", extra={"flag": "size"})] = (192, 320)
     shares: Annotated[tuple[float, ...], Meta(description="Shares.")] = (0.5, 2.0)
     names: Annotated[tuple[str, ...], Meta(description="Names.", extra={"flag": "name"})] = ()
-    counts: Annotated[tuple[int, ...], Meta(description="Counts.")] = (2,)
+    counts: Annotated[tuple[Annotated[int, Meta(le=9)], ...], Meta(description="Counts.")] = (2,)
     weights: Annotated[tuple[tuple[str, float], ...], Meta(description="Weights.")] = ()
     file: Annotated[str | None, Meta(description="File.", extra={"path": True})] = None
     folders: Annotated[tuple[str, ...], Meta(description="Folders.", extra={"path": True})] = ()
     threads: Annotated[int, Meta(description="Threads.", extra={"default": "all"})] = 7
+    again: Annotated[bool | None, Meta(description="Again.")] = None
+    place: Annotated[str | None, Meta(description="Place.", extra={"envvar": "TEST_PLACE"})] = None
+    out: Annotated[Path | None, Meta(description="Out.")] = None
+    secret: Annotated[str | None, Meta(description="Nobody sees this.", extra={"hidden": True})] = None
 
 
 DEFAULTS = msgspec.structs.asdict(Colors())
@@ -75,7 +80,22 @@ def test_flags_give_values_of_the_fields_types(tmp_path: Any, monkeypatch: pytes
         "file": str(tmp_path / "f.txt"),
         "folders": (str(tmp_path / "g"),),
         "threads": 2,
+        "again": None,
+        "place": None,
+        "out": None,
+        "secret": None,
     }
+
+
+def test_a_switch_without_a_default_can_be_switched_both_ways() -> None:
+    assert run("--again")[1]["again"] is True
+    assert run("--no-again")[1]["again"] is False
+
+
+def test_a_path_stays_as_it_is_typed_and_a_variable_gives_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_PLACE", "here")
+    _, seen, _ = run("--out", "out/x", "--secret", "s")
+    assert (seen["place"], seen["out"], seen["secret"]) == ("here", Path("out/x"), "s")
 
 
 def test_the_help_shows_what_the_fields_declare() -> None:
@@ -85,6 +105,8 @@ def test_the_help_shows_what_the_fields_declare() -> None:
         assert expected in output
     assert "1000000000" not in output, "bounds that nobody meets"
     assert "--no-dry" not in output
+    assert "Nobody sees this." not in output
+    assert "TEST_PLACE" in output
 
 
 @pytest.mark.parametrize(
@@ -94,6 +116,7 @@ def test_the_help_shows_what_the_fields_declare() -> None:
         (["--kind", "hot"], "--kind"),
         (["--size", "big"], "expected N or HEIGHTxWIDTH"),
         (["--shares", "1,b"], "expected numbers separated by commas"),
+        (["--counts", "10"], "--counts"),
         (["--weights", "a"], "expected PATTERN=WEIGHT"),
     ],
 )

@@ -20,8 +20,9 @@ _T = TypeVar("_T")
 def with_options(sections: Mapping[str, type[msgspec.Struct]]) -> Callable[[Callable[..., _T]], Callable[..., _T]]:
     """Give a typer command one option per field of the sections, which appear in the help under their names.
 
-    The command gets the values as the keyword argument `options`: a dict from field name to value. Paths become
-    absolute text, options that may be repeated become tuples, and options that are not given get the field's default.
+    The command gets the values as the keyword argument `options`: a dict from field name to value. Fields of text that
+    are marked as paths become absolute, options that may be repeated become tuples, and options that are not given get
+    the field's default.
     """
     fields = [(title, field) for title, section in sections.items() for field in option_fields(section)]
 
@@ -51,14 +52,17 @@ def _parameter(field: OptionField, title: str) -> inspect.Parameter:
         kind, default = kind | None, None
     elif parser is not None:
         default = _text(default)
-    negative = f"/--no-{field.label}" if default is True else ""
+    is_chosen = default is True or (default is None and _without_none(field.kind) is bool)
+    bounds = field.bounds
     option = typer.Option(
-        f"--{field.label}{negative}",
+        f"--{field.label}{f'/--no-{field.label}' if is_chosen else ''}",
         help=field.meta.description,
-        min=field.meta.ge,
-        max=field.meta.le if field.meta.le is None or field.meta.le < _UNLIMITED else None,
+        min=bounds.ge,
+        max=bounds.le if bounds.le is None or bounds.le < _UNLIMITED else None,
         parser=parser,
         metavar=metavar,
+        envvar=field.extra.get("envvar"),
+        hidden=field.extra.get("hidden", False),
         show_default=field.extra.get("default", True),
         rich_help_panel=title,
     )
@@ -86,12 +90,18 @@ def _element(kind: Any) -> Any:
     return arguments[0] if is_repeated else None
 
 
+def _without_none(kind: Any) -> Any:
+    """`bool | None` -> `bool`."""
+    kinds = [one for one in get_args(kind) if one is not type(None)]
+    return kinds[0] if len(kinds) == 1 else kind
+
+
 def _value(field: OptionField, given: Any) -> Any:
     if given is None:
         return field.default
     if isinstance(given, list):
         return tuple(_value(field, one) for one in given) or field.default
-    return str(given.resolve()) if isinstance(given, Path) else given
+    return str(given.resolve()) if field.extra.get("path") else given
 
 
 def _text(value: tuple[Any, ...]) -> str:

@@ -1,7 +1,8 @@
 """Options as fields of structs: each field declares its default, bounds and help once (`msgspec.Meta`).
 
-`Meta.extra` adds facts for the command line: `flag`, if the flag is not named after the field; `path`, if the value
-names a file or folder; `default`, the text for a default that depends on the machine.
+`Meta.extra` adds facts for the command line: `flag`, if the flag is not named after the field; `path`, if the text
+names a file or folder and is to become absolute; `default`, the text for a default that depends on the machine;
+`envvar`, the variable of the environment that also sets it; `hidden`, if the help leaves it out.
 """
 
 from collections.abc import Mapping
@@ -15,12 +16,13 @@ from msgspec import Meta
 
 @dataclass(frozen=True, slots=True)
 class OptionField:
-    """One option: its field's name, type without annotations, default, bounds and help."""
+    """One option: its field's name, type without annotations, default, help, and the bounds of one value."""
 
     name: str
     kind: Any
     default: Any
     meta: Meta
+    bounds: Meta
 
     @property
     def extra(self) -> Mapping[str, Any]:
@@ -39,7 +41,13 @@ def option_fields(section: type[msgspec.Struct]) -> tuple[OptionField, ...]:
     kinds, annotated = get_type_hints(section), get_type_hints(section, include_extras=True)
     defaults = msgspec.structs.fields(section)
     return tuple(
-        OptionField(field.name, kinds[field.name], _default(field), _meta_of(annotated[field.name]))
+        OptionField(
+            field.name,
+            kinds[field.name],
+            _default(field),
+            _meta_of(annotated[field.name]),
+            _bounds_of(annotated[field.name]),
+        )
         for field in defaults
     )
 
@@ -63,6 +71,12 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
 def _meta_of(annotated: Any) -> Meta:
     found = [part for part in get_args(annotated) if isinstance(part, Meta)]
     return found[0] if get_origin(annotated) is Annotated and found else Meta()
+
+
+def _bounds_of(annotated: Any) -> Meta:
+    """The bounds of a value, or of each element of a tuple."""
+    kind = get_args(annotated)[0] if get_origin(annotated) is Annotated else annotated
+    return _meta_of(get_args(kind)[0] if get_origin(kind) is tuple else annotated)
 
 
 def _in_words(annotated: Any) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -234,6 +235,14 @@ def test_print_config_prints_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- a whole run ---
+
+
+def test_outputs_are_closed_if_a_later_one_cannot_open(tiny_onnx: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        flags = ["--store", "e.sqlite", "--serve", f"127.0.0.1:{busy.getsockname()[1]}"]
+        assert "another program uses this port" in message(mmp_run(tiny_onnx, "a.avi", *flags))
+    done = mmp_run(tiny_onnx, "a.avi", "--store", "e.sqlite", "--limit", "1")
+    assert done.exit_code == 0, "the store of the failed run is free again"
 
 
 def test_events_of_a_run_are_stored_and_posted(site: Path, tmp_path: Path, tiny_onnx: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from mmpnet.cli.run.event_outputs import EventOptions
+from mmpnet.cli.run.settings import OutputFlags
 from mmpnet.contract.errors import OutputError
 from mmpnet.media.h264 import require_encoder
 from mmpnet.media.images import is_image
@@ -116,15 +117,10 @@ def check_effects(given: Collection[str], sources: Sequence[Source]) -> None:
 
 
 def check_outputs(
-    sources: Sequence[Source],
-    happenings: EventOptions,
-    *,
-    save: Path | None,
-    save_crops: Path | None,
-    ndjson: str | None,
-    record: Path | None,
+    sources: Sequence[Source], happenings: EventOptions, outputs: OutputFlags, *, record: Path | None
 ) -> None:
     """Raises: OutputError for outputs that are not writable, typer.BadParameter for two outputs with one file."""
+    save, save_crops, ndjson = outputs.save, outputs.save_crops, outputs.ndjson
     if ndjson is not None:
         check_ndjson(ndjson, _paths(sources))
     events, store = happenings.lines, happenings.store

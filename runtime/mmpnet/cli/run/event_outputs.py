@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mmpnet.cli.run.settings import EventFlags
 from mmpnet.console.command import console
 from mmpnet.runtime.analytics.analyzer import Analysis
 from mmpnet.runtime.analytics.counting import PERSON
@@ -47,31 +48,22 @@ class EventOptions:
         return self.lines is not None or self.store is not None
 
 
-def event_options(
-    lines: str | None,
-    store: Path | None,
-    keep: Sequence[str],
-    mqtt: tuple[str | None, str | None, Path | None],
-    webhook: tuple[str | None, str | None],
-) -> EventOptions:
-    """What --events, --store, --keep-events, --mqtt and --webhook say, with the secrets of the environment.
-
-    mqtt: address, password and certificate authority; webhook: address and secret.
+def event_options(flags: EventFlags) -> EventOptions:
+    """What the options of events say, with the secrets of the environment.
 
     Raises: typer.BadParameter, OutputError for values that cannot be.
     """
-    address, secret = webhook
     try:
-        broker = None if mqtt[0] is None else _broker(mqtt[0], mqtt[1], mqtt[2])
-        secret = secret or from_environment("MMPNET_WEBHOOK_SECRET")
+        broker = None if flags.mqtt is None else _broker(flags.mqtt, flags.mqtt_password, flags.mqtt_ca)
+        secret = flags.webhook_secret or from_environment("MMPNET_WEBHOOK_SECRET")
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    path = _store_path(store, needed=broker is not None or address is not None)
-    if address is None:
-        return EventOptions(lines, path, _retention(keep), broker)
+    path = _store_path(flags.store, needed=broker is not None or flags.webhook is not None)
+    if flags.webhook is None:
+        return EventOptions(flags.events, path, _retention(flags.keep_events), broker)
     from mmpnet.runtime.delivery.webhook import Webhook
 
-    return EventOptions(lines, path, _retention(keep), broker, Webhook(address, secret))
+    return EventOptions(flags.events, path, _retention(flags.keep_events), broker, Webhook(flags.webhook, secret))
 
 
 def with_page_store(options: EventOptions) -> EventOptions:

@@ -9,7 +9,6 @@ import typer
 from mmpnet.cli.run.cameras import ShapeTexts, entry_of, resolve_cameras
 from mmpnet.cli.run.shape_file import shape_saver
 from mmpnet.cli.run.site_file import CameraSettings, SiteFile, read_site, site_text
-from mmpnet.console.command import exit_on_error
 from mmpnet.runtime.web.drawn_shape import DrawnShape
 
 NOT_IN_FILES = frozenset(
@@ -19,15 +18,12 @@ NOT_IN_FILES = frozenset(
 SECRETS = frozenset({"token", "mqtt_password", "webhook_secret"})
 
 
-def use_site_file(context: typer.Context, value: Path | None) -> Path | None:
-    """Callback of --config: the options of the file become the defaults of all others."""
-    if value is not None:
-        with exit_on_error():
-            names = _parameter_names(context)
-            site = read_site(value, [*names])
-            context.obj = site
-            context.default_map = {names[key]: given for key, given in site.expanded_options().items()}
-    return value
+def use_site_file(context: typer.Context, path: Path) -> None:
+    """Make the options of a file the defaults of all others. Raises: MmpnetError if it cannot be used."""
+    names = _parameter_names(context)
+    site = read_site(path, [*names])
+    context.obj = site
+    context.default_map = {names[key]: given for key, given in site.expanded_options().items()}
 
 
 def cameras_and_model(
