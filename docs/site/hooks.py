@@ -1,6 +1,7 @@
-"""Hooks of MkDocs: pages in the navigation, and links that leave the documentation."""
+"""Hooks of MkDocs: pages in the navigation, pages of notebooks, and links that leave the documentation."""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import tomllib
 PROJECT = Path(__file__).parents[2]
 FOLDERS = {"Recipes": "recipes", "Reference": "reference", "Decisions": "adr"}
 """Sections of the navigation that take all pages of a folder."""
+TO_NOTEBOOK = re.compile(r"(\]\([^)\s]*)\.ipynb\)")
 LINK = re.compile(r"(?P<before>\]\()(?P<target>(?:\.\./)+[^)#\s]*)(?P<after>(?:#[^)\s]*)?\))")
 
 
@@ -24,6 +26,21 @@ def on_config(config: Any) -> Any:
     config.repo_url = repository()
     config.nav = complete(config.nav, Path(config.docs_dir))
     return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add a page for each notebook, which is run for it."""
+    from mkdocs.structure.files import File
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from notebooks import NOTEBOOKS, page_of
+
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        page, images = page_of(path, path.name)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
+        for name, png in images.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=png))
+    return files
 
 
 def complete(nav: list[Any], docs: Path) -> list[Any]:
@@ -57,8 +74,11 @@ def _completed(nav: list[Any], docs: Path, known: set[str]) -> list[Any]:
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
-    """Let links to files outside the documentation lead to the repository."""
-    return outside_links(markdown, Path(page.file.abs_src_path).parent, Path(config.docs_dir), config.repo_url)
+    """Let links to files outside the documentation lead to the repository, and links to notebooks to their pages."""
+    if page.file.abs_src_path is None:  # the page of a notebook
+        return markdown
+    linked = TO_NOTEBOOK.sub(r"\1.md)", markdown)
+    return outside_links(linked, Path(page.file.abs_src_path).parent, Path(config.docs_dir), config.repo_url)
 
 
 def outside_links(markdown: str, folder: Path, docs: Path, repo_url: str) -> str:

@@ -33,17 +33,22 @@ START_S = 90.0
 app = typer.Typer(add_completion=False)
 
 
+def free_address() -> str:
+    """An address of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 @contextmanager
 def served(clip: Path) -> Iterator[str]:
     """The address of a page that shows the clip again and again. Raises: MmpnetError if it does not start."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
     command = ["mmp-run", "person-320-int8", clip.name, "--loop", "--line", LINE, "--no-show", "--serve", address]
     with subprocess.Popen(command, cwd=clip.parent, stderr=subprocess.DEVNULL) as running:
         try:
             deadline_s = time.monotonic() + START_S
-            while not _answers(f"http://{address}/snapshot.jpg"):
+            while not answers(f"http://{address}/snapshot.jpg"):
                 if running.poll() is not None or time.monotonic() > deadline_s:
                     raise MmpnetError(f"{' '.join(command)}: serves no page; run it by hand to see why")
                 time.sleep(0.5)
@@ -52,7 +57,8 @@ def served(clip: Path) -> Iterator[str]:
             running.terminate()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a GET of this address succeeds."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
@@ -76,15 +82,16 @@ def photograph_page(browser: Browser, url: str, name: str, *, size: dict[str, in
 def command_images(clip: Path, data: Path, folder: Path) -> None:
     """Save a frame of an annotated video and a roofline, and write a report into the folder."""
     video, frame = folder / "out.avi", folder / "frame.png"
-    _run("mmp-run", "person-320-int8", clip, "--line", LINE, "--save", video, "--limit", "420", "--no-show")
-    _run("ffmpeg", "-loglevel", "error", "-sseof", "-1", "-i", video, "-frames:v", "1", frame)
+    run_command("mmp-run", "person-320-int8", clip, "--line", LINE, "--save", video, "--limit", "420", "--no-show")
+    run_command("ffmpeg", "-loglevel", "error", "-sseof", "-1", "-i", video, "-frames:v", "1", frame)
     write_image(IMAGES / "video.jpg", read_image(frame))
     report = folder / "report.html"
-    _run("mmp-val", "person-320-int8", "--data", data, "--bootstrap", "200", "--report", report)
-    _run("mmp-bench", "layers", "person-320-int8", "--runs", "20", "--plot", IMAGES / "roofline.png")
+    run_command("mmp-val", "person-320-int8", "--data", data, "--bootstrap", "200", "--report", report)
+    run_command("mmp-bench", "layers", "person-320-int8", "--runs", "20", "--plot", IMAGES / "roofline.png")
 
 
-def _run(*command: object) -> None:
+def run_command(*command: object) -> None:
+    """Run a command to its end. Raises: MmpnetError if it is not installed or fails."""
     words = [str(word) for word in command]
     if shutil.which(words[0]) is None:
         raise MmpnetError(f"{words[0]}: is not installed")

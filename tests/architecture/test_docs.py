@@ -1,6 +1,7 @@
 """The documentation: generated pages are up to date, addresses agree, links lead somewhere, lines fit."""
 
 import importlib.metadata
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,9 +88,27 @@ def test_the_citation_has_the_version_of_the_package() -> None:
     assert f"## {stated} " in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_the_card_states_the_numbers_of_the_result_that_the_readme_shows() -> None:
+    """AP50 and AP on each set, then AP by size on the images from elsewhere."""
+    result = re.search(r"\(benchmarks/results/([^)]+-peers-[^)]+\.json)\)", (ROOT / "README.md").read_text())
+    assert result is not None
+    document = json.loads((ROOT / "benchmarks" / "results" / result[1]).read_text())
+    card = (DOCS / "MODEL_CARD.md").read_text().splitlines()
+    ours = {name: one["accuracy"] for name, one in document["contestants"].items() if one["family"] == "mmpnet"}
+    assert len(ours) == 4
+    for name, accuracy in ours.items():
+        elsewhere, *_ = accuracy.values()
+        of_sets = (f"{one['AP50']:.3f} / {one['AP']:.3f}" for one in accuracy.values())
+        by_size = (f"{elsewhere[size]:.3f}" for size in ("APs", "APm", "APl"))
+        for cells in (of_sets, by_size):
+            assert f"| `{name}` | {' | '.join(cells)} |" in card
+
+
 def test_every_page_is_in_the_navigation() -> None:
     nav = complete(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"], DOCS)
-    assert {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} == set(named(nav))
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    notebooks = {page.relative_to(DOCS).with_suffix(".md").as_posix() for page in DOCS.rglob("*.ipynb")}
+    assert pages | notebooks == set(named(nav))
     assert len(list(named(nav))) == len(set(named(nav))), "a page is in the navigation twice"
     assert set(FOLDERS) <= {title for entry in _entries(nav) for title in entry}
 
