@@ -28,6 +28,7 @@ def main(folder: Path = FIGURES) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, png in images_of(executed(NOTEBOOKS / "exercise.ipynb")):
         pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+        assert pixels is not None
         cv2.imwrite(str(folder / name), pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
 
 
