@@ -450,7 +450,7 @@ def test_timeouts_of_a_stream_follow_the_options(
     def opened(url: str, backend: int, options: list[int]) -> FakeCapture:
         assert (url, backend) == ("rtsp://h/X", cv2.CAP_FFMPEG), "FFmpeg knows the scheme in lower case only"
         asked.append(options)
-        return FakeCapture([frame(1)])
+        return FakeCapture([frame(1)], period_s=0.03)  # a camera that is waited for
 
     monkeypatch.setattr(cv2, "VideoCapture", opened)
     source = stream_source("RTSP://h/X", LiveOptions(stale_after_s=stale_after_s, first_frame_s=40.0))
@@ -458,7 +458,7 @@ def test_timeouts_of_a_stream_follow_the_options(
     assert source.connect_patiently is not None
     source.connect_patiently()
     assert asked == [
-        [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, wait_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, wait_ms]
+        [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, wait_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, wait_ms, cv2.CAP_PROP_N_THREADS, 1]
         for wait_ms in (timeout_ms, 40_000)
     ]
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from mmpnet.runtime.sources.stream_clock import StreamClock
+from mmpnet.runtime.sources.stream_clock import LONGEST_DRAIN_S, ArrivalClock, StreamClock
 
 
 def delays(positions_s: list[float], times_s: list[float]) -> list[float]:
@@ -71,3 +71,48 @@ def test_captures_stay_in_order() -> None:
         times.append(now)
     captured = [now_s - wait for now_s, wait in zip(times, delays(sent, times), strict=True)]
     assert captured == sorted(captured)
+
+
+def waits(clock: ArrivalClock, grabs: list[tuple[float, float]]) -> list[float | None]:
+    """Delays of frames by their positions and the times at which they are grabbed; the first is asked for at 0."""
+    asked_s, told = 0.0, []
+    for position_s, now_s in grabs:
+        told.append(clock.seconds(position_s * 1e3, asked_s, now_s))
+        asked_s = now_s
+    return told
+
+
+BUFFERED = [(index * 0.1, 0.001 * (index + 1)) for index in range(20)]
+"""Two seconds of a stream that come at once."""
+
+
+def test_frames_of_the_buffer_are_marked_until_one_is_waited_for() -> None:
+    told = waits(ArrivalClock(10.0, holds_one_back=False), [*BUFFERED, (2.0, 0.12), (2.1, 0.22), (2.2, 0.35)])
+    assert told == [*[None] * 20, 0.0, 0.0, pytest.approx(0.03, abs=1e-4)]
+
+
+def test_without_positions_the_stated_rate_tells_what_is_buffered() -> None:
+    told = waits(ArrivalClock(10.0, holds_one_back=False), [(0.0, 0.001), (0.0, 0.002), (0.0, 0.1), (0.0, 0.101)])
+    assert told == [None, None, 0.0, 0.0]
+
+
+def test_a_first_frame_that_was_waited_for_is_new() -> None:
+    assert waits(ArrivalClock(10.0, holds_one_back=False), [(0.0, 4.0), (0.1, 4.1)]) == [0.0, 0.0]
+
+
+def test_a_frame_that_the_next_one_completes_arrived_when_its_predecessor_was_given() -> None:
+    told = waits(ArrivalClock(10.0, holds_one_back=True), [*BUFFERED, (2.0, 0.12), (2.1, 0.22), (2.3, 0.42)])
+    assert told[:20] == [None] * 20
+    assert told[20:] == pytest.approx([0.1, 0.1, 0.2], abs=1e-3)
+
+
+def test_the_predecessor_of_a_lost_frame_tells_nothing() -> None:
+    clock = ArrivalClock(10.0, holds_one_back=True)
+    waits(clock, [(0.0, 1.0), (0.1, 1.1)])
+    assert clock.seconds(400.0, 1.1, 1.4, in_order=False) == pytest.approx(0.1, abs=1e-3), "by its position"
+
+
+def test_a_clock_that_is_too_fast_hides_frames_for_seconds_only() -> None:
+    told = waits(ArrivalClock(1.0, holds_one_back=False), [(index * 1.0, index * 0.1) for index in range(1, 60)])
+    assert told.count(None) == pytest.approx(LONGEST_DRAIN_S * 10, abs=1)
+    assert told[-1] is not None

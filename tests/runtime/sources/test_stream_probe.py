@@ -99,6 +99,46 @@ def test_what_an_rtsp_server_answers(answer: bytes, reason: str) -> None:
     thread.join(5)
 
 
+@pytest.mark.parametrize(
+    ("challenges", "answer", "reason"),
+    [
+        (b'Basic realm="cam"', b"404 Not Found", "its server answers 404 Not Found; check the path of the address"),
+        (
+            b'Digest realm="cam", nonce="ab", algorithm="SHA-256"\r\nWWW-Authenticate: Digest realm="cam", nonce="ab"',
+            b"401 Unauthorized",
+            "its server answers 401 Unauthorized; check the user name and password",
+        ),
+        (
+            b'Digest realm="cam", nonce="ab", algorithm="SHA-256"',
+            None,
+            "it requires a login of a kind that FFmpeg does not know; set the camera to digest (MD5) or basic",
+        ),
+    ],
+)
+def test_the_login_is_tried_before_it_is_doubted(challenges: bytes, answer: bytes | None, reason: str) -> None:
+    """A server that refuses everything without a login says only then whether the path is wrong."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    requests: list[bytes] = []
+
+    def serve() -> None:
+        with listening, listening.accept()[0] as connection:
+            requests.append(connection.recv(4096))
+            body = b"Content-Length: 7\r\n\r\nrefused"
+            connection.sendall(b"RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: " + challenges + b"\r\n" + body)
+            if answer is not None:
+                requests.append(connection.recv(4096))
+                connection.sendall(b"RTSP/1.0 " + answer + b"\r\n\r\n")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    assert why_no_stream(f"rtsp://me:qjzw@127.0.0.1:{listening.getsockname()[1]}/live") == reason
+    thread.join(5)
+    for request in requests[1:]:
+        scheme = challenges.split()[0].decode()
+        assert f"Authorization: {scheme} ".encode() in request
+        assert b"qjzw" not in request
+
+
 def test_what_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         free = listening.getsockname()[1]

@@ -22,7 +22,7 @@ from mmpnet.runtime.sources.mjpeg import MjpegCapture, without_queue
 from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
 from mmpnet.runtime.sources.square_pixels import SquarePixels
-from mmpnet.runtime.sources.stream_clock import StreamClock
+from mmpnet.runtime.sources.stream_clock import ArrivalClock
 from mmpnet.runtime.sources.stream_probe import accepts_connections, why_no_stream
 from mmpnet.runtime.sources.video_capture import (
     DAMAGED_S,
@@ -156,7 +156,8 @@ class LiveSource:
 
     def _read(self, capture: Any, stop: threading.Event, on_event: OnEvent, so_far: _SoFar) -> Iterator[Frame]:
         fps, before, grabbed, began_s = stated_fps(capture), so_far.count, 0, 0.0
-        delay = StreamClock() if self.clocked else None
+        arrivals = ArrivalClock(fps, holds_one_back=_holds_one_back(capture)) if self.clocked else None
+        skipped = 0
         square = SquarePixels(capture)
         while not stop.is_set():
             asked_s = time.perf_counter()
@@ -170,9 +171,12 @@ class LiveSource:
             if grabbed == RATE_FRAMES + 1:
                 self._compare_rate(RATE_FRAMES / max(now_s - began_s, 1e-6), on_event)
             self._add_damaged(passed_over, on_event, so_far)
+            delay_s = _waited_s(capture, arrivals, asked_s, now_s, in_order=not passed_over)
+            if delay_s is None:
+                skipped += 1
+                continue
             if (grabbed - 1) % self.stride:
                 continue
-            delay_s = _waited_s(capture, delay, now_s)
             delivered, pixels = capture.retrieve()
             if not delivered or pixels is None or not pixels.size:
                 self._add_damaged(1, on_event, so_far)  # a source with only damaged frames becomes stale
@@ -192,10 +196,11 @@ class LiveSource:
             )
             damaged, so_far.damaged = so_far.damaged, 0
             so_far.count += 1
-            skipped = capture.skipped() if isinstance(capture, MjpegCapture) else 0
+            skipped += capture.skipped() if isinstance(capture, MjpegCapture) else 0
             so_far.first_s = frame.captured_s if so_far.first_s is None else so_far.first_s
             time_s = max(frame.captured_s - so_far.first_s, 0.0)
             yield replace(frame, frozen=frozen, damaged=damaged, skipped=skipped, source_time_s=time_s)
+            skipped = 0
 
     def _first_grab(self, capture: Any, stop: threading.Event) -> int | None:
         """Grab the first frame. Of a stream, OpenCV fails for each packet up to the next key frame, and cannot tell
@@ -297,6 +302,7 @@ class LiveSource:
         return Event(self.name, kind, datetime.now(timezone.utc), reason)
 
 
+_SPLIT_BY_THE_NEXT = {"h264", "avc1", "hevc", "hev1", "hvc1"}
 _MODE_PROPS = {"width": cv2.CAP_PROP_FRAME_WIDTH, "height": cv2.CAP_PROP_FRAME_HEIGHT, "fps": cv2.CAP_PROP_FPS}
 
 
@@ -341,8 +347,18 @@ def _needs_proof(capture: Any) -> bool:
     return backend is not None and backend() == "FFMPEG" and decoder_fault() is not None
 
 
-def _waited_s(capture: Any, delay: StreamClock | None, now_s: float) -> float:
-    """How long the grabbed frame had waited on this machine, as far as it can be known."""
+def _waited_s(
+    capture: Any, arrivals: ArrivalClock | None, asked_s: float, now_s: float, *, in_order: bool
+) -> float | None:
+    """How long the grabbed frame had waited on this machine, as far as it can be known; None if it is an old one from
+    the buffer of the opening."""
     if isinstance(capture, MjpegCapture):  # it records the arrival time on this clock
         return now_s - float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
-    return 0.0 if delay is None else delay.seconds(capture.get(cv2.CAP_PROP_POS_MSEC), now_s)
+    if arrivals is None:
+        return 0.0
+    return arrivals.seconds(capture.get(cv2.CAP_PROP_POS_MSEC), asked_s, now_s, in_order=in_order)
+
+
+def _holds_one_back(capture: Any) -> bool:
+    """Whether FFmpeg splits the stream into frames by the start of the next one, as for H.264 and H.265."""
+    return fourcc(capture).lower() in _SPLIT_BY_THE_NEXT

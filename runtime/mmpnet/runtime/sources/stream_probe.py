@@ -1,5 +1,6 @@
 """Find out why a stream gives no frames, by asking its server once: status, content type, refused connections."""
 
+import base64
 import http.client
 import re
 import socket
@@ -7,12 +8,13 @@ import ssl
 import urllib.error
 import urllib.request
 from contextlib import closing
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 PROBE_S = 5.0
 """How long the server may take to answer."""
 _READ_BYTES = 2048
 _PART_TYPE = re.compile(rb"^content-type:\s*([\w./+-]+)", re.IGNORECASE | re.MULTILINE)
+_CHALLENGE = re.compile(r"^WWW-Authenticate:\s*Digest\s+([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _LOGIN = "check the user name and password"
 _RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
 
@@ -110,11 +112,50 @@ def _why_rtsp(url: str, host: str, port: int, *, secure: bool) -> str:
     if secure:
         connection = ssl.create_default_context().wrap_socket(connection, server_hostname=host)
     with closing(connection):
-        connection.sendall(f"DESCRIBE {plain} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n".encode())
-        answer = connection.recv(_READ_BYTES).partition(b"\r\n")[0].decode("latin-1")
-    status = re.fullmatch(r"RTSP/\d\.\d (\d{3}) ?(.*)", answer)
+        answer = _describe(connection, plain, 1)
+        refused = re.match(r"RTSP/\d\.\d 401", answer) and "www-authenticate" in answer.lower()
+        if address.username is not None and refused:
+            # The login may be right, and the path wrong.
+            login = _authorization(answer, plain, address)
+            if login is None:
+                return (
+                    "it requires a login of a kind that FFmpeg does not know; set the camera to digest (MD5) or basic"
+                )
+            answer = _describe(connection, plain, 2, f"Authorization: {login}\r\n")
+    status = re.match(r"RTSP/\d\.\d (\d{3}) ?([^\r\n]*)", answer)
     if status is None:
         return "it does not answer as an RTSP server; check the port"
     if status[1] == "200":
         return "its server answers, but sends no frame that FFmpeg can decode; check the camera's codec and transport"
     return _why_status(int(status[1]), status[2][:60], logged_in=address.username is not None)
+
+
+def _describe(connection: socket.socket, url: str, number: int, headers: str = "") -> str:
+    """Ask what the stream is; returns the start of the answer up to its empty line, empty if the connection closes."""
+    request = f"DESCRIBE {url} RTSP/1.0\r\nCSeq: {number}\r\nAccept: application/sdp\r\n{headers}\r\n"
+    connection.sendall(request.encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer and len(answer) < _READ_BYTES and (more := connection.recv(_READ_BYTES)):
+        answer += more
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"^Content-Length:\s*(\d{1,5})\s*$", head, re.IGNORECASE | re.MULTILINE)
+    missing = int(length[1]) - len(body) if length is not None else 0
+    while missing > 0 and (more := connection.recv(missing)):  # or the next answer begins with it
+        missing -= len(more)
+    return head.decode("latin-1")
+
+
+def _authorization(answer: str, url: str, address: SplitResult) -> str | None:
+    """The header that answers a refusal with the login of the address; None if FFmpeg knows no way that it asks for."""
+    user, password = unquote(address.username or ""), unquote(address.password or "")
+    for values in _CHALLENGE.findall(answer):
+        challenge = urllib.request.parse_keqv_list(urllib.request.parse_http_list(values))
+        if challenge.get("algorithm", "MD5").upper() == "MD5":
+            passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+            passwords.add_password(None, url, user, password)
+            request = urllib.request.Request(url, method="DESCRIBE")
+            request.selector = url  # the digest is of the whole address
+            return f"Digest {urllib.request.HTTPDigestAuthHandler(passwords).get_authorization(request, challenge)}"
+    if re.search(r"^WWW-Authenticate:\s*Basic\b", answer, re.IGNORECASE | re.MULTILINE):
+        return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    return None

@@ -41,10 +41,17 @@ def open_camera(device: int | str) -> Any:
 
 
 def open_stream(url: str, *, timeout_s: float = LEAST_TIMEOUT_S) -> Any:
-    """A capture of a network stream that fails if nothing comes for `timeout_s`; it may not be open."""
+    """A capture of a network stream that fails if nothing comes for `timeout_s`; it may not be open.
+
+    One thread decodes: each further one of FFmpeg's delays every frame by one frame.
+    """
     timeout_ms = round(max(timeout_s, LEAST_TIMEOUT_S) * 1e3)
-    waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
-    return cv2.VideoCapture(openable(url), cv2.CAP_FFMPEG, waits)
+    options = {
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: timeout_ms,
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC: timeout_ms,
+        cv2.CAP_PROP_N_THREADS: 1,
+    }
+    return cv2.VideoCapture(openable(url), cv2.CAP_FFMPEG, [one for pair in options.items() for one in pair])
 
 
 def openable(name: str) -> str:
