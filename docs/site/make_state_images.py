@@ -2,8 +2,8 @@
 
     python docs/site/make_state_images.py --clip CLIP.mp4 --only doctor
 
-CLIP is a video with people. Needs mmpnet[cpu,eval,train,serve,track], playwright and a Chromium; the window also needs
-Xvfb and ffmpeg. The images of mistakes and of the search show drawn people (`--data sample`).
+CLIP is a video that shows people all the time. Needs mmpnet[cpu,eval,train,serve,track], playwright and a Chromium; the
+window also needs Xvfb and ffmpeg. The images of mistakes and of the search show drawn people (`--data sample`).
 """
 
 import os
@@ -29,9 +29,11 @@ from mmpnet.contract.errors import MmpnetError
 from mmpnet.datasets.sample import write_sample
 from mmpnet.media.images import read_image, write_image
 
-DISPLAY, SCREEN = ":97", "960x560"
+DISPLAY, SCREEN = ":97", "800x500"
 COLUMNS = 90
 START_S = 180.0
+TARGET_MS = 150
+"""Of the search; slow, so that a machine that has other work can make the image."""
 REPORT = {"width": 1280, "height": 720}
 FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 app = typer.Typer(add_completion=False)
@@ -82,7 +84,7 @@ def search(_clip: Path, folder: Path) -> None:
     write_sample(folder / "sample")
     models = ["person-320-int8", "person-192x320-int8", "person-224-int8", "person-320"]
     run_command(
-        *("mmp-bench", "search", *models, "--target-ms", "20", "--data", folder / "sample"),
+        *("mmp-bench", "search", *models, "--target-ms", TARGET_MS, "--data", folder / "sample"),
         *("--threads", "1", "--repeats", "3", "--frames", "10", "--out", folder / "search"),
     )
     with browser_page() as page:
