@@ -77,3 +77,41 @@ def test_a_file_that_is_cut_is_noticed(tiny_onnx: Path, tmp_path: Path) -> None:
         path.write_bytes(content[:left])
         with pytest.raises(MmpnetError):
             open_session(path, provider="cpu")
+
+
+def resealed(tiny_onnx: Path, path: Path, entries: dict[str, str]) -> Path:
+    """Write the model with more metadata, and a seal that fits."""
+    model = onnx.load(tiny_onnx)
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != SEAL_KEY}
+    onnx.helper.set_model_props(model, kept | entries)
+    path.write_bytes(seal(model.SerializeToString()))
+    return path
+
+
+HUGE = {
+    "one entry": ({"note": "x" * 10_000_000}, r"its metadata has \d+ entries and 100\d+ characters, expected at most"),
+    "our entry": ({"mmpnet": '{"note": "' + "x" * 10_000_000 + '"}'}, "its metadata has"),
+    "many entries": ({f"k{number}": "" for number in range(100_000)}, r"its metadata has 10000\d entries and"),
+    "unknown names": ({"mmpnet": '{"schema_version": 3, "' + "x" * 900_000 + '": 1}'}, "metadata does not fit"),
+    "nested": ({"mmpnet": "[" * 900_000}, "metadata is not valid"),
+}
+
+
+@pytest.mark.parametrize(("entries", "reason"), HUGE.values(), ids=HUGE)
+def test_huge_metadata_under_a_seal_that_fits_is_refused_in_a_short_line(
+    entries: dict[str, str], reason: str, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    path = resealed(tiny_onnx, tmp_path / "huge.onnx", entries)
+    check_seal(path)
+    with pytest.raises(ContractError, match=reason) as error:
+        Detector(path, provider="cpu", threads=1)
+    assert len(str(error.value)) < 1000
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_larger_than_any_model_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.onnx"
+    with path.open("wb") as file:
+        file.truncate(60_000_000_000)
+    with pytest.raises(ContractError, match=r"has 60\.0 GB, and an ONNX file at most 2\.1 GB"):
+        open_session(path, provider="cpu")

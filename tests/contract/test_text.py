@@ -37,7 +37,15 @@ def test_colors_of_our_own_stay() -> None:
 
 @pytest.mark.parametrize(
     ("count", "noun", "expected"),
-    [(0, "box", "0 boxes"), (1, "frame", "1 frame"), (2, "frame", "2 frames"), (2, "process", "2 processes")],
+    [
+        (0, "box", "0 boxes"),
+        (1, "frame", "1 frame"),
+        (2, "frame", "2 frames"),
+        (2, "process", "2 processes"),
+        (2, "entry", "2 entries"),
+        (3, "day", "3 days"),
+        (2, "match", "2 matches"),
+    ],
 )
 def test_nouns_agree_with_their_counts(count: int, noun: str, expected: str) -> None:
     assert counted(count, noun) == expected

@@ -18,12 +18,22 @@ from mmpnet.archive.settings import Settings
 from mmpnet.archive.tasks import ImageGroup, Outcome, Task
 from mmpnet.archive.worker import Execute, Worker
 from mmpnet.contract.errors import DeviceError, MissingExtraError, MmpnetError, first_line
+from mmpnet.contract.text import counted
 from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.machine import usable_cores
 
 OBJECT_STORE_BYTES = 100_000_000
 """Only tasks and their outcomes go through Ray's memory, never frames."""
+LONGEST_SOCKET_PATH = 107
+SOCKET = "session_2026-11-29_07-30-00_123456_1234567/sockets/plasma_store"
+"""The longest path that Ray makes within its temporary folder."""
 _AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+_ONLY_THIS_MACHINE = {
+    # Ray's own address is then the loopback one, on Linux too. Otherwise it is the one from which 8.8.8.8 is reached,
+    # and its ports are open to other machines.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+"""Set before Ray is imported and started on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +58,39 @@ def ray_workers(folder: Path, settings: Settings, options: EngineOptions) -> Ite
     Raises: MissingExtraError without Ray, DeviceError if there is no cluster at the address.
     """
     with tempfile.TemporaryDirectory(prefix="mmpnet-", ignore_cleanup_errors=True) as temporary:
-        ray = _started(options, Path(temporary))
+        _prepare(options)
         try:
+            from mmpnet.system.ray_runtime import shut_down
+        except ImportError as error:
+            raise MissingExtraError(
+                f"mmp-archive needs {error.name or 'ray'}: pip install 'mmpnet[cluster]'"
+            ) from error
+        try:
+            _start(options, Path(temporary))
             yield lambda tasks: _executed(tasks, folder.absolute(), settings, options)
         finally:
-            ray.shutdown()
+            shut_down(temporary)
 
 
-def _started(options: EngineOptions, temporary: Path) -> Any:
+def _prepare(options: EngineOptions) -> None:
+    """Set what Ray reads from the environment when it is imported and started."""
     if options.address is None and not any(name in os.environ for name in _AUTH):
         # Ray itself would keep the token in a file in the home folder.
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
-    try:
-        from mmpnet.system.ray_runtime import ray, ray_data, without_api_server
-    except ImportError as error:
-        raise MissingExtraError(f"mmp-archive needs {error.name or 'ray'}: pip install 'mmpnet[cluster]'") from error
+    if options.address is None:
+        for name, value in _ONLY_THIS_MACHINE.items():
+            os.environ.setdefault(name, value)
+
+
+def _start(options: EngineOptions, temporary: Path) -> None:
+    from mmpnet.system.ray_runtime import ray, ray_data, without_api_server
+
+    longest = LONGEST_SOCKET_PATH - len(str(temporary.parent / SOCKET)) - len(os.sep)
+    if options.address is None and longest < len(temporary.name):
+        raise DeviceError(
+            f"Ray's sockets do not fit into the temporary folder {temporary.parent}, as its path is "
+            f"{counted(len(temporary.name) - longest, 'character')} too long; set TMPDIR to a shorter one"
+        )
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     workers = options.workers or max(int(usable_cores()) // options.threads, 1)
     try:
@@ -77,18 +105,19 @@ def _started(options: EngineOptions, temporary: Path) -> Any:
                 )
         else:
             ray.init(address=options.address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:
         where = "on this machine" if options.address is None else f"at {options.address}"
-        raise DeviceError(
-            f"Ray does not start {where} ({first_line(error)}); start a cluster with `ray start --head`, or leave "
-            "--ray-address out"
-        ) from error
+        advice = (
+            "it needs some memory, and a processor that is not busy with other work"
+            if options.address is None
+            else "start a cluster with `ray start --head`, or leave --ray-address out"
+        )
+        raise DeviceError(f"Ray does not start {where} ({first_line(error)}); {advice}") from error
     context = ray_data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    return ray
 
 
 @dataclass(frozen=True, slots=True)

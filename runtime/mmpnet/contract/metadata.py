@@ -231,6 +231,7 @@ def metadata_from_properties(properties: dict[str, str], *, source: str) -> Mode
 
 MOST_METADATA, MOST_SIDE_PX = 1_000_000, 8_192
 """Limits for untrusted files: no model of ours exceeds them, and larger values would only cost time and memory."""
+MOST_MESSAGE = 500
 _LEAST_IOU, _MOST_DIFFERENCE = 0.5, 0.1
 """Bounds of the self-test's tolerances: wider ones would accept any result; int8 uses IoU 0.8 and difference 0.05."""
 
@@ -254,7 +255,9 @@ def _check_schema(text: str, source: str) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    """The message; some quote values of the file, which may be long."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= MOST_MESSAGE else f"{text[:MOST_MESSAGE]}..."
 
 
 def _check_consistent(metadata: ModelMetadata) -> None:

@@ -37,6 +37,9 @@ def visible(text: str) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """The count with its noun, such as `1 frame`, `2 frames` and `0 boxes`."""
-    ending = "es" if noun.endswith(("s", "x")) else "s"
-    return f"{count} {noun}{'' if count == 1 else ending}"
+    """The count with its noun, such as `1 frame`, `2 frames`, `0 boxes` and `3 entries`."""
+    if count == 1:
+        return f"{count} {noun}"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{count} {noun[:-1]}ies"
+    return f"{count} {noun}{'es' if noun.endswith(('s', 'x', 'ch')) else 's'}"

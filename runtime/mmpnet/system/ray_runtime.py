@@ -1,7 +1,9 @@
 """Ray with its usage reports switched off; all other modules import `ray` from here."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from mmpnet.system.privacy import disable_usage_reports
 
@@ -12,7 +14,9 @@ from ray import data as ray_data  # noqa: E402
 from ray._private import services  # noqa: E402
 from ray.util import metrics as ray_metrics  # noqa: E402
 
-__all__ = ["ray", "ray_data", "ray_metrics", "without_api_server"]
+__all__ = ["ray", "ray_data", "ray_metrics", "shut_down", "without_api_server"]
+
+END_TIMEOUT_S = 10.0
 
 
 @contextmanager
@@ -29,3 +33,36 @@ def without_api_server() -> Iterator[None]:
         yield
     finally:
         services.start_api_server = start
+
+
+def shut_down(session_folder: str) -> None:
+    """Leave Ray, and wait until its processes of this machine have ended; those that do not are killed.
+
+    A worker that runs on after Ray's own shutdown writes into temporary folders that are already removed, and a start
+    that failed leaves all that was started.
+    session_folder: the folder that the processes of this session, and no others, name in their arguments.
+    """
+    import psutil  # Ray brings its own
+
+    time_left_s = END_TIMEOUT_S if ray.is_initialized() else 0.0
+    started = _processes_of(session_folder)
+    ray.shutdown()
+    while started:
+        _, alive = psutil.wait_procs(started, timeout=time_left_s)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=END_TIMEOUT_S)
+        time_left_s = 0.0
+        started = _processes_of(session_folder)  # those that they had just started
+
+
+def _processes_of(session_folder: str) -> list[Any]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            if process.pid != os.getpid() and any(session_folder in argument for argument in process.cmdline()):
+                found += [process, *process.children(recursive=True)]
+    return found

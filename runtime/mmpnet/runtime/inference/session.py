@@ -8,6 +8,7 @@ from typing import Any
 
 from mmpnet.contract.errors import ContractError, DeviceError, first_line
 from mmpnet.contract.seal import check_seal
+from mmpnet.contract.text import counted
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
 from mmpnet.runtime.inference.providers import PROVIDER_NAMES, Provider
 from mmpnet.system.files import is_file
@@ -15,6 +16,10 @@ from mmpnet.system.machine import usable_cores
 from mmpnet.system.onnx_runtime import onnxruntime
 
 _FATAL_ONLY = 4
+MOST_MODEL_BYTES = 2**31 - 1
+"""The largest protobuf message, and so the largest ONNX file."""
+MOST_ENTRIES, MOST_CHARACTERS = 1_000, 2_000_000
+"""Limits of all metadata properties of an untrusted file together; files of mmp-export have less than 20 entries."""
 
 
 def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, spin: bool = True) -> Any:
@@ -39,6 +44,11 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, s
         )
     if path.suffix.lower() == ".pth":
         raise ContractError(f"{path}: is a checkpoint, not a model file; run mmp-export on it first")
+    size = path.stat().st_size
+    if size > MOST_MODEL_BYTES:
+        raise ContractError(
+            f"{path}: has {size / 1e9:.1f} GB, and an ONNX file at most 2.1 GB; expected a file that mmp-export wrote"
+        )
     check_seal(path)
     if provider != "auto":
         return _start(path, provider, threads=threads, spin=spin)
@@ -51,11 +61,17 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int = 0, s
 
 
 def read_properties(session: Any, *, source: str) -> dict[str, str]:
-    """The metadata properties of the session's file. Raises: ContractError if they are not text."""
+    """The metadata properties of the session's file. Raises: ContractError if they are not text, or too many."""
     try:
         properties: dict[str, str] = session.get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
         raise ContractError(f"{source}: its metadata is damaged ({error.reason}); copy the file again") from error
+    characters = sum(map(len, properties)) + sum(map(len, properties.values()))
+    if len(properties) > MOST_ENTRIES or characters > MOST_CHARACTERS:
+        raise ContractError(
+            f"{source}: its metadata has {counted(len(properties), 'entry')} and {counted(characters, 'character')}, "
+            f"expected at most {MOST_ENTRIES} and {MOST_CHARACTERS}; use a file that mmp-export wrote"
+        )
     return properties
 
 
