@@ -32,7 +32,7 @@ app = script_app()
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def train_in_minutes(
     context: typer.Context,
-    data: Annotated[Path, typer.Argument(help="Folder of pack_images.py: train.json, val.json, images/.")],
+    data: Annotated[Path, typer.Argument(help="Folder of mmp-train --pack: train.json, val.json.")],
     minutes: Annotated[float, typer.Option(min=0.1, help="Time for everything, in minutes.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Write the checkpoint here.")],
     batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 32,
@@ -77,7 +77,7 @@ def _probe_file(data: Path, most: int) -> tuple[int, Path]:
         ids = {image["id"] for image in chosen}
         boxes = [one for one in content["annotations"] if one["image_id"] in ids]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{data}: has no COCO train.json ({error}); make it with pack_images.py") from error
+        raise DatasetError(f"{data}: has no COCO train.json ({error}); make it with mmp-train --pack") from error
     path = data / "probe.json"
     path.write_text(json.dumps({**content, "images": chosen, "annotations": boxes}), encoding="utf-8")
     return len(images), path

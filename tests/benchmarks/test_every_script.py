@@ -31,12 +31,12 @@ import latency
 import mean_weights
 import near_duplicates
 import paced
-import pack_images
 import page
 import peers
 import recording
 import shape_accuracy
 import shapes
+import shards
 import soak
 import stages
 import startup
@@ -66,13 +66,13 @@ APPS: dict[str, typer.Typer] = {
     "latency.py": latency.app,
     "mean_weights.py": mean_weights.app,
     "near_duplicates.py": near_duplicates.app,
-    "pack_images.py": pack_images.app,
     "page.py": page.app,
     "paced.py": paced.app,
     "peers.py": peers.app,
     "recording.py": recording.app,
     "shape_accuracy.py": shape_accuracy.app,
     "shapes.py": shapes.app,
+    "shards.py": shards.app,
     "soak.py": soak.app,
     "stages.py": stages.app,
     "startup.py": startup.app,
@@ -126,7 +126,6 @@ SCRIPTS: dict[str, Arguments] = {
         *("--learned", given.data / "train.json", "--learned", given.data / "val.json"),
         *("--measured", given.data / "val.json", "--sheet", given.out / "pairs.png"),
     ],
-    "pack_images.py": lambda given: ["--data", given.data, "--val", given.data, "-o", given.out / "packed"],
     "page.py": lambda _: ["--events", 20, "--requests", 10],
     "paced.py": lambda _: [SMALL, *FRAME, "--fps", 30, "--seconds", 1, "--repeats", 1],
     "recording.py": lambda _: [*FRAME, "--frames", 1000, "--samples", 10],
@@ -138,6 +137,7 @@ SCRIPTS: dict[str, Arguments] = {
         *("--front-steps", 1),
     ],
     "shapes.py": lambda _: ["--rounds", 3, "--shape", "input 224"],
+    "shards.py": lambda _: ["--images", 70, *FRAME],
     "soak.py": lambda given: [SMALL, "--frames", 40, "--figure", given.out / "soak.png"],
     "stages.py": lambda given: [
         *(SMALL, "--frame-size", "96x64", "--frame-size", "64x64", "--frames", 5, "--repeats", 2),

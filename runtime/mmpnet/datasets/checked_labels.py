@@ -11,6 +11,7 @@ import numpy as np
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.text import is_well_formed, well_formed
 from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.shards import ShardPart
 from mmpnet.datasets.types import BACKGROUND, Dataset, LabeledImage
 
 BORDER_TOLERANCE_PX = 1.0
@@ -39,6 +40,7 @@ class Entry:
     labels: Sequence[Label]
     tags: tuple[str, ...] = ()
     source: str | None = None
+    shard: ShardPart | None = None
 
 
 def checked_xyxy(xyxy: XYXY, image_hw: tuple[int, int], *, stated: Sequence[float], where: str) -> XYXY:
@@ -157,4 +159,5 @@ def _image(entry: Entry, class_ids: dict[str, int]) -> LabeledImage:
         scores=np.array([label.score for label in labels], np.float32),
         tags=tuple(map(well_formed, entry.tags)),
         source=None if entry.source is None else well_formed(entry.source),
+        shard=entry.shard,
     )

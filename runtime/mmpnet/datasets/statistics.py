@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
-from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.media.image_size import is_turned
-from mmpnet.system.files import require_regular
 
 SIZE_EDGES_PX = (0, 8, 16, 32, 64, 128, 256)
 """Lower edges of the size ranges, sqrt(w*h) in px of the letterboxed input."""
@@ -132,9 +130,10 @@ def check_files(dataset: Dataset, *, progress: Progress = iter) -> FileCheck:
     turned: list[Path] = []
     for image in progress(dataset.images):
         with faults:
-            dull += [image.path] if _contrast(image.read()) < LEAST_CONTRAST else []
-            turned += [image.path] if is_turned(image.path) else []
-            digest = _sha1(image.path)
+            content = image.content()
+            dull += [image.path] if _contrast(image.decoded(content)) < LEAST_CONTRAST else []
+            turned += [image.path] if is_turned(content) else []
+            digest = hashlib.sha1(content, usedforsecurity=False).hexdigest()
             earlier = digests.setdefault(digest, image.path)
             if earlier != image.path:
                 copies.append(f"{image.path}: is the same image as {earlier}")
@@ -201,11 +200,3 @@ def _size_ranges(sizes_px: FloatArray) -> tuple[SizeRange, ...]:
 
 def _wh(size_hw: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[int, int]:
     return int(size_hw[1]), int(size_hw[0])
-
-
-def _sha1(path: Path) -> str:
-    try:
-        require_regular(path)
-        return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected an image file") from error

@@ -6,7 +6,8 @@ from typing import Literal, TypeAlias, get_args
 
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray, UInt8Array
 from mmpnet.contract.errors import DatasetError
-from mmpnet.media.images import read_image
+from mmpnet.datasets.shards import ShardPart
+from mmpnet.media.images import decode_image, read_content
 
 BACKGROUND = "background"
 Split: TypeAlias = Literal["train", "val", "test"]
@@ -30,13 +31,28 @@ class LabeledImage:
     """`group` and `source` of the entry, if it has them; in a mix also the name of its dataset."""
     source: str | None = None
     """Origin of the image, if its entry states it: accuracy can be reported per source."""
+    shard: ShardPart | None = None
+    """Where its bytes are if it is in a shard; `path` is then only a name for people."""
+
+    def content(self) -> bytes:
+        """The bytes of the image file.
+
+        Raises: DatasetError if they cannot be read, or are not those that the entry states.
+        """
+        if self.shard is not None:
+            return self.shard.read(self.path.name)
+        return read_content(self.path, error=DatasetError)
 
     def read(self) -> UInt8Array:
         """Pixels (H, W, 3) BGR.
 
         Raises: DatasetError if the file is unreadable or its size differs from the entry's.
         """
-        frame_bgr = read_image(self.path, error=DatasetError)
+        return self.decoded(self.content())
+
+    def decoded(self, content: bytes) -> UInt8Array:
+        """Pixels (H, W, 3) BGR of `content`. Raises: DatasetError as `read`."""
+        frame_bgr = decode_image(content, self.path, error=DatasetError)
         if frame_bgr.shape[:2] != self.image_hw:
             raise DatasetError(
                 f"{self.path}: is {frame_bgr.shape[1]}x{frame_bgr.shape[0]} px, but its entry states "

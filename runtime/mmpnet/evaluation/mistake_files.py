@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ def copy_mistakes(folder: Path, mistakes: Mistakes, dataset: Dataset) -> int:
     """Copy the images with a mistake to FOLDER/images, and write their present labels as COCO to FOLDER/labels.json,
     to be corrected. Returns the number of images.
 
-    Raises: OutputError if the folder is not empty or cannot be written.
+    Raises: OutputError if the folder is not empty or cannot be written, DatasetError if an image cannot be read.
     """
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder}: is not empty; give --copy-mistakes a new folder")
@@ -39,7 +38,7 @@ def copy_mistakes(folder: Path, mistakes: Mistakes, dataset: Dataset) -> int:
     try:
         (folder / "images").mkdir(parents=True, exist_ok=True)
         for row, name in zip(rows, names, strict=True):
-            shutil.copyfile(dataset.images[row].path, folder / "images" / name)
+            (folder / "images" / name).write_bytes(dataset.images[row].content())
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); {what_to_do(error)}") from error
     with atomic_write(folder / "labels.json") as partial:

@@ -1,5 +1,6 @@
 """Read the size of an image from its header, for label formats that do not state it."""
 
+import io
 from pathlib import Path
 
 from mmpnet.contract.errors import MmpnetError, SourceError
@@ -8,15 +9,9 @@ from mmpnet.media.images import read_image
 from mmpnet.system.files import require_regular
 
 
-def is_turned(path: Path) -> bool:
-    """Whether EXIF turns or mirrors a JPEG: `read_image` returns it upright, some tools label it as it is stored."""
-    try:
-        with path.open("rb") as file:
-            is_jpeg = file.read(len(JPEG_START)) == JPEG_START
-            file.seek(0)
-            stated = stated_size(file) if is_jpeg else None
-    except OSError:
-        return False
+def is_turned(content: bytes) -> bool:
+    """Whether EXIF turns or mirrors a JPEG: `decode_image` gives it upright, some tools label it as it is stored."""
+    stated = stated_size(io.BytesIO(content)) if content.startswith(JPEG_START) else None
     return stated is not None and stated[1]
 
 

@@ -33,7 +33,15 @@ def read_image(path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8Ar
 
     Raises: `error` if the file is missing, not an image, or truncated (OpenCV would fill the rest with gray).
     """
-    pixels = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, error)
+    return decode_image(read_content(path, error=error), path, error=error)
+
+
+def decode_image(content: bytes, path: Path, *, error: type[MmpnetError] = SourceError) -> UInt8Array:
+    """Pixels (H, W, 3) BGR uint8 of the content of an image file, as `read_image` gives them; path: for messages.
+
+    Raises: `error` if it is not an image, or truncated.
+    """
+    pixels = _decoded(content, path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, error)
     if pixels.dtype == np.uint16:
         return to_8_bits(pixels)
     if pixels.dtype != np.uint8:
@@ -46,7 +54,7 @@ def read_mask(path: Path, *, error: type[MmpnetError] = SourceError) -> NDArray[
 
     Raises: `error` as `read_image` does, and if the image does not have one or three channels of 8 bits.
     """
-    values = _decoded(path, cv2.IMREAD_UNCHANGED, error)
+    values = _decoded(read_content(path, error=error), path, cv2.IMREAD_UNCHANGED, error)
     if values.dtype != np.uint8 or (values.ndim == 3 and values.shape[2] != 3):
         raise error(f"{path}: is {values.dtype} of shape {values.shape}; expected a gray or color mask of 8 bits")
     if values.ndim == 2:
@@ -55,12 +63,16 @@ def read_mask(path: Path, *, error: type[MmpnetError] = SourceError) -> NDArray[
     return numbers
 
 
-def _decoded(path: Path, flags: int, error: type[MmpnetError]) -> NDArray[Any]:
+def read_content(path: Path, *, error: type[MmpnetError] = SourceError) -> bytes:
+    """The bytes of an image file. Raises: `error` if it is missing or cannot be read."""
     try:
         require_regular(path)
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as reason:
         raise error(f"{path}: cannot be read ({reason.strerror}); expected an image file") from reason
+
+
+def _decoded(content: bytes, path: Path, flags: int, error: type[MmpnetError]) -> NDArray[Any]:
     if is_truncated(content):
         raise error(f"{path}: the image is cut short after {len(content)} bytes; copy or download it again")
     stated = stated_size(io.BytesIO(content))

@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mmpnet.contract.text import well_formed_values
+from mmpnet.datasets.coco_entries import annotation_entries, category_entries, image_entry
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import has_split
 from mmpnet.datasets.types import LabeledImage
@@ -19,41 +20,18 @@ MEASURED = 300
 
 def write_images(path: Path, images: Sequence[LabeledImage], class_names: Sequence[str], *, group: str) -> None:
     """Write a COCO JSON of images where they are. Raises: OutputError if it cannot be written."""
-    annotations: list[dict[str, Any]] = []
-    for number, image in enumerate(images, 1):
-        for xyxy, class_id, area, crowd, score in zip(
-            image.boxes_xyxy.tolist(),
-            image.class_ids.tolist(),
-            image.areas_px2.tolist(),
-            image.crowd.tolist(),
-            image.scores.tolist(),
-            strict=True,
-        ):
-            x1, y1, x2, y2 = xyxy
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": class_id,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": area,
-                    "iscrowd": int(crowd),
-                    "score": round(score, 4),
-                }
-            )
+    entries = [
+        image_entry(
+            number,
+            replace(image, tags=(group,), source=None, shard=image.shard and image.shard.absolute()),
+            os.fspath(image.path.resolve()),
+        )
+        for number, image in enumerate(images, 1)
+    ]
     document = {
-        "categories": [{"id": index, "name": name} for index, name in enumerate(class_names) if index > 0],
-        "images": [
-            {
-                "id": number,
-                "file_name": os.fspath(image.path.resolve()),
-                "height": image.image_hw[0],
-                "width": image.image_hw[1],
-                "group": group,
-            }
-            for number, image in enumerate(images, 1)
-        ],
-        "annotations": annotations,
+        "categories": category_entries(class_names),
+        "images": entries,
+        "annotations": list(annotation_entries(images)),
     }
     with atomic_write(path, parents=True) as partial:
         partial.write_text(json.dumps(well_formed_values(document)), encoding="utf-8")

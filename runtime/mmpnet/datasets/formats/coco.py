@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -16,8 +16,10 @@ from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._coco_files import files_of_split, whole_file
 from mmpnet.datasets.formats._folders import converted, parse_json, read_bytes
 from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder
+from mmpnet.datasets.formats._packed import shard_part
 from mmpnet.datasets.formats._rotation import around_rotated, rotation_note
 from mmpnet.datasets.formats._via_or_coco import is_via
+from mmpnet.datasets.shards import ShardPart
 from mmpnet.datasets.types import SPLITS, Dataset, Split
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.system.files import is_file
@@ -50,6 +52,13 @@ class _Image(msgspec.Struct, frozen=True):
     height: _Number | None = None
     group: Any = None
     source: Any = None
+    tags: Any = None
+    shard: Any = None
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the image is in a shard; a tool may have a key of this name with other content."""
+        return isinstance(self.shard, dict)
 
 
 class _Annotation(msgspec.Struct, frozen=True):
@@ -72,6 +81,7 @@ class _CocoFile(msgspec.Struct, frozen=True):
     categories: list[Any]
     images: list[Any]
     annotations: list[Any] = msgspec.field(default_factory=list)
+    shards: Any = None
 
 
 def evidence(path: Path) -> str | None:
@@ -118,7 +128,7 @@ def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
     categories = _categories(content, path, faults)
     check_class_names(categories.class_names, where=f"{path}: categories")
     images = _by_id(content.images, _Image, f"{path}: images", faults)
-    folder = image_folder(path, [image.file_name for image in images.values()])
+    folder = image_folder(path, [image.file_name for image in images.values() if not image.is_packed])
     sizes = _sizes(images, folder, path, faults)
     labels: dict[_Key, list[Label]] = {key: [] for key in images}
     n_rotated = 0
@@ -134,7 +144,9 @@ def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
     entries = []
     for key in sizes:
         with faults:
-            entries.append(_entry(images[key], sizes[key], labels[key], folder, path))
+            image = images[key]
+            place, shard = _place(image, folder, content.shards, path)
+            entries.append(Entry(place, sizes[key], labels[key], _tags(image), _source(image), shard))
     return assemble(
         path,
         name=f"{path.resolve().parent.name}/{path.name}",
@@ -240,11 +252,14 @@ def _sizes(
     """The (height, width) of each image: as stated, or read from its file."""
     sizes = {}
     for key, image in images.items():
+        where = _where(path, image)
         with faults:
             if image.width is not None and image.height is not None:
                 sizes[key] = int(image.height), int(image.width)
+            elif image.is_packed:
+                raise DatasetError(f"{where}: has no width and height, which an image in a shard needs; pack it again")
             else:
-                sizes[key] = image_size_hw(_image_path(image, folder, path), error=DatasetError)
+                sizes[key] = image_size_hw(folder.find(image.file_name, where=where), error=DatasetError)
     return sizes
 
 
@@ -266,14 +281,27 @@ def _label(annotation: _Annotation, image_hw: tuple[int, int], class_name: str, 
     )
 
 
-def _image_path(image: _Image, folder: ImageFolder, json_path: Path) -> Path:
-    return folder.find(image.file_name, where=f"{json_path}: image {image.file_name} (image id {image.id})")
+def _where(path: Path, image: _Image) -> str:
+    return f"{path}: image {image.file_name} (image id {image.id})"
 
 
-def _entry(
-    image: _Image, image_hw: tuple[int, int], labels: Sequence[Label], folder: ImageFolder, json_path: Path
-) -> Entry:
-    # Other tools have keys of these names with other content.
-    group, source = (one if isinstance(one, str) and one else None for one in (image.group, image.source))
-    tags = tuple(tag for tag in (group, source) if tag)
-    return Entry(_image_path(image, folder, json_path), image_hw, labels, tags, source)
+def _place(image: _Image, folder: ImageFolder, shards: Any, json_path: Path) -> tuple[Path, ShardPart | None]:
+    """The path of an image, or a name for people and its place in a shard. Raises: DatasetError if it has none."""
+    where = _where(json_path, image)
+    if not image.is_packed:
+        return folder.find(image.file_name, where=where), None
+    part = shard_part(image.shard, shards, json_path=json_path, where=where)
+    return json_path.parent / Path(part.shard).name / image.file_name, part
+
+
+def _tags(image: _Image) -> tuple[str, ...]:
+    """Those of packed images are stated; others have their group and source."""
+    if image.is_packed and isinstance(image.tags, list):
+        return tuple(tag for tag in image.tags if isinstance(tag, str))
+    group = image.group if isinstance(image.group, str) else None
+    return tuple(tag for tag in (group, _source(image)) if tag)
+
+
+def _source(image: _Image) -> str | None:
+    """Its origin, if it states one; other tools have a key of this name with other content."""
+    return image.source if isinstance(image.source, str) and image.source else None

@@ -1,5 +1,6 @@
 """What mmp-train does: check the data, start a run, or resume one."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +10,15 @@ import typer
 
 from mmpnet.cli.class_option import checked_classes
 from mmpnet.console.command import console
+from mmpnet.contract.errors import OutputError
+from mmpnet.contract.text import counted
+from mmpnet.datasets.load import load_dataset
+from mmpnet.datasets.pack import pack_split
 from mmpnet.datasets.sample import COUNTS, is_sample, write_sample
 from mmpnet.datasets.sample import NAME as SAMPLE
-from mmpnet.system.files import is_file
+from mmpnet.datasets.types import Dataset, Split
+from mmpnet.system.addresses import is_address
+from mmpnet.system.files import check_folder, is_file
 from mmpnet.train.artifacts.config import TrainConfig, config_of
 from mmpnet.train.choices import NAMED_WEIGHTS
 from mmpnet.train.cli.check import check
@@ -47,6 +54,41 @@ def with_sample(options: dict[str, Any], *, weights_given: bool) -> dict[str, An
         return options
     console().print("starting from the shipped weights; give --weights for others")
     return {**options, "weights": "default"}
+
+
+def pack(options: dict[str, Any], folder: Path, *, longest_px: int | None, address: str | None) -> None:
+    """Copy the training and the validation images into shards, with their labels in a new folder.
+
+    Raises: OutputError if the folder exists, MmpnetErrors as `pack_split`; the folder is removed then.
+    """
+    if address is not None and not is_address(address):
+        raise typer.BadParameter(f"--shards {address}: expected an address such as s3://bucket/people")
+    if folder.exists():
+        raise OutputError(f"{folder}: exists; remove it, or choose another folder")
+    check_folder(folder, option=f"--pack {folder}")
+    data = _configured(options).data
+    train = load_dataset(_paths(data.train), "train", data.classes)
+    paths = _paths(data.val)
+    val = load_dataset(paths, "val", data.classes, allow_absent=True, undivided=True) if paths else None
+    show = RunDisplay(console()).callbacks()
+    splits: dict[Split, Dataset] = {"train": train} if val is None else {"train": train, "val": val}
+    try:
+        packed = [
+            pack_split(one, split, folder, address=address, longest_px=longest_px, progress=show.progress)
+            for split, one in splits.items()
+        ]
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    images = [counted(one.images, "image") for one in packed]
+    validated = f", {images[1]} to validate on" if val is not None else ""
+    size_mb = sum(one.image_bytes for one in packed) / 1e6
+    shards = counted(sum(one.shards for one in packed), "shard")
+    show.notice(f"{images[0]} to learn from{validated} in {shards}, {size_mb:.1f} MB; next: mmp-train --data {folder}")
+
+
+def _paths(texts: Sequence[str]) -> list[Path]:
+    return [Path(text) for text in texts]
 
 
 def start(options: dict[str, Any], project: Path, name: str | None) -> None:

@@ -11,6 +11,7 @@ from mmpnet.console.options import with_options
 from mmpnet.train.artifacts.options import SECTIONS
 
 _RESUMABLE = frozenset({"resume", "device", "workers", "train", "val"})
+_PACKABLE = frozenset({"pack", "pack_px", "shards", "train", "val", "classes"})
 EXAMPLES = (
     ("mmp-train --data DATA --check", "check every file of the data, and train nothing"),
     ("mmp-train --data DATA --epochs 60", "train from ImageNet weights"),
@@ -26,6 +27,20 @@ def train(
     context: typer.Context,
     only_check: Annotated[bool, typer.Option("--check", help="Check every file of the data without training.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: one JSON document on stdout.")] = False,
+    pack: Annotated[
+        Path | None,
+        typer.Option(help="Copy the images of --data and --val into tar shards in a new folder, without training."),
+    ] = None,
+    pack_px: Annotated[
+        int | None,
+        typer.Option(min=32, help="With --pack: make images smaller, to WebP of at most N px along the longer side."),
+    ] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="With --pack: write shards to s3://..., and only the labels to the folder."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Run folder below --project; default: train, train2, ...")] = None,
     project: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
     resume: Annotated[
@@ -52,6 +67,7 @@ def train(
             raise typer.BadParameter("--continue needs --name, and goes with neither --resume nor --check")
         if as_json and not only_check:
             raise typer.BadParameter("--json goes with --check; a run's numbers are in its results.csv")
+        _check_packed(given)
         if "sure_score" in given and options["uncertain"] != "ignore":
             raise typer.BadParameter("--sure-score goes with --uncertain ignore; soft boxes are learned at any score")
         # torch takes seconds to load; the help and a mistyped option do not need it.
@@ -62,8 +78,10 @@ def train(
             data, val = (options[name] if name in given else () for name in ("train", "val"))
             actions.resume(resume, device=device, workers=workers, data=data, val=val)
             return
-        options = actions.with_sample(options, weights_given="weights" in given)
-        if go_on and name is not None:
+        options = actions.with_sample(options, weights_given="weights" in given or pack is not None)
+        if pack is not None:
+            actions.pack(options, pack, longest_px=pack_px, address=shards)
+        elif go_on and name is not None:
             actions.start_or_resume(options, project, name)
         elif only_check:
             actions.check_data(options, as_json=as_json)
@@ -85,6 +103,20 @@ def _check_resumed(given: dict[str, str]) -> None:
         raise typer.BadParameter(
             f"{', '.join(refused)}: a resumed run keeps its settings; only --device, --workers, and --data and --val "
             "of moved data go with --resume"
+        )
+
+
+def _check_packed(given: dict[str, str]) -> None:
+    """Raises: typer.BadParameter for options that do not go with --pack, or not without it."""
+    if "pack" not in given:
+        alone = [given[name] for name in ("pack_px", "shards") if name in given]
+        if alone:
+            raise typer.BadParameter(f"{', '.join(alone)}: goes with --pack FOLDER")
+        return
+    refused = [flag for name, flag in given.items() if name not in _PACKABLE]
+    if refused:
+        raise typer.BadParameter(
+            f"{', '.join(refused)}: --pack only copies images; give these options when you train on the packed folder"
         )
 
 
