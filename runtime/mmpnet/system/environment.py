@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""`${NAME}`."""
 
 
 def from_environment(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -38,4 +39,4 @@ def expanded(text: str, environment: Mapping[str, str] = os.environ) -> str:
             raise ValueError(f"{found[0]}: neither {found[1]} nor {found[1]}_FILE is set in the environment; set one")
         return replaced
 
-    return _REFERENCE.sub(value, text)
+    return REFERENCE.sub(value, text)

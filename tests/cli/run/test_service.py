@@ -106,6 +106,9 @@ def test_a_local_camera_gets_access_to_video_devices_only() -> None:
         (["--camera", "0", "--token", "abc"], "write MMPNET_TOKEN="),
         (["--camera", "0", "--token=abc"], "write MMPNET_TOKEN="),
         (["--source", "rtsp://me:secret@cam/1"], r"\*\*\*@cam/1: its password would be readable"),
+        (["--source", "door=rtsp://me:secret@cam/1"], r"door=rtsp://\*\*\*@cam/1: its password would be readable"),
+        (["rtsp://cam/1?password=secret"], "its password would be readable"),
+        (["--camera", "0", "--webhook", "https://chat/hooks/T0secretsecretsecret"], "--webhook: its password"),
         (["--camera", "0", "--save", "/srv/out"], "can only write into /var/lib/mmpnet; give a relative name"),
         (["/home/me/person.onnx"], "cannot read home folders"),
     ],
@@ -116,11 +119,36 @@ def test_a_unit_that_would_leak_a_secret_or_could_not_start_is_refused(arguments
     assert "secret" not in str(refused.value)
 
 
+def test_secrets_reach_the_service_by_references_and_credentials(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret")
+    arguments = [
+        "--source",
+        "rtsp://me:${DOOR}@cam/1",
+        "--token-file",
+        str(tmp_path / "token"),
+        "--serve",
+        "0.0.0.0:80",
+    ]
+    unit = settings(service_unit(arguments, program=PROGRAM))
+    assert unit["LoadCredential"] == f"token:{tmp_path}/token"
+    assert unit["ExecStart"].endswith("--serve 0.0.0.0:80 --no-show --token-file %d/token")
+    assert '"rtsp://me:$${DOOR}@cam/1"' in unit["ExecStart"], "systemd leaves the reference to mmp-run"
+
+
+def test_settings_that_the_service_cannot_read_are_refused(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.touch(mode=0o600)
+    with pytest.raises(typer.BadParameter, match="the user of the service cannot read it; chmod a\\+r"):
+        service_unit(["--config", str(site)], program=PROGRAM)
+
+
 def test_systemd_accepts_the_unit_and_calls_it_hardened(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("no systemd-analyze on this machine; Debian's package is called systemd")
-    command = [*MMP_RUN, "--camera", "0", "--serve", "0.0.0.0:8000", "--print-service"]
+    (tmp_path / "token").touch()
+    page = ["--serve", "0.0.0.0:8000", "--token-file", str(tmp_path / "token")]
+    command = [*MMP_RUN, "--camera", "0", *page, "--print-service"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     # Systemd looks for the program, which may not be installed where the tests run.
     unit = tmp_path / "mmpnet.service"

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 import tomllib
+import typer
 from typer.testing import CliRunner, Result
 
 from mmpnet.cli.run.cameras import ShapeTexts, resolve_cameras, split_name
 from mmpnet.cli.run.command import app
+from mmpnet.cli.run.secrets import holds_key, holds_secret, token_of, typed_events
+from mmpnet.cli.run.settings import EventFlags, PageFlags
 from mmpnet.cli.run.site_file import CameraEntry, CameraSettings, ShapeEntry, read_site, site_text
 from mmpnet.runtime.events.reader import EventReader
 from mmpnet.system.environment import expanded, from_environment
@@ -225,13 +228,112 @@ def test_a_password_in_the_address_of_a_broker_is_refused_on_the_command_line_on
     assert "s3cret" not in done.output
 
 
-def test_print_config_prints_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_print_config_prints_no_secret(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASSWORD", "s3cret")
     flags = ["--serve", "127.0.0.1:0", "--token", "s3cret", "--source", "door=rtsp://me:${PASSWORD}@host/"]
+    flags += ["--source", "rtsp://me:s3cret@host/x", "--webhook", "https://chat/hooks/s3cret-0123456789"]
     done = mmp_run(*flags, "--print-config")
-    assert 'token = "${MMPNET_TOKEN}"' in done.stdout
-    assert 'source = "rtsp://me:${PASSWORD}@host/"' in done.stdout
+    content = tomllib.loads(done.stdout)
+    assert (content["token"], content["webhook"]) == ("${MMPNET_TOKEN}", "${MMPNET_WEBHOOK}")
+    sources = [one["source"] for one in content["camera"]]
+    assert sources == ["rtsp://me:${PASSWORD}@host/", "${MMPNET_SOURCE_2}"]
+    missing = "MMPNET_WEBHOOK, MMPNET_TOKEN, PASSWORD, MMPNET_SOURCE_2"
+    assert f"the file has no secret; set {missing} in the environment, or NAME_FILE to a file" in done.stderr
     assert "s3cret" not in done.output
+    site.write_text('token = "s3cret"\nmqtt = "mqtt://me:s3cret@host"\nmqtt_password = "s3cret"\nserve = "[::1]:0"\n')
+    done = mmp_run("a.avi", "--config", "site.toml", "--print-config")
+    content = tomllib.loads(done.stdout)
+    assert (content["token"], content["mqtt"]) == ("${MMPNET_TOKEN}", "${MMPNET_MQTT}")
+    assert "s3cret" not in done.output
+
+
+def test_a_whole_source_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tiny_onnx: Path) -> None:
+    monkeypatch.setenv("DOOR", "a.avi")
+    assert mmp_run(tiny_onnx, "--source", "door=${DOOR}", "--limit", "1").exit_code == 0
+    assert "door: ${YARD}: neither YARD nor YARD_FILE is set" in message(mmp_run("--source", "door=${YARD}"))
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("rtsp://me:s3cret@host/x", True),
+        ("door=rtsp://me:s3cret@host/x", True),
+        ("rtsp://host/x?user=me&password=s3cret", True),
+        ("rtsp://me:${PW}@host/x", False),
+        ("rtsp://${LOGIN}@host/x?channel=1", False),
+        ("rtsp://${USER}:${PW}@host", False),
+        ("rtsp://host/x?password=${PW}", False),
+        ("mqtt://me@host", False),
+        ("rtsp://me:${PW}s3cret@host", True),
+        ("rtsp://me:s3@${HOST}", True),
+        ("a.avi", False),
+        ("door=0", False),
+        ("${DOOR}", False),
+    ],
+)
+def test_secrets_in_addresses_are_recognized(address: str, expected: bool) -> None:
+    assert holds_secret(address) is expected
+
+
+@pytest.mark.parametrize(
+    "address", ["https://chat/hooks/T0123456789abcdef", "https://api/bot12:ab/send", "http://h/?k=v"]
+)
+def test_a_key_in_the_path_of_a_webhook_is_a_secret(address: str) -> None:
+    assert holds_key(address)
+    assert not holds_key("http://127.0.0.1:9000/events/people")
+
+
+def test_addresses_on_the_command_line_may_have_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "k${KEY}")
+    flags = EventFlags(mqtt="mqtt://me:${KEY}@host", webhook="http://host/${KEY}")
+    typed = typed_events(["--mqtt", "--webhook"], flags)
+    assert (typed.mqtt, typed.webhook) == ("mqtt://me:k${KEY}@host", "http://host/k${KEY}")
+    assert typed_events([], flags) == flags, "those of a file were replaced when it was read"
+    with pytest.raises(typer.BadParameter, match=r"--webhook: .*neither NONE nor NONE_FILE is set"):
+        typed_events(["--webhook"], EventFlags(webhook="http://host/${NONE}"))
+
+
+def test_a_secret_on_the_command_line_is_said_in_one_line(tiny_onnx: Path, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret\n")
+    page = ["--serve", "127.0.0.1:0", "--limit", "1"]
+    typed = mmp_run(tiny_onnx, "a.avi", *page, "--token", "s3cret")
+    warnings = [line for line in typed.stderr.splitlines() if "list of processes" in line]
+    assert len(warnings) == 1
+    assert "--token: others can read it in the list of processes; use --token-file FILE or MMPNET_TOKEN" in warnings[0]
+    quiet = mmp_run(tiny_onnx, "a.avi", *page, "--token-file", "token")
+    assert (typed.exit_code, quiet.exit_code) == (0, 0), quiet.stderr
+    assert "list of processes" not in quiet.stderr
+    source = mmp_run("--source", "door=rtsp://me:s3cret@host/x", "--print-config")
+    assert "others can read its password in the list of processes; write '${NAME}' in its place" in source.stderr
+    assert "s3cret" not in typed.output + quiet.output + source.output
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        (["--token-file", "none"], "--token-file none: cannot be read (No such file or directory)"),
+        (["--token-file", "empty"], "--token-file empty: is empty; write a token to it"),
+        (["--token-file", "a.avi", "--token", "x"], "--token and --token-file are both given; give one"),
+    ],
+)
+def test_a_token_that_cannot_be_is_one_clear_line(
+    flags: list[str], fault: str, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").write_text("\n")
+    assert fault in message(mmp_run(tiny_onnx, "a.avi", "--serve", "127.0.0.1:0", *flags))
+
+
+def test_the_token_of_the_environment_gives_way_to_one_that_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("from file\n")
+    assert token_of(PageFlags()) is None
+    monkeypatch.setenv("MMPNET_TOKEN_FILE", str(tmp_path / "token"))
+    assert token_of(PageFlags()) == "from file"
+    monkeypatch.setenv("MMPNET_TOKEN", "from environment")
+    assert token_of(PageFlags()) == "from environment"
+    assert token_of(PageFlags(token_file=tmp_path / "token")) == "from file"
+    assert token_of(PageFlags(token="given")) == "given"
 
 
 # --- a whole run ---

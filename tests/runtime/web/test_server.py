@@ -228,7 +228,7 @@ def test_a_bad_address_is_one_line_that_shows_a_good_one(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.7:0", "example.com:0", "127.0.0.1.example:0"])
 def test_what_others_can_reach_needs_a_token(address: str) -> None:
-    with pytest.raises(OutputError, match="others can reach this address; give a --token"):
+    with pytest.raises(OutputError, match="others can reach this address; give a token by MMPNET_TOKEN"):
         ServeSink(address, MODEL)
 
 

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import typer
 
+from mmpnet.cli.run.secrets import expanded_source, holds_secret
 from mmpnet.cli.run.site_file import CameraEntry, CameraSettings, ShapeEntry, nearest
 from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.analytics.analyzer import Analysis
 from mmpnet.runtime.analytics.shapes import Line, Zone, parse_line, parse_zone
-from mmpnet.system.environment import expanded
 
 _NAMED = re.compile(r"\s*([^=/\\:?*\[\]]*[^=/\\:?*\[\]\s])\s*=\s*(.+)", re.DOTALL)
 _Shape = TypeVar("_Shape", Line, Zone)
@@ -75,10 +75,10 @@ def resolve_cameras(
 
 
 def entry_of(camera: CameraSettings, number: int) -> CameraEntry:
-    """A camera as an entry of a file; one without a name gets its number."""
+    """A camera as an entry of a file, without secrets; one without a name gets its number."""
     return CameraEntry(
         name=camera.name or f"camera {number}",
-        source=camera.source,
+        source=f"${{MMPNET_SOURCE_{number}}}" if holds_secret(camera.source) else camera.source,
         conf=camera.conf,
         classes=tuple(sorted(camera.classes)),
         line=tuple(map(_entry, camera.lines)),
@@ -89,10 +89,8 @@ def entry_of(camera: CameraSettings, number: int) -> CameraEntry:
 
 def with_secrets(camera: CameraSettings) -> CameraSettings:
     """The camera with each `${NAME}` of its address replaced. Raises: typer.BadParameter if one is not set."""
-    if "://" not in camera.source:
-        return camera
     try:
-        return replace(camera, source=expanded(camera.source))
+        return replace(camera, source=expanded_source(camera.source))
     except ValueError as error:
         raise typer.BadParameter(f"{camera.name or 'source'}: {error}") from error
 

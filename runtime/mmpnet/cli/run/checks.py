@@ -1,6 +1,5 @@
 """Reject mmp-run options that conflict or have no effect, before the model is loaded."""
 
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -30,8 +29,6 @@ FOLLOWING_FLAGS = (
     "--record",
 )
 NO_RUN_FLAGS = frozenset({"--config", "--print-config", "--log-level"})
-SECRET_FLAGS = {"--mqtt-password": "MMPNET_MQTT_PASSWORD", "--webhook-secret": "MMPNET_WEBHOOK_SECRET"}
-"""Flags that only a file of --config may set, and what a command line uses instead."""
 SELF_TEST_FLAGS = frozenset({"--self-test", "--provider", "--threads"})
 _OWN_MODE = "files keep their own frame size and rate"
 _ALWAYS_THERE = "files do not become stale or lost"
@@ -60,20 +57,6 @@ def given_flags(context: typer.Context, *origins: str) -> frozenset[str]:
     return frozenset(flag for flag in typed if flag.startswith("--"))
 
 
-def check_secrets(typed: Collection[str], mqtt: str | None) -> None:
-    """Raises: typer.BadParameter for a secret on the command line, which every user of the machine can read."""
-    for flag, variable in SECRET_FLAGS.items():
-        if flag in typed:
-            raise typer.BadParameter(
-                f"{flag}: others can read it in the list of processes; set {variable}, or {variable}_FILE to a file"
-            )
-    if "--mqtt" in typed and mqtt is not None and re.search(r"//[^/@]*:[^/@]*@", mqtt):
-        raise typer.BadParameter(
-            "--mqtt: others can read its password in the list of processes; write mqtt://USER@HOST, and set "
-            "MMPNET_MQTT_PASSWORD, or MMPNET_MQTT_PASSWORD_FILE to a file"
-        )
-
-
 def check_flags(given: Collection[str]) -> None:
     """Raises: typer.BadParameter for options that conflict, whatever the sources."""
     if "--self-test" in given and (others := sorted(set(given) - SELF_TEST_FLAGS - NO_RUN_FLAGS)):
@@ -89,8 +72,9 @@ def check_flags(given: Collection[str]) -> None:
         raise typer.BadParameter("--keep-events is for stored events; add --store FILE")
     if "--mqtt-ca" in given and "--mqtt" not in given:
         raise typer.BadParameter("--mqtt-ca is for a broker; add --mqtt mqtts://HOST")
-    if "--token" in given and "--serve" not in given:
-        raise typer.BadParameter("--token protects the web page of --serve; add --serve HOST:PORT")
+    for flag in ("--token", "--token-file"):
+        if flag in given and "--serve" not in given:
+            raise typer.BadParameter(f"{flag} protects the web page of --serve; add --serve HOST:PORT")
 
 
 def check_effects(given: Collection[str], sources: Sequence[Source]) -> None:

@@ -13,12 +13,13 @@ import typer
 
 from mmpnet.cli.run.arguments import model_and_sources
 from mmpnet.cli.run.cameras import ShapeTexts, analyses_of, is_special, with_secrets
-from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, check_secrets, given_flags
+from mmpnet.cli.run.checks import check_effects, check_flags, check_outputs, given_flags
 from mmpnet.cli.run.console_sink import ConsoleSink
 from mmpnet.cli.run.detector import check_and_warm_up, show_self_test, widen_thresholds
 from mmpnet.cli.run.event_outputs import EventOptions, event_options, event_sinks, with_page_store
 from mmpnet.cli.run.outputs import RecordOptions, record_sinks, save_sink, serve_sinks, window_sinks
 from mmpnet.cli.run.reload import Reload
+from mmpnet.cli.run.secrets import check_typed, references, token_of, typed_events
 from mmpnet.cli.run.service_unit import service_unit, this_program
 from mmpnet.cli.run.settings import RunSettings
 from mmpnet.cli.run.site_file import CameraSettings
@@ -71,7 +72,7 @@ def self_test(context: typer.Context, words: Sequence[str], settings: RunSetting
     Raises: typer.BadParameter, MmpnetError.
     """
     silence_opencv()
-    _check_given(context, settings)
+    _check_given(context, words, settings)
     model, named = model_and_sources(words)
     if named:
         raise typer.BadParameter(f"--self-test generates its own frame; leave {named[0]} out")
@@ -82,9 +83,12 @@ def self_test(context: typer.Context, words: Sequence[str], settings: RunSetting
 def print_config(context: typer.Context, words: Sequence[str], settings: RunSettings) -> None:
     """Print the command line as a file of --config. Raises: typer.BadParameter, MmpnetError."""
     silence_opencv()
-    _check_given(context, settings)
+    _check_given(context, words, settings)
     cameras, model = _cameras_and_model(context, words, settings)
-    sys.stdout.write(config_text(context, cameras, model))
+    text = config_text(context, cameras, model)
+    sys.stdout.write(text)
+    if names := references(text):
+        console().print(f"the file has no secret; set {', '.join(names)} in the environment, or NAME_FILE to a file")
 
 
 def start(context: typer.Context, words: Sequence[str], settings: RunSettings) -> None:
@@ -93,7 +97,7 @@ def start(context: typer.Context, words: Sequence[str], settings: RunSettings) -
     Raises: typer.BadParameter, MmpnetError.
     """
     silence_opencv()
-    given = _check_given(context, settings)
+    given = _check_given(context, words, settings)
     cameras, model = _cameras_and_model(context, words, settings)
     recorded = _record_options(settings)
     sources = _open_sources(cameras, settings)
@@ -101,7 +105,8 @@ def start(context: typer.Context, words: Sequence[str], settings: RunSettings) -
     if settings.service.print_service:
         sys.stdout.write(service_unit(sys.argv[1:], program=this_program()))
         return
-    prepared = _prepared(model, cameras, sources, recorded, settings)
+    happenings = event_options(typed_events(given_flags(context, "COMMANDLINE"), settings.events))
+    prepared = _prepared(model, cameras, sources, (happenings, recorded), settings)
     options = _run_options(prepared, settings)
     past = Past(prepared.happenings.store, settings.recordings.record, site_shape_saver(context))
     stop = threading.Event()
@@ -113,11 +118,11 @@ def start(context: typer.Context, words: Sequence[str], settings: RunSettings) -
         raise InterruptedRunError("stopped before the end of the files")
 
 
-def _check_given(context: typer.Context, settings: RunSettings) -> frozenset[str]:
+def _check_given(context: typer.Context, words: Sequence[str], settings: RunSettings) -> frozenset[str]:
     """The flags that were given, after the checks that need no source."""
-    given = given_flags(context)
+    given, typed = given_flags(context), given_flags(context, "COMMANDLINE")
     check_flags(given)
-    check_secrets(given_flags(context, "COMMANDLINE"), settings.events.mqtt)
+    check_typed(typed, [*words, *settings.sources.source], settings.events)
     return given
 
 
@@ -161,12 +166,14 @@ def _prepared(
     model: str | None,
     cameras: Sequence[CameraSettings],
     sources: Sequence[Source],
-    recorded: RecordOptions | None,
+    kept: tuple[EventOptions, RecordOptions | None],
     settings: RunSettings,
 ) -> _Prepared:
-    """Check the outputs and load the model. Raises: typer.BadParameter, MmpnetError."""
-    events, outputs, flags = settings.events, settings.outputs, settings.detector
-    happenings = event_options(events)
+    """Check the outputs and load the model; kept: what is kept of events and people.
+
+    Raises: typer.BadParameter, MmpnetError.
+    """
+    outputs, flags, (happenings, recorded) = settings.outputs, settings.detector, kept
     classes = settings.counting.classes
     follows = settings.counting.track or happenings or recorded is not None or classes is not None
     wanted = bool(follows or any(map(is_special, cameras)))
@@ -197,7 +204,7 @@ def _outputs(
     if prepared.happenings:  # before the page, which reads the store
         add(event_sinks(prepared.happenings, sources, prepared.analyses, stale_after_s=stale_after_s, stop=stop))
     if page.serve is not None:
-        add(serve_sinks(page.serve, page.token, detector, settings.detector.provider, stale_after_s, past))
+        add(serve_sinks(page.serve, token_of(page), detector, settings.detector.provider, stale_after_s, past))
     if prepared.analyses or settings.outputs.blur:
         detector = widen_thresholds(detector, blur=settings.outputs.blur)
     check_and_warm_up(detector)

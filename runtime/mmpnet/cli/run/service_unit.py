@@ -1,19 +1,21 @@
 """The systemd unit that `mmp-run --print-service` prints for a command line."""
 
 import re
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
+from mmpnet.cli.run.secrets import holds_key, holds_secret
 from mmpnet.runtime.sources.redact import without_password
 
 STATE_FOLDER = "/var/lib/mmpnet"
 SECRETS_FILE = "/etc/mmpnet/environment"
 WRITTEN = ("--save", "--save-crops", "--json", "--record", "--store", "--events")
 """Options whose values are written to; the service may write into STATE_FOLDER only."""
-READ = ("--config", "--token-file")
+READ = ("--config", "--mqtt-ca")
 _HOMES = ("/home/", "/root/")
 _PLAIN = re.compile(r"[\w@%+=:,./\-]+", re.ASCII)
 
@@ -39,7 +41,7 @@ TimeoutStopSec=30
 # A run that gets frames but gives no results is restarted.
 WatchdogSec=120
 EnvironmentFile=-{secrets}
-# What the service writes lies in {state}; it can write nowhere else.
+{credentials}# What the service writes lies in {state}; it can write nowhere else.
 StateDirectory=mmpnet
 StateDirectoryMode=0750
 WorkingDirectory={state}
@@ -91,6 +93,8 @@ def service_unit(arguments: Sequence[str], *, program: Path) -> str:
     kept = [one for one in arguments if one != "--print-service"]
     options = list(_with_values(kept))
     _refuse_secrets(options)
+    token_file = next((Path(value).resolve() for option, value in options if option == "--token-file"), None)
+    options = [one for one in options if one[0] != "--token-file"]
     local = any(option == "--camera" or value.startswith("/dev/video") for option, value in options)
     words = [str(program)]
     for option, value in options:
@@ -104,8 +108,10 @@ def service_unit(arguments: Sequence[str], *, program: Path) -> str:
                 f"{word}: a service cannot read home folders; install mmpnet in /opt/mmpnet "
                 "(python3 -m venv /opt/mmpnet), and keep models and settings in /etc/mmpnet"
             )
+    command = " ".join(map(_quoted, words))
     return UNIT.format(
-        command=" ".join(map(_quoted, words)),
+        command=command if token_file is None else f"{command} --token-file %d/token",
+        credentials="" if token_file is None else f"LoadCredential=token:{_quoted(str(token_file))}\n",
         secrets=SECRETS_FILE,
         state=STATE_FOLDER,
         devices=_CAMERAS if local else _NO_CAMERAS,
@@ -141,12 +147,14 @@ def _refuse_secrets(options: Sequence[tuple[str, str]]) -> None:
     for option, value in options:
         if option == "--token":
             raise typer.BadParameter(
-                f"--token would be readable for everybody in the unit; write MMPNET_TOKEN=... to {SECRETS_FILE} instead"
+                f"--token would be readable for everybody in the unit; write MMPNET_TOKEN=... to {SECRETS_FILE}, or "
+                "use --token-file"
             )
-        if option == "--source" and without_password(value) != value:
+        if holds_key(value) if option == "--webhook" else holds_secret(value):
+            address = "" if option == "--webhook" else f" {without_password(value)}"
             raise typer.BadParameter(
-                f"--source {without_password(value)}: its password would be readable for everybody in the unit; "
-                "use --config with a file in /etc/mmpnet that only root can read"
+                f"{option}{address}: its password would be readable for everybody in the unit; write '${{NAME}}' in "
+                f"its place, in single quotes, and NAME=... to {SECRETS_FILE}"
             )
 
 
@@ -158,8 +166,15 @@ def _absolute(option: str, value: str) -> str:
                 f"{option} {value}: the service can only write into {STATE_FOLDER}; give a relative name"
             )
         return value
-    is_input = option in ("", "--source", *READ)
-    return str(Path(value).resolve()) if is_input and Path(value).exists() else value
+    if option not in ("", "--source", *READ) or not Path(value).exists():
+        return value
+    path = Path(value).resolve()
+    if path.is_file() and not path.stat().st_mode & stat.S_IROTH:
+        raise typer.BadParameter(
+            f"{value}: the user of the service cannot read it; chmod a+r {path}, and write secrets as ${{NAME}} there "
+            f"and to {SECRETS_FILE}"
+        )
+    return str(path)
 
 
 def _quoted(word: str) -> str:

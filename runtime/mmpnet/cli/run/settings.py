@@ -161,8 +161,13 @@ class PageFlags(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Serve a web page at HOST:PORT, such as 127.0.0.1:8000.", extra={"envvar": "MMPNET_SERVE"}),
     ] = None
     token: Annotated[
-        str | None, Meta(description="Access token for the web page.", extra={"envvar": "MMPNET_TOKEN"})
+        str | None,
+        Meta(
+            description="Access token for the web page. Others can read it in the list of processes; better use "
+            "--token-file, MMPNET_TOKEN, or MMPNET_TOKEN_FILE."
+        ),
     ] = None
+    token_file: Annotated[Path | None, Meta(description="File that contains the access token.")] = None
 
 
 class ServiceFlags(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from mmpnet.cli.run.cameras import ShapeTexts, entry_of, resolve_cameras
+from mmpnet.cli.run.secrets import printable
 from mmpnet.cli.run.shape_file import shape_saver
 from mmpnet.cli.run.site_file import CameraSettings, SiteFile, read_site, site_text
 from mmpnet.runtime.web.drawn_shape import DrawnShape
@@ -15,7 +16,6 @@ NOT_IN_FILES = frozenset(
     {"config", "print_config", "camera", "source", "line", "zone", "mask", "self_test", "print_service", "version"}
 )
 """Options that say what is done with a file, and those that the [[camera]] sections say."""
-SECRETS = frozenset({"token", "mqtt_password", "webhook_secret"})
 
 
 def use_site_file(context: typer.Context, path: Path) -> None:
@@ -40,17 +40,16 @@ def cameras_and_model(
 
 
 def config_text(context: typer.Context, cameras: Sequence[CameraSettings], model: str | None) -> str:
-    """A file with the options that differ from the defaults, and the cameras. Secrets are left in the environment."""
+    """A file with the options that differ from the defaults, and the cameras; each secret is a `${NAME}`."""
     site = _site_of(context)
     raw: Mapping[str, Any] = site.options if site is not None else {}
     options: dict[str, Any] = {}
     for key, name in _parameter_names(context).items():
         origin = context.get_parameter_source(name)
         if origin is not None and origin.name == "DEFAULT_MAP":
-            options[key] = raw[key]
+            options[key] = _plain(key, raw[key])
         elif origin is not None and origin.name in ("COMMANDLINE", "ENVIRONMENT"):
-            value = context.params[name]
-            options[key] = f"${{MMPNET_{key.upper()}}}" if key in SECRETS else _plain(value)
+            options[key] = _plain(key, context.params[name])
     return site_text(options, [entry_of(camera, number) for number, camera in enumerate(cameras, 1)], model=model)
 
 
@@ -81,8 +80,8 @@ def _parameter_names(context: typer.Context) -> dict[str, str]:
     return {key: name for key, name in names.items() if key not in NOT_IN_FILES | completion}
 
 
-def _plain(value: Any) -> Any:
-    """A value of an option as TOML has it."""
+def _plain(key: str, value: Any) -> Any:
+    """A value of an option as TOML has it, without a secret."""
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, Path) else value
+        return [_plain(key, one) for one in value]
+    return printable(key, str(value)) if isinstance(value, Path | str) else value

@@ -26,9 +26,10 @@ _HIDDEN = "***"
 def without_password(address: str) -> str:
     """The address for messages, in which the login and all values that may be secret are replaced by ***.
 
+    Text before the address, such as the name of `NAME=ADDRESS`, stays.
     A password may contain `/`, `?`, `#` and `@`, so everything between `//` and the last `@` is taken for the login.
     """
-    scheme = _SCHEME.match(address)
+    scheme = _SCHEME.search(address)
     if scheme is None:
         return address
     _, login, rest = address[scheme.end() :].rpartition("@")
@@ -39,7 +40,7 @@ def without_password(address: str) -> str:
         path = path[:begin] + _items(path[begin:])
     path, fragment, _ = path.partition("#")
     return (
-        f"{scheme[0]}{_HIDDEN + '@' if login else ''}{path}{'#' + _HIDDEN if fragment else ''}"
+        f"{address[: scheme.end()]}{_HIDDEN + '@' if login else ''}{path}{'#' + _HIDDEN if fragment else ''}"
         f"{mark}{_items(query) if query else ''}"
     )
 

@@ -119,5 +119,6 @@ def _check_token(token: str | None, address: Address) -> None:
         raise OutputError("--serve: the token is empty; give one that is hard to guess")
     if token is None and not is_loopback(address.host):
         raise OutputError(
-            f"--serve {address.host}:{address.port}: others can reach this address; give a --token, or use 127.0.0.1"
+            f"--serve {address.host}:{address.port}: others can reach this address; give a token by "
+            "MMPNET_TOKEN or --token-file FILE, or use 127.0.0.1"
         )

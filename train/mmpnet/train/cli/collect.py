@@ -11,6 +11,7 @@ import typer
 from mmpnet.cli.run.arguments import model_and_sources
 from mmpnet.cli.run.console_sink import ConsoleSink
 from mmpnet.cli.run.detector import check_and_warm_up, widen_thresholds
+from mmpnet.cli.run.secrets import expanded_source, holds_secret, warn_of_typed
 from mmpnet.collect.collection import Collection
 from mmpnet.collect.interest import Interest
 from mmpnet.collect.sink import CollectSink, Kept, Labeler, Limits
@@ -183,7 +184,13 @@ def _opened(names: Sequence[int | str], *, stride: int) -> list[Source]:
     if not names:
         raise typer.BadParameter("no source; give --camera INDEX or --source FILE, FOLDER, PATTERN or ADDRESS")
     live = LiveOptions(reconnect=True if len(names) > 1 else None)
-    return [open_source(name, stride=stride, live=live) for name in names]
+    if any(holds_secret(str(name)) for name in names):
+        warn_of_typed("the source")
+    try:
+        sources = [name if isinstance(name, int) else expanded_source(name) for name in names]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return [open_source(source, stride=stride, live=live) for source in sources]
 
 
 def _labeler(detector: Detector, teachers: Sequence[Path], conf: float, least_score: float | None) -> Labeler:
