@@ -1,6 +1,7 @@
 """Recordings of people: their length, speed, names, limits, and what happens at midnight and when clocks change."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
-from mmpnet.media.h264 import ClipFile, FrameEncoder
+from mmpnet.media.h264 import ClipFile, EncodedFrame, FrameEncoder
 from mmpnet.media.images import read_image
 from mmpnet.runtime.analytics.tracks import Tracks
 from mmpnet.runtime.pipeline.results import Result
@@ -172,7 +173,9 @@ def seen(index: int, *, people: int, confirmed: bool = True, stream: int = 0) ->
 
 
 def sink_in(folder: Path, **options: Any) -> RecordSink:
-    return RecordSink(folder, ("background", "person"), times=SOON, keep=options.pop("keep", Keep()), **options)
+    return RecordSink(
+        folder, ("background", "person"), times=options.pop("times", SOON), keep=options.pop("keep", Keep()), **options
+    )
 
 
 def test_the_sink_writes_dated_clips_and_the_best_image_of_each_person(tmp_path: Path) -> None:
@@ -213,18 +216,86 @@ def test_a_clip_that_cannot_be_written_is_reported_once_and_the_run_goes_on(
 ) -> None:
     sink = sink_in(tmp_path)
 
+    tried = threading.Semaphore(0)
+
     def full(*_: object, **__: object) -> None:
+        tried.release()
         raise OutputError("the disk is full")
 
     with monkeypatch.context() as patched:
         patched.setattr("mmpnet.runtime.recordings.presence_recorder.ClipFile", full)
         for index in range(10):
             assert sink.write(seen(index, people=1), None)
+        assert all(tried.acquire(timeout=60) for _ in range(10))
     assert caplog.text.count("the disk is full") == 1
     for index in range(10, 30):
         sink.write(seen(index, people=1), None)
     sink.close()
     assert any(one.is_clip for one in recordings_in(tmp_path)), "it records again as soon as it can"
+
+
+def test_the_run_never_waits_for_the_encoder_and_frames_that_are_left_out_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoding, goes_on, encode = threading.Event(), threading.Event(), FrameEncoder.encode
+
+    def slow(encoder: FrameEncoder, *arguments: Any, **options: Any) -> EncodedFrame:
+        encoding.set()
+        assert goes_on.wait(60)
+        return encode(encoder, *arguments, **options)
+
+    monkeypatch.setattr(FrameEncoder, "encode", slow)
+    sink = sink_in(tmp_path, most_waiting_bytes=10 * 3 * HW[0] * HW[1])
+    sink.write(seen(0, people=1), None)
+    assert encoding.wait(60)
+    for index in range(1, 31):
+        assert sink.write(seen(index, people=1), None)
+    goes_on.set()
+    sink.close()
+    (clip,) = [one.path for one in recordings_in(tmp_path) if one.is_clip]
+    assert times_of(clip) == pytest.approx([index / FPS for index in range(11)], abs=1e-3), (
+        "one and the ten that waited"
+    )
+    assert caplog.text.count("frames are left out of the recording, as this machine encodes too slowly") == 1
+    assert "front door: 20 frames left out of the recording" in caplog.text
+
+
+def test_no_frame_waits_until_a_long_clip_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    third_clip, finished = threading.Event(), threading.Event()
+    write, close = ClipFile.write, ClipFile.close
+    written: set[Path] = set()
+
+    def slow_close(clip: ClipFile) -> None:
+        assert finished.wait(60)
+        close(clip)
+
+    def seen_write(clip: ClipFile, frame: EncodedFrame) -> None:
+        write(clip, frame)
+        written.add(clip.path)
+        if len(written) == 3:
+            third_clip.set()
+
+    monkeypatch.setattr(ClipFile, "close", slow_close)
+    monkeypatch.setattr(ClipFile, "write", seen_write)
+    sink = sink_in(tmp_path, times=RecordTimes(before_s=1.0, after_s=1.0, segment_s=2.0))
+    for index in range(25):
+        assert sink.write(seen(index, people=1), None)
+    assert third_clip.wait(60), "it is written while the first one is not finished"
+    finished.set()
+    sink.close()
+    clips = [one.path for one in recordings_in(tmp_path) if one.is_clip]
+    assert sorted(len(times_of(path)) for path in clips) == [5, 10, 10]
+
+
+def test_an_unexpected_fault_of_the_recording_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(FrameEncoder, "encode", fault)
+    sink = sink_in(tmp_path)
+    sink.write(seen(0, people=1), None)
+    with pytest.raises(ZeroDivisionError):
+        sink.close()
 
 
 # --- names, midnight and clock changes ---

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,6 +102,36 @@ def test_a_live_recording_is_cut_into_dated_segments_and_a_file_is_not(tmp_path:
     assert lengths == ([10, 10, 5] if kind == "camera" else [25])
     assert sink.written[0].name == "out.avi"
     assert all(re.fullmatch(r"out-\d{8}-\d{6}(-\d)?\.avi", path.name) for path in sink.written[1:])
+
+
+def test_no_frame_waits_until_a_segment_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_back, close = threading.Event(), VideoFile.close
+
+    def slow_close(video: VideoFile) -> None:
+        assert read_back.wait(60)
+        close(video)
+
+    monkeypatch.setattr(VideoFile, "close", slow_close)
+    sink = SaveSink(tmp_path / "out.avi", many_files=False, segment_s=1.0)
+    for index in range(25):
+        frame = gray(9 * index)
+        assert sink.write(at(make_result(frame, kind="camera", source="door"), index / 10), frame)
+    assert not sink.written
+    read_back.set()
+    sink.close()
+    assert [len(read_video(path)) for path in sink.written] == [10, 10, 5]
+
+
+def test_a_segment_that_cannot_be_read_back_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = SaveSink(tmp_path / "out.avi", many_files=False, segment_s=1.0)
+    monkeypatch.setattr("mmpnet.media.video_writer._count_frames", lambda *_: 1)
+    frame = gray(0)
+    results = [at(make_result(frame, kind="camera", source="door"), index / 10) for index in range(15)]
+    for result in results[:14]:
+        sink.write(result, frame)
+    sink._finisher.shutdown()  # the first segment is finished now
+    with pytest.raises(OutputError, match="1 can be read back"):
+        sink.write(results[14], frame)
 
 
 def test_each_source_has_a_recording_named_after_it(tmp_path: Path) -> None:

@@ -2,18 +2,23 @@
 
 import difflib
 import json
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-import tomllib
 
 from mmpnet.contract.errors import MmpnetError, first_line
 from mmpnet.contract.records import StrictStruct
 from mmpnet.runtime.analytics.shapes import Line, Zone, parse_line, parse_zone
 from mmpnet.system.environment import expanded
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 CAMERA = "camera"
 _Shape = TypeVar("_Shape", Line, Zone)

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from mmpnet.contract.errors import OutputError
@@ -50,7 +50,7 @@ def open_database(path: Path, notify: Notice) -> None:
         _require_store(path)
         fault = _damage(path)
         if fault is not None:
-            aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+            aside = path.with_name(f"{path.name}.damaged-{datetime.now(timezone.utc):%Y%m%dT%H%M%S}")
             for suffix in ("-wal", "-shm"):
                 with suppress(FileNotFoundError):
                     os.replace(f"{path}{suffix}", f"{aside}{suffix}")  # noqa: PTH105

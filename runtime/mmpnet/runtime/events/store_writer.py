@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from msgspec.structs import replace
 
@@ -36,7 +36,7 @@ class StoreWriter:
         stored: Sequence[Callable[[], None]] = (),
         notify: Notice = no_notice,
         retry_s: float = RETRY_S,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         self._store = store
         self._stored = stored

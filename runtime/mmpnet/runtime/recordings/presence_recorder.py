@@ -25,11 +25,18 @@ class RecordTimes:
 class PresenceRecorder:
     """Writes clips of one camera. Every frame is encoded once; those of the last seconds are kept in memory, encoded.
 
-    new_path: gives the path of a clip that begins at a moment.
+    new_path: gives the path of a clip that begins at a moment. finish: closes a clip, now or later.
     """
 
-    def __init__(self, new_path: Callable[[datetime], Path], times: RecordTimes) -> None:
+    def __init__(
+        self,
+        new_path: Callable[[datetime], Path],
+        times: RecordTimes,
+        *,
+        finish: Callable[[ClipFile], object] = ClipFile.close,
+    ) -> None:
         self._new_path = new_path
+        self._finish = finish
         self._times = times
         self._encoder: FrameEncoder | None = None
         self._before: deque[EncodedFrame] = deque()
@@ -73,7 +80,7 @@ class PresenceRecorder:
         self._before.clear()
         self._before_bytes = 0
         if clip is not None:
-            clip.close()
+            self._finish(clip)
 
     def _begin(self, frame: EncodedFrame, at: datetime) -> None:
         assert self._encoder is not None

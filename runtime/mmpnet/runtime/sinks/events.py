@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Protocol
 
 from mmpnet.contract.arrays import UInt8Array
@@ -106,7 +106,7 @@ class EventSink(Sink):
         """What happens without a frame: people of a dead camera are gone, and the camera itself is stale."""
         if not self._availability:
             return
-        now_s, at = self._clock(), datetime.now(UTC)
+        now_s, at = self._clock(), datetime.now(timezone.utc)
         for stream, availability in self._availability.items():
             self._put(self._presence[stream].expire(now_s))
             self._put([Happening(one) for one in availability.tick(at, now_s)])

@@ -3,8 +3,11 @@
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +42,7 @@ class SaveSink(Sink):
     until it comes back is not recorded. If the frame size changes, a new file starts. Recordings of live sources are
     never replaced: if a file with the name exists, the new name includes the time. After `segment_s` the recording of a
     live source goes on in another file, whose name includes the time, so that a kill costs one segment at most.
+    Another thread finishes it and reads it back, so that the next file has all frames.
     """
 
     wants_annotated = True
@@ -60,6 +64,8 @@ class SaveSink(Sink):
         self._recordings: dict[int, _Recording] = {}
         self._taken: set[Path] = set()
         self._refused: dict[int, OutputError] = {}
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish-videos")
+        self._finishing: deque[tuple[Frame, Future[None]]] = deque()
         self.written: list[Path] = []
 
     def write(self, result: Result, annotated_bgr: UInt8Array | None) -> bool:
@@ -67,20 +73,23 @@ class SaveSink(Sink):
         frame = result.frame
         if frame.stream in self._refused:
             return True
+        while self._finishing and self._finishing[0][1].done():
+            finished, future = self._finishing.popleft()
+            self._guarded(finished, future.result)
+        self._guarded(frame, lambda: self._save(frame, annotated_bgr))
+        return True
+
+    def _guarded(self, frame: Frame, save: Callable[[], None]) -> None:
+        """Save; an error stops the recording of this camera, if there are others. `close` then raises it."""
         try:
-            self._save(frame, annotated_bgr)
+            save()
         except OutputError as error:
             if not (self._many_files and frame.kind == "camera"):
                 raise
-            self._refuse(frame, error)
-        return True
-
-    def _refuse(self, frame: Frame, error: OutputError) -> None:
-        """Stop recording one camera without stopping others; `close` raises its error."""
-        logging.getLogger(__name__).warning("%s is not recorded any more: %s", frame.source, error)
-        self._refused[frame.stream] = error
-        if frame.stream in self._recordings:
-            self._finish(frame.stream)
+            logging.getLogger(__name__).warning("%s is not recorded any more: %s", frame.source, error)
+            self._refused[frame.stream] = error
+            if frame.stream in self._recordings:
+                self._finish(frame)
 
     def _save(self, frame: Frame, annotated_bgr: UInt8Array) -> None:
         if frame.kind == "image":
@@ -91,7 +100,7 @@ class SaveSink(Sink):
         recording = self._recordings.get(frame.stream)
         full = recording is not None and frame.kind == "camera" and recording.length_s(frame) >= self._segment_s
         if recording is not None and (full or not recording.goes_on_with(frame, annotated_bgr)):
-            self._finish(frame.stream)
+            self._finish(frame)
             recording = None
         if recording is None:
             default = ".mkv" if frame.kind == "camera" else ".mp4"
@@ -102,16 +111,26 @@ class SaveSink(Sink):
 
     def close(self) -> None:
         failed = next(iter(self._refused.values()), None)
-        for stream in list(self._recordings):
+        self._finisher.shutdown()
+        calls = [future.result for _, future in self._finishing]
+        calls += [partial(self._close_video, recording.video) for recording in self._recordings.values()]
+        for call in calls:
             try:
-                self._finish(stream)
+                call()
             except OutputError as error:  # still finish the other videos
                 failed = failed or error
         if failed is not None:
             raise failed
 
-    def _finish(self, stream: int) -> None:
-        video = self._recordings.pop(stream).video
+    def _finish(self, frame: Frame) -> None:
+        """Finish the video of a frame's source; that of a live source later, as reading it back takes a second."""
+        video = self._recordings.pop(frame.stream).video
+        if frame.kind == "camera":
+            self._finishing.append((frame, self._finisher.submit(self._close_video, video)))
+        else:
+            self._close_video(video)
+
+    def _close_video(self, video: VideoFile) -> None:
         empty = video.is_empty
         video.close()
         if not empty:
