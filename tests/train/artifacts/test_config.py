@@ -9,7 +9,7 @@ import torch
 from mmpnet.contract.errors import CheckpointError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import RECIPE, TrainConfig, config_of
-from mmpnet.train.artifacts.options import DistillationOptions, ModelOptions
+from mmpnet.train.artifacts.options import DistillationOptions, LoadingOptions, ModelOptions
 
 FLAT = {
     "data": ["/data"],
@@ -103,3 +103,13 @@ def test_what_is_no_first_schema_is_one_line(tiny_checkpoint: Path, tmp_path: Pa
     with pytest.raises(CheckpointError, match=r"old\.pth: TrainConfig does not fit") as caught:
         load_checkpoint(tmp_path / "old.pth")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("share", "epochs", "with_mosaics"),
+    [(0.67, 3, 2), (0.85, 60, 51), (0.85, 3, 2), (0.85, 1, 0), (0.29, 100, 29), (0.7, 10, 7), (1.0, 3, 3), (0.0, 3, 0)],
+)
+def test_below_a_share_of_1_the_last_epochs_have_no_mosaics(share: float, epochs: int, with_mosaics: int) -> None:
+    loading = LoadingOptions(mosaic=0.5, mosaic_until=share)
+    found = [loading.mosaic_in(epoch, epochs) for epoch in range(epochs)]
+    assert found == [0.5] * with_mosaics + [0.0] * (epochs - with_mosaics)

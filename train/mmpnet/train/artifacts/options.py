@@ -1,5 +1,6 @@
 """The options of a training run, in sections: the defaults are the recipe, mmp-train's flags are made from them."""
 
+import math
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -20,6 +21,7 @@ from mmpnet.train.choices import (
     default_workers,
 )
 
+_ROUNDING_ERROR = 1e-9
 LARGEST_SEED = 2**63 - 1
 LARGEST_RATE = 1e6
 LARGEST = 1e9
@@ -152,6 +154,15 @@ class LoadingOptions(Section, frozen=True, kw_only=True):
         int,
         Meta(ge=0, description="Loader processes.", extra={"default": f"one per core, at most {MAX_WORKERS}"}),
     ] = msgspec.field(default_factory=default_workers)
+
+    def mosaic_in(self, epoch: int, epochs: int) -> float:
+        """Return the share of samples of a 0-based epoch that are mosaics.
+
+        The number of epochs with mosaics is rounded down: below a share of 1, the last epoch has whole images, as a
+        camera gives them.
+        """
+        with_mosaics = math.floor(self.mosaic_until * epochs + _ROUNDING_ERROR)
+        return self.mosaic if epoch < with_mosaics else 0.0
 
 
 class LossOptions(Section, frozen=True, kw_only=True):

@@ -118,8 +118,7 @@ class Trainer:
 
     def _sampler(self, state: TrainingState) -> EpochSampler:
         loading, epochs = self._config.loading, self._config.schedule.epochs
-        # The last epochs have whole images, as a camera gives them.
-        mosaic = loading.mosaic if state.epoch < loading.mosaic_until * epochs else 0.0
+        mosaic = loading.mosaic_in(state.epoch, epochs)
         return EpochSampler(
             self._weights,
             EpochPlan(self._config.input_sizes(), mosaic, loading.mosaic_grids),
