@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from mmpnet.adapt.command import app as adapt_app
+from mmpnet.archive.schema import schema_document
 from mmpnet.cli.archive.command import app as archive_app
 from mmpnet.cli.bench.command import app as bench_app
 from mmpnet.cli.doctor.command import app as doctor_app
@@ -156,14 +157,20 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-PAGES = {"commands.md": commands_page, "metadata.md": metadata_page}
+def archive_page() -> str:
+    """The columns of the results of mmp-archive."""
+    title, text = schema_document().split("\n", 1)
+    return f"{title}\n\n{NOTE}\n{text}"
+
+
+PAGES = {"commands.md": commands_page, "metadata.md": metadata_page, "archive-schema.md": archive_page}
 
 
 @app.command()
 def make(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; fail if a page is old.")] = False,
 ) -> None:
-    """Write docs/reference/commands.md and metadata.md, and the example in the README."""
+    """Write docs/reference/commands.md, metadata.md and archive-schema.md, and the example in the README."""
     with exit_on_error():
         texts = {REFERENCE / name: page() for name, page in PAGES.items()}
         texts[README] = readme(README.read_text())

@@ -4,21 +4,29 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
-from mmpnet.archive.schema import DETECTION, FAILED_SCHEMA, FRAME_SCHEMA, FRAMES, SCHEMA_DOCUMENT
+from mmpnet.archive.results import result_files
+from mmpnet.archive.schema import DETECTION, FAILED, FRAME_SCHEMA, FRAMES, SCHEMA_DOCUMENT
 from support.archives import Archive
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_page_of_the_docs_is_the_document_in_the_results(
+def test_document_page_and_files_describe_every_column(
     archive: Archive, recordings_folder: Path, tmp_path: Path
 ) -> None:
     archive.run(tmp_path, recordings_folder / "yard")
     text = (tmp_path / SCHEMA_DOCUMENT).read_text()
-    assert text == (ROOT / "docs" / "reference" / "archive-schema.md").read_text()
-    for field in [*FRAME_SCHEMA, *DETECTION, *FAILED_SCHEMA]:
-        assert f"`{field.name}`" in text
+    page = (ROOT / "docs" / "reference" / "archive-schema.md").read_text().splitlines()
+    assert [line for line in page if not line.startswith("<!--")] == text.replace("\n", "\n\n", 1).splitlines()
+    (path,) = result_files(tmp_path)
+    stored = pq.read_schema(path)
+    element = stored.field("detections").type.value_type
+    for field in [*stored, *element, *pq.read_schema(tmp_path / FAILED)]:
+        assert f"| `{field.name}` |" in text
+        assert f"| {field.metadata[b'description'].decode()} |" in text
+    assert [*stored.names, *(field.name for field in element)] == [*FRAME_SCHEMA.names, *(f.name for f in DETECTION)]
 
 
 def test_arrow_reads_camera_and_date_from_the_folders(

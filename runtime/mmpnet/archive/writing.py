@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mmpnet.archive.reading import DetectedFrame
 from mmpnet.archive.recordings import Recording
-from mmpnet.archive.schema import DETECTION, FRAME_SCHEMA, FRAMES, METADATA_KEY
+from mmpnet.archive.schema import DETECTION, FRAME_SCHEMA, FRAMES, METADATA_KEY, NO_DATE
 from mmpnet.archive.settings import Settings
 from mmpnet.archive.tasks import Failure
 from mmpnet.contract.arrays import BoolArray, IntArray
@@ -22,8 +22,6 @@ from mmpnet.runtime.analytics.analyzer import Analysis, StreamAnalyzer
 from mmpnet.runtime.analytics.tracker import NO_TRACK
 from mmpnet.runtime.sources.frame import stamp_frame
 
-NO_DATE = "__HIVE_DEFAULT_PARTITION__"
-"""What Hive, DuckDB and Arrow read as null."""
 _ROWS = 2_048
 
 
