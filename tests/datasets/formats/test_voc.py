@@ -47,9 +47,32 @@ def test_corners_are_inclusive_pixels_counted_from_1(write: Write) -> None:
     assert dataset.images[0].class_ids.tolist() == [1, 2, 2]
 
 
-def test_corners_counted_from_0_are_clipped(write: Write) -> None:
-    dataset = open_dataset(write(a=xml(bndbox(0, 0, 40, 30))), "train")
-    assert dataset.images[0].boxes_xyxy.tolist() == [[0, 0, 40, 30]]
+def test_a_corner_at_0_shows_that_all_files_count_points_from_0(write: Write) -> None:
+    dataset = open_dataset(write(a=xml(bndbox(0, 5, 40, 30)), b=xml(bndbox(3, 4, 13, 14))), "train")
+    assert [image.boxes_xyxy.tolist() for image in dataset.images] == [[[0, 5, 40, 30]], [[3, 4, 13, 14]]]
+    assert [note.partition(": ")[2] for note in dataset.notes] == [
+        "corners in 2 of 2 files are points counted from 0, as labelImg, CVAT and Label Studio write them"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("database", "expected"),
+    [
+        ("The VOC2007 Database", [2, 3, 13, 14]),
+        ("people", [2, 3, 13, 14]),
+        ("Unknown", [3, 4, 13, 14]),
+        ("MyDatabase", [3, 4, 13, 14]),
+        ("roboflow.com", [2, 3, 12, 13]),
+        ("roboflow.ai", [2, 3, 12, 13]),
+    ],
+)
+def test_the_tool_that_wrote_a_file_says_what_its_corners_count(
+    write: Write, database: str, expected: list[float]
+) -> None:
+    source = f"<source><database>{database}</database></source>"
+    dataset = open_dataset(write(a=xml(source + bndbox(3, 4, 13, 14))), "train")
+    assert dataset.images[0].boxes_xyxy.tolist() == [expected]
+    assert bool(dataset.notes) == (expected != [2, 3, 13, 14])
 
 
 def test_difficult_objects_are_crowd_and_parts_are_not_objects(write: Write) -> None:

@@ -1,6 +1,7 @@
-"""Data sets as well-known tools write them, made by hand from their documentation, give the boxes that were drawn.
+"""Data sets as well-known tools write them give the boxes that were drawn.
 
-Each writer names its document. All of them draw the same two objects in a.png, of 40x30 px, and nothing in b.png.
+FORMATS.md, beside this file, says which exporter or document each writer follows. All of them draw the same two
+objects in a.png, of 40x30 px, and nothing in b.png.
 """
 
 import contextlib
@@ -62,11 +63,12 @@ def coco(categories: list[dict[str, Any]], *, prefix: str = "", **extra: object)
     return {"info": {}, "licenses": [], "categories": categories, "images": images, "annotations": annotations}
 
 
-def voc_objects() -> str:
-    """Objects with corners as 1-based, inclusive pixels."""
+def voc_objects(*, first: float = 0, last: float = 0, extra: str = "<pose>Unspecified</pose>") -> str:
+    """Objects with corners as points; `first` is added to the minima, `last` to the maxima."""
     return "".join(
-        f"<object><name>{name}</name><pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult><bndbox>"
-        f"<xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+        f"<object><name>{name}</name>{extra}<truncated>0</truncated><difficult>0</difficult><bndbox>"
+        f"<xmin>{x1 + first}</xmin><ymin>{y1 + first}</ymin><xmax>{x2 + last}</xmax><ymax>{y2 + last}</ymax></bndbox>"
+        "</object>"
         for name, (x1, y1, x2, y2) in OBJECTS
     )
 
@@ -145,17 +147,31 @@ def cvat_ultralytics(root: Path) -> Path:
     return root
 
 
-def cvat_voc(root: Path) -> Path:
-    """https://docs.cvat.ai/docs/dataset_management/formats/format-voc/: ImageSets/Main/SUBSET.txt, labelmap.txt."""
+def voc_itself(root: Path) -> Path:
+    """http://host.robots.ox.ac.uk/pascal/VOC/voc2012/: corners are pixels counted from 1, the last one inside."""
     images_in(root / "JPEGImages")
     (root / "Annotations").mkdir()
-    for name, objects in (("a", voc_objects()), ("b", "")):
-        occluded = objects.replace("<pose>Unspecified</pose>", "<occluded>0</occluded>")
-        xml = voc_xml(f"{name}.png", occluded, folder="", path="", database="Unknown")
+    for name, objects in (("a", voc_objects(first=1)), ("b", "")):
+        xml = voc_xml(f"{name}.png", objects, folder="VOC2012", path="", database="The VOC2012 Database")
         (root / "Annotations" / f"{name}.xml").write_text(xml)
+    return root
+
+
+def cvat_voc(root: Path) -> Path:
+    """CVAT: ImageSets/Main/SUBSET.txt lists all images, an image without objects has no XML, corners are points."""
+    images_in(root / "JPEGImages")
+    (root / "Annotations").mkdir()
+    xml = voc_xml(
+        "a.png",
+        voc_objects(first=0.0, last=0.0, extra="<occluded>0</occluded>"),
+        folder="",
+        path="",
+        database="Unknown",
+    )
+    (root / "Annotations" / "a.xml").write_text(xml)
     (root / "ImageSets" / "Main").mkdir(parents=True)
     (root / "ImageSets" / "Main" / "train.txt").write_text("a\nb\n")
-    (root / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nperson:::\ndog:::\n")
+    (root / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:::\nperson:::\ndog:::\n")
     return root
 
 
@@ -164,7 +180,15 @@ def label_studio_coco(root: Path) -> Path:
     images_in(root / "images")
     categories = [{"id": 0, "name": "dog"}, {"id": 1, "name": "person"}]
     content = coco(categories, prefix="images/", ignore=0)
-    write_json(root / "result.json", {**content, "info": {"contributor": "Label Studio"}})
+    images = [
+        {"width": WIDTH, "height": HEIGHT, "id": index, "file_name": one["file_name"]}
+        for index, one in enumerate(content["images"])
+    ]
+    annotations = [{**one, "id": index, "image_id": 0} for index, one in enumerate(content["annotations"])]
+    info = {"year": 2026, "version": "1.0", "contributor": "Label Studio"}
+    write_json(
+        root / "result.json", {"images": images, "categories": categories, "annotations": annotations, "info": info}
+    )
     return root
 
 
@@ -183,7 +207,8 @@ def label_studio_yolo(root: Path) -> Path:
     (root / "labels" / "a.txt").write_text(rows(order=("dog", "person")))
     (root / "labels" / "b.txt").write_text("")
     (root / "classes.txt").write_text("dog\nperson\n")
-    write_json(root / "notes.json", {"categories": [{"id": 0, "name": "dog"}, {"id": 1, "name": "person"}]})
+    categories = [{"id": 0, "name": "dog"}, {"id": 1, "name": "person"}]
+    write_json(root / "notes.json", {"categories": categories, "info": {"contributor": "Label Studio"}})
     return root
 
 
@@ -227,7 +252,8 @@ def roboflow_yolo(root: Path) -> Path:
 def roboflow_voc(root: Path) -> Path:
     """https://roboflow.com/formats/pascal-voc-xml: NAME.xml beside NAME.jpg in each split's folder."""
     images_in(root / "train")
-    for name, objects in (("a", voc_objects()), ("b", "")):
+    extra = "<pose>Unspecified</pose><occluded>0</occluded>"
+    for name, objects in (("a", voc_objects(first=1, last=1, extra=extra)), ("b", "")):
         xml = voc_xml(f"{name}.png", objects, folder="", path=f"{name}.png", database="roboflow.com")
         (root / "train" / f"{name}.xml").write_text(xml)
     return root
@@ -339,7 +365,13 @@ def ultralytics(root: Path) -> Path:
 def fiftyone_coco(root: Path) -> Path:
     """https://docs.voxel51.com/user_guide/export_datasets.html#cocodetectiondataset: data/ and labels.json."""
     images_in(root / "data")
-    write_json(root / "labels.json", coco(PLAIN))
+    categories = [{"id": 0, "name": "dog", "supercategory": None}, {"id": 1, "name": "person", "supercategory": None}]
+    content = coco(categories)
+    images = [{**one, "license": None, "coco_url": None} for one in content["images"]]
+    annotations = [
+        {key: one[key] for key in one if key not in ("iscrowd", "segmentation")} for one in content["annotations"]
+    ]
+    write_json(root / "labels.json", {**content, "images": images, "annotations": annotations})
     return root
 
 
@@ -356,7 +388,7 @@ WRITERS: dict[str, tuple[Writer, str]] = {
             fiftyone_coco,
         ),
         "YOLO": (cvat_yolo, cvat_ultralytics, label_studio_yolo, roboflow_yolo, labelimg_yolo, ultralytics),
-        "Pascal VOC": (cvat_voc, label_studio_voc, roboflow_voc, labelimg_voc),
+        "Pascal VOC": (voc_itself, cvat_voc, label_studio_voc, roboflow_voc, labelimg_voc),
         "VIA": (via2_project, via2_annotations, via3_project),
         "CVAT": (cvat_xml,),
     }.items()
@@ -371,8 +403,8 @@ def test_the_boxes_that_were_drawn_are_read(name: str, tmp_path: Path) -> None:
     assert recognize(path).name == kind
     dataset = load_dataset([path], "train")
     assert sorted(dataset.class_names[1:]) == ["dog", "person"]
-    assert [image.path.name for image in dataset.images] == ["a.png", "b.png"]
-    first, second = dataset.images
+    first, second = sorted(dataset.images, key=lambda image: image.path)
+    assert [first.path.name, second.path.name] == ["a.png", "b.png"]
     assert first.image_hw == second.image_hw == first.read().shape[:2]
     found = {dataset.class_names[i]: box for i, box in zip(first.class_ids, first.boxes_xyxy, strict=True)}
     assert found.keys() == {"person", "dog"}

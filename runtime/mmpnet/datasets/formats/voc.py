@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpnet.contract.errors import DatasetError
+from mmpnet.contract.text import counted
 from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import (
@@ -17,6 +18,7 @@ from mmpnet.datasets.formats._folders import (
 )
 from mmpnet.datasets.formats._pairing import ByKey, NearNames, by_key, pair, unread_note
 from mmpnet.datasets.formats._rotation import around_rotated, rotation_note
+from mmpnet.datasets.formats._voc_corners import Convention, as_points, convention_note, conventions_of
 from mmpnet.datasets.formats._xml import is_cvat, parsed
 from mmpnet.datasets.types import SPLITS, Dataset, Split
 from mmpnet.datasets.walk import file_names, files_below
@@ -56,18 +58,29 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     """Read a split, or everything if there are no splits. Files are paired by name; `filename` and `path` inside the
     XML are ignored. `difficult` objects become crowd: not used for training, not counted as missed.
 
+    Corners are inclusive pixels counted from 1, as in VOC itself, unless the file names another tool in its `database`,
+    or the files have corners at 0: see `_voc_corners`.
+
     Raises: DatasetError if a file or an object is missing or malformed; MissingExtraError without defusedxml.
     """
     labeled = splits(path)
     label_folder, image_folder = _folders(path, split)
     files = files_below(image_folder)
-    entries, contents, rotated = [], [], 0
+    parts, contents = [], []
     for image, xml_path in _pairs(path, split, files, faults):
         with faults:
             raw = read_bytes(xml_path, expected="a VOC annotation")
             contents.append((relative_name(xml_path, label_folder), raw))
-            root = parsed(raw, xml_path, root="annotation", expected="VOC's <annotation>")
-            entries.append(_entry(image, xml_path, root, faults))
+            parts.append((image, xml_path, parsed(raw, xml_path, root="annotation", expected="VOC's <annotation>")))
+    conventions = conventions_of([root for _, _, root in parts])
+    entries, rotated = [], 0
+    bare = _listed_without_xml(path, split, files)
+    for image in bare:
+        with faults:
+            entries.append(Entry(image, image_size_hw(image, error=DatasetError), []))
+    for (image, xml_path, root), convention in zip(parts, conventions, strict=True):
+        with faults:
+            entries.append(_entry(image, xml_path, root, convention, faults))
             rotated += sum(_rotation(node) != 0 for node in root.findall("object"))
     class_names = class_names_of(entries)
     check_class_names(class_names, where=f"{path}: classes")
@@ -79,7 +92,12 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         sha256=sha256_of(contents),
         faults=faults,
         may_lack_classes=True,
-        notes=[*unread_note(files, image_folder), *rotation_note(path, rotated)],
+        notes=[
+            *unread_note(files, image_folder),
+            *_bare_note(path, bare),
+            *rotation_note(path, rotated),
+            *convention_note(path, conventions),
+        ],
     )
 
 
@@ -117,27 +135,50 @@ def _pairs(path: Path, split: Split, files: Sequence[Path], faults: Faults) -> l
     images: ByKey = by_key(filter(is_image, files), image_folder)
     listed = _split_list(path, split) if splits(path) else None
     if listed is not None:
-        labels = {key: labels[key] for key in _listed(listed, labels, faults)}
+        labels = {key: labels[key] for key in _listed(listed, labels, images, faults)}
         images = {key: images[key] for key in images if key in labels}
     return pair(images, labels, NearNames(files, image_folder), faults)
 
 
-def _listed(path: Path, labels: ByKey, faults: Faults) -> list[str]:
+def _listed(path: Path, labels: ByKey, images: ByKey, faults: Faults) -> list[str]:
+    """The names of a list that have an XML."""
     keys = []
     for number, line in numbered_lines(read_bytes(path, expected="a list of names"), path):
         with faults:
-            if line not in labels:
+            if line not in labels and line not in images:
                 raise DatasetError(f"{path}:{number}: there is no annotation {line}.xml; add it, or remove the line")
-            keys.append(line)
+            if line in labels:
+                keys.append(line)
     return keys
 
 
-def _entry(image: Path, xml_path: Path, root: Any, faults: Faults) -> Entry:
+def _listed_without_xml(path: Path, split: Split, files: Sequence[Path]) -> list[Path]:
+    """The images of a split's list without an XML: CVAT writes none for an image without objects."""
+    listed = _split_list(path, split) if splits(path) else None
+    if listed is None:
+        return []
+    label_folder, image_folder = _folders(path, split)
+    labels = by_key(filter(_is_xml, files_below(label_folder)), label_folder)
+    images = by_key(filter(is_image, files), image_folder)
+    lines = [line for _, line in numbered_lines(read_bytes(listed, expected="a list of names"), listed)]
+    return [images[line][0] for line in lines if line in images and line not in labels]
+
+
+def _bare_note(path: Path, images: Sequence[Path]) -> list[str]:
+    """A note about images without XML; empty if there are none."""
+    if not images:
+        return []
+    return [
+        f"{path}: {counted(len(images), 'listed image')}, such as {images[0].name}, without XML: taken as background"
+    ]
+
+
+def _entry(image: Path, xml_path: Path, root: Any, convention: Convention, faults: Faults) -> Entry:
     image_hw = _stated_hw(root, xml_path) or image_size_hw(image, error=DatasetError)
     labels = []
     for index, node in enumerate(root.findall("object")):
         with faults:
-            labels.append(_label(node, image_hw, f"{xml_path}: object[{index}]"))
+            labels.append(_label(node, image_hw, convention, f"{xml_path}: object[{index}]"))
     return Entry(image, image_hw, labels)
 
 
@@ -151,7 +192,7 @@ def _stated_hw(root: Any, path: Path) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def _label(node: Any, image_hw: tuple[int, int], where: str) -> Label:
+def _label(node: Any, image_hw: tuple[int, int], convention: Convention, where: str) -> Label:
     name = (node.findtext("name") or "").strip()
     if not name:
         raise DatasetError(f"{where}: has no name; expected the name of its class")
@@ -159,11 +200,10 @@ def _label(node: Any, image_hw: tuple[int, int], where: str) -> Label:
     if corners is None:
         raise DatasetError(f"{where} ({name}): has no bndbox; expected {', '.join(_CORNERS)}")
     stated = [_number(corners, corner, f"{where} ({name}): bndbox") for corner in _CORNERS]
-    x1, y1, x2, y2 = stated
     difficult = (node.findtext("difficult") or "0").strip()
     if difficult not in ("0", "1"):
         raise DatasetError(f"{where} ({name}): difficult is {difficult!r}; expected 0 or 1")
-    upright = around_rotated((x1 - 1, y1 - 1, x2, y2), _rotation(node), image_hw)
+    upright = around_rotated(as_points(stated, convention), _rotation(node), image_hw)
     box = checked_xyxy(upright, image_hw, stated=stated, where=f"{where} ({name}): bndbox {list(stated)}")
     return Label(box, name, crowd=difficult == "1")
 
