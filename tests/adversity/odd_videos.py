@@ -19,6 +19,8 @@ from mmpnet.media.decoder_check import CLIP_GRAYS
 
 COUNT, FPS, SIZE_HW = 60, 10, (48, 96)
 """Frames, frames per second and size of the plain video from which the others are made."""
+INTERLACED = range(20, 40)
+"""Frames of partly.mkv that are interlaced."""
 _BITS = 8
 
 
@@ -51,13 +53,17 @@ def _run(arguments: Sequence[object], *, given: bytes | None = None) -> None:
     subprocess.run([ffmpeg(), "-v", "error", "-y", *map(str, arguments)], input=given, check=True)
 
 
+def _raw(fps: int) -> list[object]:
+    """Options that read the bytes of numbered frames."""
+    return ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{SIZE_HW[1]}x{SIZE_HW[0]}", "-r", fps, "-i", "-"]
+
+
 @functools.cache
 def plain(folder: Path) -> Path:
     """COUNT numbered frames as H.264 in an MP4."""
     frames = b"".join(numbered(number).tobytes() for number in range(COUNT))
     out = folder / "plain.mp4"
-    raw = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{SIZE_HW[1]}x{SIZE_HW[0]}", "-r", FPS, "-i", "-"]
-    _run([*raw, "-c:v", "libx264", "-g", 10, "-pix_fmt", "yuv420p", out], given=frames)
+    _run([*_raw(FPS), "-c:v", "libx264", "-g", 10, "-pix_fmt", "yuv420p", out], given=frames)
     return out
 
 
@@ -120,12 +126,29 @@ VIDEOS: dict[str, Callable[[Path], Path]] = {
     "interlaced.mpg": lambda folder: made(
         folder, "interlaced.mpg", "-r", 25, "-c:v", "mpeg2video", "-q:v", 2, "-flags", "+ilme+ildct"
     ),
+    "partly.mkv": lambda folder: _partly_interlaced(folder),
     "interlaced.mkv": lambda folder: _self_test(folder),
     "wide.mp4": lambda folder: made(folder, "wide.mp4", "-vf", "setsar=4/3"),
     "turned.mp4": lambda folder: _turned(folder),
     "ten-bit.mkv": lambda folder: made(folder, "ten-bit.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le"),
 }
 """Each odd video by its name, and the function that makes it in a folder."""
+
+
+def _partly_interlaced(folder: Path) -> Path:
+    """MPEG-2 whose frames from INTERLACED on are interlaced, and whose others are not."""
+    parts = []
+    for number, (first, flags) in enumerate(((0, ""), (20, "+ilme+ildct"), (40, ""))):
+        part = folder / f"part{number}.m2v"
+        # No frame waits for the next part.
+        encode = ["-r", 25, "-c:v", "mpeg2video", "-q:v", 2, "-bf", 0, "-g", 5, "-flags", f"+low_delay{flags}"]
+        frames = b"".join(numbered(at).tobytes() for at in range(first, first + 20))
+        _run([*_raw(25), *encode, part], given=frames)
+        parts.append(str(part))
+    out = folder / "partly.mkv"
+    times = ["-bsf:v", "setts=ts=N/25/TB"]
+    _run(["-f", "mpegvideo", "-i", "concat:" + "|".join(parts), "-c", "copy", *times, out])
+    return out
 
 
 def _self_test(folder: Path) -> Path:

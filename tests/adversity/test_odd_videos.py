@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adversity.odd_videos import COUNT, VIDEOS, cut, ffmpeg, number_in
+from adversity.odd_videos import COUNT, INTERLACED, VIDEOS, cut, ffmpeg, number_in
 from mmpnet.contract.errors import SourceError
 from mmpnet.media.decoder_check import decoder_fault
+from mmpnet.media.second_decoder import second_decoder_works
 from mmpnet.runtime.analytics.tracker import Tracker
 from mmpnet.runtime.sinks.video import SaveSink
 from mmpnet.runtime.sources.frame import Event, Frame
@@ -74,11 +75,20 @@ def test_a_raw_stream_has_no_times_so_its_stated_rate_counts(make: Make) -> None
 
 @pytest.mark.parametrize("name", ["interlaced.mp4", "interlaced.mpg"])
 def test_interlaced_video_gives_its_own_images_or_an_error(make: Make, name: str) -> None:
-    if decoder_fault() is None:
+    if decoder_fault() is None or second_decoder_works():
         frames, _ = read(make(name))
         numbers = [number_in(frame.pixels_bgr) for frame in frames]
         assert sorted(set(numbers)) == ALL
         assert numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize("name", ["interlaced.mp4", "interlaced.mpg"])
+def test_without_a_second_decoder_interlaced_video_is_an_error(
+    make: Make, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmpnet.runtime.sources.repeated_frames.second_decoder_works", lambda: False)
+    if decoder_fault() is None:
+        assert len(read(make(name))[0]) == COUNT
         return
     seen: list[Frame] = []
     with pytest.raises(
@@ -86,6 +96,24 @@ def test_interlaced_video_gives_its_own_images_or_an_error(make: Make, name: str
     ):
         seen.extend(open_source(str(make(name))))
     assert seen == []
+
+
+def test_interlaced_frames_within_a_video_are_its_own(make: Make) -> None:
+    frames, _ = read(make("partly.mkv"))
+    assert [number_in(frame.pixels_bgr) for frame in frames] == ALL
+
+
+def test_without_a_second_decoder_repeated_frames_within_a_video_are_counted(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmpnet.runtime.sources.repeated_frames.second_decoder_works", lambda: False)
+    if decoder_fault() is None:
+        assert [number_in(frame.pixels_bgr) for frame in read(make("partly.mkv"))[0]] == ALL
+        return
+    seen: list[int] = []
+    with pytest.raises(SourceError, match=f"{len(INTERLACED)} frames of {COUNT} may not be decoded"):
+        seen.extend(number_in(frame.pixels_bgr) for frame in open_source(str(make("partly.mkv"))))
+    assert seen == [INTERLACED[0] - 1 if number in INTERLACED else number for number in ALL]
 
 
 def test_the_clip_of_the_self_test_is_the_shipped_one(make: Make) -> None:

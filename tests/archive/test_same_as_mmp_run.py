@@ -110,6 +110,17 @@ def test_a_video_whose_parts_are_not_as_promised_is_read_as_a_whole(
     assert_equal(rows_of(tmp_path), mmp_run(archive.model, recordings_folder / "door", "--track"))
 
 
+def test_a_part_with_a_frame_that_may_not_be_decoded_is_read_as_a_whole(
+    archive: Archive, recordings_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmpnet.archive.reading.decoder_fault", lambda: "OpenCV 0 is bad")
+    monkeypatch.setattr("mmpnet.archive.reading.repeats", lambda _first, _second: True)
+    told: list[str] = []
+    archive.run(tmp_path, recordings_folder / "door", watcher=Watcher(notice=told.append))
+    assert [line for line in told if "read again as a whole" in line]
+    assert_equal(rows_of(tmp_path), mmp_run(archive.model, recordings_folder / "door", "--track"))
+
+
 def test_parts_begin_at_key_frames_and_cover_the_video(recordings_folder: Path) -> None:
     (video,) = find_recordings([str(recordings_folder / "door")])
     parts = split_video(video, PART_S)

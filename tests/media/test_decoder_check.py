@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -60,10 +61,22 @@ def still_then(path: Path, *, still: int, moving: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("fault", [None, "OpenCV 0 does not decode interlaced video"])
-def test_a_still_beginning_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str | None) -> None:
-    monkeypatch.setattr("mmpnet.runtime.sources.video_file.decoder_fault", lambda: fault)
-    frames = list(open_source(str(still_then(tmp_path / "a.avi", still=5, moving=3))))
+def use_decoders(monkeypatch: pytest.MonkeyPatch, fault: str | None, *, second: bool) -> None:
+    monkeypatch.setattr("mmpnet.runtime.sources.repeated_frames.decoder_fault", lambda: fault)
+    monkeypatch.setattr("mmpnet.runtime.sources.repeated_frames.second_decoder_works", lambda: second)
+
+
+@pytest.mark.parametrize(("fault", "second"), [(None, False), ("OpenCV 0 is bad", True), ("OpenCV 0 is bad", False)])
+def test_a_still_beginning_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str | None, second: bool
+) -> None:
+    use_decoders(monkeypatch, fault, second=second)
+    frames = []
+    with (
+        pytest.raises(SourceError, match="4 frames of 8 may not be decoded") if fault and not second else nullcontext()
+    ):
+        for frame in open_source(str(still_then(tmp_path / "a.avi", still=5, moving=3))):
+            frames.append(frame)
     assert frame_indices([frame.pixels_bgr for frame in frames]) == [1, 1, 1, 1, 1, 2, 3, 4]
     assert [frame.index for frame in frames] == list(range(8))
     assert [frame.source_time_s for frame in frames] == pytest.approx([n / 10 for n in range(8)])
@@ -73,12 +86,14 @@ def test_a_still_beginning_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_video_of_one_image_is_an_error_or_a_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = still_then(tmp_path / "a.avi", still=5, moving=0)
-    monkeypatch.setattr("mmpnet.runtime.sources.video_file.decoder_fault", lambda: None)
+    use_decoders(monkeypatch, None, second=False)
     events: list[Event] = []
     assert len(list(open_source(str(path)).frames(threading.Event(), events.append))) == 5
     assert [event.reason.partition(": ")[2] for event in events] == [
         "all 5 frames are equal to the byte; check that it shows a still scene"
     ]
-    monkeypatch.setattr("mmpnet.runtime.sources.video_file.decoder_fault", lambda: "OpenCV 0 is bad")
+    use_decoders(monkeypatch, "OpenCV 0 is bad", second=True)
+    assert len(list(open_source(str(path)))) == 5, "PyAV knows that it is a still scene"
+    use_decoders(monkeypatch, "OpenCV 0 is bad", second=False)
     with pytest.raises(SourceError, match="all 5 frames are equal to the byte; OpenCV 0 is bad"):
         list(open_source(str(path)))

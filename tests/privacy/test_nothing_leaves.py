@@ -163,8 +163,8 @@ def subcommands() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def labeled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty images of one camera with labels. Read only."""
-    return write_coco(tmp_path_factory.mktemp("labeled") / "labels.json", count=20, seed=5).parent
+    """Images of one camera with labels. Read only."""
+    return write_coco(tmp_path_factory.mktemp("labeled") / "labels.json", count=60, seed=5).parent
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.media.decoder_check import decoder_fault
 from mmpnet.runtime.inference.detector import Detector
-from mmpnet.runtime.sources.freeze import FirstChange
+from mmpnet.runtime.sources.freeze import repeats
 from mmpnet.runtime.sources.presentation_clock import PresentationClock
 from mmpnet.runtime.sources.video_capture import as_bgr, grab, openable_path, stated_fps
 from mmpnet.runtime.sources.video_file import video_frames
@@ -94,7 +94,7 @@ class PartReader:
     def __init__(self, part: VideoPart, *, every: int) -> None:
         self._part = part
         self._every = every
-        self._change = FirstChange()
+        self._last: UInt8Array | None = None
         self.stated_fps = 0.0
 
     def __iter__(self) -> Iterator[_Read]:
@@ -113,8 +113,6 @@ class PartReader:
                 raise PartsDisagreeError(f"expected {part.frames} frames, but there are more")
         finally:
             capture.release()
-        if decoder_fault() is not None and not self._change.changed:
-            raise PartsDisagreeError("all frames are equal to the byte")
 
     def _read(self, capture: Any, number: int) -> _Read:
         position_ms = float(capture.get(cv2.CAP_PROP_POS_MSEC))
@@ -124,7 +122,9 @@ class PartReader:
         if not delivered:
             raise PartsDisagreeError(f"frame {number} is damaged")
         pixels_bgr = as_bgr(pixels)
-        self._change.look(pixels_bgr)
+        last, self._last = self._last, pixels_bgr
+        if last is not None and decoder_fault() is not None and repeats(last, pixels_bgr):
+            raise PartsDisagreeError(f"frame {number} may not be decoded, as it repeats the one before")
         return _Read(number, position_ms, pixels_bgr)
 
     def _opened(self) -> Any:

@@ -108,7 +108,10 @@ def _why_no_window() -> str | None:
 
 def _video_fault() -> str | None:
     importlib.import_module("mmpnet.runtime.sources.video_capture").silence_opencv()
-    return importlib.import_module("mmpnet.media.decoder_check").decoder_fault()  # type: ignore[no-any-return]
+    fault: str | None = importlib.import_module("mmpnet.media.decoder_check").decoder_fault()
+    if fault is not None and importlib.import_module("mmpnet.media.second_decoder").second_decoder_works():
+        return f"in files, PyAV decodes what OpenCV does not; for streams: {fault}"
+    return fault
 
 
 def _cameras() -> "tuple[CameraReport, ...]":

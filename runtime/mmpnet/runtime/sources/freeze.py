@@ -16,7 +16,7 @@ class FrozenFrameDetector:
     def is_frozen(self, pixels_bgr: UInt8Array, now_s: float) -> bool:
         """Whether this image (H, W, 3) has been repeated for the allowed time."""
         last, self._last = self._last, pixels_bgr
-        if last is None or last.shape != pixels_bgr.shape or not _equal(last, pixels_bgr):
+        if last is None or not repeats(last, pixels_bgr):
             self._since_s = now_s
         return now_s - self._since_s >= self._after_s
 
@@ -38,9 +38,10 @@ class FirstChange:
         if self._first is None:
             self._first = pixels_bgr
         elif not self.changed:
-            self.changed = self._first.shape != pixels_bgr.shape or not _equal(self._first, pixels_bgr)
+            self.changed = not repeats(self._first, pixels_bgr)
 
 
-def _equal(first: UInt8Array, second: UInt8Array) -> bool:
+def repeats(first: UInt8Array, second: UInt8Array) -> bool:
+    """Whether two images are equal to the byte."""
     # A few pixels distinguish most frames; the others are compared only if these are equal.
     return np.array_equal(first[::32, ::32], second[::32, ::32]) and np.array_equal(first, second)

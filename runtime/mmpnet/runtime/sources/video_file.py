@@ -10,10 +10,10 @@ import cv2
 
 from mmpnet.contract.errors import SourceError
 from mmpnet.media.container import missing_bytes
-from mmpnet.media.decoder_check import decoder_fault
 from mmpnet.runtime.sources.frame import Frame, stamp_frame
 from mmpnet.runtime.sources.freeze import FirstChange
 from mmpnet.runtime.sources.presentation_clock import PresentationClock
+from mmpnet.runtime.sources.repeated_frames import RepeatedFrames
 from mmpnet.runtime.sources.square_pixels import SquarePixels
 from mmpnet.runtime.sources.video_capture import DAMAGED_IN_A_ROW, as_bgr, grab, openable_path, stated_fps
 from mmpnet.system.files import is_file
@@ -30,29 +30,31 @@ def video_frames(path: Path, *, stride: int, notify: Callable[[str], None]) -> I
     Raises: SourceError, after the frames that can be read, if frames are damaged or the end of the file is missing.
     """
     capture = cv2.VideoCapture(openable_path(path))
+    repeats = RepeatedFrames(path)
     try:
         if not capture.isOpened():
             size = f"{path.stat().st_size} bytes" if is_file(path) else "the file is gone"
             raise SourceError(f"{path}: OpenCV cannot open it as a video ({size}); expected a video file")
-        reader = _Reader(path, capture, stride)
+        reader = _Reader(path, capture, stride, repeats)
         yield from _decoded(reader, notify)
         reader.check_end(notify)
     finally:
         capture.release()
+        repeats.close()
 
 
 def _decoded(reader: "_Reader", notify: Callable[[str], None]) -> Iterator[Frame]:
     """The frames with the rate of the video, which is known after two of them.
 
-    If OpenCV fails its self-test, no frame is given before the image has changed once.
+    If OpenCV fails its self-test and nothing can judge its frames, none is given before the image has changed once.
     """
-    fault, start = decoder_fault(), FirstChange()
+    repeats, start = reader.repeats, FirstChange()
     held: list[Frame] = []
     for frame in reader.frames():
         start.look(frame.pixels_bgr)
         if start.count == 1 and (stretched := reader.square.notice(frame.pixels_bgr)) is not None:
             notify(f"{reader.path}: {stretched}")
-        if start.count < 2 or (fault is not None and not start.changed):
+        if start.count < 2 or (repeats.is_blind and not start.changed):
             # Equal images are kept once.
             held.append(frame if not held else replace(frame, pixels_bgr=held[0].pixels_bgr))
             continue
@@ -60,8 +62,8 @@ def _decoded(reader: "_Reader", notify: Callable[[str], None]) -> Iterator[Frame
             yield replace(one, pixels_bgr=one.pixels_bgr.copy() if len(held) > 1 else one.pixels_bgr, fps=reader.fps)
         held.clear()
     all_equal = start.count > 1 and not start.changed
-    if all_equal and fault is not None:
-        raise SourceError(f"{reader.path}: all {start.count} frames are equal to the byte; {fault}")
+    if all_equal and repeats.unproven:
+        raise SourceError(f"{reader.path}: all {start.count} frames are equal to the byte; {repeats.advice}")
     yield from held
     if all_equal:
         notify(f"{reader.path}: all {start.count} frames are equal to the byte; check that it shows a still scene")
@@ -70,8 +72,9 @@ def _decoded(reader: "_Reader", notify: Callable[[str], None]) -> Iterator[Frame
 class _Reader:
     """Reads an open video once, and counts its frames."""
 
-    def __init__(self, path: Path, capture: Any, stride: int) -> None:
+    def __init__(self, path: Path, capture: Any, stride: int, repeats: RepeatedFrames) -> None:
         self.path = path
+        self.repeats = repeats
         self._capture = capture
         self._stride = stride
         self.square = SquarePixels(capture)
@@ -94,14 +97,16 @@ class _Reader:
                 return
             self._damaged += passed_over
             self._count += 1
-            self._last_s = self._clock.time_s(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+            position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+            self._last_s = self._clock.time_s(position_ms)
             if (self._count - 1) % self._stride:
                 continue
             delivered, pixels = self._capture.retrieve()
             if not delivered:
                 self._damaged += 1
                 continue
-            pixels_bgr = self.square.apply(as_bgr(pixels))
+            pixels_bgr = self.repeats.checked(as_bgr(pixels), self._count - 1, position_ms / 1e3)
+            pixels_bgr = self.square.apply(pixels_bgr)
             yield stamp_frame(
                 pixels_bgr,
                 source=str(self.path),
@@ -126,6 +131,8 @@ class _Reader:
             raise SourceError(
                 f"{self.path}: skipped {self._damaged} damaged frames, read {self._count}; copy the file again"
             )
+        if (reason := self.repeats.explain(self._count)) is not None:
+            raise SourceError(reason)
         read = f"{self._count} frames of {self._last_s:.1f} s"
         try:
             missing = missing_bytes(self.path)
