@@ -6,6 +6,7 @@ days or hours of the same camera. All models are measured on the held-out labels
 
 import os
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +15,14 @@ import typer
 from rich.table import Table
 
 from harness.script import Json, exit_on_error, progress_bar, script_app, show, write_json
-from mmpnet.adapt.adapt import AdaptOptions, adapt
+from mmpnet.adapt.adapt import adapt
 from mmpnet.adapt.image_files import write_images
+from mmpnet.adapt.plan import AdaptOptions
 from mmpnet.collect.records import LABELS, CollectedImage, journal_of
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.load import load_dataset
-from mmpnet.datasets.types import Dataset, LabeledImage
+from mmpnet.datasets.open import has_split
+from mmpnet.datasets.types import Dataset, LabeledImage, Split
 from mmpnet.evaluation.results import PartResult
 from mmpnet.system.machine import cpu_name
 from mmpnet.train.measure import validate
@@ -34,13 +37,14 @@ app = script_app()
 def adapt_view(
     data: Annotated[Path, typer.Option(help="COCO JSON with the view.")],
     source: Annotated[str, typer.Option(help="Source of the view's images in it.")],
-    learn: Annotated[list[str], typer.Option(help="Group to learn from; may be repeated.")],
-    hold_out: Annotated[list[str], typer.Option(help="Group to measure; may be repeated.")],
+    learn: Annotated[list[str], typer.Option(help="Group to learn from, also as a pattern with *; may be repeated.")],
+    hold_out: Annotated[list[str], typer.Option(help="Group to measure, likewise.")],
     out: Annotated[Path, typer.Option(help="Folder for the work of every variant.")],
     labels: Annotated[list[int] | None, typer.Option(help="Number of labeled images; may be repeated.")] = None,
     teacher: Annotated[list[Path] | None, typer.Option(help="Teachers of the variant without labels.")] = None,
     general: Annotated[
-        list[Path] | None, typer.Option(help="COCO JSON of general images; images of the view are left out of it.")
+        list[Path] | None,
+        typer.Option(help="General images: COCO JSON, or a folder with splits. Those of the view are left out."),
     ] = None,
     model: Annotated[str, typer.Option(help="The model to beat.")] = "person-224-int8",
     weights: Annotated[str, typer.Option(help="Where training starts, as --weights of mmp-adapt.")] = "default",
@@ -91,16 +95,23 @@ def _row(options: AdaptOptions, work: Path, held_out: Path) -> dict[str, Any]:
         progress=progress_bar,
     )
     minutes = (time.monotonic() - began_s) / 60
-    elsewhere = {} if proof.general is None else {"general_AP50": [proof.general.old.AP50, proof.general.new.AP50]}
+    elsewhere: dict[str, Any] = {}
+    if proof.general is not None:
+        before, after = proof.general.old, proof.general.new
+        elsewhere = {"general_AP50": [before.AP50, after.AP50], "general_AP": [before.AP, after.AP]}
     numbers = _numbers(validate(work / "candidate.onnx", held_out))
     return {**numbers, **elsewhere, "verdict": proof.verdict, "minutes": round(minutes, 1)}
 
 
 def _of(view: Dataset, source: str, groups: list[str]) -> tuple[LabeledImage, ...]:
-    found = tuple(image for image in view.images if image.source == source and set(groups) & set(image.tags))
+    found = tuple(image for image in view.images if image.source == source and _matches(image, groups))
     if not found:
         raise DatasetError(f"{view.path}: has no image of source {source} and a group of {', '.join(groups)}")
     return found
+
+
+def _matches(image: LabeledImage, patterns: list[str]) -> bool:
+    return any(fnmatch(tag, pattern) for tag in image.tags for pattern in patterns)
 
 
 def _written(path: Path, images: tuple[LabeledImage, ...], view: Dataset) -> Path:
@@ -121,11 +132,15 @@ def _collected(work: Path, images: tuple[LabeledImage, ...], view: Dataset) -> P
 
 
 def _general(paths: list[Path] | tuple[()], source: str, out: Path) -> tuple[Path, ...]:
+    """The general images without those of the view; a folder with a val split stays one."""
     written = []
     for number, path in enumerate(paths):
-        dataset = load_dataset([path], "train", ["person"])
-        others = tuple(image for image in dataset.images if image.source != source)
-        written.append(_written(out / f"general-{number}.json", others, dataset))
+        splits: tuple[Split, ...] = ("train", "val") if path.is_dir() and has_split(path, "val") else ("train",)
+        for split in splits:
+            dataset = load_dataset([path], split, ["person"])
+            others = tuple(image for image in dataset.images if image.source != source)
+            target = _written(out / f"general-{number}" / f"{split}.json", others, dataset)
+        written.append(target.parent if len(splits) > 1 else target)
     return tuple(written)
 
 

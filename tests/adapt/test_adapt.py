@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,24 +12,30 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from mmpnet.adapt import adapt as adapt_module
+from mmpnet.adapt import blend as blend_module
 from mmpnet.adapt import proof as proof_module
-from mmpnet.adapt.adapt import AdaptOptions, adapt
+from mmpnet.adapt.adapt import adapt
+from mmpnet.adapt.blend import write_blended
 from mmpnet.adapt.camera_images import CameraData, CameraImages, camera_images, plain_name
 from mmpnet.adapt.command import app
 from mmpnet.adapt.image_files import general_images
+from mmpnet.adapt.plan import AdaptOptions
 from mmpnet.collect.records import CollectedImage
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import TrainingError
 from mmpnet.contract.records import Accuracy, AdaptationRecord, ComparedAccuracy
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.system.progress import no_notice, no_progress
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.distillation.ensemble import Ensemble
 from mmpnet.train.distillation.teacher import OpenedTeacher
 from mmpnet.train.run.callbacks import RunCallbacks
 from support.coco_writer import write_coco
+from support.interruption import environment_of_tests
 
 NAMES = ("background", "person")
 MakeCheckpoint = Callable[..., Path]
@@ -132,11 +141,12 @@ def test_few_images_prove_nothing(tmp_path: Path) -> None:
 
 
 def test_general_images_are_spread_and_never_both_learned_and_measured(dataset_folder: Path) -> None:
-    learned, measured = general_images([dataset_folder], NAMES, camera_count=1)
-    assert (len(learned), len(measured)) == (16, 6)
-    learned, measured = general_images([dataset_folder / "train.json"], NAMES, camera_count=1)
-    assert (len(learned), len(measured)) == (12, 4)
-    assert {one.path for one in learned}.isdisjoint(one.path for one in measured)
+    for place, counts in ((dataset_folder, (16, 2, 4)), (dataset_folder / "train.json", (12, 2, 2))):
+        images = general_images([place], NAMES, camera_count=1)
+        parts = (images.learned, images.choosing, images.measured)
+        assert tuple(map(len, parts)) == counts
+        paths = [one.path for part in parts for one in part]
+        assert len(paths) == len(set(paths))
 
 
 def compared(old: float, new: float, interval: tuple[float, float] | None) -> ComparedAccuracy:
@@ -196,7 +206,7 @@ def test_only_a_proven_model_replaces_another_and_its_file_holds_the_proof(
     assert proof.better
     assert Detector(out, provider="cpu").metadata.adaptation == proof
     other = AdaptOptions(data=(collected,), model=str(tiny_onnx), weights="none", seed=1)
-    with pytest.raises(TrainingError, match="was made for other data or options; give another --work"):
+    with pytest.raises(TrainingError, match="was made for other data, labels or options; give another --work"):
         adapted(other, out, work)
 
 
@@ -213,6 +223,132 @@ def test_the_command_says_the_verdict_in_words_and_in_its_exit_code(
     assert f"{out}: nothing was replaced; the candidate is {tmp_path / 'door.work' / 'candidate.onnx'}" in result.stderr
     assert trained == ["train"]
     assert not out.exists()
+
+
+def test_a_work_folder_knows_the_contents_of_its_data(
+    collected: Path, tiny_onnx: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    """The paths stay the same: a label, the journal or an image has changed."""
+    data = tmp_path / "camera"
+    shutil.copytree(collected, data)
+    options = AdaptOptions(data=(data,), model=str(tiny_onnx), weights="none", minutes=0.1)
+    out, work = tmp_path / "door.onnx", tmp_path / "work"
+    adapted(options, out, work)
+    image = next((data / "images").glob("*000005000ms.png"))
+    for path in (data / "labels.json", data / "collected.jsonl", image):
+        before = path.read_bytes()
+        path.write_bytes(before.replace(b"0.9", b"0.8") if path.suffix == ".json" else before + b"\n")
+        match = "images have changed" if path == image else "was made for other data, labels or options"
+        with pytest.raises(TrainingError, match=match):
+            adapted(options, out, work)
+        path.write_bytes(before)
+    adapted(options, out, work)
+    assert trained == ["train"]
+
+
+def test_the_largest_share_of_the_change_that_forgets_little_is_kept(
+    tiny_checkpoint: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = load_checkpoint(tiny_checkpoint).ema
+    monkeypatch.setattr(blend_module, "weights_before", lambda _: {k: torch.zeros_like(v) for k, v in trained.items()})
+    name = next(key for key in trained if key.endswith("weight"))
+    loss_by_share = {0.0: 0.0, 0.25: 0.001, 0.5: 0.009, 0.75: 0.02, 1.0: 0.05}
+
+    def ap(_checkpoint: Any, weights: dict[str, torch.Tensor], *_: Any) -> float:
+        share = float((weights[name] / trained[name]).mean())
+        return 0.5 - loss_by_share[round(share, 2)]
+
+    monkeypatch.setattr(blend_module, "_ap", ap)
+    lines: list[str] = []
+    target = tmp_path / "blended.pth"
+    for most_loss, kept in ((0.1, 1.0), (0.01, 0.5), (0.0, 0.0)):
+        share = write_blended(
+            tiny_checkpoint, target, dataset_folder / "val.json", most_loss=most_loss, notice=lines.append,
+            progress=no_progress,
+        )  # fmt: skip
+        assert share == kept
+        torch.testing.assert_close(load_checkpoint(target).ema[name], kept * trained[name])
+    assert lines[1] == "50% of the change is kept: AP -0.009 on 6 general images"
+
+
+STOPPED = """
+import signal, sys
+from contextlib import nullcontext
+import torch
+from mmpnet.adapt import adapt
+from mmpnet.adapt.command import app
+from support.interruption import stopped_after
+torch.set_num_threads(1)
+adapt._affordable_epochs = lambda *_: 3
+adapt.default_workers = lambda: 0
+with stopped_after(int(sys.argv[1]), signal.Signals(int(sys.argv[2]))):
+    app(sys.argv[3:])
+"""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(collected: Path, tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work folder of a whole run of three epochs with two steps each. Read only."""
+    work = tmp_path_factory.mktemp("undisturbed") / "door.work"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapt_module, "_affordable_epochs", lambda *_: 3)
+        patch.setattr(adapt_module, "default_workers", lambda: 0)
+        adapted(AdaptOptions((collected,), model=str(tiny_onnx), weights="none"), work.with_suffix(".onnx"), work)
+    return work
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_in_the_middle_of_training_the_same_command_goes_on_to_the_same_model(
+    collected: Path, tiny_onnx: Path, tmp_path: Path, undisturbed: Path, number: signal.Signals
+) -> None:
+    """Stopped in the third epoch: Ctrl-C keeps the step, a kill goes back to the end of the second epoch."""
+    out, work = tmp_path / "door.onnx", tmp_path / "door.work"
+    arguments = ["--data", collected, "-o", out, "--model", tiny_onnx, "--weights", "none"]
+
+    def run(steps: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", STOPPED, str(steps), str(int(number)), *map(str, arguments)],
+            env=environment_of_tests(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    stopped = run(5)
+    assert stopped.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL), stopped.stderr
+    if number == signal.SIGINT:
+        assert "the same command goes on where it stopped" in " ".join(stopped.stderr.split())
+    progress = load_checkpoint(work / "run" / "last.pth").progress
+    assert progress is not None
+    assert (progress.epoch, progress.batch) == ((2, 1) if number == signal.SIGINT else (2, 0))
+    assert not (work / "candidate.onnx").exists()
+    finished = run(1000)
+    assert finished.returncode == 3, finished.stderr
+    assert_same_tensors(undisturbed, work)
+    proofs = [Detector(folder / "candidate.onnx", provider="cpu").metadata.adaptation for folder in (undisturbed, work)]
+    assert proofs[0] == proofs[1]
+
+
+@pytest.mark.slow
+def test_killed_after_the_last_epoch_it_trains_no_more(
+    collected: Path, tiny_onnx: Path, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(undisturbed, work)
+    (work / "blended.pth").unlink()
+    (work / "candidate.onnx").unlink()
+    monkeypatch.setattr(adapt_module, "start_run", None)
+    monkeypatch.setattr(adapt_module, "resume_run", None)
+    adapted(AdaptOptions((collected,), model=str(tiny_onnx), weights="none"), tmp_path / "door.onnx", work)
+    assert (work / "candidate.onnx").exists()
+
+
+def assert_same_tensors(one: Path, other: Path) -> None:
+    a, b = (load_checkpoint(folder / "run" / "last.pth").ema for folder in (one, other))
+    for name, tensor in a.items():
+        assert torch.equal(tensor, b[name]), name
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import ablation
 import accuracy
 import adapt
+import add_class
 import allocator
 import archive
 import cameras
@@ -53,6 +54,7 @@ APPS: dict[str, typer.Typer] = {
     "ablation.py": ablation.app,
     "accuracy.py": accuracy.app,
     "adapt.py": adapt.app,
+    "add_class.py": add_class.app,
     "allocator.py": allocator.app,
     "cameras.py": cameras.app,
     "archive.py": archive.app,
@@ -99,12 +101,26 @@ def view_of(given: Given) -> Path:
     return write_coco(given.out / "view.json", count=40, seed=6)
 
 
+def balloons_of(given: Given) -> Path:
+    """A folder with images of another class."""
+    folder = given.out / "balloons"
+    for split, count in (("train", 8), ("val", 4)):
+        path = write_coco(folder / f"{split}.json", count=count, seed=count)
+        path.write_text(path.read_text().replace('"person"', '"balloon"'))
+    return folder
+
+
 Arguments = Callable[[Given], list[object]]
 SCRIPTS: dict[str, Arguments] = {
     "accuracy.py": lambda given: [SMALL, "--data", given.data, "--figure", given.out / "curves.png"],
     "adapt.py": lambda given: [
         *("--data", view_of(given), "--source", "synthetic", "--learn", "street", "--hold-out", "yard"),
         *("--labels", 9, "--model", given.model, "--weights", "none", "--minutes", 0.01, "--out", given.out / "views"),
+    ],
+    "add_class.py": lambda given: [
+        *("--data", given.data / "train.json", "--new", balloons_of(given), "--name", "balloon"),
+        *("--measure", given.data / "val.json", "--out", given.out / "balloon", "--images", 8, "--epochs", 1),
+        *("--imgsz", 64, "--weights", "none", "--teacher", given.model),
     ],
     "cameras.py": lambda _: [SMALL, *FRAME, "--count", 2, "--seconds", 4],
     "allocator.py": lambda _: ["--batch", 2, "--imgsz", 64, "--steps", 1, "--rounds", 1],

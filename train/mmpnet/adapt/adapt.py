@@ -1,30 +1,35 @@
 """Adapt a model to one camera: learn, export, prove. A stopped run goes on in its work folder."""
 
-import hashlib
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import onnx
 import torch
 
+from mmpnet.adapt.blend import write_blended
 from mmpnet.adapt.camera_images import CameraData, CameraImages, camera_images
-from mmpnet.adapt.image_files import general_images, write_images
-from mmpnet.adapt.proof import GENERAL_LOSS, prove
+from mmpnet.adapt.image_files import GeneralImages, general_images, write_images
+from mmpnet.adapt.plan import AdaptOptions, Plan, fingerprint_of, images_sha256, read_plan, write_plan
+from mmpnet.adapt.proof import prove
 from mmpnet.contract.errors import TrainingError
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import AdaptationRecord
 from mmpnet.contract.text import counted
+from mmpnet.datasets.load import load_dataset
+from mmpnet.datasets.types import LabeledImage
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.quantization.quantizer import QuantizationOptions
 from mmpnet.export.steps import ExportRequest, export_checkpoint
 from mmpnet.export.writer import save_model
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
-from mmpnet.system.files import atomic_write, file_sha256, is_file
+from mmpnet.system.files import atomic_write, is_file
 from mmpnet.system.progress import Notice, Progress
+from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig, config_of
 from mmpnet.train.choices import default_workers
 from mmpnet.train.distillation.ensemble import open_ensemble
@@ -33,45 +38,14 @@ from mmpnet.train.engine.run_writer import LAST
 from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.start import resume_run, start_run
 
-PLAN, CAMERA, HELD_OUT, REPLAY, GENERAL = "plan.json", "camera.json", "held-out.json", "replay.json", "general.json"
-CANDIDATE, TRAINED = "candidate.onnx", "trained"
+CAMERA, HELD_OUT = "camera.json", "held-out.json"
+REPLAY, CHOOSING, GENERAL = "replay.json", "choosing.json", "general.json"
+CANDIDATE, BLENDED = "candidate.onnx", "blended.pth"
 TRAINING_SHARE = 0.75
 """Part of the minutes for training; the rest is for labels, int8 and the proof."""
 MOST_EPOCHS = 200
 LOADING = 1.4
 """Time of a training step with its images, relative to that of the network alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptOptions:
-    """What to adapt to what.
-
-    data: folders of mmp-collect, or labeled images. labeled: corrected labels of some of them. teachers: detectors that
-    label the others. held_out: labeled images of other times to measure; by default the last ones of the others.
-    general: labeled images of other places, learned again and measured. model: the file to beat; its input size and
-    precision are those of the new one. weights: where training starts. minutes: about how long.
-    """
-
-    data: tuple[Path, ...]
-    labeled: tuple[Path, ...] = ()
-    teachers: tuple[Path, ...] = ()
-    held_out: tuple[Path, ...] = ()
-    general: tuple[Path, ...] = ()
-    model: str = "person-320-int8"
-    weights: str = "default"
-    minutes: float = 60.0
-    general_loss: float = GENERAL_LOSS
-    seed: int = 0
-
-
-class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a work folder is for, and what was decided when it was made."""
-
-    fingerprint: str
-    by_people: bool
-    judges: tuple[str, ...]
-    epochs: int
-    has_general: bool
 
 
 def adapt(
@@ -85,11 +59,11 @@ def adapt(
     old_path = model_path(options.model)
     old = Detector(old_path, provider="cpu").metadata
     plan = _planned(options, old, work, notice, progress)
-    if not is_file(work / TRAINED):
+    if not is_file(work / BLENDED):
         _train(options, old, plan, work, callbacks)
-        (work / TRAINED).touch()
+        _blend(options, plan, work, notice, progress)
     if not is_file(work / CANDIDATE):
-        _export(old, work, notice, progress)
+        _export(old, plan, work, notice, progress)
     proof = prove(
         old_path,
         work / CANDIDATE,
@@ -106,16 +80,13 @@ def adapt(
 def _planned(options: AdaptOptions, old: ModelMetadata, work: Path, notice: Notice, progress: Progress) -> Plan:
     """The plan of the work folder; a new folder gets one, and the images to learn from and to measure.
 
-    Raises: TrainingError if the folder is of other data or options.
+    Raises: TrainingError if the folder is of other data or options, or its images have changed.
     """
-    fingerprint = _fingerprint(options)
-    if is_file(work / PLAN):
-        try:
-            plan = msgspec.json.decode((work / PLAN).read_bytes(), type=Plan)
-        except (OSError, msgspec.DecodeError) as error:
-            raise TrainingError(f"{work / PLAN}: cannot be read ({error}); give another --work") from error
-        if plan.fingerprint != fingerprint:
-            raise TrainingError(f"{work}: was made for other data or options; give another --work, or remove it")
+    fingerprint = fingerprint_of(options)
+    plan = read_plan(work, fingerprint)
+    if plan is not None:
+        if images_sha256(_images_of(work)) != plan.images:
+            raise TrainingError(f"{work}: images have changed since it was made; restore them, or give another --work")
         notice(f"{work}: going on where it stopped")
         return plan
     teachers = open_ensemble(options.teachers, old.class_names) if options.teachers else None
@@ -123,31 +94,33 @@ def _planned(options: AdaptOptions, old: ModelMetadata, work: Path, notice: Noti
     camera = CameraData(options.data, options.labeled, options.held_out, teachers, old_name, old.class_names)
     images = camera_images(camera, notice=notice, progress=progress)
     judges = () if images.by_people else (("the teachers",) if teachers is None else teachers.names)
-    replayed, measured = general_images(options.general, old.class_names, camera_count=len(images.learned))
+    general = general_images(options.general, old.class_names, camera_count=len(images.learned))
     notice(
         f"{counted(len(images.learned), 'image')} of the camera to learn from, {len(images.held_out)} of later times "
-        f"held out; {counted(len(replayed), 'general image')} beside them, {len(measured)} measured"
+        f"held out; {counted(len(general.learned), 'general image')} beside them, {len(general.measured)} measured"
     )
     if judges:
         notice(f"note: nobody drew labels here, so the proof is against {', '.join(judges)}, not against people")
-    write_images(work / CAMERA, images.learned, old.class_names, group="camera")
-    write_images(work / HELD_OUT, images.held_out, old.class_names, group="camera")
-    if replayed:
-        write_images(work / REPLAY, replayed, old.class_names, group="general")
-        write_images(work / GENERAL, measured, old.class_names, group="general")
-    epochs = _affordable_epochs(_config(options, old, work, epochs=1), old, options, images, len(replayed))
-    plan = Plan(fingerprint, images.by_people, judges, epochs, bool(measured))
-    with atomic_write(work / PLAN) as partial:
-        partial.write_bytes(msgspec.json.encode(plan))
+    _write_all(work, images, general, old.class_names)
+    epochs = _affordable_epochs(_config(options, old, work, epochs=1), old, options, images, len(general.learned))
+    chosen = images_sha256(_images_of(work))
+    plan = Plan(fingerprint, chosen, images.by_people, judges, epochs, bool(general.measured))
+    write_plan(work, plan)
     return plan
 
 
-def _fingerprint(options: AdaptOptions) -> str:
-    """The hash of everything that decides what is learned; the time to spend does not."""
-    files = [path.resolve() for path in (*options.data, *options.labeled, *options.held_out, *options.general)]
-    teachers = [file_sha256(path) for path in options.teachers]
-    stated = [*map(str, files), *teachers, options.model, options.weights, str(options.seed)]
-    return hashlib.sha256("\n".join(stated).encode("utf-8", "surrogateescape")).hexdigest()
+def _write_all(work: Path, images: CameraImages, general: GeneralImages, class_names: Sequence[str]) -> None:
+    write_images(work / CAMERA, images.learned, class_names, group="camera")
+    write_images(work / HELD_OUT, images.held_out, class_names, group="camera")
+    for name, chosen in ((REPLAY, general.learned), (CHOOSING, general.choosing), (GENERAL, general.measured)):
+        if chosen:
+            write_images(work / name, chosen, class_names, group="general")
+
+
+def _images_of(work: Path) -> list[LabeledImage]:
+    """All images that the work folder names."""
+    present = [work / name for name in (CAMERA, HELD_OUT, REPLAY, CHOOSING, GENERAL) if is_file(work / name)]
+    return [image for path in present for image in load_dataset([path], "train", undivided=True).images]
 
 
 def _config(options: AdaptOptions, old: ModelMetadata, work: Path, *, epochs: int) -> TrainConfig:
@@ -158,6 +131,8 @@ def _config(options: AdaptOptions, old: ModelMetadata, work: Path, *, epochs: in
         {
             "train": tuple(str(path.resolve()) for path in paths),
             "weights": options.weights,
+            # Statistics of few batches of one camera would not hold for other places.
+            "freeze_norms": options.weights != "none",
             "input_hw": old.input.size_hw,
             "epochs": epochs,
             "batch": 16,
@@ -213,18 +188,37 @@ def _train(options: AdaptOptions, old: ModelMetadata, plan: Plan, work: Path, ca
     timed = TrainingCallbacks(shown.started, batch_done, shown.epoch_done, shown.ended, shown.progress)
     watched = replace(callbacks, training=timed)
     try:
-        if is_file(run / LAST):
-            resume_run(run, callbacks=watched)
-        else:
+        if not is_file(run / LAST):
             start_run(_config(options, old, work, epochs=plan.epochs), run, callbacks=watched)
+        elif not _is_done(run / LAST):
+            resume_run(run, callbacks=watched)
     except _OutOfTimeError:
         callbacks.notice(f"{options.minutes:g} minutes are over; going on with what was learned")
 
 
-def _export(old: ModelMetadata, work: Path, notice: Notice, progress: Progress) -> None:
+def _is_done(last: Path) -> bool:
+    """Whether a run has done all its epochs: it may have been killed after the last one."""
+    checkpoint = load_checkpoint(last)
+    return checkpoint.progress is not None and checkpoint.progress.epoch >= checkpoint.train.schedule.epochs
+
+
+def _blend(options: AdaptOptions, plan: Plan, work: Path, notice: Notice, progress: Progress) -> None:
+    """Keep as much of the change as loses at most half of what is accepted on general images, if there are any."""
+    last = work / "run" / LAST
+    if plan.has_general:
+        most_loss = options.general_loss / 2
+        write_blended(last, work / BLENDED, work / CHOOSING, most_loss=most_loss, notice=notice, progress=progress)
+        return
+    with atomic_write(work / BLENDED) as partial:
+        shutil.copyfile(last, partial)
+
+
+def _export(old: ModelMetadata, plan: Plan, work: Path, notice: Notice, progress: Progress) -> None:
     """Export as the old file is: its size, its thresholds, its precision. int8 is judged by the proof, not here."""
+    # The ranges of int8 must hold for other places too.
+    calibration = (work / CAMERA, *([work / REPLAY] if plan.has_general else []))
     request = ExportRequest(
-        model=work / "run" / LAST,
+        model=work / BLENDED,
         target=work / CANDIDATE,
         options=ExportOptions(
             input_hw=old.input.size_hw,
@@ -236,7 +230,7 @@ def _export(old: ModelMetadata, work: Path, notice: Notice, progress: Progress) 
         precision="int8" if old.precision == "int8" else "float32",
         quantization=QuantizationOptions(always=True),
         verify=(work / CAMERA,),
-        calib=(work / CAMERA,) if old.precision == "int8" else (),
+        calib=calibration if old.precision == "int8" else (),
     )
     export_checkpoint(request, notice=notice, progress=progress)
 

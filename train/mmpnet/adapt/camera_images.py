@@ -64,7 +64,7 @@ def camera_images(camera: CameraData, *, notice: Notice, progress: Progress) -> 
     """
     journal = {image.name: image for path in camera.data for image in read_journal(path)}
     classes = camera.class_names[1:]
-    collected = load_dataset([_labels_of(path) for path in camera.data], "train", classes, undivided=True).images
+    collected = load_dataset([labels_of(path) for path in camera.data], "train", classes, undivided=True).images
     corrected: tuple[LabeledImage, ...] = ()
     if camera.labeled:
         corrected = load_dataset(camera.labeled, "train", classes, allow_absent=True, undivided=True).images
@@ -118,7 +118,8 @@ def plain_name(path: Path) -> str:
     return _UPLOADED.sub("", path.stem)
 
 
-def _labels_of(path: Path) -> Path:
+def labels_of(path: Path) -> Path:
+    """The label file of a folder of mmp-collect, which also has the labels in other formats; other paths as given."""
     return path / LABELS if is_file(journal_of(path)) and is_file(path / LABELS) else path
 
 

@@ -71,8 +71,10 @@ def adapt(
     with exit_on_error():
         check_output(out, (".onnx",))
         with explain_imports(extra="train"):
-            from mmpnet.adapt.adapt import AdaptOptions, shown_lines
             from mmpnet.adapt.adapt import adapt as run
+            from mmpnet.adapt.adapt import shown_lines
+            from mmpnet.adapt.plan import AdaptOptions
+            from mmpnet.train.choices import NAMED_WEIGHTS
             from mmpnet.train.cli.run_display import RunDisplay
         options = AdaptOptions(
             data=tuple(data),
@@ -81,7 +83,7 @@ def adapt(
             held_out=tuple(held_out or ()),
             general=tuple(general or ()),
             model=model,
-            weights=weights if weights == "default" else str(Path(weights).resolve()),
+            weights=weights if weights in NAMED_WEIGHTS else str(Path(weights).resolve()),
             minutes=minutes,
             general_loss=general_loss,
             seed=seed,

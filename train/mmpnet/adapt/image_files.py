@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmpnet.contract.text import well_formed_values
@@ -15,7 +15,17 @@ from mmpnet.system.files import atomic_write
 
 REPLAYED_PER_IMAGE, LEAST_REPLAYED = 4, 200
 """General images to learn beside each image of the camera, and at least."""
-MEASURED = 300
+MEASURED, CHOOSING = 300, 150
+"""General images for the proof, and, others than those, to choose how much of the training is kept; at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneralImages:
+    """General images to learn again, to choose by, and to measure; none is in two of them."""
+
+    learned: tuple[LabeledImage, ...]
+    choosing: tuple[LabeledImage, ...]
+    measured: tuple[LabeledImage, ...]
 
 
 def write_images(path: Path, images: Sequence[LabeledImage], class_names: Sequence[str], *, group: str) -> None:
@@ -37,10 +47,9 @@ def write_images(path: Path, images: Sequence[LabeledImage], class_names: Sequen
         partial.write_text(json.dumps(well_formed_values(document)), encoding="utf-8")
 
 
-def general_images(
-    paths: Sequence[Path], class_names: Sequence[str], *, camera_count: int
-) -> tuple[tuple[LabeledImage, ...], tuple[LabeledImage, ...]]:
-    """General images to learn again, and to measure: those of the val splits, or a fifth of those without one.
+def general_images(paths: Sequence[Path], class_names: Sequence[str], *, camera_count: int) -> GeneralImages:
+    """General images to learn again, and others to choose by and to measure: those of the val splits, or a fifth of
+    those without one. Every third of these is to choose by.
 
     Raises: DatasetError for bad data.
     """
@@ -54,10 +63,14 @@ def general_images(
         else:
             learned += [image for row, image in enumerate(images) if row % 5]
             measured += images[::5]
-    return _spread(learned, max(REPLAYED_PER_IMAGE * camera_count, LEAST_REPLAYED)), _spread(measured, MEASURED)
+    return GeneralImages(
+        spread(learned, max(REPLAYED_PER_IMAGE * camera_count, LEAST_REPLAYED)),
+        spread(measured[::3], CHOOSING),
+        spread([image for row, image in enumerate(measured) if row % 3], MEASURED),
+    )
 
 
-def _spread(images: Sequence[LabeledImage], most: int) -> tuple[LabeledImage, ...]:
+def spread(images: Sequence[LabeledImage], most: int) -> tuple[LabeledImage, ...]:
     """At most this number of images, evenly spaced."""
     if len(images) <= most:
         return tuple(images)
