@@ -108,8 +108,8 @@ def _labels_sha256(path: Path) -> Iterator[str]:
 
 
 def images_sha256(images: Sequence[LabeledImage]) -> str:
-    """The hash of the names and bytes of these images. Raises: TrainingError for one that cannot be read."""
-    return _sha256(sorted(f"{image.path.name} {_hash(image.path)}" for image in images))
+    """The hash of the names and bytes of these images. Raises: DatasetError for one that cannot be read."""
+    return _sha256(sorted(f"{image.path.name} {hashlib.sha256(image.content()).hexdigest()}" for image in images))
 
 
 def _hash(path: Path) -> str:
