@@ -12,6 +12,15 @@ PROJECT = Path(__file__).parents[2]
 FOLDERS = {"Recipes": "recipes", "Reference": "reference", "Decisions": "adr"}
 """Sections of the navigation that take all pages of a folder."""
 TO_NOTEBOOK = re.compile(r"(\]\([^)\s]*)\.ipynb\)")
+SEARCH_BOOSTS = {
+    "troubleshooting.md": 5.0,
+    "start/": 2.0,
+    "recipes/": 2.0,
+    "adr/": 0.2,
+    "ABLATION.md": 0.2,
+    "images/": 0.1,
+}
+"""What a page counts in the search, by the start of its name: what people ask first comes before why."""
 LINK = re.compile(r"(?P<before>\]\()(?P<target>(?:\.\./)+[^)#\s]*)(?P<after>(?:#[^)\s]*)?\))")
 
 
@@ -74,7 +83,10 @@ def _completed(nav: list[Any], docs: Path, known: set[str]) -> list[Any]:
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
-    """Let links to files outside the documentation lead to the repository, and links to notebooks to their pages."""
+    """Let links to files outside the documentation lead to the repository, and links to notebooks to their pages; say
+    what the page counts in the search."""
+    boosts = [boost for start, boost in SEARCH_BOOSTS.items() if page.file.src_uri.startswith(start)]
+    page.meta["search"] = {"boost": boosts[0]} if boosts else {}
     if page.file.abs_src_path is None:  # the page of a notebook
         return markdown
     linked = TO_NOTEBOOK.sub(r"\1.md)", markdown)
