@@ -429,3 +429,22 @@ def test_pycocotools_reads_the_same_boxes(name: str, tmp_path: Path) -> None:
     boxes = box_convert(torch.from_numpy(image.boxes_xyxy), "xyxy", "xywh").tolist()
     found = {dataset.class_names[i]: box for i, box in zip(image.class_ids, boxes, strict=True)}
     assert found == expected
+
+
+@pytest.mark.parametrize("name", [name for name, (_, kind) in WRITERS.items() if kind in ("COCO JSON", "VIA", "CVAT")])
+def test_images_that_no_entry_names_are_counted(name: str, tmp_path: Path) -> None:
+    path = WRITERS[name][0](tmp_path / "set")
+    assert not [note for note in load_dataset([path], "train").notes if "without an entry" in note]
+    folder = load_dataset([path], "train").images[0].path.parent
+    images_in(folder, "c.png", "d.png")
+    (note,) = [note for note in load_dataset([path], "train").notes if "without an entry" in note]
+    assert note.startswith(f"{folder}: 2 images, such as c.png, without an entry in ")
+
+
+def test_images_of_another_split_in_the_same_folder_are_named(tmp_path: Path) -> None:
+    images_in(tmp_path / "images", "a.png", "b.png", "c.png", "d.png")
+    write_json(tmp_path / "train.json", coco(PLAIN))
+    val = coco(PLAIN)
+    val["images"] = [{**one, "file_name": name} for one, name in zip(val["images"], ("c.png", "x/d.png"), strict=True)]
+    write_json(tmp_path / "val.json", val)
+    assert load_dataset([tmp_path], "train").notes == ()

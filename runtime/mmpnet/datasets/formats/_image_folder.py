@@ -1,15 +1,23 @@
 """Where the images of one label file are: tools place them in many ways."""
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.datasets.formats._folders import existing
+from mmpnet.contract.text import counted
+from mmpnet.datasets.formats._folders import existing, read_bytes
+from mmpnet.datasets.walk import file_names
+from mmpnet.media.images import is_image
 from mmpnet.system.files import is_file, is_folder
 
 _TRIED = 20
 """Images that decide in which folder the images are."""
+
+_NAME = re.compile(rb'"(?:file_name|filename|fname)"\s*:\s*("(?:[^"\\]|\\.)*")')
+"""The name of an image in JSON of COCO and VIA; a label file of gigabytes is not parsed to learn its names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +53,37 @@ def image_folder(label_path: Path, file_names: Sequence[str]) -> ImageFolder:
         return sum(1 for name in first if existing(folder, name) is not None)
 
     return ImageFolder(max(tried, key=num_found), tried)
+
+
+def unnamed_note(label_path: Path, named: Iterable[Path]) -> list[str]:
+    """Notes about images that are beside the named ones, and that neither this label file names nor a JSON beside it:
+    an export of the images that are done leaves out the others."""
+    by_folder: dict[Path, set[str]] = {}
+    for path in named:
+        by_folder.setdefault(path.parent, set()).add(path.name)
+    left_out = {
+        folder: [name for name in file_names(folder) if is_image(Path(name)) and name not in names]
+        for folder, names in by_folder.items()
+    }
+    if not any(left_out.values()):
+        return []
+    elsewhere = _names_beside(label_path)
+    notes = []
+    for folder, names in left_out.items():
+        missing = [name for name in names if name not in elsewhere]
+        if missing:
+            images = counted(len(missing), "image")
+            told = f"{images}, such as {missing[0]}, without an entry in {label_path.name}: not used"
+            notes.append(f"{folder}: {told}")
+    return notes
+
+
+def _names_beside(label_path: Path) -> set[str]:
+    """The names of images, without folders, in the JSON files beside a label file."""
+    found: set[str] = set()
+    for name in file_names(label_path.parent):
+        path = label_path.parent / name
+        if path.suffix.lower() == ".json" and path != label_path and is_file(path):
+            texts = (json.loads(text) for text in _NAME.findall(read_bytes(path, expected="JSON")))
+            found.update(text.replace("\\", "/").rpartition("/")[2] for text in texts)
+    return found

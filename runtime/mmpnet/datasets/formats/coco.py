@@ -15,7 +15,7 @@ from mmpnet.datasets.checked_labels import Entry, Label, assemble, check_class_n
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._coco_files import files_of_split, whole_file
 from mmpnet.datasets.formats._folders import converted, parse_json, read_bytes
-from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder
+from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder, unnamed_note
 from mmpnet.datasets.formats._packed import shard_part
 from mmpnet.datasets.formats._rotation import around_rotated, rotation_note
 from mmpnet.datasets.formats._via_or_coco import is_via
@@ -154,7 +154,11 @@ def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
         entries=entries,
         sha256=hashlib.sha256(raw).hexdigest(),
         faults=faults,
-        notes=[*categories.notes, *rotation_note(path, n_rotated)],
+        notes=[
+            *categories.notes,
+            *rotation_note(path, n_rotated),
+            *unnamed_note(path, [entry.path for entry in entries if entry.shard is None]),
+        ],
     )
 
 

@@ -8,7 +8,7 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import XYXY, Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import SPLIT_FOLDERS, name_of, read_bytes, sha256_of
-from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder
+from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder, unnamed_note
 from mmpnet.datasets.formats._rotation import around_rotated, rotation_note
 from mmpnet.datasets.formats._xml import is_cvat, parsed
 from mmpnet.datasets.types import SPLITS, Dataset, Split
@@ -63,8 +63,13 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         sha256=sha256_of([(xml_path.name, read_bytes(xml_path, expected="CVAT's annotations.xml"))]),
         faults=faults,
         may_lack_classes=True,
-        notes=rotation_note(xml_path, rotated),
+        notes=[*rotation_note(xml_path, rotated), *_unnamed(root, folder, xml_path)],
     )
+
+
+def _unnamed(root: Any, folder: ImageFolder, xml_path: Path) -> list[str]:
+    """Notes about images that no subset names."""
+    return unnamed_note(xml_path, [folder.chosen / image.get("name", "") for image in root.iter("image")])
 
 
 def _xml_path(path: Path) -> Path:

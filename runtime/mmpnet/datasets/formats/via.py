@@ -10,7 +10,7 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.checked_labels import XYXY, Entry, Label, assemble, check_class_names, checked_xyxy, class_names_of
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import converted, labeled_folders, name_of, parse_json, read_bytes, sha256_of
-from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder
+from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder, unnamed_note
 from mmpnet.datasets.formats._via3 import as_version_2, is_version_3
 from mmpnet.datasets.formats._via_or_coco import is_via
 from mmpnet.datasets.types import Dataset, Split
@@ -101,6 +101,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         sha256=sha256_of([(json_path.name, raw)]),
         faults=faults,
         may_lack_classes=True,
+        notes=unnamed_note(json_path, [entry.path for entry in entries]),
     )
 
 
