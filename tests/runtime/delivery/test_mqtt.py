@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -51,6 +52,10 @@ class Listener:
             self.messages.append((message.topic, bytes(message.payload)))
             self._changed.notify_all()
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish a message that the broker keeps."""
+        self._client.publish(topic, payload, qos=1, retain=True)
+
     def last(self, topic: str) -> bytes | None:
         return next((payload for name, payload in reversed(self.messages) if name == topic), None)
 
@@ -92,6 +97,10 @@ class Site:
         self.writer.put(Happening(event, image))
         self.output.put(Happening(event, image))
         return event.id
+
+    def announced(self) -> list[tuple[str, Any]]:
+        camera = CameraTopics(self.broker.prefix, CAMERA, "front_door", ("entrance",), ("till",))
+        return list(discovery_messages(camera, "homeassistant"))
 
     def close(self) -> None:
         self.writer.close()
@@ -153,6 +162,49 @@ def test_home_assistant_finds_a_camera_that_was_announced_before_it_came(tmp_pat
     assert [one["topic"] for one in config["availability"]] == ["mmpnet/status", "mmpnet/front_door/available"]
     assert config["device"]["name"] == CAMERA
     site.close()
+    listener.close()
+
+
+@needs_mosquitto
+def test_counts_go_on_in_the_next_run(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    for expected in (1, 2):
+        site = Site(tmp_path, at(mosquitto))
+        site.happen("crossed", line="entrance", direction="in")
+        listener = Listener(mosquitto.port)
+
+        def counted(listener: Listener = listener) -> int:
+            counts = json.loads(listener.last("mmpnet/front_door/counts") or b"{}")
+            return int(counts["lines"]["entrance"]["in"]) if counts else 0
+
+        listener.wait(lambda counted=counted, expected=expected: counted() == expected)  # type: ignore[misc]
+        site.close()
+        listener.close()
+
+
+@needs_mosquitto
+def test_what_a_removed_camera_has_left_is_taken_back_and_nothing_else(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    listener = Listener(mosquitto.port)
+    removed = [
+        CameraTopics("mmpnet", "Yard", "yard", ("gate",)),
+        CameraTopics("mmpnet", CAMERA, "front_door", ("old",)),
+    ]
+    others = [CameraTopics("mmpnet/barn", "Yard", "yard"), CameraTopics("barn", "Yard", "yard")]
+    kept = {"homeassistant/sensor/other/people/config": b'{"name": "other"}', "mmpnet/barn/yard/snapshot": b"image"}
+    gone = {"mmpnet/yard/snapshot": b"image", "mmpnet/yard/available": b"online"}
+    for topics, where in ((removed, gone), (others, kept)):
+        for camera in topics:
+            where.update(
+                (topic, msgspec.json.encode(made)) for topic, made in discovery_messages(camera, "homeassistant")
+            )
+    for topic, payload in {**gone, **kept}.items():
+        listener.publish(topic, payload)
+    listener.wait(lambda: all(listener.last(topic) is not None for topic in (*gone, *kept)))
+    site = Site(tmp_path, at(mosquitto))
+    own = {topic for topic, _ in site.announced()}
+    listener.wait(lambda: all(listener.last(topic) == b"" for topic in gone if topic not in own))
+    site.close()
+    assert all(listener.last(topic) == payload for topic, payload in kept.items())
+    assert all(listener.last(topic) for topic in own)
     listener.close()
 
 

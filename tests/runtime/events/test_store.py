@@ -141,6 +141,25 @@ def test_the_file_stays_within_its_bytes_and_shrinks(tmp_path: Path) -> None:
     assert store.path.stat().st_size < 1.2 * limit
 
 
+def test_a_clock_that_is_a_year_ahead_at_the_start_deletes_no_event(tmp_path: Path) -> None:
+    path, notices = tmp_path / "e.sqlite", Notices()
+    with opened(path) as store:
+        store.add([(make_event(0, at=NOON), JPEG)])
+    for at in (NOON, NOON + 365 * DAY, NOON + DAY, NOON + 365 * DAY):
+        store = EventStore(path, retention=Retention(30.0, None))
+        writer = StoreWriter(store, notify=notices, now=lambda at=at: at)  # type: ignore[misc]
+        writer.started(Summary())
+        writer.put(happening(1))
+        writer.close()
+    assert len(ids_in(path)) == 5
+    jumps = [f"{path}: the clock jumped by +{24 * days}.0 h" for days in (365, 364)]
+    assert [text.partition(";")[0] for text in notices.texts] == jumps
+    store = EventStore(path, retention=Retention(30.0, None))
+    assert store.prune(NOON + 365 * DAY) == 0
+    store.close()
+    assert not ids_in(path), "a time that is certain does"
+
+
 def test_limits_of_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="days must be above 0, got 0"):
         Retention(days=0)

@@ -22,8 +22,9 @@ from mmpnet.runtime.analytics.tracks import Tracks
 from mmpnet.runtime.pipeline.results import Result
 from mmpnet.runtime.recordings.names import began_at, clip_at, recording_path, recordings_in
 from mmpnet.runtime.recordings.presence_recorder import PresenceRecorder, RecordTimes
-from mmpnet.runtime.recordings.retention import EVERY_S, PAUSE_S, Keep, Retention, parse_keep
+from mmpnet.runtime.recordings.retention import EVERY_S, Keep, Retention, parse_keep
 from mmpnet.runtime.sinks.record import RecordSink
+from mmpnet.system.trusted_clock import PAUSE_S
 from support.results import make_result
 
 av: Any = pytest.importorskip("av", reason="recordings need PyAV: pip install 'mmpnet[record]'")
@@ -430,6 +431,28 @@ def test_a_clock_that_jumps_into_the_future_deletes_nothing_for_a_day(
     assert retention.tick() == []
     clock.pass_s(14 * 86400)
     assert retention.tick() == [path]
+
+
+def test_a_start_with_a_clock_that_is_a_year_ahead_deletes_nothing(tmp_path: Path) -> None:
+    """As on a Raspberry Pi without a battery for its clock, which finds a time server a minute later."""
+    clock = Clock(NOON)
+    path = named(tmp_path, NOON)
+    assert clock.retention(tmp_path, "14d").tick() == []
+    for _ in range(3):
+        clock.pass_s(3600)
+        clock.wall_s += 365 * 86400
+        started = clock.retention(tmp_path, "14d")
+        assert started.tick() == []
+        clock.wall_s -= 365 * 86400
+        clock.pass_s(EVERY_S)
+        assert started.tick() == []
+    assert path.exists()
+    clock.pass_s(3 * 86400)  # the computer is off
+    assert clock.retention(tmp_path, "14d").tick() == []
+    clock.pass_s(3 * 86400)
+    assert clock.retention(tmp_path, "5d").tick() == [], "more than a quarter of the limit is not believed at once"
+    clock.pass_s(1 * 86400)
+    assert clock.retention(tmp_path, "6d").tick() == []
 
 
 def test_an_hour_more_or_less_in_spring_and_autumn_is_no_jump(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,25 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
+
 MADE_BY = "mmpnet"
+RETAINED = ("available", "presence", "people", "counts", "snapshot")
+
+
+class _Origin(msgspec.Struct):
+    name: str
+
+
+class _Topic(msgspec.Struct):
+    topic: str
+
+
+class _Announcement(msgspec.Struct):
+    """What tells who made a message of discovery."""
+
+    origin: _Origin
+    availability: list[_Topic]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +77,24 @@ def discovery_messages(camera: CameraTopics, discovery_prefix: str) -> Iterator[
         yield f"{discovery_prefix}/{component}/{node}/{key}/config", {**own, **unique, **shared}
 
 
+def retained_topics(prefix: str, slug: str) -> list[str]:
+    """The topics whose last message the broker keeps for a camera."""
+    return [f"{prefix}/{slug}/{what}" for what in RETAINED]
+
+
+def slug_announced(payload: bytes, prefix: str) -> str | None:
+    """The slug of the camera that a message of discovery is about; None if a run with this prefix has not made it."""
+    try:
+        found = msgspec.json.decode(payload, type=_Announcement)
+    except msgspec.DecodeError:
+        return None
+    topics = [one.topic for one in found.availability]
+    if found.origin.name != MADE_BY or len(topics) != 2 or topics[0] != status_topic(prefix):
+        return None
+    slug = topics[1].removeprefix(f"{prefix}/").removesuffix("/available")
+    return slug if topics[1] == f"{prefix}/{slug}/available" and "/" not in slug else None
+
+
 def _entities(camera: CameraTopics) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Component, key and own settings of each entity."""
     yield (
@@ -98,7 +134,7 @@ def _counter(camera: CameraTopics, name: str, template: str) -> dict[str, Any]:
     return {
         "name": name,
         "icon": "mdi:counter",
-        # A counter begins at 0 with each run, which Home Assistant understands by this class.
+        # A counter begins at 0 with each store, which Home Assistant understands by this class.
         "state_class": "total_increasing",
         "state_topic": camera.topic("counts"),
         "value_template": template,

@@ -14,16 +14,24 @@ import msgspec
 
 from mmpnet.contract.errors import MissingExtraError, OutputError
 from mmpnet.runtime.delivery.camera_state import CameraState
-from mmpnet.runtime.delivery.home_assistant import CameraTopics, discovery_messages, slugs_of, status_topic
+from mmpnet.runtime.delivery.home_assistant import (
+    CameraTopics,
+    discovery_messages,
+    retained_topics,
+    slug_announced,
+    slugs_of,
+    status_topic,
+)
 from mmpnet.runtime.delivery.sender import OutboxSender, RetryError
 from mmpnet.runtime.events.event import encode_event
 from mmpnet.runtime.events.presence import Happening
+from mmpnet.runtime.events.reader import EventReader
 from mmpnet.runtime.events.store import StoredEvent
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.system.progress import Notice, no_notice
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client
+    from paho.mqtt.client import Client, MQTTMessage
 
 PREFIX, DISCOVERY_PREFIX = "mmpnet", "homeassistant"
 ACKNOWLEDGED_WITHIN_S = 10.0
@@ -82,8 +90,9 @@ class MqttOutput:
     """Publishes a run's events, and the state of each camera.
 
     Events come from the outbox `mqtt` of the store at `path`, each until the broker has acknowledged it. States are
-    published when they change and after each reconnection. `places`: the lines and zones of each camera, in the order
-    of CameraEvent.stream. `people`: names of the classes that count as people.
+    published when they change and after each reconnection; counts go on from those of the store. What an earlier run
+    with this prefix has announced, and this one does not have, is taken back. `places`: the lines and zones of each
+    camera, in the order of CameraEvent.stream. `people`: names of the classes that count as people.
 
     Raises: MissingExtraError without the [mqtt] extra, OutputError for files that cannot be used.
     """
@@ -102,6 +111,7 @@ class MqttOutput:
         longest_reconnect_s: int = LONGEST_RECONNECT_S,
     ) -> None:
         self._broker = broker
+        self._path = path
         self._places = places
         self._people = people
         self._discovery_prefix = discovery_prefix
@@ -109,19 +119,26 @@ class MqttOutput:
         self._lock = threading.Lock()
         self._states: list[CameraState] = []
         self._published: dict[str, Any] = {}
+        self._announced: dict[str, bytes] = {}
         self._refused: str | None = None
         self._client = _client(broker)
         self._client.reconnect_delay_set(1, longest_reconnect_s)
         self._client.will_set(status_topic(broker.prefix), "offline", qos=1, retain=True)
         self._client.on_connect = self._connected
+        self._client.on_message = self._received
         self.sender = OutboxSender(path, self, notify=notify)
 
     def started(self, summary: Summary) -> None:
         """Connect in the background, and start sending."""
         names = [counts.source for counts in summary.sources]
+        stored = EventReader(self._path)
         for name, slug, place in zip(names, slugs_of(names), self._places, strict=True):
             topics = CameraTopics(self._broker.prefix, name, slug, place.lines, place.zones)
-            self._states.append(CameraState(topics, self._people))
+            state = CameraState(topics, self._people)
+            state.passed.update(stored.totals(name))
+            self._states.append(state)
+            announced = () if self._discovery_prefix is None else discovery_messages(topics, self._discovery_prefix)
+            self._announced.update((topic, msgspec.json.encode(content)) for topic, content in announced)
         self._client.connect_async(self._broker.host, self._broker.port, KEEP_ALIVE_S)
         self._client.loop_start()
         self.sender.start()
@@ -176,13 +193,26 @@ class MqttOutput:
         self._refused = None
         with self._lock:
             self._published.clear()
+            for topic, content in self._announced.items():
+                self._client.publish(topic, content, qos=STATE_QOS, retain=True)
             for state in self._states:
-                if self._discovery_prefix is not None:
-                    for topic, content in discovery_messages(state.camera, self._discovery_prefix):
-                        self._client.publish(topic, msgspec.json.encode(content), qos=STATE_QOS, retain=True)
                 self._publish_changes(state)
             self._client.publish(status_topic(self._broker.prefix), "online", qos=STATE_QOS, retain=True)
+        if self._discovery_prefix is not None:  # the broker sends what earlier runs have announced
+            self._client.subscribe(f"{self._discovery_prefix}/+/+/+/config")
         self.sender.hurry()
+
+    def _received(self, client: "Client", _data: object, message: "MQTTMessage") -> None:
+        """Called by the client's thread; takes back what an earlier run announced and this one does not have."""
+        if not message.retain or message.topic in self._announced:
+            return
+        slug = slug_announced(bytes(message.payload), self._broker.prefix)
+        if slug is None:
+            return
+        client.publish(message.topic, b"", qos=STATE_QOS, retain=True)
+        if slug not in {state.camera.slug for state in self._states}:
+            for topic in retained_topics(self._broker.prefix, slug):
+                client.publish(topic, b"", qos=STATE_QOS, retain=True)
 
     def _publish_changes(self, state: CameraState) -> None:
         for topic, value in state.messages().items():

@@ -38,6 +38,19 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_by_event ON outbox (seq);
 """
 
+_TOTALS = """
+CREATE TABLE totals (
+    camera TEXT NOT NULL,
+    place TEXT NOT NULL,
+    direction TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (camera, place, direction)
+) WITHOUT ROWID;
+INSERT INTO totals SELECT camera, coalesce(line, zone), direction, count(*) FROM events
+    WHERE coalesce(line, zone) IS NOT NULL AND direction IS NOT NULL GROUP BY 1, 2, 3;
+"""
+"""How often each line and zone was passed since the store began; they stay when old events are deleted."""
+
 
 def open_database(path: Path, notify: Notice) -> None:
     """Make the store if there is none, and check the one that there is.
@@ -101,6 +114,10 @@ def _make_tables(connection: sqlite3.Connection, path: Path) -> None:
             f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID}; "
             f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
         )
+    # Older versions of mmpnet leave these tables alone, so they need no new number.
+    connection.execute("CREATE TABLE IF NOT EXISTS clock (believed_s REAL NOT NULL)")
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'totals'").fetchone() is None:
+        connection.executescript(f"BEGIN IMMEDIATE; {_TOTALS} COMMIT")
 
 
 def _require_store(path: Path) -> None:

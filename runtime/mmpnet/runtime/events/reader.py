@@ -83,6 +83,11 @@ class EventReader:
             counts[bucket] = count
         return counts
 
+    def totals(self, camera: str) -> dict[tuple[str, str], int]:
+        """How often each line and zone of a camera was passed since the store began, by its name and the direction."""
+        query = "SELECT place, direction, count FROM totals WHERE camera = ?"
+        return {(place, way): count for place, way, count in self._connection.execute(query, (camera,))}
+
     def waiting(self) -> dict[str, int]:
         """How many events wait for each destination that has any."""
         return dict(self._connection.execute("SELECT destination, count(*) FROM outbox GROUP BY destination"))

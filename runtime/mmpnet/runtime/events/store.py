@@ -100,18 +100,43 @@ class EventStore:
                 if not cursor.rowcount:
                     continue
                 seq = cursor.lastrowid
+                place = event.line or event.zone
+                if place is not None and event.direction is not None:
+                    cursor.execute(
+                        "INSERT INTO totals (camera, place, direction, count) VALUES (?, ?, ?, 1) "
+                        "ON CONFLICT (camera, place, direction) DO UPDATE SET count = count + 1",
+                        (event.camera, place, event.direction),
+                    )
                 if jpeg is not None:
                     cursor.execute("INSERT INTO snapshots (seq, jpeg) VALUES (?, ?)", (seq, jpeg))
                 rows = [(destination, seq) for destination in self._destinations]
                 cursor.executemany("INSERT INTO outbox (destination, seq) VALUES (?, ?)", rows)
 
-    def prune(self, now: datetime) -> int:
+    @property
+    def most_days(self) -> float | None:
+        """The limit in days; None if there is none."""
+        return self._retention.days
+
+    def believed_s(self) -> float | None:
+        """The last time in s since 1970 that was believed; None if there is none. Raises: sqlite3.Error."""
+        row = self._connection.execute("SELECT believed_s FROM clock").fetchone()
+        return None if row is None else float(row[0])
+
+    def keep_believed(self, time_s: float) -> None:
+        """Keep the time for `believed_s`. Raises: sqlite3.Error."""
+        with transaction(self._connection) as cursor:
+            cursor.execute("DELETE FROM clock")
+            cursor.execute("INSERT INTO clock (believed_s) VALUES (?)", (time_s,))
+
+    def prune(self, now: datetime | None) -> int:
         """Delete what is too old or too much, oldest first; returns how many events no destination will get.
+
+        now: None if the time is not certain; then nothing is too old.
 
         Raises: sqlite3.Error.
         """
         before = self._waiting()
-        if self._retention.days is not None:
+        if self._retention.days is not None and now is not None:
             oldest_ms = _milliseconds(now - self._retention.days * DAY)
             with transaction(self._connection) as cursor:
                 cursor.execute("DELETE FROM events WHERE at_ms < ?", (oldest_ms,))

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -13,9 +14,11 @@ from mmpnet.runtime.events.presence import Happening
 from mmpnet.runtime.events.store import EventStore
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.system.progress import Notice, no_notice
+from mmpnet.system.trusted_clock import TrustedClock
 
 RETRY_S = 5.0
 PRUNE_EVERY_S = 60.0
+DAY_S = 86_400
 MOST_SNAPSHOTS_WAITING = 100
 MOST_WAITING = 20_000
 """Beyond these numbers, a disk that does not take events costs first the snapshots of new events, then the events."""
@@ -37,18 +40,27 @@ class StoreWriter:
         notify: Notice = no_notice,
         retry_s: float = RETRY_S,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._stored = stored
         self._notify = notify
         self._retry_s = retry_s
-        self._now = now
+        self._clock = TrustedClock(
+            (store.most_days or 0.0) * DAY_S,
+            store.believed_s,
+            store.keep_believed,
+            jumped=self._say_jump,
+            wall=lambda: now().timestamp(),
+            monotonic=monotonic,
+        )
+        self._monotonic = monotonic
         self._queue: deque[Happening] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._lost = 0
         self._fault: sqlite3.Error | None = None
-        self._pruned_at: datetime | None = None
+        self._prune_s = monotonic()
         self._thread = threading.Thread(target=self._work, name="store events", daemon=True)
 
     def started(self, summary: Summary) -> None:
@@ -123,10 +135,14 @@ class StoreWriter:
         return True
 
     def _prune(self) -> None:
-        now = self._now()
-        if self._pruned_at is not None and abs((now - self._pruned_at).total_seconds()) < PRUNE_EVERY_S:
+        if self._monotonic() < self._prune_s:
             return
-        self._pruned_at = now
-        unsent = self._store.prune(now)
+        self._prune_s = self._monotonic() + PRUNE_EVERY_S
+        now_s = self._clock.now_s() if self._store.most_days is not None else None
+        unsent = self._store.prune(None if now_s is None else datetime.fromtimestamp(now_s, timezone.utc))
         if unsent:
             self._notify(f"{self._store.path}: {unsent} events became too old or too many before they were sent")
+
+    def _say_jump(self, hours: float) -> None:
+        what = "for a day no event is deleted because of its age"
+        self._notify(f"{self._store.path}: the clock jumped by {hours:+.1f} h; {what}")

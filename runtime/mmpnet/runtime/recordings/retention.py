@@ -8,12 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmpnet.contract.errors import OutputError
 from mmpnet.runtime.recordings.names import Recording, recordings_in
+from mmpnet.system.files import atomic_write
+from mmpnet.system.trusted_clock import TrustedClock
 
 EVERY_S = 60.0
-JUMP_S = 3600.0
-"""A computer without a battery for its clock starts in the past, and its clock jumps when it finds a time server."""
-PAUSE_S = 24 * 3600.0
+CLOCK_FILE = ".mmpnet-clock"
+"""In the folder of recordings: the last time that was believed."""
 _AGE_UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SIZE_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 _LOG = logging.getLogger(__name__)
@@ -48,8 +50,8 @@ def parse_keep(texts: Iterable[str]) -> Keep:
 class Retention:
     """Applies the limits to a folder of recordings; files of others in it are never touched.
 
-    When the clock has jumped by more than JUMP_S, deletion by age pauses for PAUSE_S, because either the old or the new
-    time was wrong. wall, monotonic: clocks in seconds.
+    While the computer's clock cannot be believed, nothing is deleted because of its age. wall, monotonic: clocks in
+    seconds.
     """
 
     def __init__(
@@ -62,11 +64,11 @@ class Retention:
     ) -> None:
         self._folder = folder
         self._keep = keep
-        self._wall = wall
         self._monotonic = monotonic
-        self._apart_s = wall() - monotonic()
-        self._paused_until_s = 0.0
         self._next_s = monotonic()
+        self._clock = TrustedClock(
+            keep.age_s or 0.0, self._load_time, self._save_time, jumped=_say_jump, wall=wall, monotonic=monotonic
+        )
 
     def tick(self, in_use: Collection[Path] = ()) -> list[Path]:
         """Apply the limits once a minute; call it often. Returns what was deleted. `in_use` is kept."""
@@ -74,29 +76,35 @@ class Retention:
         if now_s < self._next_s or self._keep == Keep():
             return []
         self._next_s = now_s + EVERY_S
-        self._watch_clock(now_s)
         found = sorted(recordings_in(self._folder), key=lambda one: (one.began, one.path.name))
-        return [one.path for one in self._too_many(found, now_s) if one.path not in in_use and _deleted(one.path)]
+        return [one.path for one in self._too_many(found) if one.path not in in_use and _deleted(one.path)]
 
-    def _watch_clock(self, now_s: float) -> None:
-        apart_s = self._wall() - now_s
-        if abs(apart_s - self._apart_s) > JUMP_S:
-            hours = (apart_s - self._apart_s) / 3600
-            _LOG.warning("the clock jumped by %+.1f h; for a day no recording is deleted because of its age", hours)
-            self._paused_until_s = now_s + PAUSE_S
-        self._apart_s = apart_s
+    def _load_time(self) -> float | None:
+        try:
+            return float((self._folder / CLOCK_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
 
-    def _too_many(self, found: list[Recording], now_s: float) -> list[Recording]:
+    def _save_time(self, time_s: float) -> None:
+        with suppress(OutputError), atomic_write(self._folder / CLOCK_FILE) as partial:  # the next start asks again
+            partial.write_text(f"{time_s:.0f}\n", encoding="utf-8")
+
+    def _too_many(self, found: list[Recording]) -> list[Recording]:
         """The oldest recordings, oldest first, without which the limits hold."""
         count = 0
-        if self._keep.age_s is not None and now_s >= self._paused_until_s:
-            oldest_s = self._wall() - self._keep.age_s
+        now_s = None if self._keep.age_s is None else self._clock.now_s()
+        if self._keep.age_s is not None and now_s is not None:
+            oldest_s = now_s - self._keep.age_s
             count = sum(one.began.timestamp() < oldest_s for one in found)
         total_bytes = sum(one.size_bytes for one in found[count:])
         while self._keep.size_bytes is not None and total_bytes > self._keep.size_bytes and count < len(found):
             total_bytes -= found[count].size_bytes
             count += 1
         return found[:count]
+
+
+def _say_jump(hours: float) -> None:
+    _LOG.warning("the clock jumped by %+.1f h; for a day no recording is deleted because of its age", hours)
 
 
 def _deleted(path: Path) -> bool:
