@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from mmpnet.cli.run.shape_file import shape_saver
+from mmpnet.cli.run.shape_file import ShapeFile
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.runtime.web.drawn_shape import DrawnShape
+from mmpnet.runtime.web.drawn_shape import DrawnShape, KnownShape, NamedShape
 
 SITE = """\
 # The shop.
@@ -39,7 +39,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def test_shapes_go_to_their_camera_and_everything_else_stays(site: Path) -> None:
-    save = shape_saver(site, KEYS)
+    save = ShapeFile(site, KEYS).save
     assert save(ZONE) == "Saved to site.toml; start mmp-run again to use it."
     save(DrawnShape("front door", "line", "side door", ((0, 0), (0, 100))))
     save(DrawnShape("yard", "line", "gate", ((0, 50), (100, 50))))
@@ -56,14 +56,43 @@ def test_shapes_go_to_their_camera_and_everything_else_stays(site: Path) -> None
     ("shape", "fault"),
     [
         (DrawnShape("front door", "zone", "entrance", ZONE.points), "has a line or zone with the name 'entrance'"),
+        (DrawnShape("yard", "zone", "till", ZONE.points, "gate"), "yard has no line or zone with the name 'gate'"),
         (DrawnShape("attic", "zone", "till", ZONE.points), r"has no \[\[camera\]\] with the name 'attic'"),
     ],
 )
 def test_what_cannot_be_saved_leaves_the_file_as_it_was(site: Path, shape: DrawnShape, fault: str) -> None:
     with pytest.raises(MmpnetError, match=fault):
-        shape_saver(site, KEYS)(shape)
+        ShapeFile(site, KEYS).save(shape)
     assert site.read_text() == SITE
     assert list(site.parent.iterdir()) == [site]
+
+
+def test_a_shape_is_replaced_with_its_classes_and_comments(site: Path) -> None:
+    site.write_text(SITE.replace('name = "entrance"\n', 'classes = ["dog"]  # ours\n'))
+    shapes = ShapeFile(site, KEYS)
+    assert shapes.shapes() == [KnownShape("front door", "line", "line1", (("0%", "60%"), ("100%", "60%")))]
+    shapes.save(DrawnShape("front door", "line", "dogs", ((0, 10), (100, 10)), replaces="line1"))
+    (line,) = tomllib.loads(site.read_text())["camera"][0]["line"]
+    assert line == {"name": "dogs", "points": ["0.0%,10.0%", "100.0%,10.0%"], "classes": ["dog"]}
+    assert "# ours" in site.read_text()
+    shapes.save(DrawnShape("front door", "zone", "dogs", ZONE.points, replaces="dogs"))
+    front = tomllib.loads(site.read_text())["camera"][0]
+    assert "line" not in front
+    assert front["zone"][0]["name"] == "dogs"
+
+
+def test_a_shape_is_removed_and_the_rest_of_the_file_stays(site: Path) -> None:
+    shapes = ShapeFile(site, KEYS)
+    assert (
+        shapes.remove(NamedShape("front door", "entrance")) == "Removed from site.toml; start mmp-run again to use it."
+    )
+    assert shapes.shapes() == []
+    assert "# the password stays outside" in site.read_text()
+    assert [camera["name"] for camera in tomllib.loads(site.read_text())["camera"]] == ["front door", "yard"]
+    with pytest.raises(
+        MmpnetError, match="front door has no line or zone with the name 'entrance'; load the page again"
+    ):
+        shapes.remove(NamedShape("front door", "entrance"))
 
 
 def test_a_service_reloads(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,5 +100,5 @@ def test_a_service_reloads(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/nobody")
     monkeypatch.setattr("mmpnet.cli.run.shape_file.is_managed", lambda: True)
     monkeypatch.setattr(os, "kill", lambda process, number: sent.append((process, number)))
-    assert shape_saver(site, KEYS)(ZONE) == "Saved to site.toml; the run reloads."
+    assert ShapeFile(site, KEYS).save(ZONE) == "Saved to site.toml; the run reloads."
     assert sent == [(os.getpid(), signal.SIGHUP)]

@@ -20,7 +20,7 @@ from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.recordings.names import recording_path
 from mmpnet.runtime.sinks.file_names import in_file_name
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
-from mmpnet.runtime.web.drawn_shape import DrawnShape
+from mmpnet.runtime.web.drawn_shape import DrawnShape, KnownShape, NamedShape
 from mmpnet.runtime.web.history import History, local_midnight
 from mmpnet.runtime.web.listen import Address, phone_url
 from mmpnet.runtime.web.run_status import ServedModel
@@ -159,6 +159,26 @@ class Site:
             return refusal.code, refusal.read(), refusal.headers
 
 
+class Settings:
+    """Settings that keep what the page changes."""
+
+    def __init__(self) -> None:
+        self.saved: list[DrawnShape] = []
+
+    def shapes(self) -> list[KnownShape]:
+        return [KnownShape(one.camera, one.kind, one.name, (("0%", "1"),)) for one in self.saved]
+
+    def save(self, shape: DrawnShape) -> str:
+        if shape.name == "taken":
+            raise MmpnetError("site.toml: there is a line 'taken'; choose another name")
+        self.saved.append(shape)
+        return "Saved."
+
+    def remove(self, shape: NamedShape) -> str:
+        self.saved = [one for one in self.saved if one.name != shape.name]
+        return "Removed."
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     """A page with one event, its snapshot and its clip, and settings to save shapes to."""
@@ -168,18 +188,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
     clip.write_bytes(bytes(range(200)))
     (tmp_path / "rec" / "secret.txt").write_text("secret")
     store_of(tmp_path / "events.db", an_event(1, "appeared", at, snapshot=True), jpeg=b"a jpeg")
-    saved: list[DrawnShape] = []
-
-    def save(shape: DrawnShape) -> str:
-        if shape.name == "taken":
-            raise MmpnetError("site.toml: there is a line 'taken'; choose another name")
-        saved.append(shape)
-        return "Saved."
-
-    past = Past(tmp_path / "events.db", tmp_path / "rec", save)
+    settings = Settings()
+    past = Past(tmp_path / "events.db", tmp_path / "rec", settings)
     sink = ServeSink("127.0.0.1:0", MODEL, token=TOKEN, past=past)
     sink.started(Summary(sources=[SourceCounts("front door", live=True)]))
-    yield Site(sink, saved)
+    yield Site(sink, settings.saved)
     sink.close()
 
 
@@ -226,6 +239,22 @@ OWN = {"X-Mmpnet": "page"}
 def draw(site: Site, shape: dict[str, Any], headers: dict[str, str] = OWN, *, token: bool = True) -> tuple[int, str]:
     code, content, _ = site.ask("shape", token=token, method="POST", data=json.dumps(shape).encode(), headers=headers)
     return code, content.decode()
+
+
+def test_shapes_are_listed_and_removed_with_the_token_from_the_own_page_only(site: Site) -> None:
+    draw(site, SHAPE)
+    assert json.loads(site.ask("shapes")[1]) == [
+        {"camera": "front door", "kind": "line", "name": "door", "points": [["0%", "1"]]}
+    ]
+    assert site.ask("shapes", token=False)[0] == 401
+    named = json.dumps({"camera": "front door", "name": "door"}).encode()
+    for refused in (401, 403):
+        token, headers = refused != 401, OWN if refused == 401 else {}
+        assert site.ask("shape", token=token, method="DELETE", data=named, headers=headers)[0] == refused
+    assert len(json.loads(site.ask("shapes")[1])) == 1
+    code, content, _ = site.ask("shape", method="DELETE", data=named, headers=OWN)
+    assert (code, json.loads(content)) == (200, {"text": "Removed."})
+    assert json.loads(site.ask("shapes")[1]) == []
 
 
 def test_a_drawn_line_is_saved_with_the_token_and_told_as_an_option(site: Site) -> None:

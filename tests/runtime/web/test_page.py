@@ -26,7 +26,7 @@ from mmpnet.runtime.events.store import EventStore
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.recordings.names import recording_path
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
-from mmpnet.runtime.web.drawn_shape import DrawnShape
+from mmpnet.runtime.web.drawn_shape import DrawnShape, KnownShape, NamedShape
 from mmpnet.runtime.web.run_status import ServedModel
 from mmpnet.runtime.web.sink import Past, ServeSink
 from support.results import make_result
@@ -223,14 +223,35 @@ def test_html_in_a_source_name_is_text(visit: Visit, sink: ServeSink) -> None:
 # --- the past, drawing, and accessibility ---
 
 
-@pytest.fixture
-def shapes() -> list[DrawnShape]:
-    """The shapes that were drawn and saved."""
-    return []
+class Settings:
+    """Settings in memory that the page changes."""
+
+    def __init__(self) -> None:
+        self.known = [KnownShape("front", "line", "gate", (("0%", "20%"), ("160", "20%")))]
+        self.saved: list[DrawnShape] = []
+
+    def shapes(self) -> list[KnownShape]:
+        return self.known
+
+    def save(self, shape: DrawnShape) -> str:
+        self.saved.append(shape)
+        points = tuple((f"{x}%", f"{y}%") for x, y in shape.points)
+        self.known = [one for one in self.known if one.name != shape.replaces]
+        self.known.append(KnownShape(shape.camera, shape.kind, shape.name, points))
+        return "Saved."
+
+    def remove(self, shape: NamedShape) -> str:
+        self.known = [one for one in self.known if one.name != shape.name]
+        return "Removed."
 
 
 @pytest.fixture
-def whole_sink(tmp_path: Path, shapes: list[DrawnShape]) -> Iterator[ServeSink]:
+def settings() -> Settings:
+    return Settings()
+
+
+@pytest.fixture
+def whole_sink(tmp_path: Path, settings: Settings) -> Iterator[ServeSink]:
     """A page with two events of today, one with a snapshot and a clip."""
     pytest.importorskip("av", reason="recordings need PyAV: pip install 'mmpnet[record]'")
     at = datetime.now(timezone.utc) - timedelta(seconds=90)
@@ -247,12 +268,7 @@ def whole_sink(tmp_path: Path, shapes: list[DrawnShape]) -> Iterator[ServeSink]:
     store = EventStore(tmp_path / "events.db")
     store.add([(appeared, jpeg.tobytes()), (crossed, None)])
     store.close()
-
-    def save(shape: DrawnShape) -> str:
-        shapes.append(shape)
-        return "Saved."
-
-    past = Past(tmp_path / "events.db", tmp_path / "rec", save)
+    past = Past(tmp_path / "events.db", tmp_path / "rec", settings)
     model = ServedModel("person-320", ("background", "person"), "auto", "cpu")
     serving = ServeSink("127.0.0.1:0", model, token="open sesame", stale_after_s=20.0, past=past)
     yield serving
@@ -298,7 +314,7 @@ def test_the_past_is_on_the_page_and_images_are_enlarged_and_clips_played(visit:
 
 
 def test_a_line_is_drawn_with_the_mouse_and_a_zone_with_fingers_and_both_are_saved(
-    visit: Visit, whole_sink: ServeSink, shapes: list[DrawnShape]
+    visit: Visit, whole_sink: ServeSink, settings: Settings
 ) -> None:
     with Feed(whole_sink, cameras("front")):
         page = open_page(visit, whole_sink)
@@ -310,8 +326,7 @@ def test_a_line_is_drawn_with_the_mouse_and_a_zone_with_fingers_and_both_are_sav
             page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
         page.locator("#drawing [type=submit]").click()
         visit.expect_text("#drawing .said", "Saved.")
-        page.locator("#drawing .undo").click()
-        page.locator("#drawing .undo").click()
+        page.locator("#drawing .known button", has_text="New").click()
         page.locator("#drawing [value=zone]").check()
         page.locator("#drawing [name=name]").fill("till")
         for x, y in ((0.2, 0.2), (0.8, 0.2), (0.5, 0.9)):
@@ -320,11 +335,39 @@ def test_a_line_is_drawn_with_the_mouse_and_a_zone_with_fingers_and_both_are_sav
                 page.locator("#drawing canvas").dispatch_event(kind, {**place, "pointerType": "touch", "pointerId": 1})
         page.locator("#drawing [type=submit]").click()
         page.wait_for_timeout(300)
-    assert [(shape.kind, shape.name, len(shape.points)) for shape in shapes] == [
+    assert [(shape.kind, shape.name, len(shape.points)) for shape in settings.saved] == [
         ("line", "door", 2),
         ("zone", "till", 3),
     ]
-    np.testing.assert_allclose(shapes[0].points, [[10, 50], [90, 60]], atol=1)
+    np.testing.assert_allclose(settings.saved[0].points, [[10, 50], [90, 60]], atol=1)
+
+
+def test_a_line_is_moved_renamed_and_removed(visit: Visit, whole_sink: ServeSink, settings: Settings) -> None:
+    with Feed(whole_sink, cameras("front")):
+        page = open_page(visit, whole_sink)
+        until(page, "document.querySelector('.enlarge canvas').width === 160")
+        page.locator(".draw").click()
+        page.locator("#drawing .known button", has_text="gate (line)").click()
+        expect(page.locator("#drawing [name=name]")).to_have_value("gate")
+        box = page.locator("#drawing canvas").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 2, box["y"] + 0.2 * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.7 * box["height"])
+        page.mouse.up()
+        page.locator("#drawing [name=name]").fill("big gate")
+        page.locator("#drawing [type=submit]").click()
+        visit.expect_text("#drawing .said", "Saved.")
+        (saved,) = settings.saved
+        assert (saved.name, saved.replaces, saved.kind) == ("big gate", "gate", "line")
+        np.testing.assert_allclose(saved.points, [[30, 70], [100, 20]], atol=1)
+        page.locator("#drawing .delete").click()
+        visit.expect_text("#drawing .said", "Removed.")
+        assert settings.known == []
+        page.locator("#drawing [type=submit]").click()
+        visit.expect_text("#drawing .said", "Saved.")
+        assert [one.name for one in settings.known] == ["big gate"], "what was removed by mistake is saved again"
+    assert visit.complaints == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

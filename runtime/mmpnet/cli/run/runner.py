@@ -23,7 +23,7 @@ from mmpnet.cli.run.secrets import check_typed, references, token_of, typed_even
 from mmpnet.cli.run.service_unit import service_unit, this_program
 from mmpnet.cli.run.settings import RunSettings
 from mmpnet.cli.run.site_file import CameraSettings
-from mmpnet.cli.run.site_options import cameras_and_model, config_text, site_check, site_shape_saver
+from mmpnet.cli.run.site_options import cameras_and_model, config_text, site_check, site_shapes
 from mmpnet.console.command import console
 from mmpnet.console.threshold_options import override_thresholds
 from mmpnet.contract.detections import Thresholds
@@ -108,7 +108,7 @@ def start(context: typer.Context, words: Sequence[str], settings: RunSettings) -
     happenings = event_options(typed_events(given_flags(context, "COMMANDLINE"), settings.events))
     prepared = _prepared(model, cameras, sources, (happenings, recorded), settings)
     options = _run_options(prepared, settings)
-    past = Past(prepared.happenings.store, settings.recordings.record, site_shape_saver(context))
+    past = Past(prepared.happenings.store, settings.recordings.record, site_shapes(context))
     stop = threading.Event()
     with ExitStack() as opened:
         sinks, detector = _outputs(prepared, settings, past, stop, opened)

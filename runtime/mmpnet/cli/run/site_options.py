@@ -8,9 +8,8 @@ import typer
 
 from mmpnet.cli.run.cameras import ShapeTexts, entry_of, resolve_cameras
 from mmpnet.cli.run.secrets import printable
-from mmpnet.cli.run.shape_file import shape_saver
+from mmpnet.cli.run.shape_file import ShapeFile
 from mmpnet.cli.run.site_file import CameraSettings, SiteFile, read_site, site_text
-from mmpnet.runtime.web.drawn_shape import DrawnShape
 
 NOT_IN_FILES = frozenset(
     {"config", "print_config", "camera", "source", "line", "zone", "mask", "self_test", "print_service", "version"}
@@ -59,10 +58,10 @@ def site_check(context: typer.Context) -> Callable[[], object]:
     return (lambda: None) if site is None else lambda: read_site(site.path, _parameter_names(context)).cameras()
 
 
-def site_shape_saver(context: typer.Context) -> Callable[[DrawnShape], str] | None:
-    """What saves a shape that was drawn on the page to the file of --config; None without one."""
+def site_shapes(context: typer.Context) -> ShapeFile | None:
+    """The lines and zones in the file of --config, which the page changes; None without one."""
     site = _site_of(context)
-    return None if site is None else shape_saver(site.path, _parameter_names(context))
+    return None if site is None else ShapeFile(site.path, _parameter_names(context))
 
 
 def _site_of(context: typer.Context) -> SiteFile | None:

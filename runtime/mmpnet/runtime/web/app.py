@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from mmpnet.runtime.web.drawn_shape import ShapeSettings
 from mmpnet.runtime.web.event_stream import EventStream
 from mmpnet.runtime.web.history import History
 from mmpnet.runtime.web.history_routes import HistoryEndpoints
@@ -21,7 +22,7 @@ from mmpnet.runtime.web.metrics import Metrics
 from mmpnet.runtime.web.mjpeg import BOUNDARY, MjpegFeed
 from mmpnet.runtime.web.page import load_page
 from mmpnet.runtime.web.run_status import StatusRecorder
-from mmpnet.runtime.web.shape_routes import ShapeEndpoints, ShapeSaver
+from mmpnet.runtime.web.shape_routes import ShapeEndpoints
 
 SNAPSHOT_WAIT_S = 2.0
 JSON = "application/json"
@@ -37,7 +38,7 @@ class Feeds:
     news: EventStream
     metrics: Metrics
     history: History | None = None
-    shapes: ShapeSaver | None = None
+    shapes: ShapeSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""A line or zone that somebody drew on the page."""
+"""Lines and zones that are drawn, changed and removed on the page."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -14,6 +15,8 @@ class DrawnShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["line", "zone"]
     name: str
     points: tuple[tuple[float, float], ...]
+    replaces: str = ""
+    """Name of the line or zone of this camera that it takes the place of."""
 
     def __post_init__(self) -> None:
         if not self.name.strip() or len(self.name) > 60 or set(self.name) & set("=/\n\r"):
@@ -35,3 +38,32 @@ class DrawnShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def option(self) -> str:
         """The option of mmp-run for it, without the camera: --line or --zone."""
         return f"--{self.kind} '{self.name}={','.join(self.coordinates)}'"
+
+
+class KnownShape(msgspec.Struct, frozen=True):
+    """A line or zone in the settings. Its points are x, y as the settings have them, in percent (`60%`) or px."""
+
+    camera: str
+    kind: Literal["line", "zone"]
+    name: str
+    points: tuple[tuple[str, str], ...]
+
+
+class NamedShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which line or zone is to be removed."""
+
+    camera: str
+    name: str
+
+
+class ShapeSettings(Protocol):
+    """The settings that the page changes. Each method raises MmpnetError if they cannot be read or written."""
+
+    def shapes(self) -> Sequence[KnownShape]:
+        """The lines and zones of all cameras, as the settings are now."""
+
+    def save(self, shape: DrawnShape) -> str:
+        """Add a shape or replace one; returns one sentence about what happens next."""
+
+    def remove(self, shape: NamedShape) -> str:
+        """Remove a shape; returns one sentence about what happens next."""

@@ -1,7 +1,8 @@
 
-// Draw a line or zone on an image with the mouse, a finger or the keyboard, and save it.
+// Draw, change and remove lines and zones on an image with the mouse or a finger.
 
 const SHAPE = "rgb(255, 190, 60)";
+const OTHER = "rgba(255, 255, 255, .8)";
 const HINTS = {
   line: "Click or tap two points for a line. Who walks along the arrow comes in.",
   zone: "Click or tap the corners of a zone, three or more.",
@@ -14,6 +15,9 @@ class Drawing {
     this.canvas = this.dialog.querySelector("canvas");
     this.points = [];
     this.grabbed = null;
+    this.known = []; // the shapes of this camera in the settings
+    this.replaces = ""; // the name of the one that is changed
+    this.dialog.querySelector(".delete").addEventListener("click", () => this.remove());
     this.dialog.querySelector(".close").addEventListener("click", () => this.dialog.close());
     this.dialog.querySelector(".undo").addEventListener("click", () => this.change(this.points.slice(0, -1)));
     this.dialog.querySelector(".swap").addEventListener("click", () => this.change(this.points.toReversed()));
@@ -36,10 +40,59 @@ class Drawing {
     this.camera = card.source.name;
     this.image = document.createElement("canvas");
     copyCanvas(card.canvas, this.image);
-    this.dialog.querySelector("h2").textContent = `Draw a line or zone: ${this.camera}`;
+    this.dialog.querySelector("h2").textContent = `Lines and zones: ${this.camera}`;
     this.say("", null);
-    this.change([]);
+    this.known = [];
+    this.edit(null);
     this.dialog.showModal();
+    this.load();
+  }
+
+  // What the settings have of this camera.
+  async load() {
+    const camera = this.camera;
+    try {
+      const answer = await ask("shapes");
+      if (!answer.ok) throw new Error(await answer.text());
+      const shapes = ((await answer.json()) ?? []).filter((shape) => shape.camera === camera);
+      if (camera !== this.camera) return;
+      this.known = shapes.map((shape) => ({ ...shape, points: shape.points.map((point) => this.percent(point)) }));
+    } catch (error) {
+      this.say(`The settings cannot be read: ${error.message}`, null);
+    }
+    this.list();
+    this.draw();
+  }
+
+  // A point of the settings, such as ["60%", "120"], in percent of the image.
+  percent(point) {
+    const sides = [this.image.width, this.image.height];
+    return point.map((text, axis) => (text.endsWith("%") ? parseFloat(text) : Math.min((100 * text) / sides[axis], 100)));
+  }
+
+  // Begin with a shape of the settings, or null for a new one.
+  edit(shape) {
+    this.replaces = shape?.name ?? "";
+    this.form.elements.kind.value = shape?.kind ?? "line";
+    this.form.elements.name.value = shape?.name ?? "door";
+    this.change(shape?.points ?? []);
+    this.list();
+  }
+
+  list() {
+    const button = (text, shape) => {
+      const made = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+      made.setAttribute("aria-pressed", String((shape?.name ?? "") === this.replaces));
+      made.addEventListener("click", () => {
+        this.say("", null);
+        this.edit(shape);
+      });
+      return made;
+    };
+    const buttons = this.known.map((shape) => button(`${shape.name} (${shape.kind})`, shape));
+    this.dialog.querySelector(".known").replaceChildren(button("New", null), ...buttons);
+    this.dialog.querySelector(".known").hidden = buttons.length === 0;
+    this.dialog.querySelector(".delete").hidden = this.replaces === "";
   }
 
   // The place of a pointer, in percent of the image.
@@ -80,7 +133,9 @@ class Drawing {
     const { width, height } = this.canvas;
     const pen = this.canvas.getContext("2d");
     const unit = Math.max(Math.min(width, height) / 240, 1);
-    const places = this.points.map(([x, y]) => [(x * width) / 100, (y * height) / 100]);
+    const placed = (points) => points.map(([x, y]) => [(x * width) / 100, (y * height) / 100]);
+    for (const shape of this.known.filter((one) => one.name !== this.replaces)) this.other(pen, shape, placed(shape.points), unit);
+    const places = placed(this.points);
     pen.strokeStyle = pen.fillStyle = SHAPE;
     pen.lineWidth = 2 * unit;
     pen.beginPath();
@@ -100,6 +155,18 @@ class Drawing {
     }
   }
 
+  // A shape that is not being changed, with its name.
+  other(pen, shape, places, unit) {
+    pen.strokeStyle = pen.fillStyle = OTHER;
+    pen.lineWidth = unit;
+    pen.beginPath();
+    places.forEach(([x, y]) => pen.lineTo(x, y));
+    if (shape.kind === "zone") pen.closePath();
+    pen.stroke();
+    pen.font = `${11 * unit}px system-ui, sans-serif`;
+    pen.fillText(shape.name, places[0][0] + 3 * unit, Math.max(places[0][1] - 4 * unit, 11 * unit));
+  }
+
   // From the middle of the line to the side that counts as in: the right of a walk from its first to its second point.
   arrow(pen, [[x1, y1], [x2, y2]], unit) {
     const length = Math.hypot(x2 - x1, y2 - y1) || 1;
@@ -116,20 +183,39 @@ class Drawing {
     pen.stroke();
   }
 
-  async save() {
-    const shape = { camera: this.camera, kind: this.kind, name: this.form.elements.name.value.trim(), points: this.points };
+  // Send a change; returns the answer, or null if it was refused.
+  async send(method, content) {
     try {
       const answer = await fetch(address("shape"), {
-        method: "POST",
+        method,
         headers: { "Content-Type": "application/json", "X-Mmpnet": "page" },
-        body: JSON.stringify(shape),
+        body: JSON.stringify({ camera: this.camera, ...content }),
       });
       if (!answer.ok) throw new Error(await answer.text());
-      const done = await answer.json();
-      this.say(done.text, done.saved ? null : done.option);
+      return await answer.json();
     } catch (error) {
-      this.say(`Not saved: ${error.message}`, null);
+      this.say(`Nothing was changed: ${error.message}`, null);
+      return null;
     }
+  }
+
+  async save() {
+    const name = this.form.elements.name.value.trim();
+    const done = await this.send("POST", { kind: this.kind, name, points: this.points, replaces: this.replaces });
+    if (done === null) return;
+    this.say(done.text, done.saved ? null : done.option);
+    if (!done.saved) return;
+    this.replaces = name;
+    await this.load();
+  }
+
+  // The points stay, so that Save brings the shape back.
+  async remove() {
+    const done = await this.send("DELETE", { name: this.replaces });
+    if (done === null) return;
+    this.say(done.text, null);
+    this.replaces = "";
+    await this.load();
   }
 
   say(text, option) {

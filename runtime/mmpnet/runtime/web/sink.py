@@ -3,7 +3,6 @@
 It imports starlette, uvicorn and prometheus_client only when a sink is made, as only a server needs them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from mmpnet.runtime.pipeline.sink import Sink
 from mmpnet.runtime.pipeline.summary import Summary
 from mmpnet.runtime.sinks.file_names import in_file_name
 from mmpnet.runtime.sources.frame import Event
-from mmpnet.runtime.web.drawn_shape import DrawnShape
+from mmpnet.runtime.web.drawn_shape import ShapeSettings
 from mmpnet.runtime.web.event_stream import EventStream
 from mmpnet.runtime.web.listen import Address, is_loopback, listen, parse_address, phone_url
 from mmpnet.runtime.web.mjpeg import MjpegFeed
@@ -25,11 +24,11 @@ STALE_AFTER_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the page knows beside the run: the event store, the folder of recordings, and how to save a drawn shape."""
+    """What the page knows beside the run: the event store, the folder of recordings, and the settings to draw into."""
 
     store: Path | None = None
     recordings: Path | None = None
-    save_shape: Callable[[DrawnShape], str] | None = None
+    shapes: ShapeSettings | None = None
 
 
 NO_PAST = Past()
@@ -75,7 +74,7 @@ class ServeSink(Sink):
         history = None
         if past.store is not None:
             history = History(past.store, recordings=past.recordings, in_file_name=in_file_name)
-        feeds = Feeds(self._monitor, self._images, self._news, self._metrics, history, past.save_shape)
+        feeds = Feeds(self._monitor, self._images, self._news, self._metrics, history, past.shapes)
         listening = listen(wanted)
         address_used = Address(wanted.host, listening.getsockname()[1])
         self.url = address_used.url
