@@ -19,6 +19,7 @@ from harness.archive import (
     loop_conf,
     on_paper,
     plain_loop,
+    reading,
     settings_of,
     write_small_videos,
     write_videos,
@@ -39,6 +40,7 @@ def archive(
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of each video.")] = 20.0,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats, in turns; the least of each is reported.")] = 3,
     workers: Annotated[list[int] | None, typer.Option(min=1, help="Numbers of Ray workers; may be repeated.")] = None,
+    kill: Annotated[bool, typer.Option("--kill", help="Run the last of --workers again, and kill a worker.")] = False,
     files: Annotated[int, typer.Option(min=0, help="Small videos for the memory of the driver, by Ray.")] = 0,
     cores: Annotated[int, typer.Option(min=1, help="Cores of a machine on paper.")] = 16,
     price: Annotated[float, typer.Option(min=0, help="Price of a core hour on paper.")] = 0.04,
@@ -49,15 +51,19 @@ def archive(
         silence_opencv()
         folder, path = Path(name), model_path(model)
         recordings = write_videos(folder / "in", count=videos, seconds=seconds, frame_size=frame_size)
-        costs: dict[str, list[Cost]] = {"loop": [], "archive": [], "loop for tracking": [], "archive and tracking": []}
+        kinds = ("reading", "loop", "archive", "loop for tracking", "archive and tracking")
+        costs: dict[str, list[Cost]] = {kind: [] for kind in kinds}
         low_conf = loop_conf(settings_of(path, track=True))
         for repeat in range(repeats):
+            costs["reading"].append(reading(recordings))
             costs["loop"].append(plain_loop(recordings, path))
             costs["archive"].append(in_one_process(recordings, path, folder / f"plain{repeat}", track=False))
             costs["loop for tracking"].append(plain_loop(recordings, path, conf=low_conf))
             costs["archive and tracking"].append(in_one_process(recordings, path, folder / f"t{repeat}", track=True))
         best = {what: min(of_it, key=lambda cost: cost.cpu_s) for what, of_it in costs.items()}
         ray = [by_ray(recordings, path, folder / "ray", workers=count) for count in workers or ()]
+        if kill and workers:
+            ray.append(by_ray(recordings, path, folder / "ray", workers=workers[-1], kill=True))
         small = by_ray(write_small_videos(folder / "small", files), path, folder / "out", workers=1) if files else None
         rows = [{"what": what, "frames": one.frames, "ms_per_frame": one.ms_per_frame} for what, one in best.items()]
         extra = {

@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from mmpnet.archive.recordings import Recording, find_recordings
 from mmpnet.archive.run import Watcher, prepare_folder, run_archive
 from mmpnet.archive.settings import Settings
 from mmpnet.archive.tasks import Outcome, Task
-from mmpnet.archive.worker import Worker
+from mmpnet.archive.worker import Execute, Worker
 from mmpnet.contract.detections import Thresholds
 from mmpnet.runtime.analytics.tracker import LOW_CONF
 from mmpnet.runtime.inference.detector import Detector
@@ -81,6 +82,14 @@ def settings_of(model: Path, *, track: bool) -> Settings:
         )
 
 
+def reading(recordings: Sequence[Recording]) -> Cost:
+    """Reading and decoding the frames, and nothing else."""
+    began_s, began_cpu_s, frames = time.perf_counter(), time.process_time(), 0
+    for one in recordings:
+        frames += sum(1 for _ in video_frames(Path(one.path), stride=1, notify=no_notice))
+    return Cost(frames, time.perf_counter() - began_s, time.process_time() - began_cpu_s)
+
+
 def plain_loop(recordings: Sequence[Recording], model: Path, *, conf: float | None = None) -> Cost:
     """Detector.batch over the same frames in the same batches, and nothing else."""
     with Detector(model, provider="cpu", threads=1, spin=False) as detector:
@@ -113,11 +122,13 @@ def loop_conf(settings: Settings) -> float:
     return min(LOW_CONF, settings.conf)
 
 
-def by_ray(recordings: Sequence[Recording], model: Path, out: Path, *, workers: int) -> dict[str, Any]:
+def by_ray(
+    recordings: Sequence[Recording], model: Path, out: Path, *, workers: int, kill: bool = False
+) -> dict[str, Any]:
     """An archive run by Ray on this machine.
 
-    Frames per second are those from the first outcome to the last one, as Ray takes seconds to start. The resident
-    memory of this process is noted at each tenth of the tasks.
+    Ray takes seconds to start, so time and frames are counted from the moment when each worker has done a file. The
+    resident memory of this process is noted at each tenth of the tasks. kill: end a worker in the middle.
     """
     settings = settings_of(model, track=False)
     seen: list[tuple[float, int]] = []
@@ -132,16 +143,31 @@ def by_ray(recordings: Sequence[Recording], model: Path, out: Path, *, workers: 
     shutil.rmtree(out, ignore_errors=True)
     options = EngineOptions(workers=workers, provider="cpu")
     with prepare_folder(out, model, settings, resume=False), ray_workers(out, settings, options) as execute:
-        run_archive(recordings, out, execute, watcher=Watcher(progress=watch))
-    (first_s, first), (last_s, last) = seen[0], seen[-1]
+        run_archive(recordings, out, killing(execute) if kill else execute, watcher=Watcher(progress=watch))
+    (first_s, first), (last_s, last) = seen[min(workers, len(seen)) - 1], seen[-1]
     return {
         "workers": workers,
+        "killed": kill,
         "files": len(recordings),
         "frames": last,
-        "seconds_to_first_outcome": round(first_s - began_s, 1),
+        "seconds_to_first_outcome": round(seen[0][0] - began_s, 1),
+        "seconds": round(last_s - first_s, 1),
+        "files_per_second": round((len(seen) - min(workers, len(seen))) / max(last_s - first_s, 1e-9), 1),
         "frames_per_second": round((last - first) / max(last_s - first_s, 1e-9), 1),
         "driver_memory_mb": memory_mb,
     }
+
+
+def killing(execute: Execute) -> Execute:
+    """Ends a worker process with SIGKILL when half of the tasks are done."""
+
+    def executed(tasks: list[Task]) -> Iterator[Outcome]:
+        for number, outcome in enumerate(execute(tasks), 1):
+            if number == len(tasks) // 2:
+                os.kill(int(outcome.worker.rpartition(":")[2]), signal.SIGKILL)
+            yield outcome
+
+    return executed
 
 
 def resident_mb() -> float:

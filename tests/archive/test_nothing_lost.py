@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from mmpnet.archive.attempts import Attempts
 from mmpnet.archive.reading import detect_part
 from mmpnet.archive.recordings import find_recordings
 from mmpnet.archive.results import read_failed, result_files
-from mmpnet.archive.settings import read_manifest
+from mmpnet.archive.run import prepare_folder
+from mmpnet.archive.settings import read_manifest, require_manifest, write_manifest
 from mmpnet.archive.tasks import Outcome, Task, VideoPart, WholeVideo
 from mmpnet.archive.worker import WORK, Worker
 from mmpnet.contract.errors import OutputError
@@ -102,6 +104,50 @@ def test_results_of_other_settings_are_not_mixed(archive: Archive, recordings_fo
     other = msgspec.structs.replace(archive.settings, conf=0.7)
     with pytest.raises(OutputError, match=r"conf 0\.3.*0\.7"):
         archive.run(tmp_path, recordings_folder / "yard", resume=True, settings=other)
+    cameras = msgspec.structs.replace(archive.settings, camera_pattern="in/(.*)")
+    with pytest.raises(OutputError, match=r"camera_pattern None.*in/"):
+        archive.run(tmp_path, recordings_folder / "yard", resume=True, settings=cameras)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second mount that tests may write to")
+def test_results_on_another_mount_are_those_of_this_one(
+    archive: Archive, recordings_folder: Path, tmp_path: Path
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        other = Path(name)
+        assert other.stat().st_dev != tmp_path.stat().st_dev
+        archive.run(other / "out", recordings_folder / "yard")
+        archive.run(tmp_path, recordings_folder / "yard")
+        assert rows_of(other / "out") == rows_of(tmp_path)
+
+
+def test_resuming_says_what_differs_where_results_may_be_mixed(archive: Archive, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def prepare(patterns: list[str], provider: str, *, resume: bool = True) -> list[str]:
+        told.clear()
+        with prepare_folder(
+            *(tmp_path / "out", archive.model, archive.settings),
+            resume=resume,
+            patterns=patterns,
+            provider=provider,
+            notify=told.append,
+        ):
+            return list(told)
+
+    out = tmp_path / "out"
+    assert prepare(["door/"], "cpu") == [f"note: {out} has no results yet, so --resume starts with the first recording"]
+    assert prepare(["door/"], "cpu") == []
+    (line,) = prepare(["yard/"], "cpu")
+    assert line == f"note: {out} also keeps the results of door/, which this run does not name"
+    assert prepare(["door/", "yard/"], "cpu") == []
+    (line,) = prepare(["yard/", "door/"], "cuda")
+    assert f"the results in {out} were computed by cpu, this run uses cuda" in line
+    manifest = require_manifest(out)
+    assert manifest.patterns == ("door/", "yard/")
+    write_manifest(out, msgspec.structs.replace(manifest, mmpnet_version="0.0.7"))
+    (line,) = prepare(["yard/", "door/"], "cuda")
+    assert "are of mmpnet 0.0.7, this is" in line
 
 
 def test_unreadable_files_are_listed_and_tried_again(archive: Archive, recordings_folder: Path, tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from mmpnet.contract.errors import MissingExtraError, SourceError, first_line
+from mmpnet.contract.errors import SourceError, first_line
 from mmpnet.contract.text import as_bytes, well_formed
 from mmpnet.media.images import IMAGE_SUFFIXES, is_image
 from mmpnet.runtime.sources.files import VIDEO_SUFFIXES
+from mmpnet.system.addresses import is_address, list_address
 from mmpnet.system.files import is_folder
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _TIME = re.compile(
     r"(?<!\d)(20\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])[-_.T ]?"
     r"([01]\d|2[0-3])[-_.:h]?([0-5]\d)(?:[-_.:m]?([0-5]\d))?"
@@ -42,7 +42,7 @@ class Recording(msgspec.Struct, frozen=True):
     @property
     def is_address(self) -> bool:
         """Whether it is reached by an address, such as s3://bucket/door/video.mp4, and not as a file."""
-        return _ADDRESS.match(self.path) is not None
+        return is_address(self.path)
 
     @property
     def source(self) -> str:
@@ -67,7 +67,7 @@ def find_recordings(patterns: Sequence[str], *, camera_pattern: str | None = Non
     name_of = re.compile(camera_pattern) if camera_pattern else None
     found: dict[str, Recording] = {}
     for pattern in patterns:
-        listed = _addresses(pattern) if _ADDRESS.match(pattern) else _files(pattern)
+        listed = list_address(pattern, error=SourceError) if is_address(pattern) else _files(pattern)
         before = len(found)
         for path, size, changed_ns in listed:
             if Path(path).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
@@ -119,28 +119,3 @@ def _files(pattern: str) -> list[tuple[str, int, int]]:
         if os.path.isfile(name):  # noqa: PTH113 - Path.is_file raises for invalid names
             found.append((name, facts.st_size, facts.st_mtime_ns))
     return found
-
-
-def _addresses(pattern: str) -> list[tuple[str, int, int]]:
-    """Files behind an address, by fsspec."""
-    import fsspec
-
-    protocol = pattern.split("://", 1)[0]
-    try:
-        system, path = fsspec.core.url_to_fs(pattern)
-        listed = system.glob(path, detail=True) if glob.has_magic(path) else system.find(path, detail=True)
-    except ImportError as error:
-        raise MissingExtraError(f"{protocol}:// needs another package: {first_line(error)}") from error
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{pattern}: cannot be listed ({first_line(error)}); check address and access") from error
-    return [
-        (system.unstrip_protocol(name), int(facts.get("size") or 0), _stamp(facts))
-        for name, facts in listed.items()
-        if facts.get("type", "file") == "file"
-    ]
-
-
-def _stamp(facts: dict[str, object]) -> int:
-    """A number that differs when a remote file has changed."""
-    stated = next((facts[key] for key in ("ETag", "mtime", "LastModified", "last_modified") if facts.get(key)), 0)
-    return int.from_bytes(hashlib.sha256(str(stated).encode()).digest()[:6], "big")

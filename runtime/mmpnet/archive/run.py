@@ -1,5 +1,6 @@
 """Detect people in an archive of videos and images: find out what is to do, let workers do it, and keep account."""
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,6 +39,8 @@ PART_S = 600.0
 """Length of the parts of a long video: what a killed worker costs, at most."""
 IMAGES_PER_FILE = 256
 _READERS = 8
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""An address as it becomes in a path, which has no double slashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,17 +161,29 @@ def prepare_folder(
     resume: bool,
     patterns: Sequence[str] = (),
     provider: str = "auto",
+    notify: Notice = no_notice,
 ) -> Claim:
     """Make the output folder with its manifest, model and schema document, and claim it for this run.
 
+    notify: hears what differs from the earlier runs of the folder, if the results may be mixed all the same.
+
     Raises: OutputError if it has other results, another run writes to it, or it cannot be written.
     """
+    if _ADDRESS.match(str(folder)):
+        raise OutputError(
+            f"-o {folder}: is an address; results need a folder, which all machines of a cluster see; copy them to the "
+            "bucket when the run has ended"
+        )
     check_folder(folder, option=f"-o {folder}")
     before = read_manifest(folder)
     if before is not None and not resume:
         raise OutputError(f"{folder}: has results already; go on with them by --resume, or choose another folder")
     if before is not None:
         require_equal(folder, before.settings, settings)
+        _tell_differences(folder, before, patterns, provider, notify)
+        patterns = tuple(dict.fromkeys((*before.patterns, *patterns)))
+    elif resume:
+        notify(f"note: {folder} has no results yet, so --resume starts with the first recording")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         claim = Claim(folder / MANIFEST)
@@ -184,6 +199,19 @@ def prepare_folder(
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
     return claim
+
+
+def _tell_differences(folder: Path, before: Manifest, patterns: Sequence[str], provider: str, notify: Notice) -> None:
+    if before.mmpnet_version != version("mmpnet"):
+        notify(f"note: the results in {folder} are of mmpnet {before.mmpnet_version}, this is {version('mmpnet')}")
+    if before.provider != provider:
+        notify(
+            f"note: the results in {folder} were computed by {before.provider}, this run uses {provider}: scores may "
+            "differ in their last digits"
+        )
+    others = [pattern for pattern in before.patterns if pattern not in patterns]
+    if others:
+        notify(f"note: {folder} also keeps the results of {', '.join(others)}, which this run does not name")
 
 
 def _lengths(recordings: Sequence[Recording]) -> dict[str, float | None]:

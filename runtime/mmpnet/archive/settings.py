@@ -17,7 +17,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What decides the rows of the results: a run goes on only with equal settings.
 
     model_sha256: hash of the model file. conf, iou, max_det: thresholds as of mmp-run. every: use every n-th frame of a
-    video. track: give people of one video a number. schema: version of the columns.
+    video. track: give people of one video a number. camera_pattern: takes the camera from a path. schema: version of
+    the columns.
     """
 
     model_name: str
@@ -28,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_det: int
     every: int = 1
     track: bool = True
+    camera_pattern: str | None = None
     schema: int = SCHEMA_VERSION
 
 

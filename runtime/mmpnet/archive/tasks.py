@@ -95,7 +95,8 @@ class Outcome:
     """What a worker reports about a task.
 
     frames, video_s, detections: what was read and found. parts: those of a video that was split. notices: lines for
-    people. fatal: why the run cannot go on, such as a full disk; None if it can.
+    people. fatal: why the run cannot go on, such as a full disk; None if it can. worker: name of its machine and number
+    of its process.
     """
 
     task: Task

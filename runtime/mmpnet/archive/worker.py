@@ -1,6 +1,7 @@
 """What one worker process does with a task: it has a detector, and writes finished files into the output folder."""
 
 import errno
+import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,7 @@ from mmpnet.runtime.analytics.tracker import LOW_CONF
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.sources.video_capture import silence_opencv
+from mmpnet.system.addresses import fetch
 from mmpnet.system.files import atomic_write, file_sha256, is_file, remove
 
 WORK = ".work"
@@ -78,7 +80,7 @@ class Worker:
             outcome = Outcome(task, failures=tuple(_failures(task, str(error))))
         except Exception as error:  # noqa: BLE001 - one file must not end a run of days; its reason is listed
             outcome = Outcome(task, failures=tuple(_failures(task, f"{type(error).__name__}: {first_line(error)}")))
-        return replace(outcome, worker=socket.gethostname())
+        return replace(outcome, worker=f"{socket.gethostname()}:{os.getpid()}")
 
     def _do(self, task: Task) -> Outcome:
         if isinstance(task, ImageGroup):
@@ -178,17 +180,9 @@ class Worker:
         if not recording.is_address:
             yield Path(recording.path)
             return
-        import fsspec
-
         with tempfile.TemporaryDirectory(prefix="mmpnet-") as folder:
             path = Path(folder) / Path(recording.path).name
-            try:
-                system, remote = fsspec.core.url_to_fs(recording.path)
-                system.get_file(remote, str(path))
-            except (OSError, ValueError, ImportError) as error:
-                if getattr(error, "errno", None) == errno.ENOSPC:
-                    raise
-                raise SourceError(f"{recording.path}: cannot be fetched ({first_line(error)})") from error
+            fetch(recording.path, path, error=SourceError)
             yield path
 
 

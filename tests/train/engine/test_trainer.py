@@ -16,12 +16,14 @@ import pytest
 import torch
 from torch._dynamo.exc import TorchDynamoException
 from torchvision.models import MobileNetV2
+from typer.testing import CliRunner
 
 from mmpnet.contract.errors import CheckpointError, DatasetError, OutputError, TrainingError
 from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, save_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.choices import Negatives
+from mmpnet.train.cli.train import app
 from mmpnet.train.engine import trainer as loop
 from mmpnet.train.engine.optim import update_average
 from mmpnet.train.engine.state import TrainingState
@@ -254,6 +256,44 @@ def test_a_run_whose_tensors_fit_nothing_cannot_be_resumed(
     torch.save(content, last)
     with pytest.raises(CheckpointError, match=r"last\.pth: (checkpoint is damaged|Progress does not fit)"):
         resume_run(tmp_path / "run", device="cpu", workers=0)
+
+
+def test_going_on_with_other_options_is_refused_and_names_them(
+    tiny_train_config: TrainConfig, finished_run: FinishedRun
+) -> None:
+    run = finished_run(tiny_train_config)
+    with pytest.raises(TrainingError) as caught:
+        resume_run(run, same_as=changed(tiny_train_config, epochs=7, mosaic_until=0.25, device="cuda", workers=3))
+    assert str(caught.value) == (
+        f"{run}: was started with mosaic-until 0.5, epochs 2, but --continue comes with mosaic-until 0.25, epochs 7; "
+        "give the options of its start, choose another --name, or go on with its own options by --resume"
+    )
+    # What is chosen at the start of a run does not count: anchors that are fitted, and the towers of the shipped model.
+    fitted = changed(tiny_train_config, anchors="auto", weights="default", sizes_px=(9.0,), tower_depth=3)
+    with pytest.raises(TrainingError, match=r"with weights none, anchors given, but --continue"):
+        resume_run(run, same_as=fitted)
+    with pytest.raises(TrainingError, match="all 2 epochs are done"):
+        resume_run(run, same_as=changed(tiny_train_config, device="cuda", workers=3, train=("elsewhere",)))
+
+
+LINE = (
+    "--weights none --epochs 2 --batch 4 --imgsz 64 --lr 1e-3 --backbone-lr 1e-3 --weight-decay 0.01 --warmup-steps 2 "
+    "--ema-decay 0.9 --negatives focal --sizes 16,40 --ratios 1,2.5 --channels 16 --width-mult 0.25 --mosaic-until 0.5 "
+    "--cache off --seed 3 --device cpu --no-amp --workers 0"
+)
+"""The options of tiny_train_config."""
+
+
+@pytest.mark.parametrize("option", [["--epochs", "9"], ["--amp"], []])
+def test_the_command_that_continues_compares_the_whole_line(
+    tiny_train_config: TrainConfig, finished_run: FinishedRun, dataset_folder: Path, option: list[str]
+) -> None:
+    run = finished_run(tiny_train_config)
+    where = ["--data", str(dataset_folder), "--continue", "--name", run.name, "--project", str(run.parent)]
+    done = CliRunner().invoke(app, [*where, *LINE.split(), *option], env={"COLUMNS": "400"})
+    assert done.exit_code == 1
+    expected = f"but --continue comes with {option[0][2:]}" if option else "all 2 epochs are done"
+    assert expected in done.stderr
 
 
 def test_changed_data_cannot_be_resumed(tiny_train_config: TrainConfig, tmp_path: Path) -> None:

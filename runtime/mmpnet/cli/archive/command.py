@@ -93,6 +93,9 @@ def run(
     provider: Annotated[
         Provider, typer.Option(help="Execution provider; auto uses CUDA if it starts, otherwise the CPU.")
     ] = "auto",
+    metrics: Annotated[
+        Path | None, typer.Option(help="Write counts of the run to this .prom file, for Prometheus' node exporter.")
+    ] = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -123,12 +126,19 @@ def run(
             max_det=chosen.max_det,
             every=every,
             track=track,
+            camera_pattern=camera_pattern,
         )
         detector.close()
         engine = EngineOptions(ray_address, workers, threads, gpus, provider)
-        display = ProgressDisplay(console())
+        display = ProgressDisplay(console(), metrics)
         claim = prepare_folder(
-            output, detector.path, settings, resume=resume, patterns=patterns, provider=detector.provider
+            output,
+            detector.path,
+            settings,
+            resume=resume,
+            patterns=patterns,
+            provider=detector.provider,
+            notify=console().print,
         )
         console().print(f"{detector.path.name} for {counted(len(recordings), 'file')}; starting Ray")
         try:

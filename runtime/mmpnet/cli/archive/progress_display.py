@@ -1,11 +1,13 @@
 """Progress of an archive run: a line that changes on a terminal, a line per half minute in a log."""
 
 import time
+from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from mmpnet.archive.metrics_file import MetricsFile
 from mmpnet.archive.progress import Progress
 from mmpnet.contract.text import counted
 
@@ -14,16 +16,22 @@ _HOUR_S = 3600
 
 
 class ProgressDisplay:
-    """Shows the counts of a run; `close` ends it."""
+    """Shows the counts of a run, also in a file for Prometheus if one is given; `close` ends it.
 
-    def __init__(self, console: Console) -> None:
+    Raises: OutputError if that file cannot be written.
+    """
+
+    def __init__(self, console: Console, metrics: Path | None = None) -> None:
         self._console = console
+        self._metrics = None if metrics is None else MetricsFile(metrics)
         self._live: Live | None = None
         self._logged_s = 0.0
         self._stage = ""
 
     def show(self, progress: Progress) -> None:
         """Show the counts of now."""
+        if self._metrics is not None:
+            self._metrics.show(progress)
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, auto_refresh=False, transient=True)
@@ -40,6 +48,8 @@ class ProgressDisplay:
         if self._live is not None:
             self._live.stop()
             self._live = None
+        if self._metrics is not None:
+            self._metrics.close()
 
 
 def progress_line(progress: Progress) -> str:

@@ -96,16 +96,23 @@ def start(options: dict[str, Any], project: Path, name: str | None) -> None:
     start_run(_configured(options), new_folder(project, name), callbacks=RunDisplay(console()).callbacks())
 
 
-def start_or_resume(options: dict[str, Any], project: Path, name: str) -> None:
-    """Resume the run of this name with its own options if it has a last.pth, otherwise start it.
+def start_or_resume(
+    options: dict[str, Any], project: Path, name: str, *, device: str | None, workers: int | None
+) -> None:
+    """Resume the run of this name if it has a last.pth, otherwise start it; device and workers replace those of the run
+    if they are given.
 
     So the same command line continues a run after torchrun, or a queue of jobs, has started it again.
+
+    Raises: TrainingError if the run was started with other options.
     """
     folder, callbacks = project / name, RunDisplay(console()).callbacks()
+    config = _configured(options)
     if is_file(folder / LAST):
-        resume_run(folder, callbacks=callbacks)
+        data, val = config.data.train, config.data.val
+        resume_run(folder, device=device, workers=workers, data=data, val_data=val, same_as=config, callbacks=callbacks)
     else:
-        start_run(_configured(options), folder, callbacks=callbacks)
+        start_run(config, folder, callbacks=callbacks)
 
 
 def resume(

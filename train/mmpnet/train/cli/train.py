@@ -48,7 +48,10 @@ def train(
     ] = None,
     go_on: Annotated[
         bool,
-        typer.Option("--continue", help="Resume the run of --name if it has a last.pth, otherwise start it."),
+        typer.Option(
+            "--continue",
+            help="Resume the run of --name if it has a last.pth, which needs the same options; otherwise start it.",
+        ),
     ] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
@@ -73,8 +76,8 @@ def train(
         # torch takes seconds to load; the help and a mistyped option do not need it.
         with explain_imports(extra="train"):
             from mmpnet.train.cli import actions
+        device, workers = (options[name] if name in given else None for name in ("device", "workers"))
         if resume is not None:
-            device, workers = (options[name] if name in given else None for name in ("device", "workers"))
             data, val = (options[name] if name in given else () for name in ("train", "val"))
             actions.resume(resume, device=device, workers=workers, data=data, val=val)
             return
@@ -82,7 +85,7 @@ def train(
         if pack is not None:
             actions.pack(options, pack, longest_px=pack_px, address=shards)
         elif go_on and name is not None:
-            actions.start_or_resume(options, project, name)
+            actions.start_or_resume(options, project, name, device=device, workers=workers)
         elif only_check:
             actions.check_data(options, as_json=as_json)
         else:

@@ -8,11 +8,13 @@ from pathlib import Path
 import msgspec
 
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
+from mmpnet.contract.option_fields import option_fields
 from mmpnet.datasets.types import Dataset
 from mmpnet.system.files import check_folder, is_file, is_folder
 from mmpnet.system.signals import interrupt_on_sigterm
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Progress, damaged, load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.artifacts.options import SECTIONS
 from mmpnet.train.artifacts.provenance import provenance_of
 from mmpnet.train.distillation.pseudo_labels import save_teacher_labels
 from mmpnet.train.engine.device import resolve_device
@@ -79,16 +81,21 @@ def resume_run(
     workers: int | None = None,
     data: Sequence[str] = (),
     val_data: Sequence[str] = (),
+    same_as: TrainConfig | None = None,
     callbacks: RunCallbacks | None = None,
 ) -> None:
     """Resume an interrupted run with the options of its last.pth; device and workers replace the run's if given.
 
-    data, val_data: where the data of the run are now, if they were moved; their content must be the same.
+    data, val_data: where the data of the run are now, if they were moved; their content must be the same. same_as:
+    options that the run is expected to have, but for device, workers and the place of the data.
 
-    Raises: CheckpointError if there is nothing to resume, TrainingError if its data set has changed since.
+    Raises: CheckpointError if there is nothing to resume, TrainingError if its data set has changed since, or it has
+    other options than `same_as`.
     """
     path = path / LAST if is_folder(path) else path
     checkpoint = load_checkpoint(path)
+    if same_as is not None:
+        _require_same_options(checkpoint.train, same_as, path.parent)
     if checkpoint.progress is None:
         raise CheckpointError(f"{path}: holds weights to deploy, not a run; --resume takes a run folder or its {LAST}")
     config = _with_moved_data(_moved(checkpoint.train, device, workers), data, val_data)
@@ -125,6 +132,22 @@ def _moved(config: TrainConfig, device: str | None, workers: int | None) -> Trai
     if workers is not None:
         loading = msgspec.structs.replace(loading, workers=workers)
     return msgspec.structs.replace(config, run=run, loading=loading)
+
+
+def _require_same_options(then: TrainConfig, now: TrainConfig, folder: Path) -> None:
+    labels = {field.name: field.label for section in SECTIONS.values() for field in option_fields(section)}
+    was, wanted = then.options(), now.options()
+    free = {"train", "val", "device", "workers"}
+    # These were chosen when the run started.
+    free |= {"sizes_px", "aspect_ratios"} if now.model.anchors == "auto" else set()
+    free |= {"separate_towers", "tower_depth"} if now.model.weights == "default" else set()
+    changed = [name for name in wanted if name not in free and was[name] != wanted[name]]
+    if changed:
+        stored, given = (", ".join(f"{labels[name]} {options[name]}" for name in changed) for options in (was, wanted))
+        raise TrainingError(
+            f"{folder}: was started with {stored}, but --continue comes with {given}; give the options of its start, "
+            "choose another --name, or go on with its own options by --resume"
+        )
 
 
 def _with_moved_data(config: TrainConfig, data: Sequence[str], val: Sequence[str]) -> TrainConfig:
