@@ -28,8 +28,8 @@ def export(
         export("runs/door/best.pth", "door.onnx", precision="int8", calib="door/")
 
     out: by default the checkpoint's name with .onnx. verify: labeled images on which the file must be as accurate as
-    the checkpoint. calib: with int8, labeled images that calibrate it. If int8 is no gain, the file is in float32, and
-    `quantization` in its metadata tells why. notice: receives lines about the work.
+    the checkpoint. calib: with int8, images that calibrate it, with or without labels. If int8 is no gain, the file is
+    in float32, and `quantization` in its metadata tells why. notice: receives lines about the work.
 
     Raises: ValueError for options that do not go together; an MmpnetError child for a bad checkpoint or bad data, and
     for a file that does not pass its checks or cannot be written.

@@ -10,6 +10,8 @@ from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import ModelMetadata, Precision
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import has_split
+from mmpnet.datasets.plain_images import is_plain_folder, read_plain_images
+from mmpnet.datasets.transform import mix
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
 from mmpnet.export.choices import DEFAULT_OPSET
@@ -56,7 +58,7 @@ def export_checkpoint(
     Raises: MmpnetError for a bad checkpoint or bad data, and if the file does not pass its checks or cannot be written.
     """
     verify = load_dataset(request.verify, "val", undivided=True) if request.verify else None
-    calibration = load_dataset(request.calib, "train", undivided=True) if request.calib else None
+    calibration = calibration_data(request.calib) if request.calib else None
     for dataset in (verify, calibration):
         for note in () if dataset is None else dataset.notes:
             notice(f"note: {note}")
@@ -123,12 +125,20 @@ def _renamed_at_the_end(target: Path) -> Iterator[Path]:
             raise type(error)(str(error).replace(str(partial), str(target))) from error
 
 
+def calibration_data(calib: Sequence[Path]) -> Dataset:
+    """The images that calibrate int8; their labels only show that they contain what is to be detected."""
+    plain = [path for path in calib if is_plain_folder(path)]
+    labeled = [path for path in calib if path not in plain]
+    read = [load_dataset(labeled, "train", undivided=True)] if labeled else []
+    return mix([*read, *map(read_plain_images, plain)])
+
+
 def _val_splits(calib: Sequence[Path]) -> Dataset:
     """The val splits of the calibration data, on which int8 is measured.
 
     Raises: ExportError if it has none.
     """
-    divided = [path for path in calib if has_split(path, "val")]
+    divided = [path for path in calib if not is_plain_folder(path) and has_split(path, "val")]
     if not divided:
         raise ExportError(f"{calib[0]}: has no val split to measure int8 on; give labeled images with --verify")
     return load_dataset(divided, "val")

@@ -18,6 +18,7 @@ from mmpnet.contract.errors import ExportError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.records import Accuracy, AccuracyRecord, LatencyRecord
 from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.plain_images import read_plain_images
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.bootstrap import Interval
 from mmpnet.export.cli.command import app
@@ -26,6 +27,7 @@ from mmpnet.export.quantization import search as int8
 from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer, layer_errors
 from mmpnet.export.quantization.rearrange import rearrange
 from mmpnet.export.quantization.search import Measurement, Trial, calibration_images, interleaved_latency, make_int8
+from mmpnet.export.steps import calibration_data
 from mmpnet.export.verification.file_parity import Reference, reference_of
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
@@ -382,6 +384,15 @@ def test_images_without_boxes_and_no_images_are_rejected(train: Dataset, float_f
         images_of(deserted)
     with pytest.raises(ExportError, match="no images to calibrate with"):
         Quantizer(onnx.load(float_file), [], QuantizationOptions(), tmp_path)
+
+
+def test_images_that_calibrate_need_no_labels(train: Dataset, dataset_folder: Path) -> None:
+    plain = read_plain_images(dataset_folder / "images")
+    assert len(images_of(plain)) == len(plain.images)
+    mixed = calibration_data([dataset_folder, dataset_folder / "images"])
+    assert len(mixed.images) == len(train.images) + len(plain.images)
+    assert any("without labels" in note for note in mixed.notes)
+    assert calibration_data([dataset_folder / "images"]).sha256 == plain.sha256
 
 
 @pytest.mark.parametrize(

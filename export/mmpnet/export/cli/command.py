@@ -81,7 +81,10 @@ def export(
         typer.Option(min=0, max=1, help="With --int8: largest part of float32's AP that it may lose."),
     ] = ALLOWED_LOSS,
     calib: Annotated[
-        list[Path] | None, typer.Option(help="With --int8: labeled images that calibrate the ranges; may be repeated.")
+        list[Path] | None,
+        typer.Option(
+            help="With --int8: images that calibrate the ranges, labeled or a folder of images; may be repeated."
+        ),
     ] = None,
     activations: Annotated[
         Activations, typer.Option(help="With --int8: type of the activations; uint8 suits x86, int8 suits ARM.")

@@ -160,17 +160,21 @@ def make_int8(
 def calibration_images(dataset: Dataset, letterbox: Letterbox) -> list[UInt8Array]:
     """Up to 200 evenly spaced images of a data set, letterboxed: (H, W, 3), uint8 BGR.
 
-    Raises: ExportError if there are none, or none of them has a box: the ranges would not cover what is to be detected.
+    Raises: ExportError if there are none, or they have labels but no box: the ranges would not cover what is to be
+    detected.
     """
     step = max(len(dataset.images) // CALIBRATION_IMAGES, 1)
     chosen = dataset.images[::step][:CALIBRATION_IMAGES]
-    if not any(len(image.boxes_xyxy) for image in chosen):
+    is_labeled = len(dataset.class_names) > 1
+    if not chosen or (is_labeled and not any(len(image.boxes_xyxy) for image in chosen)):
         found = (
             f"has no box in the {counted(len(chosen), 'image')} that would calibrate int8"
             if chosen
             else "has no images"
         )
-        raise ExportError(f"{dataset.name}: {found}; give --calib images like those of the camera, with their labels")
+        raise ExportError(
+            f"{dataset.name}: {found}; give --calib images like those of the camera, with what is to be detected"
+        )
     return [letterbox.apply(image.read())[0] for image in chosen]
 
 
