@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow.dataset as ds
 import pytest
 from typer.testing import CliRunner
 
@@ -144,3 +146,27 @@ def test_a_run_without_tracks_or_results_has_a_page_too(
         assert list(ask(connection, "score > 0").rows) == []
     with pytest.raises(OutputError, match=r"manifest\.json"):
         write_report(tmp_path / "absent", tmp_path / "report.html")
+
+
+HOSTILE = ("\x1b[2J\x07.mp4", "new\nline.mp4", "..mp4", "_.mp4", "-rf.mp4", "\u202eevil.mp4")
+
+
+def test_hostile_names_give_files_that_every_reader_sees_and_text_that_no_terminal_obeys(
+    tiny_onnx: Path, settings: Settings, recordings_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in HOSTILE:
+        shutil.copy(recordings_folder / "yard" / "clip.mkv", tmp_path / "in" / name)
+    Archive(tiny_onnx, settings).run(tmp_path / "out", tmp_path / "in")
+    names = [path.name for path in result_files(tmp_path / "out")]
+    assert len(names) == len(HOSTILE)
+    assert all(name[0].isalnum() for name in names)
+    seen = ds.dataset(tmp_path / "out" / "frames", format="parquet").to_table(columns=["source"])
+    assert len(set(seen["source"].to_pylist())) == len(HOSTILE)
+    table = invoke("query", tmp_path / "out", "select distinct source from frames").stdout
+    write_report(tmp_path / "out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert len(table.splitlines()) == 1 + len(HOSTILE)
+    for text in (table, page):
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+    assert r"\x1b[2J" in table

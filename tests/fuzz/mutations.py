@@ -5,6 +5,9 @@ import random
 
 RUNS = int(os.environ.get("MMPNET_FUZZ", "60"))
 """Mutated files for each kind of file; `make fuzz` tries many more."""
+_FIRST = int(os.environ.get("MMPNET_FUZZ_SEED", "0"))
+SEEDS = range(_FIRST, _FIRST + RUNS)
+"""One per mutated file; another first seed gives other files."""
 
 
 def mutated(content: bytes, seed: int) -> bytes:

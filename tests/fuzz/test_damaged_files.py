@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fuzz.mutations import RUNS, mutated
+from fuzz.mutations import SEEDS, mutated
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.datasets.load import load_dataset
 from mmpnet.media.images import read_image
@@ -72,7 +72,7 @@ def test_labels(files: Path, name: str, data: str) -> None:
     content = (files / name).read_bytes()
     assert outcome(lambda: load_dataset([files / data], "train")) is None, "undamaged"
     rejected = 0
-    for seed in range(RUNS):
+    for seed in SEEDS:
         (files / name).write_bytes(mutated(content, seed))
         rejected += outcome(lambda: load_dataset([files / data], "train")) is not None
     assert rejected > 0
@@ -83,7 +83,7 @@ def test_images(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"image{suffix}"
     cv2.imwrite(str(path), make_noise(seed=0, size_hw=(48, 64)))
     content = path.read_bytes()
-    for seed in range(RUNS):
+    for seed in SEEDS:
         path.write_bytes(mutated(content, seed))
         outcome(lambda: read_image(path))
 
@@ -93,7 +93,7 @@ def test_models(tiny_onnx: Path, tmp_path: Path) -> None:
     content, path = tiny_onnx.read_bytes(), tmp_path / "damaged.onnx"
     frame = make_noise(seed=1, size_hw=(48, 64))
     found = Detector(tiny_onnx, provider="cpu", threads=1)(frame)
-    for seed in range(RUNS):
+    for seed in SEEDS:
         damaged = mutated(content, seed)
         path.write_bytes(damaged)
 
@@ -110,7 +110,7 @@ def test_checkpoints(tiny_checkpoint: Path, tmp_path: Path) -> None:
     shutil.copyfile(tiny_checkpoint, path)
     content = path.read_bytes()
     rejected = 0
-    for seed in range(RUNS):
+    for seed in SEEDS:
         path.write_bytes(mutated(content, seed))
         rejected += outcome(lambda: load_checkpoint(path)) is not None
-    assert rejected > RUNS // 2
+    assert rejected > len(SEEDS) // 2

@@ -59,7 +59,7 @@ COMMANDS = {
     "export": ("mmp-export {checkpoint} -o e.onnx", ("e.onnx",)),
     "half": ("mmp-export {checkpoint} -o e.onnx --half", ("e.onnx",)),
     "adapt": (
-        "mmp-adapt --data {labeled} --model {model} --weights none --minutes 0.1 -o a.onnx",
+        "mmp-adapt --data {labeled} --model {model} --minutes 0.1 -o a.onnx",
         ("a.work",),
     ),
     "archive": ("mmp-archive run {video} -o a --model {model} --workers 1", ("a",)),

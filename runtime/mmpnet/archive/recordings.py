@@ -52,8 +52,9 @@ class Recording(msgspec.Struct, frozen=True):
     @property
     def key(self) -> str:
         """A short name for its files, unique in the archive: the stem of its name and a hash of its path."""
-        stem = re.sub(r"[^A-Za-z0-9._-]", "_", Path(self.source).stem)[:80]
-        return f"{stem}-{hashlib.sha256(as_bytes(self.path)).hexdigest()[:10]}"
+        # Readers of Parquet folders pass over files whose names start with a dot or an underscore.
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", Path(self.source).stem).lstrip("._-")[:80]
+        return f"{stem or 'file'}-{hashlib.sha256(as_bytes(self.path)).hexdigest()[:10]}"
 
 
 def find_recordings(patterns: Sequence[str], *, camera_pattern: str | None = None) -> list[Recording]:

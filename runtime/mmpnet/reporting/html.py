@@ -8,18 +8,23 @@ from typing import Any
 
 import jinja2
 
+from mmpnet.contract.text import visible
 from mmpnet.system.files import atomic_write
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a template of the package as HTML; it also receives the version and the time."""
+    """Render a template of the package as HTML; it also receives the version and the time.
+
+    Control characters in the values, as in names of files, are shown as escapes.
+    """
     folder = Path(str(files("mmpnet.reporting") / "templates"))
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    return pages.get_template(template).render(
+    page = pages.get_template(template).render(
         **values, version=version("mmpnet"), made_at=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"
     )
+    return visible(page)
 
 
 def write_page(path: Path, page: str) -> None:

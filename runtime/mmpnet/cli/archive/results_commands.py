@@ -12,7 +12,7 @@ import typer
 
 from mmpnet.console.command import console, exit_on_error, results
 from mmpnet.contract.errors import MissingExtraError
-from mmpnet.contract.text import counted
+from mmpnet.contract.text import counted, visible
 
 if TYPE_CHECKING:
     from mmpnet.archive.query import Answer
@@ -86,7 +86,7 @@ def _print(answer: "Answer", form: Format, most: int | None) -> None:
         writer.writerow(answer.names)
     for row in rows:
         if form == "csv":
-            writer.writerow(row)
+            writer.writerow([_safe(value) for value in row] if sys.stdout.isatty() else row)
         else:
             sys.stdout.write(json.dumps(dict(zip(answer.names, row, strict=True)), default=str) + "\n")
 
@@ -101,4 +101,8 @@ def _print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}" if isinstance(value, float) else visible(str(value)).replace("\n", "\\n")
+
+
+def _safe(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) else value
