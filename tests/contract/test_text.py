@@ -35,6 +35,12 @@ def test_colors_of_our_own_stay() -> None:
     assert r"\x1b" in said.getvalue()
 
 
+def test_verbs_agree_with_their_counts() -> None:
+    assert counted(1, "box", ("is", "are")) == "1 box is"
+    assert counted(2, "box", ("is", "are")) == "2 boxes are"
+    assert counted(2, "other class") == "2 other classes"
+
+
 @pytest.mark.parametrize(
     ("count", "noun", "expected"),
     [

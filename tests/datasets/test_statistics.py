@@ -203,8 +203,8 @@ def test_images_without_contrast_and_turned_images_are_counted(tmp_path: Path) -
         (tmp_path / f"{name}.gt_data.txt").write_text("1 1 9 9\n")
     found = check_dataset([tmp_path], "train")
     dull, turned = found.as_dict()["notes"]
-    assert f"1 images have fewer than 8 gray levels, such as {tmp_path / 'night.png'}" in dull
-    assert f"1 images are turned or mirrored by EXIF, such as {tmp_path / 'turned.jpg'}" in turned
+    assert f"1 image has fewer than 8 gray levels, such as {tmp_path / 'night.png'}" in dull
+    assert f"1 image is turned or mirrored by EXIF, such as {tmp_path / 'turned.jpg'}" in turned
     assert found.ok
     assert f"note: {dull}" in shown(found)
 

@@ -66,8 +66,8 @@ COMMANDS = {
     "archive-query": ("mmp-archive query {archive} score>0.5", ()),
     "archive-report": ("mmp-archive report {archive} -o r.html", ("r.html",)),
 }
-TALKS_TO_ITSELF = ("archive",)
-"""Ray's processes talk over loopback addresses."""
+TALKS_TO_ITSELF = ("adapt", "archive")
+"""Processes that load images hand them over by local sockets in the temporary folder; Ray's use loopback addresses."""
 NOT_PROVEN_BETTER = 3
 EXIT_CODES = {"adapt": NOT_PROVEN_BETTER}
 END_TIMEOUT_S = 60.0

@@ -16,7 +16,7 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.contract.text import well_formed
+from mmpnet.contract.text import counted, well_formed
 from mmpnet.datasets.near_duplicates import fingerprint
 from mmpnet.media.images import read_image
 from mmpnet.media.pixelate import blur_detections
@@ -136,7 +136,7 @@ class CollectSink(Sink):
         if self._collection.per_day[day] >= self._limits.per_day:
             if self._full_day != day:
                 self._full_day = day
-                self._notice(f"{day}: {self._limits.per_day} images, the most of a day")
+                self._notice(f"{day}: {counted(self._limits.per_day, 'image')}, the most of a day")
             return False
         if frame.kind != "camera":
             return True

@@ -36,8 +36,13 @@ def visible(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
-def counted(count: int, noun: str) -> str:
-    """The count with its noun, such as `1 frame`, `2 frames`, `0 boxes` and `3 entries`."""
+def counted(count: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
+    """The count with its noun, such as `1 frame`, `2 frames`, `0 boxes` and `3 entries`.
+
+    verbs: for one and for several; the one that agrees follows, as in `1 box is`.
+    """
+    if verbs is not None:
+        return f"{counted(count, noun)} {verbs[count != 1]}"
     if count == 1:
         return f"{count} {noun}"
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":

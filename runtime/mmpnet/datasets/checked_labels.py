@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from mmpnet.contract.errors import DatasetError
-from mmpnet.contract.text import is_well_formed, well_formed
+from mmpnet.contract.text import counted, is_well_formed, well_formed
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.shards import ShardPart
 from mmpnet.datasets.types import BACKGROUND, Dataset, LabeledImage
@@ -137,8 +137,8 @@ def _repeats_note(path: Path, entries: Sequence[Entry]) -> list[str]:
         return []
     first = next(image.name for image, count in repeats if count)
     return [
-        f"{path}: {total} boxes repeat another one of their image and class, such as in {first}; each counts as an "
-        "object, so a detector misses them; remove them"
+        f"{path}: {counted(total, 'box', ('repeats', 'repeat'))} another one of their image and class, "
+        f"such as in {first}; each counts as an object, so a detector misses them; remove them"
     ]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.letterbox import Letterbox
+from mmpnet.contract.text import counted
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.media.image_size import is_turned
@@ -150,13 +151,13 @@ def _file_notes(dull: Sequence[Path], turned: Sequence[Path]) -> tuple[str, ...]
     notes = []
     if dull:
         notes.append(
-            f"{len(dull)} images have fewer than {LEAST_CONTRAST} gray levels, such as {dull[0]}: they show "
-            "nothing; look at them, and save them with more contrast or remove them"
+            f"{counted(len(dull), 'image', ('has', 'have'))} fewer than {LEAST_CONTRAST} gray levels, "
+            f"such as {dull[0]}: they show nothing; look at them, and save them with more contrast or remove them"
         )
     if turned:
         notes.append(
-            f"{len(turned)} images are turned or mirrored by EXIF, such as {turned[0]}: labels in pixels must be those "
-            "of the upright image"
+            f"{counted(len(turned), 'image', ('is', 'are'))} turned or mirrored by EXIF, such as {turned[0]}: "
+            "labels in pixels must be those of the upright image"
         )
     return tuple(notes)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import IntArray
 from mmpnet.contract.errors import DatasetError
+from mmpnet.contract.text import counted
 from mmpnet.datasets.types import BACKGROUND, Dataset, LabeledImage
 
 _SHOWN_CLASSES = 5
@@ -75,8 +76,8 @@ def _require_no_lost_namesake(dataset: Dataset, wanted: Sequence[WantedClass]) -
             count = _boxes_per_class(dataset)[dataset.class_names.index(one.name)]
             merged = ",".join((one.name, *one.members))
             raise DatasetError(
-                f"{dataset.name}: --classes {one.name}={','.join(one.members)} leaves out its own {count} boxes of "
-                f"{one.name!r}; write {one.name}={merged}, or choose another name"
+                f"{dataset.name}: --classes {one.name}={','.join(one.members)} leaves out its own "
+                f"{counted(count, 'box')} of {one.name!r}; write {one.name}={merged}, or choose another name"
             )
 
 
@@ -87,9 +88,10 @@ def _left_out_note(dataset: Dataset, new_ids: IntArray) -> list[str]:
     if not lost:
         return []
     lost.sort(key=lambda one: -one[1])
-    shown = ", ".join(f"{count} boxes of {name}" for name, count in lost[:_SHOWN_CLASSES])
+    shown = ", ".join(f"{counted(count, 'box')} of {name}" for name, count in lost[:_SHOWN_CLASSES])
     others = lost[_SHOWN_CLASSES:]
-    rest = f", {sum(count for _, count in others)} boxes of {len(others)} other classes" if others else ""
+    boxes = counted(sum(count for _, count in others), "box")
+    rest = f", {boxes} of {counted(len(others), 'other class')}" if others else ""
     return [f"{dataset.name}: --classes leaves out {shown}{rest}"]
 
 

@@ -59,7 +59,7 @@ def test_shapes_become_the_boxes_around_them(write: Write) -> None:
 def test_a_rotated_box_becomes_the_upright_box_around_it(write: Write) -> None:
     dataset = open_dataset(write(BOX.format(' rotation="90.0"')), "train")
     np.testing.assert_allclose(dataset.images[0].boxes_xyxy, [[3, 6, 15, 16]], atol=1e-5)
-    assert "1 boxes are rotated" in dataset.notes[0]
+    assert "1 box is rotated" in dataset.notes[0]
 
 
 def test_subsets_are_splits(write: Write) -> None:

@@ -92,7 +92,7 @@ def test_what_a_folder_has_besides_is_counted_by_suffix(mixed_folder: Path) -> N
     assert source.left_out == (
         f"{mixed_folder}: the folder: 4 of 7 entries are images or videos; not used: .txt (1), .json (1)"
     )
-    with pytest.raises(SourceError, match=r"has 1 entries, but no image or video: \.txt \(1\); expected"):
+    with pytest.raises(SourceError, match=r"has 1 entry, but no image or video: \.txt \(1\); expected"):
         open_source(str(mixed_folder.parent / "mixed*" / "*.txt"))
 
 
@@ -161,7 +161,7 @@ def test_a_folder_or_pattern_without_media_is_named(tmp_path: Path) -> None:
         open_source(str(tmp_path))
     assert str(tmp_path) in str(caught.value)
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(SourceError, match="1 entries"):
+    with pytest.raises(SourceError, match="1 entry"):
         open_source(str(tmp_path))
     with pytest.raises(SourceError, match=r"\*\.txt: the pattern"):
         open_source(str(tmp_path / "*.txt"))
@@ -343,7 +343,7 @@ def test_a_damaged_frame_in_a_video_ends_nothing_and_is_reported(tmp_path: Path)
         for frame in open_source(str(path)):
             seen.append(frame.pixels_bgr)
 
-    with pytest.raises(SourceError, match=r"walk\.avi: skipped 1 damaged frames, read 19"):
+    with pytest.raises(SourceError, match=r"walk\.avi: skipped 1 damaged frame, read 19"):
         watch()
     assert frame_indices(seen) == [index for index in range(20) if index != 12]
 

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from mmpnet.contract.text import counted
 from mmpnet.datasets.checked_labels import XYXY
 
 
@@ -24,4 +25,6 @@ def around_rotated(xyxy: XYXY, degrees: float, image_hw: tuple[int, int]) -> XYX
 
 def rotation_note(path: Path, count: int) -> list[str]:
     """A note about rotated boxes; empty if there are none."""
-    return [f"{path}: {count} boxes are rotated; the upright boxes around them are taken"] if count else []
+    if not count:
+        return []
+    return [f"{path}: {counted(count, 'box', ('is', 'are'))} rotated; the upright boxes around them are taken"]

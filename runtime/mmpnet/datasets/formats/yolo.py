@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmpnet.contract.errors import DatasetError
+from mmpnet.contract.text import counted
 from mmpnet.datasets.checked_labels import Entry, Label, assemble, checked_score, checked_xyxy
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import existing, numbered_lines, read_bytes, relative_name, sha256_of
@@ -183,7 +184,8 @@ class _Rows:
         """Notes about the rows that were read so far."""
         if not self.repeated:
             return []
-        return [f"{path}: {self.repeated} rows repeat another one of their image; each box counts once"]
+        rows = counted(self.repeated, "row", ("repeats", "repeat"))
+        return [f"{path}: {rows} another one of their image; each box counts once"]
 
 
 def _numbers(line: str, where: str) -> list[float]:

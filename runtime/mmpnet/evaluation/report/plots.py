@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from mmpnet.contract.text import counted
 from mmpnet.evaluation.curves import RECALL_GRID, ConfidenceCurve, Curve, PrecisionRecall
 from mmpnet.evaluation.report.inputs import Line
 from mmpnet.reporting.svg import BLUE, GREEN, INK, ORANGE, PALETTE, key, svg
@@ -59,7 +60,7 @@ def size_plot(rows: Sequence[tuple[str, float | None, int]]) -> str:
         for row, (_, ap, _) in enumerate(rows):
             text = "none to measure" if ap is None else f"{ap:.3f}"
             axes.annotate(text, (ap or 0.0, row), xytext=(4, 0), textcoords="offset points", va="center")
-        axes.set_yticks(range(len(rows)), [f"{name}\n{count} boxes" for name, _, count in rows])
+        axes.set_yticks(range(len(rows)), [f"{name}\n{counted(count, 'box')}" for name, _, count in rows])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set_xlim(0, max(0.1, 1.25 * max(values)))

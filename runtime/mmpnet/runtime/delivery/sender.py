@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mmpnet.contract.errors import first_line
+from mmpnet.contract.text import counted
 from mmpnet.runtime.events.database import store_error
 from mmpnet.runtime.events.presence import Happening
 from mmpnet.runtime.events.store import Outbox, StoredEvent
@@ -147,7 +148,9 @@ class OutboxSender:
         except sqlite3.Error:
             return
         if left:
-            self._notify(f"{self._destination.name}: {left} events wait in the store for the next run")
+            self._notify(
+                f"{self._destination.name}: {counted(left, 'event', ('waits', 'wait'))} in the store for the next run"
+            )
 
 
 class SenderOutput:

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from msgspec.structs import replace
 
 from mmpnet.contract.errors import OutputError
+from mmpnet.contract.text import counted
 from mmpnet.runtime.events.presence import Happening
 from mmpnet.runtime.events.store import EventStore
 from mmpnet.runtime.pipeline.summary import Summary
@@ -91,11 +92,14 @@ class StoreWriter:
         if self._thread.ident is not None:
             self._thread.join(CLOSE_S)
         if self._thread.is_alive():
-            raise OutputError(f"{self._store.path}: the disk does not answer; {len(self._queue)} events are not stored")
+            unstored = counted(len(self._queue), "event", ("is", "are"))
+            raise OutputError(f"{self._store.path}: the disk does not answer; {unstored} not stored")
         self._store.close()
         lost = self._lost + len(self._queue)
         if lost:
-            raise OutputError(f"{self._store.path}: {lost} events could not be stored ({self._fault}); free space")
+            raise OutputError(
+                f"{self._store.path}: {counted(lost, 'event')} could not be stored ({self._fault}); free space"
+            )
 
     def _work(self) -> None:
         while True:
@@ -141,7 +145,9 @@ class StoreWriter:
         now_s = self._clock.now_s() if self._store.most_days is not None else None
         unsent = self._store.prune(None if now_s is None else datetime.fromtimestamp(now_s, timezone.utc))
         if unsent:
-            self._notify(f"{self._store.path}: {unsent} events became too old or too many before they were sent")
+            self._notify(
+                f"{self._store.path}: {counted(unsent, 'event')} became too old or too many before they were sent"
+            )
 
     def _say_jump(self, hours: float) -> None:
         what = "for a day no event is deleted because of its age"

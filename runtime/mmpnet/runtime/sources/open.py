@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmpnet.contract.errors import SourceError
-from mmpnet.contract.text import well_formed
+from mmpnet.contract.text import counted, well_formed
 from mmpnet.media.images import IMAGE_SUFFIXES
 from mmpnet.runtime.sources.files import VIDEO_SUFFIXES, FileSource
 from mmpnet.runtime.sources.frame import Source
@@ -80,7 +80,7 @@ def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
     paths = tuple(found for found in candidates if is_file(found) and found.suffix.lower() in known)
     if not paths:
         raise SourceError(
-            f"{where} has {len(candidates)} entries, but no image or video{_by_suffix(candidates)}; "
+            f"{where} has {counted(len(candidates), 'entry')}, but no image or video{_by_suffix(candidates)}; "
             "expected .jpg, .png, .mp4, ..."
         )
     left_out = [found for found in candidates if is_file(found) and found.suffix.lower() not in known]

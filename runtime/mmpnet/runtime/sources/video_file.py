@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 
 from mmpnet.contract.errors import SourceError
+from mmpnet.contract.text import counted
 from mmpnet.media.container import missing_bytes
 from mmpnet.runtime.sources.frame import Frame, stamp_frame
 from mmpnet.runtime.sources.freeze import FirstChange
@@ -33,7 +34,7 @@ def video_frames(path: Path, *, stride: int, notify: Callable[[str], None]) -> I
     repeats = RepeatedFrames(path)
     try:
         if not capture.isOpened():
-            size = f"{path.stat().st_size} bytes" if is_file(path) else "the file is gone"
+            size = counted(path.stat().st_size, "byte") if is_file(path) else "the file is gone"
             raise SourceError(f"{path}: OpenCV cannot open it as a video ({size}); expected a video file")
         reader = _Reader(path, capture, stride, repeats)
         yield from _decoded(reader, notify)
@@ -129,19 +130,20 @@ class _Reader:
             )
         if self._damaged:
             raise SourceError(
-                f"{self.path}: skipped {self._damaged} damaged frames, read {self._count}; copy the file again"
+                f"{self.path}: skipped {counted(self._damaged, 'damaged frame')}, read {self._count}; "
+                "copy the file again"
             )
         if (reason := self.repeats.explain(self._count)) is not None:
             raise SourceError(reason)
-        read = f"{self._count} frames of {self._last_s:.1f} s"
+        read = f"{counted(self._count, 'frame')} of {self._last_s:.1f} s"
         try:
             missing = missing_bytes(self.path)
         except OSError:  # the file was removed in the meantime
             missing = None
         if missing:
+            lost = counted(missing, "byte", ("is", "are"))
             raise SourceError(
-                f"{self.path}: the file is truncated: {missing} bytes are missing at its end, read {read}; "
-                "copy the file again"
+                f"{self.path}: the file is truncated: {lost} missing at its end, read {read}; copy the file again"
             )
         if missing is None and self._count < FEW * self._stated:
             notify(

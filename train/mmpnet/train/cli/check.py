@@ -12,7 +12,7 @@ from mmpnet.cli.dataset_tables import check_dataset, print_statistics
 from mmpnet.console.command import console, results
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.letterbox import Letterbox
-from mmpnet.contract.text import well_formed_values
+from mmpnet.contract.text import counted, well_formed_values
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.statistics import DatasetStatistics, shared_images
@@ -41,7 +41,7 @@ def check(config: TrainConfig, unlabelled: Sequence[str], *, as_json: bool) -> b
         if not is_file(Path(teacher)):
             raise typer.BadParameter(f"--teacher {teacher}: no such file")
     for folder in unlabelled:
-        console().print(f"{folder}: {len(unlabeled_images(Path(folder)))} images without labels")
+        console().print(f"{folder}: {counted(len(unlabeled_images(Path(folder))), 'image')} without labels")
     shown = console() if as_json else results()
     scans = _scans(config)
     for found in scans.values():

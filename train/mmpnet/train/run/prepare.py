@@ -73,7 +73,8 @@ def _notice_repeated(train: Dataset, val: Dataset | None, callbacks: RunCallback
     twice = len(learned) - len(set(learned))
     if twice:
         callbacks.notice(
-            f"note: {twice} images are in {train.name} more than once: they count as often as they are there"
+            f"note: {counted(twice, 'image', ('is', 'are'))} in {train.name} more than once: "
+            "they count as often as they are there"
         )
     measured = {os.path.realpath(image.path) for image in val.images} if val is not None else set()
     both = len(measured.intersection(learned))
