@@ -33,6 +33,7 @@ def repository() -> str:
 def on_config(config: Any) -> Any:
     """Set the address of the repository, and complete the navigation."""
     config.repo_url = repository()
+    config.repo_name = config.site_name
     config.nav = complete(config.nav, Path(config.docs_dir))
     return config
 
