@@ -293,6 +293,15 @@ def test_addresses_on_the_command_line_may_have_references(monkeypatch: pytest.M
         typed_events(["--webhook"], EventFlags(webhook="http://host/${NONE}"))
 
 
+def test_a_unit_is_printed_without_the_secrets_of_the_service(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.write_text('show = false\n[[camera]]\nname = "door"\nsource = "rtsp://me:${ONLY_ROOT_KNOWS}@cam/1"\n')
+    site.chmod(0o644)
+    monkeypatch.setattr(sys, "argv", ["mmp-run", "--config", str(site), "--print-service"])
+    done = mmp_run("--config", site, "--print-service")
+    assert done.exit_code == 0, done.stderr
+    assert f"--config {site}" in done.stdout
+
+
 def test_a_secret_on_the_command_line_is_said_in_one_line(tiny_onnx: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret\n")
     page = ["--serve", "127.0.0.1:0", "--limit", "1"]

@@ -19,7 +19,7 @@ from mmpnet.cli.run.detector import check_and_warm_up, show_self_test, widen_thr
 from mmpnet.cli.run.event_outputs import EventOptions, event_options, event_sinks, with_page_store
 from mmpnet.cli.run.outputs import RecordOptions, record_sinks, save_sink, serve_sinks, window_sinks
 from mmpnet.cli.run.reload import Reload
-from mmpnet.cli.run.secrets import check_typed, references, token_of, typed_events
+from mmpnet.cli.run.secrets import check_typed, missing, references, token_of, typed_events
 from mmpnet.cli.run.service_unit import service_unit, this_program
 from mmpnet.cli.run.settings import RunSettings
 from mmpnet.cli.run.site_file import CameraSettings
@@ -100,11 +100,15 @@ def start(context: typer.Context, words: Sequence[str], settings: RunSettings) -
     given = _check_given(context, words, settings)
     cameras, model = _cameras_and_model(context, words, settings)
     recorded = _record_options(settings)
-    sources = _open_sources(cameras, settings)
-    check_effects(given, sources)
     if settings.service.print_service:
+        # The secrets of the service need not be in the environment of whoever prints its unit.
+        known = [camera for camera in cameras if not missing(camera.source)]
+        if known or not cameras:
+            check_effects(given, _open_sources(known, settings))
         sys.stdout.write(service_unit(sys.argv[1:], program=this_program()))
         return
+    sources = _open_sources(cameras, settings)
+    check_effects(given, sources)
     happenings = event_options(typed_events(given_flags(context, "COMMANDLINE"), settings.events))
     prepared = _prepared(model, cameras, sources, (happenings, recorded), settings)
     options = _run_options(prepared, settings)

@@ -82,6 +82,15 @@ def references(text: str) -> list[str]:
     return list(dict.fromkeys(REFERENCE.findall(text)))
 
 
+def missing(source: str) -> bool:
+    """Whether a `${NAME}` of a source is not set."""
+    try:
+        expanded_source(source)
+    except ValueError:
+        return True
+    return False
+
+
 def expanded_source(source: str) -> str:
     """A source with each `${NAME}` of an address replaced; a file may have such a name, so it stays.
 
