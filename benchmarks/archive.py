@@ -15,6 +15,7 @@ from rich.table import Table
 from harness.archive import (
     Cost,
     by_ray,
+    driver_alone,
     in_one_process,
     loop_conf,
     on_paper,
@@ -42,6 +43,7 @@ def archive(
     workers: Annotated[list[int] | None, typer.Option(min=1, help="Numbers of Ray workers; may be repeated.")] = None,
     kill: Annotated[bool, typer.Option("--kill", help="Run the last of --workers again, and kill a worker.")] = False,
     files: Annotated[int, typer.Option(min=0, help="Small videos for the memory of the driver, by Ray.")] = 0,
+    driver: Annotated[int, typer.Option(min=0, help="Small videos for the driver alone, without Ray.")] = 0,
     cores: Annotated[int, typer.Option(min=1, help="Cores of a machine on paper.")] = 16,
     price: Annotated[float, typer.Option(min=0, help="Price of a core hour on paper.")] = 0.04,
     as_json: Json = False,
@@ -65,6 +67,7 @@ def archive(
         if kill and workers:
             ray.append(by_ray(recordings, path, folder / "ray", workers=workers[-1], kill=True))
         small = by_ray(write_small_videos(folder / "small", files), path, folder / "out", workers=1) if files else None
+        alone = driver_alone(write_small_videos(folder / "many", driver), path, folder / "alone") if driver else None
         rows = [{"what": what, "frames": one.frames, "ms_per_frame": one.ms_per_frame} for what, one in best.items()]
         extra = {
             "archive": best["archive"].cpu_s / best["loop"].cpu_s - 1,
@@ -73,9 +76,9 @@ def archive(
         paper = on_paper(
             best["archive and tracking"].ms_per_frame, cores=cores, price_per_core_hour=price, efficiency=0.9
         )
-        show(_table(rows, extra), *map(str, ray), *([str(small)] if small else []), *map(str, paper))
+        show(_table(rows, extra), *map(str, ray), *(str(one) for one in (small, alone) if one), *map(str, paper))
         if as_json:
-            measured: dict[str, Any] = {"cost": rows, "extra": extra, "ray": ray, "small_files": small}
+            measured: dict[str, Any] = {"cost": rows, "extra": extra, "ray": ray, "small_files": small, "driver": alone}
             settings = {"frame_size": frame_size, "videos": videos, "seconds": seconds, "repeats": repeats}
             about = {"machine": machine_document(("ray", "pyarrow")), "model": msgspec.to_builtins(model_facts(path))}
             write_json({**about, "settings": settings, **measured, "on_paper": paper})

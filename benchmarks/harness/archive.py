@@ -158,6 +158,27 @@ def by_ray(
     }
 
 
+def driver_alone(recordings: Sequence[Recording], model: Path, out: Path) -> dict[str, Any]:
+    """What the driver itself needs to hand out files and to count: its workers do nothing, and there is no Ray."""
+    memory_mb: list[float] = []
+    seen = 0
+
+    def execute(tasks: list[Task]) -> Iterator[Outcome]:
+        yield from (Outcome(task, frames=1, video_s=1 / FPS) for task in tasks)
+
+    def watch(_: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen % max(len(recordings) // 10, 1) == 0:
+            memory_mb.append(round(resident_mb(), 1))
+
+    with prepare_folder(out, model, settings_of(model, track=False), resume=False):
+        began_cpu_s = time.process_time()
+        run_archive(recordings, out, execute, watcher=Watcher(progress=watch))
+        ms_per_file = 1e3 * (time.process_time() - began_cpu_s) / len(recordings)
+    return {"files": len(recordings), "ms_per_file": round(ms_per_file, 3), "driver_memory_mb": memory_mb}
+
+
 def killing(execute: Execute) -> Execute:
     """Ends a worker process with SIGKILL when half of the tasks are done."""
 
