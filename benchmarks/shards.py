@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,9 +54,10 @@ def shards(
         began_s = time.perf_counter()
         packed = pack_split(files, "train", folder / "packed", progress=progress_bar)
         packing_s = time.perf_counter() - began_s
-        before_mb = resident_mb()
+        tracemalloc.start()
         from_shards = open_dataset(folder / "packed", "train")
-        labels_kb = (resident_mb() - before_mb) * 1024 / images
+        labels_kb = tracemalloc.get_traced_memory()[0] / 1e3 / images
+        tracemalloc.stop()
         found = {
             what: _measured(what, dataset.images, workers)
             for what, dataset in (("files", files), ("shards", from_shards))
