@@ -17,6 +17,9 @@ from mmpnet.datasets.types import BACKGROUND, Dataset, LabeledImage
 BORDER_TOLERANCE_PX = 1.0
 """Boxes may extend beyond the image by this much, as rounding causes, and are clipped. Beyond that is an error."""
 
+_FEW_PX = 8
+"""In a larger image, a box of one px is no object."""
+
 XYXY: TypeAlias = tuple[float, float, float, float]
 
 
@@ -114,6 +117,8 @@ def assemble(
     with faults:
         if not entries or not (class_names or may_lack_classes):
             raise DatasetError(f"{path}: has no images or no categories; expected at least one of each")
+    with faults:
+        _require_pixels(path, entries)
     names = (BACKGROUND, *class_names)
     class_ids = {class_name: class_id for class_id, class_name in enumerate(names)}
     images = tuple(_image(entry, class_ids) for entry in entries)
@@ -125,6 +130,15 @@ def assemble(
         sha256=sha256,
         notes=(*notes, *_repeats_note(path, entries)),
     )
+
+
+def _require_pixels(path: Path, entries: Sequence[Entry]) -> None:
+    """Raises: DatasetError if all boxes lie in the first pixel of their images: they are fractions of the image."""
+    boxes = [label.xyxy for entry in entries if min(entry.image_hw) > _FEW_PX for label in entry.labels]
+    if boxes and all(max(xyxy) <= 1 for xyxy in boxes):
+        raise DatasetError(
+            f"{path}: no box extends beyond 1 px, so they seem to be fractions of the image; expected px"
+        )
 
 
 def _repeats_note(path: Path, entries: Sequence[Entry]) -> list[str]:

@@ -354,7 +354,7 @@ def test_values_that_pycocotools_takes_are_read(write: Write, tmp_path: Path) ->
         categories=[{"id": 90.0, "name": "person"}],
         images=[
             {"id": 11.0, "file_name": "a.png", "width": 40.0, "height": 30.0, "source": {"a": 1}, "group": 3},
-            {"id": "b7", "file_name": "a.png"},
+            {"id": "b7", "file_name": "b.png"},
         ],
         annotations=[
             {**PERSON, "category_id": 90.0, "image_id": "11", "iscrowd": False, "score": None},
@@ -363,6 +363,7 @@ def test_values_that_pycocotools_takes_are_read(write: Write, tmp_path: Path) ->
             {**PERSON, "iscrowd": 1.0},
         ],
     )
+    shutil.copy(tmp_path / "images" / "a.png", tmp_path / "images" / "b.png")
     first, second = read_coco(path).images
     assert first.crowd.tolist() == [False, False, True]
     assert second.crowd.tolist() == [True]
@@ -370,6 +371,7 @@ def test_values_that_pycocotools_takes_are_read(write: Write, tmp_path: Path) ->
     assert first.tags == ()
     assert first.source is None
     (tmp_path / "images" / "a.png").unlink()
+    (tmp_path / "images" / "b.png").unlink()
     faults = Faults(collect=True)
     read_coco(path, faults)
     assert len(faults.found) == 3, faults.found

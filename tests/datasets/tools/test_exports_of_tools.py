@@ -17,6 +17,7 @@ import torch
 from pycocotools.coco import COCO
 from torchvision.ops import box_convert
 
+from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import recognize
 from support.drawn_images import Drawn, draw_image
@@ -448,3 +449,51 @@ def test_images_of_another_split_in_the_same_folder_are_named(tmp_path: Path) ->
     val["images"] = [{**one, "file_name": name} for one, name in zip(val["images"], ("c.png", "x/d.png"), strict=True)]
     write_json(tmp_path / "val.json", val)
     assert load_dataset([tmp_path], "train").notes == ()
+
+
+def changed(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A COCO JSON after a change."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_two_entries_of_one_image_are_a_fault(tmp_path: Path) -> None:
+    """As Label Studio writes for two annotators: each entry's people would be background in the other."""
+    folder = label_studio_coco(tmp_path / "set")
+    path = changed(folder / "result.json", lambda content: content["images"][1].update(file_name="images/a.png"))
+    with pytest.raises(DatasetError, match=r"a\.png is that of id 0 and id 1; join the two entries"):
+        load_dataset([path], "train")
+
+
+def test_boxes_that_are_fractions_of_the_image_are_a_fault(tmp_path: Path) -> None:
+    def divide(content: dict[str, Any]) -> None:
+        for one in content["annotations"]:
+            one["bbox"] = [value / side for value, side in zip(one["bbox"], (WIDTH, HEIGHT) * 2, strict=True)]
+
+    path = changed(fiftyone_coco(tmp_path / "set") / "labels.json", divide)
+    with pytest.raises(DatasetError, match="seem to be fractions of the image; expected px"):
+        load_dataset([path], "train")
+
+
+def test_a_shape_of_cvat_that_has_left_the_image_is_no_object(tmp_path: Path) -> None:
+    path = cvat_xml(tmp_path / "set") / "annotations.xml"
+    gone = '<box label="dog" outside="1" occluded="0" xtl="1" ytl="1" xbr="9" ybr="9"></box></image>'
+    path.write_text(path.read_text().replace("</image>", gone, 1))
+    assert len(load_dataset([path], "train").images[0].boxes_xyxy) == 2
+
+
+def test_tracks_of_cvat_are_not_dropped_in_silence(tmp_path: Path) -> None:
+    path = cvat_xml(tmp_path / "set") / "annotations.xml"
+    path.write_text(path.read_text().replace("</annotations>", '<track id="0" label="dog"></track></annotations>'))
+    with pytest.raises(DatasetError, match="is CVAT for video, with tracks"):
+        load_dataset([path], "train")
+
+
+def test_a_second_box_of_an_object_of_voc_is_a_fault(tmp_path: Path) -> None:
+    folder = voc_itself(tmp_path / "set")
+    path = folder / "Annotations" / "a.xml"
+    path.write_text(path.read_text().replace("</bndbox>", "</bndbox><bndbox></bndbox>", 1))
+    with pytest.raises(DatasetError, match="has 2 bndbox; expected one"):
+        load_dataset([folder], "train")

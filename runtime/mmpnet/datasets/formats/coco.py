@@ -142,10 +142,12 @@ def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
                 labels[key].append(_label(annotation, sizes[key], categories.name_of(annotation, where), named))
                 n_rotated += annotation.rotation_degrees != 0
     entries = []
+    owners: dict[Path, _Key] = {}
     for key in sizes:
         with faults:
             image = images[key]
             place, shard = _place(image, folder, content.shards, path)
+            _require_new(place, image, owners, path)
             entries.append(Entry(place, sizes[key], labels[key], _tags(image), _source(image), shard))
     return assemble(
         path,
@@ -287,6 +289,14 @@ def _label(annotation: _Annotation, image_hw: tuple[int, int], class_name: str, 
 
 def _where(path: Path, image: _Image) -> str:
     return f"{path}: image {image.file_name} (image id {image.id})"
+
+
+def _require_new(place: Path, image: _Image, owners: dict[Path, _Key], path: Path) -> None:
+    """Note who names an image. Raises: DatasetError if another entry does, whose boxes would be missed in this one."""
+    if place in owners:
+        ids = f"id {owners[place]} and id {image.id}"
+        raise DatasetError(f"{path}: images: {image.file_name} is that of {ids}; join the two entries and their boxes")
+    owners[place] = image.id
 
 
 def _place(image: _Image, folder: ImageFolder, shards: Any, json_path: Path) -> tuple[Path, ShardPart | None]:

@@ -37,7 +37,7 @@ def splits(path: Path) -> tuple[Split, ...]:
 
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     """Read a split, or the whole file if it has none. The box of a polygon, ellipse or mask is the smallest one around
-    it; a rotated box becomes the smallest upright box around it.
+    it; a rotated box becomes the smallest upright box around it. Shapes that are `outside` have left the image.
 
     Raises: DatasetError if the file, an image or a shape is missing or malformed; MissingExtraError.
     """
@@ -45,7 +45,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     root = _root(xml_path)
     divided = split in splits(path)
     images = [image for image in root.iter("image") if not divided or _split_of(image) == split]
-    if not images and root.find("track") is not None:
+    if root.find("track") is not None:
         raise DatasetError(f"{xml_path}: is CVAT for video, with tracks; export it as CVAT for images")
     folder = image_folder(xml_path, [image.get("name", "") for image in images])
     entries, rotated = [], 0
@@ -104,7 +104,7 @@ def _entry(image: Any, folder: ImageFolder, where: str, faults: Faults) -> Entry
         else (int(_number(image, "height", where)), int(_number(image, "width", where)))
     )
     labels = []
-    for index, shape in enumerate(one for one in image if one.tag not in _NO_SHAPES):
+    for index, shape in enumerate(one for one in image if one.tag not in _NO_SHAPES and one.get("outside") != "1"):
         with faults:
             labels.append(_label(shape, image_hw, f"{where}: {shape.tag} {index}"))
     return Entry(path, image_hw, labels)

@@ -196,9 +196,11 @@ def _label(node: Any, image_hw: tuple[int, int], convention: Convention, where: 
     name = (node.findtext("name") or "").strip()
     if not name:
         raise DatasetError(f"{where}: has no name; expected the name of its class")
-    corners = node.find("bndbox")
-    if corners is None:
-        raise DatasetError(f"{where} ({name}): has no bndbox; expected {', '.join(_CORNERS)}")
+    found = node.findall("bndbox")
+    if len(found) != 1:
+        count = f"{len(found)}" if found else "no"
+        raise DatasetError(f"{where} ({name}): has {count} bndbox; expected one, with {', '.join(_CORNERS)}")
+    corners = found[0]
     stated = [_number(corners, corner, f"{where} ({name}): bndbox") for corner in _CORNERS]
     difficult = (node.findtext("difficult") or "0").strip()
     if difficult not in ("0", "1"):
