@@ -238,6 +238,31 @@ def test_an_empty_token_is_none(token: str) -> None:
         ServeSink("127.0.0.1:0", MODEL, token=token)
 
 
+@pytest.mark.parametrize("token", [None, "SECRET"])
+def test_pages_of_named_origins_only_may_show_it_in_a_frame(start: Callable[..., Serving], token: str | None) -> None:
+    for embed_in, expected in (
+        ((), "frame-ancestors 'none';"),
+        (
+            ("https://home.example:8123", "http://[::1]"),
+            "frame-ancestors https://home.example:8123 http://[::1];",
+        ),
+    ):
+        serving = start("front", token=token, embed_in=embed_in)
+        # With a token, this is its form; without one, it is the page.
+        answer = get(serving.sink.url, "/", {"Accept": "text/html"})
+        assert answer.status == (200 if token is None else 401)
+        assert expected in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["", "*", "home.example", "https://home.example/path", "https://a; script-src *", "https://a b", "file://a"],
+)
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(OutputError, match=r"--embed-in .* is no origin; expected http\[s\]://HOST"):
+        ServeSink("127.0.0.1:0", MODEL, embed_in=(origin,))
+
+
 def test_a_busy_port_is_an_error_before_the_run() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -72,6 +72,8 @@ def check_flags(given: Collection[str]) -> None:
         raise typer.BadParameter("--keep-events is for stored events; add --store FILE")
     if "--mqtt-ca" in given and "--mqtt" not in given:
         raise typer.BadParameter("--mqtt-ca is for a broker; add --mqtt mqtts://HOST")
+    if "--embed-in" in given and "--serve" not in given:
+        raise typer.BadParameter("--embed-in is for the web page; add --serve HOST:PORT")
     for flag in ("--token", "--token-file"):
         if flag in given and "--serve" not in given:
             raise typer.BadParameter(f"{flag} protects the web page of --serve; add --serve HOST:PORT")

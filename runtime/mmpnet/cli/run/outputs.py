@@ -53,14 +53,21 @@ def window_sinks(*, only: bool) -> list[Sink]:
 
 
 def serve_sinks(
-    address: str, token: str | None, detector: Detector, asked: Provider, stale_after_s: float, past: Past
+    address: str,
+    token: str | None,
+    detector: Detector,
+    asked: Provider,
+    stale_after_s: float,
+    past: Past,
+    embed_in: Sequence[str] = (),
 ) -> list[Sink]:
-    """A web page at HOST:PORT, which accepts connections at once. past: what it shows beside the run.
+    """A web page at HOST:PORT, which accepts connections at once. past: what it shows beside the run. embed_in:
+    origins whose pages may show it in a frame.
 
     Raises: OutputError if it cannot listen there or must not, MissingExtraError without the [serve] extra.
     """
     model = ServedModel(detector.path.stem, detector.class_names, asked, detector.provider)
-    sink = ServeSink(address, model, token=token, stale_after_s=stale_after_s, past=past)
+    sink = ServeSink(address, model, token=token, stale_after_s=stale_after_s, past=past, embed_in=embed_in)
     console().print(f"serving {sink.url}")
     # The token belongs on the user's screen, but in no log.
     if sink.phone_url is not None and console().is_terminal:

@@ -208,7 +208,8 @@ def _outputs(
     if prepared.happenings:  # before the page, which reads the store
         add(event_sinks(prepared.happenings, sources, prepared.analyses, stale_after_s=stale_after_s, stop=stop))
     if page.serve is not None:
-        add(serve_sinks(page.serve, token_of(page), detector, settings.detector.provider, stale_after_s, past))
+        provider = settings.detector.provider
+        add(serve_sinks(page.serve, token_of(page), detector, provider, stale_after_s, past, page.embed_in))
     if prepared.analyses or settings.outputs.blur:
         detector = widen_thresholds(detector, blur=settings.outputs.blur)
     check_and_warm_up(detector)

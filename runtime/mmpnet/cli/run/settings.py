@@ -168,6 +168,10 @@ class PageFlags(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     token_file: Annotated[Path | None, Meta(description="File that contains the access token.")] = None
+    embed_in: Annotated[
+        tuple[str, ...],
+        Meta(description="Let pages of this origin show the page in a frame, as https://HOST:PORT. May be repeated."),
+    ] = ()
 
 
 class ServiceFlags(msgspec.Struct, frozen=True, kw_only=True):

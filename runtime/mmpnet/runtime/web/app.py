@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -99,9 +99,10 @@ class Endpoints:
         return stream
 
 
-def make_app(feeds: Feeds) -> Starlette:
-    """The ASGI application; while it runs, it also calls the monitor's tick."""
-    endpoints, page = Endpoints(feeds), load_page()
+def make_app(feeds: Feeds, embed_in: Sequence[str] = ()) -> Starlette:
+    """The ASGI application; while it runs, it also calls the monitor's tick. embed_in: origins whose pages may show it
+    in a frame."""
+    endpoints, page = Endpoints(feeds), load_page(embed_in)
 
     async def index(request: Request) -> Response:
         del request

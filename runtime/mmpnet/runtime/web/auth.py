@@ -1,6 +1,7 @@
 """Access control of the web server: a token, or loopback only."""
 
 import secrets
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,12 +20,13 @@ class AuthMiddleware:
 
     Without a token, the server listens on loopback only. Then it also blocks web pages of other sites in this machine's
     browser: they can neither embed the images nor reach the server under a host name that resolves to 127.0.0.1.
+    embed_in: origins whose pages may show the token form in a frame.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, embed_in: Sequence[str] = ()) -> None:
         self._app = app
         self._token = token
-        self._form = load_token_form()
+        self._form = load_token_form(embed_in)
         self._busy = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,6 +3,7 @@
 It imports starlette, uvicorn and prometheus_client only when a sink is made, as only a server needs them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mmpnet.runtime.web.drawn_shape import ShapeSettings
 from mmpnet.runtime.web.event_stream import EventStream
 from mmpnet.runtime.web.listen import Address, is_loopback, listen, parse_address, phone_url
 from mmpnet.runtime.web.mjpeg import MjpegFeed
+from mmpnet.runtime.web.page import check_origin
 from mmpnet.runtime.web.run_status import ServedModel, StatusRecorder
 
 STALE_AFTER_S = 5.0
@@ -38,10 +40,11 @@ class ServeSink(Sink):
     """Serves the run over HTTP from its own thread; the run never waits for clients.
 
     It listens immediately, at `url`. An address outside loopback needs a `token`; with a token, every client must send
-    it. The run must call `started` before the first result. past: what it shows beside the run.
+    it. The run must call `started` before the first result. past: what it shows beside the run. embed_in: origins, such
+    as `https://home.example`, whose pages may show this one in a frame.
 
     Raises: MissingExtraError without the [serve] extra, OutputError for an address that cannot be used or that others
-    can reach without a token.
+    can reach without a token, and for something else than origins.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class ServeSink(Sink):
         token: str | None = None,
         stale_after_s: float = STALE_AFTER_S,
         past: Past = NO_PAST,
+        embed_in: Sequence[str] = (),
     ) -> None:
         try:
             from mmpnet.runtime.web.app import Feeds, make_app
@@ -66,6 +70,8 @@ class ServeSink(Sink):
             raise MissingExtraError(f"--serve cannot load its packages ({first_line(error)}); {advice}") from error
         wanted = parse_address(address)
         _check_token(token, wanted)
+        for origin in embed_in:
+            check_origin(origin)
         self._class_names = model.class_names
         self._monitor = StatusRecorder(model, stale_after_s)
         self._images = MjpegFeed()
@@ -80,7 +86,7 @@ class ServeSink(Sink):
         self.url = address_used.url
         self.phone_url = phone_url(address_used, token)
         """The address that a phone in this network opens, with the token; None if only this machine is served."""
-        self._server = ServerThread(AuthMiddleware(make_app(feeds), token), listening)
+        self._server = ServerThread(AuthMiddleware(make_app(feeds, embed_in), token, embed_in), listening)
 
     @property
     def wants_annotated(self) -> bool:  # type: ignore[override]
