@@ -27,6 +27,7 @@ import event_latency
 import events_per_hour
 import export_graph
 import headline
+import held_out_source
 import install_size
 import latency
 import mean_weights
@@ -64,6 +65,7 @@ APPS: dict[str, typer.Typer] = {
     "events_per_hour.py": events_per_hour.app,
     "export_graph.py": export_graph.app,
     "headline.py": headline.app,
+    "held_out_source.py": held_out_source.app,
     "install_size.py": install_size.app,
     "latency.py": latency.app,
     "mean_weights.py": mean_weights.app,
@@ -171,7 +173,7 @@ SCRIPTS: dict[str, Arguments] = {
 }
 WITHOUT_JSON = ("headline.py",)
 """The script only checks and prints nothing."""
-WITH_ITS_OWN_TEST = ("ablation.py", "event_latency.py")
+WITH_ITS_OWN_TEST = ("ablation.py", "event_latency.py", "held_out_source.py")
 RUN_BY_MAKE = ("install_size.py",)
 """`make cost`, which CI runs, needs a package index."""
 
@@ -251,6 +253,40 @@ def test_the_ablation_writes_its_table(tmp_path: Path, dataset_folder: Path, wei
     assert code == 0, stderr
     assert set(json.loads(settings_file.read_text())["settings"]) == {"default", "labels-only"}
     assert "Measured on a Sunday." in page.read_text()
+
+
+@pytest.mark.slow
+def test_a_held_out_source_measures_and_is_not_learned_from(tmp_path: Path, weights: Path) -> None:
+    images = write_coco(tmp_path / "data" / "images.json", count=24, seed=3)
+    content = json.loads(images.read_text())
+    for image in content["images"]:
+        image["source"] = image["group"] if image["id"] % 3 else "har"
+    images.write_text(json.dumps(content))
+    arguments = [
+        *("--data", images, "--hold-out", "yard", "--weights", weights, "--project", tmp_path / "runs"),
+        *("--epochs", 1, "--imgsz", 64, "--per-source", 6, "--only", "base", "--only", "stated-terms"),
+    ]
+    code, stdout, stderr = run("held_out_source.py", [*arguments, "--json"])
+    assert code == 0, stderr
+    assert list(json.loads(stdout)["settings"]) == ["base", "stated-terms"]
+    sets = tmp_path / "runs" / "sets"
+    for setting, learned in (("base", {"street": 6, "har": 6}), ("stated-terms", {"street": 6})):
+        found = json.loads((sets / setting / "learned.json").read_text())["images"]
+        assert {source: sum(one["source"] == source for one in found) for source in learned} == learned
+        assert len(found) == sum(learned.values())
+        assert {one["source"] for one in json.loads((sets / setting / "held_out.json").read_text())["images"]} == {
+            "yard"
+        }
+    code, stdout, stderr = run("held_out_source.py", arguments)
+    assert code == 0, stderr
+    assert "| without the sources of unstated terms |" in stdout
+    code, _, stderr = run("held_out_source.py", [*arguments, "--hold-out", "garden"])
+    assert code != 0
+    assert "has runs with other options or data; give another --project" in stderr
+    elsewhere = ("--hold-out", "garden", "--project", tmp_path / "others")
+    code, _, stderr = run("held_out_source.py", [*arguments, *elsewhere])
+    assert code != 0
+    assert "--hold-out garden: no image" in stderr
 
 
 @pytest.mark.slow

@@ -62,3 +62,41 @@ def write_rtmdet(path: Path, boxes: list[list[float]]) -> Path:
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
+
+
+def write_rtmdet_with_maps(path: Path, *, side: int | str = "side_px", branches: int = 2) -> Path:
+    """A network with RTMDet's input and output, which finds nobody, and whose random maps of 4 channels and strides 8,
+    16 and 32 are each read by `branches` convolutions."""
+    generator = np.random.default_rng(0)
+    nodes, weights, last = [], [], "input"
+    for stride, (channels, kernel) in zip((8, 16, 32), ((3, 8), (4, 2), (4, 2)), strict=True):
+        down = generator.normal(size=(4, channels, kernel, kernel)).astype(np.float32) / (channels * kernel**2)
+        weights.append(numpy_helper.from_array(down, f"down{stride}"))
+        strides = [kernel, kernel]
+        nodes.append(helper.make_node("Conv", [last, f"down{stride}"], [f"map{stride}"], strides=strides))
+        weights.append(numpy_helper.from_array(np.zeros((1, 4, 1, 1), np.float32), f"branch{stride}"))
+        nodes += [
+            helper.make_node("Conv", [f"map{stride}", f"branch{stride}"], [f"branch{stride}_{branch}"])
+            for branch in range(branches)
+        ]
+        last = f"map{stride}"
+    nodes += [
+        helper.make_node("Identity", ["no_boxes"], ["dets"]),
+        helper.make_node("Identity", ["no_labels"], ["labels"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "rtmdet",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, side, side])],
+        [
+            helper.make_tensor_value_info("dets", TensorProto.FLOAT, ["batch", "num_dets", "columns"]),
+            helper.make_tensor_value_info("labels", TensorProto.INT64, ["batch", "num_dets"]),
+        ],
+        [
+            *weights,
+            numpy_helper.from_array(np.zeros((1, 0, 5), np.float32), "no_boxes"),
+            numpy_helper.from_array(np.zeros((1, 0), np.int64), "no_labels"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path

@@ -111,13 +111,20 @@ class MmpNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits and offsets of every anchor: (B, 3, H, W) -> (B, C, S, R, rows, cols)."""
+        return self.predict_anchors(self.grid_map(images))
+
+    def grid_map(self, images: Tensor) -> Tensor:
+        """Return the map of the label grid: (B, 3, H, W) -> (B, channels, rows, cols)."""
         pyramid = []
         features = images
         for index, block in enumerate(self.features):
             features = block(features)
             if index in self._taps:
                 pyramid.append(features)
-        grid = self._top_down(pyramid)
+        return self._top_down(pyramid)
+
+    def predict_anchors(self, grid: Tensor) -> Tensor:
+        """Return the logits and offsets of every anchor: (B, channels, rows, cols) -> (B, C, S, R, rows, cols)."""
         raw: Tensor = self.predict(self.tower(grid))  # (B, C * S * R, rows, cols)
         if self.box_tower is not None and self.predict_offsets is not None:
             raw = torch.cat([raw, self.predict_offsets(self.box_tower(grid))], dim=1)

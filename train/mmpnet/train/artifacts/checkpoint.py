@@ -37,10 +37,14 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     evaluation: dict[str, float | int | None] | None = None
     teacher_sha256: str | None = None
+    feature_teacher_sha256: str | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run needs to resume in addition to the deployable weights, and which epoch and batch it has reached."""
+    """What a run needs to resume in addition to the deployable weights, and which epoch and batch it has reached.
+
+    feature_loss: the weights with which maps are compared, of a run with a feature teacher.
+    """
 
     epoch: int
     batch: int
@@ -48,6 +52,7 @@ class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     loss_sums: tuple[float, float]
+    feature_loss: dict[str, Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             "weights": progress.weights,
             "optimizer": progress.optimizer,
             "loss_sums": list(progress.loss_sums),
+            "feature_loss": progress.feature_loss,
         },
     }
     with atomic_write(path) as partial:

@@ -237,6 +237,17 @@ class DistillationOptions(Section, frozen=True, kw_only=True):
         float, Meta(ge=0, le=1, description="With --uncertain ignore: boxes with a lower score are ignored.")
     ] = 0.5
 
+    feature_teacher: Annotated[
+        str | None,
+        Meta(
+            description="Detector as ONNX whose feature maps the network learns to correlate with.",
+            extra={"path": True},
+        ),
+    ] = None
+    feature_weight: Annotated[float, Meta(gt=0, le=LARGEST, description="Weight of the loss of the feature maps.")] = (
+        3.0
+    )
+
     def __post_init__(self) -> None:
         check_options(self)
         needing = {

@@ -10,7 +10,12 @@ from mmpnet.train.artifacts.config import TrainConfig
 
 
 def provenance_of(
-    config: TrainConfig, train: Dataset, val: Dataset | None, *, teacher_sha256: str | None = None
+    config: TrainConfig,
+    train: Dataset,
+    val: Dataset | None,
+    *,
+    teacher_sha256: str | None = None,
+    feature_teacher_sha256: str | None = None,
 ) -> Provenance:
     """Return what a run's checkpoints say of its data, its teachers and its code; epochs and accuracy are added
     later."""
@@ -26,6 +31,7 @@ def provenance_of(
         epochs_done=0,
         seed=config.run.seed,
         teacher_sha256=teacher_sha256,
+        feature_teacher_sha256=feature_teacher_sha256,
     )
 
 

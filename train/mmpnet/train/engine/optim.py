@@ -13,8 +13,11 @@ from mmpnet.train.model import MmpNet
 Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
 
-def build_optimizer(network: MmpNet, options: OptimOptions) -> torch.optim.AdamW:
-    """Build AdamW in four groups: backbone and head at their own rates, weight decay for convolution kernels only."""
+def build_optimizer(network: MmpNet, options: OptimOptions, feature_loss: nn.Module | None = None) -> torch.optim.AdamW:
+    """Build AdamW in four groups: backbone and head at their own rates, weight decay for convolution kernels only.
+
+    feature_loss: a loss with weights, which are learned at the head's rate in a fifth group, without decay.
+    """
     backbone = {id(p) for p in network.features.parameters()}
     groups = []
     for base_lr, in_backbone in ((options.backbone_lr, True), (options.lr, False)):
@@ -27,6 +30,8 @@ def build_optimizer(network: MmpNet, options: OptimOptions) -> torch.optim.AdamW
             }
         )
         groups.append({"params": [p for p in own if p.dim() <= 1], "base_lr": base_lr, "weight_decay": 0.0})
+    if feature_loss is not None:
+        groups.append({"params": list(feature_loss.parameters()), "base_lr": options.lr, "weight_decay": 0.0})
     return torch.optim.AdamW(groups, lr=options.lr)
 
 

@@ -13,6 +13,7 @@ from mmpnet.datasets.types import LabeledImage
 from mmpnet.system.progress import Notice, no_notice
 from mmpnet.train.artifacts.checkpoint import Progress
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
+from mmpnet.train.distillation.feature_maps import FeatureLoss
 from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.optim import build_optimizer, weight_average
 from mmpnet.train.model import MmpNet, enter_training_mode
@@ -23,7 +24,10 @@ from mmpnet.train.network.weights import load_weights
 
 @dataclass(slots=True)
 class TrainingState:
-    """Weights, their average, the optimizer, and which epoch and batch the run has reached."""
+    """Weights, their average, the optimizer, and which epoch and batch the run has reached.
+
+    feature_loss compares the network's map with that of a feature teacher, if the run has one.
+    """
 
     network: MmpNet
     average: AveragedModel
@@ -32,6 +36,7 @@ class TrainingState:
     batch: int = 0
     best: float = -1.0
     loss_sums: tuple[float, float] = (0.0, 0.0)
+    feature_loss: FeatureLoss | None = None
 
     @property
     def averaged_network(self) -> MmpNet:
@@ -57,11 +62,14 @@ class TrainingState:
             weights=self.network.state_dict(),
             optimizer=self.optimizer.state_dict(),
             loss_sums=self.loss_sums,
+            feature_loss=None if self.feature_loss is None else self.feature_loss.state_dict(),
         )
 
     def restore(self, progress: Progress, average: dict[str, Tensor]) -> None:
         """Take over what last.pth kept, and the averaged weights."""
         self.network.load_state_dict(progress.weights)
+        if self.feature_loss is not None:
+            self.feature_loss.load_state_dict(progress.feature_loss or {})
         self.average.module.load_state_dict(average)
         self.optimizer.load_state_dict(progress.optimizer)
         self.epoch, self.batch, self.best = progress.epoch, progress.batch, progress.best
@@ -79,13 +87,14 @@ def start_state(
     images: Sequence[LabeledImage] = (),
     *,
     weights: str | None = None,
+    feature_channels: int | None = None,
     notice: Notice = no_notice,
 ) -> TrainingState:
     """Return a seeded network with the weights it starts from, on the run's device; `notice` gets a line that says
     which.
 
     images: the images of the training; weights of an ONNX file need some of them. weights: replaces the one of the
-    configuration.
+    configuration. feature_channels: channels of the feature teacher's map, if there is one.
 
     Raises: CheckpointError for bad weights, DeviceError for an absent device.
     """
@@ -96,10 +105,12 @@ def start_state(
     notice(load_weights(network, weights or config.model.weights, head=head, images=_norm_batches(model, images)))
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     enter_training_mode(network, freeze=config.model.freeze, freeze_norms=config.model.freeze_norms)
+    feature_loss = None if feature_channels is None else FeatureLoss(model.channels, feature_channels).to(device)
     return TrainingState(
         network=network,
         average=weight_average(network, config.optim.ema_decay),
-        optimizer=build_optimizer(network, config.optim),
+        optimizer=build_optimizer(network, config.optim, feature_loss),
+        feature_loss=feature_loss,
     )
 
 

@@ -15,6 +15,7 @@ from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
 from mmpnet.system.signals import InterruptedRunError, stop_on_signal
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
+from mmpnet.train.distillation.feature_maps import FeatureTeacher
 from mmpnet.train.engine.callbacks import BatchProgress, EpochResult, TrainingCallbacks
 from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.distributed import World, require_shareable
@@ -65,7 +66,8 @@ class RunImages:
 class Trainer:
     """Moves a training state to the end of the last epoch; this holds what stays the same in a run.
 
-    world: the processes that share the run; default: this one alone.
+    world: the processes that share the run; default: this one alone. feature_teacher: the detector whose maps are
+    learned too.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class Trainer:
         *,
         world: World | None = None,
         callbacks: TrainingCallbacks | None = None,
+        feature_teacher: FeatureTeacher | None = None,
     ) -> None:
+        self._feature_teacher = feature_teacher
         self._world = world or World()
         require_shareable(config.loading.batch, len(images.train.images), self._world)
         self._config = config
@@ -108,7 +112,12 @@ class Trainer:
             self._epoch_started_s = time.monotonic()
             try:
                 train_step = TrainStep(
-                    config, self._model, state, batches_per_epoch=batches_per_epoch, world=self._world
+                    config,
+                    self._model,
+                    state,
+                    batches_per_epoch=batches_per_epoch,
+                    world=self._world,
+                    feature_teacher=self._feature_teacher,
                 )
                 while state.epoch < config.schedule.epochs:
                     self._train_epoch(state, train_step, stop)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import torch
 
 from mmpnet.contract.errors import TrainingError
 from mmpnet.contract.text import counted
@@ -19,6 +20,7 @@ from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.choices import TEACHER_LABELS_SUFFIX
 from mmpnet.train.distillation.ensemble import open_ensemble
+from mmpnet.train.distillation.feature_maps import FeatureTeacher
 from mmpnet.train.distillation.pseudo_labels import (
     TeacherLabels,
     ask_teachers,
@@ -206,6 +208,21 @@ def teaching(config: TrainConfig, train: Dataset, callbacks: RunCallbacks) -> Ca
 def _checked_labels(labels: TeacherLabels, config: TrainConfig, train: Dataset) -> TeacherLabels:
     require_boxes(replace(train, images=_learned_images(labels, config, train)))
     return labels
+
+
+def opened_feature_teacher(config: TrainConfig, world: World) -> FeatureTeacher | None:
+    """Return the detector whose maps are learned too, if the options name one.
+
+    Raises: TrainingError if it cannot teach, or if several processes or input sizes share the run.
+    """
+    path = config.distillation.feature_teacher
+    if path is None:
+        return None
+    if not world.is_alone:
+        raise TrainingError("--feature-teacher: works in one process; run mmp-train without torchrun, or leave it out")
+    if len(config.input_sizes()) > 1:
+        raise TrainingError("--feature-teacher: works at one input size; leave --multi-scale or --feature-teacher out")
+    return FeatureTeacher(Path(path), config.model.input_hw, threads=torch.get_num_threads())
 
 
 def taught(config: TrainConfig, train: Dataset, folder: Path, callbacks: RunCallbacks) -> Dataset:

@@ -16,6 +16,7 @@ from mmpnet.train.artifacts.checkpoint import Checkpoint, Progress, damaged, loa
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.artifacts.options import SECTIONS
 from mmpnet.train.artifacts.provenance import provenance_of
+from mmpnet.train.distillation.feature_maps import FeatureTeacher
 from mmpnet.train.distillation.pseudo_labels import save_teacher_labels
 from mmpnet.train.engine.device import resolve_device
 from mmpnet.train.engine.distributed import World, device_name, is_first_process, joined_world
@@ -30,6 +31,7 @@ from mmpnet.train.run.prepare import (
     check_measurable,
     check_readable,
     check_trainable,
+    opened_feature_teacher,
     read_all,
     stored_images,
     taught,
@@ -51,6 +53,7 @@ def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | No
         # What is checked in no time comes before the data, which may take minutes.
         check_source(config.model.weights)
         resolve_device(_placed(config, world).run.device)
+        features = opened_feature_teacher(config, world)
         train, val = read_all(config, callbacks)
         config = with_anchors(with_shipped_towers(config, callbacks), train, callbacks)
         model = config.model_config(train.class_names)
@@ -60,10 +63,17 @@ def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | No
         if world.is_first:
             check_readable(val, callbacks)
         teach = teaching(config, train, callbacks) if config.distillation.teachers else None
-        state = start_state(_placed(config, world), model, train.images, notice=callbacks.notice)
+        state = start_state(
+            _placed(config, world),
+            model,
+            train.images,
+            feature_channels=None if features is None else features.channels,
+            notice=callbacks.notice,
+        )
         labels = teach() if teach is not None and world.is_first else None
         taught_by = None if labels is None else labels.teacher_sha256
-        provenance = provenance_of(config, train, val, teacher_sha256=taught_by)
+        maps_from = None if features is None else features.sha256
+        provenance = provenance_of(config, train, val, teacher_sha256=taught_by, feature_teacher_sha256=maps_from)
         writer = RunWriter(folder, config, model, provenance, writes=world.is_first)
         with _removed_on_failure(folder, world):
             writer.start(first_epoch=0)
@@ -71,7 +81,7 @@ def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | No
                 save_teacher_labels(folder / TEACHER, labels)
             writer.save_last(state)  # from here on the run can be resumed
         world.wait()
-        _execute(_placed(config, world), train, val, writer, state, world, callbacks)
+        _execute(_placed(config, world), train, val, writer, state, world, callbacks, features)
 
 
 def resume_run(
@@ -108,20 +118,33 @@ def resume_run(
         return
     with joined_world() as world:
         callbacks = _callbacks_of(world, callbacks)
+        features = opened_feature_teacher(config, world)
+        was = checkpoint.provenance
+        if features is not None and features.sha256 != was.feature_teacher_sha256:
+            raise TrainingError(
+                f"feature teacher {config.distillation.feature_teacher}: has changed since this run started; restore "
+                "it, or start a new run"
+            )
         train, val = read_all(config, callbacks)
         _require_unchanged(train, val, checkpoint)
         check_measurable(val, checkpoint.model)
         check_trainable(config, train, world)
         if world.is_first:
             check_readable(val, callbacks)
-        state = _restored(_placed(config, world), checkpoint, checkpoint.progress, path)
+        state = _restored(_placed(config, world), checkpoint, checkpoint.progress, path, features)
         # The teachers labeled the images when the run started: their files may have changed since.
-        provenance = provenance_of(config, train, val, teacher_sha256=checkpoint.provenance.teacher_sha256)
+        provenance = provenance_of(
+            config,
+            train,
+            val,
+            teacher_sha256=was.teacher_sha256,
+            feature_teacher_sha256=was.feature_teacher_sha256,
+        )
         writer = RunWriter(path.parent, config, checkpoint.model, provenance, writes=world.is_first)
         writer.start(first_epoch=state.epoch)
         callbacks.notice(f"resuming in epoch {state.epoch + 1} after {state.batch} batches")
         world.wait()
-        _execute(_placed(config, world), train, val, writer, state, world, callbacks)
+        _execute(_placed(config, world), train, val, writer, state, world, callbacks, features)
 
 
 def _moved(config: TrainConfig, device: str | None, workers: int | None) -> TrainConfig:
@@ -166,12 +189,15 @@ def _write_missing_report(folder: Path, config: TrainConfig, checkpoint: Checkpo
     write_run_report(folder, val, device=config.run.device, progress=callbacks.progress)
 
 
-def _restored(config: TrainConfig, checkpoint: Checkpoint, progress: Progress, path: Path) -> TrainingState:
+def _restored(
+    config: TrainConfig, checkpoint: Checkpoint, progress: Progress, path: Path, features: FeatureTeacher | None
+) -> TrainingState:
     """Return the state that a run had when it wrote last.pth.
 
     Raises: CheckpointError if the tensors do not fit the network or the optimizer.
     """
-    state = start_state(config, checkpoint.model, weights="none")
+    channels = None if features is None else features.channels
+    state = start_state(config, checkpoint.model, weights="none", feature_channels=channels)
     try:
         state.restore(progress, checkpoint.ema)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -218,6 +244,7 @@ def _execute(
     state: TrainingState,
     world: World,
     callbacks: RunCallbacks,
+    features: FeatureTeacher | None,
 ) -> None:
     if config.distillation.teachers:
         train = taught(config, train, writer.folder, callbacks)
@@ -225,7 +252,10 @@ def _execute(
         with stored_images(config, train, writer.folder, world, callbacks) as stored:
             model = config.model_config(train.class_names)
             images = RunImages(train, stored, val)
-            Trainer(config, model, images, writer, world=world, callbacks=callbacks.training).train(state)
+            trainer = Trainer(
+                config, model, images, writer, world=world, callbacks=callbacks.training, feature_teacher=features
+            )
+            trainer.train(state)
         callbacks.notice(f"done: {writer.folder / BEST}; next: mmp-export {writer.folder / BEST}")
         if world.is_first:
             write_run_report(writer.folder, val, device=config.run.device, progress=callbacks.progress)

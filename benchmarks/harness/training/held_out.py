@@ -1,0 +1,212 @@
+"""Short training runs on all but some sources, which measure them: what a choice brings on images from elsewhere."""
+
+import csv
+import json
+import random
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmpnet.contract.errors import DatasetError, TrainingError
+from mmpnet.datasets.open import open_dataset
+
+UNSTATED_TERMS = ("har", "sports100", "ebike_helmet", "selfie_clothes", "humanseg")
+"""Sources that state no terms; the model card names them."""
+NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutSetting:
+    """One change against the first setting: flags of mmp-train, sources that it does not learn from, and whether it
+    learns the maps of a feature teacher."""
+
+    name: str
+    what: str
+    flags: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    feature_teacher: bool = False
+
+
+SETTINGS = (
+    HeldOutSetting("base", "soft uncertain boxes, 4 frozen blocks, mosaics of 2x2 to 4x4"),
+    HeldOutSetting("seed", "another seed", ("--seed", "1")),
+    HeldOutSetting("ignore", "uncertain boxes ignored", ("--uncertain", "ignore")),
+    HeldOutSetting("stated-terms", "without the sources of unstated terms", without=UNSTATED_TERMS),
+    HeldOutSetting("freeze-2", "2 frozen blocks", ("--freeze", "2")),
+    HeldOutSetting("freeze-0", "no frozen block", ("--freeze", "0")),
+    HeldOutSetting("mosaic-2", "mosaics of 2x2 only", ("--mosaic-grid", "2")),
+    HeldOutSetting("no-mosaic", "no mosaics", ("--mosaic", "0")),
+    HeldOutSetting("multi-scale", "input sizes vary by 25 %", ("--multi-scale", "0.25")),
+    HeldOutSetting("one-layer", "towers of one layer", ("--tower-depth", "1")),
+    HeldOutSetting("feature-teacher", "feature maps of a teacher learned too", feature_teacher=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutRecipe:
+    """What all runs have in common; results of another recipe are not comparable."""
+
+    hold_out: tuple[str, ...]
+    per_source: int
+    epochs: int
+    imgsz: int
+
+    def flags(self) -> list[str]:
+        """As flags of mmp-train, which evaluates after the last epoch only."""
+        sizes = ["--epochs", str(self.epochs), "--imgsz", str(self.imgsz), "--eval-every", str(self.epochs)]
+        return [*sizes, "--separate-towers", "--mosaic-until", "0.67", "--workers", "1"]
+
+    def defaults(self, setting: HeldOutSetting) -> list[str]:
+        """The flags that the setting does not give itself."""
+        given = {"--freeze": ["4"], "--mosaic-grid": ["2", "3", "4"], "--tower-depth": ["2"]}
+        return [
+            part for flag, values in given.items() if flag not in setting.flags for v in values for part in (flag, v)
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "hold_out": list(self.hold_out),
+            "per_source": self.per_source,
+            "epochs": self.epochs,
+            "imgsz": self.imgsz,
+        }
+
+
+def write_sets(
+    data: Sequence[Path], folder: Path, recipe: HeldOutRecipe, *, without: Sequence[str] = ()
+) -> tuple[Path, Path]:
+    """Write the images to learn from, at most `per_source` of each source, and the held-out ones that people labeled,
+    as COCO JSON; returns the two paths.
+
+    data: COCO JSON files whose images have a `source`. without: further sources that are not learned from.
+
+    Raises: DatasetError if a held-out source has no image.
+    """
+    learned: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    measured: list[dict[str, Any]] = []
+    for path in data:
+        for entry in _entries(path):
+            source = entry["image"]["source"]
+            if source not in recipe.hold_out:
+                learned[source].append(entry)
+            elif not any("score" in box for box in entry["boxes"]):
+                measured.append(entry)
+    found = {entry["image"]["source"] for entry in measured}
+    for source in recipe.hold_out:
+        if source not in found:
+            raise DatasetError(
+                f"--hold-out {source}: no image of {len(data)} files is of it; there are {sorted(learned)}"
+            )
+    drawn = random.Random(0)
+    chosen = [
+        entry
+        for source in sorted(learned)
+        if source not in without
+        for entry in drawn.sample(learned[source], min(recipe.per_source, len(learned[source])))
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    return _written(folder / "learned.json", chosen), _written(folder / "held_out.json", measured)
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """The images of a COCO file with their boxes; names are absolute."""
+    document = json.loads(path.read_text())
+    paths = {image.path.name: str(image.path.absolute()) for image in open_dataset(path, "train").images}
+    boxes: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for box in document["annotations"]:
+        boxes[box["image_id"]].append(box)
+    return [
+        {
+            "image": {**image, "file_name": paths[Path(image["file_name"]).name], "source": image.get("source", "")},
+            "boxes": boxes[image["id"]],
+            "categories": document["categories"],
+        }
+        for image in document["images"]
+    ]
+
+
+def _written(path: Path, entries: Sequence[dict[str, Any]]) -> Path:
+    images = [{**entry["image"], "id": number} for number, entry in enumerate(entries)]
+    boxes = [{**box, "image_id": number} for number, entry in enumerate(entries) for box in entry["boxes"]]
+    numbered = [{**box, "id": number} for number, box in enumerate(boxes)]
+    document = {"images": images, "annotations": numbered, "categories": entries[0]["categories"]}
+    path.write_text(json.dumps(document))
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutInputs:
+    """What the runs learn from, and the folder of the runs. Without a feature teacher, its setting is left out."""
+
+    data: Sequence[Path]
+    weights: str
+    project: Path
+    feature_teacher: Path | None = None
+
+
+def claim_folder(inputs: HeldOutInputs, recipe: HeldOutRecipe) -> None:
+    """Note the recipe in the folder of the runs. Raises: TrainingError if it has runs of another one."""
+    path = inputs.project / "recipe.json"
+    recipe_and_data = {**recipe.as_dict(), "weights": inputs.weights, "data": [str(one) for one in inputs.data]}
+    if path.exists() and json.loads(path.read_text()) != recipe_and_data:
+        raise TrainingError(f"{inputs.project}: has runs with other options or data; give another --project")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(recipe_and_data, indent=2) + "\n")
+
+
+def run_setting(setting: HeldOutSetting, recipe: HeldOutRecipe, inputs: HeldOutInputs) -> None:
+    """Start a run, resume it, or leave it where it is complete. Raises: TrainingError if it fails."""
+    project = inputs.project
+    folder = project / setting.name
+    command = [sys.executable, "-c", "from mmpnet.train.cli.entry import train; train()"]
+    if len(_epoch_rows(folder)) >= recipe.epochs:
+        return
+    if (folder / "last.pth").exists():
+        flags = ["--resume", str(folder)]
+    else:
+        learned, held_out = write_sets(inputs.data, project / "sets" / setting.name, recipe, without=setting.without)
+        flags = ["--data", str(learned), "--val", str(held_out), "--weights", inputs.weights]
+        flags += ["--project", str(project), "--name", setting.name]
+        flags += [*recipe.flags(), *recipe.defaults(setting), *setting.flags]
+        flags += ["--feature-teacher", str(inputs.feature_teacher)] if setting.feature_teacher else []
+    code = subprocess.run([*command, *flags], check=False).returncode
+    if code:
+        raise TrainingError(f"{folder.name}: mmp-train ended with exit code {code}; give the same command again")
+
+
+def results(project: Path, recipe: HeldOutRecipe) -> dict[str, Any]:
+    """Return the recipe, and for each complete run its accuracy on the held-out sources after the last epoch."""
+    rows = {setting.name: _epoch_rows(project / setting.name) for setting in SETTINGS}
+    return {
+        **recipe.as_dict(),
+        "settings": {
+            name: {number: round(float(row[-1][number] or 0), 4) for number in NUMBERS}
+            for name, row in rows.items()
+            if len(row) >= recipe.epochs
+        },
+    }
+
+
+def table(document: dict[str, Any]) -> Iterable[str]:
+    """Yield the results as lines of a markdown table; the last column is the difference to the first row."""
+    rows = document["settings"]
+    yield "| setting | AP | AP50 | APs | APm | APl | AP against the first row |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for setting in SETTINGS:
+        row = rows.get(setting.name)
+        if row is not None:
+            against = "" if setting.name == "base" or "base" not in rows else f"{row['AP'] - rows['base']['AP']:+.3f}"
+            numbers = " | ".join(f"{row[name]:.3f}" for name in ("AP", "AP50", "APs", "APm", "APl"))
+            yield f"| {setting.what} | {numbers} | {against} |"
+
+
+def _epoch_rows(folder: Path) -> list[dict[str, str]]:
+    path = folder / "results.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
