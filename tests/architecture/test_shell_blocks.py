@@ -21,7 +21,7 @@ MODELS = ("model.onnx", "person.onnx", "mine.onnx", "a.onnx", "b.onnx", "other.o
 VIDEOS = ("street.mp4", "video.mp4")
 REASONS = {
     r"--camera|\bmmp-run( person-\S+| mine\.onnx)? 0\b|/dev/video": "needs a camera",
-    r"(rtsp|rtmp|tcp|udp|http|https)://[\w:@]*\d": "needs a camera in the network",
+    r"(rtsp|rtmp|tcp|udp|http|https)://[\w:@${}]*\d": "needs a camera in the network",
     r"\b(sudo|systemctl|docker|podman|usermod)\b": "changes the system, or needs a service of it",
     r"\b(pip3?|pipx|uv|npm) |git clone|python3 -m venv": "downloads packages; CI installs them in its own steps",
     r"^make [a-z]": "CI runs the make targets themselves",
