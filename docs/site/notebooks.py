@@ -6,6 +6,7 @@ from typing import Any
 
 import nbformat
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -19,7 +20,12 @@ def executed(path: Path) -> Any:
     with tempfile.TemporaryDirectory() as sockets:
         # Messages go through sockets of this folder, so that no port is open to others on the machine.
         manager = AsyncKernelManager(transport="ipc", ip=f"{sockets}/kernel", kernel_name="python3")
-        NotebookClient(notebook, km=manager, timeout=LONGEST_S, startup_timeout=LONGEST_S, resources=place).execute()
+        client = NotebookClient(notebook, km=manager, timeout=LONGEST_S, startup_timeout=LONGEST_S, resources=place)
+        try:
+            client.execute()
+        finally:
+            if manager.has_kernel:  # the client stops only kernels of its own manager
+                run_sync(manager.shutdown_kernel)(now=True)
     return notebook
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbclient.exceptions import CellExecutionError
 
@@ -54,3 +55,5 @@ def test_a_cell_that_fails_is_an_error(tmp_path: Path) -> None:
     nbformat.write(notebook, tmp_path / "bad.ipynb")
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         executed(tmp_path / "bad.ipynb")
+    # The kernel has ended with the notebook.
+    assert not [child for child in psutil.Process().children() if "ipykernel_launcher" in " ".join(child.cmdline())]
