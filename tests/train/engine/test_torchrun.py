@@ -44,7 +44,8 @@ def torchrun(script: Path, *arguments: object) -> list[str]:
     agents = [
         subprocess.Popen(
             [sys.executable, "-m", *map(str, command), str(script), *map(str, arguments)],
-            env=environment_of_tests(),
+            # Restarted workers would otherwise meet in the store of those that ended, and read their addresses.
+            env={**environment_of_tests(), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
