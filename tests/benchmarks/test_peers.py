@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,8 @@ def test_each_set_and_each_source_is_reported_on_its_own(tmp_path: Path, dataset
     for number, image in enumerate(labels["images"]):
         image["file_name"] = str(dataset_folder / "images" / image["file_name"])
         image["source"] = "roof" if number % 2 else "yard"
-    without_persons = {**labels["images"][0], "id": 1000, "source": "empty"}
+    empty = shutil.copy(labels["images"][0]["file_name"], tmp_path / "empty.png")
+    without_persons = {**labels["images"][0], "id": 1000, "source": "empty", "file_name": str(empty)}
     both = {**labels, "images": [*labels["images"], without_persons]}
     roof = {image["id"] for image in labels["images"] if image["source"] == "roof"}
     alone = {

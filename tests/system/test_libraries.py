@@ -48,8 +48,8 @@ def started(
     ],
 )
 def test_a_command_without_opencv_is_one_line(name: str, opencv: str, message: str, tmp_path: Path) -> None:
-    # The help of mmp-train needs no library.
-    arguments = ["--data", "absent"] if name == "train" else ["-h"]
+    # The help of these two needs no library.
+    arguments = {"train": ["--data", "absent"], "run": ["--self-test"]}.get(name, ["-h"])
     done = started(f"import {ENTRIES[name]} as entry; entry.{name}()", arguments, tmp_path, {"cv2": opencv})
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
