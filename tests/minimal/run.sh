@@ -34,7 +34,8 @@ inside '.venv/bin/mmp-run --self-test'
 # With the other wheel every command that needs OpenCV is one line; the help of mmp-run does not need it.
 inside '.venv/bin/python -m pip uninstall --quiet --yes opencv-python-headless'
 inside '.venv/bin/python -m pip install --quiet --no-deps opencv-python'
-inside '.venv/bin/mmp-run -h' | grep --quiet 'Usage: mmp-run'
+inside '.venv/bin/mmp-run -h' > "$work/help"
+grep --quiet 'Usage: mmp-run' "$work/help"
 for command in 'mmp-run --self-test' 'mmp-info' 'mmp-bench -h' 'mmp-doctor --no-cameras'; do
     if inside ".venv/bin/$command" > "$work/said" 2>&1; then
         echo "$command ended well without libxcb" >&2
