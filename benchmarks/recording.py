@@ -1,7 +1,8 @@
 """Find out whether recording leaks: memory over many frames, with visits that come and go. Linux only.
 
-No detector runs: the frames come as fast as they are recorded, with people in a third of them, so that clips begin and
-end all the time. The clips go to a temporary folder that --keep holds small. Growth is the rise of a line (Theil-Sen)
+No detector runs: --pace frames come in a second, which the encoder must keep up with, as frames that it cannot take are
+left out and the memory of encoding would not be seen. People are in a third of them, so that clips begin and end all
+the time. The clips go to a temporary folder that --keep holds small. Growth is the rise of a line (Theil-Sen)
 after the first tenth. Exit code 1 where memory grows by more than --most-mb.
 """
 
@@ -46,6 +47,7 @@ def recording(
     frames: Annotated[int, typer.Option(min=1000, help="Frames to record.")] = 20_000,
     samples: Annotated[int, typer.Option(min=10, help="Samples of the memory.")] = 100,
     frame_size: FrameSize = "640x360",
+    pace: Annotated[float, typer.Option(min=1, help="Frames in a second.")] = 150.0,
     most_mb: Annotated[float | None, typer.Option(min=0, help="Fail if memory grows by more than this.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -55,7 +57,7 @@ def recording(
             raise MmpnetError("this system does not report the memory of a process; recording.py needs Linux")
         images = shifted_frames(camera_frame(frame_size))
         with tempfile.TemporaryDirectory() as folder:
-            result = _record(Path(folder), images, frames, samples)
+            result = _record(Path(folder), images, frames, samples, pace)
         line = growth([Sample(**one) for one in result["samples"]])
         result = {
             "frame": frame_size,
@@ -70,12 +72,13 @@ def recording(
             raise MmpnetError(f"memory grew by {line.rise_mb:.1f} MB after the first tenth; allowed are {most_mb:g} MB")
 
 
-def _record(folder: Path, images: Any, frames: int, samples: int) -> dict[str, Any]:
+def _record(folder: Path, images: Any, frames: int, samples: int, pace: float) -> dict[str, Any]:
     sink = RecordSink(folder, ("background", "person"), times=RecordTimes(), keep=parse_keep(["50MB"]))
     taken: list[dict[str, Any]] = []
     times_ms: list[float] = []
     clock, began_s, every = CpuClock(), time.perf_counter(), max(frames // samples, 1)
     for index in progress_bar(range(frames), "recording"):
+        time.sleep(max(began_s + index / pace - time.perf_counter(), 0))
         result = _result(images[index % len(images)], index)
         before_s = time.thread_time()
         sink.write(result, None)

@@ -146,7 +146,7 @@ SCRIPTS: dict[str, Arguments] = {
     ],
     "page.py": lambda _: ["--events", 20, "--requests", 10],
     "paced.py": lambda _: [SMALL, *FRAME, "--fps", 30, "--seconds", 1, "--repeats", 1],
-    "recording.py": lambda _: [*FRAME, "--frames", 1000, "--samples", 10],
+    "recording.py": lambda _: [*FRAME, "--frames", 1000, "--samples", 10, "--pace", 2000],
     "peers.py": lambda given: [
         *("--data", given.data, "--limit", 2, "--rounds", 3, *FRAME, "--figure", given.out / "peers.png"),
     ],

@@ -239,7 +239,13 @@ def test_sighup_reloads_a_service_in_the_same_process_and_opens_its_outputs_agai
     ndjson = tmp_path / "out.ndjson"
     command = [*MMP_RUN, str(tiny_onnx), "--source", str(video), "--loop", "--no-show", "--threads", "1"]
     environment = {**os.environ, "NOTIFY_SOCKET": str(manager.address)}
-    running = subprocess.Popen([*command, "--json", str(ndjson)], stderr=subprocess.PIPE, text=True, env=environment)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has these tests, and what they start, ignore it
+    try:
+        running = subprocess.Popen(
+            [*command, "--json", str(ndjson)], stderr=subprocess.PIPE, text=True, env=environment
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
     try:
         assert manager.hears("READY=1")
         until_s = time.monotonic() + 60
