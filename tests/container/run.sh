@@ -26,8 +26,11 @@ if [ -f /etc/pip.conf ]; then buildah copy --quiet "$base" /etc/pip.conf /etc/pi
 buildah copy --quiet "$base" /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt > /dev/null
 buildah commit --quiet --rm "$base" localhost/python > /dev/null
 
+# A machine may have configured pip to look for packages in folders of its own.
 volumes=()
-for folder in /opt/wheels /opt/pypi /opt/pypi-more; do
+folders=$(python3 -m pip config list | sed --quiet --regexp-extended "s/.*(find-links|index-url)='(.*)'/\2/p" |
+    tr ' ' '\n' | sed --quiet --regexp-extended 's#^(file://)?(/[^/].*)#\2#p' | sed 's#/simple$##' | sort --unique)
+for folder in $folders; do
     if [ -d "$folder" ]; then volumes+=(--volume "$folder:$folder:ro"); fi
 done
 buildah build --quiet --format docker --network host "${volumes[@]}" --build-arg BASE=localhost/python --tag localhost/mmpnet "$project"
