@@ -61,6 +61,7 @@ def add_class(
             warmup_steps=20,
             ema_decay=0.98,
             mosaic=0.3,
+            mosaic_until=1.0,
             workers=0,
             device="cpu",
             notice=show,

@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 
 from mmpnet.archive.settings import Settings
-from mmpnet.runtime.inference.detector import Detector
-from mmpnet.system.files import file_sha256
 from support.archive_videos import write_h264
-from support.archives import Archive
+from support.archives import Archive, settings_with
 
 
 @pytest.fixture(scope="session")
@@ -23,15 +21,7 @@ def recordings_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def settings(tiny_onnx: Path) -> Settings:
     """Of the tiny network, with tracking."""
-    detector = Detector(tiny_onnx, provider="cpu", threads=1)
-    return Settings(
-        model_name=tiny_onnx.name,
-        model_sha256=file_sha256(tiny_onnx),
-        class_names=tuple(detector.class_names),
-        conf=detector.thresholds.conf,
-        iou=detector.thresholds.iou,
-        max_det=detector.thresholds.max_det,
-    )
+    return settings_with(tiny_onnx)
 
 
 @pytest.fixture

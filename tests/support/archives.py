@@ -13,8 +13,23 @@ from mmpnet.archive.run import Watcher, prepare_folder, run_archive
 from mmpnet.archive.settings import Manifest, Settings
 from mmpnet.archive.tasks import Outcome, Task
 from mmpnet.archive.worker import Execute, Worker
+from mmpnet.runtime.inference.detector import Detector
+from mmpnet.system.files import file_sha256
 
 PART_S = 3.0
+
+
+def settings_with(model: Path) -> Settings:
+    """Those of a model's own thresholds, with tracking."""
+    detector = Detector(model, provider="cpu", threads=1)
+    return Settings(
+        model_name=model.name,
+        model_sha256=file_sha256(model),
+        class_names=tuple(detector.class_names),
+        conf=detector.thresholds.conf,
+        iou=detector.thresholds.iou,
+        max_det=detector.thresholds.max_det,
+    )
 
 
 @dataclass(frozen=True)

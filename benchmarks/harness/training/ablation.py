@@ -1,15 +1,12 @@
 """Short training runs that differ from the default recipe in one setting each, and their results."""
 
-import csv
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmpnet.contract.errors import TrainingError
+from harness.training.short_runs import epoch_rows, rounded, train_to_end
 from mmpnet.train.choices import Assignment
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
@@ -66,7 +63,9 @@ class AblationRecipe:
     def flags(self) -> list[str]:
         """As flags of mmp-train, which evaluates after the last epoch only."""
         sizes = ["--epochs", str(self.epochs), "--imgsz", str(self.imgsz), "--freeze", str(self.freeze)]
-        return [*sizes, "--eval-every", str(self.epochs), "--workers", "1", "--assignment", self.assignment]
+        # Mosaics in every epoch, also in runs of two.
+        always = ["--eval-every", str(self.epochs), "--workers", "1", "--mosaic-until", "1"]
+        return [*sizes, *always, "--assignment", self.assignment]
 
     def needs_run(self, setting: AblationSetting) -> bool:
         """The recipe's own assignment is no change."""
@@ -104,7 +103,7 @@ def run_settings(
         if recipe.needs_run(setting) and (not only or setting.name in only):
             report(f"{setting.name}: {setting.what}")
             flags = [*inputs.flags(setting), *recipe.flags(), *setting.flags]
-            _train(inputs.project / setting.name, flags, recipe.epochs)
+            train_to_end(inputs.project / setting.name, flags, recipe.epochs)
 
 
 def collect(project: Path, recipe: AblationRecipe, before: dict[str, Any]) -> dict[str, Any]:
@@ -128,30 +127,7 @@ def _as_dict(recipe: AblationRecipe) -> dict[str, int | str]:
     return {"epochs": recipe.epochs, "imgsz": recipe.imgsz, "freeze": recipe.freeze, "assignment": recipe.assignment}
 
 
-def _train(folder: Path, flags: Sequence[str], epochs: int) -> None:
-    command = [sys.executable, "-c", "from mmpnet.train.cli.entry import train; train()"]
-    if (folder / "last.pth").exists():
-        if len(_epoch_rows(folder)) >= epochs:
-            return
-        flags = ["--resume", str(folder)]
-    else:
-        flags = [*flags, "--name", folder.name]
-    code = subprocess.run([*command, *flags], check=False).returncode
-    if code:
-        raise TrainingError(f"{folder.name}: mmp-train ended with exit code {code}; give the same command again")
-
-
-def _epoch_rows(folder: Path) -> list[dict[str, str]]:
-    path = folder / "results.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _result(folder: Path, epochs: int) -> dict[str, float] | None:
     """The last epoch's accuracy; None for a run that is not complete."""
-    rows = _epoch_rows(folder)
-    if len(rows) < epochs:
-        return None
-    return {name: round(float(rows[-1][name] or 0), 4) for name in NUMBERS}
+    rows = epoch_rows(folder)
+    return None if len(rows) < epochs else rounded(rows[-1], NUMBERS)

@@ -1,18 +1,17 @@
 """Short training runs on all but some sources, which measure them: what a choice brings on images from elsewhere."""
 
-import csv
 import json
 import random
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.training.short_runs import epoch_rows, rounded, train_to_end
 from mmpnet.contract.errors import DatasetError, TrainingError
 from mmpnet.datasets.open import open_dataset
+from mmpnet.train.engine.run_writer import LAST
 
 UNSTATED_TERMS = ("har", "sports100", "ebike_helmet", "selfie_clothes", "humanseg")
 """Sources that state no terms; the model card names them."""
@@ -58,7 +57,7 @@ class HeldOutRecipe:
     def flags(self) -> list[str]:
         """As flags of mmp-train, which evaluates after the last epoch only."""
         sizes = ["--epochs", str(self.epochs), "--imgsz", str(self.imgsz), "--eval-every", str(self.epochs)]
-        return [*sizes, "--separate-towers", "--mosaic-until", "0.67", "--workers", "1"]
+        return [*sizes, "--separate-towers", "--mosaic-until", "1", "--workers", "1"]
 
     def defaults(self, setting: HeldOutSetting) -> list[str]:
         """The flags that the setting does not give itself."""
@@ -115,17 +114,17 @@ def write_sets(
 def _entries(path: Path) -> list[dict[str, Any]]:
     """The images of a COCO file with their boxes; names are absolute."""
     document = json.loads(path.read_text())
-    paths = {image.path.name: str(image.path.absolute()) for image in open_dataset(path, "train").images}
+    found = open_dataset(path, "train").images
     boxes: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for box in document["annotations"]:
         boxes[box["image_id"]].append(box)
     return [
         {
-            "image": {**image, "file_name": paths[Path(image["file_name"]).name], "source": image.get("source", "")},
+            "image": {**image, "file_name": str(one.path.absolute()), "source": image.get("source", "")},
             "boxes": boxes[image["id"]],
             "categories": document["categories"],
         }
-        for image in document["images"]
+        for image, one in zip(document["images"], found, strict=True)
     ]
 
 
@@ -160,35 +159,21 @@ def claim_folder(inputs: HeldOutInputs, recipe: HeldOutRecipe) -> None:
 
 def run_setting(setting: HeldOutSetting, recipe: HeldOutRecipe, inputs: HeldOutInputs) -> None:
     """Start a run, resume it, or leave it where it is complete. Raises: TrainingError if it fails."""
-    project = inputs.project
-    folder = project / setting.name
-    command = [sys.executable, "-c", "from mmpnet.train.cli.entry import train; train()"]
-    if len(_epoch_rows(folder)) >= recipe.epochs:
-        return
-    if (folder / "last.pth").exists():
-        flags = ["--resume", str(folder)]
-    else:
-        learned, held_out = write_sets(inputs.data, project / "sets" / setting.name, recipe, without=setting.without)
+    folder, sets = inputs.project / setting.name, inputs.project / "sets" / setting.name
+    flags: list[str] = []
+    if not (folder / LAST).exists():
+        learned, held_out = write_sets(inputs.data, sets, recipe, without=setting.without)
         flags = ["--data", str(learned), "--val", str(held_out), "--weights", inputs.weights]
-        flags += ["--project", str(project), "--name", setting.name]
-        flags += [*recipe.flags(), *recipe.defaults(setting), *setting.flags]
+        flags += ["--project", str(inputs.project), *recipe.flags(), *recipe.defaults(setting), *setting.flags]
         flags += ["--feature-teacher", str(inputs.feature_teacher)] if setting.feature_teacher else []
-    code = subprocess.run([*command, *flags], check=False).returncode
-    if code:
-        raise TrainingError(f"{folder.name}: mmp-train ended with exit code {code}; give the same command again")
+    train_to_end(folder, flags, recipe.epochs)
 
 
 def results(project: Path, recipe: HeldOutRecipe) -> dict[str, Any]:
     """Return the recipe, and for each complete run its accuracy on the held-out sources after the last epoch."""
-    rows = {setting.name: _epoch_rows(project / setting.name) for setting in SETTINGS}
-    return {
-        **recipe.as_dict(),
-        "settings": {
-            name: {number: round(float(row[-1][number] or 0), 4) for number in NUMBERS}
-            for name, row in rows.items()
-            if len(row) >= recipe.epochs
-        },
-    }
+    rows = {setting.name: epoch_rows(project / setting.name) for setting in SETTINGS}
+    complete = {name: rounded(row[-1], NUMBERS) for name, row in rows.items() if len(row) >= recipe.epochs}
+    return {**recipe.as_dict(), "settings": complete}
 
 
 def table(document: dict[str, Any]) -> Iterable[str]:
@@ -202,11 +187,3 @@ def table(document: dict[str, Any]) -> Iterable[str]:
             against = "" if setting.name == "base" or "base" not in rows else f"{row['AP'] - rows['base']['AP']:+.3f}"
             numbers = " | ".join(f"{row[name]:.3f}" for name in ("AP", "AP50", "APs", "APm", "APl"))
             yield f"| {setting.what} | {numbers} | {against} |"
-
-
-def _epoch_rows(folder: Path) -> list[dict[str, str]]:
-    path = folder / "results.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))

@@ -264,6 +264,6 @@ def test_more_candidates_than_nms_has_memory_for_are_one_line() -> None:
 
 
 def test_metadata_of_megabytes_are_not_read(tiny_onnx: Path, tmp_path: Path) -> None:
-    path = edited(tiny_onnx, tmp_path / "large.onnx", lambda metadata: metadata.update(producer="x" * 2_000_000))
-    with pytest.raises(ContractError, match=r"characters, expected at most 1000 and 2000000"):
+    path = edited(tiny_onnx, tmp_path / "large.onnx", lambda metadata: metadata.update(producer="x" * 1_500_000))
+    with pytest.raises(ContractError, match=r"characters, expected at most 1000000"):
         Detector(path, provider="cpu", threads=1)

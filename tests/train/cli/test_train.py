@@ -125,6 +125,7 @@ def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) 
         (["--data", "D", "--teacher", "t.onnx", "--teacher", "r/teacher.json"], "cannot be combined"),
         (["--data", "D", "--teacher", "r/teacher.json", "--teacher-flip"], "cannot be combined"),
         (["--data", "D", "--sure-score", "0.7"], "--sure-score goes with --uncertain ignore"),
+        (["--data", "D", "--feature-weight", "2"], "--feature-weight goes with --feature-teacher FILE.onnx"),
         (["--data", "D", "--uncertain", "maybe"], "ignore"),
         (["--data", "D", "--json"], "--json goes with --check"),
         (["--resume", "D", "--check", "--group-weight", "a=2"], "--group-weight, --check: a resumed run"),

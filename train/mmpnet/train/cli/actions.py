@@ -21,7 +21,7 @@ from mmpnet.system.addresses import is_address
 from mmpnet.system.files import check_folder, is_file
 from mmpnet.train.artifacts.config import TrainConfig, config_of
 from mmpnet.train.choices import NAMED_WEIGHTS
-from mmpnet.train.cli.check import check
+from mmpnet.train.cli.check import check, paths_of
 from mmpnet.train.cli.run_display import RunDisplay
 from mmpnet.train.engine.run_writer import LAST
 from mmpnet.train.run.prepare import validation_paths
@@ -67,8 +67,8 @@ def pack(options: dict[str, Any], folder: Path, *, longest_px: int | None, addre
         raise OutputError(f"{folder}: exists; remove it, or choose another folder")
     check_folder(folder, option=f"--pack {folder}")
     data = _configured(options).data
-    train = load_dataset(_paths(data.train), "train", data.classes)
-    paths = _paths(data.val)
+    train = load_dataset(paths_of(data.train), "train", data.classes)
+    paths = paths_of(data.val)
     val = load_dataset(paths, "val", data.classes, allow_absent=True, undivided=True) if paths else None
     show = RunDisplay(console()).callbacks()
     splits: dict[Split, Dataset] = {"train": train} if val is None else {"train": train, "val": val}
@@ -85,10 +85,6 @@ def pack(options: dict[str, Any], folder: Path, *, longest_px: int | None, addre
     size_mb = sum(one.image_bytes for one in packed) / 1e6
     shards = counted(sum(one.shards for one in packed), "shard")
     show.notice(f"{images[0]} to learn from{validated} in {shards}, {size_mb:.1f} MB; next: mmp-train --data {folder}")
-
-
-def _paths(texts: Sequence[str]) -> list[Path]:
-    return [Path(text) for text in texts]
 
 
 def start(options: dict[str, Any], project: Path, name: str | None) -> None:

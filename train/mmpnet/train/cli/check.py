@@ -87,11 +87,11 @@ def _scans(config: TrainConfig) -> dict[str, DatasetStatistics]:
     """Return the statistics of the training data and of the validation data, if any, with a fault for data without
     boxes."""
     data, input_hw = config.data, config.model.input_hw
-    found = check_dataset(_paths(data.train), "train", data.classes, input_hw=input_hw)
+    found = check_dataset(paths_of(data.train), "train", data.classes, input_hw=input_hw)
     scans = {"train": _with_boxes(found, "to learn from") if not config.distillation.teachers else found}
     if data.val:
         found = check_dataset(
-            _paths(data.val), "val", data.classes, input_hw=input_hw, allow_absent=True, undivided=True
+            paths_of(data.val), "val", data.classes, input_hw=input_hw, allow_absent=True, undivided=True
         )
         scans["val"] = _with_boxes(found, "to measure against")
     return scans
@@ -101,7 +101,7 @@ def _anchors_on_boxes(config: TrainConfig) -> tuple[AnchorSpec, tuple[Coverage, 
     """Return the anchors that training would have, and how well they cover the boxes."""
     input_hw = config.model.input_hw
     # Entries with faults, which are reported above, are left out here.
-    train = load_dataset(_paths(config.data.train), "train", config.data.classes, faults=Faults(collect=True))
+    train = load_dataset(paths_of(config.data.train), "train", config.data.classes, faults=Faults(collect=True))
     options = config.distillation
     images = settle_uncertain(train.images, uncertain=options.uncertain, sure_score=options.sure_score)
     boxes = input_boxes(images, Letterbox(input_hw))
@@ -111,7 +111,8 @@ def _anchors_on_boxes(config: TrainConfig) -> tuple[AnchorSpec, tuple[Coverage, 
     return anchors, coverage(boxes, anchors, input_hw)
 
 
-def _paths(texts: Sequence[str]) -> list[Path]:
+def paths_of(texts: Sequence[str]) -> list[Path]:
+    """The texts of options as paths."""
     return [Path(text) for text in texts]
 
 

@@ -73,6 +73,8 @@ def train(
         _check_packed(given)
         if "sure_score" in given and options["uncertain"] != "ignore":
             raise typer.BadParameter("--sure-score goes with --uncertain ignore; soft boxes are learned at any score")
+        if "feature_weight" in given and options["feature_teacher"] is None:
+            raise typer.BadParameter("--feature-weight goes with --feature-teacher FILE.onnx")
         # torch takes seconds to load; the help and a mistyped option do not need it.
         with explain_imports(extra="train"):
             from mmpnet.train.cli import actions

@@ -53,8 +53,7 @@ class FeatureTeacher:
         """Letterboxed uint8 BGR (B, H, W, 3) -> (B, channels, H / 8, W / 8) float32; coarser maps are repeated."""
         found = [self._run(image) for image in images_bgr.cpu().numpy()]
         maps = [torch.from_numpy(np.concatenate(one)) for one in zip(*found, strict=True)]
-        finest_hw = max(one.shape[-2:] for one in maps)
-        return torch.cat([functional.interpolate(one, size=finest_hw) for one in maps], dim=1)
+        return torch.cat([functional.interpolate(one, size=maps[0].shape[-2:]) for one in maps], dim=1)
 
     def _run(self, image_bgr: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         maps: list[NDArray[np.float32]] = self._session.run(
