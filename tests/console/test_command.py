@@ -33,3 +33,19 @@ def test_a_thread_that_waits_in_a_library_does_not_see_the_shutdown(hangs: bool,
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (code, "result cleaned")
     assert ("Python shuts down" in done.stderr) == (not hangs)
+
+
+def test_a_thread_of_a_caller_does_not_end_its_process() -> None:
+    """The threads of a program that calls a command, such as those of an earlier camera, are not the command's."""
+    code = """
+import sys, threading, time
+from mmpnet.console.command import end_with
+
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+try:
+    end_with(lambda: sys.exit(3))
+except SystemExit as ended:
+    print("the caller goes on", ended.code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "the caller goes on 3\n")

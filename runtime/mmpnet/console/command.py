@@ -63,15 +63,16 @@ def explain_imports(*, extra: str) -> Iterator[None]:
 
 
 def end_with(app: Callable[[], object]) -> None:
-    """Run a typer app, and end the process although a thread of it still waits in a library.
+    """Run a typer app, and end the process although a thread of the app still waits in a library.
 
     Such a thread, which reads a camera, would return while Python shuts down, and abort a process that did its work.
+    Threads that ran before the app belong to a caller, whose process goes on.
     """
+    before = set(threading.enumerate())
     try:
         app()
     except SystemExit as ended:
-        current = threading.current_thread()
-        if not any(thread.daemon for thread in threading.enumerate() if thread is not current):
+        if not any(thread.daemon for thread in threading.enumerate() if thread not in before):
             raise
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
