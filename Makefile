@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 demo: $(DEMO_READY)
 	$(BIN)/mmp-run docs/images/astronaut.jpg --save out/astronaut.jpg --no-show
-	@echo "next: . $(VENV)/bin/activate && mmp-run --camera 0"
+	@echo "next: . $(VENV)/bin/activate && mmp-run 0"
 
 # Every test; makes the environment where there is none.
 test: $(VENV)/.test
@@ -99,6 +99,7 @@ $(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt
 docs: $(VENV)/.docs
 	PYTHONPATH=docs/site $(BIN)/python docs/site/make_reference.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	MMPNET_SITE=out/site $(BIN)/python -m pytest tests/site
 
 # The pages and the example in the README that come from the code.
 reference: $(VENV)/.docs

@@ -23,6 +23,8 @@ SEARCH_BOOSTS = {
 """What a page counts in the search, by the start of its name: what people ask first comes before why."""
 LINK = re.compile(r"(?P<before>\]\()(?P<target>(?:\.\./)+[^)#\s]*)(?P<after>(?:#[^)\s]*)?\))")
 
+IMAGE = re.compile(r"(?P<before>!\[[^\]]*\]\()(?P<target>(?:\.\./)+[^)#\s]*)\)")
+
 
 def repository() -> str:
     """The address of the repository, which only pyproject.toml states."""
@@ -51,6 +53,28 @@ def on_files(files: Any, config: Any) -> Any:
         for name, png in images.items():
             files.append(File.generated(config, f"notebooks/{name}", content=png))
     return files
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Take away what makes the theme request the stars of the repository from the forge's API."""
+    from outside_requests import STARS
+
+    return output.replace(f" {STARS}", "")
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """The same for pages of the theme, such as that of an absent address."""
+    return on_post_page(output_content)
+
+
+def on_post_build(config: Any) -> None:
+    """Raises: PluginError if a page would make a browser request anything from another host."""
+    from mkdocs.exceptions import PluginError
+
+    from outside_requests import outside_requests
+
+    if found := outside_requests(Path(config.site_dir)):
+        raise PluginError("the site asks other hosts for files: " + "; ".join(found))
 
 
 def complete(nav: list[Any], docs: Path) -> list[Any]:
@@ -83,15 +107,31 @@ def _completed(nav: list[Any], docs: Path, known: set[str]) -> list[Any]:
     return completed
 
 
-def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
-    """Let links to files outside the documentation lead to the repository, and links to notebooks to their pages; say
-    what the page counts in the search."""
+def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
+    """Let links to files outside the documentation lead to the repository, and links to notebooks to their pages; copy
+    images from outside it into the site; say what the page counts in the search."""
     boosts = [boost for start, boost in SEARCH_BOOSTS.items() if page.file.src_uri.startswith(start)]
     page.meta["search"] = {"boost": boosts[0]} if boosts else {}
     if page.file.abs_src_path is None:  # the page of a notebook
         return markdown
-    linked = TO_NOTEBOOK.sub(r"\1.md)", markdown)
+    linked = _with_images(TO_NOTEBOOK.sub(r"\1.md)", markdown), page.file, files, config)
     return outside_links(linked, Path(page.file.abs_src_path).parent, Path(config.docs_dir), config.repo_url)
+
+
+def _with_images(markdown: str, file: Any, files: Any, config: Any) -> str:
+    """The text with images from outside the documentation as images of the site, which are added to `files`."""
+    from mkdocs.structure.files import File
+
+    def replaced(image: re.Match[str]) -> str:
+        source = (Path(file.abs_src_path).parent / image["target"]).resolve()
+        if source.is_relative_to(Path(config.docs_dir).resolve()):
+            return image[0]
+        name = f"images/{source.name}"
+        if files.get_file_from_path(name) is None:
+            files.append(File.generated(config, name, content=source.read_bytes()))
+        return f"{image['before']}{'../' * file.src_uri.count('/')}{name})"
+
+    return IMAGE.sub(replaced, markdown)
 
 
 def outside_links(markdown: str, folder: Path, docs: Path, repo_url: str) -> str:
@@ -108,8 +148,6 @@ def outside_links(markdown: str, folder: Path, docs: Path, repo_url: str) -> str
             raise FileNotFoundError(f"link to {link['target']}: no such file; expected a file of the repository")
         kind = "tree" if target.is_dir() else "blob"
         place = f"{repo_url}/{kind}/main/{target.relative_to(PROJECT).as_posix()}"
-        if target.suffix in (".png", ".jpg", ".svg"):
-            place = f"{repo_url}/raw/main/{target.relative_to(PROJECT).as_posix()}"
         return f"{link['before']}{place}{link['after']}"
 
     return LINK.sub(replaced, markdown)

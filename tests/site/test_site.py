@@ -1,0 +1,113 @@
+"""The built documentation site in a browser: it asks no other host, and its search finds answers.
+
+`make docs` builds the site, and runs these tests with its folder in MMPNET_SITE.
+"""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from outside_requests import STARS, outside_requests
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+SETTLED_MS = 1000
+"""The search answers each key; this long after the last one, the list is that of all words."""
+VISITED = ("index.html", "start/container.html", "learn/experiments.html", "notebooks/exercise.html", "404.html")
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<script src="https://host/a.js"></script>',
+        '<link rel="stylesheet" href="//host/a.css">',
+        '<link href="https://host" rel="preconnect">',
+        '<img alt="" src="http://host/a.png">',
+        "<style>@import 'https://host/a.css';</style>",
+        '<p style="background: url(https://host/a.png)">',
+        f'<a href="https://host/project" {STARS}>',
+        '<pre class="mermaid">',
+    ],
+)
+def test_a_page_that_asks_another_host_is_found(html: str, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(html)
+    [found] = outside_requests(tmp_path)
+    assert found.startswith("page.html: ")
+
+
+def test_links_to_click_on_and_own_files_ask_no_other_host(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(
+        '<link rel="canonical" href="https://host/page.html"><a href="https://host">host</a><img src="a.png">'
+    )
+    (tmp_path / "own.css").write_text("@import 'own.css'; p { background: url(a.png) url('data:image/png;base64,') }")
+    assert outside_requests(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The address of the built site, served on this machine."""
+    folder = os.environ.get("MMPNET_SITE")
+    if folder is None:
+        pytest.skip("make docs builds the site and runs this test")
+    handler = functools.partial(_Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: a request that fails is seen in the browser."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium or Chrome, headless."""
+    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("no Chromium or Chrome on this machine; Debian's package is called chromium")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=flags)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a fresh context, so that nothing comes from a cache."""
+    with browser.new_context() as context:
+        yield context.new_page()
+
+
+def search(page: Page, words: str) -> list[str]:
+    """The pages that the search of the site gives for some words, best first."""
+    box = page.locator("input.md-search__input")
+    box.click()
+    box.press_sequentially(words)  # the search starts with a key, not with a value
+    page.locator(".md-search-result__item").first.wait_for(state="attached")
+    page.wait_for_timeout(SETTLED_MS)
+    links = page.locator(".md-search-result__item > .md-search-result__link")
+    found: list[str] = links.evaluate_all("links => links.map(link => link.pathname.slice(1))")
+    return found
+
+
+def test_visits_and_a_search_ask_no_other_host(site: str, page: Page) -> None:
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    for name in VISITED:
+        page.goto(f"{site}/{name}", wait_until="networkidle")
+    page.goto(f"{site}/index.html", wait_until="networkidle")
+    assert search(page, "camera")
+    page.wait_for_load_state("networkidle")
+    assert len(requests) > len(VISITED)
+    assert [url for url in requests if not url.startswith((f"{site}/", "data:", "blob:"))] == []
