@@ -10,7 +10,7 @@ FROM ${BASE} AS build
 COPY . /src
 RUN python3 -m venv /opt/mmpnet \
     && /opt/mmpnet/bin/pip install --no-cache-dir --disable-pip-version-check -c /src/constraints.txt \
-        '/src[headless,serve,track,record]' \
+        '/src[headless,serve,track,record,mqtt]' \
     # trackers asks for OpenCV with windows, whose libraries this image does not have.
     && /opt/mmpnet/bin/pip uninstall --yes --quiet opencv-python \
     && /opt/mmpnet/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --force-reinstall \

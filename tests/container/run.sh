@@ -54,6 +54,7 @@ inside() {
 }
 if inside 'touch /opt/mmpnet/x' 2> /dev/null; then echo 'the root can be written' >&2; exit 1; fi
 inside 'mmp-run --self-test && mmp-doctor --no-cameras'
+inside 'python3 -c "import av, paho.mqtt.client, trackers"'
 inside 'exec mmp-run --no-show --source in.jpg --loop --json events.ndjson' &
 running=$!
 for _ in $(seq 60); do

@@ -283,7 +283,7 @@ def resized(options: ExportOptions, input_hw: tuple[int, int]) -> ExportOptions:
 
 def test_command_ends_with_a_summary_and_the_next_commands(tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
-    arguments = [str(tiny_checkpoint), "-o", str(out), "--imgsz", "48x96", "--conf", "0.2", "--data-licence", "CC0"]
+    arguments = [str(tiny_checkpoint), "-o", str(out), "--imgsz", "48x96", "--conf", "0.2", "--data-license", "CC0"]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.stderr
     assert "48x96" in result.stderr

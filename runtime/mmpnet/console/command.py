@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from typing import IO, NoReturn, cast
+from typing import IO, Any, NoReturn, cast
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -24,7 +24,17 @@ from mmpnet.system.signals import interrupt_on_sigterm
 
 INTERRUPTED = 130
 """128 + SIGINT, as in shells."""
-HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+OLD_SPELLINGS = {
+    "unlabelled": "unlabeled",
+    "data-licence": "data-license",
+    "weights-licence": "weights-license",
+}
+"""Options by their earlier, British names, which commands still take but no help shows."""
+HELP_NAMES: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "token_normalize_func": lambda token: OLD_SPELLINGS.get(token, token),
+}
+"""Context settings of all commands."""
 
 
 def launch(module: str, *, extra: str) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from mmpnet.export.cli.checks import chosen_head, chosen_precision, parse_batch, recorded_command, target_of
+from mmpnet.export.cli.command import app
 
 
 def test_nms_is_the_head_of_that_name() -> None:
@@ -38,7 +40,19 @@ def test_the_recorded_command_has_names_instead_of_paths(tmp_path: Path) -> None
         "/usr/bin/mmp-export",
         "/runs/best.pth",
         f"--verify={tmp_path / 'val data'}",
-        "--data-licence",
+        "--data-license",
         "CC BY 4.0",
     ]
-    assert recorded_command(words) == "mmp-export best.pth '--verify=val data' --data-licence 'CC BY 4.0'"
+    assert recorded_command(words) == "mmp-export best.pth '--verify=val data' --data-license 'CC BY 4.0'"
+
+
+@pytest.mark.parametrize("name", ["license", "licence"])
+def test_options_of_licenses_are_taken_in_both_spellings(name: str) -> None:
+    result = CliRunner().invoke(app, ["absent.pth", f"--data-{name}", "CC0", f"--weights-{name}", "CC0"])
+    assert (result.exit_code, "absent.pth" in result.stderr) == (1, True)
+
+
+def test_the_help_shows_one_spelling_of_an_option() -> None:
+    shown = CliRunner().invoke(app, ["-h"]).stdout
+    assert "--data-license" in shown
+    assert "licence" not in shown

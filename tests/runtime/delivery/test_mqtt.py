@@ -223,6 +223,23 @@ def test_nothing_is_lost_while_the_broker_is_away(tmp_path: Path, mosquitto: Mos
 
 
 @needs_mosquitto
+def test_a_broker_that_is_not_there_is_reported_once_and_when_it_is_back(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    mosquitto.stop()
+    site = Site(tmp_path, MqttBroker("127.0.0.1", mosquitto.port))
+    where = f"127.0.0.1:{mosquitto.port}"
+    try:
+        wait_until(lambda: len(site.notices) == 1)
+        assert site.notices == [
+            f"mqtt: {where} cannot be reached; check the address; trying again, events wait in the store"
+        ]
+        mosquitto.start()
+        wait_until(lambda: len(site.notices) == 2)
+        assert site.notices[1] == f"mqtt: connected to {where}"
+    finally:
+        site.close()
+
+
+@needs_mosquitto
 def test_a_camera_that_is_stale_is_not_available(tmp_path: Path, mosquitto: Mosquitto) -> None:
     site, listener = Site(tmp_path, at(mosquitto)), Listener(mosquitto.port)
     site.happen("stale", reason="no frame")

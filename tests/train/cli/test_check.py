@@ -83,10 +83,10 @@ def test_no_boxes_are_a_fault_but_with_a_teacher(tmp_path: Path, crowds: bool) -
 
 def test_images_without_labels_are_looked_at_too(dataset_folder: Path, tmp_path: Path) -> None:
     images = str(dataset_folder / "images")
-    code, _, stderr = check("--data", str(dataset_folder), "--unlabelled", images)
+    code, _, stderr = check("--data", str(dataset_folder), "--unlabeled", images)
     assert code == 0, stderr
     assert "images without labels" in " ".join(stderr.split())
-    code, _, stderr = check("--data", str(dataset_folder), "--unlabelled", str(tmp_path / "absent"))
+    code, _, stderr = check("--data", str(dataset_folder), "--unlabeled", str(tmp_path / "absent"))
     assert code == 1
     assert "absent: no such folder" in " ".join(stderr.split())
 

@@ -117,7 +117,8 @@ def test_ctrl_c_saves_and_resume_finishes(dataset_folder: Path, tmp_path: Path) 
         (["--data", "D", "--multi-scale", "0.6"], "--multi-scale"),
         (["--data", "D", "--multi-scale", "0.25", "--imgsz", "64"], "multi-scale 0.25 of 64 px is less"),
         (["--data", "D", "--multi-scale", "0.5", "--imgsz", "64", "--batch", "1"], "more than one value"),
-        (["--data", "D", "--unlabelled", "D"], "give --teacher"),
+        (["--data", "D", "--unlabeled", "D"], "give --teacher"),
+        (["--data", "D", "--unlabelled", "D"], "give --teacher"),  # its earlier spelling
         (["--data", "D", "--teacher-least-score", "0"], "--teacher-least-score"),
         (["--data", "D", "--teacher-flip"], "teacher-flip: no teacher is given"),
         (["--data", "D", "--teacher", "t.onnx", "--teacher-size", "big"], "HEIGHTxWIDTH"),
@@ -396,7 +397,7 @@ def test_options_on_the_command_line_reach_the_configuration(
         "ignore",
         "--sure-score",
         "0.6",
-        "--unlabelled",
+        "--unlabeled",
         str(tmp_path / "more"),
         "--stride",
         "16",

@@ -109,10 +109,10 @@ def export(
         int, typer.Option(min=1, help="Largest number of boxes per frame that the file states as its default.")
     ] = DEFAULTS.max_det,
     weights_license: Annotated[
-        str, typer.Option("--weights-licence", help="License of the weights, stored in the file.")
+        str, typer.Option("--weights-license", help="License of the weights, stored in the file.")
     ] = "not stated",
     data_license: Annotated[
-        str, typer.Option("--data-licence", help="License of the training data, stored in the file.")
+        str, typer.Option("--data-license", help="License of the training data, stored in the file.")
     ] = "not stated",
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")

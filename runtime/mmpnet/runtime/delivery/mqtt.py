@@ -121,10 +121,12 @@ class MqttOutput:
         self._published: dict[str, Any] = {}
         self._announced: dict[str, bytes] = {}
         self._refused: str | None = None
+        self._reported_unreachable = False
         self._client = _client(broker)
         self._client.reconnect_delay_set(1, longest_reconnect_s)
         self._client.will_set(status_topic(broker.prefix), "offline", qos=1, retain=True)
         self._client.on_connect = self._connected
+        self._client.on_connect_fail = self._unreachable
         self._client.on_message = self._received
         self.sender = OutboxSender(path, self, notify=notify)
 
@@ -191,6 +193,9 @@ class MqttOutput:
                 self._notify(f"mqtt: {where} refuses the connection ({reason}); check the user and the password")
             return
         self._refused = None
+        if self._reported_unreachable:
+            self._reported_unreachable = False
+            self._notify(f"mqtt: connected to {self._broker.host}:{self._broker.port}")
         with self._lock:
             self._published.clear()
             for topic, content in self._announced.items():
@@ -201,6 +206,13 @@ class MqttOutput:
         if self._discovery_prefix is not None:  # the broker sends what earlier runs have announced
             self._client.subscribe(f"{self._discovery_prefix}/+/+/+/config")
         self.sender.hurry()
+
+    def _unreachable(self, _client: "Client", _data: object) -> None:
+        """Called by the client's thread after each attempt to which nobody has answered; reports the first one."""
+        if not self._reported_unreachable:
+            self._reported_unreachable = True
+            where = f"{self._broker.host}:{self._broker.port}"
+            self._notify(f"mqtt: {where} cannot be reached; check the address; trying again, events wait in the store")
 
     def _received(self, client: "Client", _data: object, message: "MQTTMessage") -> None:
         """Called by the client's thread; takes back what an earlier run announced and this one does not have."""

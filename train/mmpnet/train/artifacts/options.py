@@ -224,7 +224,10 @@ class DistillationOptions(Section, frozen=True, kw_only=True):
     ] = 0.1
     unlabelled: Annotated[
         tuple[str, ...],
-        Meta(description="Folder of images that only the teachers label; may be repeated.", extra={"path": True}),
+        Meta(
+            description="Folder of images that only the teachers label; may be repeated.",
+            extra={"flag": "unlabeled", "path": True},
+        ),
     ] = ()
     uncertain: Annotated[
         Uncertain,

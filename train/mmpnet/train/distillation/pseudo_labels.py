@@ -96,7 +96,7 @@ def load_teacher_labels(path: Path, images: Sequence[LabeledImage], class_names:
     labels = read_teacher_labels(path)
     if labels.images_sha256 != images_sha256(images) or len(labels.boxes) != len(images):
         raise TrainingError(
-            f"{path}: holds a teacher's labels of other images; restore those of --data and --unlabelled, or start a "
+            f"{path}: holds a teacher's labels of other images; restore those of --data and --unlabeled, or start a "
             "new run with the teacher itself"
         )
     unknown = [name for name in class_names if name not in labels.class_names]
@@ -129,10 +129,10 @@ def unlabeled_images(folder: Path) -> tuple[LabeledImage, ...]:
     Raises: TrainingError if there are none, DatasetError for a bad image.
     """
     if not is_folder(folder):
-        raise TrainingError(f"{folder}: no such folder; --unlabelled takes a folder of images")
+        raise TrainingError(f"{folder}: no such folder; --unlabeled takes a folder of images")
     paths = list(filter(is_image, files_below(folder)))
     if not paths:
-        raise TrainingError(f"{folder}: has no images; --unlabelled takes a folder of images")
+        raise TrainingError(f"{folder}: has no images; --unlabeled takes a folder of images")
     return tuple(_unlabeled(path) for path in paths)
 
 
