@@ -32,6 +32,7 @@ REASONS = {
     r"\bmmp-archive\b|\bray start\b|RAY_|detections/": "starts Ray, or needs its results; tests/archive runs it",
     r"\bmmp-export\b": "needs a checkpoint; tests/export runs these commands",
     r"\b(trtexec|ovc|rpicam-vid|ffmpeg|ffprobe|nginx|mosquitto\w*|curl|journalctl|logrotate)\b": "another program",
+    r"\bjupyter\b": "runs until it is stopped; test_notebooks runs the notebooks",
     r"^mmp-doctor( --no-cameras)? *(#.*)?$": "takes half a minute; a block of docs/start/pc.md runs it",
     r"^git (tag|push)": "publishes a release",
     r"--serve|\bmqtts?://|--webhook": "runs until it is stopped; tests/runtime/web and tests/privacy serve pages",
