@@ -28,7 +28,7 @@ from mmpnet.runtime.inference.session import open_session
 from mmpnet.train.model import MmpNet
 from mmpnet.train.network.head_rows import HeadMeaning
 from mmpnet.train.network.inference_net import CandidateNet
-from mmpnet.train.network.onnx_weights import architecture_of
+from mmpnet.train.network.onnx_weights import shape_of
 from mmpnet.train.network.weights import load_weights
 
 BARE, QUANTIZED, REARRANGED = "bare network", "int8 as quantized", "int8 rearranged"
@@ -77,12 +77,13 @@ def time_by_operator(path: Path, runs: int) -> tuple[dict[str, int], list[tuple[
 def _shipped_network() -> tuple[CandidateNet, Thresholds]:
     """The embedded model's network, batch norms folded as in its file."""
     metadata = Detector(provider="cpu").metadata
-    anchors = metadata.anchors.spec()
+    anchors, shape = metadata.anchors.spec(), shape_of(model_path())
     network = MmpNet(
         anchors.num_sizes,
         anchors.num_aspect_ratios,
         num_classes=len(metadata.class_names),
-        architecture=architecture_of(model_path()),
+        channels=shape.channels,
+        architecture=shape.architecture,
     )
     load_weights(network, "default", head=HeadMeaning(metadata.class_names, anchors))
     return CandidateNet(network.eval(), anchors, metadata.input.size_hw).eval(), metadata.thresholds

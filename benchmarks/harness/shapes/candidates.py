@@ -8,7 +8,7 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.ops.misc import Conv2dNormActivation
 
 from mmpnet.train.artifacts.config import RECIPE
-from mmpnet.train.model import MmpNet
+from mmpnet.train.model import Architecture, MmpNet
 
 FRONT_BLOCKS = 5
 """The stem and the blocks up to the first of stride 8: their maps are large and take half of the int8 time."""
@@ -33,8 +33,14 @@ class ShapeCandidate:
     front: Front | None = None
 
 
-def _network(**options: int | float) -> MmpNet:
+def _network(**options: int | float | Architecture) -> MmpNet:
     return MmpNet(len(RECIPE.model.sizes_px), len(RECIPE.model.aspect_ratios), **options)  # type: ignore[arg-type]
+
+
+def _with_towers(channels: int, kernel_size: int) -> MmpNet:
+    """As the shipped model has them: separate towers of depth 2."""
+    architecture = Architecture(separate_towers=True, tower_depth=2, kernel_size=kernel_size)
+    return _network(channels=channels, architecture=architecture)
 
 
 def with_front(network: MmpNet, front: Front, *, early_stride: bool = False) -> MmpNet:
@@ -75,6 +81,11 @@ CANDIDATES = (
     ShapeCandidate("ReLU", lambda: with_relu(_network())),
     ShapeCandidate("64 channels", lambda: _network(channels=64)),
     ShapeCandidate("128 channels", lambda: _network(channels=128)),
+    ShapeCandidate("separate towers of depth 2", lambda: _with_towers(96, 3)),
+    ShapeCandidate("these with 128 channels", lambda: _with_towers(128, 3)),
+    ShapeCandidate("these with 160 channels", lambda: _with_towers(160, 3)),
+    ShapeCandidate("these with 5x5 kernels", lambda: _with_towers(96, 5)),
+    ShapeCandidate("these with 128 channels and 5x5 kernels", lambda: _with_towers(128, 5)),
     ShapeCandidate("grid at stride 16", lambda: _network(stride=16)),
     ShapeCandidate("stem 16", lambda: with_front(_network(), Front(16, 96, 144))),
     ShapeCandidate("front 32-64-96", lambda: with_front(_network(), Front(32, 64, 96))),

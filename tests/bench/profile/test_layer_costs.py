@@ -17,7 +17,7 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.model import MmpNet
-from mmpnet.train.network.onnx_weights import architecture_of
+from mmpnet.train.network.onnx_weights import shape_of
 from support.onnx_files import save_unsealed
 
 Save = Callable[..., Path]
@@ -199,9 +199,11 @@ def test_exported_network_agrees_with_torch_layer_for_layer(tiny_onnx: Path, tin
 
 def test_the_embedded_model_has_the_totals_that_the_documents_state() -> None:
     anchors = Detector(provider="cpu").metadata.anchors
-    architecture = architecture_of(model_path())
-    assert (architecture.separate_towers, architecture.tower_depth) == (True, 2)
-    network = MmpNet(len(anchors.sizes_px), len(anchors.aspect_ratios), architecture=architecture)
+    shape = shape_of(model_path())
+    assert (shape.architecture.separate_towers, shape.architecture.tower_depth) == (True, 2)
+    network = MmpNet(
+        len(anchors.sizes_px), len(anchors.aspect_ratios), channels=shape.channels, architecture=shape.architecture
+    )
     layers = read_layers(model_path())
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_937_274
     assert sum(layer.parameters for layer in layers) == folded_parameters(network) == 1_919_866

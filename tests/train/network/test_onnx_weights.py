@@ -1,5 +1,7 @@
 """An exported file can be trained further: the output is the same, and its batch norms have statistics again."""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -8,13 +10,15 @@ import torch
 from torch import nn
 
 from mmpnet.contract.errors import CheckpointError
+from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import ModelConfig
 from mmpnet.train.model import Architecture, MmpNet
 from mmpnet.train.network.head_rows import HeadMeaning
-from mmpnet.train.network.onnx_weights import architecture_of, head_of, reopen_norms
+from mmpnet.train.network.onnx_weights import NetworkShape, head_of, reopen_norms, shape_of
 from mmpnet.train.network.weights import load_weights
+from support.exported import ExportCache
 from support.onnx_files import save_unsealed
 
 
@@ -104,18 +108,30 @@ def test_rows_of_a_file_move_by_class_name(tiny_checkpoint: Path, tiny_onnx: Pat
 
 
 def test_the_model_that_ships_can_be_trained_further() -> None:
-    network = MmpNet(5, 3, architecture=architecture_of(model_path()))
+    shape = shape_of(model_path())
+    network = MmpNet(5, 3, channels=shape.channels, architecture=shape.architecture)
     line = load_weights(network, "default", head=head_of(model_path()), images=[some_images(2, 96)])
     assert line == f"weights from {model_path().name}"
 
 
-def test_the_towers_of_a_file_are_read_from_the_names_of_its_weights(tiny_onnx: Path) -> None:
-    assert architecture_of(tiny_onnx) == Architecture()
-    assert architecture_of(model_path()) == Architecture(separate_towers=True, tower_depth=2)
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize(("separate_towers", "tower_depth"), [(False, 1), (True, 2)])
+def test_the_shape_of_a_network_is_read_from_the_weights_of_its_file(
+    make_checkpoint: Callable[..., Path],
+    exported: ExportCache,
+    export_options: ExportOptions,
+    tmp_path: Path,
+    separate_towers: bool,
+    tower_depth: int,
+    kernel_size: int,
+) -> None:
+    given = Architecture(separate_towers=separate_towers, tower_depth=tower_depth, kernel_size=kernel_size)
+    checkpoint = make_checkpoint(tmp_path / "model.pth", channels=24, **dataclasses.asdict(given))
+    assert shape_of(exported(checkpoint, export_options)) == NetworkShape(given, 24)
 
 
 @pytest.mark.parametrize(
-    "options", [{"channels": 24}, {"width_mult": 0.5, "channels": 16}, {"stride": 16, "channels": 16}]
+    "options", [{"channels": 12}, {"width_mult": 0.5, "channels": 16}, {"stride": 16, "channels": 16}]
 )
 def test_a_file_of_another_architecture_is_one_line(tiny_onnx: Path, options: dict[str, float]) -> None:
     network = MmpNet(2, 2, **{"width_mult": 0.25, **options})  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from mmpnet.train.loading.image_cache import CachedImages
 from mmpnet.train.run import prepare as training_data
 from mmpnet.train.run.anchor_fit import input_boxes, suggested_anchors
 from mmpnet.train.run.callbacks import RunCallbacks
-from mmpnet.train.run.prepare import with_shipped_towers
+from mmpnet.train.run.prepare import with_shipped_shape
 from mmpnet.train.run.start import start_run
 from support.coco_writer import write_coco
 from support.train_configs import changed
@@ -68,11 +68,13 @@ def test_one_image_is_enough_and_a_batch_may_be_larger_than_the_data(
 
 def test_the_shipped_model_brings_its_towers(tiny_train_config: TrainConfig) -> None:
     notices: list[str] = []
-    config = with_shipped_towers(changed(tiny_train_config, weights="default"), RunCallbacks(notice=notices.append))
+    config = with_shipped_shape(changed(tiny_train_config, weights="default"), RunCallbacks(notice=notices.append))
     assert (config.model.separate_towers, config.model.tower_depth) == (True, 2)
-    assert notices == ["the network has separate towers of depth 2, as the shipped model has"]
-    assert with_shipped_towers(config, RunCallbacks(notice=notices.append)) == config
-    assert with_shipped_towers(tiny_train_config, RunCallbacks()) == tiny_train_config
+    assert notices == [
+        "the network has separate towers of depth 2, 96 channels and kernels of 3x3, as the shipped model needs it"
+    ]
+    assert with_shipped_shape(config, RunCallbacks(notice=notices.append)) == config
+    assert with_shipped_shape(tiny_train_config, RunCallbacks()) == tiny_train_config
     assert len(notices) == 1
 
 

@@ -15,21 +15,25 @@ STRIDES = (8, 16)
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What the exercises do not vary: the backbone, and the towers before the last layer.
+    """What the exercises do not vary: the backbone, and the layers between it and the last one.
 
     separate_towers: class logits and box offsets get a tower each (Ge et al. 2021, section 2.1); tower_depth: the
-    number of depthwise-separable layers in each tower.
+    number of depthwise-separable layers in each tower; kernel_size: the side of the depthwise kernels of the top-down
+    path and the towers (5 in RTMDet, Lyu et al. 2022, section 3.2).
 
-    Raises: ValueError if a tower has no layer.
+    Raises: ValueError if a tower has no layer, or the kernels have no center.
     """
 
     backbone: BackboneName = "mobilenet_v2"
     separate_towers: bool = False
     tower_depth: int = 1
+    kernel_size: int = 3
 
     def __post_init__(self) -> None:
         if self.tower_depth < 1:
             raise ValueError(f"a tower needs at least 1 tower layer, got {self.tower_depth}")
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f"a kernel has an odd side, got {self.kernel_size}")
 
 
 DEFAULT_ARCHITECTURE = Architecture()
@@ -93,17 +97,17 @@ class MmpNet(nn.Module):
         maps = [one for one in backbone.maps if one.stride >= stride]
         self._taps = frozenset(one.block for one in maps)
         self.lateral = nn.ModuleList(_lateral(one.channels, channels) for one in maps)
-        self.smooth = nn.ModuleList(_depthwise_separable(channels) for _ in maps)
+        self.smooth = nn.ModuleList(_depthwise_separable(channels, architecture.kernel_size) for _ in maps)
         self._add_head(channels, architecture)
 
     def _add_head(self, channels: int, architecture: Architecture) -> None:
         kinds = self.num_sizes * self.num_aspect_ratios
         num_logits, num_offsets = self.num_classes * kinds, 4 * kinds if self.box_regression else 0
-        self.tower = _depthwise_separable(channels, architecture.tower_depth)
+        self.tower = _depthwise_separable(channels, architecture.kernel_size, architecture.tower_depth)
         self.box_tower: nn.Sequential | None = None
         self.predict_offsets: nn.Conv2d | None = None
         if architecture.separate_towers and self.box_regression:
-            self.box_tower = _depthwise_separable(channels, architecture.tower_depth)
+            self.box_tower = _depthwise_separable(channels, architecture.kernel_size, architecture.tower_depth)
             self.predict_offsets = nn.Conv2d(channels, num_offsets, kernel_size=1)
             num_offsets = 0
         self.predict = nn.Conv2d(channels, num_logits + num_offsets, kernel_size=1)
@@ -179,11 +183,11 @@ def _lateral(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(in_channels, channels, kernel_size=1, bias=False), nn.BatchNorm2d(channels))
 
 
-def _depthwise_separable(channels: int, depth: int = 1) -> nn.Sequential:
+def _depthwise_separable(channels: int, kernel_size: int, depth: int = 1) -> nn.Sequential:
     layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [
-            nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU6(inplace=True),
             nn.Conv2d(channels, channels, kernel_size=1, bias=False),

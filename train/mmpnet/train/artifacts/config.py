@@ -48,6 +48,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     box_regression: bool = True
     separate_towers: bool = False
     tower_depth: int = 1
+    kernel_size: int = 3
     backbone: BackboneName = "mobilenet_v2"
 
     @property
@@ -68,7 +69,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             stride=self.stride,
             channels=self.channels,
             width_mult=self.width_mult,
-            architecture=Architecture(self.backbone, self.separate_towers, self.tower_depth),
+            architecture=Architecture(self.backbone, self.separate_towers, self.tower_depth, self.kernel_size),
         )
 
 
@@ -124,6 +125,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             width_mult=model.width_mult,
             separate_towers=model.separate_towers,
             tower_depth=model.tower_depth,
+            kernel_size=model.kernel_size,
         )
 
     def options(self) -> dict[str, Any]:

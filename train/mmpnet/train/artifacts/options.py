@@ -107,6 +107,9 @@ class ModelOptions(Section, frozen=True, kw_only=True):
     tower_depth: Annotated[
         int, Meta(ge=1, le=8, description="Depthwise-separable layers before the last one, in each tower.")
     ] = 1
+    kernel_size: Annotated[
+        Literal[3, 5, 7], Meta(description="Side of the depthwise kernels of the top-down path and the towers.")
+    ] = 3
     freeze: Annotated[
         int,
         Meta(

@@ -5,6 +5,7 @@ evaluation mode. For training, the norm also needs the statistics of its input, 
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -65,15 +66,30 @@ def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
     return state
 
 
-def architecture_of(path: Path) -> Architecture:
-    """The towers of the network in a file of mmp-export, from the names of its weights.
+@dataclass(frozen=True, slots=True)
+class NetworkShape:
+    """What a network needs besides its anchors and classes: the architecture, and the channels of its top-down path."""
+
+    architecture: Architecture
+    channels: int
+
+
+def shape_of(path: Path) -> NetworkShape:
+    """The shape of the network in a file of mmp-export, from the names and sizes of its weights.
 
     Raises: CheckpointError as `read_onnx_weights`.
     """
-    names = _named_weights(*_read(path)).keys()
+    weights = _named_weights(*_read(path))
     # Each layer of a tower has a depthwise and a pointwise kernel.
-    kernels = sum(name.startswith("tower.") and name.endswith(".weight") for name in names)
-    return Architecture(separate_towers="predict_offsets.weight" in names, tower_depth=max(kernels // 2, 1))
+    kernels = [kernel for name, kernel in weights.items() if name.startswith("tower.") and name.endswith(".weight")]
+    if not kernels:
+        raise CheckpointError(f"{path}: has no tower, so that the shape of its network is not known")
+    architecture = Architecture(
+        separate_towers="predict_offsets.weight" in weights,
+        tower_depth=max(len(kernels) // 2, 1),
+        kernel_size=max(kernel.shape[-1] for kernel in kernels),
+    )
+    return NetworkShape(architecture, len(kernels[0]))
 
 
 def head_of(path: Path) -> HeadMeaning:

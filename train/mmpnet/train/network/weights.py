@@ -14,6 +14,7 @@ from mmpnet.train.artifacts.checkpoint import FORMAT, load_tensors
 from mmpnet.train.artifacts.config import ModelConfig, from_plain
 from mmpnet.train.choices import BACKBONE_BLOCKS, NAMED_WEIGHTS
 from mmpnet.train.model import MmpNet
+from mmpnet.train.network.growth import grown
 from mmpnet.train.network.head_rows import LOGITS, HeadMeaning, move_head
 from mmpnet.train.network.onnx_weights import head_of, read_onnx_weights, reopen_norms
 
@@ -26,8 +27,9 @@ def load_weights(
     what was loaded.
 
     From a file of mmp-train or mmp-export all weights are taken. The rows of the last layer are moved by class name;
-    those of classes that the file does not have start at random, and with other anchors the whole layer does. An ONNX
-    file has no statistics for batch norms: they are taken from `images`, batches (B, 3, H, W), normalized.
+    those of classes that the file does not have start at random, and with other anchors the whole layer does. A network
+    with more channels or larger kernels than the file's has the same output as that at first. An ONNX file has no
+    statistics for batch norms: they are taken from `images`, batches (B, 3, H, W), normalized.
 
     Args:
         network: the network to fill.
@@ -82,13 +84,8 @@ def _fill_network(network: MmpNet, state: Any, head: HeadMeaning | None, other: 
             f"{source}: a checkpoint of another architecture; give the --stride, --separate-towers and "
             "--tower-depth that it was trained with"
         )
+    state = grown(state, own, source=source)
     body = {name: tensor for name, tensor in state.items() if not name.startswith(LOGITS)}
-    for name, tensor in body.items():
-        if tensor.shape != own[name].shape:
-            raise CheckpointError(
-                f"{source}: a checkpoint of another architecture ({name} is {tuple(tensor.shape)}, here "
-                f"{tuple(own[name].shape)}); give the --channels and --width-mult it was trained with"
-            )
     moved = move_head(own, state, head, other, source=source)
     network.load_state_dict({**body, **moved.tensors})
     return f"weights from {source}" + (f"; {moved.remark}" if moved.remark else "")

@@ -32,7 +32,7 @@ from mmpnet.train.distillation.uncertain import settle_uncertain
 from mmpnet.train.engine.distributed import World, require_shareable
 from mmpnet.train.loading.image_cache import CachedImages, StoredImages, fits
 from mmpnet.train.loading.sampling import image_weights
-from mmpnet.train.network.onnx_weights import architecture_of
+from mmpnet.train.network.onnx_weights import shape_of
 from mmpnet.train.run.anchor_fit import coverage, input_boxes, suited_anchors
 from mmpnet.train.run.callbacks import RunCallbacks
 
@@ -151,16 +151,28 @@ def check_trainable(config: TrainConfig, train: Dataset, world: World) -> None:
         )
 
 
-def with_shipped_towers(config: TrainConfig, callbacks: RunCallbacks) -> TrainConfig:
-    """The config with the towers of the shipped model if training starts from its weights; others would not fit."""
+def with_shipped_shape(config: TrainConfig, callbacks: RunCallbacks) -> TrainConfig:
+    """The config with the shape of the shipped model if training starts from its weights, which fit no smaller network.
+
+    More channels and larger kernels stay as the config has them.
+    """
     if config.model.weights != "default":
         return config
-    shipped = architecture_of(model_path())
-    towers = {"separate_towers": shipped.separate_towers, "tower_depth": shipped.tower_depth}
-    model = msgspec.structs.replace(config.model, **towers)
+    shape = shape_of(model_path())
+    shipped = shape.architecture
+    model = msgspec.structs.replace(
+        config.model,
+        separate_towers=shipped.separate_towers,
+        tower_depth=shipped.tower_depth,
+        kernel_size=max(config.model.kernel_size, shipped.kernel_size),
+        channels=max(config.model.channels, shape.channels),
+    )
     if model != config.model:
         kind = "separate towers" if shipped.separate_towers else "one tower"
-        callbacks.notice(f"the network has {kind} of depth {shipped.tower_depth}, as the shipped model has")
+        callbacks.notice(
+            f"the network has {kind} of depth {shipped.tower_depth}, {model.channels} channels and kernels of "
+            f"{model.kernel_size}x{model.kernel_size}, as the shipped model needs it"
+        )
     return msgspec.structs.replace(config, model=model)
 
 

@@ -38,7 +38,7 @@ from mmpnet.train.run.prepare import (
     teaching,
     validation_paths,
     with_anchors,
-    with_shipped_towers,
+    with_shipped_shape,
 )
 
 
@@ -55,7 +55,7 @@ def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | No
         resolve_device(_placed(config, world).run.device)
         features = opened_feature_teacher(config, world)
         train, val = read_all(config, callbacks)
-        config = with_anchors(with_shipped_towers(config, callbacks), train, callbacks)
+        config = with_anchors(with_shipped_shape(config, callbacks), train, callbacks)
         model = config.model_config(train.class_names)
         check_measurable(val, model)
         check_trainable(config, train, world)
@@ -163,7 +163,7 @@ def _require_same_options(then: TrainConfig, now: TrainConfig, folder: Path) -> 
     free = {"train", "val", "device", "workers"}
     # These were chosen when the run started.
     free |= {"sizes_px", "aspect_ratios"} if now.model.anchors == "auto" else set()
-    free |= {"separate_towers", "tower_depth"} if now.model.weights == "default" else set()
+    free |= {"separate_towers", "tower_depth", "kernel_size", "channels"} if now.model.weights == "default" else set()
     changed = [name for name in wanted if name not in free and was[name] != wanted[name]]
     if changed:
         stored, given = (", ".join(f"{labels[name]} {options[name]}" for name in changed) for options in (was, wanted))
