@@ -42,3 +42,20 @@ def test_one_set_is_read_as_it_is_and_none_twice(sets: list[Path]) -> None:
     assert alone.images[0].tags == load_dataset(sets[:1], "val").images[0].tags
     with pytest.raises(DatasetError, match="is given twice"):
         read_apart([sets[0], sets[0]], "val")
+
+
+def test_names_that_differ_only_in_case_or_spaces_are_said(sets: list[Path]) -> None:
+    """They come from different tools, and training would learn them as two classes."""
+    content = json.loads(sets[1].read_text())
+    content["categories"] = [{"id": 2, "name": "traffic_light"}, {"id": 7, "name": "Person"}]
+    sets[1].write_text(json.dumps(content))
+    alike = [
+        "a/val.json + b/val.json: 'person' and 'Person' are different classes; if they mean the same, merge them: "
+        "--classes person=person,Person"
+    ]
+    assert list(load_dataset(sets, "val").notes) == alike
+    assert list(read_apart(sets, "val")[0].notes) == alike
+    assert alike[0] in load_dataset(sets, "val", ["person"]).notes, "Person is left out, which is said as well"
+    assert len(load_dataset(sets, "val", ["person"]).notes) == 2
+    for classes in (["person=person,Person"], ["person", "Person"]):
+        assert not any("different classes" in note for note in load_dataset(sets, "val", classes).notes)

@@ -7,7 +7,7 @@ from pathlib import Path
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.open import open_dataset
-from mmpnet.datasets.transform import mix, select_classes
+from mmpnet.datasets.transform import alike_names_note, mix, select_classes
 from mmpnet.datasets.types import Dataset, Split
 
 
@@ -21,7 +21,7 @@ def read_apart(paths: Sequence[Path], split: Split, classes: Sequence[str] = ())
     found = [open_dataset(path, split) for path in paths]
     mixed = mix(found)
     _require_classes(mixed)
-    mixed = select_classes(mixed, classes) if classes else mixed
+    mixed = _selected(mixed, classes)
     ends = [sum(len(one.images) for one in found[: index + 1]) for index in range(len(found))]
     return tuple(
         replace(
@@ -54,7 +54,14 @@ def load_dataset(
     dataset = mix([open_dataset(path, split, faults, undivided=undivided) for path in paths])
     with faults:
         _require_classes(dataset)
-    return select_classes(dataset, classes, allow_absent=allow_absent) if classes else dataset
+    return _selected(dataset, classes, allow_absent=allow_absent)
+
+
+def _selected(dataset: Dataset, classes: Sequence[str], *, allow_absent: bool = False) -> Dataset:
+    """The requested classes, with a note about names that may mean the same class."""
+    alike = alike_names_note(dataset, classes)
+    chosen = select_classes(dataset, classes, allow_absent=allow_absent) if classes else dataset
+    return replace(chosen, notes=(*chosen.notes, *alike))
 
 
 def _require_classes(dataset: Dataset) -> None:

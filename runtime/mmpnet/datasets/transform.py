@@ -1,5 +1,8 @@
 """Select and rename classes, mix datasets, and take subsets."""
 
+import re
+import shlex
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -93,6 +96,28 @@ def _left_out_note(dataset: Dataset, new_ids: IntArray) -> list[str]:
     boxes = counted(sum(count for _, count in others), "box")
     rest = f", {boxes} of {counted(len(others), 'other class')}" if others else ""
     return [f"{dataset.name}: --classes leaves out {shown}{rest}"]
+
+
+def alike_names_note(dataset: Dataset, classes: Sequence[str]) -> list[str]:
+    """A note about classes whose names differ only in case, spaces, `-` or `_`, as the names of several tools do, and
+    that `classes` neither merges nor lists both.
+
+    Raises: ValueError as `parse_classes`.
+    """
+    alike: dict[str, list[str]] = {}
+    for name in dataset.class_names[1:]:
+        alike.setdefault(re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold(), []).append(
+            name
+        )
+    listed = {member for one in parse_classes(classes) for member in one.members}
+    apart = [names for names in alike.values() if len(names) > 1 and not listed.issuperset(names)]
+    if classes:  # names that are not requested at all do not matter
+        apart = [names for names in apart if listed.intersection(names)]
+    return [
+        f"{dataset.name}: {' and '.join(map(repr, names))} are different classes; if they mean the same, merge them: "
+        f"--classes {shlex.quote(names[0] + '=' + ','.join(names))}"
+        for names in apart
+    ]
 
 
 def _boxes_per_class(dataset: Dataset) -> list[int]:

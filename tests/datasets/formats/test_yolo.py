@@ -1,6 +1,7 @@
 """Variants of Ultralytics' layout; every fault is reported with its file and line."""
 
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 from mmpnet.contract.errors import DatasetError, MissingExtraError
 from mmpnet.datasets.faults import Faults
+from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import has_split, open_dataset
-from support.drawn_images import Drawn, draw_image
+from support.drawn_images import WRITERS, Drawn, draw_image
 
 Write = Callable[..., Path]
 
@@ -128,7 +130,7 @@ def test_a_bad_row_is_named_by_file_and_line(write: Write, row: str, fault: str)
         ("train: images/gone\nnames: [a]\n", "states images/gone, but"),
         ("train: labels\nnames: [a]\n", "has no images"),
         ("train: images/train\npath: gone\nnames: [a]\n", "path is gone"),
-        ("train: images/train\nnames: []\n", "has no names"),
+        ("train: images/train\nnames: [a]\nnc: 0\n", "nc is 0"),
         ("train: images/train\nnames: [a, a]\n", r"names\[1\]: the name 'a' occurs twice"),
         ("train: images/train\nnames: [a, background]\n", r"names\[1\].*reserved"),
         ("train: images/train\nnames: {0: a, 2: b}\n", r"numbered \[0, 2\]; expected 0 to 1"),
@@ -151,10 +153,38 @@ def test_a_bad_data_yaml_is_named(write: Write, yaml: str, fault: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_data_yaml_without_names_states_images_of_background(write: Write, tmp_path: Path) -> None:
+    people = WRITERS["COCO JSON"](tmp_path / "people", [Drawn("a", (30, 40), [(4, 5, 14, 17)])])
+    folder = write(yaml="train: images/train\nnames: []\n")
+    with pytest.raises(DatasetError, match=r"a\.txt:1: class 0, but there are 0 names; expected no row"):
+        load_dataset([people, folder], "train")
+    shutil.rmtree(folder / "labels")
+    mixed = load_dataset([people, folder], "train")
+    assert mixed.class_names == ("background", "person")
+    assert sorted(len(image.boxes_xyxy) for image in mixed.images) == [0, 0, 1]
+    with pytest.raises(DatasetError, match="none of its 2 images has an object; mix it with others that do"):
+        load_dataset([folder], "train")
+
+
+def test_classes_that_are_counted_from_1_are_said(write: Write) -> None:
+    """With all names in use the last one is an error; with fewer, each box would silently be of the class after."""
+    folder = write("1 0.5 0.5 0.25 0.5\n2 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(DatasetError, match=r"a\.txt:2: class 2, .* YOLO counts from 0; if all rows count from 1"):
+        open_dataset(folder, "train")
+    assert open_dataset(write("1 0.5 0.5 0.25 0.5\n"), "train").notes[-1] == (
+        f"{folder / 'data.yaml'}: no row has the class 0, person, and 1 row has 1, dog; "
+        "if the rows count classes from 1, subtract 1 in each"
+    )
+    for rows in ("0 0.5 0.5 0.25 0.5\n1 0.5 0.5 0.2 0.2\n", "0 0.5 0.5 0.25 0.5\n", ""):
+        assert not any(
+            "counts from" in note or "count classes" in note for note in open_dataset(write(rows), "train").notes
+        )
+
+
 def test_labels_in_the_wrong_place_are_not_taken_for_background(write: Write) -> None:
     folder = write()
     (folder / "labels").rename(folder / "label")
-    with pytest.raises(DatasetError, match=r"none of the 2 images of train .*/labels/train/a\.txt"):
+    with pytest.raises(DatasetError, match=r"none of the 2 images of train .*/labels/train/a\.txt; if .* names: \[\]"):
         open_dataset(folder, "train")
 
 

@@ -21,7 +21,10 @@ _DARKNET_FOLDER = "data/"
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Class names, and the folders and lists of images that a file states for each split, relative to `root`."""
+    """Class names, and the folders and lists of images that a file states for each split, relative to `root`.
+
+    Without names, the images show background alone.
+    """
 
     path: Path
     root: Path
@@ -108,8 +111,6 @@ def _class_names(content: _DataYaml, path: Path) -> list[str]:
         if sorted(names) != list(range(len(names))):
             raise DatasetError(f"{path}: names are numbered {sorted(names)}; expected 0 to {len(names) - 1}")
         names = [names[index] for index in range(len(names))]
-    if not names:
-        raise DatasetError(f"{path}: has no names; expected at least one class")
     if content.nc is not None and content.nc != len(names):
         raise DatasetError(f"{path}: nc is {content.nc}, but there are {len(names)} names; correct one of them")
     if content.kpt_shape is not None:

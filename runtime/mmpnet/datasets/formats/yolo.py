@@ -1,6 +1,7 @@
 """YOLO rows, one .txt per image, with the descriptions of Ultralytics, Darknet, CVAT, labelImg and Label Studio."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,7 @@ def splits(path: Path) -> tuple[Split, ...]:
 def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     """Read a split; an image without a .txt has no objects. Rows are `class cx cy w h` as fractions of the image, plus
     the confidence if a detector made the row. Longer rows are polygons; their box is the smallest one around them.
-    Repeated rows count once, as in Ultralytics.
+    Repeated rows count once, as in Ultralytics. A data.yaml with `names: []` states images of background alone.
 
     Raises: DatasetError if the description, a list, an image or a row is missing or malformed, if a label file belongs
     to no image, or if the label file of an image is in another place; MissingExtraError.
@@ -69,10 +70,10 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     with faults:
         rows.require_polygons(description.path)
     with faults:
-        if found.images and not labels.any_found:
+        if description.names and found.images and not labels.any_found:
             raise DatasetError(
-                f"{description.path}: none of the {len(found.images)} images of {split} has a label file; "
-                f"expected the first at {label_path_of(found.images[0])}"
+                f"{description.path}: none of the {len(found.images)} images of {split} has a label file; expected "
+                f"the first at {label_path_of(found.images[0])}; if they show no objects, write names: [] in data.yaml"
             )
     return assemble(
         description.path,
@@ -82,6 +83,7 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
         sha256=sha256_of(contents),
         faults=faults,
         notes=[*found.notes, *labels.notes(), *rows.notes(description.path)],
+        may_lack_classes=not description.names,
     )
 
 
@@ -156,6 +158,8 @@ class _Rows:
 
     names: Sequence[str]
     repeated: int = 0
+    used: Counter[int] = field(default_factory=Counter)
+    """Number of rows of each class."""
     long_rows: list[tuple[float, ...]] = field(default_factory=list)
 
     def entry(self, image: Path, raw: bytes, label_path: Path, faults: Faults) -> Entry:
@@ -165,6 +169,7 @@ class _Rows:
             with faults:
                 numbers = _numbers(line, f"{label_path}:{number}")
                 label = _label(numbers, line, self.names, image_hw, f"{label_path}:{number}")
+                self.used[int(numbers[0])] += 1
                 if len(numbers) > _POINTS_FROM:
                     self.long_rows.append(tuple(numbers[1:]))
                 key = (label.class_name, label.xyxy)
@@ -182,10 +187,18 @@ class _Rows:
 
     def notes(self, path: Path) -> list[str]:
         """Notes about the rows that were read so far."""
-        if not self.repeated:
-            return []
-        rows = counted(self.repeated, "row", ("repeats", "repeat"))
-        return [f"{path}: {rows} another one of their image; each box counts once"]
+        found = []
+        if self.repeated:
+            rows = counted(self.repeated, "row", ("repeats", "repeat"))
+            found.append(f"{path}: {rows} another one of their image; each box counts once")
+        classes = sorted(self.used)
+        if classes and classes == list(range(1, len(classes) + 1)):
+            rows = counted(self.used[1], "row", ("has", "have"))
+            found.append(
+                f"{path}: no row has the class 0, {self.names[0]}, and {rows} 1, {self.names[1]}; "
+                "if the rows count classes from 1, subtract 1 in each"
+            )
+        return found
 
 
 def _numbers(line: str, where: str) -> list[float]:
@@ -218,9 +231,9 @@ def _read_as_pose(row: Sequence[float]) -> tuple[bool, bool]:
 def _label(row: Sequence[float], line: str, names: Sequence[str], image_hw: tuple[int, int], where: str) -> Label:
     class_number, *numbers = row
     if class_number not in range(len(names)):
-        raise DatasetError(
-            f"{where}: class {line.split()[0]}, but there are {len(names)} names; expected 0 to {len(names) - 1}"
-        )
+        expected = f"expected 0 to {len(names) - 1}" if names else "expected no row"
+        advice = ", as YOLO counts from 0; if all rows count from 1, subtract 1" if class_number == len(names) else ""
+        raise DatasetError(f"{where}: class {line.split()[0]}, but there are {len(names)} names; {expected}{advice}")
     height, width = image_hw
     score = 1.0
     if len(numbers) in (4, 5):
