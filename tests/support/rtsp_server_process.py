@@ -5,6 +5,7 @@ It prints its port, then serves /live: gray frames that show the time at which t
 
 import argparse
 import importlib
+import itertools
 import sys
 import threading
 import time
@@ -14,8 +15,8 @@ CLOCK_BITS, BIT_PX, HEIGHT = 48, 8, 48
 """A frame shows the microseconds of time.monotonic() as columns of bits, the lowest at the left."""
 
 
-def frame_i420() -> bytes:
-    now_us = time.monotonic_ns() // 1000
+def frame_i420(*, still: bool) -> bytes:
+    now_us = 0x5555_5555 if still else time.monotonic_ns() // 1000
     row = b"".join((b"\xdc" if now_us >> bit & 1 else b"\x14") * BIT_PX for bit in range(CLOCK_BITS))
     return row * HEIGHT + b"\x80" * (len(row) * HEIGHT // 2)
 
@@ -49,15 +50,19 @@ def serve(gst: Any, rtsp: Any, options: argparse.Namespace) -> Any:
 
     def encode() -> None:
         next_s = time.monotonic()
-        while True:
-            raw.emit("push-buffer", gst.Buffer.new_wrapped(frame_i420()))
+        for number in itertools.count():
+            raw.emit("push-buffer", gst.Buffer.new_wrapped(frame_i420(still=options.still)))
             sample = coded.emit("pull-sample")
             if not caps:
                 caps.append(sample.get_caps())
                 ready.set()
+            coded_frame = sample.get_buffer()
+            content = coded_frame.extract_dup(0, coded_frame.get_size())
+            is_key = not coded_frame.has_flags(gst.BufferFlags.DELTA_UNIT)
+            if options.damage_every and number % options.damage_every == 0 and not is_key:
+                content = content[: len(content) // 2] + bytes(len(content) - len(content) // 2)
             for source in list(media_sources):
-                content = sample.get_buffer()
-                source.emit("push-buffer", gst.Buffer.new_wrapped(content.extract_dup(0, content.get_size())))
+                source.emit("push-buffer", gst.Buffer.new_wrapped(content))
             next_s += period_s
             time.sleep(max(next_s - time.monotonic(), 0))
 
@@ -92,6 +97,8 @@ def main() -> None:
     parser.add_argument("--rate", default="10/1", help="frames per second, such as 2/5")
     parser.add_argument("--key-every", type=int, default=10, help="frames between two key frames")
     parser.add_argument("--codec", choices=["h264", "jpeg"], default="h264")
+    parser.add_argument("--still", action="store_true", help="every frame shows the same time")
+    parser.add_argument("--damage-every", type=int, default=0, help="fill half of each n-th frame with zeros")
     parser.add_argument("--login", default="", help="USER:PASSWORD")
     parser.add_argument("--digest", action="store_true")
     options = parser.parse_args()

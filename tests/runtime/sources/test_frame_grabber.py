@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -142,14 +143,38 @@ def test_damaged_and_skipped_frames_are_counted() -> None:
     class Numbered(Numbers):
         def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
             for number, frame in enumerate(super().frames(stop, on_event)):
-                yield replace(frame, damaged=number, skipped=2)
+                on_event(Event(self.name, "damaged", datetime.now(timezone.utc), count=number))
+                yield replace(frame, skipped=2)
 
-    with FrameGrabber([Numbered(count=5, live=True, period_s=0.01)], lambda _: None) as grabber:
+    events: list[Event] = []
+    with FrameGrabber([Numbered(count=5, live=True, period_s=0.01)], events.append) as grabber:
         taken = len(drain(grabber))
     counts = grabber.counts[0]
     assert counts.damaged == 0 + 1 + 2 + 3 + 4
+    assert "damaged" not in [event.kind for event in events], "they are counted, not listed"
     assert counts.captured == 5 * 3
     assert counts.dropped == counts.captured - taken
+
+
+def test_repeated_frames_are_counted_and_not_given() -> None:
+    """They keep a source live, and make it stale if they repeat for too long."""
+
+    class Repeating(Numbers):
+        def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
+            for number, frame in enumerate(super().frames(stop, on_event)):
+                yield replace(frame, repeated=number % 3 != 0, frozen=number == 17)
+
+    events: list[Event] = []
+    numbers = Repeating(count=18, live=True, period_s=0.02)
+    with FrameGrabber([numbers], events.append, stale_after_s=0.15) as grabber:
+        taken = 0
+        while not grabber.ended:
+            taken += grabber.take(0.01) is not None
+            grabber.watch()
+    counts = grabber.counts[0]
+    assert (counts.repeated, counts.captured) == (12, 6)
+    assert taken + counts.replaced == 6
+    assert [event.kind for event in events] == ["live", "stale", "closed"]
 
 
 def test_late_frames_do_not_make_a_source_stale() -> None:

@@ -92,9 +92,10 @@ def print_summary(console: Console, summary: Summary, class_names: Sequence[str]
         if counts.live:
             late = f", {counts.late} of them too old" if counts.late else ""
             damaged = f", {counts.damaged} damaged" if counts.damaged else ""
+            repeated = f", {counts.repeated} repeated" if counts.repeated else ""
             console.print(
                 f"{counts.source}: {counted(counts.captured, 'frame')} captured, {counts.processed} processed, "
-                f"{counts.dropped} dropped{late}{damaged}"
+                f"{counts.dropped} dropped{late}{damaged}{repeated}"
             )
     for source, totals in summary.counts.items():
         for name, values in totals.items():

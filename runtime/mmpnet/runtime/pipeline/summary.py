@@ -80,6 +80,7 @@ class Summary:
                     "dropped": c.dropped,
                     "late": c.late,
                     "damaged": c.damaged,
+                    "repeated": c.repeated,
                 }
                 for stream, c in enumerate(self.sources)
             ],

@@ -39,8 +39,9 @@ class Frame:
     """Whether a live source has repeated exactly this image for too long."""
     stream: int = 0
     """Index of its source in the run."""
-    damaged: int = 0
-    """For a live source: number of undecodable frames since the previous good one."""
+    repeated: bool = False
+    """For a live source: whether it is equal to the frame before and nobody knows whether it was decoded. It is counted
+    and not processed."""
     skipped: int = 0
     """For a live source: number of frames before it that were not decoded, as newer ones had come."""
 
@@ -56,17 +57,19 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of a live source: a new state, or a notice about its frames.
+    """An event of a live source: a new state, a notice about its frames, or frames that could not be decoded.
 
     `source` is for people; `stream` is the index of the source in the run. Its texts can always be encoded, even if
     they contain names of files and devices that are not UTF-8.
     """
 
     source: str
-    kind: State | Literal["notice"]
+    kind: State | Literal["notice", "damaged"]
     at: datetime
     reason: str = ""
     stream: int = 0
+    count: int = 0
+    """Number of damaged frames."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", well_formed(self.source))

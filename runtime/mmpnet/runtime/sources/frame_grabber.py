@@ -20,7 +20,8 @@ class SourceCounts:
     """Counts of one source's frames: grabbed, replaced by a newer one before use, dropped because of their age.
 
     `source` is its name, which no other source of the run has.
-    `damaged` frames could not be decoded; no other number includes them.
+    `damaged` frames could not be decoded. `repeated` ones were equal to the one before, with an OpenCV that may not
+    have decoded them. No other number includes these two.
     """
 
     source: str
@@ -31,6 +32,7 @@ class SourceCounts:
     late: int = 0
     processed: int = 0
     damaged: int = 0
+    repeated: int = 0
 
     @property
     def dropped(self) -> int:
@@ -144,17 +146,18 @@ class FrameGrabber:
                 self._changed.wait(TICK_S)
             if self._stops[stream].is_set():
                 return
-            counts.captured += 1 + frame.skipped
-            counts.replaced += (self._slots[stream] is not None) + frame.skipped
-            counts.damaged += frame.damaged
-            self._slots[stream] = frame
+            counts.captured += frame.skipped + (not frame.repeated)
+            counts.replaced += frame.skipped + (not frame.repeated and self._slots[stream] is not None)
+            counts.repeated += frame.repeated
+            if not frame.repeated:
+                self._slots[stream] = frame
             self._heard_s[stream] = time.perf_counter()
             self._changed.notify_all()
         if not counts.live:
             return
         if frame.frozen and counts.state != "stale":
             self._turn(stream, "stale", f"the same image for {self._stale_after_s:g} s")
-        elif not frame.frozen and counts.state != "live":
+        elif not frame.frozen and not frame.repeated and counts.state != "live":
             self._turn(stream, "live", "")
 
     def _end(self, stream: int, error: BaseException | None) -> None:
@@ -175,7 +178,10 @@ class FrameGrabber:
                 self._turn(stream, "stale", f"no frame for {silent_s:.1f} s", only_from="live")
 
     def _happened(self, stream: int, event: Event) -> None:
-        if event.kind == "notice":
+        if event.kind == "damaged":
+            with self._changed:
+                self.counts[stream].damaged += event.count
+        elif event.kind == "notice":
             reason = self._renamed(stream, event.reason)
             self._tell(replace(event, source=self.counts[stream].source, stream=stream, reason=reason))
         else:

@@ -4,6 +4,9 @@ import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
 
+_ROWS = 4
+"""Every n-th row of an image is kept for the comparison with the next one: images that differ do so in many rows."""
+
 
 class FrozenFrameDetector:
     """Detects a source that repeats exactly the same image, which a working sensor never does."""
@@ -39,6 +42,18 @@ class FirstChange:
             self._first = pixels_bgr
         elif not self.changed:
             self.changed = not repeats(self._first, pixels_bgr)
+
+
+class LastImage:
+    """Tells whether an image is equal to the one before it."""
+
+    def __init__(self) -> None:
+        self._rows: UInt8Array | None = None
+
+    def is_repeated_by(self, pixels_bgr: UInt8Array) -> bool:
+        """Whether this image (H, W, 3) is equal to that of the call before; False for the first one."""
+        before, self._rows = self._rows, pixels_bgr[::_ROWS].copy()  # the caller may change what it gets
+        return before is not None and repeats(before, self._rows)
 
 
 def repeats(first: UInt8Array, second: UInt8Array) -> bool:

@@ -17,9 +17,10 @@ from mmpnet.media.images import is_image
 from mmpnet.runtime.sources.cameras import why_no_camera
 from mmpnet.runtime.sources.frame import Event, Frame, OnEvent, State, stamp_frame
 from mmpnet.runtime.sources.frame_grabber import newest_frames
-from mmpnet.runtime.sources.freeze import FirstChange, FrozenFrameDetector
+from mmpnet.runtime.sources.freeze import FirstChange, FrozenFrameDetector, LastImage
 from mmpnet.runtime.sources.mjpeg import MjpegCapture, without_queue
 from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
+from mmpnet.runtime.sources.packet_capture import decoded_by_pyav
 from mmpnet.runtime.sources.redact import without_password
 from mmpnet.runtime.sources.square_pixels import SquarePixels
 from mmpnet.runtime.sources.stream_clock import ArrivalClock
@@ -65,8 +66,6 @@ class _SoFar:
     count: int = 0
     first_s: float | None = None
     """Capture time of the first frame, on time.perf_counter()."""
-    damaged: int = 0
-    """Undecodable frames since the last good one."""
     damage_told: bool = False
 
 
@@ -194,17 +193,16 @@ class LiveSource:
                 delay_s=delay_s,
                 index=so_far.count * self.stride,
             )
-            damaged, so_far.damaged = so_far.damaged, 0
             so_far.count += 1
             skipped += capture.skipped() if isinstance(capture, MjpegCapture) else 0
             so_far.first_s = frame.captured_s if so_far.first_s is None else so_far.first_s
             time_s = max(frame.captured_s - so_far.first_s, 0.0)
-            yield replace(frame, frozen=frozen, damaged=damaged, skipped=skipped, source_time_s=time_s)
+            yield replace(frame, frozen=frozen, skipped=skipped, source_time_s=time_s)
             skipped = 0
 
     def _first_grab(self, capture: Any, stop: threading.Event) -> int | None:
         """Grab the first frame. Of a stream, OpenCV fails for each packet up to the next key frame, and cannot tell
-        this from its end, so its failures are ignored for the time that the first frame may take."""
+        this from its end, so its failures are ignored for the time that the first frame may take, and not counted."""
         began_s = time.perf_counter()
         passed_over = grab(capture)
         while (
@@ -214,16 +212,19 @@ class LiveSource:
             and not stop.wait(RETRY_S)
         ):
             passed_over = grab(capture)
-        return passed_over
+        return 0 if self.is_stream and passed_over is not None else passed_over
 
     def _decoded(self, frames: Iterator[Frame], on_event: OnEvent) -> Iterator[Frame]:
-        """The frames from the last one of the equal first ones on; with an OpenCV that fails its self-test, frames
-        that stay equal were not decoded."""
-        start, held = FirstChange(), None
+        """The frames from the last one of the equal first ones on, and then those that differ from the one before;
+        others are marked, as an OpenCV that fails its self-test may not have decoded them."""
+        start, held, last, told = FirstChange(), None, LastImage(), False
         try:
             for frame in frames:
                 start.look(frame.pixels_bgr)
+                is_repeated = last.is_repeated_by(frame.pixels_bgr)
                 if not start.changed:
+                    if is_repeated:
+                        yield replace(frame, repeated=True)
                     held = frame
                     if start.count == EQUAL_FRAMES:
                         reason = f"{self.name}: all frames are equal to the byte; {decoder_fault()}"
@@ -232,7 +233,11 @@ class LiveSource:
                 if held is not None:
                     yield held
                     held = None
-                yield frame
+                if is_repeated and not told:
+                    told = True
+                    reason = f"{self.name}: repeats frames, which are counted and not processed; {decoder_fault()}"
+                    on_event(self._event("notice", f"{reason}; or install PyAV: pip install 'mmpnet[record]'"))
+                yield replace(frame, repeated=is_repeated)
         finally:
             frames.close()  # type: ignore[attr-defined]
         if held is not None and start.count == 1:
@@ -267,7 +272,8 @@ class LiveSource:
         )
 
     def _add_damaged(self, count: int, on_event: OnEvent, so_far: _SoFar) -> None:
-        so_far.damaged += count
+        if count:
+            on_event(Event(self.name, "damaged", datetime.now(timezone.utc), count=count))
         if count and not so_far.damage_told:
             so_far.damage_told = True
             advice = "check its cable or network"
@@ -323,7 +329,7 @@ def stream_source(url: str, options: LiveOptions = DEFAULT_LIVE_OPTIONS, *, stri
 
     def connect(timeout_s: float) -> Any:
         capture = open_stream(url, timeout_s=timeout_s)
-        return capture if clocked else without_queue(capture)
+        return decoded_by_pyav(capture if clocked else without_queue(capture))
 
     patience_s = max(options.first_frame_s, options.stale_after_s)
     return LiveSource(

@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.text import counted
 from mmpnet.media.decoder_check import decoder_fault
 from mmpnet.media.second_decoder import SecondDecoder, second_decoder_works
-
-_ROWS = 4
-"""Every n-th row of a frame is kept for the comparison with the next one: frames that differ do so in many rows."""
+from mmpnet.runtime.sources.freeze import LastImage
 
 
 class RepeatedFrames:
@@ -26,7 +22,8 @@ class RepeatedFrames:
         self.unproven = 0
         self._path = path
         self._second = SecondDecoder(path) if self.fault is not None and second_decoder_works() else None
-        self._last: UInt8Array | None = None
+        self._last = LastImage()
+        self._began = False
         self._first_s = 0.0
 
     @property
@@ -41,16 +38,17 @@ class RepeatedFrames:
         """
         if self.fault is None:
             return pixels_bgr
-        last, self._last = self._last, pixels_bgr[::_ROWS].copy()  # the caller may change what it gets
-        if last is None:
+        is_first, self._began = not self._began, True
+        is_repeated = self._last.is_repeated_by(pixels_bgr)
+        if is_first:
             self._first_s = position_s
-        elif last.shape == self._last.shape and not np.array_equal(last, self._last):
+        elif not is_repeated:
             return pixels_bgr
         # OpenCV states position 0 for a frame without a time.
-        time_s = position_s - self._first_s if position_s > 0 or last is None else None
+        time_s = position_s - self._first_s if position_s > 0 or is_first else None
         view = None if self._second is None else self._second.frame(number, time_s)
         if view is None:
-            self.unproven += last is not None
+            self.unproven += not is_first
             return pixels_bgr
         return pixels_bgr if view.pixels_bgr is None else view.pixels_bgr
 

@@ -28,6 +28,7 @@ _COUNTERS: Sequence[tuple[str, str, Callable[[SourceStatus], float]]] = (
     ("mmpnet_frames_dropped", "Frames without a result: replaced by a newer one, or too old", lambda s: s.dropped),
     ("mmpnet_frames_late", "Frames that were dropped because of their age, also after detection", lambda s: s.late),
     ("mmpnet_frames_damaged", "Frames that could not be decoded", lambda s: s.damaged),
+    ("mmpnet_frames_repeated", "Frames that OpenCV may have repeated, not processed", lambda s: s.repeated),
     ("mmpnet_detections", "Detections in all frames", lambda s: s.detections),
 )
 

@@ -34,6 +34,7 @@ class SourceStatus:
     dropped: int
     late: int
     damaged: int
+    repeated: int
     detections: int
     """Number in all frames so far."""
     people: int
@@ -120,6 +121,7 @@ class SourceStats:
             dropped=latest.dropped,
             late=counts.late,
             damaged=counts.damaged,
+            repeated=counts.repeated,
             detections=self._detections,
             people=self._people,
             frame_age_ms=None if self._captured_s is None else round((now_s - self._captured_s) * 1e3, 1),
