@@ -116,3 +116,28 @@ def test_a_clock_that_is_too_fast_hides_frames_for_seconds_only() -> None:
     told = waits(ArrivalClock(1.0, holds_one_back=False), [(index * 1.0, index * 0.1) for index in range(1, 60)])
     assert told.count(None) == pytest.approx(LONGEST_DRAIN_S * 10, abs=1)
     assert told[-1] is not None
+
+
+@pytest.mark.parametrize(("sent_fps", "stamped_fps", "most_s"), [(21, 25, 2.5), (29, 30, 0.6), (24.9, 25, 0.5)])
+def test_a_camera_that_sends_fewer_frames_than_it_stamps_is_not_late(
+    sent_fps: float, stamped_fps: float, most_s: float
+) -> None:
+    """Its clock falls behind by up to 10 s each minute, and every frame would seem older than the one before."""
+    clock, now_s, delays_s = ArrivalClock(stamped_fps, holds_one_back=False), 50.0, []
+    for number in range(round(sent_fps * 200)):
+        asked_s, now_s = now_s, now_s + 1 / sent_fps
+        delays_s.append(clock.seconds(1000 + number * 1000 / stamped_fps, asked_s, now_s))
+    assert max(delay_s for delay_s in delays_s if delay_s is not None) < most_s
+    assert set(delays_s[-100:]) == {0.0}
+
+
+def test_a_buffer_on_this_machine_that_grows_steadily_is_reported() -> None:
+    """A slow reader never has to wait for a frame."""
+    clock, delay_s = ArrivalClock(25, holds_one_back=False), None
+    for number in range(5):
+        delay_s = clock.seconds(number * 40 + 40, number * 0.04, number * 0.04 + 0.04)
+    assert delay_s == 0
+    for number in range(5, 600):
+        now_s = 0.2 + (number - 4) * 0.05
+        delay_s = clock.seconds(number * 40 + 40, now_s - 0.001, now_s)
+    assert delay_s == pytest.approx(595 * 0.01, rel=0.02)

@@ -1,6 +1,7 @@
 """Estimate how long frames waited before they were read, from the clock of the stream."""
 
 import math
+from itertools import pairwise
 
 DRIFT = 2e-4
 """Largest difference of two clocks' rates: after an hour, 0.7 s of measured delay may be drift alone."""
@@ -11,6 +12,43 @@ BACKLOG = 0.5
 """A frame comes from a buffer if it follows its predecessor in less than this fraction of their distance."""
 LONGEST_DRAIN_S = 3.0
 """Frames are skipped for this long at most, as a clock that is too fast looks like a buffer that never empties."""
+
+WINDOWS_S = (2.5, 20.0, 160.0)
+WINDOWS = 5
+LEAST_GROWTH_S = 0.02
+"""Delays whose minima grow by at least this from window to window, and steadily, are those of a clock that is wrong."""
+_STEADY = 0.6, 1.6
+_MOSTLY = 0.8
+
+
+class SteadyGrowth:
+    """Watches the least delay in each of WINDOWS windows of `window_s`.
+
+    Many cameras stamp frames for a rate that they do not reach: with 25 and 21, the stream's clock falls behind by 10 s
+    each minute. A buffer that fills does not grow steadily for long, and if it is on this machine, no frame has to be
+    waited for.
+    """
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._ends_s: float | None = None
+        self._least_s = math.inf
+        self._waited: list[bool] = []
+        self._minima_s: list[float] = []
+
+    def is_steady(self, delay_s: float, now_s: float, *, waited: bool) -> bool:
+        """Take the delay of the frame that was grabbed at `now_s`, after a wait or not."""
+        self._ends_s = now_s + self._window_s if self._ends_s is None else self._ends_s
+        if now_s >= self._ends_s:
+            mostly = sum(self._waited) >= _MOSTLY * len(self._waited)
+            self._minima_s = [*self._minima_s, self._least_s][-WINDOWS:] if mostly else []
+            self._ends_s, self._least_s, self._waited = now_s + self._window_s, math.inf, []
+        self._least_s = min(self._least_s, delay_s)
+        self._waited.append(waited)
+        growths_s = [later - earlier for earlier, later in pairwise(self._minima_s)]
+        mean_s = sum(growths_s) / max(len(growths_s), 1)
+        least, most = _STEADY[0] * mean_s, _STEADY[1] * mean_s
+        return len(growths_s) == WINDOWS - 1 and mean_s >= LEAST_GROWTH_S and all(least <= g <= most for g in growths_s)
 
 
 class StreamClock:
@@ -46,6 +84,10 @@ class StreamClock:
         self._last_position_s, self._last_s = position_s, now_s
         return apart_s - self._least_s
 
+    def ignore(self) -> None:
+        """Do not believe this clock any more."""
+        self._believed = False
+
 
 class ArrivalClock:
     """Tells when the frames of one connection arrived, from the grabs, in order.
@@ -56,6 +98,7 @@ class ArrivalClock:
 
     def __init__(self, stated_fps: float, *, holds_one_back: bool) -> None:
         self._clock = StreamClock()
+        self._growths = [SteadyGrowth(window_s) for window_s in WINDOWS_S]
         self._stated_s = 1 / stated_fps
         self._holds_one_back = holds_one_back
         self._drained = False
@@ -74,7 +117,12 @@ class ArrivalClock:
         self._last_position_ms = position_ms
         if self._drained:
             came_s = last_s if self._holds_one_back and in_order and last_s is not None else now_s
-            return now_s - came_s + self._clock.seconds(position_ms, came_s)
+            delay_s = self._clock.seconds(position_ms, came_s)
+            waited = now_s - asked_s >= BACKLOG * step_s
+            if any(growth.is_steady(delay_s, now_s, waited=waited) for growth in self._growths):
+                self._clock.ignore()
+                delay_s = 0.0
+            return now_s - came_s + delay_s
         self._drain_until_s = self._drain_until_s or now_s + LONGEST_DRAIN_S
         expected_s = step_s if last_s is not None and 0 < step_s < LONGEST_S else self._stated_s
         took_s = now_s - (asked_s if last_s is None else last_s)
