@@ -21,6 +21,7 @@ from rich.table import Table
 
 from harness.archive import resident_mb
 from harness.frames import camera_frame, shifted_frames
+from harness.limited_training import train_under_limit
 from harness.script import FrameSize, Json, exit_on_error, progress_bar, progress_named, script_app, show, write_json
 from mmpnet.bench.environment import machine_document
 from mmpnet.contract.letterbox import PAD_VALUE
@@ -44,6 +45,9 @@ def shards(
     images: Annotated[int, typer.Option(min=10, help="Number of images.")] = 4_000,
     frame_size: FrameSize = "1280x720",
     workers: Annotated[int, typer.Option(min=0, help="Loader processes; with 0 all memory is of this one.")] = 0,
+    train_limit_mb: Annotated[
+        int, typer.Option(min=0, help="Also train an epoch from the shards with that much memory; 0: no.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Measure on images that are made for it, in a temporary folder."""
@@ -64,7 +68,9 @@ def shards(
         }
         show(_table(found))
         size = {"images": images, "shards": packed.shards, "megabytes": round(packed.image_bytes / 1e6)}
-        about = {**size, "packing_s": round(packing_s, 1), "labels_kb_per_image": round(labels_kb, 2)}
+        about: dict[str, Any] = {**size, "packing_s": round(packing_s, 1), "labels_kb_per_image": round(labels_kb, 2)}
+        if train_limit_mb:
+            about["training"] = train_under_limit(folder / "packed", limit_mb=train_limit_mb, work=folder / "runs")
         show(str(about))
         if as_json:
             write_json({"machine": machine_document(("torch",)), "frame_size": frame_size, **about, "measured": found})

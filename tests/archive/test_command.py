@@ -34,7 +34,9 @@ def test_mistakes_are_one_line_before_ray_starts(tmp_path: Path, recordings_fold
         ([str(recordings_folder), "-o", out, "--camera-pattern", "("], "no regular expression"),
         ([str(recordings_folder), "-o", out, "--model", "absent.onnx"], "absent.onnx"),
         ([str(recordings_folder), "-o", str(recordings_folder / "yard" / "clip.mkv")], "is not a folder"),
-        ([str(recordings_folder), "-o", "s3://bucket/out"], "-o s3:/bucket/out: is an address; results need a folder"),
+        ([str(recordings_folder), "-o", "gs://bucket/out"], "gs://bucket/out: results go to a folder, or to s3://"),
+        ([str(recordings_folder), "-o", out, "--provider", "cuda"], "--provider cuda needs --gpus"),
+        ([str(recordings_folder), "-o", out, "--provider", "cpu", "--gpus", "0.5"], "--provider cpu uses no GPU"),
         ([str(recordings_folder), "-o", out, "--metrics", "a.txt"], "a.txt: ends in .txt; expected .prom"),
         (["absent://bucket/a", "-o", out], "absent://bucket/a: cannot be listed"),
     ):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
+from mmpnet.archive.places import Place, reading
 from mmpnet.archive.recordings import find_recordings
 from mmpnet.archive.results import result_files
 from mmpnet.archive.run import Watcher, prepare_folder, run_archive
@@ -41,7 +42,7 @@ class Archive:
 
     def run(
         self,
-        folder: Path,
+        folder: Place,
         *patterns: Path,
         resume: bool = False,
         settings: Settings | None = None,
@@ -51,12 +52,12 @@ class Archive:
         """Detect in all files of the patterns, with parts of PART_S seconds."""
         chosen = settings or self.settings
         recordings = find_recordings([str(one) for one in patterns])
-        with prepare_folder(folder, self.model, chosen, resume=resume):
+        with prepare_folder(folder, self.model, chosen, resume=resume) as claim:
             work = execute or in_this_process(folder, chosen)
-            return run_archive(recordings, folder, work, part_s=PART_S, watcher=watcher)
+            return run_archive(recordings, folder, work, part_s=PART_S, watcher=watcher, claim=claim)
 
 
-def in_this_process(folder: Path, settings: Settings, *, done: Callable[[Task], None] = lambda _: None) -> Execute:
+def in_this_process(folder: Place, settings: Settings, *, done: Callable[[Task], None] = lambda _: None) -> Execute:
     """Do tasks one after the other; `done` hears of each."""
 
     def execute(tasks: list[Task]) -> Iterator[Outcome]:
@@ -68,8 +69,10 @@ def in_this_process(folder: Path, settings: Settings, *, done: Callable[[Task], 
     return execute
 
 
-def rows_of(folder: Path) -> list[dict[str, Any]]:
+def rows_of(folder: Place) -> list[dict[str, Any]]:
     """All rows, in order of source and frame."""
-    files = result_files(folder)
-    rows = ds.dataset(files, format="parquet").to_table().to_pylist() if files else []
+    rows: list[dict[str, Any]] = []
+    for path in result_files(folder):
+        with reading(path) as local:
+            rows += pq.read_table(local, partitioning=None).to_pylist()
     return sorted(rows, key=lambda row: (row["source"], row["frame"]))

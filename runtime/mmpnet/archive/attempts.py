@@ -1,12 +1,10 @@
 """Count how often a task was begun, across processes that die: a file that kills its reader must not do so forever."""
 
-import os
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
-from mmpnet.system.files import remove
+from mmpnet.archive.places import Place, discard, files_in, touch
 
 _T = TypeVar("_T")
 
@@ -16,23 +14,31 @@ class Attempts:
 
     most = 3
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self._folder = folder
 
     def counted(self, name: str, work: Callable[[], _T]) -> _T | None:
         """The result of `work`, or None if it was begun and not ended `most` times before."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        before = list(self._folder.glob(f"{name}.attempt-*"))
+        before = files_in(self._folder, f"{name}{_MARK}")
         if len(before) >= self.most:
             for mark in before:
-                remove(mark)
+                discard(mark)
             return None
-        mark = self._folder / f"{name}.attempt-{secrets.token_hex(4)}"
-        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        mark = self._folder / f"{name}{_MARK}{secrets.token_hex(4)}"
+        touch(mark)
         try:
             result = work()
         finally:
-            remove(mark)
+            discard(mark)
         for mark in before:
-            remove(mark)
+            discard(mark)
         return result
+
+    def forget(self) -> None:
+        """Give all tasks new attempts."""
+        for path in files_in(self._folder):
+            if _MARK in path.name:
+                discard(path)
+
+
+_MARK = ".attempt-"

@@ -9,11 +9,15 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 
+from mmpnet.archive.places import Place
 from mmpnet.archive.results import result_files
 from mmpnet.archive.schema import FRAME_SCHEMA
 from mmpnet.archive.settings import require_manifest
 from mmpnet.contract.errors import MmpnetError, first_line
+from mmpnet.system.buckets import BucketPath, file_system
 
 VIEWS = """
 create view frames as
@@ -54,24 +58,33 @@ class Answer:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator["duckdb.DuckDBPyConnection"]:
+def opened(folder: Place) -> Iterator["duckdb.DuckDBPyConnection"]:
     """A connection with the views `frames`, `detections` and `tracks` of a folder of results; it reads nothing else.
 
     Raises: OutputError if the folder has no manifest.
     """
     require_manifest(folder)
     with duckdb.connect(config=_CONFIG) as connection:
-        files = [str(path) for path in result_files(folder)]
-        if files:
-            connection.read_parquet(files, hive_partitioning=False).create_view("rows")
+        files = result_files(folder)
+        if isinstance(folder, BucketPath):
+            connection.register("rows", _rows_of_bucket([path.key for path in files if isinstance(path, BucketPath)]))
+        elif files:
+            connection.read_parquet([str(path) for path in files], hive_partitioning=False).create_view("rows")
         else:
             nothing = pa.Table.from_pylist([], FRAME_SCHEMA)
             connection.from_arrow(nothing).create_view("rows")
         connection.execute(VIEWS)
-        connection.execute("set allowed_directories = [$folder]", {"folder": str(folder)})
+        if isinstance(folder, Path):
+            connection.execute("set allowed_directories = [$folder]", {"folder": str(folder)})
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
         yield connection
+
+
+def _rows_of_bucket(keys: list[str]) -> "ds.Dataset":
+    """The files as Arrow reads them: DuckDB itself would have to download an extension for buckets."""
+    system = PyFileSystem(FSSpecHandler(file_system()))
+    return ds.dataset(keys, schema=FRAME_SCHEMA, format="parquet", filesystem=system)
 
 
 def ask(connection: "duckdb.DuckDBPyConnection", query: str) -> Answer:

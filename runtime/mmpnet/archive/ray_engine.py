@@ -7,20 +7,25 @@ import logging
 import os
 import pickle
 import secrets
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmpnet.archive.placement import place_workers, worker_provider
+from mmpnet.archive.places import Place, absolute
 from mmpnet.archive.settings import Settings
 from mmpnet.archive.tasks import ImageGroup, Outcome, Task
-from mmpnet.archive.worker import Execute, Worker
+from mmpnet.archive.worker import Execute, OpenDetector, Worker
 from mmpnet.contract.errors import DeviceError, MissingExtraError, MmpnetError, first_line
 from mmpnet.contract.text import counted
+from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.machine import usable_cores
+from mmpnet.system.progress import Notice, no_notice
 
 OBJECT_STORE_BYTES = 100_000_000
 """Only tasks and their outcomes go through Ray's memory, never frames."""
@@ -41,7 +46,8 @@ class EngineOptions:
     """Where and on how much to run.
 
     address: of a Ray cluster, or `auto`; None starts Ray on this machine. workers: number of worker processes, 0 for as
-    many as there are cores. threads: inference threads of each. gpus: how much of a GPU each worker takes.
+    many as there are cores. threads: inference threads of each. gpus: how much of a GPU each worker takes; with 0, none
+    uses one. open_detector: opens the model in a worker; it must be a function that a worker can import.
     """
 
     address: str | None = None
@@ -49,14 +55,21 @@ class EngineOptions:
     threads: int = 1
     gpus: float = 0.0
     provider: Provider = "auto"
+    open_detector: OpenDetector = Detector
 
 
 @contextmanager
-def ray_workers(folder: Path, settings: Settings, options: EngineOptions) -> Iterator[Execute]:
+def ray_workers(
+    folder: Place, settings: Settings, options: EngineOptions, *, notify: Notice = no_notice
+) -> Iterator[Execute]:
     """Connect to Ray, or start it, and yield a function that does tasks; Ray is left at the end.
 
-    Raises: MissingExtraError without Ray, DeviceError if there is no cluster at the address.
+    notify: hears of GPUs and machines that are not used.
+
+    Raises: MissingExtraError without Ray; DeviceError if there is no cluster at the address, if no worker fits, or if
+    provider and gpus contradict one another.
     """
+    options = replace(options, provider=worker_provider(options.provider, gpus=options.gpus))
     with tempfile.TemporaryDirectory(prefix="mmpnet-", ignore_cleanup_errors=True) as temporary:
         _prepare(options)
         try:
@@ -67,7 +80,8 @@ def ray_workers(folder: Path, settings: Settings, options: EngineOptions) -> Ite
             ) from error
         try:
             _start(options, Path(temporary))
-            yield lambda tasks: _executed(tasks, folder.absolute(), settings, options)
+            workers = _placed(options, notify)
+            yield lambda tasks: _executed(tasks, absolute(folder), settings, replace(options, workers=workers))
         finally:
             shut_down(temporary)
 
@@ -120,11 +134,27 @@ def _start(options: EngineOptions, temporary: Path) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def _placed(options: EngineOptions, notify: Notice) -> int:
+    """The number of workers. Raises: DeviceError if none fits."""
+    from mmpnet.system.ray_runtime import ray
+
+    placement = place_workers(
+        ray.nodes(),  # type: ignore[no-untyped-call]
+        workers=options.workers,
+        threads=options.threads,
+        gpus=options.gpus,
+        at="on this machine" if options.address is None else f"at {options.address}",
+    )
+    for note in placement.notes:
+        notify(note)
+    return placement.workers
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     """A task with all that a new worker process needs: arguments of a constructor would be lost with their machine."""
 
-    folder: Path
+    folder: Place
     settings: Settings
     options: EngineOptions
     task: Task
@@ -148,9 +178,15 @@ class _RayWorker:
         if self._worker is None:
             options = job.options
             try:
-                self._worker = Worker(job.folder, job.settings, provider=options.provider, threads=options.threads)
+                self._worker = Worker(
+                    job.folder,
+                    job.settings,
+                    provider=options.provider,
+                    threads=options.threads,
+                    open_detector=options.open_detector,
+                )
             except MmpnetError as error:
-                return Outcome(job.task, fatal=str(error))
+                return Outcome(job.task, fatal=f"a worker on {socket.gethostname()} cannot start: {error}")
         outcome = self._worker(job.task)
         for counter, value in (
             (self._frames, outcome.frames),
@@ -162,18 +198,18 @@ class _RayWorker:
         return outcome
 
 
-def _executed(tasks: list[Task], folder: Path, settings: Settings, options: EngineOptions) -> Iterator[Outcome]:
-    from mmpnet.system.ray_runtime import ray, ray_data
+def _executed(tasks: list[Task], folder: Place, settings: Settings, options: EngineOptions) -> Iterator[Outcome]:
+    from mmpnet.system.ray_runtime import ray_data
 
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    most = options.workers or max(int(resources.get("CPU", 1)) // options.threads, 1)
     rows = [{"job": pickle.dumps(_Job(folder, settings, options, task))} for task in _images_last(tasks)]
     outcomes = ray_data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _RayWorker,
         batch_size=1,
         batch_format="numpy",
         # One task in flight for each worker, so that a worker that dies costs no more than its own.
-        compute=ray_data.ActorPoolStrategy(min_size=1, max_size=min(most, len(rows)), max_tasks_in_flight_per_actor=1),
+        compute=ray_data.ActorPoolStrategy(
+            min_size=1, max_size=min(options.workers, len(rows)), max_tasks_in_flight_per_actor=1
+        ),
         num_cpus=options.threads,
         num_gpus=options.gpus or None,
     )

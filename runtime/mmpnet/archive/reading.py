@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmpnet.archive.places import Place, opened, reading, writing
 from mmpnet.archive.schema import METADATA_KEY, RAW_SCHEMA
 from mmpnet.archive.tasks import VideoPart
 from mmpnet.contract.arrays import UInt8Array
@@ -23,7 +25,6 @@ from mmpnet.runtime.sources.freeze import repeats
 from mmpnet.runtime.sources.presentation_clock import PresentationClock
 from mmpnet.runtime.sources.video_capture import as_bgr, grab, openable_path, stated_fps
 from mmpnet.runtime.sources.video_file import video_frames
-from mmpnet.system.files import atomic_write
 
 BATCH = 8
 """Frames that a worker holds: enough for a GPU, and few enough for frames of 4K."""
@@ -83,6 +84,14 @@ class _Read:
     position_ms: float
     pixels_bgr: UInt8Array | None
     """None for a frame that is not used."""
+
+
+class PartFacts(msgspec.Struct, frozen=True):
+    """What the file of a part says of itself: stated frame rate, execution provider, and how many frames were used."""
+
+    fps: float
+    provider: str
+    used: int
 
 
 class PartReader:
@@ -147,7 +156,7 @@ def _at(capture: Any, position_ms: float) -> bool:
     return math.isclose(capture.get(cv2.CAP_PROP_POS_MSEC), position_ms, abs_tol=_SAME_MS)
 
 
-def detect_part(part: VideoPart, detector: Detector, out: Path, *, every: int) -> tuple[int, int]:
+def detect_part(part: VideoPart, detector: Detector, out: Place, *, every: int) -> tuple[int, int]:
     """Detect in the frames of a part and write them to `out`, in the columns of RAW_SCHEMA.
 
     Returns how many frames were used, and how many objects were found.
@@ -156,12 +165,13 @@ def detect_part(part: VideoPart, detector: Detector, out: Path, *, every: int) -
     """
     reader = PartReader(part, every=every)
     used = found = 0
-    with atomic_write(out, parents=True) as partial, pq.ParquetWriter(partial, RAW_SCHEMA) as writer:
+    with writing(out) as partial, pq.ParquetWriter(partial, RAW_SCHEMA) as writer:
         for rows in batched(_detected(reader, detector), _ROWS):
             writer.write_table(_raw_table(rows))
             used += sum(detections is not None for *_, detections in rows)
             found += sum(len(detections) for *_, detections in rows if detections is not None)
-        writer.add_key_value_metadata({METADATA_KEY: repr(reader.stated_fps)})
+        facts = PartFacts(reader.stated_fps, detector.provider, used)
+        writer.add_key_value_metadata({METADATA_KEY: msgspec.json.encode(facts)})
     return used, found
 
 
@@ -192,13 +202,12 @@ def _raw_table(rows: Sequence[_RawRow]) -> pa.Table:
     return pa.table(columns, schema=RAW_SCHEMA)
 
 
-def joined(paths: Sequence[Path], *, every: int) -> Iterator[DetectedFrame]:
+def joined(paths: Sequence[Place], *, every: int) -> Iterator[DetectedFrame]:
     """The frames of a video from the files of its parts, numbered and timed as mmp-run does.
 
     Raises: OSError or pa.ArrowInvalid if a file cannot be read.
     """
-    fps_of_file = float(pq.read_metadata(paths[0]).metadata[METADATA_KEY])
-    clock = PresentationClock(fps_of_file)
+    clock = PresentationClock(_facts(paths[0]).fps)
     waiting: list[DetectedFrame] = []
     count = 0
     for row in _raw_rows(paths):
@@ -220,8 +229,21 @@ def joined(paths: Sequence[Path], *, every: int) -> Iterator[DetectedFrame]:
     yield from waiting
 
 
-def _raw_rows(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+def providers_of(paths: Sequence[Place]) -> dict[str, int]:
+    """Number of used frames in the files of parts by execution provider. Raises: OSError or pa.ArrowInvalid."""
+    found: dict[str, int] = {}
+    for facts in map(_facts, paths):
+        found[facts.provider] = found.get(facts.provider, 0) + facts.used
+    return found
+
+
+def _facts(path: Place) -> PartFacts:
+    with opened(path) as file:
+        return msgspec.json.decode(pq.read_metadata(file).metadata[METADATA_KEY], type=PartFacts)
+
+
+def _raw_rows(paths: Sequence[Place]) -> Iterator[dict[str, Any]]:
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with reading(path) as local, pq.ParquetFile(local) as file:
             for batch in file.iter_batches(batch_size=_ROWS):
                 yield from batch.to_pylist()

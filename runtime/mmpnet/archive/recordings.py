@@ -14,7 +14,7 @@ from mmpnet.contract.errors import SourceError, first_line
 from mmpnet.contract.text import as_bytes, well_formed
 from mmpnet.media.images import IMAGE_SUFFIXES, is_image
 from mmpnet.runtime.sources.files import VIDEO_SUFFIXES
-from mmpnet.system.addresses import is_address, list_address
+from mmpnet.system.addresses import check_no_password, is_address, list_address
 from mmpnet.system.files import is_folder
 
 _TIME = re.compile(
@@ -68,6 +68,7 @@ def find_recordings(patterns: Sequence[str], *, camera_pattern: str | None = Non
     name_of = re.compile(camera_pattern) if camera_pattern else None
     found: dict[str, Recording] = {}
     for pattern in patterns:
+        check_no_password(pattern, error=SourceError)
         listed = list_address(pattern, error=SourceError) if is_address(pattern) else _files(pattern)
         before = len(found)
         for path, size, changed_ns in listed:

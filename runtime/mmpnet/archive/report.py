@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
+from mmpnet.archive.places import Place, writing
 from mmpnet.archive.query import opened
 from mmpnet.archive.results import read_failed
 from mmpnet.archive.settings import Manifest, require_manifest
@@ -49,7 +50,7 @@ class HourTable:
     is_clock: bool
 
 
-def write_report(folder: Path, path: Path) -> None:
+def write_report(folder: Place, path: Place) -> None:
     """Write the page about a folder of results. Needs the packages of the [cluster] extra.
 
     Raises: OutputError if the folder has no results, or the page cannot be written.
@@ -82,7 +83,11 @@ def write_report(folder: Path, path: Path) -> None:
         left_out_failures=max(len(failures) - MOST_FAILURES, 0),
         facts=tuple(_facts(manifest)),
     )
-    write_page(path, page)
+    if isinstance(path, Path):
+        write_page(path, page)
+        return
+    with writing(path) as partial:
+        write_page(partial, page)
 
 
 def people_per_hour(connection: Any, name: str) -> HourTable:
@@ -156,7 +161,8 @@ def _visit(row: tuple[Any, ...]) -> tuple[str, ...]:
 def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     settings = manifest.settings
     yield "model", f"{settings.model_name}, SHA-256 {settings.model_sha256}"
-    yield "execution provider", manifest.provider
+    counts = (f"{name}: {counted(count, 'frame')}" for name, count in sorted(manifest.providers.items()))
+    yield "execution provider", ", ".join(counts) or manifest.provider
     yield "thresholds", f"conf {settings.conf:g}, iou {settings.iou:g}, max_det {settings.max_det}"
     yield "frames", "all" if settings.every == 1 else f"every {settings.every}th"
     yield "tracking", "yes" if settings.track else "no"

@@ -1,8 +1,8 @@
 """Detect people in an archive of videos and images: find out what is to do, let workers do it, and keep account."""
 
-import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +13,17 @@ from pathlib import Path
 
 import msgspec
 
+from mmpnet.archive.attempts import Attempts
+from mmpnet.archive.places import (
+    Place,
+    PlaceClaim,
+    claimed,
+    discard_all,
+    exists,
+    prepare_place,
+    reading,
+    writing,
+)
 from mmpnet.archive.progress import Progress
 from mmpnet.archive.recordings import Recording
 from mmpnet.archive.results import Done, done_before, read_failed, write_failed
@@ -31,16 +42,13 @@ from mmpnet.archive.tasks import Failure, ImageGroup, JoinVideo, Outcome, SplitV
 from mmpnet.archive.worker import WORK, Execute
 from mmpnet.archive.writing import result_path
 from mmpnet.contract.errors import OutputError
-from mmpnet.system.claims import Claim
-from mmpnet.system.files import atomic_write, check_folder, file_sha256, is_file
+from mmpnet.system.files import file_sha256
 from mmpnet.system.progress import Notice, no_notice
 
 PART_S = 600.0
 """Length of the parts of a long video: what a killed worker costs, at most."""
 IMAGES_PER_FILE = 256
 _READERS = 8
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-"""An address as it becomes in a path, which has no double slashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +61,19 @@ class Watcher:
 
 def run_archive(
     recordings: Sequence[Recording],
-    folder: Path,
+    folder: Place,
     execute: Execute,
     *,
     part_s: float = PART_S,
     watcher: Watcher | None = None,
+    claim: PlaceClaim | None = None,
 ) -> Manifest:
     """Detect in all recordings that are not done yet, and write the results; `prepare_folder` must have been called.
 
+    claim: what it returned; the run ends when another one has taken over.
     Whatever happens, finished results stay, and failed.parquet and the manifest are written.
 
-    Raises: OutputError if results cannot be written, so that the run cannot go on.
+    Raises: OutputError if results cannot be written, or the claim is lost, so that the run cannot go on.
     """
     watcher = watcher or Watcher()
     began_s = time.monotonic()
@@ -75,31 +85,37 @@ def run_archive(
         total_images=sum(one.is_image for one in todo),
         done_before=len(recordings) - len(todo),
     )
-    run = _Run(execute, watcher, progress, began_s)
+    run = _Run(execute, watcher, progress, began_s, claim)
     is_complete = False
     try:
         run.all(todo, lengths_s, part_s)
         is_complete = True
     finally:
+        if claim is not None:
+            claim.require_held()
         attempted = {one.source for one in todo} if is_complete else {one.source for one in progress.failures}
         kept = [one for one in read_failed(folder) if one.source not in attempted]
         write_failed(folder, [*kept, *progress.failures])
         manifest = _finished(folder, done, run, len(kept) + len(progress.failures), is_complete=is_complete)
         write_manifest(folder, manifest)
-    shutil.rmtree(folder / WORK, ignore_errors=True)
+    discard_all(folder / WORK)
     return manifest
 
 
 class _Run:
     """Gives tasks to the workers and counts their outcomes."""
 
-    def __init__(self, execute: Execute, watcher: Watcher, progress: Progress, began_s: float) -> None:
+    def __init__(
+        self, execute: Execute, watcher: Watcher, progress: Progress, began_s: float, claim: PlaceClaim | None
+    ) -> None:
         self._execute = execute
         self._watcher = watcher
         self._progress = progress
         self._began_s = began_s
+        self._claim = claim
         self.frames = self.detections = self.videos = self.images = 0
         self.video_s = 0.0
+        self.providers: Counter[str] = Counter()
 
     @property
     def failures(self) -> list[Failure]:
@@ -131,6 +147,8 @@ class _Run:
 
     def _outcomes(self, tasks: list[Task]) -> Iterator[Outcome]:
         for outcome in self._execute(tasks) if tasks else ():
+            if self._claim is not None:
+                self._claim.require_held()
             if outcome.fatal is not None:
                 raise OutputError(outcome.fatal)
             # A video that cannot be split is read as a whole, which finds out why.
@@ -144,6 +162,7 @@ class _Run:
     def _count(self, outcome: Outcome) -> None:
         if isinstance(outcome.task, VideoPart):
             return  # its video is counted when it is joined
+        self.providers.update(outcome.providers)
         self.frames += outcome.frames
         self.video_s += outcome.video_s
         self.detections += outcome.detections
@@ -154,7 +173,7 @@ class _Run:
 
 
 def prepare_folder(
-    folder: Path,
+    folder: Place,
     model: Path,
     settings: Settings,
     *,
@@ -162,46 +181,54 @@ def prepare_folder(
     patterns: Sequence[str] = (),
     provider: str = "auto",
     notify: Notice = no_notice,
-) -> Claim:
+) -> PlaceClaim:
     """Make the output folder with its manifest, model and schema document, and claim it for this run.
 
     notify: hears what differs from the earlier runs of the folder, if the results may be mixed all the same.
 
     Raises: OutputError if it has other results, another run writes to it, or it cannot be written.
     """
-    if _ADDRESS.match(str(folder)):
-        raise OutputError(
-            f"-o {folder}: is an address; results need a folder, which all machines of a cluster see; copy them to the "
-            "bucket when the run has ended"
-        )
-    check_folder(folder, option=f"-o {folder}")
-    before = read_manifest(folder)
-    if before is not None and not resume:
-        raise OutputError(f"{folder}: has results already; go on with them by --resume, or choose another folder")
-    if before is not None:
-        require_equal(folder, before.settings, settings)
-        _tell_differences(folder, before, patterns, provider, notify)
-        patterns = tuple(dict.fromkeys((*before.patterns, *patterns)))
-    elif resume:
-        notify(f"note: {folder} has no results yet, so --resume starts with the first recording")
+    prepare_place(folder, option=f"-o {folder}")
+    _checked(folder, settings, resume=resume)
+    claim = claimed(folder / MANIFEST, notify)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        claim = Claim(folder / MANIFEST)
-        # A file that killed its readers in an earlier run gets new attempts.
-        for mark in (folder / WORK).glob("*.attempt-*"):
-            mark.unlink()
-        if not is_file(folder / MODEL_FILE) or file_sha256(folder / MODEL_FILE) != settings.model_sha256:
-            with atomic_write(folder / MODEL_FILE) as partial:
-                shutil.copyfile(model, partial)
+        before = _checked(folder, settings, resume=resume)  # another run may have ended while this one waited
+        if before is not None:
+            _tell_differences(folder, before, patterns, provider, notify)
+            patterns = tuple(dict.fromkeys((*before.patterns, *patterns)))
+        elif resume:
+            notify(f"note: {folder} has no results yet, so --resume starts with the first recording")
+        Attempts(folder / WORK).forget()  # a file that killed its readers in an earlier run gets new attempts
+        _place_model(folder, model, settings)
         write_schema_document(folder)
         now = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
         write_manifest(folder, Manifest(settings, version("mmpnet"), tuple(patterns), provider, now))
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
+    except BaseException:
+        claim.close()
+        raise
     return claim
 
 
-def _tell_differences(folder: Path, before: Manifest, patterns: Sequence[str], provider: str, notify: Notice) -> None:
+def _checked(folder: Place, settings: Settings, *, resume: bool) -> Manifest | None:
+    """The manifest of an earlier run, if there is one. Raises: OutputError if this run may not go on with it."""
+    before = read_manifest(folder)
+    if before is not None and not resume:
+        raise OutputError(f"{folder}: has results already; go on with them by --resume, or choose another place")
+    if before is not None:
+        require_equal(folder, before.settings, settings)
+    return before
+
+
+def _place_model(folder: Place, model: Path, settings: Settings) -> None:
+    if exists(folder / MODEL_FILE):
+        with reading(folder / MODEL_FILE) as found:
+            if file_sha256(found) == settings.model_sha256:
+                return
+    with writing(folder / MODEL_FILE) as partial:
+        shutil.copyfile(model, partial)
+
+
+def _tell_differences(folder: Place, before: Manifest, patterns: Sequence[str], provider: str, notify: Notice) -> None:
     if before.mmpnet_version != version("mmpnet"):
         notify(f"note: the results in {folder} are of mmpnet {before.mmpnet_version}, this is {version('mmpnet')}")
     if before.provider != provider:
@@ -238,7 +265,7 @@ def _video(outcome: Outcome) -> Recording:
     return outcome.task.video
 
 
-def _finished(folder: Path, done: Done, run: _Run, failed: int, *, is_complete: bool) -> Manifest:
+def _finished(folder: Place, done: Done, run: _Run, failed: int, *, is_complete: bool) -> Manifest:
     manifest = read_manifest(folder)
     assert manifest is not None
     return msgspec.structs.replace(
@@ -251,4 +278,5 @@ def _finished(folder: Path, done: Done, run: _Run, failed: int, *, is_complete: 
         video_s=done.video_s + run.video_s,
         detections=done.detections + run.detections,
         failed=failed,
+        providers=dict(run.providers + Counter(done.providers)),
     )

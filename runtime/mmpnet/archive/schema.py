@@ -1,9 +1,10 @@
 """Columns of the Parquet files."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pyarrow as pa
+
+from mmpnet.archive.places import Place, writing
 
 FRAMES = "frames"
 """Folder of the results, partitioned by camera and date."""
@@ -107,8 +108,10 @@ Fields of one element of `detections`:
 
 {_table(FAILED_SCHEMA)}
 
-`manifest.json` has the settings, the hash of the model, the totals, and `finished_at`, which is
-null while a run goes on and after it was stopped. `model.onnx` is the model of the run.
+`manifest.json` has the settings, the hash of the model, the totals, the number of frames by
+execution provider, and `finished_at`, which is null while a run goes on and after it was stopped.
+`model.onnx` is the model of the run. The metadata of each Parquet file (`mmpnet`, as JSON) name its
+sources, what failed in them, and its frames by execution provider.
 """
 
 
@@ -122,6 +125,7 @@ def _type_name(field: pa.Field) -> str:
     return f"{name} or null" if field.nullable else name
 
 
-def write_schema_document(folder: Path) -> None:
-    """Write the description of the columns beside the results."""
-    (folder / SCHEMA_DOCUMENT).write_text(schema_document(), encoding="utf-8")
+def write_schema_document(folder: Place) -> None:
+    """Write the description of the columns beside the results. Raises: OutputError if it cannot be written."""
+    with writing(folder / SCHEMA_DOCUMENT) as partial:
+        partial.write_text(schema_document(), encoding="utf-8")

@@ -1,12 +1,11 @@
 """What a run over an archive does, and its manifest in the output folder."""
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from mmpnet.archive.places import Place, read_bytes, writing
 from mmpnet.contract.errors import OutputError
-from mmpnet.system.files import atomic_write, is_file
 
 MANIFEST = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -51,31 +50,32 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     video_s: float = 0.0
     detections: int = 0
     failed: int = 0
+    providers: dict[str, int] = {}
+    """Number of frames by the execution provider that detected in them; `provider` is that of the last run."""
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Place, manifest: Manifest) -> None:
     """Raises: OutputError if it cannot be written."""
-    with atomic_write(folder / MANIFEST) as partial:
+    with writing(folder / MANIFEST) as partial:
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
 
 
-def read_manifest(folder: Path) -> Manifest | None:
+def read_manifest(folder: Place) -> Manifest | None:
     """The manifest of a folder of results; None if it has none.
 
     Raises: OutputError if it cannot be read.
     """
     path = folder / MANIFEST
-    if not is_file(path):
-        return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        content = read_bytes(path)
+        return None if content is None else msgspec.json.decode(content, type=Manifest)
     except (OSError, msgspec.MsgspecError) as error:
         raise OutputError(
             f"{path}: is not a manifest of this version ({error}); give another folder, or remove the file"
         ) from error
 
 
-def require_manifest(folder: Path) -> Manifest:
+def require_manifest(folder: Place) -> Manifest:
     """The manifest of a folder of results. Raises: OutputError if there is none."""
     found = read_manifest(folder)
     if found is None:
@@ -83,7 +83,7 @@ def require_manifest(folder: Path) -> Manifest:
     return found
 
 
-def require_equal(folder: Path, before: Settings, now: Settings) -> None:
+def require_equal(folder: Place, before: Settings, now: Settings) -> None:
     """Raises: OutputError naming the first setting that differs from those of the results in the folder."""
     values: dict[str, Any] = msgspec.structs.asdict(now)
     for name, value in msgspec.structs.asdict(before).items():

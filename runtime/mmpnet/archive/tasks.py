@@ -96,7 +96,7 @@ class Outcome:
 
     frames, video_s, detections: what was read and found. parts: those of a video that was split. notices: lines for
     people. fatal: why the run cannot go on, such as a full disk; None if it can. worker: name of its machine and number
-    of its process.
+    of its process. providers: number of frames of a finished file by the execution provider that detected in them.
     """
 
     task: Task
@@ -108,3 +108,4 @@ class Outcome:
     parts: tuple[VideoPart, ...] = ()
     fatal: str | None = None
     worker: str = field(default="", compare=False)
+    providers: dict[str, int] = field(default_factory=dict)

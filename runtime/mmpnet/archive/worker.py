@@ -4,12 +4,14 @@ import errno
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from mmpnet.archive.attempts import Attempts
+from mmpnet.archive.places import Place, discard, exists, reading, writing
 from mmpnet.archive.reading import (
     BATCH,
     DetectedFrame,
@@ -18,6 +20,7 @@ from mmpnet.archive.reading import (
     detect_part,
     detect_whole,
     joined,
+    providers_of,
 )
 from mmpnet.archive.recordings import Recording
 from mmpnet.archive.settings import MODEL_FILE, Settings
@@ -32,10 +35,14 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.sources.video_capture import silence_opencv
 from mmpnet.system.addresses import fetch
-from mmpnet.system.files import atomic_write, file_sha256, is_file, remove
+from mmpnet.system.files import file_sha256
 
 WORK = ".work"
 """Folder of unfinished results; it is removed at the end of a run."""
+
+
+OpenDetector: TypeAlias = Callable[..., Detector]
+"""Makes a detector with the arguments of Detector."""
 
 
 class Worker:
@@ -47,16 +54,25 @@ class Worker:
     Raises: ContractError, DeviceError if the model cannot be opened.
     """
 
-    def __init__(self, folder: Path, settings: Settings, *, provider: Provider = "auto", threads: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Place,
+        settings: Settings,
+        *,
+        provider: Provider = "auto",
+        threads: int = 1,
+        open_detector: OpenDetector = Detector,
+    ) -> None:
         silence_opencv()
         self._folder = folder
         self._settings = settings
         self._attempts = Attempts(folder / WORK)
         model = folder / MODEL_FILE
-        if file_sha256(model) != settings.model_sha256:
-            raise OutputError(f"{model}: is not the model of this run; restore it, or start in another folder")
         thresholds = Thresholds(conf=settings.conf, iou=settings.iou, max_det=settings.max_det)
-        self._detector = Detector(model, provider=provider, threads=threads, spin=False, thresholds=thresholds)
+        with reading(model) as local:
+            if file_sha256(local) != settings.model_sha256:
+                raise OutputError(f"{model}: is not the model of this run; restore it, or start in another folder")
+            self._detector = open_detector(local, provider=provider, threads=threads, spin=False, thresholds=thresholds)
         self._video_detector = self._detector
         if settings.track:
             wide = Thresholds(conf=min(LOW_CONF, settings.conf), iou=settings.iou, max_det=settings.max_det)
@@ -111,13 +127,14 @@ class Worker:
                     yield image, DetectedFrame(0, 0.0, 0.0, size_hw, detections)
 
         out = result_path(self._folder, task.images[0], task.name)
-        with atomic_write(out, parents=True) as partial, FrameWriter(partial, self._settings) as writer:
+        with writing(out) as partial, FrameWriter(partial, self._settings) as writer:
             for image, frame in readable():
                 writer.add(image, frame, *untracked(frame.detections))
-            writer.finish(_record(task.images, writer, 0.0, failures))
+            providers = {self._detector.provider: writer.frames}
+            writer.finish(_record(task.images, writer, 0.0, failures, providers))
         if not writer.frames:
-            remove(out)
-        return Outcome(task, writer.frames, 0.0, writer.detections, tuple(failures))
+            discard(out)
+        return Outcome(task, writer.frames, 0.0, writer.detections, tuple(failures), providers=providers)
 
     def _whole(self, task: Task, video: Recording) -> Outcome:
         notices: list[str] = []
@@ -127,24 +144,32 @@ class Worker:
             return self._write_video(task, video, frames, notices)
 
     def _write_video(
-        self, task: Task, video: Recording, frames: Iterable[DetectedFrame], notices: list[str]
+        self,
+        task: Task,
+        video: Recording,
+        frames: Iterable[DetectedFrame],
+        notices: Sequence[str] = (),
+        providers: dict[str, int] | None = None,
     ) -> Outcome:
+        """providers: number of frames by the provider that detected in them; None: all by that of this worker."""
         failures: list[Failure] = []
         last = _Last(frames)
         out = result_path(self._folder, video, video.key)
-        with atomic_write(out, parents=True) as partial, FrameWriter(partial, self._settings) as writer:
+        with writing(out) as partial, FrameWriter(partial, self._settings) as writer:
             try:
                 write_tracked(writer, video, last, self._settings)
             except SourceError as error:
                 failures.append(Failure(video.source, video.camera, str(error), writer.frames))
-            writer.finish(_record([video], writer, last.time_s, failures))
+            found = providers or {self._detector.provider: writer.frames}
+            writer.finish(_record([video], writer, last.time_s, failures, found))
         if not writer.frames:
-            remove(out)
-        return Outcome(task, writer.frames, last.time_s, writer.detections, tuple(failures), tuple(notices))
+            discard(out)
+        counts = writer.frames, last.time_s, writer.detections
+        return Outcome(task, *counts, tuple(failures), tuple(notices), providers=found)
 
     def _part(self, task: VideoPart) -> Outcome:
         out = self.part_path(task)
-        if is_file(out):
+        if exists(out):
             return Outcome(task, frames=0)
         try:
             used, found = detect_part(task, self._video_detector, out, every=self._settings.every)
@@ -155,16 +180,16 @@ class Worker:
 
     def _join(self, task: JoinVideo) -> Outcome:
         paths = [self.part_path(part) for part in task.parts]
-        if all(is_file(path) for path in paths):
+        if all(exists(path) for path in paths):
             frames = joined(paths, every=self._settings.every)
-            outcome = self._write_video(task, task.video, frames, [])
+            outcome = self._write_video(task, task.video, frames, providers=providers_of(paths))
         else:
             outcome = self._whole(task, task.video)
         for path in paths:
-            remove(path)
+            discard(path)
         return outcome
 
-    def part_path(self, part: VideoPart) -> Path:
+    def part_path(self, part: VideoPart) -> Place:
         """Where the results of a part are until its video is joined.
 
         The name tells the settings apart from those of other lengths of parts.
@@ -200,7 +225,11 @@ class _Last:
 
 
 def _record(
-    recordings: Iterable[Recording], writer: FrameWriter, video_s: float, failures: Iterable[Failure]
+    recordings: Iterable[Recording],
+    writer: FrameWriter,
+    video_s: float,
+    failures: Iterable[Failure],
+    providers: dict[str, int],
 ) -> FileRecord:
     return FileRecord(
         sources=tuple((one.source, one.size, one.changed_ns) for one in recordings),
@@ -208,6 +237,7 @@ def _record(
         frames=writer.frames,
         video_s=video_s,
         detections=writer.detections,
+        providers=providers,
     )
 
 

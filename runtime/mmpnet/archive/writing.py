@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmpnet.archive.places import Place, opened
 from mmpnet.archive.reading import DetectedFrame
 from mmpnet.archive.recordings import Recording
 from mmpnet.archive.schema import DETECTION, FRAME_SCHEMA, FRAMES, METADATA_KEY, NO_DATE
@@ -36,18 +37,21 @@ class FileRecord(msgspec.Struct, frozen=True):
     frames: int
     video_s: float
     detections: int
+    providers: dict[str, int] = {}
+    """Number of frames by the execution provider that detected in them."""
 
 
-def result_path(folder: Path, recording: Recording, name: str) -> Path:
+def result_path(folder: Place, recording: Recording, name: str) -> Place:
     """The file of results of this camera and day."""
     day = f"{recording.started:%Y-%m-%d}" if recording.started else NO_DATE
     return folder / FRAMES / f"camera={quote(recording.camera, safe='')}" / f"date={day}" / f"{name}.parquet"
 
 
-def read_record(path: Path) -> FileRecord | None:
+def read_record(path: Place) -> FileRecord | None:
     """The record of a file of results; None if it is none, or is damaged."""
     try:
-        stated = pq.read_metadata(path).metadata or {}
+        with opened(path) as file:
+            stated = pq.read_metadata(file).metadata or {}
         return msgspec.json.decode(stated[METADATA_KEY], type=FileRecord)
     except (OSError, KeyError, pa.ArrowException, msgspec.MsgspecError):
         return None

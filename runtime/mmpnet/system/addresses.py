@@ -12,6 +12,10 @@ from typing import Any
 from mmpnet.contract.errors import MissingExtraError, MmpnetError, first_line
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_PASSWORD = re.compile(
+    r"(?:(?:s3a?|gc?s|az|abfss?)://[^@]*|[a-z][a-z0-9+.-]+://[^/@]*(?=:[^/@]*@)):[^@]*@", re.IGNORECASE
+)
+"""Keys of buckets may have slashes; the addresses of buckets have no ports."""
 
 
 def is_address(text: str) -> bool:
@@ -19,12 +23,22 @@ def is_address(text: str) -> bool:
     return _ADDRESS.match(text) is not None
 
 
+def check_no_password(address: str, *, error: type[MmpnetError]) -> None:
+    """Raises: `error` if there is a password in the address, which would be in every result; it is not repeated."""
+    if _PASSWORD.match(address):
+        protocol = address.split("://", 1)[0]
+        raise error(
+            f"a password is in an address of {protocol}://; leave it out, and give it in the environment, such as "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+
+
 def list_address(pattern: str, *, error: type[MmpnetError]) -> list[tuple[str, int, int]]:
     """Address, size and a number that differs when it has changed, of each file behind a folder, file or pattern.
 
     Raises: `error` if they cannot be listed, MissingExtraError if the address needs another package.
     """
-    with _explained(pattern, "listed", error):
+    with explained(pattern, "listed", error):
         system, path = _system(pattern)
         listed = system.glob(path, detail=True) if glob.has_magic(path) else system.find(path, detail=True)
         return [
@@ -39,14 +53,14 @@ def fetch(address: str, path: Path, *, error: type[MmpnetError]) -> None:
 
     Raises: `error` if it cannot be fetched, MissingExtraError; OSError if this disk is full.
     """
-    with _explained(address, "fetched", error):
+    with explained(address, "fetched", error):
         system, remote = _system(address)
         system.get_file(remote, str(path))
 
 
 def read_range(address: str, start: int, end: int, *, error: type[MmpnetError]) -> bytes:
     """The bytes of a file from `start` up to `end`, fewer if it is shorter. Raises: `error`, MissingExtraError."""
-    with _explained(address, "read", error):
+    with explained(address, "read", error):
         system, remote = _system(address)
         content: bytes = system.cat_file(remote, start=start, end=end)
         return content
@@ -58,7 +72,7 @@ def writing(address: str, *, error: type[MmpnetError]) -> Iterator[Any]:
 
     Raises: `error` if it cannot be written, MissingExtraError.
     """
-    with _explained(address, "written", error):
+    with explained(address, "written", error):
         system, remote = _system(address)
         with system.open(remote, "wb") as file:
             yield file
@@ -72,7 +86,11 @@ def _system(address: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _explained(address: str, done: str, error: type[MmpnetError]) -> Iterator[None]:
+def explained(address: str, done: str, error: type[MmpnetError]) -> Iterator[None]:
+    """Errors of a file system in this block become one line: the address cannot be `done`, and why.
+
+    Raises: `error`, MissingExtraError if a package is missing, OSError if this disk is full.
+    """
     try:
         yield
     except MmpnetError:

@@ -42,6 +42,9 @@ class Claim:
                 return
             os.close(descriptor)  # the previous run removed the file between our open and our lock
 
+    def require_held(self) -> None:
+        """Does nothing: the system keeps the lock until the process ends."""
+
     def close(self) -> None:
         """Release the name for the next run."""
         if self._descriptor is not None:

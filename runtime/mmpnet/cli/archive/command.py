@@ -4,7 +4,7 @@ import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from mmpnet.cli.archive.results_commands import QUERY_EXAMPLES, REPORT_EXAMPLES,
 from mmpnet.console.command import HELP_NAMES, console, exit_on_error, fail, show_version
 from mmpnet.console.help import Example, HelpfulGroup, helpful
 from mmpnet.console.threshold_options import override_thresholds
+from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MissingExtraError
 from mmpnet.contract.text import counted
 from mmpnet.runtime.analytics.tracker import LOW_CONF, Tracker
@@ -22,6 +23,9 @@ from mmpnet.runtime.inference.providers import Provider
 from mmpnet.runtime.sources.video_capture import silence_opencv
 from mmpnet.system.files import file_sha256
 from mmpnet.system.signals import InterruptedRunError
+
+if TYPE_CHECKING:
+    from mmpnet.archive.settings import Settings
 
 PACKAGES = ("pyarrow", "fsspec", "ray")
 RUN_EXAMPLES = (
@@ -61,7 +65,13 @@ def run(
         list[str], typer.Argument(metavar="PATTERN...", help="Files, folders, glob patterns or addresses (s3://...).")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the results; on a cluster all machines must see it.")
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PLACE",
+            help="Folder of the results, which all machines of a cluster must see, or s3://BUCKET/NAME.",
+        ),
     ],
     model: Annotated[
         str | None,
@@ -89,9 +99,9 @@ def run(
         int, typer.Option(min=0, max=100_000, help="Number of worker processes; 0 is one per core.")
     ] = 0,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="Inference threads of each worker.")] = 1,
-    gpus: Annotated[float, typer.Option(min=0, max=64, help="Share of a GPU that each worker takes.")] = 0.0,
+    gpus: Annotated[float, typer.Option(min=0, max=64, help="Share of a GPU that each worker takes; 0: none.")] = 0.0,
     provider: Annotated[
-        Provider, typer.Option(help="Execution provider; auto uses CUDA if it starts, otherwise the CPU.")
+        Provider, typer.Option(help="Execution provider of all workers; auto is CUDA with --gpus, otherwise the CPU.")
     ] = "auto",
     metrics: Annotated[
         Path | None, typer.Option(help="Write counts of the run to this .prom file, for Prometheus' node exporter.")
@@ -103,63 +113,54 @@ def run(
     """Detect people in videos and images, and write one Parquet file for each video."""
     with exit_on_error():
         _require_cluster_packages()
+        from mmpnet.archive.placement import GPU_PROVIDERS, worker_provider
+        from mmpnet.archive.places import absolute, place_of
         from mmpnet.archive.ray_engine import EngineOptions, ray_workers
         from mmpnet.archive.recordings import find_recordings
         from mmpnet.archive.run import Watcher, prepare_folder, run_archive
-        from mmpnet.archive.settings import Settings
 
         _check_pattern(camera_pattern)
+        place = place_of(output)
         recordings = find_recordings(patterns, camera_pattern=camera_pattern)
         if track:
             Tracker(frame_rate=1.0)  # reports missing packages before the work starts
-        detector = Detector(model, provider=provider)
-        chosen = override_thresholds(detector.thresholds, conf, iou, max_det)
-        detector.with_thresholds(chosen)
-        if track and detector.metadata.frozen and chosen.conf > LOW_CONF:
-            fail(f"{detector.path}: has a fixed conf of {chosen.conf:g}; give --no-track, or export without --frozen")
-        settings = Settings(
-            model_name=detector.path.name,
-            model_sha256=file_sha256(detector.path),
-            class_names=tuple(detector.class_names),
-            conf=chosen.conf,
-            iou=chosen.iou,
-            max_det=chosen.max_det,
-            every=every,
-            track=track,
-            camera_pattern=camera_pattern,
-        )
-        detector.close()
-        engine = EngineOptions(ray_address, workers, threads, gpus, provider)
+        used_provider = worker_provider(provider, gpus=gpus)
+        # This machine may be one without a GPU, which only gives out the work.
+        with Detector(model, provider="cpu" if used_provider in GPU_PROVIDERS else used_provider) as detector:
+            chosen = override_thresholds(detector.thresholds, conf, iou, max_det)
+            settings = _settings(detector, chosen, track=track, every=every, camera_pattern=camera_pattern)
+        engine = EngineOptions(ray_address, workers, threads, gpus, used_provider)
         display = ProgressDisplay(console(), metrics)
         claim = prepare_folder(
-            output,
+            place,
             detector.path,
             settings,
             resume=resume,
             patterns=patterns,
-            provider=detector.provider,
+            provider=used_provider,
             notify=console().print,
         )
         console().print(f"{detector.path.name} for {counted(len(recordings), 'file')}; starting Ray")
         try:
-            with claim, ray_workers(output, settings, engine) as execute:
+            with claim, ray_workers(place, settings, engine, notify=console().print) as execute:
                 done = run_archive(
                     recordings,
-                    output.absolute(),
+                    absolute(place),
                     execute,
                     part_s=part_minutes * 60,
                     watcher=Watcher(console().print, display.show),
+                    claim=claim,
                 )
         except KeyboardInterrupt:
-            raise InterruptedRunError(f"stopped; finished files are kept, go on with --resume -o {output}") from None
+            raise InterruptedRunError(f"stopped; finished files are kept, go on with --resume -o {place}") from None
         finally:
             display.close()
         console().print(
             f"{counted(done.videos, 'video')}, {counted(done.images, 'image')}: {counted(done.frames, 'frame')}, "
-            f"{counted(done.detections, 'detection')} in {duration(done.elapsed_s)}; saved {output}"
+            f"{counted(done.detections, 'detection')} in {duration(done.elapsed_s)}; saved {place}"
         )
         if done.failed:
-            fail(f"{counted(done.failed, 'file')} could not be read completely; {output / 'failed.parquet'} says why")
+            fail(f"{counted(done.failed, 'file')} could not be read completely; {place / 'failed.parquet'} says why")
 
 
 app.command(cls=helpful("--output", examples=REPORT_EXAMPLES))(report)
@@ -171,6 +172,28 @@ def _require_cluster_packages() -> None:
     for name in PACKAGES:
         if find_spec(name) is None:
             raise MissingExtraError(f"mmp-archive needs {name}: pip install 'mmpnet[cluster]'")
+
+
+def _settings(
+    detector: Detector, chosen: Thresholds, *, track: bool, every: int, camera_pattern: str | None
+) -> "Settings":
+    """The settings of a run. Raises: ContractError if the model cannot have the thresholds."""
+    from mmpnet.archive.settings import Settings
+
+    detector.with_thresholds(chosen)
+    if track and detector.metadata.frozen and chosen.conf > LOW_CONF:
+        fail(f"{detector.path}: has a fixed conf of {chosen.conf:g}; give --no-track, or export without --frozen")
+    return Settings(
+        model_name=detector.path.name,
+        model_sha256=file_sha256(detector.path),
+        class_names=tuple(detector.class_names),
+        conf=chosen.conf,
+        iou=chosen.iou,
+        max_det=chosen.max_det,
+        every=every,
+        track=track,
+        camera_pattern=camera_pattern,
+    )
 
 
 def _check_pattern(pattern: str | None) -> None:

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
@@ -29,7 +28,9 @@ REPORT_EXAMPLES = (
     ("mmp-archive report detections/ -o monday.html", "write it elsewhere"),
     ("mmp-archive report /nfs/detections -o report.html", "results that a cluster wrote"),
 )
-Results: TypeAlias = Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that mmp-archive wrote.")]
+Results: TypeAlias = Annotated[
+    str, typer.Argument(metavar="RESULTS", help="Folder or s3://... that mmp-archive wrote to.")
+]
 
 
 def query(
@@ -45,10 +46,11 @@ def query(
     """Print the detections that meet a condition, or the rows of a SELECT statement, by DuckDB."""
     with exit_on_error():
         try:
+            from mmpnet.archive.places import place_of
             from mmpnet.archive.query import ask, opened
         except ImportError as error:
             raise _missing(error) from error
-        with opened(folder) as connection:
+        with opened(place_of(folder)) as connection:
             most = limit if limit is not None or form != "table" else SHOWN_ROWS
             _print(ask(connection, text), form, most)
 
@@ -56,17 +58,20 @@ def query(
 def report(
     folder: Results,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The page; default: report.html in the folder.")
+        str | None,
+        typer.Option("--output", "-o", metavar="PATH", help="The page; default: report.html beside the results."),
     ] = None,
 ) -> None:
     """Write one page: people per hour and camera, heat maps, longest visits, failures, model and settings."""
     with exit_on_error():
         try:
+            from mmpnet.archive.places import place_of
             from mmpnet.archive.report import REPORT, write_report
         except ImportError as error:
             raise _missing(error) from error
-        path = output or folder / REPORT
-        write_report(folder, path)
+        place = place_of(folder)
+        path = place / REPORT if output is None else place_of(output)
+        write_report(place, path)
         console().print(f"saved {path}")
 
 
