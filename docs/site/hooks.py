@@ -16,6 +16,7 @@ SEARCH_BOOSTS = {
     "troubleshooting.md": 5.0,
     "start/": 2.0,
     "recipes/": 2.0,
+    "notebooks/": 0.5,
     "adr/": 0.2,
     "ABLATION.md": 0.2,
     "images/": 0.1,
@@ -23,6 +24,8 @@ SEARCH_BOOSTS = {
 """What a page counts in the search, by the start of its name: what people ask first comes before why."""
 LINK = re.compile(r"(?P<before>\]\()(?P<target>(?:\.\./)+[^)#\s]*)(?P<after>(?:#[^)\s]*)?\))")
 
+INLINE_CODE = re.compile(r"(?<!<pre>)(?<!</span>)(<code>)([^<]*)(?=</code>)")
+OPTION = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 IMAGE = re.compile(r"(?P<before>!\[[^\]]*\]\()(?P<target>(?:\.\./)+[^)#\s]*)\)")
 
 
@@ -53,6 +56,13 @@ def on_files(files: Any, config: Any) -> Any:
         for name, png in images.items():
             files.append(File.generated(config, f"notebooks/{name}", content=png))
     return files
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep a narrow screen from breaking the names of options in text after their dashes."""
+    return INLINE_CODE.sub(
+        lambda code: code[1] + OPTION.sub(r'<span style="white-space: nowrap">\g<0></span>', code[2]), html
+    )
 
 
 def on_post_page(output: str, **_: Any) -> str:

@@ -14,11 +14,28 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from hooks import on_page_content
 from outside_requests import STARS, outside_requests
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SETTLED_MS = 1000
 """The search answers each key; this long after the last one, the list is that of all words."""
+ANSWERS = {
+    "docker camera device": "start/container.html",
+    "docker usb camera permission denied": "start/container.html",
+    "raspberry pi increase fps": "start/raspberry-pi.html",
+    "raspberry pi camera module": "recipes/pi-camera.html",
+    "rtsp delay": "troubleshooting.html",
+    "reduce false positives": "troubleshooting.html",
+    "train own dataset low mAP": "troubleshooting.html",
+    "loss nan": "troubleshooting.html",
+    "int8 accuracy drop": "troubleshooting.html",
+    "headless no display": "troubleshooting.html",
+    "line counts twice": "troubleshooting.html",
+    "home assistant sensor unavailable": "troubleshooting.html",
+    "openvino": "own-model/export.html",
+}
+"""What users ask in forums of such tools, and the page that has the answer."""
 VISITED = ("index.html", "start/container.html", "learn/experiments.html", "notebooks/exercise.html", "404.html")
 
 
@@ -111,3 +128,23 @@ def test_visits_and_a_search_ask_no_other_host(site: str, page: Page) -> None:
     page.wait_for_load_state("networkidle")
     assert len(requests) > len(VISITED)
     assert [url for url in requests if not url.startswith((f"{site}/", "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("question", ANSWERS)
+def test_the_search_shows_the_page_with_the_answer_among_the_first_two(question: str, site: str, page: Page) -> None:
+    page.goto(f"{site}/index.html", wait_until="networkidle")
+    assert ANSWERS[question] in search(page, question)[:2]
+
+
+@pytest.mark.parametrize("name", VISITED)
+def test_no_page_is_wider_than_a_phone(name: str, site: str, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{site}/{name}", wait_until="load")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_narrow_screen_breaks_no_option_in_text() -> None:
+    whole = '<span style="white-space: nowrap">--data</span>'
+    assert on_page_content("<p><code>mmp-val --data D</code>") == f"<p><code>mmp-val {whole} D</code>"
+    block = "<pre><span></span><code>mmp-val --data D</code></pre>"
+    assert on_page_content(block) == block

@@ -83,7 +83,7 @@ FAILED_SCHEMA = pa.schema(
         _column("source", pa.string(), "path or address of the video or image"),
         _column("camera", pa.string(), "name of the camera"),
         _column("reason", pa.string(), "what is wrong with it"),
-        _column("frames", pa.int64(), "how many of its frames are in the results all the same"),
+        _column("frames", pa.int64(), "how many of its frames are in the results"),
     ]
 )
 """One row per file that could not be read, or not completely."""
@@ -96,7 +96,7 @@ def schema_document() -> str:
 
 `{FRAMES}/camera=NAME/date=YYYY-MM-DD/FILE.parquet` has one row per frame of a video that was used, or
 per image. The names of folders are percent-encoded; `date={NO_DATE}` means that
-the name of the recording does not tell its time. The Parquet files hold these descriptions, too.
+the name of the recording has no time. The Parquet files hold these descriptions, too.
 
 {_table(FRAME_SCHEMA)}
 
@@ -109,7 +109,7 @@ Fields of one element of `detections`:
 {_table(FAILED_SCHEMA)}
 
 `manifest.json` has the settings, the hash of the model, the totals, the number of frames by
-execution provider, and `finished_at`, which is null while a run goes on and after it was stopped.
+execution provider, and `finished_at`, which is null while a run works and after it was stopped.
 `model.onnx` is the model of the run. The metadata of each Parquet file (`mmpnet`, as JSON) name its
 sources, what failed in them, and its frames by execution provider.
 """

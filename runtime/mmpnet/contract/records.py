@@ -114,7 +114,7 @@ class LatencyRecord(StrictStruct, frozen=True):
 
 
 class QuantizationRecord(StrictStruct, frozen=True):
-    """How int8 was tested: its accuracy (reference: the float32 file) and its speed. kept tells whether this file is
+    """How int8 was tested: its accuracy (reference: the float32 file) and its speed. kept says whether this file is
     the int8 one, verdict gives the reason.
 
     allowed_loss is the part of float32's AP that int8 was allowed to lose, null if it was kept in any case. ap_interval
