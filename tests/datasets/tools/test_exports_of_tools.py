@@ -320,7 +320,9 @@ def via2_coco(root: Path) -> Path:
         {"supercategory": "class", "id": 2, "name": "dog"},
     ]
     content = coco(categories)
-    content["annotations"] = [{**one, "image_id": str(one["image_id"])} for one in content["annotations"]]
+    corners = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for _, (x1, y1, x2, y2) in OBJECTS]
+    for one, polygons in zip(content["annotations"], corners, strict=True):
+        one["segmentation"] = polygons
     write_json(root / "via_project_7Jan2020_10h30m_coco.json", content)
     return root / "via_project_7Jan2020_10h30m_coco.json"
 
@@ -430,6 +432,36 @@ def test_pycocotools_reads_the_same_boxes(name: str, tmp_path: Path) -> None:
     boxes = box_convert(torch.from_numpy(image.boxes_xyxy), "xyxy", "xywh").tolist()
     found = {dataset.class_names[i]: box for i, box in zip(image.class_ids, boxes, strict=True)}
     assert found == expected
+
+
+SUPERVISION = ["labelimg_yolo", "label_studio_yolo", "ultralytics", "roboflow_yolo", "roboflow_coco"]
+"""Sets whose format the library supervision reads with the same meaning."""
+
+
+@pytest.mark.parametrize("name", SUPERVISION)
+def test_supervision_reads_the_same_boxes(name: str, tmp_path: Path) -> None:
+    """An independent reader, and that of Roboflow itself."""
+    supervision = pytest.importorskip("supervision", reason="pip install 'mmpnet[track]'")
+    path = WRITERS[name][0](tmp_path / "set")
+    dataset = load_dataset([path], "train")
+    images = str(dataset.images[0].path.parent)
+    if name.endswith("coco"):
+        (labels,) = path.rglob("*.json")
+        reference = supervision.DetectionDataset.from_coco(images, str(labels))
+    else:
+        (labels,) = (tmp_path / "set").rglob("a.txt")
+        yaml = next((tmp_path / "set").rglob("*.yaml"), tmp_path / "names.yaml")
+        if yaml.parent == tmp_path:
+            yaml.write_text(f"names: {next(path.rglob('classes.txt')).read_text().split()}")
+        reference = supervision.DetectionDataset.from_yolo(images, str(labels.parent), str(yaml))
+    assert len(reference) == len(dataset.images) == 2
+    for image_path, _, boxes in reference:
+        (image,) = (one for one in dataset.images if one.path.name == Path(image_path).name)
+        expected = {reference.classes[i]: xyxy.tolist() for i, xyxy in zip(boxes.class_id, boxes.xyxy, strict=True)}
+        found = {dataset.class_names[i]: box for i, box in zip(image.class_ids, image.boxes_xyxy, strict=True)}
+        assert found.keys() == expected.keys()
+        for class_name, xyxy in found.items():
+            np.testing.assert_allclose(xyxy, expected[class_name], atol=1e-3)
 
 
 @pytest.mark.parametrize("name", [name for name, (_, kind) in WRITERS.items() if kind in ("COCO JSON", "VIA", "CVAT")])
