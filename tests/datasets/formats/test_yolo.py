@@ -181,6 +181,20 @@ def test_classes_that_are_counted_from_1_are_said(write: Write) -> None:
         )
 
 
+@pytest.mark.parametrize("place", ["", "labels", "labels/train"])
+def test_a_classes_txt_in_another_order_is_a_fault(write: Write, place: str) -> None:
+    """labelImg and Label Studio write it, and the data.yaml is written by hand."""
+    folder = write()
+    (folder / place / "classes.txt").write_text("dog\nperson\n")
+    with pytest.raises(
+        DatasetError, match=r"numbers its classes person, dog, but .*classes\.txt .* dog, person; correct"
+    ):
+        open_dataset(folder, "train")
+    for names in ("person\ndog\n", "dog\nperson\ncat\n"):  # the same, and labelImg's list for all projects
+        (folder / place / "classes.txt").write_text(names)
+        assert open_dataset(folder, "train").class_names == ("background", "person", "dog")
+
+
 def test_labels_in_the_wrong_place_are_not_taken_for_background(write: Write) -> None:
     folder = write()
     (folder / "labels").rename(folder / "label")

@@ -509,6 +509,18 @@ def test_boxes_that_are_fractions_of_the_image_are_a_fault(tmp_path: Path) -> No
         load_dataset([path], "train")
 
 
+def test_boxes_that_are_two_corners_are_a_fault(tmp_path: Path) -> None:
+    """Small boxes near the upper left corner stay in their image when they are read as sides."""
+
+    def restate(content: dict[str, Any]) -> None:
+        content["annotations"] = content["annotations"][:1]
+        content["annotations"][0]["bbox"] = list(PERSON)
+
+    path = changed(fiftyone_coco(tmp_path / "set") / "labels.json", restate)
+    with pytest.raises(DatasetError, match=r"areas are those of boxes \[x1, y1, x2, y2\], but COCO"):
+        load_dataset([path], "train")
+
+
 def test_a_shape_of_cvat_that_has_left_the_image_is_no_object(tmp_path: Path) -> None:
     path = cvat_xml(tmp_path / "set") / "annotations.xml"
     gone = '<box label="dog" outside="1" occluded="0" xtl="1" ytl="1" xbr="9" ybr="9"></box></image>'

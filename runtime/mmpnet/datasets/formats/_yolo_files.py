@@ -1,5 +1,6 @@
 """The files that describe a YOLO dataset: Ultralytics' data.yaml, Darknet's obj.data, or a classes.txt alone."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,21 @@ def read_description(path: Path) -> Description:
     if path.name == DARKNET:
         return _darknet(path)
     return _classes_alone(path) if path.name == CLASSES else _ultralytics(path)
+
+
+def require_order_of_tool(description: Description, label_folders: Iterable[Path]) -> None:
+    """Raises: DatasetError if a classes.txt, which labelImg and Label Studio write, numbers the same names differently:
+    the rows follow one of the two."""
+    for folder in sorted({description.root, description.root / "labels", *label_folders}):
+        path = folder / CLASSES
+        if path == description.path or not is_file(path):
+            continue
+        names = _names_in(path)
+        if names != description.names and sorted(names) == sorted(description.names):
+            raise DatasetError(
+                f"{description.path}: numbers its classes {', '.join(description.names)}, but {path} numbers them "
+                f"{', '.join(names)}; correct the one that the rows do not follow, or remove it"
+            )
 
 
 def _has_rows(folder: Path, root: Path) -> bool:

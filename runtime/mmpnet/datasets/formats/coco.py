@@ -132,7 +132,9 @@ def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
     sizes = _sizes(images, folder, path, faults)
     labels: dict[_Key, list[Label]] = {key: [] for key in images}
     n_rotated = 0
+    areas = _Areas()
     for where, annotation in _entries(content.annotations, _Annotation, f"{path}: annotations", faults):
+        areas.add(annotation)
         with faults:
             key = _id(annotation.image_id)
             if key not in images:
@@ -141,6 +143,8 @@ def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
                 named = f"{where} ({images[key].file_name})"
                 labels[key].append(_label(annotation, sizes[key], categories.name_of(annotation, where), named))
                 n_rotated += annotation.rotation_degrees != 0
+    with faults:
+        areas.require_sides(path)
     entries = []
     owners: dict[Path, _Key] = {}
     for key in sizes:
@@ -267,6 +271,31 @@ def _sizes(
             else:
                 sizes[key] = image_size_hw(folder.find(image.file_name, where=where), error=DatasetError)
     return sizes
+
+
+@dataclass
+class _Areas:
+    """Compares the areas that annotations state with the two readings of their boxes."""
+
+    n_corners: int = 0
+    n_others: int = 0
+
+    def add(self, annotation: _Annotation) -> None:
+        """Take an annotation; one without an area or with fewer numbers says nothing."""
+        if annotation.area is None or len(annotation.bbox) != 4:
+            return
+        x, y, third, fourth = annotation.bbox
+        is_corners = math.isclose(annotation.area, (third - x) * (fourth - y), rel_tol=1e-3)
+        self.n_corners += is_corners and not math.isclose(annotation.area, third * fourth, rel_tol=1e-2)
+        self.n_others += not is_corners
+
+    def require_sides(self, path: Path) -> None:
+        """Raises: DatasetError if the areas are those of boxes that are stated by two corners."""
+        if self.n_corners and not self.n_others:
+            raise DatasetError(
+                f"{path}: the areas are those of boxes [x1, y1, x2, y2], but COCO states [x, y, width, height]; "
+                "convert each bbox"
+            )
 
 
 def _label(annotation: _Annotation, image_hw: tuple[int, int], class_name: str, where: str) -> Label:

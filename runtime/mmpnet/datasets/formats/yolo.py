@@ -12,7 +12,7 @@ from mmpnet.datasets.checked_labels import Entry, Label, assemble, checked_score
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import existing, numbered_lines, read_bytes, relative_name, sha256_of
 from mmpnet.datasets.formats._pairing import unread_note
-from mmpnet.datasets.formats._yolo_files import Description, describing_file, read_description
+from mmpnet.datasets.formats._yolo_files import Description, describing_file, read_description, require_order_of_tool
 from mmpnet.datasets.formats._yolo_labels import LabelFiles, label_path_of
 from mmpnet.datasets.types import SPLITS, Dataset, Split
 from mmpnet.datasets.walk import files_below
@@ -50,7 +50,8 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     Repeated rows count once, as in Ultralytics. A data.yaml with `names: []` states images of background alone.
 
     Raises: DatasetError if the description, a list, an image or a row is missing or malformed, if a label file belongs
-    to no image, or if the label file of an image is in another place; MissingExtraError.
+    to no image, if the label file of an image is in another place, or if a classes.txt numbers the classes differently;
+    MissingExtraError.
     """
     description = _description(path)
     whole = not description.divided
@@ -58,6 +59,8 @@ def read(path: Path, split: Split, faults: Faults = STRICT) -> Dataset:
     for stated in description.stated["train" if whole else split]:
         found.add(stated, description, faults)
     labels = LabelFiles.of(found.images, found.folders, faults)
+    with faults:
+        require_order_of_tool(description, {label_path_of(image).parent for image in found.images})
     entries, contents = [], [("names", json.dumps(description.names).encode())]
     rows = _Rows(description.names)
     for image in found.images:
