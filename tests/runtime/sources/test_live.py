@@ -487,7 +487,7 @@ def test_frames_that_were_not_decoded_are_not_given(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SourceError, match="no frame after 60"):
         assert all(one.repeated for one in still.frames(threading.Event(), events.append))
     assert [event.reason for event in events if event.kind == "notice"] == [
-        "rtsp://x: all frames are equal to the byte; OpenCV 0 is bad"
+        "rtsp://x: all frames are equal to the byte; OpenCV 0 is bad; or install PyAV: pip install 'mmpnet[record]'"
     ]
 
 

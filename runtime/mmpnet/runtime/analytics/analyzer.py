@@ -13,6 +13,7 @@ from mmpnet.media.plates import Plates
 from mmpnet.runtime.analytics.confirmation import TrackConfirmer
 from mmpnet.runtime.analytics.counting import PeopleCounter, check_classes, inside_any
 from mmpnet.runtime.analytics.overlay import draw_counts
+from mmpnet.runtime.analytics.reach import reach_notes
 from mmpnet.runtime.analytics.rejoin import TrackRejoiner
 from mmpnet.runtime.analytics.shapes import Line, Zone
 from mmpnet.runtime.analytics.tracker import NO_TRACK, Tracker
@@ -60,6 +61,8 @@ class StreamAnalyzer:
         self._rejoiner = TrackRejoiner()
         self._confirmer = TrackConfirmer(analysis.conf)
         self._counter = self._counter_for(frame)
+        for note in reach_notes(self._counter.lines, self._counter.frame_hw) if self._counter is not None else ():
+            logging.getLogger(__name__).warning("%s: %s", frame.source, note)
         self._warned = False
 
     def analyze(self, frame: Frame, detections: Detections) -> tuple[Detections, Tracks]:

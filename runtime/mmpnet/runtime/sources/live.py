@@ -47,6 +47,7 @@ RETRY_S = 0.05
 """Time between two attempts to get a stream's first frame."""
 EQUAL_FRAMES = 50
 """Number of equal first images of a stream after which a notice is given, with an OpenCV that fails its self-test."""
+OR_PYAV = "or install PyAV: pip install 'mmpnet[record]'"
 SLOW = 0.8
 """A notice is given for a camera with less than this fraction of the requested frame rate."""
 
@@ -228,7 +229,7 @@ class LiveSource:
                     held = frame
                     if start.count == EQUAL_FRAMES:
                         reason = f"{self.name}: all frames are equal to the byte; {decoder_fault()}"
-                        on_event(self._event("notice", reason))
+                        on_event(self._event("notice", f"{reason}; {OR_PYAV}"))
                     continue
                 if held is not None:
                     yield held
@@ -236,7 +237,7 @@ class LiveSource:
                 if is_repeated and not told:
                     told = True
                     reason = f"{self.name}: repeats frames, which are counted and not processed; {decoder_fault()}"
-                    on_event(self._event("notice", f"{reason}; or install PyAV: pip install 'mmpnet[record]'"))
+                    on_event(self._event("notice", f"{reason}; {OR_PYAV}"))
                 yield replace(frame, repeated=is_repeated)
         finally:
             frames.close()  # type: ignore[attr-defined]
