@@ -1,4 +1,4 @@
-"""Lines that cannot count because of where they are in the frame are reported."""
+"""Lines and zones that cannot count because of where they are in the frame are reported."""
 
 import logging
 from datetime import UTC, datetime
@@ -10,8 +10,8 @@ import pytest
 from mmpnet.contract.detections import Detections
 from mmpnet.runtime.analytics.analyzer import Analysis, StreamAnalyzer
 from mmpnet.runtime.analytics.counting import PeopleCounter
-from mmpnet.runtime.analytics.reach import reach_notes, tallest_counted_px
-from mmpnet.runtime.analytics.shapes import parse_line
+from mmpnet.runtime.analytics.reach import reach_notes, tallest_counted_px, tallest_entering_px
+from mmpnet.runtime.analytics.shapes import parse_line, parse_zone
 from mmpnet.runtime.sources.frame import Frame
 
 FRAME_HW = (720, 1280)
@@ -58,7 +58,7 @@ def test_the_tallest_box_that_a_line_counts_is_the_one_that_the_counter_counts(t
 )
 def test_a_line_on_the_edge_of_the_frame_counts_nobody(text: str) -> None:
     assert not any(passages(text, height_px) for height_px in (15.0, 50.0, 300.0))
-    (note,) = reach_notes(counter_of(text).lines, FRAME_HW)
+    (note,) = reach_notes(counter_of(text))
     assert note.startswith(f"d: {INSIDE}anybody; the middle of a box's lower edge must be seen on both sides")
 
 
@@ -82,3 +82,36 @@ def test_a_run_says_which_line_counts_only_small_boxes(
             Analysis(0.4, [parse_line(text, default_name="")]),
         )
     assert [record.getMessage().split("; ")[0] for record in caplog.records] == said
+
+
+ACROSS = "z=0,50%,100%,50%,100%,51%,0,51%"
+
+
+@pytest.mark.parametrize(
+    ("text", "tallest_px"),
+    [
+        (ACROSS, 36.0),
+        ("z=0,99%,100%,99%,100%,100%,0,100%", 67.0),
+        ("z=0,40%,100%,40%,100%,60%,0,60%", 432 / 1.1),
+        ("z=0,0,100%,0,100%,100%,0,100%", 719.5),
+    ],
+)
+def test_a_zone_counts_who_enters_up_to_a_height(text: str, tallest_px: float) -> None:
+    zone = parse_zone(text, default_name="")
+    counter = PeopleCounter([], [zone], frame_hw=FRAME_HW)
+    assert tallest_entering_px(counter.zones[0]) == pytest.approx(tallest_px, rel=0.05)
+    notes = [
+        f"z: is too narrow in the frame of 1280x720 px to count boxes of more than {tallest_px:.0f} px in height as "
+        "entering and leaving; the middle of a box's lower edge must be seen inside, a tenth of the box's height from "
+        "each edge; make the zone larger, or use a line"
+    ]
+    assert reach_notes(counter) == notes * (tallest_px < 72)
+
+
+@pytest.mark.parametrize(("height_px", "entries"), [(34.0, 1), (38.0, 0)])
+def test_the_counter_agrees_about_a_narrow_zone(height_px: float, entries: int) -> None:
+    counter = PeopleCounter([], [parse_zone(ACROSS, default_name="")], frame_hw=FRAME_HW)
+    for foot_y in np.arange(300, 420, 0.2):
+        box = np.array([[600, foot_y - height_px, 620, foot_y]], np.float32)
+        counter.update(Detections(box, np.ones(1, np.float32), np.ones(1, np.int64)), np.zeros(1, np.int64))
+    assert counter.zones[0].in_count == entries

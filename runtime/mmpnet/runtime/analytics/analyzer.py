@@ -61,7 +61,7 @@ class StreamAnalyzer:
         self._rejoiner = TrackRejoiner()
         self._confirmer = TrackConfirmer(analysis.conf)
         self._counter = self._counter_for(frame)
-        for note in reach_notes(self._counter.lines, self._counter.frame_hw) if self._counter is not None else ():
+        for note in reach_notes(self._counter) if self._counter is not None else ():
             logging.getLogger(__name__).warning("%s: %s", frame.source, note)
         self._warned = False
 

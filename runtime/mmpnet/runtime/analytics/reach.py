@@ -1,29 +1,38 @@
-"""Find counting lines that lie so near an edge of the frame that they cannot count."""
-
-from collections.abc import Sequence
+"""Find lines and zones that cannot count because of where they are: too near an edge of the frame, or too narrow."""
 
 import numpy as np
 
-from mmpnet.runtime.analytics.counting import CLEAR, LineCount, Points
+from mmpnet.runtime.analytics.counting import CLEAR, LineCount, PeopleCounter, Points, ZoneCount
 
 SMALLEST = 0.02
 """Boxes below this fraction of the frame's height are too small to be detected."""
 SMALL = 0.1
 """A line is reported if it counts only boxes below this fraction of the frame's height: most people are taller."""
 _STEPS = 12
+_GRID = 101
 
 
-def reach_notes(lines: Sequence[LineCount], frame_hw: tuple[int, int]) -> list[str]:
-    """A sentence for each line that counts nobody, or only small boxes, in a frame (height, width) in px."""
+def reach_notes(counter: PeopleCounter) -> list[str]:
+    """A sentence for each line that counts nobody or only small boxes, and for each zone that does so for who enters
+    and leaves."""
+    frame_hw = counter.frame_hw
+    frame = f"the frame of {frame_hw[1]}x{frame_hw[0]} px"
     notes = []
-    for line in lines:
+    for line in counter.lines:
         height_px = tallest_counted_px(line, frame_hw)
         if height_px is None or height_px < SMALL * frame_hw[0]:
             whom = "anybody" if height_px is None else f"boxes of more than {height_px:.0f} px in height"
             notes.append(
-                f"{line.name}: is too near an edge of the frame of {frame_hw[1]}x{frame_hw[0]} px to count {whom}; the "
-                "middle of a box's lower edge must be seen on both sides of a line, a tenth of the box's height away "
-                "from it; move the line inwards"
+                f"{line.name}: is too near an edge of {frame} to count {whom}; the middle of a box's lower edge must "
+                "be seen on both sides of a line, a tenth of the box's height away from it; move the line inwards"
+            )
+    for zone in counter.zones:
+        height_px = tallest_entering_px(zone)
+        if height_px < SMALL * frame_hw[0]:
+            notes.append(
+                f"{zone.name}: is too narrow in {frame} to count boxes of more than {height_px:.0f} px in height as "
+                "entering and leaving; the middle of a box's lower edge must be seen inside, a tenth of the box's "
+                "height from each edge; make the zone larger, or use a line"
             )
     return notes
 
@@ -40,6 +49,17 @@ def tallest_counted_px(line: LineCount, frame_hw: tuple[int, int]) -> float | No
         middle_px = (low_px + high_px) / 2
         low_px, high_px = (middle_px, high_px) if _counts(line, middle_px, frame_hw) else (low_px, middle_px)
     return low_px
+
+
+def tallest_entering_px(zone: ZoneCount) -> float:
+    """Height of the tallest box whose feet can be clear of a zone's edges inside it, at the points of a grid."""
+    limit_xy = np.array(zone.frame_hw[::-1]) - 0.5
+    low_xy, high_xy = (
+        np.clip(side, 0.5, limit_xy) for side in (zone.points_px.min(axis=0), zone.points_px.max(axis=0))
+    )
+    xs, ys = (np.linspace(low_xy[axis], high_xy[axis], _GRID) for axis in range(2))
+    feet_xy = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+    return max(0.0, float(np.minimum(zone.distance_px(feet_xy) / CLEAR, feet_xy[:, 1]).max()))
 
 
 def _counts(line: LineCount, height_px: float, frame_hw: tuple[int, int]) -> bool:
