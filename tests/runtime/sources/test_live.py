@@ -1,5 +1,6 @@
 """A live source reports its mode, hides no failure, and reconnects."""
 
+import itertools
 import threading
 import time
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import SourceError
+from mmpnet.runtime.sources import live
 from mmpnet.runtime.sources.frame import Event
 from mmpnet.runtime.sources.freeze import FrozenFrameDetector
 from mmpnet.runtime.sources.live import LONGEST_WAIT_S, LiveSource, camera_source, stream_source
@@ -508,3 +510,36 @@ def test_packets_before_the_first_key_frame_are_passed_over(monkeypatch: pytest.
     ended = LiveSource("rtsp://x", Plug(FakeCapture([])), options, is_stream=True)
     with pytest.raises(SourceError, match="no frame after 0"):
         collect(ended, 1)
+
+
+def test_a_clock_that_is_no_longer_used_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The camera states 25 frames per second in its clock, and sends 21."""
+    source, events, now_s = stream_source("rtsp://h/x"), list[Event](), [50.0]
+
+    class Camera:
+        """Delivers each frame when the one before was read."""
+
+        count = 0
+
+        def grab(self) -> bool:
+            now_s[0] += 1 / 21
+            self.count += 1
+            return True
+
+        def retrieve(self) -> tuple[bool, np.ndarray]:
+            return True, np.full((4, 4, 3), self.count % 250, np.uint8)
+
+        def get(self, prop: int) -> float:
+            return {cv2.CAP_PROP_POS_MSEC: self.count * 40.0, cv2.CAP_PROP_FPS: 25.0}.get(prop, 0.0)
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr("mmpnet.runtime.sources.live.time.perf_counter", lambda: now_s[0])
+    frames = source._read(Camera(), threading.Event(), events.append, live._SoFar(FrozenFrameDetector(5.0)))
+    assert len(list(itertools.islice(frames, 550))) == 550
+    told = [event.reason for event in events if "clock" in event.reason]
+    assert told == [
+        "rtsp://h/x: its clock falls behind steadily: it sends fewer frames than it states, or the network is too "
+        "slow; ages no longer include the time in the network"
+    ]

@@ -129,6 +129,7 @@ def test_a_camera_that_sends_fewer_frames_than_it_stamps_is_not_late(
         delays_s.append(clock.seconds(1000 + number * 1000 / stamped_fps, asked_s, now_s))
     assert max(delay_s for delay_s in delays_s if delay_s is not None) < most_s
     assert set(delays_s[-100:]) == {0.0}
+    assert clock.falls_behind
 
 
 def test_a_buffer_on_this_machine_that_grows_steadily_is_reported() -> None:
@@ -141,3 +142,4 @@ def test_a_buffer_on_this_machine_that_grows_steadily_is_reported() -> None:
         now_s = 0.2 + (number - 4) * 0.05
         delay_s = clock.seconds(number * 40 + 40, now_s - 0.001, now_s)
     assert delay_s == pytest.approx(595 * 0.01, rel=0.02)
+    assert not clock.falls_behind

@@ -68,6 +68,7 @@ class _SoFar:
     first_s: float | None = None
     """Capture time of the first frame, on time.perf_counter()."""
     damage_told: bool = False
+    clock_told: bool = False
 
 
 @dataclass(slots=True)
@@ -172,6 +173,7 @@ class LiveSource:
                 self._compare_rate(RATE_FRAMES / max(now_s - began_s, 1e-6), on_event)
             self._add_damaged(passed_over, on_event, so_far)
             delay_s = _waited_s(capture, arrivals, asked_s, now_s, in_order=not passed_over)
+            self._report_clock(arrivals, on_event, so_far)
             if delay_s is None:
                 skipped += 1
                 continue
@@ -281,6 +283,12 @@ class LiveSource:
             on_event(
                 self._event("notice", f"{self.name}: sends damaged frames, which are skipped and counted; {advice}")
             )
+
+    def _report_clock(self, arrivals: ArrivalClock | None, on_event: OnEvent, so_far: _SoFar) -> None:
+        if arrivals is not None and arrivals.falls_behind and not so_far.clock_told:
+            so_far.clock_told = True
+            reason = "its clock falls behind steadily: it sends fewer frames than it states, or the network is too slow"
+            on_event(self._event("notice", f"{self.name}: {reason}; ages no longer include the time in the network"))
 
     def _ask(self, capture: Any, on_event: OnEvent) -> None:
         """Set the mode, and report where the camera differs; the pixel format is set first, as sizes depend on it."""

@@ -94,6 +94,7 @@ class ArrivalClock:
 
     FFmpeg reads seconds of a stream before it opens it; these frames then come at once, and are old by an unknown time
     until one had to be waited for. `holds_one_back`: its parser gives a frame when the next one begins to arrive.
+    `falls_behind`: whether the clock of the stream fell behind steadily, and is not used any more.
     """
 
     def __init__(self, stated_fps: float, *, holds_one_back: bool) -> None:
@@ -101,6 +102,7 @@ class ArrivalClock:
         self._growths = [SteadyGrowth(window_s) for window_s in WINDOWS_S]
         self._stated_s = 1 / stated_fps
         self._holds_one_back = holds_one_back
+        self.falls_behind = False
         self._drained = False
         self._drain_until_s: float | None = None
         self._last_s: float | None = None
@@ -121,7 +123,7 @@ class ArrivalClock:
             waited = now_s - asked_s >= BACKLOG * step_s
             if any(growth.is_steady(delay_s, now_s, waited=waited) for growth in self._growths):
                 self._clock.ignore()
-                delay_s = 0.0
+                self.falls_behind, delay_s = True, 0.0
             return now_s - came_s + delay_s
         self._drain_until_s = self._drain_until_s or now_s + LONGEST_DRAIN_S
         expected_s = step_s if last_s is not None and 0 < step_s < LONGEST_S else self._stated_s
