@@ -16,11 +16,12 @@ DEMO_READY := $(if $(wildcard $(VENV)/.test),$(VENV)/.test,$(VENV)/.demo)
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test check fuzz lint cost minimal container arm64 audit oldest docs reference release clean
+.PHONY: demo test check fuzz lint cost minimal container arm64 audit oldest opencv docs reference release clean
 
 demo: $(DEMO_READY)
 	$(BIN)/mmp-run docs/images/astronaut.jpg --save out/astronaut.jpg --no-show
-	@echo "next: . $(VENV)/bin/activate && mmp-run 0"
+	@echo "next: . $(VENV)/bin/activate && mmp-run docs/media/door.mp4 --save out/door.mp4"
+	@echo "or, with a camera: mmp-run 0"
 
 # Every test; makes the environment where there is none.
 test: $(VENV)/.test
@@ -73,19 +74,24 @@ container:
 arm64:
 	PYTHON=$(abspath $(BIN))/python tests/arm64/run.sh
 
+# What the runtime does with a model, an image and a video, in an environment.
+define TRY_RUNTIME
+	$(1)/bin/mmp-run --self-test
+	$(1)/bin/mmp-run person-320-int8 --self-test
+	$(1)/bin/mmp-run person-192x320-int8 --self-test
+	$(1)/bin/mmp-run person-224-int8 --self-test
+	$(1)/bin/mmp-run --source docs/images/astronaut.jpg --save out/tried.jpg --no-show
+	$(1)/bin/mmp-doctor --no-cameras
+	$(1)/bin/python -c "import cv2, numpy; \
+		video = cv2.VideoWriter('out/tried.avi', cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48)); \
+		[video.write(numpy.full((48, 64, 3), 20 * shade, numpy.uint8)) for shade in range(5)]; video.release()"
+	$(1)/bin/mmp-run person-224-int8 --source out/tried.avi --save out/tried.mkv --json out/tried.ndjson --no-show
+endef
+
 # The shipped models on the oldest libraries that have wheels for Python 3.11, and on an ONNX Runtime that is older
 # still, for which npm and Node are needed.
 oldest: $(VENV)-oldest/.done
-	$(VENV)-oldest/bin/mmp-run --self-test
-	$(VENV)-oldest/bin/mmp-run person-320-int8 --self-test
-	$(VENV)-oldest/bin/mmp-run person-192x320-int8 --self-test
-	$(VENV)-oldest/bin/mmp-run person-224-int8 --self-test
-	$(VENV)-oldest/bin/mmp-run --source docs/images/astronaut.jpg --save out/oldest.jpg --no-show
-	$(VENV)-oldest/bin/mmp-doctor --no-cameras
-	$(VENV)-oldest/bin/python -c "import cv2, numpy; \
-		video = cv2.VideoWriter('out/oldest.avi', cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48)); \
-		[video.write(numpy.full((48, 64, 3), 20 * shade, numpy.uint8)) for shade in range(5)]; video.release()"
-	$(VENV)-oldest/bin/mmp-run person-224-int8 --source out/oldest.avi --save out/oldest.mkv --json out/oldest.ndjson --no-show
+	$(call TRY_RUNTIME,$(VENV)-oldest)
 	$(VENV)-oldest/bin/python benchmarks/paced.py --seconds 5 --repeats 1
 	$(VENV)-oldest/bin/python tests/oldest/self_test.py $(VENV)-oldest/node_modules
 
@@ -94,6 +100,15 @@ $(VENV)-oldest/.done: pyproject.toml constraints-oldest.txt
 	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[cpu]'
 	npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix $(VENV)-oldest onnxruntime-node@1.10.0
 	touch $@
+
+# The shipped models, an image and a video on another OpenCV, with the newest numpy that it allows.
+OPENCV ?= 4.14.0.94
+opencv:
+	$(PYTHON) -m venv --clear $(VENV)-opencv
+	grep --extended-regexp --invert-match '^(numpy|opencv-)' constraints.txt > $(VENV)-opencv/constraints.txt
+	$(VENV)-opencv/bin/python -m pip install --quiet --disable-pip-version-check -c $(VENV)-opencv/constraints.txt \
+		-e '.[$(CPU_RUNTIME)]' opencv-python$(if $(MISSING),-headless)==$(OPENCV)
+	$(call TRY_RUNTIME,$(VENV)-opencv)
 
 # The documentation site, into out/site; a broken link or an old page of the reference is an error.
 docs: $(VENV)/.docs
@@ -123,4 +138,4 @@ audit:
 	$(VENV)-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-audit out dist
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-opencv $(VENV)-audit out dist

@@ -22,7 +22,7 @@ from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.transform import evenly_spaced
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.coco import require_pycocotools
-from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
+from mmpnet.evaluation.protocol import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS
 

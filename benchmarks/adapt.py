@@ -22,7 +22,8 @@ from mmpnet.collect.records import LABELS, CollectedImage, journal_of
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import has_split
-from mmpnet.datasets.types import Dataset, LabeledImage, Split
+from mmpnet.datasets.splits import Split
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.results import PartResult
 from mmpnet.system.machine import cpu_name
 from mmpnet.train.measure import validate

@@ -21,8 +21,8 @@ from harness.frames import camera_frame
 from harness.live.soak import CameraInMemory
 from harness.script import FrameSize, Json, exit_on_error, script_app, show, write_json
 from mmpnet.bench.environment import machine_document, model_facts
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.runtime.analytics.analyzer import Analysis, analyzer_factory
 from mmpnet.runtime.analytics.shapes import parse_line
 from mmpnet.runtime.analytics.tracker import LOW_CONF

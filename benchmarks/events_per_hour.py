@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from harness.script import Json, exit_on_error, progress_bar, script_app, show, write_json
-from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.runtime.analytics.analyzer import Analysis, analyzer_factory
 from mmpnet.runtime.analytics.tracker import LOW_CONF
 from mmpnet.runtime.events.event import EVENT_KINDS

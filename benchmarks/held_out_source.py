@@ -12,7 +12,16 @@ from typing import Annotated
 import typer
 
 from harness.script import Json, exit_on_error, script_app, show, write_json
-from harness.training.held_out import SETTINGS, HeldOutInputs, HeldOutRecipe, claim_folder, results, run_setting, table
+from harness.training.held_out import (
+    SETTINGS,
+    HeldOutInputs,
+    HeldOutRecipe,
+    claimed_folder,
+    results,
+    run_setting,
+    table,
+)
+from mmpnet.bench.environment import machine_document
 
 app = script_app()
 
@@ -38,14 +47,14 @@ def held_out_source(
                 raise typer.BadParameter(f"--only {name}: known are {' '.join(names)}")
         recipe = HeldOutRecipe(tuple(hold_out), per_source, epochs, imgsz)
         inputs = HeldOutInputs(data, weights, project, feature_teacher)
-        claim_folder(inputs, recipe)
-        for setting in SETTINGS:
-            if (not only or setting.name in only) and (feature_teacher or not setting.feature_teacher):
-                show(f"{setting.name}: {setting.what}")
-                run_setting(setting, recipe, inputs)
+        with claimed_folder(inputs, recipe):
+            for setting in SETTINGS:
+                if (not only or setting.name in only) and (feature_teacher or not setting.feature_teacher):
+                    show(f"{setting.name}: {setting.what}")
+                    run_setting(setting, recipe, inputs)
         document = results(project, recipe)
         if as_json:
-            write_json(document)
+            write_json({**document, "machine": machine_document(("torch",))})
         else:
             sys.stdout.write("\n".join(table(document)) + "\n")
 

@@ -17,7 +17,7 @@ from harness.accuracy import HEADINGS
 from harness.script import Json, exit_on_error, script_app, show, write_json
 from harness.training.averaging import averaged, checkpoint_accuracy
 from mmpnet.datasets.load import load_dataset
-from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL
+from mmpnet.evaluation.protocol import EVALUATION_PROTOCOL
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, save_checkpoint
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "best_f1", "best_f1_conf")

@@ -1,23 +1,25 @@
 """Checks that no image is both learned and measured: near-duplicates between labeled data sets.
 
 A learned image that also appears among the measured ones, be it cropped, resized, recompressed or mirrored, makes the
-accuracy too high. --sheet draws the pairs. The method and its limits are in mmpnet.datasets.near_duplicates.
+accuracy too high. --sheet draws the pairs. --hashes keeps the hashes of all images, which a test compares without the
+images. The method and its limits are in mmpnet.datasets.near_duplicates.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.table import Column, Table
 
 from harness.pair_sheet import MOST_PAIRS, pair_sheet
 from harness.script import Json, exit_on_error, progress_bar, script_app, show, write_json
 from mmpnet.datasets.load import load_dataset
-from mmpnet.datasets.near_duplicates import LEAST_CORRELATION, MAX_BITS, NearDuplicate, near_duplicates
-from mmpnet.datasets.types import Dataset
+from mmpnet.datasets.near_duplicates import LEAST_CORRELATION, MAX_BITS, NearDuplicate, fingerprint, near_duplicates
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.media.images import IMAGE_SUFFIXES, write_image
-from mmpnet.system.files import check_output
+from mmpnet.system.files import atomic_write, check_output
 
 app = script_app()
 
@@ -35,12 +37,17 @@ def check(
     sheet: Annotated[
         Path | None, typer.Option(help=f"Draw the {MOST_PAIRS} most similar pairs as one image, such as pairs.png.")
     ] = None,
+    hashes: Annotated[
+        Path | None, typer.Option(help="Write the 64 bits of each image, and of its mirror image, as .npz.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find images that are both learned and measured."""
     with exit_on_error():
         if sheet is not None:
             check_output(sheet, IMAGE_SUFFIXES)
+        if hashes is not None:
+            check_output(hashes, (".npz",))
         known = load_dataset(learned, "train", undivided=True)
         watched = load_dataset(measured, "val", undivided=True)
         pairs = near_duplicates(
@@ -56,6 +63,9 @@ def check(
         if sheet is not None and pairs:
             write_image(sheet, pair_sheet(pairs))
             show(f"saved {sheet}")
+        if hashes is not None:
+            _write_hashes(hashes, known.images, watched.images)
+            show(f"saved {hashes}")
         if as_json:
             write_json(
                 {
@@ -66,6 +76,19 @@ def check(
                     "pairs": [_pair_facts(pair) for pair in pairs],
                 }
             )
+
+
+def _write_hashes(path: Path, learned: Sequence[LabeledImage], measured: Sequence[LabeledImage]) -> None:
+    """`learned` (N, 8), `measured` (M, 8) and `measured_mirrored` (M, 8), uint8."""
+    known = [fingerprint(image.read()) for image in progress_bar(learned, "hashing the learned images")]
+    watched = [fingerprint(image.read()) for image in progress_bar(measured, "hashing the measured images")]
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            learned=np.stack([one.dhash for one in known]),
+            measured=np.stack([one.dhash for one in watched]),
+            measured_mirrored=np.stack([one.mirrored_dhash for one in watched]),
+        )
 
 
 def _set_facts(dataset: Dataset, files: Sequence[Path]) -> dict[str, Any]:

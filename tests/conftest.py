@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-from mmpnet.contract.detections import Thresholds
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Provenance, save_checkpoint
@@ -126,9 +125,7 @@ def make_checkpoint(tiny_model_config: ModelConfig, tiny_train_config: TrainConf
 @pytest.fixture(scope="session")
 def export_options() -> ExportOptions:
     """Batch 1 at the training size, with a low score threshold."""
-    return ExportOptions(
-        input_hw=None, batch=1, opset=13, thresholds=Thresholds(conf=0.3, iou=0.5, max_det=50), self_test_seeds=8
-    )
+    return ExportOptions(input_hw=None, batch=1, opset=13, conf=0.3, iou=0.5, max_det=50, self_test_seeds=8)
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,9 @@ from mmpnet.console.progress import progress_bar
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.boxes import nms
-from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.letterbox import Letterbox
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.datasets.types import LabeledImage
 from mmpnet.evaluation.evaluate import QUASI_IOU_CONF, Detect
 from mmpnet.train.assignment import assign_by_iou

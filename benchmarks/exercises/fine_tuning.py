@@ -19,7 +19,8 @@ from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import TrainingError
 from mmpnet.datasets.open import open_dataset
 from mmpnet.datasets.types import Dataset
-from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, Evaluation, evaluate
+from mmpnet.evaluation.evaluate import Evaluation, evaluate
+from mmpnet.evaluation.protocol import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
 from mmpnet.evaluation.report.contact_sheet import comparison
 from mmpnet.evaluation.report.inputs import Measured
 from mmpnet.evaluation.report.report import write_report

@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from mmpnet.archive.run import Watcher, prepare_folder, run_archive
 from mmpnet.archive.settings import Settings
 from mmpnet.archive.tasks import Outcome, Task
 from mmpnet.archive.worker import Execute, Worker
-from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.runtime.analytics.tracker import LOW_CONF
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.sources.video_file import video_frames
@@ -122,10 +123,24 @@ def loop_conf(settings: Settings) -> float:
     return min(LOW_CONF, settings.conf)
 
 
+@contextmanager
+def pinned(cores: int) -> Iterator[None]:
+    """Keep this thread, and the processes that it starts in the block, on the first of its cores.
+
+    Otherwise one worker would use the cores of others: to decode, and for Ray's own processes.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:cores])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def by_ray(
     recordings: Sequence[Recording], model: Path, out: Path, *, workers: int, kill: bool = False
 ) -> dict[str, Any]:
-    """An archive run by Ray on this machine.
+    """An archive run by Ray on as many cores of this machine as there are workers, for all its processes together.
 
     Ray takes seconds to start, so time and frames are counted from the moment when each worker has done a file. The
     resident memory of this process is noted at each tenth of the tasks. kill: end a worker in the middle.
@@ -142,7 +157,11 @@ def by_ray(
 
     shutil.rmtree(out, ignore_errors=True)
     options = EngineOptions(workers=workers, provider="cpu")
-    with prepare_folder(out, model, settings, resume=False), ray_workers(out, settings, options) as execute:
+    with (
+        pinned(workers),
+        prepare_folder(out, model, settings, resume=False),
+        ray_workers(out, settings, options) as execute,
+    ):
         run_archive(recordings, out, killing(execute) if kill else execute, watcher=Watcher(progress=watch))
     (first_s, first), (last_s, last) = seen[min(workers, len(seen)) - 1], seen[-1]
     return {

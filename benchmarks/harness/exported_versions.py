@@ -14,8 +14,8 @@ import torch
 from harness.script import progress_named
 from mmpnet.bench.interleaved import take_turns, timed_ms
 from mmpnet.bench.profile.kernels import profile_kernels
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.heads import Head
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.datasets.open import open_dataset
 from mmpnet.export.graph import export_graph
 from mmpnet.export.heads import with_head

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import typer
 
-from mmpnet.bench.latency import parse_frame_size, sample_frame
+from mmpnet.bench.latency import sample_frame
+from mmpnet.cli.bench.options import frame_hw_of
 from mmpnet.contract.arrays import UInt8Array
 
 SAMPLE_IMAGE = Path(__file__).parents[2] / "docs" / "images" / "astronaut.jpg"
@@ -17,10 +17,7 @@ def camera_frame(size: str) -> UInt8Array:
 
     Raises: typer.BadParameter if the text is not a size.
     """
-    try:
-        return sample_frame(SAMPLE_IMAGE, parse_frame_size(size))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    return sample_frame(SAMPLE_IMAGE, frame_hw_of(size))
 
 
 def shifted_frames(frame_bgr: UInt8Array) -> list[UInt8Array]:

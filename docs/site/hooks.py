@@ -20,6 +20,7 @@ SEARCH_BOOSTS = {
     "adr/": 0.2,
     "ABLATION.md": 0.2,
     "images/": 0.1,
+    "media/": 0.1,
 }
 """What a page counts in the search, by the start of its name: what people ask first comes before why."""
 LINK = re.compile(r"(?P<before>\]\()(?P<target>(?:\.\./)+[^)#\s]*)(?P<after>(?:#[^)\s]*)?\))")

@@ -28,7 +28,7 @@ from mmpnet.media.images import read_image, write_image
 
 IMAGES = Path(__file__).parents[1] / "images"
 LINE = "door=50%,0,50%,100%"
-DESKTOP, PHONE = {"width": 1000, "height": 560}, {"width": 390, "height": 800}
+DESKTOP, PHONE = {"width": 1000, "height": 900}, {"width": 390, "height": 1300}
 START_S = 90.0
 app = typer.Typer(add_completion=False)
 
@@ -45,6 +45,7 @@ def served(clip: Path) -> Iterator[str]:
     """The address of a page that shows the clip again and again. Raises: MmpnetError if it does not start."""
     address = free_address()
     command = ["mmp-run", "person-320-int8", clip.name, "--loop", "--line", LINE, "--no-show", "--serve", address]
+    command += ["--store", "events.sqlite"]
     with subprocess.Popen(command, cwd=clip.parent, stderr=subprocess.DEVNULL) as running:
         try:
             deadline_s = time.monotonic() + START_S
@@ -67,7 +68,7 @@ def answers(url: str) -> bool:
 
 
 def photograph_page(browser: Browser, url: str, name: str, *, size: dict[str, int], dark: bool, wait_s: float) -> None:
-    """Save what the page at this address looks like after some seconds."""
+    """Save what the page at this address looks like after some seconds; the live one, once it shows somebody."""
     page = browser.new_page(
         viewport=size,  # type: ignore[arg-type]
         color_scheme="dark" if dark else "light",
@@ -75,6 +76,9 @@ def photograph_page(browser: Browser, url: str, name: str, *, size: dict[str, in
     )
     page.goto(url)
     page.wait_for_timeout(wait_s * 1000)
+    people = page.locator(".people")
+    while people.count() and people.first.text_content() in ("–", "0"):
+        page.wait_for_timeout(200)
     page.screenshot(path=IMAGES / name, type="jpeg", quality=85)
     page.close()
 

@@ -1,4 +1,4 @@
-"""Write what comes from the code: the options of each command, the metadata of a file, an example in the README.
+"""Write what comes from the code: options of commands, metadata of a file, metrics, an example in the README.
 
 `--check` changes nothing, and fails if a page is not up to date.
 """
@@ -15,6 +15,7 @@ import msgspec
 import typer
 from typer.testing import CliRunner
 
+from metrics_table import metrics_table
 from mmpnet.adapt.command import app as adapt_app
 from mmpnet.archive.schema import schema_document
 from mmpnet.cli.archive.command import app as archive_app
@@ -33,6 +34,7 @@ from mmpnet.train.cli.val import app as val_app
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 README = Path(__file__).parents[2] / "README.md"
+HTTP = REFERENCE / "http.md"
 SHOWN_MODEL = "person-192x320-int8"
 APPS = {
     "mmp-run": run_app,
@@ -145,6 +147,14 @@ def readme(text: str) -> str:
     return before + command + lines + prompt + after
 
 
+def http(text: str) -> str:
+    """The page about HTTP with the table of all metrics, which is its end."""
+    before, note, _ = text.partition(NOTE)
+    if not note:
+        raise MmpnetError(f"{HTTP.name}: lacks the line that the table of the metrics follows: {NOTE}")
+    return f"{before}{note}\n\n{metrics_table()}"
+
+
 def _paragraphs(docstring: str | None) -> str:
     return "\n\n".join(map(_wrapped, inspect.cleandoc(docstring or "").split("\n\n")))
 
@@ -170,10 +180,11 @@ PAGES = {"commands.md": commands_page, "metadata.md": metadata_page, "archive-sc
 def make(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; fail if a page is old.")] = False,
 ) -> None:
-    """Write docs/reference/commands.md, metadata.md and archive-schema.md, and the example in the README."""
+    """Write docs/reference/commands.md, metadata.md and archive-schema.md, the metrics, and the README's example."""
     with exit_on_error():
         texts = {REFERENCE / name: page() for name, page in PAGES.items()}
         texts[README] = readme(README.read_text())
+        texts[HTTP] = http(HTTP.read_text())
         for path, text in texts.items():
             if not check:
                 path.write_text(text)

@@ -1,9 +1,11 @@
-"""Make the images of the documentation that show a window, terminals, mistakes, a search, and the page in trouble.
+"""Make the images of the documentation that show a window, terminals, mistakes, a search, an archive, and the page in
+trouble.
 
     python docs/site/make_state_images.py --clip CLIP.mp4 --only doctor
 
-CLIP is a video that shows people all the time. Needs mmpnet[cpu,eval,train,serve,track], playwright and a Chromium; the
-window also needs Xvfb and ffmpeg. The images of mistakes and of the search show drawn people (`--data sample`).
+CLIP is a video that shows people all the time. Needs mmpnet[cpu,eval,train,serve,track,cluster], playwright and a
+Chromium; the window also needs Xvfb and ffmpeg. The images of mistakes and of the search show drawn people
+(`--data sample`).
 """
 
 import os
@@ -35,6 +37,11 @@ START_S = 180.0
 TARGET_MS = 150
 """Of the search; slow, so that a machine that has other work can make the image."""
 REPORT = {"width": 1280, "height": 720}
+RECORDINGS = {
+    "door": ("08-58-00", "09-10-00", "09-40-00", "11-05-00", "11-20-00", "13-30-00"),
+    "yard": ("09-30-00", "12-10-00", "17-00-00"),
+}
+"""Of the archive: the times at which the recordings of each camera start."""
 FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 app = typer.Typer(add_completion=False)
 
@@ -97,6 +104,21 @@ def search(_clip: Path, folder: Path) -> None:
             raise MmpnetError(f"the report is {width} px wide, expected at most {REPORT['width']} px")
 
 
+def archive_report(clip: Path, folder: Path) -> None:
+    """archive-report.jpg: the page of mmp-archive report, for the clip as several recordings of two cameras."""
+    for camera, times in RECORDINGS.items():
+        (folder / "recordings" / camera).mkdir(parents=True)
+        for time_of_day in times:
+            shutil.copy(clip, folder / "recordings" / camera / f"2026-11-27_{time_of_day}{clip.suffix}")
+    results = folder / "detections"
+    run_command("mmp-archive", folder / "recordings", "-o", results, "--workers", "1")
+    run_command("mmp-archive", "report", results)
+    with browser_page() as page:
+        page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+        page.goto((results / "report.html").as_uri())
+        page.screenshot(path=IMAGES / "archive-report.jpg", type="jpeg", quality=80)
+
+
 def page_states(clip: Path, _folder: Path) -> None:
     """page-token.jpg, page-away.jpg, page-lost.jpg: without the token, without one camera, without the server."""
     address = free_address()
@@ -139,7 +161,7 @@ def browser_page() -> Iterator[Page]:
         browser.close()
 
 
-MADE = {one.__name__: one for one in (doctor, window, mistakes, search, page_states)}
+MADE = {one.__name__: one for one in (doctor, window, mistakes, search, archive_report, page_states)}
 
 
 @app.command()

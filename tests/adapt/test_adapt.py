@@ -20,15 +20,19 @@ from mmpnet.adapt import blend as blend_module
 from mmpnet.adapt import proof as proof_module
 from mmpnet.adapt.adapt import adapt
 from mmpnet.adapt.blend import write_blended
-from mmpnet.adapt.camera_images import CameraData, CameraImages, camera_images, plain_name
+from mmpnet.adapt.camera_images import CameraData, CameraImages, camera_images
 from mmpnet.adapt.command import app
 from mmpnet.adapt.image_files import general_images
 from mmpnet.adapt.plan import AdaptOptions
-from mmpnet.collect.records import CollectedImage
+from mmpnet.collect.records import CollectedImage, journal_of
 from mmpnet.contract.detections import Detections
-from mmpnet.contract.errors import TrainingError
+from mmpnet.contract.errors import OutputError, TrainingError
 from mmpnet.contract.records import Accuracy, AdaptationRecord, ComparedAccuracy
+from mmpnet.media.images import read_image, write_image
 from mmpnet.runtime.inference.detector import Detector
+from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.system import files as files_module
+from mmpnet.system.claims import Claim
 from mmpnet.system.progress import no_notice, no_progress
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.distillation.ensemble import Ensemble
@@ -75,14 +79,14 @@ def teacher(boxes: list[list[float]], score: float = 0.9) -> Ensemble:
 
 def read(folder: Path, **changes: Any) -> CameraImages:
     camera = CameraData(**{
-        "data": (folder,), "labeled": (), "held_out": (), "teachers": None, "old_model": "own", "class_names": NAMES,
-        **changes,
+        "data": (folder,), "labeled": (), "held_out": (), "teachers": None, "old_model": "own",
+        "old_network": "0 96x128", "class_names": NAMES, **changes,
     })  # fmt: skip
     return camera_images(camera, notice=no_notice, progress=no_progress)
 
 
 def seconds(images: CameraImages, which: str) -> list[int]:
-    return [int(plain_name(image.path)[5:14]) // 1000 for image in getattr(images, which)]
+    return [int(image.path.stem[-11:-2]) // 1000 for image in getattr(images, which)]
 
 
 def test_the_last_times_are_held_out_and_those_just_before_them_are_not_learned(collected: Path) -> None:
@@ -92,15 +96,19 @@ def test_the_last_times_are_held_out_and_those_just_before_them_are_not_learned(
     assert seconds(images, "learned") == list(range(5, 206, 5))
 
 
-def test_corrected_images_replace_collected_ones_and_are_the_judges(collected: Path, tmp_path: Path) -> None:
-    """All but the first 12 images were corrected in Label Studio, which puts a prefix before their names."""
+@pytest.mark.parametrize("before", ["0a1b2c3d-", "0a1b2c3d__"])
+def test_corrected_images_replace_collected_ones_and_are_the_judges(
+    collected: Path, tmp_path: Path, before: str
+) -> None:
+    """All but the first 12 images were corrected in Label Studio, which puts a prefix before their names: another one
+    for uploaded images than for those that it serves from a folder."""
     content = json.loads((collected / "labels.json").read_text())
     content["images"] = content["images"][12:]
     kept = {image["id"] for image in content["images"]}
     content["annotations"] = [one for one in content["annotations"] if one["image_id"] in kept]
     (tmp_path / "images").mkdir()
     for image in content["images"]:
-        name = f"0a1b2c3d-{image['file_name']}"
+        name = f"{before}{image['file_name']}"
         shutil.copy(collected / "images" / image["file_name"], tmp_path / "images" / name)
         image["file_name"] = name
     (tmp_path / "result.json").write_text(json.dumps(content))
@@ -108,11 +116,42 @@ def test_corrected_images_replace_collected_ones_and_are_the_judges(collected: P
     assert images.by_people
     assert all((image.scores == 1).all() for image in images.held_out), "people are sure"
     first = min(seconds(images, "held_out"))
-    assert all(image.path.name.startswith("0a1b2c3d-") for image in images.held_out)
+    assert all(image.path.name.startswith(before) for image in images.held_out)
     learned = seconds(images, "learned")
     assert len(learned) == len(set(learned))
     assert max(learned) <= first - 10
-    assert {plain_name(one.path) for one in images.learned}.isdisjoint(plain_name(one.path) for one in images.held_out)
+    assert set(learned).isdisjoint(seconds(images, "held_out"))
+
+
+@pytest.mark.parametrize("before", ["", "0a1b2c3d-", "0a1b2c3d__"])
+@pytest.mark.parametrize("journal", [True, False])
+@pytest.mark.parametrize("renamed", [True, False])
+def test_held_out_images_are_not_learned_under_other_names(
+    collected: Path, tmp_path: Path, before: str, journal: bool, renamed: bool
+) -> None:
+    """Their bytes are the same, unless a tool wrote them anew; then their names tell."""
+    data = tmp_path / "data"
+    shutil.copytree(collected, data)
+    if not journal:
+        (data / "collected.jsonl").unlink()
+    content = json.loads((data / "labels.json").read_text())
+    (tmp_path / "held" / "images").mkdir(parents=True)
+    content["images"] = content["images"][20:50]
+    for number, image in enumerate(content["images"]):
+        pixels = read_image(data / "images" / image["file_name"])
+        name = f"other-{number}.png" if renamed else f"{before}{image['file_name']}"
+        if renamed:
+            shutil.copy(data / "images" / image["file_name"], tmp_path / "held" / "images" / name)
+        else:
+            pixels[0, 0] ^= 1
+            write_image(tmp_path / "held" / "images" / name, pixels)
+        image["file_name"] = name
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in kept]
+    (tmp_path / "held" / "labels.json").write_text(json.dumps(content))
+    images = read(data, held_out=(tmp_path / "held",))
+    assert len(images.held_out) == 30
+    assert seconds(images, "learned") == [*range(5, 101, 5), *range(255, 301, 5)]
 
 
 def test_teachers_label_what_is_learned_and_their_unsure_boxes_are_no_truth(collected: Path) -> None:
@@ -130,8 +169,43 @@ def test_labels_that_contradict_the_teachers_are_an_error(collected: Path) -> No
 
 
 def test_the_models_own_labels_teach_nothing(collected: Path) -> None:
-    with pytest.raises(TrainingError, match="0 images with labels are too few"):
+    with pytest.raises(TrainingError, match="the model itself drew the labels of all images"):
         read(collected, old_model="larger")
+
+
+def test_a_model_is_itself_in_every_precision_and_under_every_name(collected: Path, tmp_path: Path) -> None:
+    """What a journal and an opened teacher hold of a float file is what the int8 file of the same weights has."""
+    ours, int8 = (Detector(name, provider="cpu").metadata for name in ("person-320", "person-320-int8"))
+    larger = msgspec.structs.replace(ours, input=msgspec.structs.replace(ours.input, size_hw=(416, 416)))
+    assert ours.network == int8.network != larger.network
+    shutil.copytree(collected, tmp_path / "copy")
+    lines = [msgspec.json.decode(line, type=CollectedImage) for line in journal_of(collected).read_bytes().splitlines()]
+    for networks, is_own in (((ours.network,), True), ((larger.network,), False), ((ours.network, ""), False)):
+        content = [msgspec.structs.replace(line, networks=networks) for line in lines]
+        journal_of(tmp_path / "copy").write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in content))
+        if is_own:
+            with pytest.raises(TrainingError, match="the model itself drew the labels of all images"):
+                read(tmp_path / "copy", old_network=int8.network)
+        else:
+            assert read(tmp_path / "copy", old_network=int8.network, old_model="larger").learned
+    options = AdaptOptions(data=(collected,), teachers=(model_path("person-320"),))
+    with pytest.raises(
+        TrainingError, match=r"teacher person-320\.onnx: has the weights and the input size of the model"
+    ):
+        adapt(
+            options,
+            tmp_path / "out.onnx",
+            tmp_path / "work",
+            callbacks=RunCallbacks(),
+            notice=no_notice,
+            progress=no_progress,
+        )
+
+
+def test_two_folders_with_images_of_one_name_are_refused(collected: Path, tmp_path: Path) -> None:
+    shutil.copytree(collected, tmp_path / "again")
+    with pytest.raises(TrainingError, match=r"again: has an image door-000005000ms\.png, and so has another folder"):
+        read(collected, data=(collected, tmp_path / "again"))
 
 
 def test_few_images_prove_nothing(tmp_path: Path) -> None:
@@ -208,6 +282,18 @@ def test_only_a_proven_model_replaces_another_and_its_file_holds_the_proof(
     other = AdaptOptions(data=(collected,), model=str(tiny_onnx), weights="none", seed=1)
     with pytest.raises(TrainingError, match="was made for other data, labels or options; give another --work"):
         adapted(other, out, work)
+
+
+def test_a_second_run_with_the_same_output_or_work_folder_is_refused(
+    collected: Path, tiny_onnx: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    out, work = tmp_path / "door.onnx", tmp_path / "work"
+    options = AdaptOptions(data=(collected,), model=str(tiny_onnx), weights="none", minutes=0.1)
+    for held in (out, work):
+        with Claim(held), pytest.raises(OutputError, match=f"{held.name}: another run writes to it"):
+            adapted(options, out, work)
+    assert list(tmp_path.iterdir()) == []
+    assert trained == []
 
 
 def test_the_command_says_the_verdict_in_words_and_in_its_exit_code(
@@ -319,7 +405,7 @@ def test_stopped_in_the_middle_of_training_the_same_command_goes_on_to_the_same_
     stopped = run(5)
     assert stopped.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL), stopped.stderr
     if number == signal.SIGINT:
-        assert "the same command goes on where it stopped" in " ".join(stopped.stderr.split())
+        assert "the same command resumes it" in " ".join(stopped.stderr.split())
     progress = load_checkpoint(work / "run" / "last.pth").progress
     assert progress is not None
     assert (progress.epoch, progress.batch) == ((2, 1) if number == signal.SIGINT else (2, 0))
@@ -349,6 +435,83 @@ def assert_same_tensors(one: Path, other: Path) -> None:
     a, b = (load_checkpoint(folder / "run" / "last.pth").ema for folder in (one, other))
     for name, tensor in a.items():
         assert torch.equal(tensor, b[name]), name
+
+
+class FullDisk:
+    """While it lasts, files of one name are written to a device that is always full; `free` of them are spared."""
+
+    def __init__(self, name: str, *, free: int = 0) -> None:
+        self._name, self._free, self._make = name, free, files_module.temporary_file
+
+    def __call__(self, path: Path, *, marked: bool = False) -> Path:
+        partial = self._make(path, marked=marked)
+        within = path.is_symlink()  # the exporter writes its partial file by way of another one
+        self._free -= path.name == self._name
+        if within or (path.name == self._name and self._free < 0):
+            partial.unlink()
+            partial.symlink_to("/dev/full")
+        return partial
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+@pytest.mark.parametrize(
+    ("name", "free"),
+    [
+        ("camera.json", 0),
+        ("plan.json", 0),
+        ("last.pth", 0),
+        ("last.pth", 1),
+        ("blended.pth", 0),
+        ("candidate.onnx", 0),
+        ("candidate.onnx", 1),
+    ],
+)
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on_afterwards(
+    collected: Path, tiny_onnx: Path, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, name: str,
+    free: int,
+) -> None:  # fmt: skip
+    """In each step of an adaptation; the last one writes the proof into the candidate."""
+    monkeypatch.setattr(adapt_module, "_affordable_epochs", lambda *_: 3)
+    monkeypatch.setattr(adapt_module, "default_workers", lambda: 0)
+    out, work = tmp_path / "door.onnx", tmp_path / "door.work"
+    arguments = [str(one) for one in ("--data", collected, "-o", out, "--model", tiny_onnx, "--weights", "none")]
+    with monkeypatch.context() as patch:
+        patch.setattr(files_module, "temporary_file", FullDisk(name, free=free))
+        stopped = CliRunner().invoke(app, arguments, env={"COLUMNS": "400"})
+    assert stopped.exit_code == 1, stopped.output
+    (line,) = [one for one in stopped.stderr.splitlines() if one.startswith("error: ")]
+    assert f"{name}: cannot be written" in line
+    assert line.endswith("free space, or choose another place")
+    assert not isinstance(stopped.exception, OSError)
+    assert stopped.stdout == ""
+    assert not out.exists()
+    assert [path for path in tmp_path.rglob("*") if path.is_symlink() or "mmpnet-" in path.name] == []
+    assert (work / name).exists() == (name == "candidate.onnx" and free == 1)
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "400"})
+    assert done.exit_code == 3, done.output
+    assert ("going on where it stopped" in done.stderr) == (name not in ("camera.json", "plan.json"))
+    assert_same_tensors(undisturbed, work)
+    proofs = [Detector(folder / "candidate.onnx", provider="cpu").metadata.adaptation for folder in (undisturbed, work)]
+    assert proofs[0] == proofs[1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+def test_a_full_disk_leaves_the_model_that_was_to_be_replaced(
+    collected: Path, tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: list[str]
+) -> None:
+    out, work = tmp_path / "door.onnx", tmp_path / "work"
+    out.write_bytes(b"the old one")
+    options = AdaptOptions(data=(collected,), model=str(tiny_onnx), weights="none", minutes=0.1)
+    monkeypatch.setattr(proof_module, "_compared", lambda *_: compared(0.3, 0.4, (0.02, 0.2)))
+    with monkeypatch.context() as patch:
+        patch.setattr(files_module, "temporary_file", FullDisk("door.onnx"))
+        with pytest.raises(OutputError, match=r"door\.onnx: cannot be written \(No space left on device\); free space"):
+            adapted(options, out, work)
+    assert out.read_bytes() == b"the old one"
+    assert adapted(options, out, work).better
+    assert Detector(out, provider="cpu").metadata.adaptation is not None
+    assert trained == ["train"]
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """The command: arguments, missing packages, and a run by Ray on this machine."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from mmpnet.archive.tasks import Failure, Outcome, WholeVideo
 from mmpnet.cli.archive import command
 from mmpnet.cli.archive.command import app
 from mmpnet.cli.archive.progress_display import duration, progress_line
-from support.archives import Archive, rows_of
-
-ENTRY = "from mmpnet.cli.entry import archive; archive()"
+from support.archives import Archive, mmp_archive, rows_of
 
 
 @pytest.mark.parametrize("name", ["ray", "pyarrow"])
@@ -25,6 +22,20 @@ def test_without_the_packages_one_line_says_how(tmp_path: Path, monkeypatch: pyt
     done = CliRunner().invoke(app, ["*.mp4", "-o", str(tmp_path / "out")])
     assert done.exit_code == 1
     assert done.stderr.splitlines() == [f"error: mmp-archive needs {name}: pip install 'mmpnet[cluster]'"]
+
+
+def test_a_ray_that_cannot_be_loaded_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recordings_folder: Path
+) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "__init__.py").write_text("raise ValueError('numpy.dtype size changed')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *(one for one in sys.path if one)]))
+    done = mmp_archive(recordings_folder, "-o", tmp_path / "out", home=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: mmp-archive needs Ray: ray cannot be loaded (numpy.dtype size changed); pip install"
+    )
+    assert "Traceback" not in done.stderr
 
 
 def test_mistakes_are_one_line_before_ray_starts(tmp_path: Path, recordings_folder: Path) -> None:
@@ -54,6 +65,9 @@ def test_progress_tells_hours_rate_time_left_and_failures(recordings_folder: Pat
     assert progress_line(progress) == (
         "reading: 25%, 0.50 of 2.00 h of video, 10.0 frames/s, 4 min left, 1 failed file"
     )
+    short = Progress(total_s=20.0, total_images=0)
+    short.add(Outcome(WholeVideo(video), frames=50, video_s=5.0), elapsed_s=5.0)
+    assert progress_line(short).startswith("reading: 25%, 5 s of 20 s of video, ")
     assert [duration(value) for value in (40, 720, 12_600)] == ["40 s", "12 min", "3.5 h"]
 
 
@@ -66,14 +80,7 @@ def test_ray_on_this_machine_gives_what_one_process_gives(
     (tmp_path / "more" / "noise.mp4").write_bytes(b"no video" * 100)
     arguments = ["file://" + str(recordings_folder / "yard"), recordings_folder / "door", tmp_path / "more"]
     arguments += ["-o", tmp_path / "out", "--model", archive.model, "--part-minutes", 0.05, "--workers", 1]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", ENTRY, *map(str, arguments)],
-        env=environment | {"HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = mmp_archive(*arguments, home=tmp_path)
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last == f"error: 1 file could not be read completely; {tmp_path / 'out' / 'failed.parquet'} says why"

@@ -1,6 +1,7 @@
 """A run can stop at any moment and go on; files that cannot be read are listed with their reason."""
 
 import errno
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from mmpnet.archive.worker import WORK, Worker
 from mmpnet.contract.errors import OutputError
 from support.archive_videos import write_h264
 from support.archives import Archive, in_this_process, rows_of
+from support.interruption import environment_of_tests
 
 
 def stop_after(count: int) -> Any:
@@ -57,6 +59,40 @@ def test_a_stopped_run_goes_on(archive: Archive, recordings_folder: Path, tmp_pa
     assert rows_of(out) == rows_of(tmp_path / "undisturbed")
     assert manifest.finished_at is not None
     assert (manifest.frames, manifest.videos, manifest.failed) == (170, 2, 0)
+    assert not (out / WORK).exists()
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+import msgspec
+from mmpnet.archive import worker
+from mmpnet.archive.settings import Settings
+from support.archives import Archive
+
+recordings, out, model, settings = sys.argv[1:]
+
+def killed(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+worker.FrameWriter.finish = killed
+Archive(Path(model), msgspec.json.decode(settings, type=Settings)).run(Path(out), Path(recordings))
+"""
+
+
+def test_what_a_killed_writer_leaves_is_not_among_the_results(
+    archive: Archive, recordings_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = [recordings_folder, out, archive.model, msgspec.json.encode(archive.settings).decode()]
+    code = [sys.executable, "-c", KILLED_WHILE_WRITING, *map(str, arguments)]
+    assert subprocess.run(code, env=environment_of_tests(), check=False).returncode == -signal.SIGKILL
+    unfinished = [path.relative_to(out) for path in out.rglob("*.parquet")]
+    assert unfinished, "the writer was killed in the middle of a file"
+    assert {path.parts[0] for path in unfinished} == {WORK}
+    archive.run(out, recordings_folder, resume=True)
+    archive.run(tmp_path / "undisturbed", recordings_folder)
+    assert rows_of(out) == rows_of(tmp_path / "undisturbed")
     assert not (out / WORK).exists()
 
 

@@ -1,5 +1,6 @@
 """Recordings are found once, with the camera and the time that their names tell."""
 
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def test_every_file_is_found_once(recordings_folder: Path, tmp_path: Path) -> No
             find_recordings([str(pattern)])
     with pytest.raises(MmpnetError, match="finds no camera"):
         find_recordings([str(recordings_folder)], camera_pattern="cellar/(.)")
+
+
+def test_hidden_files_of_a_folder_are_left_out(recordings_folder: Path, tmp_path: Path) -> None:
+    for name in ("door/a.mp4", "door/.mmpnet-0123.mp4", "door/._a.mp4", ".trash/b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(recordings_folder / "yard" / "clip.mkv", tmp_path / name)
+    for place in (str(tmp_path), f"file://{tmp_path}"):
+        assert [Path(one.path).name for one in find_recordings([place])] == ["a.mp4"]
+    for pattern in (f"{tmp_path}/.trash/*.mp4", f"file://{tmp_path}/.trash/*.mp4", f"file://{tmp_path}/.t*/*.mp4"):
+        assert [Path(one.path).name for one in find_recordings([pattern])] == ["b.mp4"]
+    assert [Path(one.path).name for one in find_recordings([f"file://{tmp_path}/**/*.mp4"])] == ["a.mp4"]
 
 
 def test_addresses_are_listed_by_fsspec(recordings_folder: Path) -> None:

@@ -1,10 +1,10 @@
 """Results in a bucket are those of a folder, whatever happens to a run and to the server."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -31,13 +31,12 @@ from mmpnet.contract.errors import MissingExtraError, MmpnetError, OutputError, 
 from mmpnet.system import bucket_claims, buckets
 from mmpnet.system.bucket_claims import BucketClaim, Lease
 from mmpnet.system.buckets import BucketPath
-from support.archives import Archive, in_this_process, rows_of
+from support.archives import Archive, in_this_process, mmp_archive, rows_of
 from support.interruption import environment_of_tests
 from support.s3_server import KEY, SECRET, bucket, s3_server
 
 pytestmark = pytest.mark.slow
 OUT = BucketPath("s3://results/of/november")
-ENTRY = "from mmpnet.cli.entry import archive; archive()"
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -170,6 +169,29 @@ def test_a_run_that_lost_its_claim_ends_and_leaves_the_manifest_to_the_other_one
     assert system.cat_file(f"{OUT.key}/manifest.json.lock") == b"of another run"
 
 
+@pytest.mark.usefixtures("system")
+def test_a_write_whose_answer_was_lost_is_not_a_lost_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = threading.Event()
+
+    def repeated(path: BucketPath, content: bytes, *, version: str | None) -> str | None:
+        if buckets.write_if(path, content, version=version) is None:
+            return None
+        again = buckets.write_if(path, content, version=version)
+        assert again is None
+        refused.set()
+        return again
+
+    with BucketClaim(OUT, lease=Lease(refresh_s=0.05, lost_s=1.0)) as claim:
+        monkeypatch.setattr(bucket_claims, "write_if", repeated)
+        for _ in range(3):
+            refused.clear()
+            assert refused.wait(20)
+        claim.require_held()
+        monkeypatch.undo()
+    with BucketClaim(OUT, lease=Lease(refresh_s=0.05, lost_s=1.0)):
+        pass  # the claim was released, so nobody waits for it
+
+
 class WithoutConditions:
     """A server that writes whatever the condition is."""
 
@@ -233,14 +255,7 @@ def test_the_command_writes_asks_and_reports(
 ) -> None:
     archive.run(tmp_path / "one", recordings)
     arguments = [recordings, "-o", OUT, "--model", archive.model, "--part-minutes", 0.05, "--workers", 1]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", ENTRY, *map(str, arguments)],
-        env=environment | {"HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = mmp_archive(*arguments, home=tmp_path)
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last == f"error: 1 file could not be read completely; {OUT}/failed.parquet says why"

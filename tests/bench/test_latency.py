@@ -21,7 +21,6 @@ from mmpnet.bench.cold_start import cold_start
 from mmpnet.bench.compare import Comparison, ComparisonRules, Side, compare_models, judge, parse_side
 from mmpnet.bench.latency import DEFAULT_FRAME_HW, LatencyPlan, LatencyReport, measure_latency, paced, sample_frame
 from mmpnet.bench.statistics import RESAMPLES, block_length, median_interval, summarize
-from mmpnet.cli.bench import command as bench_cli
 from mmpnet.cli.bench.command import app
 from mmpnet.cli.bench.tables import noise_line
 from mmpnet.contract.errors import ContractError, DeviceError
@@ -333,7 +332,7 @@ def test_without_a_commands_name_it_is_run(
         asked.append(asked_plan)
         raise ContractError("enough")
 
-    monkeypatch.setattr(bench_cli, "measure_latency", refuse)
+    monkeypatch.setattr("mmpnet.bench.latency.measure_latency", refuse)
     code, _, stderr = run(*arguments)
     assert (code, stderr) == (1, "error: enough\n")
     assert asked == [plan]

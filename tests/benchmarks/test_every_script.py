@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tomllib
 import torch
 import typer
 from torchvision.models import mobilenet_v2
@@ -45,6 +47,8 @@ import startup
 import strided_depthwise
 import train_in_minutes
 import training
+import without_sources
+from mmpnet.datasets.open import open_dataset
 from support.coco_writer import write_coco
 from support.frames import write_video
 from support.mosquitto import MOSQUITTO
@@ -82,6 +86,7 @@ APPS: dict[str, typer.Typer] = {
     "startup.py": startup.app,
     "train_in_minutes.py": train_in_minutes.app,
     "training.py": training.app,
+    "without_sources.py": without_sources.app,
 }
 SMALL = "person-224-int8"
 FRAME = ("--frame-size", "96x64")
@@ -143,6 +148,7 @@ SCRIPTS: dict[str, Arguments] = {
     "near_duplicates.py": lambda given: [
         *("--learned", given.data / "train.json", "--learned", given.data / "val.json"),
         *("--measured", given.data / "val.json", "--sheet", given.out / "pairs.png"),
+        *("--hashes", given.out / "hashes.npz"),
     ],
     "page.py": lambda _: ["--events", 20, "--requests", 10],
     "paced.py": lambda _: [SMALL, *FRAME, "--fps", 30, "--seconds", 1, "--repeats", 1],
@@ -173,7 +179,7 @@ SCRIPTS: dict[str, Arguments] = {
 }
 WITHOUT_JSON = ("headline.py",)
 """The script only checks and prints nothing."""
-WITH_ITS_OWN_TEST = ("ablation.py", "event_latency.py", "held_out_source.py")
+WITH_ITS_OWN_TEST = ("ablation.py", "event_latency.py", "held_out_source.py", "without_sources.py")
 RUN_BY_MAKE = ("install_size.py",)
 """`make cost`, which CI runs, needs a package index."""
 
@@ -265,12 +271,17 @@ def test_a_held_out_source_measures_and_is_not_learned_from(tmp_path: Path, weig
     arguments = [
         *("--data", images, "--hold-out", "yard", "--weights", weights, "--project", tmp_path / "runs"),
         *("--epochs", 1, "--imgsz", 64, "--per-source", 6, "--only", "base", "--only", "stated-terms"),
+        *("--only", "copy-paste"),
     ]
     code, stdout, stderr = run("held_out_source.py", [*arguments, "--json"])
     assert code == 0, stderr
-    assert list(json.loads(stdout)["settings"]) == ["base", "stated-terms"]
+    assert list(json.loads(stdout)["settings"]) == ["base", "stated-terms", "copy-paste"]
     sets = tmp_path / "runs" / "sets"
-    for setting, learned in (("base", {"street": 6, "har": 6}), ("stated-terms", {"street": 6})):
+    for setting, learned in (
+        ("base", {"street": 6, "har": 6}),
+        ("copy-paste", {"street": 6, "har": 6}),
+        ("stated-terms", {"street": 6}),
+    ):
         found = json.loads((sets / setting / "learned.json").read_text())["images"]
         assert {source: sum(one["source"] == source for one in found) for source in learned} == learned
         assert len(found) == sum(learned.values())
@@ -289,6 +300,30 @@ def test_a_held_out_source_measures_and_is_not_learned_from(tmp_path: Path, weig
     assert "--hold-out garden: no image" in stderr
 
 
+def test_images_of_a_source_are_left_out_and_the_others_are_learned_from_where_they_are(tmp_path: Path) -> None:
+    images = write_coco(tmp_path / "data" / "images.json", count=12, seed=3)
+    content = json.loads(images.read_text())
+    for image in content["images"]:
+        image["source"] = "har" if image["id"] % 3 else "yard"
+    images.write_text(json.dumps(content))
+    out = tmp_path / "stated.json"
+    code, stdout, stderr = run("without_sources.py", [images, "--without", "har", "-o", out, "--json"])
+    assert code == 0, stderr
+    before, kept = open_dataset(images, "train").images, open_dataset(out, "train").images
+    assert json.loads(stdout) == {"file": str(out), "n_images": len(kept), "left_out": {"har": 12 - len(kept)}}
+    expected = {one.path.absolute(): one for one in before if one.source == "yard"}
+    assert 0 < len(expected) < 12
+    assert {one.path for one in kept} == set(expected)
+    for one in kept:
+        np.testing.assert_array_equal(one.boxes_xyxy, expected[one.path].boxes_xyxy)
+    code, _, stderr = run("without_sources.py", [images, "--without", "garden", "-o", out])
+    assert code == 1
+    assert "--without garden: no image is of it; there are har, yard" in stderr
+    everything = ("--without", "har", "--without", "yard")
+    code, _, stderr = run("without_sources.py", [images, *everything, "-o", out])
+    assert (code, len(open_dataset(out, "train").images)) == (1, len(kept))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 def test_the_latency_of_events_is_measured_with_a_broker() -> None:
@@ -297,6 +332,19 @@ def test_the_latency_of_events_is_measured_with_a_broker() -> None:
     document = json.loads(stdout)
     assert document["events"] > 0
     assert document["latency_ms"]["p50"] > 0
+
+
+@pytest.mark.slow
+def test_the_help_of_every_command_is_timed() -> None:
+    code, stdout, stderr = run("startup.py", ["--commands", "--repeats", 1, "--json"])
+    assert code == 0, stderr
+    seconds = json.loads(stdout)["help_seconds"]
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert set(seconds) == set(scripts)
+    assert min(seconds.values()) > 0
+    code, _, stderr = run("startup.py", [SMALL, "--commands"])
+    assert code == 2
+    assert "--commands times the help" in stderr
 
 
 def test_no_script_is_forgotten() -> None:

@@ -21,7 +21,7 @@ from harness.peers import contestants
 from harness.peers.contestants import Contestant, Entry, collect_entries, open_contestant, parse_entry
 from harness.peers.labels import place_names
 from mmpnet.contract.errors import MmpnetError
-from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
+from mmpnet.evaluation.protocol import EVALUATION_THRESHOLDS
 
 
 class Net:

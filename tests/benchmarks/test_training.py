@@ -16,7 +16,7 @@ from harness.training import turns as training_turns
 from harness.training.allocator import measured
 from harness.training.batches import endless
 from harness.training.speeds import LoaderSpeed, cores_allow
-from harness.training.step import StepBench, step_config, synthetic_batch
+from harness.training.step import StepBench, StepWay, step_config, synthetic_batch
 from harness.training.tables import verdict
 from harness.training.turns import (
     PREFETCHED,
@@ -84,7 +84,7 @@ def test_step_and_batches_are_those_of_a_run(
     monkeypatch.setattr("harness.training.step._STEPS_PER_RUN", 2)  # as in the run below, as the rate depends on it
     dataset = open_dataset(images, "train")
     config = step_config(CPU, batch=2, side_px=64, freeze=freeze)
-    bench = StepBench(config, dataset.class_names)
+    bench = StepBench(StepWay(config), dataset.class_names)
     untrained = changed(config, workers=0)
     expected = trained(untrained, dataset, tmp_path)
     with closing(endless(dataset, stored(dataset), batch=2, side_px=64, workers=0)) as batches:
@@ -280,6 +280,38 @@ def test_without_data_steps_are_timed_for_each_freeze(tmp_path: Path) -> None:
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+def test_each_step_is_timed_in_other_ways_too() -> None:
+    code, stdout, stderr = run(*SMALL, "--freeze", 4, "--compile", "--no-amp", "--channels-first", "--json")
+    assert code == 0, stderr
+    rows = json.loads(stdout)["rows"]
+    assert [(row["freeze"], row["compiled"], row["amp"], row["channels_last"]) for row in rows] == [
+        (4, False, True, True),
+        (4, True, True, True),
+        (4, False, False, True),
+        (4, False, True, False),
+    ]
+    assert rows[0]["ratio"] == 1
+    assert all(row["images_per_s"] > 0 for row in rows)
+    for name in ("4 blocks frozen, compiled", "4 blocks frozen, --no-amp", "4 blocks frozen, channels first"):
+        assert name in stderr
+
+
+def test_planes_of_channels_reach_every_convolution_and_change_no_loss(config: TrainConfig) -> None:
+    """Of a map of one channel, or of one pixel, torch gives both orders."""
+    losses = []
+    for channels_last, order in ((True, torch.channels_last), (False, torch.contiguous_format)):
+        bench = StepBench(StepWay(config, channels_last=channels_last))
+        inputs: list[torch.Tensor] = []
+        for module in bench.state.network.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.register_forward_pre_hook(lambda _, given, inputs=inputs: inputs.append(given[0].detach()))
+        bench.step(synthetic_batch(config))
+        assert len(inputs) > 50
+        assert all(one.is_contiguous(memory_format=order) for one in inputs)
+        losses.append(bench.state.loss_sums)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_with_data_the_loader_is_timed_beside_the_step(images: Path) -> None:
     code, stdout, stderr = run(*SMALL, "--data", images, "--workers", 1, "--device", "cpu", "--json")
     assert code == 0, stderr
@@ -303,6 +335,7 @@ def test_with_data_the_loader_is_timed_beside_the_step(images: Path) -> None:
         (["--data", "absent"], 1, "absent"),
         (["--figure", "absent/out.png"], 1, "there is no folder absent"),
         (["--data", "IMAGES", "--freeze", "0", "--freeze", "4"], 2, "--data goes with one --freeze"),
+        (["--data", "IMAGES", "--compile"], 2, "--compile, --no-amp and --channels-first do not go"),
         (["--imgsz", "65"], 2, "65"),
         (["--freeze", "19"], 2, "freeze must be in [0, 18]"),
     ],

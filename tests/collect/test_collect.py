@@ -11,8 +11,9 @@ import pytest
 
 import mmpnet.collect.collection as collection_module
 from mmpnet.collect.collection import Collection
-from mmpnet.collect.interest import Interest, InterestJudge
-from mmpnet.collect.sink import CollectSink, Labeler, Limits
+from mmpnet.collect.interest import InterestJudge
+from mmpnet.collect.options import Interest, Limits
+from mmpnet.collect.sink import CollectSink, Labeler
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import OutputError
@@ -133,6 +134,15 @@ def test_the_labels_are_read_by_our_own_readers_and_as_the_tools_state_them(tmp_
     collection.__exit__(None, None, None)
 
 
+def test_a_box_has_every_field_without_which_cvat_refuses_the_file(tmp_path: Path) -> None:
+    sink, collection = opened(tmp_path)
+    sink.write(frame(0, PERSON), None)
+    sink.close()
+    collection.__exit__(None, None, None)
+    (box,) = json.loads((tmp_path / "labels.json").read_text())["annotations"]
+    assert box.keys() >= {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation"}
+
+
 def test_corrections_of_cvat_and_label_studio_come_back(tmp_path: Path) -> None:
     """CVAT's COCO export names images as they were; without images beside it, those of the folder above count. Label
     Studio's has the images, with a prefix."""
@@ -251,7 +261,7 @@ def test_a_disk_that_is_nearly_full_stops_before_anything_is_written(
     sink, collection = opened(tmp_path / "c")
     sink.write(frame(0, PERSON), None)
     monkeypatch.setattr(collection_module, "LEAST_FREE_BYTES", 10**18)
-    with pytest.raises(OutputError, match="free space, and start again: collecting goes on"):
+    with pytest.raises(OutputError, match="free space, and start the same command again"):
         sink.write(frame(20), None)
     sink.close()
     assert len(collection.images) == len(names_in(tmp_path / "c")) == 1

@@ -28,6 +28,7 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 """
+NO_SLOW = NO_TORCH.replace('("torch"', '("cv2", "numpy", "onnxruntime", "torch"')
 NEW_SHELL = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "PYTHONPATH")}
 
 
@@ -71,19 +72,40 @@ def test_every_command_of_the_package_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(APPS))
-def test_the_help_needs_no_library_of_training_and_fits_80_columns(name: str) -> None:
-    done = started(name, "-h", COLUMNS="80")
+def test_the_help_needs_no_slow_library_and_fits_80_columns(name: str) -> None:
+    assert NO_SLOW != NO_TORCH
+    done = started(name, "-h", without=NO_SLOW, COLUMNS="80")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: {name} ")
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "Examples" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["mmp-run", "mmp-train"])
-def test_the_help_of_the_largest_commands_loads_no_library_of_images_or_inference(name: str) -> None:
-    done = started(name, "-h", without=NO_TORCH.replace('("torch"', '("cv2", "numpy", "onnxruntime", "torch"'))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "Examples" in done.stdout
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("mmp-info --imgsz 320", "--imgsz needs --layers"),
+        ("mmp-info --layers --imgsz big", "expected N or HEIGHTxWIDTH"),
+        ("mmp-bench --frame-size big", "expected WIDTHxHEIGHT"),
+        ("mmp-bench compare a b --frame-size 8", "expected WIDTHxHEIGHT"),
+        ("mmp-bench compare a.json b", "two stored reports"),
+        ("mmp-bench search a.pth --target-ms 1 --data d --precision fp8", "expected fp32 or int8"),
+        ("mmp-bench search a.pth --target-ms 1 --data d --imgsz big", "expected N or HEIGHTxWIDTH"),
+        ("mmp-archive a.mp4 -o out --camera-pattern (", "no regular expression"),
+        ("mmp-collect a.mp4 -o out --unsure 2-1", "expected LOW-HIGH"),
+        ("mmp-collect a.mp4 -o out --max-bytes 2", "expected a size"),
+        ("mmp-export a.pth --batch 0", "expected a number above 0, or dynamic"),
+        ("mmp-export a.pth --half --int8", "exclude each other"),
+        ("mmp-export a.pth --imgsz big", "expected N or HEIGHTxWIDTH"),
+        ("mmp-export a.pth -o a.txt", "ends in .onnx"),
+        ("mmp-val a.onnx --data d --split none", "'none' is not one of"),
+    ],
+)
+def test_a_mistyped_value_is_reported_before_a_slow_library_is_loaded(line: str, expected: str) -> None:
+    name, *arguments = line.split()
+    done = started(name, *arguments, without=NO_SLOW, COLUMNS="300")
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
 
 
 @pytest.mark.parametrize("command", [one for _, one in COMMANDS], ids=[words for words, _ in COMMANDS])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mmpnet.contract.arrays import FloatArray, IntArray
-from mmpnet.contract.detections import Detections, Thresholds, select_detections
+from mmpnet.contract.detections import Detections, select_detections
 from mmpnet.contract.letterbox import Letterbox
+from mmpnet.contract.thresholds import Thresholds
 
 PLACEMENT = Letterbox(input_hw=(100, 100)).fit((100, 200))  # half size, 25 px of padding above and below
 UNMOVED = Letterbox(input_hw=(64, 64)).fit((64, 64))

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from mmpnet.contract.anchors import AnchorSpec
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import (
@@ -34,6 +33,7 @@ from mmpnet.contract.records import (
     SelfTestRecord,
     TrainingRecord,
 )
+from mmpnet.contract.thresholds import Thresholds
 
 ANCHORS = AnchorSpec(sizes_px=(16.0, 40.0), aspect_ratios=(1.0, 2.5), stride=8)
 METADATA = ModelMetadata(

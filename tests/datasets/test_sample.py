@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.sample import COUNTS, is_sample, write_sample
-from mmpnet.datasets.types import Split
+from mmpnet.datasets.splits import Split
 
 
 def test_the_sample_is_a_data_set_with_people_and_empty_rooms(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ def test_mistakes_are_listed_and_copied_with_their_labels(
     assert found["hits"] + kinds.count("miss") == whole.num_boxes
     wrong = {Path(one["image"]).name for one in found["mistakes"]}
     template = load_dataset([copied], "train")
+    for box in json.loads((copied / "labels.json").read_text())["annotations"]:
+        assert box["segmentation"] == [], "CVAT refuses a box without this field"
     assert {image.path.name.partition("-")[2] for image in template.images} == wrong
     of_name = {image.path.name: image for image in whole.images}
     for image in template.images:

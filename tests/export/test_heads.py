@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from mmpnet.cli.run.command import app as run_app
 from mmpnet.contract.boxes import nms, vote_boxes
-from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import ContractError, ExportError
 from mmpnet.contract.heads import Head
-from mmpnet.contract.metadata import InputKind
+from mmpnet.contract.input_kinds import InputKind
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.datasets.open import open_dataset
 from mmpnet.export.cli.command import app
 from mmpnet.export.metadata_builder import ExportOptions, oldest_runtime
@@ -61,7 +62,7 @@ def test_nms_in_the_graph_equals_the_contract_for_every_image_of_a_batch(
 ) -> None:
     checkpoint = tiny_checkpoint if which == "person" else three_class_checkpoint
     thresholds = Thresholds(conf=SURE[which], iou=0.4, max_det=20)
-    options = dataclasses.replace(export_options, batch="dynamic", thresholds=thresholds)
+    options = dataclasses.replace(export_options, batch="dynamic", **dataclasses.asdict(thresholds))
     boxes = open_graph(exported(checkpoint, options))
     final = open_graph(exported(checkpoint, dataclasses.replace(options, head="nms", frozen=frozen)))
     images = random_images(count)
@@ -80,7 +81,7 @@ def test_nms_in_the_graph_works_with_a_fixed_batch(
     three_class_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
     thresholds = Thresholds(conf=SURE["several"], iou=0.4, max_det=20)
-    options = dataclasses.replace(export_options, head="nms", thresholds=thresholds)
+    options = dataclasses.replace(export_options, head="nms", **dataclasses.asdict(thresholds))
     found = []
     for batch in (1, 3):
         session = open_graph(exported(three_class_checkpoint, dataclasses.replace(options, batch=batch)))
@@ -93,7 +94,7 @@ def test_nms_in_the_graph_works_with_a_fixed_batch(
 def test_thresholds_are_overridden_by_inputs(
     three_class_checkpoint: Path, exported: ExportCache, export_options: ExportOptions
 ) -> None:
-    options = dataclasses.replace(export_options, head="nms", thresholds=Thresholds(0.9, 0.5, 5))
+    options = dataclasses.replace(export_options, head="nms", conf=0.9, iou=0.5, max_det=5)
     final = open_graph(exported(three_class_checkpoint, options))
     boxes = open_graph(exported(three_class_checkpoint, export_options))
     assert [value.name for value in final.get_overridable_initializers()] == ["conf", "iou", "max_det"]

@@ -10,23 +10,22 @@ from mmpnet.export.steps import HIGHEST_CONF, LOWEST_CONF, ExportRequest, export
 from mmpnet.train.measure import validate
 
 
-@pytest.mark.parametrize("from_data", [True, False])
+@pytest.mark.parametrize("given", [None, 0.4])
 def test_the_default_threshold_is_that_of_the_best_f1(
-    tiny_checkpoint: Path, dataset_folder: Path, tmp_path: Path, from_data: bool
+    tiny_checkpoint: Path, dataset_folder: Path, tmp_path: Path, given: float | None
 ) -> None:
     said: list[str] = []
     request = ExportRequest(
         model=tiny_checkpoint,
         target=tmp_path / "a.onnx",
-        options=ExportOptions(self_test_seeds=1),
+        options=ExportOptions(conf=given, self_test_seeds=1),
         precision="float32",
         quantization=QuantizationOptions(),
         verify=(dataset_folder / "val.json",),
         calib=(),
-        conf_of_best_f1=from_data,
     )
     metadata = export_checkpoint(request, notice=said.append)
-    if not from_data:
+    if given is not None:
         assert metadata.default_conf == 0.4
         assert said == []
         return

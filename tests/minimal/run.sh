@@ -31,12 +31,15 @@ grep --quiet '^next: ' "$work/demo"
 test -s "$root/project/out/astronaut.jpg"
 inside '.venv/bin/mmp-doctor --no-cameras'
 inside '.venv/bin/mmp-run --self-test'
-# With the other wheel every command that needs OpenCV is one line; the help of mmp-run does not need it.
+# With the other wheel every command that needs OpenCV is one line; no help needs it.
 inside '.venv/bin/python -m pip uninstall --quiet --yes opencv-python-headless'
 inside '.venv/bin/python -m pip install --quiet --no-deps opencv-python'
-inside '.venv/bin/mmp-run -h' > "$work/help"
-grep --quiet 'Usage: mmp-run' "$work/help"
-for command in 'mmp-run --self-test' 'mmp-info' 'mmp-bench -h' 'mmp-doctor --no-cameras'; do
+for command in run info doctor bench archive val adapt collect train export; do
+    inside ".venv/bin/mmp-$command -h" > "$work/help"
+    grep --quiet "Usage: mmp-$command" "$work/help"
+done
+for command in 'mmp-run --self-test' 'mmp-info' 'mmp-bench person-224-int8' \
+    'mmp-collect docs/images/astronaut.jpg -o out/collected' 'mmp-doctor --no-cameras'; do
     if inside ".venv/bin/$command" > "$work/said" 2>&1; then
         echo "$command ended well without libxcb" >&2
         exit 1

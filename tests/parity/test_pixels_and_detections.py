@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.train.artifacts.checkpoint import load_checkpoint

@@ -1,5 +1,6 @@
 """No command connects to the network, and none writes a file that was not requested."""
 
+import json
 import os
 import platform
 import shutil
@@ -20,6 +21,8 @@ import tomllib
 import typer
 
 from make_reference import APPS
+from mmpnet.media.images import read_image, write_image
+from mmpnet.runtime import Detector
 from support.archives import Archive, settings_with
 from support.coco_writer import write_coco
 from support.connection_watch import ConnectionWatch, nothing, this_machine
@@ -53,7 +56,12 @@ COMMANDS = {
     "val": ("mmp-val {model} --data {data} --report r.html", ("r.html",)),
     "collect": ("mmp-collect {model} {video} -o c --no-track", ("c",)),
     "train": (f"mmp-train --data {{data}} {TINY} --epochs 1 --project p --name n", ("p",)),
+    "compile": (f"mmp-train --data {{data}} {TINY} --epochs 1 --project p --name n --compile", ("p",)),
     "export": ("mmp-export {checkpoint} -o e.onnx", ("e.onnx",)),
+    "int8": (
+        "mmp-export person-320 -o e.onnx --imgsz 224 --int8 always --calib {people} --verify {people}",
+        ("e.onnx",),
+    ),
     "half": ("mmp-export {checkpoint} -o e.onnx --half", ("e.onnx",)),
     "adapt": (
         "mmp-adapt --data {labeled} --model {model} --weights none --minutes 0.1 -o a.onnx",
@@ -63,6 +71,8 @@ COMMANDS = {
     "archive-query": ("mmp-archive query {archive} score>0.5", ()),
     "archive-report": ("mmp-archive report {archive} -o r.html", ("r.html",)),
 }
+LEAVES_COMPILED_CODE = ("compile",)
+"""Torch keeps what it has compiled for the next run, in one folder of the temporary folder."""
 TALKS_TO_ITSELF = ("adapt", "archive")
 """Processes that load images hand them over by local sockets in the temporary folder; Ray's use loopback addresses."""
 NOT_PROVEN_BETTER = 3
@@ -165,6 +175,24 @@ def labeled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def people_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four images of a person, with the box that the shipped model finds, so that int8 can be compared. Read only."""
+    folder = tmp_path_factory.mktemp("people")
+    image = read_image(Path(__file__).parents[2] / "docs" / "images" / "astronaut.jpg")
+    detector = Detector("person-320", provider="cpu")
+    images, boxes = [], []
+    for number in range(1, 5):
+        part = np.ascontiguousarray(image[:, 8 * number :])
+        write_image(folder / f"{number}.png", part)
+        x1, y1, x2, y2 = detector(part).xyxy[0].tolist()
+        images.append({"id": number, "file_name": f"{number}.png", "height": part.shape[0], "width": part.shape[1]})
+        boxes.append({"id": number, "image_id": number, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1]})
+    document = {"categories": [{"id": 1, "name": "person"}], "images": images, "annotations": boxes}
+    (folder / "labels.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def archive_folder(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> Path:
     """Results of mmp-archive. Read only."""
     folder = tmp_path_factory.mktemp("archive")
@@ -249,6 +277,7 @@ def test_a_command_connects_to_nothing_and_writes_what_was_requested(
     dataset_folder: Path,
     labeled_folder: Path,
     archive_folder: Path,
+    people_folder: Path,
     tiny_onnx: Path,
     tiny_checkpoint: Path,
 ) -> None:
@@ -258,6 +287,7 @@ def test_a_command_connects_to_nothing_and_writes_what_was_requested(
         "checkpoint": tiny_checkpoint,
         "data": dataset_folder,
         "labeled": labeled_folder,
+        "people": people_folder,
         "archive": shutil.copytree(archive_folder, tmp_path / "archive"),
         "image": dataset_folder / "images" / "val_001.png",
         "video": write_video(tmp_path / "v.avi"),
@@ -272,5 +302,8 @@ def test_a_command_connects_to_nothing_and_writes_what_was_requested(
         permitted=this_machine(temporary) if name in TALKS_TO_ITSELF else nothing,
     )
     assert found.returncode == EXIT_CODES.get(name, 0), found
+    if name in LEAVES_COMPILED_CODE:
+        assert [path.name for path in temporary.iterdir()] == ["torchinductor_somebody"]
+        found.in_temporary.clear()
     expected = Watched(found.returncode, found.stderr, [], set(named), [], [], "")
     assert found == expected

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import mmpnet.runtime
-from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import ContractError, SourceError
-from mmpnet.contract.metadata import InputKind
+from mmpnet.contract.input_kinds import InputKind
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.media.images import write_image
 from mmpnet.runtime import Counter, Detection, Detector, Tracker, draw, open_source

@@ -6,18 +6,17 @@
 import functools
 import http.server
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from hooks import on_page_content
 from outside_requests import STARS, outside_requests
+from support.browser import headless_browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SETTLED_MS = 1000
 """The search answers each key; this long after the last one, the list is that of all words."""
 ANSWERS = {
@@ -88,15 +87,8 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium or Chrome, headless."""
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip("no Chromium or Chrome on this machine; Debian's package is called chromium")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=flags)
+    with headless_browser() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture

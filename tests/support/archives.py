@@ -1,5 +1,8 @@
 """Run archives in the process of the test, and read their results."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.system.files import file_sha256
 
 PART_S = 3.0
+ENTRY = "from mmpnet.cli.entry import archive; archive()"
 
 
 def settings_with(model: Path) -> Settings:
@@ -76,3 +80,15 @@ def rows_of(folder: Place) -> list[dict[str, Any]]:
         with reading(path) as local:
             rows += pq.read_table(local, partitioning=None).to_pylist()
     return sorted(rows, key=lambda row: (row["source"], row["frame"]))
+
+
+def mmp_archive(*arguments: object, home: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the command in its own process, which starts Ray, with an empty home folder."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.run(
+        [sys.executable, "-c", ENTRY, *map(str, arguments)],
+        env=environment | {"HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -10,7 +10,7 @@ from types import TracebackType
 import pytest
 
 from mmpnet.contract.arrays import UInt8Array
-from support.mosquitto import free_port
+from support.ports import free_port
 from support.rtsp_server_process import BIT_PX, CLOCK_BITS
 
 PYTHON = "/usr/bin/python3"

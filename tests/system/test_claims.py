@@ -1,5 +1,8 @@
 """A second run with the same output name is refused."""
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +18,17 @@ from pathlib import Path
 from mmpnet.system.claims import Claim
 claim = Claim(Path(sys.argv[1]))
 print("held", flush=True)
+sys.stdin.read()
+"""
+HOLD_AND_FORK = """
+import os, sys, time
+from pathlib import Path
+from mmpnet.system.claims import Claim
+claim = Claim(Path(sys.argv[1]))
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+print(child, flush=True)
 sys.stdin.read()
 """
 
@@ -43,6 +57,38 @@ def test_the_claim_of_a_killed_process_is_free(tmp_path: Path) -> None:
         holder.wait()
     with Claim(path):
         assert not path.exists()
+
+
+def test_a_killed_process_whose_forked_child_lives_on_holds_no_claim(tmp_path: Path) -> None:
+    """As the loader processes of a training that is killed, which end some seconds after it."""
+    path = tmp_path / "train"
+    command = [sys.executable, "-c", f"{HOLD_AND_FORK}", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        try:
+            with pytest.raises(OutputError, match="another run"):
+                Claim(path)
+            holder.kill()
+            holder.wait()
+            os.kill(child, 0)
+            Claim(path).close()
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_claim_whose_folder_was_removed_leaves_the_lock_of_the_next_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    first = Claim(folder / "last.pth")
+    shutil.rmtree(folder)
+    folder.mkdir()
+    second = Claim(folder / "last.pth")
+    first.close()
+    with pytest.raises(OutputError, match="another run"):
+        Claim(folder / "last.pth")
+    second.close()
+    assert list(folder.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_not_claimed(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Libraries that cannot be loaded give one line with what is missing and what to install, in every command."""
 
 import importlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,20 +11,43 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import tomllib
+import typer
 
+from make_reference import APPS
 from mmpnet.console import command
 from mmpnet.system import libraries
 from mmpnet.system.libraries import EITHER_OPENCV, crash, explain, explain_import, probe, rivalry
 
 XCB = "raise ImportError('libxcb.so.1: cannot open shared object file: No such file or directory', name='cv2')"
-ENTRIES = {
-    "run": "mmpnet.cli.entry",
-    "info": "mmpnet.cli.entry",
-    "bench": "mmpnet.cli.entry",
-    "val": "mmpnet.train.cli.entry",
-    "train": "mmpnet.train.cli.entry",
-    "export": "mmpnet.export.entry",
+SCRIPTS: dict[str, str] = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+    "scripts"
+]
+WORK = {
+    "mmp-run": ["--self-test"],
+    "mmp-info": [],
+    "mmp-bench run": [],
+    "mmp-bench compare": ["a", "b"],
+    "mmp-bench layers": [],
+    "mmp-bench search": ["a.onnx", "--target-ms", "1", "--data", "absent"],
+    "mmp-archive run": ["absent.mp4", "-o", "out"],
+    "mmp-archive query": ["absent", "track = 1"],
+    "mmp-archive report": ["absent"],
+    "mmp-val": ["a.onnx", "--data", "absent"],
+    "mmp-train": ["--data", "absent"],
+    "mmp-adapt": ["--data", "absent", "-o", "a.onnx"],
+    "mmp-collect": ["absent.mp4", "-o", "out"],
+    "mmp-export": ["absent.pth"],
 }
+"""Arguments with which each command starts to work, and so loads its libraries; mmp-doctor is tested by itself."""
+ABSENT = "raise ModuleNotFoundError(\"No module named 'cv2'\", name='cv2')"
+INTERRUPT = f"import os, time; os.kill(os.getpid(), {int(signal.SIGINT)}); time.sleep(60)"
+AS_PYBIND11 = f"""
+try:
+    {INTERRUPT}
+except KeyboardInterrupt as stop:
+    raise ImportError("initialization failed") from stop
+"""
 KILLED = f"import os; os.kill(os.getpid(), {int(signal.SIGILL)})"
 
 
@@ -32,29 +57,71 @@ def started(
     """Run Python code with these modules in place of the installed ones."""
     for name, text in modules.items():
         (folder / f"{name}.py").write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "300"}
+    path = os.pathsep.join([str(folder), *(one for one in sys.path if one)])
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "300"}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
     )
 
 
+def at_work(words: str, folder: Path, modules: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Start the work of an installed command with these modules in place of the installed ones."""
+    name, *subcommand = words.split()
+    module, _, function = SCRIPTS[name].partition(":")
+    code = f"from {module} import {function}; {function}()"
+    return started(code, [*subcommand, *WORK[words]], folder, modules)
+
+
+def test_every_command_is_started() -> None:
+    subcommands = {name: getattr(typer.main.get_command(app), "commands", None) for name, app in APPS.items()}
+    every = {f"{name} {word}".rstrip() for name, words in subcommands.items() for word in words or ("",)}
+    assert set(WORK) == every - {"mmp-doctor"}
+
+
 @pytest.mark.parametrize(
-    ("name", "opencv", "message"),
-    [(name, XCB, "OpenCV cannot be loaded: libxcb.so.1 is missing; apt-get install libgl1") for name in ENTRIES]
-    + [
-        ("run", "raise ModuleNotFoundError(\"No module named 'cv2'\", name='cv2')", "OpenCV is not installed; pip"),
-        ("run", "", "OpenCV is incomplete, as if one of two packages of it was uninstalled; pip uninstall"),
-        ("info", "", "OpenCV is incomplete"),
+    ("words", "opencv", "message"),
+    [
+        *((words, XCB, "OpenCV cannot be loaded: libxcb.so.1 is missing; apt-get install libgl1") for words in WORK),
+        ("mmp-run", ABSENT, "OpenCV is not installed; pip"),
+        ("mmp-archive query", ABSENT, "OpenCV is not installed; pip"),
+        ("mmp-run", "", "OpenCV is incomplete, as if one of two packages of it was uninstalled; pip uninstall"),
+        ("mmp-info", "", "OpenCV is incomplete"),
+        ("mmp-archive report", "", "OpenCV is incomplete"),
     ],
 )
-def test_a_command_without_opencv_is_one_line(name: str, opencv: str, message: str, tmp_path: Path) -> None:
-    # The help of these two needs no library.
-    arguments = {"train": ["--data", "absent"], "run": ["--self-test"]}.get(name, ["-h"])
-    done = started(f"import {ENTRIES[name]} as entry; entry.{name}()", arguments, tmp_path, {"cv2": opencv})
+def test_a_command_without_opencv_is_one_line(words: str, opencv: str, message: str, tmp_path: Path) -> None:
+    done = at_work(words, tmp_path, {"cv2": opencv})
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {message}")
     assert "mmpnet[headless]" in line
+
+
+@pytest.mark.parametrize("words", WORK)
+def test_ctrl_c_while_libraries_load_is_one_line(words: str, tmp_path: Path) -> None:
+    done = at_work(words, tmp_path, {"numpy": INTERRUPT})
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
+
+
+def test_ctrl_c_is_no_broken_library(tmp_path: Path) -> None:
+    """Whoever stops ONNX Runtime's import is not told to install it again."""
+    done = at_work("mmp-info", tmp_path, {"onnxruntime": AS_PYBIND11})
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "AttributeError('module has no attribute x')",
+        "ValueError('numpy.dtype size changed')",
+        "RuntimeError('it is loaded twice')",
+    ],
+)
+def test_a_library_that_raises_anything_is_named(fault: str, tmp_path: Path) -> None:
+    done = at_work("mmp-info", tmp_path, {"onnxruntime": f"raise {fault}"})
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert re.match("error: ONNX Runtime (is incomplete|cannot be loaded)", line)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +192,10 @@ def test_system_libraries_of_others_are_named_by_their_packages() -> None:
 def test_only_errors_of_imports_are_explained() -> None:
     assert explain_import(AttributeError("'int' object has no attribute 'x'", obj=3), extra="cpu") is None
     assert explain_import(OSError("no space left on device"), extra="cpu") is None
+    source = {"__name__": "mmpnet.example"}
+    with pytest.raises(json.JSONDecodeError) as raised:
+        exec("import json; json.loads('{')", source)
+    assert explain_import(raised.value, extra="cpu") is None, "a module of Python itself is not broken"
 
 
 def test_a_probe_gives_the_value_or_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

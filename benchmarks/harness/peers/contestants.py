@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.evaluation.peers.detector import PeerDetector
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import EMBEDDED_MODELS, model_path

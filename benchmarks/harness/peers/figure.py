@@ -36,6 +36,8 @@ def draw_peers(path: Path, document: Mapping[str, Any]) -> None:
     figure.suptitle(
         "green: ours; filled: float32, hollow: int8; dotted: only timed; times are medians on one thread", fontsize=9
     )
+    measured = [name for name, row in rows.items() if row["accuracy"]]
+    figure.supxlabel(f"models at each size, from left to right: {', '.join(measured)}", fontsize=8, wrap=True)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # names are placed where the axes lie now
     for column, of_set in enumerate(places):
@@ -73,7 +75,7 @@ def _draw_sizes(axes: Axes, rows: Mapping[str, Row], name: str) -> None:
     axes.set_xticks(range(len(SIZES)), list(SIZES.values()))
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.3)
-    axes.set_xlabel(f"size of the persons; models as in the table: {', '.join(measured)}", fontsize=6, wrap=True)
+    axes.set_xlabel("size of the people", fontsize=9)
 
 
 def _color(row: Row) -> str:

@@ -36,21 +36,20 @@ def short_text(document: dict[str, Any], path: Path, folder: Path = PROJECT) -> 
     path: the file of the document. folder: where the page is, for its links.
     """
     figure = f"![Accuracy against time of all models]({_link(path.with_suffix('.png'), folder)})"
-    table = headline_table(document, path, folder, only_whole_sets=True)
+    table = headline_table(document, path, folder, brief=True)
     return f"{figure}\n\n{table}\n{_wrapped(_verdict(document))}\n"
 
 
-def headline_table(
-    document: dict[str, Any], path: Path, folder: Path = PROJECT, *, only_whole_sets: bool = False
-) -> str:
+def headline_table(document: dict[str, Any], path: Path, folder: Path = PROJECT, *, brief: bool = False) -> str:
     """The table in markdown, fastest first, and where its numbers come from.
 
-    path: the file of the document. folder: where the page is, for its links. only_whole_sets: without the columns of
-    parts of a set.
+    path: the file of the document. folder: where the page is, for its links. brief: a column of a part does not
+    repeat the name of its set, which is to its left.
     """
     contestants = document["contestants"]
-    sets = [facts for facts in document["sets"] if facts["part"] is None or not only_whole_sets]
-    headings = ["model", "ms", *(f"{facts['name']}, {' / '.join(SHOWN)}" for facts in sets), "MB"]
+    sets = document["sets"]
+    names = [f"its part {facts['part']}" if brief and facts["part"] else facts["name"] for facts in sets]
+    headings = ["model", "ms", *(f"{name}, {' / '.join(SHOWN)}" for name in names), "MB"]
     lines = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
     for name, row in sorted(contestants.items(), key=lambda item: item[1]["one thread"]["end_to_end_ms"]):
         shown = f"**{name}**" if row["family"] == "mmpnet" else name

@@ -11,7 +11,7 @@ from harness.script import progress_named
 from mmpnet.bench.interleaved import take_turns
 from mmpnet.bench.latency import opencv_threads
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.thresholds import Thresholds
 
 TIMED_THRESHOLDS = Thresholds(conf=0.25, iou=0.5, max_det=100)
 """As a user has them, not as an evaluation has them."""

@@ -10,7 +10,7 @@ from harness.peers.contestants import Entry, open_contestant
 from harness.peers.latency import THREADS, contestant_latencies
 from mmpnet.bench.environment import machine_document
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
+from mmpnet.evaluation.protocol import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
 from mmpnet.runtime.inference.model_file import read_model_file
 
 NO_ACCURACY = "no accuracy: timed with the weights in the file"

@@ -13,7 +13,8 @@ from harness.shapes.pruning import fit_front, prune_front
 from harness.training.batches import endless
 from mmpnet.console.command import console
 from mmpnet.datasets.types import Dataset
-from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
+from mmpnet.evaluation.evaluate import Evaluation, evaluate
+from mmpnet.evaluation.protocol import EVALUATION_THRESHOLDS
 from mmpnet.train.artifacts.config import TrainConfig, config_of
 from mmpnet.train.artifacts.provenance import provenance_of
 from mmpnet.train.cli.run_display import RunDisplay

@@ -18,7 +18,7 @@ def page_text(document: dict[str, Any]) -> str:
     epochs, imgsz, freeze = (document[name] for name in ("epochs", "imgsz", "freeze"))
     own_assignment = "" if assignment == RECIPE.loss.assignment else f" --assignment {assignment}"
     lines = [
-        "# What each part of the recipe is worth",
+        "# The effect of each part of the recipe",
         "",
         "    python benchmarks/ablation.py --data DATA --pseudo PSEUDO --teacher TEACHER.onnx --weights WEIGHTS.pth "
         f"--epochs {epochs} --imgsz {imgsz} --freeze {freeze}{own_assignment}",
@@ -26,6 +26,11 @@ def page_text(document: dict[str, Any]) -> str:
         _wrapped(
             f"Short runs of {epochs} epochs at {imgsz} px with {freeze} frozen backbone blocks, measured on the val "
             "split after the last epoch. One setting changes at a time; fewer images also mean fewer steps."
+        ),
+        "",
+        _wrapped(
+            "The val split has the sources of the training images. [Measurements]"
+            "(MEASUREMENTS.md#on-sources-that-nobody-learned-from) has such runs that are measured on other sources."
         ),
         "",
         "| setting | AP | AP50 | AP75 | APs | AP against the first row |",

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Literal, TypeAlias
 
 from harness.script import progress_bar
-from harness.training.step import StepBench, synthetic_batch
+from harness.training.step import StepBench, StepWay, synthetic_batch
 from mmpnet.contract.errors import DeviceError
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.engine.malloc import keep_freed_memory
@@ -39,7 +39,7 @@ def measured(setting: FreedMemory, config: TrainConfig, *, steps: int) -> tuple[
     """Seconds of each step, and the most memory this process had, in MB."""
     if setting == "kept" and not keep_freed_memory():
         raise DeviceError("the C library of this machine has no mallopt; there is nothing to compare")
-    bench, batch = StepBench(config), synthetic_batch(config)
+    bench, batch = StepBench(StepWay(config)), synthetic_batch(config)
     times = [time.perf_counter()]
     for _ in range(WARM_UP_STEPS + steps):
         bench.step(batch)

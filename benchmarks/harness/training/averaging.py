@@ -10,7 +10,8 @@ from torch import Tensor
 from harness.script import progress_named
 from mmpnet.contract.errors import CheckpointError
 from mmpnet.datasets.types import Dataset
-from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, evaluate
+from mmpnet.evaluation.evaluate import evaluate
+from mmpnet.evaluation.protocol import EVALUATION_THRESHOLDS
 from mmpnet.train.artifacts.checkpoint import Checkpoint
 from mmpnet.train.network.torch_detector import torch_detector
 

@@ -3,31 +3,36 @@
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.training.coco_entries import coco_entries, write_entries
+from harness.training.copy_paste import with_pasted_people
 from harness.training.short_runs import epoch_rows, rounded, train_to_end
 from mmpnet.contract.errors import DatasetError, TrainingError
-from mmpnet.datasets.open import open_dataset
+from mmpnet.system.claims import Claim
 from mmpnet.train.engine.run_writer import LAST
 
-UNSTATED_TERMS = ("har", "sports100", "ebike_helmet", "selfie_clothes", "humanseg")
+UNSTATED_TERMS = ("har", "sports100", "ebike_helmet", "selfie_clothes", "humanseg", "child_cctv")
 """Sources that state no terms; the model card names them."""
+_FEWER_ANIMALS = ("--group-weight", "voc2012_animals=0.5", "--group-weight", "imagenet-sample=0.5")
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutSetting:
-    """One change against the first setting: flags of mmp-train, sources that it does not learn from, and whether it
-    learns the maps of a feature teacher."""
+    """One change against the first setting: flags of mmp-train, sources that it does not learn from, whether it learns
+    the maps of a feature teacher, and whether people of other images are pasted into those to learn from."""
 
     name: str
     what: str
     flags: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     feature_teacher: bool = False
+    copy_paste: bool = False
 
 
 SETTINGS = (
@@ -41,6 +46,12 @@ SETTINGS = (
     HeldOutSetting("no-mosaic", "no mosaics", ("--mosaic", "0")),
     HeldOutSetting("multi-scale", "input sizes vary by 25 %", ("--multi-scale", "0.25")),
     HeldOutSetting("one-layer", "towers of one layer", ("--tower-depth", "1")),
+    HeldOutSetting("no-average", "weights as they are, not averaged", ("--ema-decay", "0")),
+    HeldOutSetting("double-rates", "twice the learning rates", ("--lr", "0.003", "--backbone-lr", "0.0008")),
+    HeldOutSetting("atss", "adaptive assignment as ATSS has it", ("--assignment", "atss")),
+    HeldOutSetting("half-rates", "half the learning rates", ("--lr", "0.00075", "--backbone-lr", "0.0002")),
+    HeldOutSetting("fewer-animals", "half as many animals and other background images", _FEWER_ANIMALS),
+    HeldOutSetting("copy-paste", "people of other images pasted into half of the images", copy_paste=True),
     HeldOutSetting("feature-teacher", "feature maps of a teacher learned too", feature_teacher=True),
 )
 
@@ -76,19 +87,25 @@ class HeldOutRecipe:
 
 
 def write_sets(
-    data: Sequence[Path], folder: Path, recipe: HeldOutRecipe, *, without: Sequence[str] = ()
+    data: Sequence[Path],
+    folder: Path,
+    recipe: HeldOutRecipe,
+    *,
+    without: Sequence[str] = (),
+    copy_paste: bool = False,
 ) -> tuple[Path, Path]:
     """Write the images to learn from, at most `per_source` of each source, and the held-out ones that people labeled,
     as COCO JSON; returns the two paths.
 
     data: COCO JSON files whose images have a `source`. without: further sources that are not learned from.
+    copy_paste: people of other images are pasted into half of those to learn from, which are written anew.
 
     Raises: DatasetError if a held-out source has no image.
     """
     learned: dict[str, list[dict[str, Any]]] = defaultdict(list)
     measured: list[dict[str, Any]] = []
     for path in data:
-        for entry in _entries(path):
+        for entry in coco_entries(path):
             source = entry["image"]["source"]
             if source not in recipe.hold_out:
                 learned[source].append(entry)
@@ -108,33 +125,9 @@ def write_sets(
         for entry in drawn.sample(learned[source], min(recipe.per_source, len(learned[source])))
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    return _written(folder / "learned.json", chosen), _written(folder / "held_out.json", measured)
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    """The images of a COCO file with their boxes; names are absolute."""
-    document = json.loads(path.read_text())
-    found = open_dataset(path, "train").images
-    boxes: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    for box in document["annotations"]:
-        boxes[box["image_id"]].append(box)
-    return [
-        {
-            "image": {**image, "file_name": str(one.path.absolute()), "source": image.get("source", "")},
-            "boxes": boxes[image["id"]],
-            "categories": document["categories"],
-        }
-        for image, one in zip(document["images"], found, strict=True)
-    ]
-
-
-def _written(path: Path, entries: Sequence[dict[str, Any]]) -> Path:
-    images = [{**entry["image"], "id": number} for number, entry in enumerate(entries)]
-    boxes = [{**box, "image_id": number} for number, entry in enumerate(entries) for box in entry["boxes"]]
-    numbered = [{**box, "id": number} for number, box in enumerate(boxes)]
-    document = {"images": images, "annotations": numbered, "categories": entries[0]["categories"]}
-    path.write_text(json.dumps(document))
-    return path
+    if copy_paste:
+        chosen = with_pasted_people(chosen, folder / "images")
+    return write_entries(folder / "learned.json", chosen), write_entries(folder / "held_out.json", measured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +140,20 @@ class HeldOutInputs:
     feature_teacher: Path | None = None
 
 
-def claim_folder(inputs: HeldOutInputs, recipe: HeldOutRecipe) -> None:
-    """Note the recipe in the folder of the runs. Raises: TrainingError if it has runs of another one."""
+@contextmanager
+def claimed_folder(inputs: HeldOutInputs, recipe: HeldOutRecipe) -> Iterator[None]:
+    """Hold the folder of the runs, and note the recipe in it.
+
+    Raises: TrainingError if it has runs of another recipe, OutputError if another process runs the script there.
+    """
     path = inputs.project / "recipe.json"
     recipe_and_data = {**recipe.as_dict(), "weights": inputs.weights, "data": [str(one) for one in inputs.data]}
-    if path.exists() and json.loads(path.read_text()) != recipe_and_data:
-        raise TrainingError(f"{inputs.project}: has runs with other options or data; give another --project")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(recipe_and_data, indent=2) + "\n")
+    with Claim(path):
+        if path.exists() and json.loads(path.read_text()) != recipe_and_data:
+            raise TrainingError(f"{inputs.project}: has runs with other options or data; give another --project")
+        path.write_text(json.dumps(recipe_and_data, indent=2) + "\n")
+        yield
 
 
 def run_setting(setting: HeldOutSetting, recipe: HeldOutRecipe, inputs: HeldOutInputs) -> None:
@@ -162,7 +161,9 @@ def run_setting(setting: HeldOutSetting, recipe: HeldOutRecipe, inputs: HeldOutI
     folder, sets = inputs.project / setting.name, inputs.project / "sets" / setting.name
     flags: list[str] = []
     if not (folder / LAST).exists():
-        learned, held_out = write_sets(inputs.data, sets, recipe, without=setting.without)
+        learned, held_out = write_sets(
+            inputs.data, sets, recipe, without=setting.without, copy_paste=setting.copy_paste
+        )
         flags = ["--data", str(learned), "--val", str(held_out), "--weights", inputs.weights]
         flags += ["--project", str(inputs.project), *recipe.flags(), *recipe.defaults(setting), *setting.flags]
         flags += ["--feature-teacher", str(inputs.feature_teacher)] if setting.feature_teacher else []

@@ -14,7 +14,7 @@ from harness.training.speeds import (
     measure_loading,
     measure_steps,
 )
-from harness.training.step import CLASS_NAMES, StepBench, synthetic_batch
+from harness.training.step import CLASS_NAMES, StepBench, StepWay, synthetic_batch
 from harness.training.turns import TurnPlan
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.types import Dataset
@@ -43,12 +43,11 @@ def device_facts(device: torch.device) -> dict[str, str | int | bool]:
     }
 
 
-def step_speeds(configs: Sequence[TrainConfig], plan: TurnPlan) -> list[StepSpeed]:
-    """The steps of one device, which differ in the number of frozen blocks."""
-    batch = synthetic_batch(configs[0])
-    benches = {}
-    for config in configs:
-        benches[config.model.freeze] = bench = _bench(config)
+def step_speeds(ways: Sequence[StepWay], plan: TurnPlan) -> list[StepSpeed]:
+    """The steps of one device, all on the same batch."""
+    batch = synthetic_batch(ways[0].config)
+    benches = [_bench(way) for way in ways]
+    for bench in benches:
         bench.warm_up([batch] * WARM_UP_STEPS)
     return measure_steps(benches, batch, plan)
 
@@ -62,7 +61,7 @@ def loader_speeds(config: TrainConfig, dataset: Dataset, plan: TurnPlan) -> list
     size = config.loading.batch
     if count < size:
         raise DatasetError(f"{dataset.name} has {count} images, fewer than a batch; lower --batch {size}")
-    bench = _bench(config, dataset.class_names)
+    bench = _bench(StepWay(config), dataset.class_names)
     side_px = config.model.input_hw[0]
     with image_stores(dataset, side_px) as stores:
         loaders = {
@@ -82,7 +81,7 @@ def loader_speeds(config: TrainConfig, dataset: Dataset, plan: TurnPlan) -> list
         return measure_loading(bench, loaders, held, plan)
 
 
-def _bench(config: TrainConfig, class_names: tuple[str, ...] = CLASS_NAMES) -> StepBench:
-    if config.run.device == "cpu":
+def _bench(way: StepWay, class_names: tuple[str, ...] = CLASS_NAMES) -> StepBench:
+    if way.config.run.device == "cpu":
         keep_freed_memory()
-    return StepBench(config, class_names)
+    return StepBench(way, class_names)

@@ -19,10 +19,17 @@ WARM_UP_STEPS = 3
 
 @dataclass(frozen=True, slots=True)
 class StepSpeed:
-    """A step alone: images per second, median of the rounds; ratio: over the first one's of the same round, median."""
+    """A step alone: images per second, median of the rounds; ratio: over the first one's of the same round, median.
+
+    freeze: number of frozen blocks. compiled: by torch.compile. amp: in bfloat16 where the device computes in it.
+    channels_last: with the channels of a pixel side by side in memory.
+    """
 
     device: str
     freeze: int
+    compiled: bool
+    amp: bool
+    channels_last: bool
     images_per_s: float
     ratio: float
     peak_gpu_mb: float | None
@@ -54,21 +61,23 @@ def held_batches(loader: Loader) -> list[Batch]:
         return list(itertools.islice(batches, HELD_BATCHES))
 
 
-def measure_steps(benches: Mapping[int, StepBench], batch: Batch, plan: TurnPlan) -> list[StepSpeed]:
-    """Each bench, by its frozen blocks, on one batch over and over."""
+def measure_steps(benches: Sequence[StepBench], batch: Batch, plan: TurnPlan) -> list[StepSpeed]:
+    """Each bench on one batch over and over."""
     turns = turns_of_kinds(
-        {str(count): step_alone(bench, [batch], plan) for count, bench in benches.items()}, plan.rounds
+        {str(number): step_alone(bench, [batch], plan) for number, bench in enumerate(benches)}, plan.rounds
     )
-    first = next(iter(turns.values()))
     return [
         StepSpeed(
             device=str(bench.device),
-            freeze=count,
-            images_per_s=_median_speed(turns[str(count)]),
-            ratio=statistics.median(_ratios(turns[str(count)], first)),
+            freeze=bench.config.model.freeze,
+            compiled=bench.config.run.compile,
+            amp=bench.config.run.amp,
+            channels_last=bench.way.channels_last,
+            images_per_s=_median_speed(turns[str(number)]),
+            ratio=statistics.median(_ratios(turns[str(number)], turns["0"])),
             peak_gpu_mb=bench.peak_gpu_mb,
         )
-        for count, bench in benches.items()
+        for number, bench in enumerate(benches)
     ]
 
 

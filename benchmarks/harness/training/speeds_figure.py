@@ -8,7 +8,7 @@ from matplotlib.ticker import LogFormatter
 
 from harness.figures import save_figure
 from harness.training.speeds import LoaderSpeed, StepSpeed
-from harness.training.tables import KINDS
+from harness.training.tables import KINDS, step_name
 from mmpnet.reporting.svg import BLUE, GRAY, ORANGE
 
 COLORS = {"loader_alone": GRAY, "step_alone": ORANGE, "together": BLUE}
@@ -22,7 +22,7 @@ def draw_speeds(path: Path, rows: Sequence[StepSpeed] | Sequence[LoaderSpeed]) -
     labels, notes, speeds = [], [], dict[str, list[float]]()
     for row in rows:
         if isinstance(row, StepSpeed):
-            labels.append(f"{row.device}, {row.freeze} blocks frozen")
+            labels.append(f"{row.device}, {step_name(row)}")
             notes.append(f"{row.images_per_s:.3g}")
             speeds.setdefault("step_alone", []).append(row.images_per_s)
         else:

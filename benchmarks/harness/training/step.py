@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
@@ -21,8 +22,10 @@ SMALL_RATE = 1e-5
 _STEPS_PER_RUN = 1_000_000
 
 
-def step_config(device: torch.device, *, batch: int, side_px: int, freeze: int) -> TrainConfig:
-    """The recipe at these sizes.
+def step_config(
+    device: torch.device, *, batch: int, side_px: int, freeze: int, compiled: bool = False, amp: bool = True
+) -> TrainConfig:
+    """The recipe at these sizes, compiled or not; amp: in bfloat16 where the device computes in it.
 
     Raises: ValueError naming the first setting that is out of range.
     """
@@ -31,6 +34,8 @@ def step_config(device: torch.device, *, batch: int, side_px: int, freeze: int) 
         "batch": batch,
         "input_hw": (side_px, side_px),
         "freeze": freeze,
+        "compile": compiled,
+        "amp": amp,
         "lr": SMALL_RATE,
         "backbone_lr": SMALL_RATE,
         "epochs": 1,
@@ -38,15 +43,28 @@ def step_config(device: torch.device, *, batch: int, side_px: int, freeze: int) 
     return config_of(options)
 
 
+@dataclass(frozen=True, slots=True)
+class StepWay:
+    """A step to time: its configuration, and whether a pixel's channels lie side by side in memory, as mmp-train has
+    them, or each channel is a plane of its own."""
+
+    config: TrainConfig
+    channels_last: bool = True
+
+
 class StepBench:
     """A network with random weights, its optimizer and average, which takes one training step per batch."""
 
-    def __init__(self, config: TrainConfig, class_names: tuple[str, ...] = CLASS_NAMES) -> None:
+    def __init__(self, way: StepWay, class_names: tuple[str, ...] = CLASS_NAMES) -> None:
+        self.way, self.config = way, way.config
+        config = way.config
         self.device = resolve_device(config.run.device)
         self.peak_gpu_mb: float | None = None
         self._others_mb = torch.cuda.memory_allocated(self.device) / 1e6 if self.device.type == "cuda" else 0.0
         model = config.model_config(class_names)
         self.state = start_state(config, model, weights="none")
+        if not way.channels_last:
+            self.state.network.to(memory_format=torch.contiguous_format)
         self._train_step = TrainStep(config, model, self.state, batches_per_epoch=_STEPS_PER_RUN)
 
     def step(self, batch: Batch) -> None:

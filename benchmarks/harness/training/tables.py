@@ -15,18 +15,24 @@ KINDS = {"loader_alone": "loader alone", "step_alone": "step alone", "together":
 def speeds_table(rows: Sequence[StepSpeed] | Sequence[LoaderSpeed]) -> Table:
     """One row for each measured step or loader."""
     if isinstance(rows[0], StepSpeed):
-        headings = ["frozen blocks", "images/s", "ratio"]
+        headings = ["step", "images/s", "ratio"]
     else:
         headings = ["images from", *KINDS.values(), "kept", "waiting"]
     table = Table("device", *headings, "peak GPU MB", title="images per second")
     for row in rows:
         memory = "-" if row.peak_gpu_mb is None else f"{row.peak_gpu_mb:.0f}"
         if isinstance(row, StepSpeed):
-            table.add_row(row.device, str(row.freeze), f"{row.images_per_s:.1f}", f"{row.ratio:.2f}", memory)
+            table.add_row(row.device, step_name(row), f"{row.images_per_s:.1f}", f"{row.ratio:.2f}", memory)
         else:
             speeds = [f"{getattr(row, kind):.1f}" for kind in KINDS]
             table.add_row(row.device, row.source, *speeds, f"{row.kept:.1%}", f"{row.waiting:.1%}", memory)
     return table
+
+
+def step_name(row: StepSpeed) -> str:
+    """The number of frozen blocks, and how the step differs from that of mmp-train without options."""
+    differences = {"compiled": row.compiled, "--no-amp": not row.amp, "channels first": not row.channels_last}
+    return ", ".join([f"{row.freeze} blocks frozen", *(name for name, differs in differences.items() if differs)])
 
 
 def verdict(row: LoaderSpeed) -> str:

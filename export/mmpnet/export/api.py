@@ -27,7 +27,8 @@ def export(
 
         export("runs/door/best.pth", "door.onnx", precision="int8", calib="door/")
 
-    out: by default the checkpoint's name with .onnx. verify: labeled images on which the file must be as accurate as
+    checkpoint: last.pth or best.pth, or a float32 file that was exported before, which needs another `out`. out: by
+    default the checkpoint's name with .onnx. verify: labeled images on which the file must be as accurate as
     the checkpoint. calib: with int8, images that calibrate it, with or without labels. If int8 is no gain, the file is
     in float32, and `quantization` in its metadata tells why. notice: receives lines about the work.
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmpnet.contract.errors import ExportError
-from mmpnet.contract.metadata import InputKind
+from mmpnet.contract.input_kinds import InputKind
 from mmpnet.contract.node_names import module_name
 from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.train.network.folding import Shift, with_folded_input

@@ -12,7 +12,7 @@ from mmpnet.contract.arrays import FloatArray
 from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.datasets.types import Dataset
-from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
+from mmpnet.evaluation.protocol import EVALUATION_THRESHOLDS
 from mmpnet.export.graph import NETWORK_SCOPE
 from mmpnet.export.onnx_runtime_tools import ONNXModel, convert_float_to_float16
 from mmpnet.export.verification.file_parity import Reference

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper, parser
 
 from mmpnet.contract.boxes import EPSILON_PX2, LEAST_VOTE, VOTE_FROM_IOU
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.heads import HEADS, Head
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.export.graph import CANDIDATE_NAMES, Batch, drop_unused_initializers, fold_constants
 
 CONF, IOU, MAX_DET = "conf", "iou", "max_det"

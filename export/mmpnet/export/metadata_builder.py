@@ -8,12 +8,11 @@ import msgspec
 import onnx
 import torch
 
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.heads import HEADS, Head
+from mmpnet.contract.input_kinds import InputKind
 from mmpnet.contract.metadata import (
     AnchorDescription,
     InputDescription,
-    InputKind,
     ModelMetadata,
     NmsDescription,
     OutputDescription,
@@ -26,7 +25,8 @@ from mmpnet.contract.records import (
     QuantizationRecord,
     TrainingRecord,
 )
-from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL
+from mmpnet.contract.thresholds import Thresholds
+from mmpnet.evaluation.protocol import EVALUATION_PROTOCOL
 from mmpnet.export.choices import DEFAULT_OPSET
 from mmpnet.export.graph import INPUT_NAME, Batch
 from mmpnet.export.heads import CONF, IOU, MAX_DET
@@ -38,7 +38,7 @@ from mmpnet.train.artifacts.provenance import git_commit
 from mmpnet.train.network.inference_net import CandidateNet
 
 CODE_LICENSE = "Apache-2.0"
-DEFAULT_THRESHOLDS = Thresholds()
+NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,15 @@ class ExportOptions:
     batch: Batch = 1
     """Images per run, or "dynamic"."""
     opset: int = DEFAULT_OPSET
-    thresholds: Thresholds = DEFAULT_THRESHOLDS
-    """The defaults that the file states."""
-    weights_license: str = "not stated"
-    data_license: str = "not stated"
+    conf: float | None = None
+    """The score threshold that the file states as its default. None: that of the best F1 on the images to verify it on,
+    or else that of the file that is exported again, or else that of `Thresholds`."""
+    iou: float | None = None
+    """None: that of the file that is exported again, or else that of `Thresholds`; so is the next one."""
+    max_det: int | None = None
+    weights_license: str | None = None
+    """None: that of the file that is exported again, or else `not stated`; so is the next one."""
+    data_license: str | None = None
     head: Head = "boxes"
     input_kind: InputKind = "uint8-nhwc"
     frozen: bool = False
@@ -64,6 +69,19 @@ class ExportOptions:
     """Number of synthetic frames among which that of the self-test is chosen."""
     command: str = "mmpnet.export.writer.export_file"
     """What the file states about how it was made."""
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The given thresholds, and the defaults of `Thresholds` in place of those that are None.
+
+        Raises: ValueError for impossible ones.
+        """
+        default = Thresholds()
+        return Thresholds(
+            conf=default.conf if self.conf is None else self.conf,
+            iou=default.iou if self.iou is None else self.iou,
+            max_det=default.max_det if self.max_det is None else self.max_det,
+        )
 
 
 def build_metadata(
@@ -100,7 +118,11 @@ def build_metadata(
         # An accuracy at another input size is not that of this file.
         evaluation=_evaluation(checkpoint.provenance) if candidates.input_hw == checkpoint.model.input_hw else None,
         proof=_proof(parity, options),
-        licences=Licenses(code=CODE_LICENSE, weights=options.weights_license, data=options.data_license),
+        licences=Licenses(
+            code=CODE_LICENSE,
+            weights=options.weights_license or NOT_STATED,
+            data=options.data_license or NOT_STATED,
+        ),
         minimum_runtime=MinimumRuntime(
             opset=options.opset, ir_version=model.ir_version, onnxruntime=oldest_runtime(model)
         ),

@@ -13,18 +13,20 @@ from mmpnet.datasets.open import has_split
 from mmpnet.datasets.plain_images import is_plain_folder, read_plain_images
 from mmpnet.datasets.transform import mix
 from mmpnet.datasets.types import Dataset
-from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS
+from mmpnet.evaluation.protocol import EVALUATION_THRESHOLDS
 from mmpnet.export.choices import DEFAULT_OPSET
 from mmpnet.export.half import make_half
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.export.quantization.quantizer import QuantizationOptions
 from mmpnet.export.quantization.search import make_int8
+from mmpnet.export.source import open_source
 from mmpnet.export.verification.accuracy import measured
 from mmpnet.export.verification.file_parity import reference_of
 from mmpnet.export.writer import export_file
+from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.system.files import atomic_write
 from mmpnet.system.progress import Notice, Progress, no_notice, no_progress
-from mmpnet.train.artifacts.checkpoint import load_checkpoint
+from mmpnet.train.artifacts.checkpoint import Checkpoint
 from mmpnet.train.network.inference_net import TOP_K
 
 LOWEST_CONF, HIGHEST_CONF = 0.05, 0.9
@@ -35,7 +37,8 @@ LOWEST_CONF, HIGHEST_CONF = 0.05, 0.9
 class ExportRequest:
     """What to export, to which file, and on which data to verify it and to calibrate int8.
 
-    conf_of_best_f1: the default score threshold of the file is the one with the best F1 on the data to verify it on.
+    A score threshold that is not given is the one with the best F1 on the data to verify it on, if there are such data
+    and the thresholds are not frozen.
     """
 
     model: Path
@@ -45,7 +48,6 @@ class ExportRequest:
     quantization: QuantizationOptions
     verify: tuple[Path, ...]
     calib: tuple[Path, ...]
-    conf_of_best_f1: bool = False
 
 
 def export_checkpoint(
@@ -64,13 +66,14 @@ def export_checkpoint(
             notice(f"note: {note}")
     validation = _val_splits(request.calib) if calibration is not None and verify is None else verify
     options = request.options
-    if verify is not None and request.conf_of_best_f1 and not options.frozen:
-        options = _with_best_conf(request, verify, progress, notice)
+    source = open_source(request.model)
+    if options.conf is None and verify is not None and not options.frozen:
+        options = replace(options, conf=_best_conf(source.checkpoint, options, verify, progress, notice))
     with _renamed_at_the_end(request.target) as partial:
         metadata = export_file(request.model, partial, options, verify=verify, progress=progress)
         if request.precision == "float32":
             return metadata
-        reference = reference_of(load_checkpoint(request.model), metadata.letterbox)
+        reference = reference_of(source.checkpoint, metadata.letterbox)
         if request.precision == "float16":
             return make_half(partial, reference, verify=verify, progress=progress)
         assert calibration is not None, "checked with the options"
@@ -81,6 +84,8 @@ def export_checkpoint(
 
 def check_request(request: ExportRequest) -> None:
     """Raises: ValueError for options that do not go together."""
+    if request.target.resolve() == model_path(request.model).resolve():
+        raise ValueError(f"{request.target}: is the file to export; give another name with -o")
     options, precision = request.options, request.precision
     batch, opset, max_det = options.batch, options.opset, options.thresholds.max_det
     if options.frozen and options.head != "nms":
@@ -103,16 +108,17 @@ def check_request(request: ExportRequest) -> None:
         raise ValueError("--int8 needs --head boxes, --input uint8-nhwc and --batch 1")
 
 
-def _with_best_conf(request: ExportRequest, verify: Dataset, progress: Progress, notice: Notice) -> ExportOptions:
-    """The options with the score threshold that has the best F1 of the checkpoint on the data."""
-    checkpoint = load_checkpoint(request.model)
-    input_hw = request.options.input_hw or checkpoint.model.input_hw
+def _best_conf(
+    checkpoint: Checkpoint, options: ExportOptions, verify: Dataset, progress: Progress, notice: Notice
+) -> float:
+    """The score threshold that has the best F1 of the checkpoint on the data."""
+    input_hw = options.input_hw or checkpoint.model.input_hw
     reference = reference_of(checkpoint, Letterbox(input_hw, checkpoint.model.pad_value))
     detect = reference.detector(input_hw, EVALUATION_THRESHOLDS)
     found = measured(detect, verify, checkpoint.model.class_names, "the checkpoint, for its threshold", progress)
     conf = min(max(round(found.best_f1_conf, 3), LOWEST_CONF), HIGHEST_CONF)
     notice(f"default score threshold {conf:g}: best F1 {found.best_f1:.3f} on {verify.name}; --conf states another")
-    return replace(request.options, thresholds=replace(request.options.thresholds, conf=conf))
+    return conf
 
 
 @contextmanager

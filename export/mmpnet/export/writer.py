@@ -17,6 +17,7 @@ from mmpnet.export.compact import round_kernels, store_half
 from mmpnet.export.graph import export_graph
 from mmpnet.export.heads import with_head
 from mmpnet.export.metadata_builder import ExportOptions, build_metadata
+from mmpnet.export.source import open_source
 from mmpnet.export.verification.accuracy import compare_accuracy
 from mmpnet.export.verification.file_parity import EXACT, ROUNDED, Bound, Reference, check, reference_of
 from mmpnet.export.verification.graph_parity import compare
@@ -24,7 +25,6 @@ from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.self_test import SELF_TEST_SEEDS, record_self_test, run_self_test
 from mmpnet.system.files import atomic_write
 from mmpnet.system.progress import Progress, no_progress
-from mmpnet.train.artifacts.checkpoint import load_checkpoint, sha256_of
 from mmpnet.train.network.inference_net import CandidateNet
 
 SELF_TEST_TOLERANCES = (0.01, 0.95)
@@ -41,14 +41,15 @@ def export_file(
 ) -> ModelMetadata:
     """Export a checkpoint to one ONNX file with weights and metadata; returns the metadata.
 
-    checkpoint_path: last.pth or best.pth of a training run.
+    checkpoint_path: last.pth or best.pth of a training run, or a float32 file that was exported before.
     out: the file to write; a file that exists is replaced only after all checks have passed.
     verify: labeled images on which the file must be as accurate as the checkpoint.
 
     Raises: CheckpointError for a bad checkpoint; ExportError if the input size does not fit, the export fails or the
     file does not reproduce the network; OutputError if the file cannot be written.
     """
-    checkpoint = load_checkpoint(checkpoint_path)
+    source = open_source(checkpoint_path)
+    checkpoint, options = source.checkpoint, source.completed(options)
     input_hw = options.input_hw or checkpoint.model.input_hw
     letterbox = Letterbox(input_hw=input_hw, pad_value=checkpoint.model.pad_value)
     reference = reference_of(checkpoint, letterbox)
@@ -72,9 +73,7 @@ def export_file(
     )
     if options.compact:
         store_half(model)
-    metadata = build_metadata(
-        checkpoint, candidates, model, options, checkpoint_sha256=sha256_of(checkpoint_path), parity=parity
-    )
+    metadata = build_metadata(checkpoint, candidates, model, options, checkpoint_sha256=source.sha256, parity=parity)
     checks = FileChecks(
         reference=reference,
         bound=ROUNDED if options.compact else EXACT,

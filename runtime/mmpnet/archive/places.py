@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from mmpnet.contract.errors import MmpnetError, OutputError
-from mmpnet.system.addresses import check_no_password, is_address
+from mmpnet.system.addresses import check_no_secret, is_address
 from mmpnet.system.bucket_claims import BucketClaim
 from mmpnet.system.buckets import (
     SCHEME,
@@ -40,7 +40,7 @@ def place_of(text: str) -> Place:
     """The folder or address that a user typed. Raises: OutputError for an address that is not s3://bucket/..."""
     if not is_address(text):
         return Path(text)
-    check_no_password(text, error=OutputError)
+    check_no_secret(text, error=OutputError)
     bucket = text[len(SCHEME) :].partition("/")[0]
     if not text.lower().startswith(SCHEME) or not bucket:
         raise OutputError(f"{text}: results go to a folder, or to s3://BUCKET/NAME; choose one of them")
@@ -69,13 +69,16 @@ def claimed(place: Place, notify: Notice) -> PlaceClaim:
 
 
 @contextmanager
-def writing(place: Place) -> Iterator[Path]:
+def writing(place: Place, *, unfinished: Place | None = None) -> Iterator[Path]:
     """A local file to write to, which is put into place if the block succeeds.
+
+    unfinished: the folder in which the file is until then, if `place` is a file.
 
     Raises: OutputError if it cannot be written, or the disk for temporary files is full.
     """
     if isinstance(place, Path):
-        with atomic_write(place, parents=True) as partial:
+        folder = unfinished if isinstance(unfinished, Path) else None
+        with atomic_write(place, parents=True, unfinished=folder) as partial:
             yield partial
         return
     with _temporary(place) as local:

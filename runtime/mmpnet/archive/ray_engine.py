@@ -24,7 +24,8 @@ from mmpnet.contract.errors import DeviceError, MissingExtraError, MmpnetError, 
 from mmpnet.contract.text import counted
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.providers import Provider
-from mmpnet.system.machine import usable_cores
+from mmpnet.system.libraries import explain_import
+from mmpnet.system.machine import whole_cores
 from mmpnet.system.progress import Notice, no_notice
 
 OBJECT_STORE_BYTES = 100_000_000
@@ -74,9 +75,9 @@ def ray_workers(
         _prepare(options)
         try:
             from mmpnet.system.ray_runtime import shut_down
-        except ImportError as error:
+        except Exception as error:  # a Ray that was built for other versions of its packages raises any error
             raise MissingExtraError(
-                f"mmp-archive needs {error.name or 'ray'}: pip install 'mmpnet[cluster]'"
+                f"mmp-archive needs Ray: {explain_import(error, extra='cluster') or first_line(error)}"
             ) from error
         try:
             _start(options, Path(temporary))
@@ -91,6 +92,8 @@ def _prepare(options: EngineOptions) -> None:
     if options.address is None and not any(name in os.environ for name in _AUTH):
         # Ray itself would keep the token in a file in the home folder.
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
+    # Else Ray prints a warning from its C++ code in every run. Its fatal errors, and exceptions, still arrive.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if options.address is None:
         for name, value in _ONLY_THIS_MACHINE.items():
             os.environ.setdefault(name, value)
@@ -106,7 +109,7 @@ def _start(options: EngineOptions, temporary: Path) -> None:
             f"{counted(len(temporary.name) - longest, 'character')} too long; set TMPDIR to a shorter one"
         )
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    workers = options.workers or max(int(usable_cores()) // options.threads, 1)
+    workers = options.workers or max(whole_cores() // options.threads, 1)
     try:
         if options.address is None:
             with without_api_server():
@@ -206,10 +209,9 @@ def _executed(tasks: list[Task], folder: Place, settings: Settings, options: Eng
         _RayWorker,
         batch_size=1,
         batch_format="numpy",
-        # One task in flight for each worker, so that a worker that dies costs no more than its own.
-        compute=ray_data.ActorPoolStrategy(
-            min_size=1, max_size=min(options.workers, len(rows)), max_tasks_in_flight_per_actor=1
-        ),
+        # One task in flight for each worker, so that a worker that dies costs no more than its own. Ray starts further
+        # workers only if tasks queue up at those that run, which they never do here; so all start at once.
+        compute=ray_data.ActorPoolStrategy(size=min(options.workers, len(rows)), max_tasks_in_flight_per_actor=1),
         num_cpus=options.threads,
         num_gpus=options.gpus or None,
     )

@@ -14,8 +14,8 @@ from mmpnet.contract.errors import SourceError, first_line
 from mmpnet.contract.text import as_bytes, well_formed
 from mmpnet.media.images import IMAGE_SUFFIXES, is_image
 from mmpnet.runtime.sources.files import VIDEO_SUFFIXES
-from mmpnet.system.addresses import check_no_password, is_address, list_address
-from mmpnet.system.files import is_folder
+from mmpnet.system.addresses import check_no_secret, is_address, list_address
+from mmpnet.system.files import is_folder, is_hidden
 
 _TIME = re.compile(
     r"(?<!\d)(20\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])[-_.T ]?"
@@ -68,7 +68,7 @@ def find_recordings(patterns: Sequence[str], *, camera_pattern: str | None = Non
     name_of = re.compile(camera_pattern) if camera_pattern else None
     found: dict[str, Recording] = {}
     for pattern in patterns:
-        check_no_password(pattern, error=SourceError)
+        check_no_secret(pattern, error=SourceError)
         listed = list_address(pattern, error=SourceError) if is_address(pattern) else _files(pattern)
         before = len(found)
         for path, size, changed_ns in listed:
@@ -105,7 +105,8 @@ def _camera(path: str, name_of: "re.Pattern[str] | None") -> str:
 
 def _files(pattern: str) -> list[tuple[str, int, int]]:
     if is_folder(Path(pattern)):
-        names: Iterable[str] = (str(path) for path in Path(pattern).rglob("*"))
+        below = ((path, path.relative_to(pattern).parts) for path in Path(pattern).rglob("*"))
+        names: Iterable[str] = (str(path) for path, parts in below if not any(map(is_hidden, parts)))
     elif glob.has_magic(pattern) and not Path(pattern).is_file():
         names = glob.iglob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
     else:

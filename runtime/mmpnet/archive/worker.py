@@ -27,8 +27,8 @@ from mmpnet.archive.settings import MODEL_FILE, Settings
 from mmpnet.archive.splitting import split_video
 from mmpnet.archive.tasks import Failure, ImageGroup, JoinVideo, Outcome, SplitVideo, Task, VideoPart
 from mmpnet.archive.writing import FileRecord, FrameWriter, result_path, untracked, write_tracked
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MmpnetError, OutputError, SourceError, first_line
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.media.images import read_image
 from mmpnet.runtime.analytics.tracker import LOW_CONF
 from mmpnet.runtime.inference.detector import Detector
@@ -38,7 +38,7 @@ from mmpnet.system.addresses import fetch
 from mmpnet.system.files import file_sha256
 
 WORK = ".work"
-"""Folder of unfinished results; it is removed at the end of a run."""
+"""Folder of unfinished results, which no reader of results looks into; it is removed at the end of a run."""
 
 
 OpenDetector: TypeAlias = Callable[..., Detector]
@@ -127,7 +127,7 @@ class Worker:
                     yield image, DetectedFrame(0, 0.0, 0.0, size_hw, detections)
 
         out = result_path(self._folder, task.images[0], task.name)
-        with writing(out) as partial, FrameWriter(partial, self._settings) as writer:
+        with writing(out, unfinished=self._folder / WORK) as partial, FrameWriter(partial, self._settings) as writer:
             for image, frame in readable():
                 writer.add(image, frame, *untracked(frame.detections))
             providers = {self._detector.provider: writer.frames}
@@ -155,7 +155,7 @@ class Worker:
         failures: list[Failure] = []
         last = _Last(frames)
         out = result_path(self._folder, video, video.key)
-        with writing(out) as partial, FrameWriter(partial, self._settings) as writer:
+        with writing(out, unfinished=self._folder / WORK) as partial, FrameWriter(partial, self._settings) as writer:
             try:
                 write_tracked(writer, video, last, self._settings)
             except SourceError as error:

@@ -109,17 +109,6 @@ class LatencyReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="report
     after: MachineConditions
 
 
-def parse_frame_size(text: str) -> tuple[int, int]:
-    """`1280x720` -> (720, 1280).
-
-    Raises: ValueError if the text is not WIDTHxHEIGHT in px.
-    """
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) < 10_000 for side in sides):
-        raise ValueError(f"frame size is {text!r}, expected WIDTHxHEIGHT in px, such as --frame-size 1280x720")
-    return int(sides[1]), int(sides[0])
-
-
 def sample_frame(image: Path | None, frame_hw: tuple[int, int] | None) -> UInt8Array:
     """An image file, at its own size or at frame_hw; without a file, a synthetic frame (H, W, 3) BGR from a seed.
 

@@ -11,8 +11,9 @@ from rich.table import Table
 from mmpnet.console.command import console
 from mmpnet.datasets.faults import Faults
 from mmpnet.datasets.load import load_dataset
+from mmpnet.datasets.splits import Split
 from mmpnet.datasets.statistics import QUANTILES, DatasetStatistics, SizeRange, dataset_statistics
-from mmpnet.datasets.types import LabeledImage, Split
+from mmpnet.datasets.types import LabeledImage
 
 _BAR_CHARACTERS = 30
 

@@ -82,7 +82,7 @@ class Collection:
         if free < LEAST_FREE_BYTES:
             raise OutputError(
                 f"{self.folder}: the disk has {free / 1e6:.0f} MB left, fewer than {LEAST_FREE_BYTES / 1e6:.0f} MB; "
-                "free space, and start again: collecting goes on"
+                "free space, and start the same command again"
             )
         self._append(image)
         if not any(one.ignored for one in image.boxes):

@@ -1,11 +1,11 @@
 """Which frames of one source are worth labeling."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
+from mmpnet.collect.options import Interest
 from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.datasets.near_duplicates import fingerprint
 from mmpnet.runtime.analytics.tracker import NO_TRACK
@@ -17,29 +17,6 @@ BORDER_PX = 2.0
 """A person whose box is this near to the border of the frame may have left it."""
 CHANGED_LEVELS, CHANGED_SHARE = 20, 0.2
 """The scene has changed if this share of a thumbnail's pixels differs by more than this number of gray levels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interest:
-    """When a frame is worth labeling.
-
-    every_s: one frame after this time in any case. unsure: lowest and highest score of a box that the model is unsure
-    of. gap_s: least time between two frames. conf: lowest score of a box that counts as found.
-
-    Raises: ValueError if a time is negative or the scores are not an interval in [0, 1].
-    """
-
-    every_s: float = 60.0
-    unsure: tuple[float, float] = (0.2, 0.5)
-    gap_s: float = 2.0
-    conf: float = 0.4
-
-    def __post_init__(self) -> None:
-        if not self.every_s > 0 or not self.gap_s >= 0:
-            raise ValueError(f"every must be above 0 s and gap at least 0 s, got {self.every_s:g} and {self.gap_s:g}")
-        low, high = self.unsure
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"unsure must be LOW-HIGH with 0 <= LOW <= HIGH <= 1, got {low:g}-{high:g}")
 
 
 class InterestJudge:

@@ -65,6 +65,7 @@ def coco_document(images: Sequence[CollectedImage], class_names: Sequence[str]) 
                 "id": number,
                 "image_id": image_id,
                 "category_id": box.class_id,
+                "segmentation": [],  # CVAT refuses a box without this field
                 "bbox": _xywh(box),
                 "area": round((box.x2 - box.x1) * (box.y2 - box.y1), 2),
                 "iscrowd": int(box.ignored),

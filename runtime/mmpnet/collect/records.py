@@ -26,7 +26,8 @@ class CollectedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     captured_at: ISO 8601 in UTC; for a video, the time at which it was read. source_time_s: seconds in its source.
     reasons: why it is worth labeling. labeled_by: names of the models that drew the boxes. people: corners of what the
-    model of the run was sure of, with which later images are compared.
+    model of the run was sure of, with which later images are compared. networks: for each model of labeled_by, that of
+    its metadata, or "" if it has none; empty in older journals.
     """
 
     name: str
@@ -39,6 +40,7 @@ class CollectedImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labeled_by: tuple[str, ...]
     boxes: tuple[CollectedBox, ...] = ()
     people: tuple[tuple[float, float, float, float], ...] = ()
+    networks: tuple[str, ...] = ()
 
     @property
     def day(self) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmpnet.collect.collection import Collection
-from mmpnet.collect.interest import Interest, InterestJudge
+from mmpnet.collect.interest import InterestJudge
+from mmpnet.collect.options import Interest, Limits
 from mmpnet.collect.records import CollectedBox, CollectedImage
 from mmpnet.collect.seen_images import COMPARED_IMAGES, SeenImages
 from mmpnet.contract.arrays import UInt8Array
@@ -33,25 +34,15 @@ SAME_BOX_IOU = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """per_day: images of a day. bytes: size of all images of the folder. Raises: ValueError if one is below 1."""
-
-    per_day: int = 200
-    bytes: int = 2_000_000_000
-
-    def __post_init__(self) -> None:
-        if self.per_day < 1 or self.bytes < 1:
-            raise ValueError(f"limits must be at least 1, got {self.per_day} images and {self.bytes} bytes")
-
-
-@dataclass(frozen=True, slots=True)
 class Labeler:
     """Draws the pre-labels: the names of the models, and their function from frame to detections; without one the
-    detections of the run are the pre-labels. least_score: boxes below it are left out."""
+    detections of the run are the pre-labels. least_score: boxes below it are left out. networks: as CollectedImage has
+    them."""
 
     names: tuple[str, ...]
     detect: Callable[[UInt8Array], Detections] | None = None
     least_score: float = 0.4
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -165,6 +156,7 @@ class CollectSink(Sink):
             labeled_by=self._labeler.names,
             boxes=boxes,
             people=tuple(one.xyxy for one in sure),
+            networks=self._labeler.networks,
         )
         self._collection.add(image, pixels_bgr)
         self._last_hour.append(frame.clock_s)

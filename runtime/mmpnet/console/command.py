@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from typing import IO, Any, NoReturn, cast
 
 import typer
@@ -40,7 +39,7 @@ HELP_NAMES: dict[str, Any] = {
 def launch(module: str, *, extra: str) -> None:
     """Run a command's module; if a library cannot be loaded, print what to install and exit with 1.
 
-    Loading torch takes seconds, so Ctrl-C during that time also prints one line.
+    Ctrl-C meanwhile prints one line.
     """
     disable_usage_reports()
     move_caches()
@@ -57,11 +56,18 @@ def launch(module: str, *, extra: str) -> None:
 def explain_imports(*, extra: str) -> Iterator[None]:
     """Turn a library that cannot be loaded into one line that says what to install, and exit code 1.
 
+    The block has only imports. Commands import numpy, OpenCV, ONNX Runtime and torch where their work starts, as these
+    take up to seconds to load, and neither the help nor the report of a mistyped option needs them.
+
     extra: the extra of mmpnet that installs the libraries.
+
+    Raises: KeyboardInterrupt also where a library reports Ctrl-C as a failed import.
     """
     try:
         yield
-    except (ImportError, AttributeError, OSError) as error:
+    except Exception as error:
+        if _is_interrupt(error):
+            raise KeyboardInterrupt from error
         reason = explain_import(error, extra=extra)
         if reason is None:
             raise
@@ -138,6 +144,8 @@ def fail(message: str) -> NoReturn:
 def show_version(value: bool) -> None:  # typer calls it with the flag's value
     """Callback of --version."""
     if value:
+        from importlib.metadata import version  # takes a tenth of the time of a help
+
         sys.stdout.write(f"mmpnet {version('mmpnet')}\n")
         raise typer.Exit
 
@@ -151,6 +159,13 @@ def parse_size_hw(text: str) -> tuple[int, int]:
     if len(parts) not in (1, 2) or not all(part.isdecimal() and 0 < int(part) < 10_000 for part in parts):
         raise typer.BadParameter(f"{text!r}: expected N or HEIGHTxWIDTH in px, such as 320 or 192x320")
     return int(parts[0]), int(parts[-1])
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error comes from Ctrl-C: modules of pybind11, such as that of ONNX Runtime, raise ImportError then."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _print_error(message: str) -> None:

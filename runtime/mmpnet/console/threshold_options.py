@@ -2,7 +2,7 @@
 
 import typer
 
-from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.thresholds import Thresholds
 
 
 def checked_thresholds(conf: float, iou: float, max_det: int) -> Thresholds:

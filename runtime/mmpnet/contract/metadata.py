@@ -6,9 +6,9 @@ import msgspec
 
 from mmpnet.contract.anchors import AnchorSpec
 from mmpnet.contract.boxes import CENTER_VARIANCE, SIZE_VARIANCE
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.heads import HEADS, Head, HeadSpec, Meaning
+from mmpnet.contract.input_kinds import InputKind
 from mmpnet.contract.letterbox import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, Letterbox
 from mmpnet.contract.records import (
     AdaptationRecord,
@@ -22,13 +22,12 @@ from mmpnet.contract.records import (
     TrainingRecord,
 )
 from mmpnet.contract.text import well_formed_values
+from mmpnet.contract.thresholds import Thresholds
 
 METADATA_KEY = "mmpnet"
 SCHEMA_VERSION: Literal[3] = 3
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
-InputKind: TypeAlias = Literal["uint8-nhwc", "float-nchw"]
-"""Either letterboxed BGR bytes, or the classic tensor: RGB in [0, 1]."""
 Precision: TypeAlias = Literal["float32", "float16", "int8"]
 
 
@@ -168,6 +167,12 @@ class ModelMetadata(StrictStruct, frozen=True):
     producer: Literal["mmpnet"] = "mmpnet"
     task: Literal["detect"] = "detect"
     schema_version: Literal[3] = SCHEMA_VERSION
+
+    @property
+    def network(self) -> str:
+        """What files of the same weights and input size have in common, in every precision."""
+        height, width = self.input.size_hw
+        return f"{self.checkpoint_sha256} {height}x{width}"
 
     @property
     def letterbox(self) -> Letterbox:

@@ -7,8 +7,9 @@ from pathlib import Path
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.splits import Split
 from mmpnet.datasets.transform import alike_names_note, mix, select_classes
-from mmpnet.datasets.types import Dataset, Split
+from mmpnet.datasets.types import Dataset
 
 
 def read_apart(paths: Sequence[Path], split: Split, classes: Sequence[str] = ()) -> tuple[Dataset, ...]:

@@ -8,7 +8,8 @@ from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats import coco, cvat, gt_data, pennfudan, via, voc, yolo
 from mmpnet.datasets.formats._folders import SPLIT_FOLDERS
-from mmpnet.datasets.types import Dataset, Split
+from mmpnet.datasets.splits import Split
+from mmpnet.datasets.types import Dataset
 from mmpnet.datasets.walk import file_names
 from mmpnet.system.files import is_file, is_folder
 
@@ -69,7 +70,7 @@ def open_dataset(path: Path, split: Split, faults: Faults = STRICT, *, undivided
     if not available and not is_named_so and not undivided:
         raise DatasetError(
             f"{path}: has no split {split}; this {kind.name} data has no splits, so all of it is train; "
-            f"split it, or give a folder or file for {split}"
+            f"use that split, divide the folder, or give a folder or file for {split}"
         )
     return kind.read(path, split, faults)
 

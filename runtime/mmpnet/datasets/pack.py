@@ -14,7 +14,8 @@ from mmpnet.contract.errors import OutputError
 from mmpnet.contract.text import well_formed, well_formed_values
 from mmpnet.datasets.coco_entries import annotation_entries, category_entries, image_entry
 from mmpnet.datasets.shards import SHARD_BYTES, write_shards
-from mmpnet.datasets.types import Dataset, LabeledImage, Split
+from mmpnet.datasets.splits import Split
+from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.system.addresses import writing
 from mmpnet.system.files import atomic_write
 from mmpnet.system.progress import Progress, no_progress

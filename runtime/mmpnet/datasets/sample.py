@@ -40,7 +40,7 @@ def write_sample(folder: Path) -> None:
             for x1, y1, x2, y2 in boxes:
                 bbox = [x1, y1, x2 - x1, y2 - y1]
                 one = {"id": len(annotations) + 1, "image_id": number, "category_id": 1, "bbox": bbox, "iscrowd": 0}
-                annotations.append({**one, "area": bbox[2] * bbox[3]})
+                annotations.append({**one, "area": bbox[2] * bbox[3], "segmentation": []})
         document = {"categories": [{"id": 1, "name": "person"}], "images": images, "annotations": annotations}
         with atomic_write(folder / f"{split}.json") as partial:
             partial.write_text(json.dumps(document))

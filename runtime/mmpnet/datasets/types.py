@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
 
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray, UInt8Array
 from mmpnet.contract.errors import DatasetError
@@ -10,8 +9,6 @@ from mmpnet.datasets.shards import ShardPart
 from mmpnet.media.images import decode_image, read_content
 
 BACKGROUND = "background"
-Split: TypeAlias = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True, slots=True)

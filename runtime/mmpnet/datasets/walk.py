@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from mmpnet.contract.errors import DatasetError
+from mmpnet.system.files import is_hidden
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -22,8 +23,8 @@ def files_below(folder: Path) -> list[Path]:
             folders.clear()
             continue
         entered.add(identity)
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        found += [Path(place, name) for name in names if not _is_hidden(name)]
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        found += [Path(place, name) for name in names if not is_hidden(name)]
     return sorted(found)
 
 
@@ -33,13 +34,9 @@ def file_names(folder: Path) -> list[str]:
     Raises: DatasetError if it cannot be listed.
     """
     try:
-        return sorted(name for name in os.listdir(folder) if not _is_hidden(name))  # noqa: PTH208 - twice as fast
+        return sorted(name for name in os.listdir(folder) if not is_hidden(name))  # noqa: PTH208 - twice as fast
     except OSError as error:
         raise _unlisted(folder, error) from error
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".")
 
 
 def _refuse(error: OSError) -> None:

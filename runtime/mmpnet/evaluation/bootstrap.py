@@ -12,6 +12,7 @@ import numpy as np
 
 from mmpnet.contract.arrays import IntArray
 from mmpnet.evaluation.image_matches import ImageMatches, Values
+from mmpnet.evaluation.protocol import RESAMPLES
 
 LEVEL = 0.95
 LEAST_IMAGES = 10
@@ -27,7 +28,7 @@ class Bootstrap:
     Raises: ValueError if the number is below 1.
     """
 
-    resamples: int = 1000
+    resamples: int = RESAMPLES
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -18,8 +18,8 @@ _SUMMARIZED = 3
 
 
 def require_pycocotools() -> None:
-    """Raises: MissingExtraError without pycocotools; call it before any image is read."""
-    require_packages("pycocotools", wanted_for="evaluation")
+    """Raises: MissingExtraError without a pycocotools that can be loaded; call it before any image is read."""
+    require_packages("pycocotools.mask", wanted_for="evaluation")
 
 
 def coco_results(image_id: int, detections: Detections) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DatasetError
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.coco import accumulated, coco_results, require_pycocotools, twelve_numbers
@@ -14,15 +14,6 @@ from mmpnet.evaluation.curves import mean_ap, mean_confidence_curve, voc07_ap, v
 from mmpnet.evaluation.image_matches import ImageMatches, image_matches
 from mmpnet.evaluation.matching import Ranking, match_coco, match_voc, rankings
 
-EVALUATION_THRESHOLDS = Thresholds(conf=0.001, iou=0.5, max_det=100)
-
-
-def protocol(thresholds: Thresholds) -> str:
-    """The name of an evaluation with these thresholds."""
-    return f"COCO, conf {thresholds.conf}, NMS IoU {thresholds.iou}, {thresholds.max_det} detections"
-
-
-EVALUATION_PROTOCOL = protocol(EVALUATION_THRESHOLDS)
 MATCH_IOU = 0.5
 """IoU from which a box counts as found, for the quasi IoU, F1 and VOC's average precision."""
 QUASI_IOU_CONF = 0.5

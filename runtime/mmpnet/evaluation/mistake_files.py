@@ -36,7 +36,7 @@ def copy_mistakes(folder: Path, mistakes: Mistakes, dataset: Dataset) -> int:
     rows = sorted({one.index for one in (*mistakes.false_positives, *mistakes.misses)})
     names = [f"{row:06d}-{dataset.images[row].path.name}" for row in rows]
     try:
-        (folder / "images").mkdir(parents=True, exist_ok=True)
+        (folder / "images").mkdir(parents=True)
         for row, name in zip(rows, names, strict=True):
             (folder / "images" / name).write_bytes(dataset.images[row].content())
     except OSError as error:
@@ -78,6 +78,7 @@ def _coco(rows: Sequence[int], names: Sequence[str], dataset: Dataset) -> dict[s
                 "id": number,
                 "image_id": image_id,
                 "category_id": class_id,
+                "segmentation": [],  # CVAT refuses a box without this field
                 "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
                 "area": round((x2 - x1) * (y2 - y1), 2),
                 "iscrowd": int(crowd),

@@ -12,7 +12,7 @@ from mmpnet.contract.lazy_names import lazy_names
 if TYPE_CHECKING:
     from mmpnet.contract.detections import Detection as Detection
     from mmpnet.contract.detections import Detections as Detections
-    from mmpnet.contract.detections import Thresholds as Thresholds
+    from mmpnet.contract.thresholds import Thresholds as Thresholds
     from mmpnet.runtime.analytics.counter import Counter as Counter
     from mmpnet.runtime.analytics.draw import draw as draw
     from mmpnet.runtime.analytics.tracker import Tracker as Tracker
@@ -45,7 +45,7 @@ __getattr__, __dir__ = lazy_names(
         "Detector": "mmpnet.runtime.inference.detector",
         "Frame": "mmpnet.runtime.sources.frame",
         "LiveOptions": "mmpnet.runtime.sources.options",
-        "Thresholds": "mmpnet.contract.detections",
+        "Thresholds": "mmpnet.contract.thresholds",
         "Tracker": "mmpnet.runtime.analytics.tracker",
         "draw": "mmpnet.runtime.analytics.draw",
         "open_source": "mmpnet.runtime.sources.open",

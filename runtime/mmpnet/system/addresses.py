@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from mmpnet.contract.errors import MissingExtraError, MmpnetError, first_line
+from mmpnet.system.files import is_hidden
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _PASSWORD = re.compile(
     r"(?:(?:s3a?|gc?s|az|abfss?)://[^@]*|[a-z][a-z0-9+.-]+://[^/@]*(?=:[^/@]*@)):[^@]*@", re.IGNORECASE
 )
 """Keys of buckets may have slashes; the addresses of buckets have no ports."""
+_MAGIC = re.compile(r"[*?\[]")
+_SIGNED = re.compile(r"https?://[^?]*\?[^/?]*=", re.IGNORECASE)
+"""With a query, which may be a signature; without `=`, a question mark stands for any character of a name."""
 
 
 def is_address(text: str) -> bool:
@@ -23,29 +27,48 @@ def is_address(text: str) -> bool:
     return _ADDRESS.match(text) is not None
 
 
-def check_no_password(address: str, *, error: type[MmpnetError]) -> None:
-    """Raises: `error` if there is a password in the address, which would be in every result; it is not repeated."""
+def check_no_secret(address: str, *, error: type[MmpnetError]) -> None:
+    """Raises: `error` if there is a password or a signature in the address, which would be in every result; it is not
+    repeated."""
     if _PASSWORD.match(address):
         protocol = address.split("://", 1)[0]
         raise error(
             f"a password is in an address of {protocol}://; leave it out, and give it in the environment, such as "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
+    if _SIGNED.match(address):
+        raise error(
+            f"{address.partition('?')[0]}?...: what follows the question mark, such as a signature, would be in every "
+            "result; fetch the file first, or use an address whose keys come from the environment, such as s3://"
+        )
 
 
 def list_address(pattern: str, *, error: type[MmpnetError]) -> list[tuple[str, int, int]]:
     """Address, size and a number that differs when it has changed, of each file behind a folder, file or pattern.
+
+    Hidden files and folders below it are left out, unless the pattern names them.
 
     Raises: `error` if they cannot be listed, MissingExtraError if the address needs another package.
     """
     with explained(pattern, "listed", error):
         system, path = _system(pattern)
         listed = system.glob(path, detail=True) if glob.has_magic(path) else system.find(path, detail=True)
+        base, names_hidden = _base_of(path)
         return [
             (system.unstrip_protocol(name), int(facts.get("size") or 0), _stamp(facts))
             for name, facts in listed.items()
             if facts.get("type", "file") == "file"
+            and (names_hidden or not any(map(is_hidden, name.removeprefix(base).split("/"))))
         ]
+
+
+def _base_of(path: str) -> tuple[str, bool]:
+    """The folder in which a path is searched, and whether the rest of the path names hidden files."""
+    magic = _MAGIC.search(path)
+    if magic is None:
+        return path, False
+    base = path[: path.rfind("/", 0, magic.start()) + 1]
+    return base, any(map(is_hidden, path.removeprefix(base).split("/")))
 
 
 def fetch(address: str, path: Path, *, error: type[MmpnetError]) -> None:

@@ -10,7 +10,7 @@ from mmpnet.system.files import beginning
 
 try:
     import fcntl
-except ImportError:  # Windows, where open files cannot be replaced anyway
+except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -21,7 +21,8 @@ class Claim:
 
     The lock is a hidden file beside the output, so that containers that share a folder see it. The next run takes over
     a lock file that a killed process left behind. If no lock file can be made, nothing is locked: writing the output
-    then fails with its own error.
+    then fails with its own error. On Windows nothing is locked: a file that is open, as a video is, cannot be replaced
+    there, but one that is written as a whole can.
 
     Raises: OutputError if another run holds the lock.
     """
@@ -39,6 +40,7 @@ class Claim:
                 raise OutputError(f"{path}: another run writes to it; stop that one, or choose another name")
             if self._is_in_place(descriptor):
                 self._descriptor = descriptor
+                _HELD.add(self)
                 return
             os.close(descriptor)  # the previous run removed the file between our open and our lock
 
@@ -48,8 +50,15 @@ class Claim:
     def close(self) -> None:
         """Release the name for the next run."""
         if self._descriptor is not None:
-            with suppress(OSError):
-                self._lock.unlink()  # still locked, so no other run can hold it
+            if self._is_in_place(self._descriptor):  # else its folder was removed, and the name may be another run's
+                with suppress(OSError):
+                    self._lock.unlink()  # still locked, so no other run can hold it
+            self.leave_to_parent()
+
+    def leave_to_parent(self) -> None:
+        """Close the lock file as it is: in a forked process the lock is the parent's, and must not outlive it."""
+        if self._descriptor is not None:
+            _HELD.discard(self)
             os.close(self._descriptor)
             self._descriptor = None
 
@@ -66,6 +75,18 @@ class Claim:
             return os.path.samestat(os.fstat(descriptor), self._lock.stat())
         except OSError:
             return False
+
+
+_HELD: set[Claim] = set()
+
+
+def _leave_all_to_parent() -> None:
+    for claim in list(_HELD):
+        claim.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 def check_unclaimed(path: Path) -> None:

@@ -34,6 +34,11 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden; programs keep unfinished files and copies of their own under such names."""
+    return name.startswith(".")
+
+
 def temporary_file(path: Path, *, marked: bool = False) -> Path:
     """Make an empty file beside `path` with an unpredictable name and the same suffix, which some writers require.
 
@@ -98,10 +103,11 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def atomic_write(path: Path, *, parents: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, parents: bool = False, unfinished: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path to write to; it is renamed to `path` if the block succeeds, and removed if it fails.
 
-    parents: make missing folders.
+    parents: make missing folders. unfinished: the folder of the temporary file, on the same disk; it is made if it is
+    missing. By default the file is beside `path`, where it stays if the program is killed.
 
     Raises: OutputError if the file cannot be written.
     """
@@ -109,7 +115,9 @@ def atomic_write(path: Path, *, parents: bool = False) -> Iterator[Path]:
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
-        partial = temporary_file(path)
+        if unfinished is not None:
+            unfinished.mkdir(parents=True, exist_ok=True)
+        partial = temporary_file(path if unfinished is None else unfinished / path.name)
         yield partial
         partial.replace(path)
     except OSError as error:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import distributions
 from types import ModuleType
 
 from mmpnet.system.child_python import PYTHON_COMMAND
@@ -105,6 +104,8 @@ def explain(module: str, reason: str, *, extra: str = "cpu") -> str:
 
 def installed(names: Iterable[str]) -> dict[str, str]:
     """Versions of those of these packages that are installed."""
+    from importlib.metadata import distributions  # takes long to load, and no help needs it
+
     found = {(one.metadata["Name"] or "").lower().replace("_", "-"): one.version for one in distributions()}
     return {name: found[name] for name in names if name in found}
 
@@ -118,22 +119,20 @@ def rivalry(module: str, packages: dict[str, str]) -> str | None:
 
 
 def _culprit(error: Exception) -> str | None:
-    """The top-level name of the module whose import failed."""
-    broken = getattr(error, "obj", None)
-    if isinstance(error, AttributeError):
-        return broken.__name__.split(".")[0] if isinstance(broken, ModuleType) else None
-    name = getattr(error, "name", None)
-    if name:
-        return str(name).split(".")[0]
-    # A library that loads others itself raises OSError, or ImportError without a name; then the culprit is the last
-    # module that mmpnet imported.
+    """The top-level name of the module whose import failed; None if that is none of another package."""
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        return error.obj.__name__.split(".")[0]
+    if isinstance(error, ImportError) and error.name:
+        return error.name.split(".")[0]
+    # A library that does not find others, or finds other versions than it was compiled for, raises any error. Then the
+    # culprit is the last module that mmpnet imported.
     trace, culprit = error.__traceback__, None
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", "")).split(".")[0]
-        if module not in ("", "mmpnet", "importlib") and culprit is None:
-            culprit = module
         if module == "mmpnet":
             culprit = None
+        elif culprit is None and module and module not in sys.stdlib_module_names:
+            culprit = module
         trace = trace.tb_next
     return culprit
 

@@ -82,6 +82,11 @@ def usable_cores() -> float:
     return cores if quota == "max" or not period else min(cores, int(quota) / int(period))
 
 
+def whole_cores() -> int:
+    """usable_cores, rounded down, and at least 1: how many threads or processes fit."""
+    return max(int(usable_cores()), 1)
+
+
 def frequency_governor() -> str | None:
     """The policy that sets the processor's clock, such as `performance`; None if the system does not report it."""
     return _read(_SYSFS / "devices/system/cpu/cpu0/cpufreq/scaling_governor") or None

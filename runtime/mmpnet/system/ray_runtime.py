@@ -11,12 +11,21 @@ disable_usage_reports()
 
 import ray  # noqa: E402 - usage reports must be off before
 from ray import data as ray_data  # noqa: E402
-from ray._private import services  # noqa: E402
+from ray._private import services, worker  # noqa: E402
 from ray.util import metrics as ray_metrics  # noqa: E402
 
 __all__ = ["ray", "ray_data", "ray_metrics", "shut_down", "without_api_server"]
 
 END_TIMEOUT_S = 10.0
+_show = worker.print_to_stdstream
+
+
+def _show_on_stderr(data: dict[str, Any], ignore_prefix: bool) -> None:
+    """Ray's own function prints on stdout, for example, that a worker died; stdout is for results."""
+    _show({**data, "is_err": True}, ignore_prefix)
+
+
+worker.print_to_stdstream = _show_on_stderr
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from mmpnet.contract.errors import ContractError, ExportError, MissingExtraError
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.datasets.types import Dataset
 from mmpnet.runtime.inference.detector import Detector, StageTimes
+from support.browser import headless_browser
 
 POINTS = st.lists(st.tuples(st.integers(1, 5).map(float), st.integers(0, 5).map(float)), min_size=1, max_size=12)
 QUICK = ("--repeats", "2", "--frames", "3", "--frame-size", "96x64", "--threads", "1")
@@ -376,6 +377,27 @@ def test_the_page_is_whole_when_nothing_was_chosen_and_some_left_out(
     assert "of &lt;another&gt; world" in page
     assert "b.onnx with threads unset: p50 4.00 ms" in page
     assert "<pre>" not in page
+
+
+@pytest.mark.slow
+def test_the_page_does_not_scroll_sideways_in_a_window_of_1280_px(
+    fake_times: type[FakeDetector], tiny_onnx: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    """With names as long as those of exported files, large times, and a line about a file that was left out."""
+    names = ("person-192x320-pruned-int8.onnx", "person-320-distilled-float16.onnx")
+    files = [Path(shutil.copy(tiny_onnx, tmp_path / name)) for name in names]
+    fake_times.seconds.update({(name, 0): 1.2345 * number for number, name in enumerate(names, 1)})
+    left = (LeftOut(what="person-480-int8.onnx", why="int8 has no advantage: it is slower than float32 " * 3),)
+    plan = SearchPlan(target_ms=5000.0, threads=(0,), repeats=2, frames=1)
+    report = search(files, plan, dataset, frame(), left_out=left)
+    write_search_page(tmp_path / "report.html", report, tmp_path)
+    with headless_browser() as running:
+        page = running.new_page(viewport={"width": 1280, "height": 720})
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.locator("svg").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth") == 1280
+        rows_px = page.evaluate("document.querySelector('table').scrollWidth")
+        assert rows_px > 1280, "the rows scroll within the page; too short ones would test nothing"
 
 
 def test_the_command_names_the_file_as_it_can_be_found(

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mmpnet.cli.run.command import app
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.heads import Head
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.export.metadata_builder import ExportOptions
 from mmpnet.media.images import read_image, write_image
 from mmpnet.media.pixelate import blur_detections

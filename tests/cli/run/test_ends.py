@@ -75,7 +75,10 @@ def test_a_killed_run_leaves_whole_lines_and_a_readable_video(tmp_path: Path, en
     running = begun([*endless, "--save", str(out)], ndjson)
     running.kill()
     running.communicate(timeout=60)
-    lines = ndjson.read_text().splitlines()
+    # SIGKILL may end a write between two pages of memory, so the kernel can cut the line that was being written. Only
+    # that line has no newline.
+    *lines, _ = ndjson.read_text().split("\n")
+    assert len(lines) >= 40
     assert [json.loads(line)["frame"] for line in lines] == list(range(len(lines)))
     (left,) = tmp_path.glob("out.partial-*.avi")
     assert len(read_video(left)) >= len(lines) // 2

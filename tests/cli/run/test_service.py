@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from mmpnet.cli.run.reload import Reload
-from mmpnet.cli.run.service_unit import service_unit
+from mmpnet.cli.run.service_unit import needed_secrets, service_unit
 from mmpnet.console.log import ConsoleHandler, start_log
 from mmpnet.contract.errors import MmpnetError
 from mmpnet.runtime.pipeline.summary import Summary
@@ -117,6 +117,42 @@ def test_a_unit_that_would_leak_a_secret_or_could_not_start_is_refused(arguments
     with pytest.raises(typer.BadParameter, match=fault) as refused:
         service_unit(arguments, program=PROGRAM)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "serve", "has_token", "names"),
+    [
+        ("", None, False, []),
+        ("", "127.0.0.1:8000", False, []),
+        ("", "0.0.0.0:8000", False, ["MMPNET_TOKEN"]),
+        ("", "0.0.0.0:8000", True, []),
+        (
+            'source = "rtsp://me:${DOOR}@cam/1"\nmqtt = "mqtt://me:${DOOR}@h"',
+            "[::]:80",
+            False,
+            ["DOOR", "MMPNET_TOKEN"],
+        ),
+    ],
+)
+def test_secrets_without_which_the_service_does_not_start_are_named(
+    settings: str, serve: str | None, has_token: bool, names: list[str]
+) -> None:
+    assert needed_secrets(settings, serve=serve, has_token=has_token) == names
+
+
+def test_printing_a_unit_says_on_stderr_what_is_missing() -> None:
+    command = "from mmpnet.cli.entry import run; run()"
+    arguments = ["rtsp://camera/1", "--serve", "0.0.0.0:8000", "--print-service"]
+    done = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("# Secrets:")
+    assert "note: write MMPNET_TOKEN=... to /etc/mmpnet/environment before the service starts" in " ".join(
+        done.stderr.split()
+    )
+    arguments[2] = "nowhere"
+    done = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--serve nowhere: expected HOST:PORT" in done.stderr
 
 
 def test_secrets_reach_the_service_by_references_and_credentials(tmp_path: Path) -> None:

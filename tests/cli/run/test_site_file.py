@@ -139,6 +139,7 @@ def test_print_config_needs_no_file_and_names_cameras() -> None:
         ("model = 3", "model: expected text in quotes, found 3"),
         ("limit = ", "site.toml: is not TOML"),
         ("token = '${MISSING_TOKEN}'", "token: ${MISSING_TOKEN}: neither MISSING_TOKEN nor MISSING_TOKEN_FILE is set"),
+        ("conf = '${MISSING_CONF}'", "site.toml: conf: ${MISSING_CONF}: neither MISSING_CONF nor MISSING_CONF_FILE is"),
         ("self_test = true", "there is no setting 'self_test'"),
     ],
 )
@@ -294,12 +295,46 @@ def test_addresses_on_the_command_line_may_have_references(monkeypatch: pytest.M
 
 
 def test_a_unit_is_printed_without_the_secrets_of_the_service(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.write_text('show = false\n[[camera]]\nname = "door"\nsource = "rtsp://me:${ONLY_ROOT_KNOWS}@cam/1"\n')
+    site.write_text(
+        'show = false  # no ${SECRET}\nmqtt = "mqtt://me:${BROKER_KNOWS}@host"\nmax_det = "${MOST}"\n'
+        '[[camera]]\nname = "door"\nsource = "rtsp://me:${ONLY_ROOT_KNOWS}@cam/1"\n'
+    )
     site.chmod(0o644)
+    monkeypatch.setenv("MOST", "2")
     monkeypatch.setattr(sys, "argv", ["mmp-run", "--config", str(site), "--print-service"])
     done = mmp_run("--config", site, "--print-service")
     assert done.exit_code == 0, done.stderr
     assert f"--config {site}" in done.stdout
+    assert "write BROKER_KNOWS=... and MOST=... and ONLY_ROOT_KNOWS=... to" in " ".join(done.stderr.split())
+    started = mmp_run("--config", site)
+    assert started.exit_code == 1
+    assert "mqtt: ${BROKER_KNOWS}: neither BROKER_KNOWS nor BROKER_KNOWS_FILE is set" in " ".join(
+        started.stderr.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('token = "s3cret"\n', "token"),
+        ('mqtt = "mqtt://me:s3cret@host"\n', "mqtt"),
+        ('[[camera]]\nname = "door"\nsource = "rtsp://me:s3cret@cam/1"\n', "camera 'door': source"),
+    ],
+)
+def test_a_secret_in_the_settings_of_a_service_is_refused(
+    site: Path, monkeypatch: pytest.MonkeyPatch, text: str, where: str
+) -> None:
+    site.write_text(text)
+    site.chmod(0o644)
+    words = ["rtsp://cam/2", "--config", str(site), "--print-service"]
+    monkeypatch.setattr(sys, "argv", ["mmp-run", *words])
+    done = mmp_run(*words)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert f"{where}: has a secret, which everybody who may read the file could read; write '${{NAME}}'" in " ".join(
+        done.stderr.split()
+    )
+    assert "s3cret" not in done.stderr
 
 
 def test_a_secret_on_the_command_line_is_said_in_one_line(tiny_onnx: Path, tmp_path: Path) -> None:

@@ -449,3 +449,11 @@ def test_via_and_coco_are_told_by_their_content(
 ) -> None:
     (tmp_path / name).write_text(json.dumps(content))
     assert recognize(tmp_path / name).name == expected
+
+
+def test_images_of_another_place_that_a_choice_leaves_out_are_no_note(write: Write, tmp_path: Path) -> None:
+    path = write()
+    shutil.copy(tmp_path / "images" / "a.png", tmp_path / "images" / "b.png")
+    assert len(read_coco(path, Faults()).notes) == 1
+    chosen = write(images=[{**IMAGE, "file_name": str(tmp_path / "images" / "a.png")}])
+    assert read_coco(chosen, Faults()).notes == ()

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import FloatArray
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ContractError
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.evaluation.peers.coco_classes import COCO_CLASSES
 from mmpnet.evaluation.peers.detector import FAMILIES, PeerDetector, family_of
 from mmpnet.evaluation.peers.family import Family, Resize, Signature, grid_cells

@@ -193,6 +193,21 @@ def test_a_missing_package_is_named_with_its_extra() -> None:
         require_packages("json", "no_such_package", wanted_for="a report")
 
 
+@pytest.mark.parametrize(
+    "fault", ["ImportError('built for numpy 1')", "AttributeError('_ARRAY_API')", "ValueError('size')"]
+)
+def test_a_broken_package_is_one_line_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    name = f"broken_{fault[:5].lower()}"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+    (tmp_path / name / "part.py").write_text(f"raise {fault}")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingExtraError, match=rf"a report needs {name}: {name} cannot be loaded \(.*; pip install"):
+        require_packages(f"{name}.part", wanted_for="a report")
+
+
 def test_plots_take_the_color_of_their_page_and_name_their_axes() -> None:
     ranking = Ranking(np.array([0.9, 0.5], np.float32), np.array([True, False]), 2)
     curve = precision_recall(ranking)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper, numpy_helper
 
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.datasets.open import open_dataset
 from mmpnet.export.metadata_builder import ExportOptions
@@ -32,7 +31,7 @@ Images = list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]
 
 @pytest.fixture(scope="module")
 def float_model(exported: ExportCache, tiny_checkpoint: Path) -> onnx.ModelProto:
-    options = ExportOptions((64, 96), 1, 13, thresholds=Thresholds(conf=0.3), self_test_seeds=8)
+    options = ExportOptions((64, 96), 1, 13, conf=0.3, self_test_seeds=8)
     return onnx.load(exported(tiny_checkpoint, options))
 
 

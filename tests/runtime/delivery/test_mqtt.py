@@ -32,7 +32,7 @@ CAMERA = "Front door"
 
 
 class Listener:
-    """Another client of the broker, which keeps every message."""
+    """Another client of the broker, which keeps every message from its construction on."""
 
     def __init__(self, port: int) -> None:
         from paho.mqtt.client import Client
@@ -41,11 +41,17 @@ class Listener:
         self.messages: list[tuple[str, bytes]] = []
         self._changed = threading.Condition()
         self._client = Client(CallbackAPIVersion.VERSION2)
-        self._client.reconnect_delay_set(1, 1)
+        # Events are not retained, so it must be back before the site, which tries again after a second. The client
+        # takes fractions of a second, although its types do not say so.
+        self._client.reconnect_delay_set(0.05, 0.05)  # type: ignore[arg-type]
+        subscribed = threading.Event()
+        self._client.on_subscribe = lambda *_: subscribed.set()
         self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
         self._client.on_message = self._take
         self._client.connect_async("127.0.0.1", port)
         self._client.loop_start()
+        if not subscribed.wait(40):
+            raise TimeoutError("the broker did not answer the subscription")
 
     def _take(self, _client: object, _data: object, message: Any) -> None:
         with self._changed:

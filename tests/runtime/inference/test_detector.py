@@ -11,9 +11,10 @@ import onnxruntime
 import pytest
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.letterbox import Letterbox
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.runtime.inference.decode import check_candidates, check_classes
 from mmpnet.runtime.inference.detector import Detector
 from support.frames import make_noise

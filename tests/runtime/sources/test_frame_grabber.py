@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -64,6 +64,13 @@ def drain(grabber: FrameGrabber, pause_s: float = 0.0) -> list[Frame]:
     return frames
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until_s
+        time.sleep(0.002)
+
+
 def test_a_slow_reader_gets_every_frame_of_a_file() -> None:
     with FrameGrabber([Numbers(count=20)], lambda _: None) as grabber:
         frames = drain(grabber, pause_s=0.005)
@@ -73,9 +80,19 @@ def test_a_slow_reader_gets_every_frame_of_a_file() -> None:
 
 
 def test_a_slow_reader_gets_the_newest_frame_of_a_live_source() -> None:
-    with FrameGrabber([Numbers(count=50, live=True, period_s=0.002)], lambda _: None) as grabber:
-        first = grabber.take()
-        time.sleep(0.05)
+    first_taken = threading.Event()
+
+    class Held(Numbers):
+        def frames(self, stop: threading.Event, on_event: OnEvent) -> Iterator[Frame]:
+            for number, frame in enumerate(super().frames(stop, on_event)):
+                if number == 1:  # or a slow machine would take one of the last frames first
+                    first_taken.wait(60)
+                yield frame
+
+    with FrameGrabber([Held(count=50, live=True, period_s=0.002)], lambda _: None) as grabber:
+        first = grabber.take(60)
+        first_taken.set()
+        wait_until(lambda: grabber.counts[0].captured > 10)
         frames = drain(grabber, pause_s=0.02)
     assert first is not None
     seen = values([first, *frames])
@@ -90,6 +107,7 @@ def test_a_slow_reader_gets_the_newest_frame_of_a_live_source() -> None:
 def test_no_source_starves_beside_a_fast_one() -> None:
     fast, slow = Numbers("fast", count=100), Numbers("slow", count=5)
     with FrameGrabber([fast, slow], lambda _: None) as grabber:
+        wait_until(lambda: grabber.counts[1].captured > 0)  # its thread may start long after the other one
         frames = drain(grabber, pause_s=0.002)
     assert [frame.source for frame in frames].count("slow") == 5
     assert "slow" in [frame.source for frame in frames[:4]]

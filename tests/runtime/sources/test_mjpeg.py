@@ -65,6 +65,7 @@ def test_a_slow_decoder_gets_fresh_images_and_says_how_many_it_missed(monkeypatc
     for _ in range(20):
         asked.append(jpegs.grabbed)
         taken.append(next(frames))
+    grabbed_by_then = jpegs.grabbed
     frames.close()  # type: ignore[attr-defined]
     for grabbed_before, frame, (grabbed, decoding_s) in zip(asked, taken, decoding, strict=True):
         # The newest image at the time of the request, except for one in transit, or a newer one.
@@ -72,16 +73,26 @@ def test_a_slow_decoder_gets_fresh_images_and_says_how_many_it_missed(monkeypatc
         number = oldest + (number_of(frame.pixels_bgr) - oldest) % 256
         assert number < grabbed
         assert jpegs.came_s(number) <= frame.captured_s <= decoding_s
-    assert sum(frame.skipped for frame in taken) + len(taken) == pytest.approx(jpegs.grabbed, abs=12)
+    # Two may not be counted yet: one in transit, and one that waits for the next request.
+    assert decoding[-1][0] - 2 <= sum(frame.skipped for frame in taken) + len(taken) <= grabbed_by_then
     assert jpegs.released
 
 
 def test_a_quick_decoder_gets_every_image_until_the_end() -> None:
-    capture = MjpegCapture(Jpegs(12, period_s=0.06, damaged=frozenset({5})))
+    requested = threading.Semaphore(0)
+
+    class Awaited(Jpegs):
+        def grab(self) -> bool:
+            # However slow the machine is, the decoder is quicker than a stream that waits for it.
+            return (self.grabbed == self.count or requested.acquire(timeout=60)) and super().grab()
+
+    capture = MjpegCapture(Awaited(12, damaged=frozenset({5})))
     seen = []
+    requested.release()
     while capture.grab():
         delivered, pixels = capture.retrieve()
         seen.append(number_of(pixels) if delivered and pixels is not None else None)
+        requested.release()
     assert seen == [0, 1, 2, 3, 4, None, *range(6, 12)], "a damaged one is said, and not shown in gray"
     assert capture.skipped() == 0
     assert not capture.grab()

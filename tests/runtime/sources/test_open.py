@@ -86,6 +86,12 @@ def test_a_folder_gives_its_media_in_name_order_and_ignores_the_rest(mixed_folde
     assert grays == [10, 30, 40]
 
 
+def test_hidden_files_of_a_folder_are_left_out(mixed_folder: Path) -> None:
+    before = [frame.source for frame in open_source(str(mixed_folder))]
+    (mixed_folder / "._a.png").write_bytes(b"a note of the file manager")
+    assert [frame.source for frame in open_source(str(mixed_folder))] == before
+
+
 def test_what_a_folder_has_besides_is_counted_by_suffix(mixed_folder: Path) -> None:
     source = open_source(str(mixed_folder))
     assert isinstance(source, FileSource)

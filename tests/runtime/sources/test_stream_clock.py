@@ -86,30 +86,65 @@ BUFFERED = [(index * 0.1, 0.001 * (index + 1)) for index in range(20)]
 """Two seconds of a stream that come at once."""
 
 
-def test_frames_of_the_buffer_are_marked_until_one_is_waited_for() -> None:
-    told = waits(ArrivalClock(10.0, holds_one_back=False), [*BUFFERED, (2.0, 0.12), (2.1, 0.22), (2.2, 0.35)])
-    assert told == [*[None] * 20, 0.0, 0.0, pytest.approx(0.03, abs=1e-4)]
+def test_frames_of_the_buffer_are_marked_until_they_come_at_their_own_rate() -> None:
+    new = [(2.0 + index * 0.1, 0.12 + index * 0.1) for index in range(6)]
+    told = waits(ArrivalClock(10.0, holds_one_back=False), [*BUFFERED, *new, (2.6, 0.75)])
+    assert told == [*[None] * 24, 0.0, 0.0, pytest.approx(0.03, abs=1e-4)]
+
+
+@pytest.mark.parametrize("pauses_s", [[0.06], [0.06, 0.07], [0.3]], ids=str)
+def test_a_pause_while_the_buffer_is_read_does_not_make_its_frames_new(pauses_s: list[float]) -> None:
+    grabs, now_s = [], 0.0
+    for index in range(60):
+        sent_s = index * 0.1 - 3.0  # 30 frames were sent before the stream was opened
+        pause_s = pauses_s[index - 8] if 8 <= index < 8 + len(pauses_s) else 0.001
+        now_s = max(now_s + pause_s, sent_s)
+        grabs.append((index * 0.1, now_s))
+    told = waits(ArrivalClock(10.0, holds_one_back=False), grabs)
+    assert told[:30] == [None] * 30
+    assert told[40:] == pytest.approx([0.0] * 20, abs=2e-3)
+
+
+@pytest.mark.parametrize("decode_s", [0.02, 0.03])
+def test_slow_decoding_does_not_make_the_frames_of_the_buffer_new(decode_s: float) -> None:
+    grabs, now_s = [], 0.0
+    for index in range(200):
+        now_s = max(now_s + decode_s, index * 0.04 - 0.6)
+        grabs.append((index * 0.04, now_s))
+    told = waits(ArrivalClock(25.0, holds_one_back=False), grabs)
+    waited = next(index for index, (position_s, now_s) in enumerate(grabs) if position_s - 0.6 == now_s)
+    assert told[:waited] == [None] * waited
+    assert told[waited + 10 :] == pytest.approx([0.0] * (190 - waited), abs=2e-3)
+
+
+def test_frames_that_come_in_pairs_are_new() -> None:
+    grabs = [(index * 0.04, (index // 2) * 0.08 + (index % 2) * 0.001) for index in range(40)]
+    assert None not in waits(ArrivalClock(25.0, holds_one_back=False), grabs)[8:]
 
 
 def test_without_positions_the_stated_rate_tells_what_is_buffered() -> None:
-    told = waits(ArrivalClock(10.0, holds_one_back=False), [(0.0, 0.001), (0.0, 0.002), (0.0, 0.1), (0.0, 0.101)])
-    assert told == [None, None, 0.0, 0.0]
+    grabs = [(0.0, 0.001), (0.0, 0.002), *((0.0, 0.1 * index) for index in range(1, 7))]
+    assert waits(ArrivalClock(10.0, holds_one_back=False), grabs) == [*[None] * 6, 0.0, 0.0]
 
 
-def test_a_first_frame_that_was_waited_for_is_new() -> None:
-    assert waits(ArrivalClock(10.0, holds_one_back=False), [(0.0, 4.0), (0.1, 4.1)]) == [0.0, 0.0]
+def test_a_first_frame_that_was_waited_for_is_followed_by_new_ones() -> None:
+    grabs = [(index * 0.1, 4.0 + index * 0.1) for index in range(6)]
+    assert waits(ArrivalClock(10.0, holds_one_back=False), grabs) == [*[None] * 4, 0.0, 0.0]
+    slow = [(index * 1.0, 4.0 + index) for index in range(4)]
+    assert waits(ArrivalClock(1.0, holds_one_back=False), slow) == [None, 0.0, 0.0, 0.0]
 
 
 def test_a_frame_that_the_next_one_completes_arrived_when_its_predecessor_was_given() -> None:
-    told = waits(ArrivalClock(10.0, holds_one_back=True), [*BUFFERED, (2.0, 0.12), (2.1, 0.22), (2.3, 0.42)])
-    assert told[:20] == [None] * 20
-    assert told[20:] == pytest.approx([0.1, 0.1, 0.2], abs=1e-3)
+    new = [(2.0 + index * 0.1, 0.12 + index * 0.1) for index in range(6)]
+    told = waits(ArrivalClock(10.0, holds_one_back=True), [*BUFFERED, *new, (2.7, 0.82)])
+    assert told[:24] == [None] * 24
+    assert told[24:] == pytest.approx([0.1, 0.1, 0.2], abs=1e-3)
 
 
 def test_the_predecessor_of_a_lost_frame_tells_nothing() -> None:
     clock = ArrivalClock(10.0, holds_one_back=True)
-    waits(clock, [(0.0, 1.0), (0.1, 1.1)])
-    assert clock.seconds(400.0, 1.1, 1.4, in_order=False) == pytest.approx(0.1, abs=1e-3), "by its position"
+    waits(clock, [(index * 0.1, 1.0 + index * 0.1) for index in range(6)])
+    assert clock.seconds(800.0, 1.5, 1.8, in_order=False) == pytest.approx(0.1, abs=1e-3), "by its position"
 
 
 def test_a_clock_that_is_too_fast_hides_frames_for_seconds_only() -> None:

@@ -24,7 +24,7 @@ from mmpnet.runtime.recordings.names import recording_path
 from mmpnet.runtime.sources.frame_grabber import SourceCounts
 from mmpnet.runtime.web.run_status import ServedModel
 from mmpnet.runtime.web.sink import Past, ServeSink
-from support.mosquitto import free_port
+from support.ports import free_port
 from support.results import make_result
 
 pytestmark = pytest.mark.slow

@@ -1,6 +1,5 @@
 """The page in a real browser: moving images, numbers, and old images that are marked as outdated."""
 
-import shutil
 import threading
 import time
 import urllib.error
@@ -17,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from mmpnet.contract.detections import Detections
 from mmpnet.media.h264 import ClipFile, FrameEncoder
@@ -29,12 +28,12 @@ from mmpnet.runtime.sources.frame_grabber import SourceCounts
 from mmpnet.runtime.web.drawn_shape import DrawnShape, KnownShape, NamedShape
 from mmpnet.runtime.web.run_status import ServedModel
 from mmpnet.runtime.web.sink import Past, ServeSink
+from support.browser import headless_browser
 from support.results import make_result
 
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=60_000)
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><b>yard</b>"
 CENTER_COLOR = """() => {
   const canvas = document.querySelectorAll("canvas")[0];
@@ -84,15 +83,8 @@ class Feed:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium or Chrome, headless."""
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip("no Chromium or Chrome on this machine; Debian's package is called chromium")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=flags)
+    with headless_browser() as running:
         yield running
-        running.close()
 
 
 @dataclass
@@ -320,6 +312,8 @@ def test_a_line_is_drawn_with_the_mouse_and_a_zone_with_fingers_and_both_are_sav
         page = open_page(visit, whole_sink)
         until(page, "document.querySelector('.enlarge canvas').width === 160")
         page.locator(".draw").click()
+        # The known shapes arrive after the dialog is there, and move the canvas down.
+        expect(page.locator("#drawing .known button", has_text="gate (line)")).to_be_visible()
         box = page.locator("#drawing canvas").bounding_box()
         assert box is not None
         for x, y in ((0.1, 0.5), (0.9, 0.6)):
@@ -327,6 +321,7 @@ def test_a_line_is_drawn_with_the_mouse_and_a_zone_with_fingers_and_both_are_sav
         page.locator("#drawing [type=submit]").click()
         visit.expect_text("#drawing .said", "Saved.")
         page.locator("#drawing .known button", has_text="New").click()
+        visit.expect_text("#drawing .said", "")
         page.locator("#drawing [value=zone]").check()
         page.locator("#drawing [name=name]").fill("till")
         for x, y in ((0.2, 0.2), (0.8, 0.2), (0.5, 0.9)):
@@ -334,7 +329,7 @@ def test_a_line_is_drawn_with_the_mouse_and_a_zone_with_fingers_and_both_are_sav
             for kind in ("pointerdown", "pointerup"):
                 page.locator("#drawing canvas").dispatch_event(kind, {**place, "pointerType": "touch", "pointerId": 1})
         page.locator("#drawing [type=submit]").click()
-        page.wait_for_timeout(300)
+        visit.expect_text("#drawing .said", "Saved.")
     assert [(shape.kind, shape.name, len(shape.points)) for shape in settings.saved] == [
         ("line", "door", 2),
         ("zone", "till", 3),

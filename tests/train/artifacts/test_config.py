@@ -10,6 +10,7 @@ from mmpnet.contract.errors import CheckpointError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import RECIPE, TrainConfig, config_of
 from mmpnet.train.artifacts.options import DistillationOptions, LoadingOptions, ModelOptions
+from mmpnet.train.choices import FINE_TUNING, with_fine_tuning
 
 FLAT = {
     "data": ["/data"],
@@ -113,3 +114,12 @@ def test_below_a_share_of_1_the_last_epochs_have_no_mosaics(share: float, epochs
     loading = LoadingOptions(mosaic=0.5, mosaic_until=share)
     found = [loading.mosaic_in(epoch, epochs) for epoch in range(epochs)]
     assert found == [0.5] * with_mosaics + [0.0] * (epochs - with_mosaics)
+
+
+def test_training_from_the_shipped_model_has_the_defaults_of_fine_tuning_unless_others_are_given() -> None:
+    options = {**RECIPE.options(), "weights": "default", "epochs": 7}
+    tuned = with_fine_tuning(options, {"weights", "epochs"})
+    assert tuned == {**options, **FINE_TUNING, "epochs": 7}
+    assert config_of(tuned).optim.lr < RECIPE.optim.lr
+    others = {**options, "weights": "imagenet"}
+    assert with_fine_tuning(others, {"epochs"}) == others

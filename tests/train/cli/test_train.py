@@ -13,11 +13,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import mmpnet.train
 from mmpnet.contract.option_fields import option_fields
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.export.cli.command import app as export_app
 from mmpnet.train.artifacts.config import RECIPE, TrainConfig
 from mmpnet.train.artifacts.options import SECTIONS
+from mmpnet.train.choices import FINE_TUNING
 from mmpnet.train.cli.train import app as train_app
 from mmpnet.train.cli.val import app as val_app
 from support.coco_writer import write_coco
@@ -419,6 +421,21 @@ def test_options_on_the_command_line_reach_the_configuration(
     assert config.distillation.unlabelled == (str((tmp_path / "more").resolve()),)
     assert config.loss == RECIPE.loss
     assert config.optim == RECIPE.optim
+
+
+def test_the_shipped_weights_are_tuned_with_small_steps_from_the_command_line_and_from_python(
+    dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[TrainConfig] = []
+    for module in ("mmpnet.train.cli.actions", "mmpnet.train.api"):
+        monkeypatch.setattr(f"{module}.start_run", lambda config, *_, **__: started.append(config))
+    monkeypatch.chdir(tmp_path)
+    code, _, stderr = run(train_app, "--data", str(dataset_folder), "--weights", "default", "--epochs", "7")
+    assert code == 0, stderr
+    mmpnet.train.train(dataset_folder, folder=tmp_path / "run", weights="default", epochs=7)
+    assert len(started) == 2
+    for config in started:
+        assert config.options() == {**config.options(), **FINE_TUNING, "epochs": 7}
 
 
 def test_the_sample_is_drawn_at_first_use_and_needs_no_download(

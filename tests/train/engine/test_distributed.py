@@ -3,7 +3,6 @@
 import csv
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.start import start_run
 from support.coco_writer import write_coco
 from support.interruption import environment_of_tests
+from support.ports import free_port
 from support.train_configs import changed
 
 RUN = """
@@ -74,12 +74,6 @@ try:
 except typer.Exit as end:
     sys.exit(end.exit_code)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Two agents of torchrun on this machine: after a killed worker, the run goes on from last.pth to the same result."""
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typer.testing import CliRunner
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.cli.train import app
 from support.interruption import environment_of_tests
+from support.ports import free_port
 
 OPTIONS = "--weights none --imgsz 64 --width-mult 0.25 --channels 16 --batch 4 --device cpu --workers 0 --epochs 3"
 WORKER = """
@@ -29,12 +29,6 @@ if os.environ["RANK"] == "1":
 with stopped_after(6, signal.SIGKILL) if dies else nullcontext():
     app(sys.argv[2:])
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def torchrun(script: Path, *arguments: object) -> list[str]:

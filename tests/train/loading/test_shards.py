@@ -2,14 +2,18 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from mmpnet.contract.errors import DatasetError
+from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.open import open_dataset
+from mmpnet.datasets.types import Dataset
 from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.config import TrainConfig
+from mmpnet.train.cli import actions
 from mmpnet.train.cli.train import app
 from mmpnet.train.run.start import resume_run, start_run
 from support.interruption import stopped_after
@@ -64,6 +68,8 @@ def test_options_that_do_not_go_with_packing(dataset_folder: Path, tmp_path: Pat
         (["--pack", new, "--epochs", "3", "--check"], "--epochs, --check: --pack only copies images"),
         (["--pack-px", "64"], "--pack-px: goes with --pack FOLDER"),
         (["--pack", new, "--shards", "elsewhere"], "--shards elsewhere: expected an address"),
+        (["--pack", new, "--shards", "s3://me:s3cret@bucket/a"], "a password is in an address of s3://; leave it out"),
+        (["--pack", new, "--shards", "https://host/a?signature=1"], "https://host/a?...: what follows the question"),
         (["--pack", new, "--shards", "absent://bucket/a"], "absent://bucket/a/train-00000.tar: cannot be written"),
         (["--pack", str(dataset_folder / "train.json" / "new")], "is not a folder"),
     ):
@@ -71,6 +77,24 @@ def test_options_that_do_not_go_with_packing(dataset_folder: Path, tmp_path: Pat
         assert done.exit_code in (1, 2)
         assert said in " ".join(done.stderr.split()), done.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_what_another_pack_has_written_meanwhile_stays(
+    dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one has begun while this one read its data."""
+    folder, load = tmp_path / "new", load_dataset
+
+    def beside_another(*arguments: Any, **options: Any) -> Dataset:
+        folder.mkdir(exist_ok=True)
+        (folder / "train-00000.tar").write_bytes(b"theirs")
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(actions, "load_dataset", beside_another)
+    done = CliRunner().invoke(app, ["--data", str(dataset_folder), "--pack", str(folder)], env={"COLUMNS": "300"})
+    assert done.exit_code == 1
+    assert "new: cannot be made (File exists); choose another folder" in done.stderr
+    assert [path.read_bytes() for path in folder.iterdir()] == [b"theirs"]
 
 
 def test_shards_behind_an_address_are_read_from_there(dataset_folder: Path, tmp_path: Path) -> None:

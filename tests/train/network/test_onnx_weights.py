@@ -127,7 +127,7 @@ def test_the_shape_of_a_network_is_read_from_the_weights_of_its_file(
 ) -> None:
     given = Architecture(separate_towers=separate_towers, tower_depth=tower_depth, kernel_size=kernel_size)
     checkpoint = make_checkpoint(tmp_path / "model.pth", channels=24, **dataclasses.asdict(given))
-    assert shape_of(exported(checkpoint, export_options)) == NetworkShape(given, 24)
+    assert shape_of(exported(checkpoint, export_options)) == NetworkShape(given, 24, 0.25)
 
 
 @pytest.mark.parametrize(

@@ -4,24 +4,26 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mmpnet.contract.detections import Detections
-from mmpnet.contract.errors import TrainingError
+from mmpnet.contract.errors import OutputError, TrainingError
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
 from mmpnet.train.distillation.ensemble import Ensemble
 from mmpnet.train.distillation.teacher import OpenedTeacher
+from mmpnet.train.engine.callbacks import BatchProgress, TrainingCallbacks
 from mmpnet.train.loading.image_cache import CachedImages
 from mmpnet.train.run import prepare as training_data
 from mmpnet.train.run.anchor_fit import input_boxes, suggested_anchors
 from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.prepare import with_shipped_shape
-from mmpnet.train.run.start import start_run
+from mmpnet.train.run.start import resume_run, start_run
 from support.coco_writer import write_coco
 from support.train_configs import changed
 
@@ -173,3 +175,29 @@ def test_sigterm_while_images_are_decoded_leaves_no_cache(
     assert signal.getsignal(signal.SIGTERM) == before
     assert not list((tmp_path / "run").glob("*.cache"))
     assert load_checkpoint(tmp_path / "run" / "last.pth").progress is not None, "it can be gone on with"
+
+
+def test_a_run_that_another_one_holds_is_neither_started_nor_resumed(
+    tiny_train_config: TrainConfig, tmp_path: Path
+) -> None:
+    """While the first run is in its first epoch, others find its folder, and change nothing in it."""
+    folder = tmp_path / "run"
+    refused = []
+
+    def others_try(_: BatchProgress) -> None:
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        for run in (partial(start_run, tiny_train_config, folder), partial(resume_run, folder)):
+            with pytest.raises(OutputError, match="run: another run writes to it; stop that one"):
+                run()
+            assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+            refused.append(run)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start_run(tiny_train_config, folder, callbacks=RunCallbacks(training=TrainingCallbacks(batch_done=others_try)))
+    assert len(refused) == 2
+    resume_run(folder)
+    assert load_checkpoint(folder / "last.pth").provenance.epochs_done == tiny_train_config.schedule.epochs
+    with pytest.raises(OutputError, match=r"run: has a run; choose another --name, or resume it"):
+        start_run(tiny_train_config, folder)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".lock"] == []

@@ -1,4 +1,4 @@
-"""Adapt a model to one camera: learn, export, prove. A stopped run goes on in its work folder."""
+"""Adapt a model to one camera: learn, export, prove. A stopped run is resumed from its work folder."""
 
 import shutil
 import time
@@ -27,12 +27,13 @@ from mmpnet.export.steps import ExportRequest, export_checkpoint
 from mmpnet.export.writer import save_model
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
+from mmpnet.system.claims import Claim
 from mmpnet.system.files import atomic_write, is_file
 from mmpnet.system.progress import Notice, Progress
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig, config_of
-from mmpnet.train.choices import default_workers
-from mmpnet.train.distillation.ensemble import open_ensemble
+from mmpnet.train.choices import FINE_TUNING, default_workers
+from mmpnet.train.distillation.ensemble import Ensemble, open_ensemble
 from mmpnet.train.engine.callbacks import BatchProgress, TrainingCallbacks
 from mmpnet.train.engine.run_writer import LAST
 from mmpnet.train.run.callbacks import RunCallbacks
@@ -53,9 +54,16 @@ def adapt(
 ) -> AdaptationRecord:
     """Write `out` if the adapted model is proven better, and return the proof, which is in the file's metadata too.
 
-    Raises: an MmpnetError child for bad data, models or folders; KeyboardInterrupt where it was stopped: the same call
-    goes on there.
+    Raises: an MmpnetError child for bad data, models or folders, or another run that writes `out` or to `work`;
+    KeyboardInterrupt if it is stopped: the same call resumes it.
     """
+    with Claim(out), Claim(work):
+        return _adapted(options, out, work, callbacks, notice, progress)
+
+
+def _adapted(
+    options: AdaptOptions, out: Path, work: Path, callbacks: RunCallbacks, notice: Notice, progress: Progress
+) -> AdaptationRecord:
     old_path = model_path(options.model)
     old = Detector(old_path, provider="cpu").metadata
     plan = _planned(options, old, work, notice, progress)
@@ -89,9 +97,16 @@ def _planned(options: AdaptOptions, old: ModelMetadata, work: Path, notice: Noti
             raise TrainingError(f"{work}: images have changed since it was made; restore them, or give another --work")
         notice(f"{work}: going on where it stopped")
         return plan
-    teachers = open_ensemble(options.teachers, old.class_names) if options.teachers else None
-    old_name = Path(options.model).stem
-    camera = CameraData(options.data, options.labeled, options.held_out, teachers, old_name, old.class_names)
+    teachers = _opened_teachers(options.teachers, old)
+    camera = CameraData(
+        options.data,
+        options.labeled,
+        options.held_out,
+        teachers,
+        Path(options.model).stem,
+        old.network,
+        old.class_names,
+    )
     images = camera_images(camera, notice=notice, progress=progress)
     judges = () if images.by_people else (("the teachers",) if teachers is None else teachers.names)
     general = general_images(options.general, old.class_names, camera_count=len(images.learned))
@@ -117,6 +132,20 @@ def _write_all(work: Path, images: CameraImages, general: GeneralImages, class_n
             write_images(work / name, chosen, class_names, group="general")
 
 
+def _opened_teachers(paths: tuple[Path, ...], old: ModelMetadata) -> Ensemble | None:
+    """Raises: TrainingError for a file that cannot teach, such as the model to beat itself."""
+    if not paths:
+        return None
+    teachers = open_ensemble(paths, old.class_names)
+    for name, network in zip(teachers.names, teachers.networks, strict=True):
+        if network == old.network:
+            raise TrainingError(
+                f"teacher {name}: has the weights and the input size of the model to beat, so it teaches nothing; give "
+                "larger detectors"
+            )
+    return teachers
+
+
 def _images_of(work: Path) -> list[LabeledImage]:
     """All images that the work folder names."""
     present = [work / name for name in (CAMERA, HELD_OUT, REPLAY, CHOOSING, GENERAL) if is_file(work / name)]
@@ -134,11 +163,9 @@ def _config(options: AdaptOptions, old: ModelMetadata, work: Path, *, epochs: in
             # Statistics of few batches of one camera would not hold for other places.
             "freeze_norms": options.weights != "none",
             "input_hw": old.input.size_hw,
+            **FINE_TUNING,
             "epochs": epochs,
             "batch": 16,
-            "lr": 5e-4,
-            "backbone_lr": 1e-4,
-            "warmup_steps": 20,
             "ema_decay": 0.99,
             "mosaic": 0.3,
             "group_weights": (("camera", _camera_weight(work)),) if has_replay else (),
@@ -222,7 +249,9 @@ def _export(old: ModelMetadata, plan: Plan, work: Path, notice: Notice, progress
         target=work / CANDIDATE,
         options=ExportOptions(
             input_hw=old.input.size_hw,
-            thresholds=old.thresholds,
+            conf=old.default_conf,
+            iou=old.default_iou,
+            max_det=old.default_max_det,
             weights_license=old.licences.weights,
             data_license=f"{old.licences.data}; and the images of one camera",
             command="mmp-adapt",

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.types import Dataset, LabeledImage
-from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, evaluate
+from mmpnet.evaluation.evaluate import evaluate
+from mmpnet.evaluation.protocol import EVALUATION_THRESHOLDS
 from mmpnet.system.progress import Notice, Progress
 from mmpnet.train.artifacts.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from mmpnet.train.engine.state import start_state

@@ -1,5 +1,6 @@
 """The images of one camera: in the order of their times, with the last times held out."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +10,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from mmpnet.adapt.collected_names import CollectedNames
 from mmpnet.collect.records import LABELS, CollectedImage, journal_of
 from mmpnet.contract.boxes import pairwise_iou
 from mmpnet.contract.errors import TrainingError
 from mmpnet.contract.text import counted
 from mmpnet.datasets.load import load_dataset
+from mmpnet.datasets.splits import Split
 from mmpnet.datasets.types import LabeledImage
 from mmpnet.evaluation.bootstrap import LEAST_IMAGES
 from mmpnet.system.files import is_file
@@ -30,8 +33,6 @@ SURE_SCORE, LEAST_SCORE = 0.5, 0.2
 LEARNED_SCORE = 0.1
 LEAST_AGREEMENT = 0.3
 """Teachers that find fewer of the boxes that people drew are of no use there, or the labels are of something else."""
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
-"""What Label Studio puts before the name of an uploaded image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,15 @@ class CameraImages:
 @dataclass(frozen=True, slots=True)
 class CameraData:
     """The paths and models that images and labels come from; class_names are those of the model, 0 is background.
-    held_out: labeled images to measure; without them, the last ones in time of the others are held out."""
+    held_out: labeled images to measure; without them, the last ones in time of the others are held out. old_model,
+    old_network: name of the model to beat, and what its metadata has as `network`."""
 
     data: tuple[Path, ...]
     labeled: tuple[Path, ...]
     held_out: tuple[Path, ...]
     teachers: Ensemble | None
     old_model: str
+    old_network: str
     class_names: tuple[str, ...]
 
 
@@ -62,24 +65,29 @@ def camera_images(camera: CameraData, *, notice: Notice, progress: Progress) -> 
     Raises: DatasetError for bad data; TrainingError if there are no labels to learn from other than the model's own, if
     teachers contradict the labels of people, or if too few images would be held out.
     """
-    journal = {image.name: image for path in camera.data for image in read_journal(path)}
+    journal = _journal_of_all(camera.data)
     classes = camera.class_names[1:]
     collected = load_dataset([labels_of(path) for path in camera.data], "train", classes, undivided=True).images
-    corrected: tuple[LabeledImage, ...] = ()
-    if camera.labeled:
-        corrected = load_dataset(camera.labeled, "train", classes, allow_absent=True, undivided=True).images
-    elif not journal:
+    corrected = _read(camera.labeled, "train", classes)
+    measured = _read(camera.held_out, "val", classes)
+    names = CollectedNames(journal, collected, corrected, measured)
+    if not camera.labeled and not journal:
         corrected, collected = collected, ()
     # Scores of pre-labels may have survived the correction; people are sure.
     corrected = tuple(replace(image, scores=np.ones_like(image.scores)) for image in corrected)
-    known = {plain_name(image.path) for image in corrected}
-    others = tuple(image for image in collected if plain_name(image.path) not in known)
+    known = {names.plain(image.path) for image in corrected}
+    others = tuple(image for image in collected if names.plain(image.path) not in known)
     others = _labeled_by_models(others, journal, camera, notice, progress)
+    if not corrected and not others:
+        raise TrainingError(
+            "there is nothing to learn from: the model itself drew the labels of all images; correct some of them and "
+            "give them with --labeled, or give larger detectors with --teacher"
+        )
     if camera.teachers is not None and corrected:
         _check_agreement(corrected, camera, progress)
     if camera.held_out:
-        return _with_held_out((*corrected, *others), camera)
-    times = _Times(journal)
+        return _with_held_out((*corrected, *others), measured, names)
+    times = _Times(journal, names)
     judged = corrected or others
     ends = times.ends(judged)
     held_out = tuple(image for image in judged if times.is_held_out(image, ends))
@@ -89,13 +97,35 @@ def camera_images(camera: CameraData, *, notice: Notice, progress: Progress) -> 
     return CameraImages(learned, held_out if by_people else tuple(map(_as_truth, held_out)), by_people)
 
 
-def _with_held_out(images: tuple[LabeledImage, ...], camera: CameraData) -> CameraImages:
-    """The images to learn from without those that are held out."""
-    held_out = load_dataset(camera.held_out, "val", camera.class_names[1:], allow_absent=True, undivided=True).images
-    measured = {plain_name(image.path) for image in held_out}
-    learned = tuple(image for image in images if plain_name(image.path) not in measured)
+def _read(paths: Sequence[Path], split: Split, classes: Sequence[str]) -> tuple[LabeledImage, ...]:
+    return load_dataset(paths, split, classes, allow_absent=True, undivided=True).images if paths else ()
+
+
+def _with_held_out(
+    images: tuple[LabeledImage, ...], held_out: tuple[LabeledImage, ...], names: CollectedNames
+) -> CameraImages:
+    """The images to learn from without those that are held out, which have the same name or the same bytes."""
+    measured = {names.plain(image.path) for image in held_out}
+    contents = {hashlib.sha256(image.content()).digest() for image in held_out}
+    others = (image for image in images if names.plain(image.path) not in measured)
+    learned = tuple(image for image in others if hashlib.sha256(image.content()).digest() not in contents)
     _check_enough(learned, held_out, by_people=True)
     return CameraImages(learned, held_out, by_people=True)
+
+
+def _journal_of_all(paths: Sequence[Path]) -> dict[str, CollectedImage]:
+    """The journals of all folders. Raises: TrainingError as `read_journal`, or if two have an image of one name."""
+    journal: dict[str, CollectedImage] = {}
+    for path in paths:
+        of_folder = {image.name: image for image in read_journal(path)}
+        twice = next((name for name in of_folder if name in journal), None)
+        if twice is not None:
+            raise TrainingError(
+                f"{path}: has an image {twice}, and so has another folder of --data; collect both sources into one "
+                "folder, or adapt to one camera at a time"
+            )
+        journal |= of_folder
+    return journal
 
 
 def read_journal(path: Path) -> list[CollectedImage]:
@@ -111,11 +141,6 @@ def read_journal(path: Path) -> list[CollectedImage]:
         return [msgspec.json.decode(line, type=CollectedImage) for line in lines]
     except (OSError, msgspec.DecodeError) as error:
         raise TrainingError(f"{journal}: cannot be read ({error}); expected the journal of mmp-collect") from error
-
-
-def plain_name(path: Path) -> str:
-    """The stem of an image as it was collected."""
-    return _UPLOADED.sub("", path.stem)
 
 
 def labels_of(path: Path) -> Path:
@@ -143,11 +168,8 @@ def _labeled_by_models(
                 "images, or give other teachers or --labeled"
             )
         return found
-    own = {camera.old_model}
     taught = tuple(
-        image
-        for image in images
-        if image.path.name in journal and not own.issuperset(journal[image.path.name].labeled_by)
+        image for image in images if image.path.name in journal and not _is_own(journal[image.path.name], camera)
     )
     if len(taught) < len(images):
         notice(
@@ -155,6 +177,13 @@ def _labeled_by_models(
             "nothing to learn from them"
         )
     return taught
+
+
+def _is_own(image: CollectedImage, camera: CameraData) -> bool:
+    """Whether the model to beat, in any precision, drew all boxes."""
+    if image.networks:
+        return set(image.networks) <= {camera.old_network}
+    return set(image.labeled_by) <= {camera.old_model}
 
 
 def _check_agreement(corrected: Sequence[LabeledImage], camera: CameraData, progress: Progress) -> None:
@@ -177,7 +206,8 @@ def _check_agreement(corrected: Sequence[LabeledImage], camera: CameraData, prog
 class _Times:
     """Orders images by source and time; without a journal, by name."""
 
-    def __init__(self, journal: dict[str, CollectedImage]) -> None:
+    def __init__(self, journal: dict[str, CollectedImage], names: CollectedNames) -> None:
+        self._names = names
         self._journal = {Path(name).stem: image for name, image in journal.items()}
         self._is_live = {
             source: len({image.source_time_s for image in journal.values() if image.source == source}) <= 1
@@ -185,16 +215,16 @@ class _Times:
         }
 
     def source(self, image: LabeledImage) -> str:
-        known = self._journal.get(plain_name(image.path))
+        known = self._journal.get(self._names.plain(image.path))
         return known.source if known is not None else ""
 
     def time(self, image: LabeledImage) -> tuple[float, str]:
         """Seconds, then the name, whose numbers are in order if there is no time."""
-        known = self._journal.get(plain_name(image.path))
-        ordered = re.sub(r"\d+", lambda found: found[0].zfill(12), plain_name(image.path))
+        stem = self._names.plain(image.path)
+        known = self._journal.get(stem)
+        ordered = re.sub(r"\d+", lambda found: found[0].zfill(12), stem)
         if known is None:
             return 0.0, ordered
-        stem = plain_name(image.path)
         if stem.endswith("ms"):  # a video: the time in it, not that of reading
             return known.source_time_s, ordered
         return datetime.fromisoformat(known.captured_at.replace("Z", "+00:00")).timestamp(), ordered

@@ -61,7 +61,8 @@ def adapt(
     ] = 0.02,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")] = 0,
     work: Annotated[
-        Path | None, typer.Option(help="Folder of the steps, where a stopped run goes on; default: --out with .work.")
+        Path | None,
+        typer.Option(help="Folder of the steps, from which a stopped run is resumed; default: --out with .work."),
     ] = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
@@ -100,7 +101,7 @@ def adapt(
                 progress=progress_bar,
             )
         except KeyboardInterrupt as stop:
-            raise InterruptedRunError(f"stopped; the same command goes on where it stopped: {folder}") from stop
+            raise InterruptedRunError(f"stopped; the same command resumes it: {folder}") from stop
         for line in shown_lines(proof):
             results().print(line)
         results().print(proof.verdict)

@@ -8,7 +8,8 @@ from mmpnet.contract.records import Accuracy, AdaptationRecord, ComparedAccuracy
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.bootstrap import Bootstrap, Difference, difference
-from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, detect_all, require_measurable
+from mmpnet.evaluation.evaluate import detect_all, require_measurable
+from mmpnet.evaluation.protocol import EVALUATION_THRESHOLDS
 from mmpnet.evaluation.results import PartResult, measure_parts, parts_of
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.system.files import file_sha256

@@ -9,7 +9,7 @@ from mmpnet.contract.option_fields import option_fields
 from mmpnet.system.progress import Notice, no_notice
 from mmpnet.train.artifacts.config import config_of
 from mmpnet.train.artifacts.options import SECTIONS
-from mmpnet.train.choices import NAMED_WEIGHTS
+from mmpnet.train.choices import NAMED_WEIGHTS, with_fine_tuning
 from mmpnet.train.engine.run_writer import BEST
 from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.prepare import validation_paths
@@ -28,24 +28,24 @@ def train(
 ) -> Path:
     """Train MmpNet on labeled images, and return the path of best.pth.
 
-        best = train("door/", folder="runs/door", weights="default", epochs=20, lr=5e-4)
+        best = train("door/", folder="runs/door", weights="default", input_hw=(320, 320))
 
     data: folders or files of labeled images. val: validation data; by default the val splits of `data`.
     folder: the run folder to make; by default runs/train, runs/train2, ... notice: receives lines about the work.
-    options: those of mmp-train by the names of their fields, such as `epochs`, `lr`, `input_hw` or `teachers`.
+    options: those of mmp-train by the names of their fields, such as `epochs`, `lr`, `input_hw` or `teachers`; with
+    weights "default", those that are not given have the defaults of fine-tuning.
 
     Raises: ValueError for an option that is unknown or out of its bounds; an MmpnetError child for bad data, weights,
     device, teacher or folder.
     """
     paths = tuple(map(_absolute, _places(data)))
-    config = config_of(
-        {
-            **_known(options),
-            "train": paths,
-            "val": validation_paths(paths, tuple(map(_absolute, _places(val)))),
-            "weights": _weights(str(options.get("weights", "imagenet"))),
-        }
-    )
+    chosen = {
+        **_known(options),
+        "train": paths,
+        "val": validation_paths(paths, tuple(map(_absolute, _places(val)))),
+        "weights": _weights(str(options.get("weights", "imagenet"))),
+    }
+    config = config_of(with_fine_tuning(chosen, options))
     run = new_folder(Path("runs"), None) if folder is None else new_folder(Path(folder).parent, Path(folder).name)
     start_run(config, run, callbacks=RunCallbacks(notice=notice))
     return run / BEST

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.datasets.load import load_dataset
-from mmpnet.datasets.types import Split
+from mmpnet.datasets.splits import Split
 from mmpnet.evaluation.bootstrap import Bootstrap
-from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, detect_all, require_measurable
+from mmpnet.evaluation.evaluate import detect_all, require_measurable
+from mmpnet.evaluation.protocol import EVALUATION_THRESHOLDS
 from mmpnet.evaluation.results import PartResult, measure_parts, parts_of
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.system.progress import Notice, no_notice

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MissingExtraError
-from mmpnet.evaluation.evaluate import Detect, protocol
+from mmpnet.contract.thresholds import Thresholds
+from mmpnet.evaluation.evaluate import Detect
 from mmpnet.evaluation.peers.detector import PeerDetector, family_of
 from mmpnet.evaluation.peers.family import signature_of
+from mmpnet.evaluation.protocol import protocol
 from mmpnet.evaluation.report.inputs import Subject, exported_subject
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.providers import Provider

@@ -1,18 +1,21 @@
-"""Turn the options of mmp-export into a request, and reject those that conflict."""
+"""Turn the options of mmp-export into a request, and reject those that conflict, without loading torch."""
 
 import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from mmpnet.contract.heads import Head
-from mmpnet.contract.metadata import Precision
-from mmpnet.export.graph import Batch
+
+if TYPE_CHECKING:
+    from mmpnet.contract.metadata import Precision
+    from mmpnet.export.graph import Batch
 
 
-def parse_batch(text: str) -> Batch:
+def parse_batch(text: str) -> "Batch":
     """`4` -> 4; `dynamic` stays.
 
     Raises: typer.BadParameter for anything else.
@@ -36,7 +39,7 @@ def chosen_head(head: Head, nms: bool | None) -> Head:
     return "nms" if nms else head
 
 
-def chosen_precision(*, half: bool, int8: bool, compact: bool) -> Precision:
+def chosen_precision(*, half: bool, int8: bool, compact: bool) -> "Precision":
     """The precision that --half and --int8 ask for; a compact file computes in float32.
 
     Raises: typer.BadParameter for more than one of them.
@@ -54,7 +57,7 @@ def target_of(model: Path, out: Path | None) -> Path:
     Raises: typer.BadParameter if one of them cannot be the name of a file.
     """
     if not model.name:
-        raise typer.BadParameter(f"{model}: expected last.pth or best.pth from mmp-train")
+        raise typer.BadParameter(f"{model}: expected last.pth or best.pth from mmp-train, or a float32 .onnx file")
     target = model.with_suffix(".onnx") if out is None else out
     if target.suffix.lower() != ".onnx":
         raise typer.BadParameter(f"-o {target}: expected a file name that ends in .onnx")

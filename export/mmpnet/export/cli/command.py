@@ -8,17 +8,21 @@ import typer
 
 from mmpnet.console.command import HELP_NAMES, exit_on_error, explain_imports, parse_size_hw, show_version
 from mmpnet.console.help import helpful
-from mmpnet.console.threshold_options import checked_thresholds
-from mmpnet.contract.detections import Thresholds
+from mmpnet.console.threshold_options import override_thresholds
 from mmpnet.contract.heads import Head
-from mmpnet.contract.metadata import InputKind
+from mmpnet.contract.input_kinds import InputKind
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.export.choices import ALLOWED_LOSS, DEFAULT_OPSET, Activations, Calibrator
+from mmpnet.export.cli.checks import chosen_head, chosen_precision, parse_batch, recorded_command, target_of
 
 DEFAULTS = Thresholds()
 EXAMPLES = (
     ("mmp-export runs/train/best.pth -o person.onnx", "write one ONNX file with its metadata and a self-test"),
     ("mmp-export runs/train/best.pth --int8 --calib DATA", "write 8-bit integers, if they are as accurate and faster"),
-    ("mmp-export runs/train/best.pth --verify DATA", "also measure the accuracy of the checkpoint and the file"),
+    (
+        "mmp-export person-320 --imgsz 288x384 -o wide.onnx",
+        "the weights that ship, for the shape of a camera's frames",
+    ),
 )
 app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 
@@ -38,12 +42,15 @@ class ExportCommand(helpful("--out", "--imgsz", "--int8", "--calib", "--verify",
 
 @app.command(cls=ExportCommand)
 def export(
-    model: Annotated[Path, typer.Argument(help="Checkpoint of mmp-train: last.pth or best.pth.")],
+    model: Annotated[
+        Path,
+        typer.Argument(help="last.pth or best.pth of mmp-train, a float32 .onnx file of mmp-export, or person-320."),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file to write; default: the checkpoint's name with .onnx.")
     ] = None,
     imgsz: Annotated[
-        str | None, typer.Option(help="Input size in px, N or HEIGHTxWIDTH; default: the size of training.")
+        str | None, typer.Option(help="Input size in px, N or HEIGHTxWIDTH; default: the size of MODEL.")
     ] = None,
     batch: Annotated[str, typer.Option(help="Images per run: a number, or dynamic.")] = "1",
     head: Annotated[
@@ -98,49 +105,63 @@ def export(
         typer.Option(
             min=0,
             max=1,
-            help="Score threshold that the file states as its default; by default that of the best F1 on --verify, or "
-            f"{DEFAULTS.conf:g} without it.",
+            help="Score threshold that the file states as its default. Default: that of the best F1 on --verify; "
+            f"without --verify, {DEFAULTS.conf:g}, or that of an .onnx MODEL.",
         ),
     ] = None,
     iou: Annotated[
-        float, typer.Option(min=0, max=1, help="IoU threshold of NMS that the file states as its default.")
-    ] = DEFAULTS.iou,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="IoU threshold of NMS that the file states as its default. "
+            f"Default: {DEFAULTS.iou:g}, or that of an .onnx MODEL.",
+        ),
+    ] = None,
     max_det: Annotated[
-        int, typer.Option(min=1, help="Largest number of boxes per frame that the file states as its default.")
-    ] = DEFAULTS.max_det,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Largest number of boxes per frame that the file states as its default. "
+            f"Default: {DEFAULTS.max_det}, or that of an .onnx MODEL.",
+        ),
+    ] = None,
     weights_license: Annotated[
-        str, typer.Option("--weights-license", help="License of the weights, stored in the file.")
-    ] = "not stated",
+        str | None,
+        typer.Option(
+            help="License of the weights, stored in the file. Default: not stated, or that of an .onnx MODEL."
+        ),
+    ] = None,
     data_license: Annotated[
-        str, typer.Option("--data-license", help="License of the training data, stored in the file.")
-    ] = "not stated",
+        str | None,
+        typer.Option(help="License of the training data, stored in the file. Default as that of the weights."),
+    ] = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Export a checkpoint to one ONNX file, and keep it only if its detections are those of the checkpoint."""
     with exit_on_error():
-        # torch takes seconds to load; the help and a mistyped option do not need it.
+        override_thresholds(DEFAULTS, conf, iou, max_det)  # refuses impossible ones before the work starts
+        input_hw = None if imgsz is None else parse_size_hw(imgsz)
+        images_per_run, chosen = parse_batch(batch), chosen_head(head, nms)
+        precision = chosen_precision(half=half, int8=int8 or int8_always, compact=compact)
+        target = target_of(model, out)
         with explain_imports(extra="train"):
             from mmpnet.export.cli.actions import export_and_report
-            from mmpnet.export.cli.checks import (
-                chosen_head,
-                chosen_precision,
-                parse_batch,
-                recorded_command,
-                target_of,
-            )
             from mmpnet.export.metadata_builder import ExportOptions
             from mmpnet.export.quantization.quantizer import QuantizationOptions
             from mmpnet.export.steps import ExportRequest
         options = ExportOptions(
-            input_hw=None if imgsz is None else parse_size_hw(imgsz),
-            batch=parse_batch(batch),
+            input_hw=input_hw,
+            batch=images_per_run,
             opset=opset,
-            thresholds=checked_thresholds(DEFAULTS.conf if conf is None else conf, iou, max_det),
+            conf=conf,
+            iou=iou,
+            max_det=max_det,
             weights_license=weights_license,
             data_license=data_license,
-            head=chosen_head(head, nms),
+            head=chosen,
             input_kind=input_kind,
             frozen=frozen,
             compact=compact,
@@ -148,13 +169,12 @@ def export(
         )
         request = ExportRequest(
             model=model,
-            target=target_of(model, out),
+            target=target,
             options=options,
-            precision=chosen_precision(half=half, int8=int8 or int8_always, compact=compact),
+            precision=precision,
             quantization=QuantizationOptions(activations, calibrator, allowed_loss=int8_loss, always=int8_always),
             verify=tuple(verify or ()),
             calib=tuple(calib or ()),
-            conf_of_best_f1=conf is None,
         )
         export_and_report(request)
 

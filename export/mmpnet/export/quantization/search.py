@@ -20,8 +20,8 @@ from mmpnet.contract.records import Accuracy, AccuracyRecord, LatencyRecord, Qua
 from mmpnet.contract.text import counted
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.bootstrap import LEAST_IMAGES, Bootstrap, Interval, interval, resampled
-from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
 from mmpnet.evaluation.image_matches import Values
+from mmpnet.evaluation.protocol import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
 from mmpnet.export.choices import ALLOWED_LOSS
 from mmpnet.export.metadata_builder import build_int8_metadata
 from mmpnet.export.quantization.quantizer import QuantizationOptions, Quantizer, layer_errors
@@ -77,19 +77,26 @@ class Trial:
         return None
 
     def _how_sure(self, options: QuantizationOptions) -> str:
-        """Whether the images settle it: the end of the sentence about the loss."""
+        """Whether the images settle it: the end of the sentence about a loss that is too large."""
+        doubt, around = self._doubt(options), self.interval
+        if not doubt or around is None:
+            return doubt and f"; {doubt}"
+        loss = math.ceil(-100 * (self.accuracy.file.AP / self.accuracy.reference.AP - 1)) / 100
+        return f", but {doubt}; or accept it with --int8-loss {loss:g} or --int8 always"
+
+    def _doubt(self, options: QuantizationOptions) -> str:
+        """Why the images do not settle whether the loss is at most the allowed one; empty if they do."""
         n_images, around = self.accuracy.n_images, self.interval
         if around is None:
-            return f"; {counted(n_images, 'image')} are too few to settle it: at least {LEAST_IMAGES} need a box"
+            return f"{counted(n_images, 'image')} are too few to settle it: at least {LEAST_IMAGES} need a box"
         allowed = -options.allowed_loss * self.accuracy.reference.AP
-        if around.high < allowed:
+        if not around.low <= allowed <= around.high:
             return ""
-        away = max(allowed - (self.accuracy.file.AP - self.accuracy.reference.AP), 1e-4)
+        away = max(abs(allowed - (self.accuracy.file.AP - self.accuracy.reference.AP)), 1e-4)
         needed = math.ceil(n_images * ((around.high - around.low) / 2 / away) ** 2)
-        loss = math.ceil(-100 * (self.accuracy.file.AP / self.accuracy.reference.AP - 1)) / 100
         return (
-            f", but the 95 % interval of the difference is {around.low:+.4f} to {around.high:+.4f}: {n_images} images "
-            f"do not settle it, about {needed} would; or accept it with --int8-loss {loss:g} or --int8 always"
+            f"the 95 % interval of the difference is {around.low:+.4f} to {around.high:+.4f}: {n_images} images do not "
+            f"settle it, about {needed} would"
         )
 
     def verdict(self, options: QuantizationOptions) -> str:
@@ -97,7 +104,11 @@ class Trial:
         if options.always:
             return "kept in any case, as requested"
         accepted = "" if options.allowed_loss <= ALLOWED_LOSS else f" within the accepted {options.allowed_loss:.0%}"
-        return self.fault(options) or f"as accurate as float32{accepted}, and faster"
+        if fault := self.fault(options):
+            return fault
+        kept = f"as accurate as float32{accepted}, and faster"
+        doubt = self._doubt(options)
+        return f"{kept}, but {doubt}" if doubt else kept
 
 
 def make_int8(

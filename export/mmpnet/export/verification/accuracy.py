@@ -7,7 +7,8 @@ from mmpnet.contract.errors import ExportError
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import Accuracy, AccuracyRecord
 from mmpnet.datasets.types import Dataset, LabeledImage
-from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, Detect, Evaluation, evaluate
+from mmpnet.evaluation.evaluate import Detect, Evaluation, evaluate
+from mmpnet.evaluation.protocol import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
 from mmpnet.export.verification.file_parity import Reference
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.system.progress import Progress, no_progress

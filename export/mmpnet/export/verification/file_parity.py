@@ -11,11 +11,12 @@ import torch
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.boxes import pairwise_iou
-from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import DatasetError, ExportError
 from mmpnet.contract.letterbox import Letterbox
 from mmpnet.contract.metadata import ModelMetadata
 from mmpnet.contract.records import DetectionsRecord
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.datasets.open import open_dataset
 from mmpnet.evaluation.evaluate import Detect
 from mmpnet.export.verification.graph_parity import synthetic_images

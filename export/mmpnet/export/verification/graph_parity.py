@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ExportError
+from mmpnet.contract.input_kinds import InputKind
 from mmpnet.contract.letterbox import Letterbox
-from mmpnet.contract.metadata import InputKind
 from mmpnet.export.graph import CANDIDATE_NAMES, GRID_NAME, INPUT_NAME
 from mmpnet.system.onnx_runtime import onnxruntime
 from mmpnet.train.network.inference_net import CandidateNet

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
 
+from mmpnet.bench.search.choices import Exported
 from mmpnet.bench.search.report import LeftOut
 from mmpnet.contract.errors import ContractError, ExportError, MissingExtraError
 from mmpnet.contract.metadata import ModelMetadata
@@ -20,7 +20,6 @@ from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.system.files import file_sha256, is_file
 from mmpnet.system.progress import Notice
 
-Exported: TypeAlias = Literal["fp32", "int8"]
 SHARES = (0.9, 0.8, 0.7, 0.6)
 """Fractions of the training size to try if no size is given."""
 SIDE_STEP_PX = 32

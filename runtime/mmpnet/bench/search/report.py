@@ -1,14 +1,11 @@
 """The report of a search: settings, files, files that could not be made, and the machine."""
 
-from typing import Literal, TypeAlias
-
 import msgspec
 
 from mmpnet.bench.environment import LibraryVersions, MachineConditions, MachineFacts
+from mmpnet.bench.search.choices import Rank
 from mmpnet.bench.statistics import StageReport
 from mmpnet.contract.metadata import Precision
-
-Rank: TypeAlias = Literal["p50", "p90", "p95", "p99"]
 
 
 class FileReport(msgspec.Struct, frozen=True, kw_only=True):

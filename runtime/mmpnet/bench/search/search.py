@@ -11,12 +11,14 @@ import numpy as np
 from mmpnet.bench.environment import current_conditions, installed_versions, machine_facts
 from mmpnet.bench.interleaved import take_turns
 from mmpnet.bench.latency import STAGES, opencv_threads, stage_times_ms, warm_up
-from mmpnet.bench.search.report import FileReport, Judge, LeftOut, Rank, SearchReport, SettingReport
+from mmpnet.bench.search.choices import Rank
+from mmpnet.bench.search.report import FileReport, Judge, LeftOut, SearchReport, SettingReport
 from mmpnet.bench.statistics import Floats, StageReport, summarize
 from mmpnet.contract.arrays import UInt8Array
 from mmpnet.contract.errors import ContractError
 from mmpnet.datasets.types import Dataset
-from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
+from mmpnet.evaluation.evaluate import evaluate
+from mmpnet.evaluation.protocol import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.model_file import read_model_file
 from mmpnet.runtime.inference.providers import Provider

@@ -4,28 +4,18 @@ import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from mmpnet.cli.archive.progress_display import ProgressDisplay, duration
 from mmpnet.cli.archive.results_commands import QUERY_EXAMPLES, REPORT_EXAMPLES, query, report
-from mmpnet.console.command import HELP_NAMES, console, exit_on_error, fail, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, explain_imports, fail, show_version
 from mmpnet.console.help import Example, HelpfulGroup, helpful
-from mmpnet.console.threshold_options import override_thresholds
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import MissingExtraError
 from mmpnet.contract.text import counted
-from mmpnet.runtime.analytics.tracker import LOW_CONF, Tracker
-from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES
 from mmpnet.runtime.inference.providers import Provider
-from mmpnet.runtime.sources.video_capture import silence_opencv
-from mmpnet.system.files import file_sha256
 from mmpnet.system.signals import InterruptedRunError
-
-if TYPE_CHECKING:
-    from mmpnet.archive.settings import Settings
 
 PACKAGES = ("pyarrow", "fsspec", "ray")
 RUN_EXAMPLES = (
@@ -112,14 +102,20 @@ def run(
 ) -> None:
     """Detect people in videos and images, and write one Parquet file for each video."""
     with exit_on_error():
-        _require_cluster_packages()
-        from mmpnet.archive.placement import GPU_PROVIDERS, worker_provider
-        from mmpnet.archive.places import absolute, place_of
-        from mmpnet.archive.ray_engine import EngineOptions, ray_workers
-        from mmpnet.archive.recordings import find_recordings
-        from mmpnet.archive.run import Watcher, prepare_folder, run_archive
-
         _check_pattern(camera_pattern)
+        _require_cluster_packages()
+        with explain_imports(extra="cluster"):
+            from mmpnet.archive.placement import GPU_PROVIDERS, worker_provider
+            from mmpnet.archive.places import absolute, place_of
+            from mmpnet.archive.ray_engine import EngineOptions, ray_workers
+            from mmpnet.archive.recordings import find_recordings
+            from mmpnet.archive.run import Watcher, prepare_folder, run_archive
+            from mmpnet.cli.archive.progress_display import ProgressDisplay, duration
+            from mmpnet.cli.archive.run_settings import run_settings
+            from mmpnet.runtime.analytics.tracker import Tracker
+            from mmpnet.runtime.inference.detector import Detector
+            from mmpnet.runtime.sources.video_capture import silence_opencv
+        silence_opencv()
         place = place_of(output)
         recordings = find_recordings(patterns, camera_pattern=camera_pattern)
         if track:
@@ -127,8 +123,9 @@ def run(
         used_provider = worker_provider(provider, gpus=gpus)
         # This machine may be one without a GPU, which only gives out the work.
         with Detector(model, provider="cpu" if used_provider in GPU_PROVIDERS else used_provider) as detector:
-            chosen = override_thresholds(detector.thresholds, conf, iou, max_det)
-            settings = _settings(detector, chosen, track=track, every=every, camera_pattern=camera_pattern)
+            settings = run_settings(
+                detector, (conf, iou, max_det), track=track, every=every, camera_pattern=camera_pattern
+            )
         engine = EngineOptions(ray_address, workers, threads, gpus, used_provider)
         display = ProgressDisplay(console(), metrics)
         claim = prepare_folder(
@@ -174,28 +171,6 @@ def _require_cluster_packages() -> None:
             raise MissingExtraError(f"mmp-archive needs {name}: pip install 'mmpnet[cluster]'")
 
 
-def _settings(
-    detector: Detector, chosen: Thresholds, *, track: bool, every: int, camera_pattern: str | None
-) -> "Settings":
-    """The settings of a run. Raises: ContractError if the model cannot have the thresholds."""
-    from mmpnet.archive.settings import Settings
-
-    detector.with_thresholds(chosen)
-    if track and detector.metadata.frozen and chosen.conf > LOW_CONF:
-        fail(f"{detector.path}: has a fixed conf of {chosen.conf:g}; give --no-track, or export without --frozen")
-    return Settings(
-        model_name=detector.path.name,
-        model_sha256=file_sha256(detector.path),
-        class_names=tuple(detector.class_names),
-        conf=chosen.conf,
-        iou=chosen.iou,
-        max_det=chosen.max_det,
-        every=every,
-        track=track,
-        camera_pattern=camera_pattern,
-    )
-
-
 def _check_pattern(pattern: str | None) -> None:
     try:
         re.compile(pattern or "")
@@ -205,7 +180,6 @@ def _check_pattern(pattern: str | None) -> None:
 
 def main() -> None:
     """Entry point of mmp-archive."""
-    silence_opencv()
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     app()

@@ -13,6 +13,8 @@ from mmpnet.contract.text import counted
 
 LOG_EVERY_S = 30.0
 _HOUR_S = 3600
+_SHORT_S = 0.1 * _HOUR_S
+"""Hours with two decimals would tell little of less video than this."""
 
 
 class ProgressDisplay:
@@ -55,7 +57,9 @@ class ProgressDisplay:
 def progress_line(progress: Progress) -> str:
     """The counts as one line."""
     parts = [f"{progress.stage}: {progress.share:.0%}"]
-    if progress.total_s:
+    if 0 < progress.total_s < _SHORT_S:
+        parts.append(f"{duration(progress.video_s)} of {duration(progress.total_s)} of video")
+    elif progress.total_s:
         parts.append(f"{progress.video_s / _HOUR_S:.2f} of {progress.total_s / _HOUR_S:.2f} h of video")
     if progress.total_images:
         parts.append(f"{progress.images} of {counted(progress.total_images, 'image')}")

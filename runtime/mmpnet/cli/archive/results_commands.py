@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from mmpnet.console.command import console, exit_on_error, results
-from mmpnet.contract.errors import MissingExtraError
+from mmpnet.console.command import console, exit_on_error, explain_imports, results
 from mmpnet.contract.text import counted, visible
 
 if TYPE_CHECKING:
@@ -45,11 +44,9 @@ def query(
 ) -> None:
     """Print the detections that meet a condition, or the rows of a SELECT statement, by DuckDB."""
     with exit_on_error():
-        try:
+        with explain_imports(extra="cluster"):
             from mmpnet.archive.places import place_of
             from mmpnet.archive.query import ask, opened
-        except ImportError as error:
-            raise _missing(error) from error
         with opened(place_of(folder)) as connection:
             most = limit if limit is not None or form != "table" else SHOWN_ROWS
             _print(ask(connection, text), form, most)
@@ -64,19 +61,13 @@ def report(
 ) -> None:
     """Write one page: people per hour and camera, heat maps, longest visits, failures, model and settings."""
     with exit_on_error():
-        try:
+        with explain_imports(extra="cluster"):
             from mmpnet.archive.places import place_of
             from mmpnet.archive.report import REPORT, write_report
-        except ImportError as error:
-            raise _missing(error) from error
         place = place_of(folder)
         path = place / REPORT if output is None else place_of(output)
         write_report(place, path)
         console().print(f"saved {path}")
-
-
-def _missing(error: ImportError) -> MissingExtraError:
-    return MissingExtraError(f"mmp-archive needs {error.name}: pip install 'mmpnet[cluster]'")
 
 
 def _print(answer: "Answer", form: Format, most: int | None) -> None:

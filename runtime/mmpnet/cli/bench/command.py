@@ -5,10 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from mmpnet.bench.compare import ComparisonRules, Side, compare_models, parse_side
-from mmpnet.bench.latency import LatencyPlan, measure_latency, sample_frame
-from mmpnet.bench.layers.report import layers_report
-from mmpnet.bench.stored_reports import compare_stored
 from mmpnet.cli.bench.options import (
     TOO_SLOW,
     FrameSize,
@@ -20,11 +16,9 @@ from mmpnet.cli.bench.options import (
     write_json,
 )
 from mmpnet.cli.bench.search import search_command
-from mmpnet.cli.bench.tables import noise_line, show_comparison, show_layers, show_report
-from mmpnet.console.command import HELP_NAMES, console, exit_on_error, results, show_version
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, explain_imports, results, show_version
 from mmpnet.console.help import Example, HelpfulGroup, helpful
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES, model_path
-from mmpnet.runtime.inference.providers import Provider
 from mmpnet.system.files import check_output
 from mmpnet.system.optional_packages import require_packages
 
@@ -102,7 +96,11 @@ def run(
 ) -> None:
     """Time a model from raw BGR frame to final boxes: cold start, back to back, and at a camera's frame rate."""
     with exit_on_error():
-        frame_bgr = sample_frame(image, frame_hw_of(frame_size))
+        frame_hw = frame_hw_of(frame_size)
+        with explain_imports(extra="cpu"):
+            from mmpnet.bench.latency import LatencyPlan, measure_latency, sample_frame
+            from mmpnet.cli.bench.tables import noise_line, show_report
+        frame_bgr = sample_frame(image, frame_hw)
         plan = LatencyPlan(
             model=model,
             provider=provider,
@@ -148,15 +146,24 @@ def compare_command(
 ) -> None:
     """Compare two models: the ratio of time A to time B, its 95 % interval from a block bootstrap, and a verdict."""
     with exit_on_error():
-        rules = ComparisonRules(pairs=pairs, measured="infer" if infer_only else "end_to_end", margin=margin, seed=seed)
         stored = [Path(text).suffix.lower() == ".json" for text in (a, b)]
         if any(stored) and not all(stored):
             raise typer.BadParameter("got a stored report and a model; give two models or two stored reports")
+        frame_hw = frame_hw_of(frame_size)
+        with explain_imports(extra="cpu"):
+            from mmpnet.bench.compare import ComparisonRules, compare_models, parse_side
+            from mmpnet.bench.latency import sample_frame
+            from mmpnet.bench.stored_reports import compare_stored
+            from mmpnet.cli.bench.tables import show_comparison
+        rules = ComparisonRules(pairs=pairs, measured="infer" if infer_only else "end_to_end", margin=margin, seed=seed)
         if all(stored):
             comparison = compare_stored(Path(a), Path(b), rules, force=force)
         else:
-            first, second = (_side(text, provider, threads) for text in (a, b))
-            frame_bgr = sample_frame(image, frame_hw_of(frame_size))
+            try:
+                first, second = (parse_side(text, provider=provider, threads=threads) for text in (a, b))
+            except ValueError as error:
+                raise typer.BadParameter(str(error)) from error
+            frame_bgr = sample_frame(image, frame_hw)
             with console().status("comparing"):
                 comparison = compare_models(first, second, frame_bgr, rules)
         if as_json:
@@ -181,6 +188,9 @@ def layers(
         if plot is not None:
             check_output(plot, PLOT_SUFFIXES)
             require_packages("matplotlib", wanted_for="--plot")
+        with explain_imports(extra="cpu"):
+            from mmpnet.bench.layers.report import layers_report
+            from mmpnet.cli.bench.tables import show_layers
         with console().status("measuring"):
             report = layers_report(model_path(model), runs=runs, peak_s=PEAK_S, with_memory=plot is not None)
         if as_json:
@@ -192,13 +202,6 @@ def layers(
 
             draw_roofline(report, plot)
             console().print(f"saved {plot}")
-
-
-def _side(text: str, provider: Provider, threads: int) -> Side:
-    try:
-        return parse_side(text, provider=provider, threads=threads)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 app.command(

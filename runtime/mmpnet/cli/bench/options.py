@@ -7,7 +7,6 @@ from typing import Annotated
 import msgspec
 import typer
 
-from mmpnet.bench.latency import parse_frame_size
 from mmpnet.runtime.inference.providers import Provider
 
 TOO_SLOW = 3
@@ -26,14 +25,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 
 def frame_hw_of(text: str | None) -> tuple[int, int] | None:
-    """Parse `1280x720` -> (720, 1280).
+    """Parse `1280x720` -> (720, 1280); None stays.
 
-    Raises: typer.BadParameter if the text is not WIDTHxHEIGHT.
+    Raises: typer.BadParameter if the text is not WIDTHxHEIGHT in px.
     """
-    try:
-        return None if text is None else parse_frame_size(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) < 10_000 for side in sides):
+        raise typer.BadParameter(f"frame size is {text!r}, expected WIDTHxHEIGHT in px, such as --frame-size 1280x720")
+    return int(sides[1]), int(sides[0])
 
 
 def write_json(report: msgspec.Struct) -> None:

@@ -1,26 +1,17 @@
 """mmp-bench search: the most accurate setting within a time budget."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 
-from mmpnet.bench.latency import sample_frame
-from mmpnet.bench.search.candidates import Exported, ExportPlan, collect
-from mmpnet.bench.search.report import Rank, SearchReport
-from mmpnet.bench.search.search import SearchPlan, require_samples, search
-from mmpnet.cli.bench.options import TOO_SLOW, FrameSize, ImageFile, Json, ProviderChoice, frame_hw_of, write_json
-from mmpnet.cli.bench.search_tables import show_search
-from mmpnet.console.command import console, exit_on_error, parse_size_hw, results
+from mmpnet.bench.search.choices import Exported, Rank
+from mmpnet.cli.bench.options import TOO_SLOW, FrameSize, ImageFile, Json, ProviderChoice, frame_hw_of
+from mmpnet.console.command import console, exit_on_error, explain_imports, parse_size_hw
 from mmpnet.console.progress import progress_bar
 from mmpnet.contract.errors import OutputError
-from mmpnet.datasets.load import load_dataset
-from mmpnet.datasets.transform import evenly_spaced
-from mmpnet.datasets.types import Dataset
-from mmpnet.evaluation.coco import require_pycocotools
-from mmpnet.system.machine import usable_cores
+from mmpnet.system.machine import whole_cores
 from mmpnet.system.optional_packages import require_report_packages
 
 REPORT_NAME = "report.html"
@@ -65,6 +56,15 @@ def search_command(
 ) -> None:
     """Find the most accurate input size, precision and number of threads within a time budget, on this machine."""
     with exit_on_error():
+        frame_hw = frame_hw_of(frame_size)
+        sizes_hw = tuple(dict.fromkeys(parse_size_hw(text) for text in imgsz or ()))
+        precisions = _precisions(precision)
+        with explain_imports(extra="cpu"):
+            from mmpnet.bench.latency import sample_frame
+            from mmpnet.bench.search.candidates import ExportPlan, collect
+            from mmpnet.bench.search.search import SearchPlan, require_samples, search
+            from mmpnet.cli.bench.search_steps import images_of, write_report
+            from mmpnet.evaluation.coco import require_pycocotools
         require_pycocotools()
         require_report_packages()
         plan = SearchPlan(
@@ -76,32 +76,19 @@ def search_command(
             frames=frames,
         )
         require_samples(plan)
-        frame_bgr = sample_frame(image, frame_hw_of(frame_size))
-        dataset = _limited(load_dataset(data, "val", undivided=True), limit)
+        frame_bgr = sample_frame(image, frame_hw)
+        dataset = images_of(data, limit)
         exports = ExportPlan(
-            sizes_hw=tuple(dict.fromkeys(parse_size_hw(text) for text in imgsz or ())),
-            precisions=_precisions(precision),
+            sizes_hw=sizes_hw,
+            precisions=precisions,
             calib=tuple(calib or data),
             folder=_made(out),
         )
         paths, left_out = collect(models, exports, console().print)
         report = search(paths, plan, dataset, frame_bgr, left_out=left_out, progress=progress_bar)
-        _write_report(report, out, as_json=as_json)
+        write_report(report, out / REPORT_NAME, as_json=as_json)
     if report.chosen is None:
         raise typer.Exit(TOO_SLOW)
-
-
-def _write_report(report: SearchReport, out: Path, *, as_json: bool) -> None:
-    """Show the report on stdout or the console, and write it as a page to `out`."""
-    if as_json:
-        write_json(report)
-    else:
-        show_search(results(), report, out)
-    # matplotlib is slow to load and is needed only here.
-    from mmpnet.bench.search.page import write_search_page
-
-    write_search_page(out / REPORT_NAME, report, out)
-    console().print(f"saved {out / REPORT_NAME}")
 
 
 def _precisions(texts: Sequence[str] | None) -> tuple[Exported, ...]:
@@ -114,16 +101,8 @@ def _precisions(texts: Sequence[str] | None) -> tuple[Exported, ...]:
 
 def _powers_of_two() -> list[int]:
     """1, 2, 4 ... up to the number of usable cores."""
-    most = max(1, int(usable_cores()))
+    most = whole_cores()
     return [2**power for power in range(most.bit_length())]
-
-
-def _limited(dataset: Dataset, limit: int | None) -> Dataset:
-    """At most `limit` images; the dataset's name then states both counts."""
-    chosen = evenly_spaced(dataset, limit)
-    if chosen is dataset:
-        return dataset
-    return dataclasses.replace(chosen, name=f"{dataset.name} ({limit} of {len(dataset.images)})")
 
 
 def _made(folder: Path) -> Path:

@@ -10,7 +10,7 @@ import typer
 
 from mmpnet.cli.run.secrets import expanded_source, holds_secret
 from mmpnet.cli.run.site_file import CameraEntry, CameraSettings, ShapeEntry, nearest
-from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.runtime.analytics.analyzer import Analysis
 from mmpnet.runtime.analytics.shapes import Line, Zone, parse_line, parse_zone
 

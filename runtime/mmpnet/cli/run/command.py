@@ -23,9 +23,9 @@ EXAMPLES = (
 def use_config(context: typer.Context, value: Path | None) -> Path | None:
     """Callback of --config: the options of the file become the defaults of all others."""
     if value is not None:
-        with exit_on_error(), explain_imports(extra="cpu"):
-            from mmpnet.cli.run.site_options import use_site_file
-
+        with exit_on_error():
+            with explain_imports(extra="cpu"):
+                from mmpnet.cli.run.site_options import use_site_file
             use_site_file(context, value)
     return value
 
@@ -71,7 +71,6 @@ def detect(
     with exit_on_error():
         settings = run_settings(options)
         start_log(console(), settings.service.log_level)
-        # OpenCV and ONNX Runtime take time to load; the help and a mistyped option do not need them.
         with explain_imports(extra="cpu"):
             from mmpnet.cli.run import runner
         if self_test:

@@ -1,8 +1,8 @@
 """Prepare the detector of an mmp-run: thresholds, self-test, warm-up."""
 
 from mmpnet.console.command import console
-from mmpnet.contract.detections import Thresholds
 from mmpnet.contract.errors import ContractError
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.runtime.analytics.tracker import LOW_CONF
 from mmpnet.runtime.inference.decode import CANDIDATES
 from mmpnet.runtime.inference.detector import Detector

@@ -20,13 +20,21 @@ from mmpnet.cli.run.event_outputs import EventOptions, event_options, event_sink
 from mmpnet.cli.run.outputs import RecordOptions, record_sinks, save_sink, serve_sinks, window_sinks
 from mmpnet.cli.run.reload import Reload
 from mmpnet.cli.run.secrets import check_typed, missing, references, token_of, typed_events
-from mmpnet.cli.run.service_unit import service_unit, this_program
+from mmpnet.cli.run.service_unit import SECRETS_FILE, needed_secrets, service_unit, this_program
 from mmpnet.cli.run.settings import RunSettings
 from mmpnet.cli.run.site_file import CameraSettings
-from mmpnet.cli.run.site_options import cameras_and_model, config_text, site_check, site_shapes
+from mmpnet.cli.run.site_options import (
+    cameras_and_model,
+    config_text,
+    referring_texts,
+    refuse_literal_secrets,
+    require_secrets,
+    site_check,
+    site_shapes,
+)
 from mmpnet.console.command import console
 from mmpnet.console.threshold_options import override_thresholds
-from mmpnet.contract.detections import Thresholds
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.runtime.analytics.analyzer import Analysis, StreamAnalyzer, analyzer_factory
 from mmpnet.runtime.analytics.tracker import Tracker
 from mmpnet.runtime.inference.detector import Detector
@@ -97,6 +105,10 @@ def start(context: typer.Context, words: Sequence[str], settings: RunSettings) -
     Raises: typer.BadParameter, MmpnetError.
     """
     silence_opencv()
+    if settings.service.print_service:
+        refuse_literal_secrets(context)
+    else:
+        require_secrets(context)
     given = _check_given(context, words, settings)
     cameras, model = _cameras_and_model(context, words, settings)
     recorded = _record_options(settings)
@@ -105,7 +117,15 @@ def start(context: typer.Context, words: Sequence[str], settings: RunSettings) -
         known = [camera for camera in cameras if not missing(camera.source)]
         if known or not cameras:
             check_effects(given, _open_sources(known, settings))
-        sys.stdout.write(service_unit(sys.argv[1:], program=this_program()))
+        unit, page = service_unit(sys.argv[1:], program=this_program()), settings.page
+        has_token = page.token is not None or page.token_file is not None
+        needed = needed_secrets(referring_texts(context, cameras), serve=page.serve, has_token=has_token)
+        sys.stdout.write(unit)
+        if needed:
+            names = " and ".join(f"{name}=..." for name in needed)
+            console().print(
+                f"note: write {names} to {SECRETS_FILE} before the service starts; the first lines of the unit say how"
+            )
         return
     sources = _open_sources(cameras, settings)
     check_effects(given, sources)

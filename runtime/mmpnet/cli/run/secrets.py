@@ -14,6 +14,8 @@ from mmpnet.system.environment import REFERENCE, expanded, from_environment
 
 SECRET_OPTIONS = frozenset({"token", "mqtt_password", "webhook_secret"})
 """Options whose values are secret, by their keys in a file."""
+OPTIONS_WITH_SECRETS = SECRET_OPTIONS | {"mqtt", "webhook"}
+"""Also those whose addresses may contain a secret."""
 REFUSED_FLAGS = {"--mqtt-password": "MMPNET_MQTT_PASSWORD", "--webhook-secret": "MMPNET_WEBHOOK_SECRET"}
 """Flags that only a file of --config may set, and what a command line uses instead."""
 _LOG = logging.getLogger(__name__)

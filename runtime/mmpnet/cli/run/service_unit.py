@@ -8,8 +8,9 @@ from pathlib import Path
 
 import typer
 
-from mmpnet.cli.run.secrets import holds_key, holds_secret
+from mmpnet.cli.run.secrets import holds_key, holds_secret, references
 from mmpnet.runtime.sources.redact import without_password
+from mmpnet.runtime.web.listen import is_loopback, parse_address
 
 STATE_FOLDER = "/var/lib/mmpnet"
 SECRETS_FILE = "/etc/mmpnet/environment"
@@ -20,8 +21,8 @@ _HOMES = ("/home/", "/root/")
 _PLAIN = re.compile(r"[\w@%+=:,./\-]+", re.ASCII)
 
 UNIT = """\
-# Install:  sudo install -m 644 mmpnet.service /etc/systemd/system/ && sudo systemctl enable --now mmpnet
 # Secrets:  sudo install -m 600 -D /dev/stdin {secrets} <<< 'MMPNET_TOKEN=...'
+# Install:  sudo install -m 644 mmpnet.service /etc/systemd/system/ && sudo systemctl enable --now mmpnet
 # Messages: journalctl -u mmpnet -f        Reload: sudo systemctl reload mmpnet
 [Unit]
 Description=mmpnet person detection
@@ -116,6 +117,20 @@ def service_unit(arguments: Sequence[str], *, program: Path) -> str:
         state=STATE_FOLDER,
         devices=_CAMERAS if local else _NO_CAMERAS,
     )
+
+
+def needed_secrets(settings: str, *, serve: str | None, has_token: bool) -> list[str]:
+    """The names of the variables without which the service does not start, in order.
+
+    settings: texts of the run's options, with `${NAME}` for secrets. serve: the address of the web page,
+    which needs a token if others can reach it. has_token: whether the settings have one; a token in the environment of
+    the caller does not reach the service.
+
+    Raises: OutputError if `serve` is no address.
+    """
+    names = references(settings)
+    public = serve is not None and not is_loopback(parse_address(serve).host)
+    return [*names, "MMPNET_TOKEN"] if public and not has_token and "MMPNET_TOKEN" not in names else names
 
 
 def this_program() -> Path:

@@ -69,7 +69,11 @@ class SiteFile:
 
     def expanded_options(self) -> dict[str, Any]:
         """The options with the secrets of the environment. Raises: MmpnetError if one is missing."""
-        return {key: _expanded(value, self.path, key) for key, value in self.options.items()}
+        return {key: self.expanded_option(key) for key in self.options}
+
+    def expanded_option(self, key: str) -> Any:
+        """The value of an option with the secrets of the environment. Raises: MmpnetError if one is missing."""
+        return _expanded(self.options[key], self.path, key)
 
     def cameras(self) -> list[CameraSettings]:
         """The cameras, whose sources still contain their `${NAME}`. Raises: MmpnetError for points that are none."""

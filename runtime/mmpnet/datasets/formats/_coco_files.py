@@ -4,13 +4,19 @@ import re
 from pathlib import Path
 
 from mmpnet.datasets.formats._folders import labeled_folders
-from mmpnet.datasets.types import SPLITS, Split
+from mmpnet.datasets.splits import SPLITS, Split
 from mmpnet.datasets.walk import file_names
 from mmpnet.system.files import is_file, is_folder
 
 BESIDE_IMAGES = "_annotations.coco.json"
 """Roboflow's name for the file in each split's folder."""
-WHOLE = (BESIDE_IMAGES, "annotations/instances_default.json", "labels.json", "result.json")
+WHOLE = (
+    BESIDE_IMAGES,
+    "annotations/instances_default.json",
+    "labels.json",
+    "result.json",
+    "instances_default.json",
+)
 """Files without splits, as Roboflow, CVAT, FiftyOne and Label Studio name them."""
 _KINDS = ("instances_", "person_keypoints_", "")
 """Beginnings of the names in COCO's own layout; the first kind that is there is read."""

@@ -11,7 +11,7 @@ import msgspec
 
 from mmpnet.contract.errors import DatasetError
 from mmpnet.contract.text import as_bytes
-from mmpnet.datasets.types import SPLITS, Split
+from mmpnet.datasets.splits import SPLITS, Split
 from mmpnet.system.files import is_folder, require_regular
 
 _T = TypeVar("_T")

@@ -32,7 +32,7 @@ class ImageFolder:
 
         Raises: DatasetError, beginning with `where`, if it does not exist.
         """
-        path = existing(self.chosen, file_name)
+        path = _named(self.chosen, file_name)
         if path is None or not is_file(path):
             others = ", ".join(str(one) for one in self.tried if one != self.chosen)
             also = f", and the first images are not in {others}" if others else ""
@@ -46,13 +46,26 @@ def image_folder(label_path: Path, file_names: Sequence[str]) -> ImageFolder:
     of_split = label_path.stem.rpartition("_")[2]  # train2017 of instances_train2017
     near = [here / "images", here, here / "data", here / label_path.stem, here / "images" / label_path.stem]
     near += [above / of_split, above / "images" / of_split, above / "images", above / "data", above]
+    if here.name == "annotations":  # CVAT's archive without images, unpacked in a folder beside the images
+        near += [above.parent / "images", above.parent]
     tried = tuple(dict.fromkeys(folder for folder in near if is_folder(folder)))
     first = file_names[:_TRIED]
 
     def num_found(folder: Path) -> int:
-        return sum(1 for name in first if existing(folder, name) is not None)
+        return sum(1 for name in first if _named(folder, name) is not None)
 
     return ImageFolder(max(tried, key=num_found), tried)
+
+
+def _named(folder: Path, stated: str) -> Path | None:
+    """The image that a label file names, or None. Label Studio without images states a path from a temporary folder to
+    the image, of which the longest ending that is there counts."""
+    found = existing(folder, stated)
+    if found is None and stated.startswith(("../", "..\\")):
+        parts = [part for part in stated.replace("\\", "/").split("/") if part != ".."]
+        endings = ("/".join(parts[at:]) for at in range(len(parts)))
+        return next((place for ending in endings if (place := existing(folder, ending)) is not None), None)
+    return found
 
 
 def unnamed_note(label_path: Path, named: Iterable[Path]) -> list[str]:

@@ -10,7 +10,7 @@ import msgspec
 from mmpnet.contract.errors import DatasetError, MissingExtraError
 from mmpnet.datasets.checked_labels import check_class_names
 from mmpnet.datasets.formats._folders import GT_DATA_SUFFIX, existing, numbered_lines, read_bytes
-from mmpnet.datasets.types import Split
+from mmpnet.datasets.splits import Split
 from mmpnet.datasets.walk import file_names
 from mmpnet.system.files import is_file, is_folder
 

@@ -20,7 +20,8 @@ from mmpnet.datasets.formats._packed import shard_part
 from mmpnet.datasets.formats._rotation import around_rotated, rotation_note
 from mmpnet.datasets.formats._via_or_coco import is_via
 from mmpnet.datasets.shards import ShardPart
-from mmpnet.datasets.types import SPLITS, Dataset, Split
+from mmpnet.datasets.splits import SPLITS, Split
+from mmpnet.datasets.types import Dataset
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.system.files import is_file
 
@@ -146,12 +147,15 @@ def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
     with faults:
         areas.require_sides(path)
     entries = []
+    exported: list[Path] = []
     owners: dict[Path, _Key] = {}
     for key in sizes:
         with faults:
             image = images[key]
             place, shard = _place(image, folder, content.shards, path)
             _require_new(place, image, owners, path)
+            if shard is None and not Path(image.file_name).is_absolute():  # else a choice of images of another place
+                exported.append(place)
             entries.append(Entry(place, sizes[key], labels[key], _tags(image), _source(image), shard))
     return assemble(
         path,
@@ -163,7 +167,7 @@ def read_coco(path: Path, faults: Faults = STRICT) -> Dataset:
         notes=[
             *categories.notes,
             *rotation_note(path, n_rotated),
-            *unnamed_note(path, [entry.path for entry in entries if entry.shard is None]),
+            *unnamed_note(path, exported),
         ],
     )
 

@@ -11,7 +11,8 @@ from mmpnet.datasets.formats._folders import SPLIT_FOLDERS, name_of, read_bytes,
 from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder, unnamed_note
 from mmpnet.datasets.formats._rotation import around_rotated, rotation_note
 from mmpnet.datasets.formats._xml import is_cvat, parsed
-from mmpnet.datasets.types import SPLITS, Dataset, Split
+from mmpnet.datasets.splits import SPLITS, Split
+from mmpnet.datasets.types import Dataset
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.system.files import is_file
 

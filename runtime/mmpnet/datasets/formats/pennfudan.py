@@ -10,7 +10,8 @@ from mmpnet.datasets.checked_labels import Entry, Label, assemble
 from mmpnet.datasets.faults import STRICT, Faults
 from mmpnet.datasets.formats._folders import name_of, read_bytes, relative_name, sha256_of
 from mmpnet.datasets.formats._pairing import NearNames, by_key, key_of, pair, unread_note
-from mmpnet.datasets.types import Dataset, Split
+from mmpnet.datasets.splits import Split
+from mmpnet.datasets.types import Dataset
 from mmpnet.datasets.walk import files_below
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image, read_mask

@@ -13,7 +13,8 @@ from mmpnet.datasets.formats._folders import converted, labeled_folders, name_of
 from mmpnet.datasets.formats._image_folder import ImageFolder, image_folder, unnamed_note
 from mmpnet.datasets.formats._via3 import as_version_2, is_version_3
 from mmpnet.datasets.formats._via_or_coco import is_via
-from mmpnet.datasets.types import Dataset, Split
+from mmpnet.datasets.splits import Split
+from mmpnet.datasets.types import Dataset
 from mmpnet.datasets.walk import file_names
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.system.files import is_file

@@ -20,7 +20,8 @@ from mmpnet.datasets.formats._pairing import ByKey, NearNames, by_key, pair, unr
 from mmpnet.datasets.formats._rotation import around_rotated, rotation_note
 from mmpnet.datasets.formats._voc_corners import Convention, as_points, convention_note, conventions_of
 from mmpnet.datasets.formats._xml import is_cvat, parsed
-from mmpnet.datasets.types import SPLITS, Dataset, Split
+from mmpnet.datasets.splits import SPLITS, Split
+from mmpnet.datasets.types import Dataset
 from mmpnet.datasets.walk import file_names, files_below
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image

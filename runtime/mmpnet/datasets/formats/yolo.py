@@ -14,7 +14,8 @@ from mmpnet.datasets.formats._folders import existing, numbered_lines, read_byte
 from mmpnet.datasets.formats._pairing import unread_note
 from mmpnet.datasets.formats._yolo_files import Description, describing_file, read_description, require_order_of_tool
 from mmpnet.datasets.formats._yolo_labels import LabelFiles, label_path_of
-from mmpnet.datasets.types import SPLITS, Dataset, Split
+from mmpnet.datasets.splits import SPLITS, Split
+from mmpnet.datasets.types import Dataset
 from mmpnet.datasets.walk import files_below
 from mmpnet.media.image_size import image_size_hw
 from mmpnet.media.images import is_image

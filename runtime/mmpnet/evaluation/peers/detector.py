@@ -12,8 +12,9 @@ import numpy as np
 
 from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.boxes import clip, nms
-from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import ContractError
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.datasets.types import BACKGROUND
 from mmpnet.evaluation.peers.family import Family, Resize, Signature, signature_of
 from mmpnet.evaluation.peers.nanodet import NANODET

@@ -7,8 +7,9 @@ import numpy as np
 
 from mmpnet.contract.arrays import BoolArray, FloatArray, IntArray
 from mmpnet.contract.boxes import pairwise_iou
-from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MissingExtraError, first_line
+from mmpnet.contract.thresholds import Thresholds
 
 NO_TRACK = -1
 LOW_CONF = 0.1

@@ -6,10 +6,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmpnet.contract.detections import Detections, Thresholds, candidates_from_grid, select_detections
+from mmpnet.contract.detections import Detections, candidates_from_grid, select_detections
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.contract.metadata import ModelMetadata
+from mmpnet.contract.thresholds import Thresholds
 
 ReadHead: TypeAlias = Callable[[Sequence[NDArray[Any]], LetterboxTransform], Detections]
 """Turns the session's outputs for one image, in the order of HeadSpec.outputs and with batch dimension, into

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import ContractError
 from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.contract.metadata import InputDescription, ModelMetadata, metadata_from_properties
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.media.images import read_image
 from mmpnet.runtime.inference.decode import (
     check_candidates,

@@ -52,8 +52,13 @@ class LastImage:
 
     def is_repeated_by(self, pixels_bgr: UInt8Array) -> bool:
         """Whether this image (H, W, 3) is equal to that of the call before; False for the first one."""
-        before, self._rows = self._rows, pixels_bgr[::_ROWS].copy()  # the caller may change what it gets
-        return before is not None and repeats(before, self._rows)
+        is_repeated = self.equals(pixels_bgr)
+        self._rows = pixels_bgr[::_ROWS].copy()  # the caller may change what it gets
+        return is_repeated
+
+    def equals(self, pixels_bgr: UInt8Array) -> bool:
+        """Whether this image (H, W, 3) is equal to the one that was taken last, which stays the last one."""
+        return self._rows is not None and repeats(self._rows, pixels_bgr[::_ROWS])
 
 
 def repeats(first: UInt8Array, second: UInt8Array) -> bool:

@@ -16,7 +16,7 @@ from mmpnet.runtime.sources.frame import Source
 from mmpnet.runtime.sources.live import LiveSource, camera_source, stream_source
 from mmpnet.runtime.sources.options import DEFAULT_LIVE_OPTIONS, LiveOptions
 from mmpnet.runtime.sources.redact import without_password
-from mmpnet.system.files import is_file, is_folder
+from mmpnet.system.files import is_file, is_folder, is_hidden
 
 MOST_SUFFIXES = 6
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # two letters or more, as a drive has one
@@ -68,7 +68,8 @@ def _open_files(text: str, *, stride: int, loop: bool) -> FileSource:
             )
         return FileSource((path,), many_files=False, name=well_formed(text), stride=stride, loop=loop)
     if text and is_folder(path):
-        candidates, where = sorted(path.iterdir()), f"{path}: the folder"
+        candidates = sorted(found for found in path.iterdir() if not is_hidden(found.name))
+        where = f"{path}: the folder"
     elif glob.has_magic(text):
         found = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
         candidates, where = sorted(Path(name) for name in found), f"{text}: the pattern"

@@ -3,6 +3,7 @@
 OpenCV reports success for a frame that it did not convert, and for one that FFmpeg filled from the frame before.
 """
 
+from copy import copy
 from fractions import Fraction
 from typing import Any
 
@@ -32,7 +33,8 @@ class PacketCapture:
     """Replaces the cv2.VideoCapture of a stream. `retrieve` is False for a frame that was not decoded.
 
     Such frames are those at which the decoder fails, those that it reports as corrupt, as it filled parts of them from
-    the frame before, and until the next key frame also those that are equal to the frame before.
+    the frame before, and until the next key frame also those that are equal to the frame before or to the last one
+    before the damage.
     """
 
     def __init__(self, capture: Any, codec: str) -> None:
@@ -54,7 +56,7 @@ class PacketCapture:
         """Presentation times of packets without a frame, in µs."""
         self._without_frame = 0
         self._position_ms = 0.0
-        self._last = LastImage()
+        self._last, self._last_sure = LastImage(), LastImage()
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
         """Always True, as in OpenCV before release."""
@@ -97,7 +99,9 @@ class PacketCapture:
             pixels = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
         except (OSError, ValueError):  # av's errors; this format of pixels cannot be converted
             return False, None
-        is_repeated = self._last.is_repeated_by(pixels) and may_repeat
+        is_repeated = self._last.is_repeated_by(pixels) or self._last_sure.equals(pixels)
+        if not may_repeat:
+            is_repeated, self._last_sure = False, copy(self._last)
         return not is_repeated, None if is_repeated else pixels
 
     def release(self) -> None:

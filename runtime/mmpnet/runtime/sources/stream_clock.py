@@ -10,6 +10,9 @@ LONGEST_S = 60.0
 """No buffer holds more of a stream; a clock that is further behind counts frames, not time."""
 BACKLOG = 0.5
 """A frame comes from a buffer if it follows its predecessor in less than this fraction of their distance."""
+KEPT_UP_FRAMES, KEPT_UP_S = 4, 0.5
+"""A buffer is empty if frames have come at their own rate for this many frames, or for this long. One wait is not
+enough: a busy machine also pauses, or decodes slowly, while it reads a full buffer."""
 LONGEST_DRAIN_S = 3.0
 """Frames are skipped for this long at most, as a clock that is too fast looks like a buffer that never empties."""
 
@@ -93,8 +96,9 @@ class ArrivalClock:
     """Tells when the frames of one connection arrived, from the grabs, in order.
 
     FFmpeg reads seconds of a stream before it opens it; these frames then come at once, and are old by an unknown time
-    until one had to be waited for. `holds_one_back`: its parser gives a frame when the next one begins to arrive.
-    `falls_behind`: whether the clock of the stream fell behind steadily, and is not used any more.
+    until one had to be waited for, and the next ones came at their own rate. `holds_one_back`: its parser gives a frame
+    when the next one begins to arrive. `falls_behind`: whether the clock of the stream fell behind steadily, and is not
+    used any more.
     """
 
     def __init__(self, stated_fps: float, *, holds_one_back: bool) -> None:
@@ -105,6 +109,7 @@ class ArrivalClock:
         self.falls_behind = False
         self._drained = False
         self._drain_until_s: float | None = None
+        self._kept_up_since: tuple[float, float] | None = None
         self._last_s: float | None = None
         self._last_position_ms = 0.0
 
@@ -117,19 +122,32 @@ class ArrivalClock:
         last_s, self._last_s = self._last_s, now_s
         step_s = (position_ms - self._last_position_ms) / 1e3
         self._last_position_ms = position_ms
-        if self._drained:
-            came_s = last_s if self._holds_one_back and in_order and last_s is not None else now_s
-            delay_s = self._clock.seconds(position_ms, came_s)
-            waited = now_s - asked_s >= BACKLOG * step_s
-            if any(growth.is_steady(delay_s, now_s, waited=waited) for growth in self._growths):
-                self._clock.ignore()
-                self.falls_behind, delay_s = True, 0.0
-            return now_s - came_s + delay_s
-        self._drain_until_s = self._drain_until_s or now_s + LONGEST_DRAIN_S
-        expected_s = step_s if last_s is not None and 0 < step_s < LONGEST_S else self._stated_s
-        took_s = now_s - (asked_s if last_s is None else last_s)
-        self._drained = took_s >= BACKLOG * expected_s or now_s >= self._drain_until_s
         if not self._drained:
-            return None
-        # The grab before this one returned from the buffer, so it does not tell when this frame arrived.
-        return expected_s if self._holds_one_back else 0.0
+            expected_s = step_s if last_s is not None and 0 < step_s < LONGEST_S else self._stated_s
+            took_s = now_s - (asked_s if last_s is None else last_s)
+            self._drained = self._is_drained(position_ms, now_s, took_s=took_s, expected_s=expected_s)
+            if not self._drained:
+                return None
+        came_s = last_s if self._holds_one_back and in_order and last_s is not None else now_s
+        delay_s = self._clock.seconds(position_ms, came_s)
+        waited = now_s - asked_s >= BACKLOG * step_s
+        if any(growth.is_steady(delay_s, now_s, waited=waited) for growth in self._growths):
+            self._clock.ignore()
+            self.falls_behind, delay_s = True, 0.0
+        return now_s - came_s + delay_s
+
+    def _is_drained(self, position_ms: float, now_s: float, *, took_s: float, expected_s: float) -> bool:
+        """Whether frames come at their own rate since one had to be waited for: no more of the stream than of time."""
+        self._drain_until_s = self._drain_until_s or now_s + LONGEST_DRAIN_S
+        if now_s >= self._drain_until_s:
+            return True
+        if self._kept_up_since is not None:
+            from_s, from_ms = self._kept_up_since
+            passed_s, moved_s = now_s - from_s, (position_ms - from_ms) / 1e3
+            if moved_s > passed_s + expected_s:
+                self._kept_up_since = None
+            elif passed_s >= min(KEPT_UP_FRAMES * expected_s, KEPT_UP_S):
+                return True
+        if self._kept_up_since is None and took_s >= BACKLOG * expected_s:
+            self._kept_up_since = now_s, position_ms
+        return False

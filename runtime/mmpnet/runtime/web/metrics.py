@@ -67,6 +67,10 @@ class Metrics:
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
+    def families(self) -> Iterator[Metric]:
+        """Each metric with its type, meaning and present samples, in the order of the exposition."""
+        yield from self._registry.collect()
+
 
 class _StatusCollector(Collector):
     """The monitor's values, read on request."""

@@ -1,5 +1,6 @@
 """Checkpoints: tensors and plain values only, so that `torch.load(weights_only=True)` opens them."""
 
+import errno
 import pickle
 import warnings
 import zipfile
@@ -105,7 +106,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         try:
             torch.save(_on_cpu(content), partial)
         except RuntimeError as error:  # how torch reports a full disk
-            raise OSError("torch could not write all of it; is the disk full?") from error
+            raise OSError(errno.ENOSPC, "torch could not write all of it; is the disk full?") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

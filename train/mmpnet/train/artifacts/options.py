@@ -9,6 +9,7 @@ from msgspec import Meta
 from mmpnet.contract.option_fields import check_options
 from mmpnet.train.choices import (
     BACKBONE_BLOCKS,
+    FINE_TUNING,
     LEAST_SCORE,
     MAX_WORKERS,
     TEACHER_LABELS_SUFFIX,
@@ -21,6 +22,7 @@ from mmpnet.train.choices import (
     default_workers,
 )
 
+_FINE_TUNING = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in FINE_TUNING.items())
 _ROUNDING_ERROR = 1e-9
 LARGEST_SEED = 2**63 - 1
 LARGEST_RATE = 1e6
@@ -82,8 +84,8 @@ class ModelOptions(Section, frozen=True, kw_only=True):
     weights: Annotated[
         str,
         Meta(
-            description="`imagenet` (torchvision's download), `default` (the model that ships), a mobilenet_v2 FILE, a "
-            "checkpoint or ONNX file of ours, or `none`."
+            description="`imagenet` (torchvision's download), `default` (the model that ships; the defaults of other "
+            f"options are then {_FINE_TUNING}), a mobilenet_v2 FILE, a checkpoint or ONNX file of ours, or `none`."
         ),
     ] = "imagenet"
     input_hw: Annotated[
@@ -281,7 +283,8 @@ class RunOptions(Section, frozen=True, kw_only=True):
     ] = "auto"
     amp: Annotated[bool, Meta(description="Use bfloat16 autocast if the device computes it in hardware.")] = True
     compile: Annotated[
-        bool, Meta(description="Compile the step with torch.compile: a minute at the start, then faster steps.")
+        bool,
+        Meta(description="Use torch.compile: it takes a minute at the start; on a CPU it saved no time."),
     ] = False
 
 

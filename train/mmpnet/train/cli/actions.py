@@ -16,8 +16,9 @@ from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.pack import pack_split
 from mmpnet.datasets.sample import COUNTS, is_sample, write_sample
 from mmpnet.datasets.sample import NAME as SAMPLE
-from mmpnet.datasets.types import Dataset, Split
-from mmpnet.system.addresses import is_address
+from mmpnet.datasets.splits import Split
+from mmpnet.datasets.types import Dataset
+from mmpnet.system.addresses import check_no_secret, is_address
 from mmpnet.system.files import check_folder, is_file
 from mmpnet.train.artifacts.config import TrainConfig, config_of
 from mmpnet.train.choices import NAMED_WEIGHTS
@@ -63,6 +64,8 @@ def pack(options: dict[str, Any], folder: Path, *, longest_px: int | None, addre
     """
     if address is not None and not is_address(address):
         raise typer.BadParameter(f"--shards {address}: expected an address such as s3://bucket/people")
+    if address is not None:
+        check_no_secret(address, error=OutputError)  # it is written into the labels
     if folder.exists():
         raise OutputError(f"{folder}: exists; remove it, or choose another folder")
     check_folder(folder, option=f"--pack {folder}")
@@ -72,6 +75,10 @@ def pack(options: dict[str, Any], folder: Path, *, longest_px: int | None, addre
     val = load_dataset(paths, "val", data.classes, allow_absent=True, undivided=True) if paths else None
     show = RunDisplay(console()).callbacks()
     splits: dict[Split, Dataset] = {"train": train} if val is None else {"train": train, "val": val}
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:  # another command may have made it meanwhile
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
     try:
         packed = [
             pack_split(one, split, folder, address=address, longest_px=longest_px, progress=show.progress)

@@ -1,42 +1,20 @@
 """mmp-collect: keep the frames of a camera that are worth labeling, with pre-labels."""
 
 import re
-import threading
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmpnet.cli.run.arguments import model_and_sources
-from mmpnet.cli.run.console_sink import ConsoleSink
-from mmpnet.cli.run.detector import check_and_warm_up, widen_thresholds
-from mmpnet.cli.run.secrets import expanded_source, holds_secret, warn_of_typed
-from mmpnet.collect.collection import Collection
-from mmpnet.collect.interest import Interest
-from mmpnet.collect.sink import CollectSink, Kept, Labeler, Limits
-from mmpnet.console.command import HELP_NAMES, console, exit_on_error, show_version
+from mmpnet.collect.options import TEACHER_LEAST_SCORE, Interest, Limits
+from mmpnet.console.command import HELP_NAMES, console, exit_on_error, explain_imports, show_version
 from mmpnet.console.help import helpful
 from mmpnet.console.log import start_log
 from mmpnet.console.threshold_options import override_thresholds
-from mmpnet.contract.detections import Thresholds
-from mmpnet.contract.text import counted
-from mmpnet.media.images import is_image
-from mmpnet.runtime.analytics.analyzer import Analysis, StreamAnalyzer, analyzer_factory
-from mmpnet.runtime.analytics.tracker import LOW_CONF, Tracker
-from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import DEFAULT_MODEL, OTHER_NAMES
 from mmpnet.runtime.inference.providers import Provider
-from mmpnet.runtime.pipeline.options import RunOptions
-from mmpnet.runtime.pipeline.pipeline import run
 from mmpnet.runtime.recordings.retention import parse_keep
-from mmpnet.runtime.sources.frame import Frame, Source
-from mmpnet.runtime.sources.open import open_source
-from mmpnet.runtime.sources.options import LiveOptions
-from mmpnet.runtime.sources.video_capture import silence_opencv
 from mmpnet.system.files import check_folder
-from mmpnet.system.signals import InterruptedRunError, stop_on_signal
-from mmpnet.train.distillation.ensemble import open_ensemble
 
 app = typer.Typer(context_settings=HELP_NAMES, pretty_exceptions_enable=False)
 EXAMPLES = (
@@ -44,14 +22,13 @@ EXAMPLES = (
     ("mmp-collect street.mp4 -o street/ --teacher yolox_x.onnx", "from a video, labeled by a larger model"),
     ("mmp-collect --camera 0 -o door/ --blur", "where people may not be kept: background only"),
 )
-TEACHER_LEAST_SCORE = 0.3
 CHOICE, LIMITS, LABELS = "What is kept", "Limits", "Labels"
 
 
 @app.command(cls=helpful("--camera", "--source", "--out", "--teacher", "--every", examples=EXAMPLES))
 def collect(
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the images and labels; a second run goes on in it.")
+        Path, typer.Option("--out", "-o", help="Folder for the images and labels; a second run adds to it.")
     ],
     words: Annotated[
         list[str] | None,
@@ -74,7 +51,7 @@ def collect(
     unsure: Annotated[
         str,
         typer.Option(help="LOW-HIGH: the scores of boxes that the model is unsure of.", rich_help_panel=CHOICE),
-    ] = "0.2-0.5",
+    ] = "{:g}-{:g}".format(*Interest().unsure),
     gap: Annotated[
         float, typer.Option(min=0, help="Least seconds between two kept frames.", rich_help_panel=CHOICE)
     ] = Interest().gap_s,
@@ -102,7 +79,7 @@ def collect(
     ] = Limits().per_day,
     max_bytes: Annotated[
         str, typer.Option(help="Size of all images, such as 500MB or 2GB.", rich_help_panel=LIMITS)
-    ] = "2GB",
+    ] = f"{Limits().bytes / 1e9:g}GB",
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
@@ -132,33 +109,35 @@ def collect(
     """Keep the frames of a camera or video that are worth labeling, with labels for CVAT, Label Studio and YOLO."""
     with exit_on_error():
         start_log(console(), "info")
-        limits = Limits(per_day, parse_size(max_bytes))
         low_high = parse_range(unsure)
+        limits = Limits(per_day, parse_size(max_bytes))
+        with explain_imports(extra="cpu"):
+            from mmpnet.cli.run.arguments import model_and_sources
+            from mmpnet.cli.run.detector import check_and_warm_up, widen_thresholds
+            from mmpnet.collect.sink import CollectSink
+            from mmpnet.runtime.inference.detector import Detector
+            from mmpnet.runtime.pipeline.options import RunOptions
+            from mmpnet.runtime.sources.video_capture import silence_opencv
+            from mmpnet.train.cli.collect_actions import analyzers, collect_frames, labeler_of, opened
+        silence_opencv()
         model, named = model_and_sources(words or ())
-        sources = _opened([*named, *(camera or ()), *(source or ())], stride=vid_stride)
+        sources = opened([*named, *(camera or ()), *(source or ())], stride=vid_stride)
         check_folder(out, option=f"--out {out}")
         detector = Detector(model, provider=provider, threads=threads, spin=not any(one.live for one in sources))
         chosen = override_thresholds(detector.thresholds, conf, None, None)
         interest = Interest(every, low_high, gap, chosen.conf)
-        labeler = _labeler(detector, teacher or (), chosen.conf, least_score)
+        labeler = labeler_of(detector, teacher or (), chosen.conf, least_score)
         detector = widen_thresholds(detector.with_thresholds(chosen), blur=blur)
         check_and_warm_up(detector)
-        images_only = all(is_image(path) for one in sources for path in one.paths)
-        follow = track and not (images_only and not any(one.live for one in sources))
-        options = RunOptions(limit=limit, analyzer=_analyzers(chosen, detector, len(sources)) if follow else None)
-        stop = threading.Event()
-        with Collection(out, detector.class_names) as collection:
-            before = len(collection.images)
-            if before:
-                console().print(f"{out}: has {counted(before, 'image')} already; going on")
-            sink = CollectSink(collection, interest, limits, labeler, blur=blur, notice=console().print)
-            try:
-                with stop_on_signal(stop):
-                    run(sources, detector, [ConsoleSink(console(), detector.class_names), sink], options, stop=stop)
-            finally:
-                _report(out, sink.kept, has_teacher=bool(teacher))
-        if stop.is_set() and not any(one.live for one in sources):
-            raise InterruptedRunError(f"stopped; go on with the same command: {out} is whole")
+        options = RunOptions(limit=limit, analyzer=analyzers(sources, detector, chosen) if track else None)
+        collect_frames(
+            out,
+            sources,
+            detector,
+            options,
+            lambda collection: CollectSink(collection, interest, limits, labeler, blur=blur, notice=console().print),
+            has_teacher=bool(teacher),
+        )
 
 
 def parse_range(text: str) -> tuple[float, float]:
@@ -180,53 +159,6 @@ def parse_size(text: str) -> int:
     return size_bytes
 
 
-def _opened(names: Sequence[int | str], *, stride: int) -> list[Source]:
-    if not names:
-        raise typer.BadParameter("no source; give --camera INDEX or --source FILE, FOLDER, PATTERN or ADDRESS")
-    live = LiveOptions(reconnect=True if len(names) > 1 else None)
-    if any(holds_secret(str(name)) for name in names):
-        warn_of_typed("the source")
-    try:
-        sources = [name if isinstance(name, int) else expanded_source(name) for name in names]
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    return [open_source(source, stride=stride, live=live) for source in sources]
-
-
-def _labeler(detector: Detector, teachers: Sequence[Path], conf: float, least_score: float | None) -> Labeler:
-    """Raises: TrainingError for a file that cannot teach."""
-    if not teachers:
-        least = conf if least_score is None else max(least_score, LOW_CONF)
-        return Labeler((detector.path.stem,), None, least)
-    ensemble = open_ensemble(teachers, detector.class_names)
-    for line in ensemble.unknown_classes(detector.class_names):
-        console().print(line)
-    least = TEACHER_LEAST_SCORE if least_score is None else least_score
-    return Labeler(ensemble.names, lambda frame_bgr: ensemble(frame_bgr).detections, least)
-
-
-def _analyzers(chosen: Thresholds, detector: Detector, count: int) -> Callable[[Frame], StreamAnalyzer]:
-    Tracker(frame_rate=1.0)  # reports a missing package before the run
-    analysis = Analysis(chosen.conf, max_det=chosen.max_det, class_names=detector.class_names)
-    return analyzer_factory([analysis] * count)
-
-
-def _report(out: Path, kept: Kept, *, has_teacher: bool) -> None:
-    by_reason = ", ".join(f"{reason} {count}" for reason, count in kept.by_reason.items())
-    left_out = f"left out {counted(kept.near_duplicates, 'near-duplicate')}, {kept.over_limit} above the limits"
-    shown = console()
-    shown.print(f"kept {counted(kept.images, 'image')}{f' ({by_reason})' if by_reason else ''}; {left_out}")
-    if not kept.images:
-        return
-    if not kept.boxes:
-        who = "the teachers" if has_teacher else "the model"
-        shown.print(f"note: {who} found nobody in them; check that the camera sees people")
-    shown.print(
-        f"{counted(kept.boxes, 'pre-label')} in {out / 'labels.json'}; next: mmp-adapt --data {out} -o NAME.onnx"
-    )
-
-
 def main() -> None:
     """Entry point of mmp-collect."""
-    silence_opencv()
     app()

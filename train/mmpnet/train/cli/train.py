@@ -9,6 +9,7 @@ from mmpnet.console.command import HELP_NAMES, exit_on_error, explain_imports, s
 from mmpnet.console.help import helpful
 from mmpnet.console.options import with_options
 from mmpnet.train.artifacts.options import SECTIONS
+from mmpnet.train.choices import with_fine_tuning
 
 _RESUMABLE = frozenset({"resume", "device", "workers", "train", "val"})
 _PACKABLE = frozenset({"pack", "pack_px", "shards", "train", "val", "classes"})
@@ -75,7 +76,6 @@ def train(
             raise typer.BadParameter("--sure-score goes with --uncertain ignore; soft boxes are learned at any score")
         if "feature_weight" in given and options["feature_teacher"] is None:
             raise typer.BadParameter("--feature-weight goes with --feature-teacher FILE.onnx")
-        # torch takes seconds to load; the help and a mistyped option do not need it.
         with explain_imports(extra="train"):
             from mmpnet.train.cli import actions
         device, workers = (options[name] if name in given else None for name in ("device", "workers"))
@@ -84,6 +84,7 @@ def train(
             actions.resume(resume, device=device, workers=workers, data=data, val=val)
             return
         options = actions.with_sample(options, weights_given="weights" in given or pack is not None)
+        options = with_fine_tuning(options, given)
         if pack is not None:
             actions.pack(options, pack, longest_px=pack_px, address=shards)
         elif go_on and name is not None:

@@ -36,6 +36,10 @@ class Ensemble:
     def names(self) -> tuple[str, ...]:
         return tuple(one.name for one in self.teachers)
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return tuple(one.network for one in self.teachers)
+
     def __call__(self, frame_bgr: UInt8Array) -> TeacherAnswer:
         """Return the detections of the teachers together in one frame (H, W, 3) uint8 BGR."""
         seen = [[view(frame_bgr) for view in self._views(one)] for one in self.teachers]

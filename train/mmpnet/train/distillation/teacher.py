@@ -5,15 +5,16 @@ Hinton et al. 2015). They are computed once for each image, not for each augment
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from mmpnet.contract.arrays import IntArray, UInt8Array
-from mmpnet.contract.detections import Detections, Thresholds
+from mmpnet.contract.detections import Detections
 from mmpnet.contract.errors import MmpnetError, TrainingError
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.evaluation.peers.detector import PeerDetector
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.session import open_session
@@ -28,13 +29,15 @@ class OpenedTeacher:
     """An opened teacher file.
 
     views are functions from frame to Detections with the student's class ids, one for each input size. class_ids are
-    those of the student that it knows. has_free_input is true if it takes images of any size.
+    those of the student that it knows. has_free_input is true if it takes images of any size. network is that of its
+    metadata, "" for files of other projects.
     """
 
     name: str
     views: tuple[Detect, ...]
     class_ids: frozenset[int]
     has_free_input: bool
+    network: str = ""
 
 
 def open_teacher(path: Path, class_names: Sequence[str], sizes: Sequence[tuple[int, int]] = ()) -> OpenedTeacher:
@@ -56,7 +59,8 @@ def _our_teacher(path: Path, class_names: Sequence[str]) -> OpenedTeacher:
     detector = Detector(path, thresholds=TEACHER_THRESHOLDS, provider="cpu")
     if not set(detector.class_names[1:]).intersection(class_names):
         raise TrainingError(f"{path}: knows {list(detector.class_names[1:])}, but none of {list(class_names[1:])}")
-    return _teacher(path, [detector], detector.class_names, class_names, has_free_input=False)
+    teacher = _teacher(path, [detector], detector.class_names, class_names, has_free_input=False)
+    return replace(teacher, network=detector.metadata.network)
 
 
 def _peer_teacher(

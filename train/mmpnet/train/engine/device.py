@@ -5,6 +5,7 @@ import re
 import torch
 
 from mmpnet.contract.errors import DeviceError
+from mmpnet.system.machine import whole_cores
 
 
 def resolve_device(name: str) -> torch.device:
@@ -27,6 +28,11 @@ def resolve_device(name: str) -> torch.device:
             "use --device cpu, or install a driver and a CUDA build of torch"
         )
     return torch.device("cuda", index)
+
+
+def limit_threads() -> None:
+    """Give torch no more threads than this process may use cores: it follows the affinity, but no container's limit."""
+    torch.set_num_threads(min(torch.get_num_threads(), whole_cores()))
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

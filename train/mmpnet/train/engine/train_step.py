@@ -58,6 +58,7 @@ class TrainStep:
         if self._autocast and self._device.type == "cpu":
             keep_strided_depthwise_in_float32(state.network)
         self._feature_teacher = feature_teacher
+        self._memory_format = _memory_format(state.network)
         self._forward = self._wrapped(_MapAndOutput(state.network))
         self._loss = DetectionLoss(
             config.loss.negatives, config.loss.neg_ratio, config.loss.box_loss, config.loss.box_weight
@@ -117,7 +118,7 @@ class TrainStep:
 
     def _grid_and_output(self, batch: Batch) -> tuple[Tensor, Tensor]:
         images = self._normalize(batch.images_bgr.to(self._device, non_blocking=True))
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=self._memory_format)
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._autocast):
             grid, output = self._forward(images)
         return grid, output
@@ -136,6 +137,13 @@ class TrainStep:
         if input_hw not in self._anchors:
             self._anchors[input_hw] = torch.from_numpy(self._model.anchors.boxes_xyxy(input_hw)).to(self._device)
         return self._anchors[input_hw]
+
+
+def _memory_format(network: nn.Module) -> torch.memory_format:
+    """That of the first convolution's weights, which its images share."""
+    kernel = next(module.weight for module in network.modules() if isinstance(module, nn.Conv2d))
+    channels_last = kernel.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 class _MapAndOutput(nn.Module):

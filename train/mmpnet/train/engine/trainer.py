@@ -12,7 +12,8 @@ from torch._dynamo.exc import TorchDynamoException
 
 from mmpnet.contract.errors import DatasetError, TrainingError, first_line
 from mmpnet.datasets.types import Dataset, LabeledImage
-from mmpnet.evaluation.evaluate import EVALUATION_THRESHOLDS, Evaluation, evaluate
+from mmpnet.evaluation.evaluate import Evaluation, evaluate
+from mmpnet.evaluation.protocol import EVALUATION_THRESHOLDS
 from mmpnet.system.signals import InterruptedRunError, stop_on_signal
 from mmpnet.train.artifacts.config import ModelConfig, TrainConfig
 from mmpnet.train.distillation.feature_maps import FeatureTeacher

@@ -15,6 +15,7 @@ from mmpnet.contract.arrays import FloatArray, UInt8Array
 from mmpnet.contract.errors import TrainingError
 from mmpnet.datasets.types import LabeledImage
 from mmpnet.system.files import remove
+from mmpnet.system.machine import whole_cores
 from mmpnet.system.progress import Progress, no_progress
 
 MEMORY_SHARE = 0.4
@@ -96,7 +97,7 @@ class CachedImages(StoredImages):
             raise
 
     def _decoded(self) -> Iterator[UInt8Array]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(whole_cores()) as pool:
             for start in range(0, len(self), _DECODED_AT_ONCE):
                 yield from pool.map(super().pixels, range(start, min(start + _DECODED_AT_ONCE, len(self))))
 

@@ -5,8 +5,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from mmpnet.contract.input_kinds import InputKind
 from mmpnet.contract.letterbox import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
-from mmpnet.contract.metadata import InputKind
 from mmpnet.train.model import MmpNet
 
 

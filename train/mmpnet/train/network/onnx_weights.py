@@ -18,11 +18,17 @@ from mmpnet.contract.errors import CheckpointError, ContractError, first_line
 from mmpnet.contract.metadata import ModelMetadata, metadata_from_properties
 from mmpnet.contract.seal import check_seal
 from mmpnet.system.files import is_file
+from mmpnet.train.backbone import mobilenet_v2_backbone
+from mmpnet.train.choices import BACKBONE_BLOCKS
 from mmpnet.train.model import Architecture, MmpNet
 from mmpnet.train.network.folding import unfolded_kernel
 from mmpnet.train.network.head_rows import HeadMeaning
 
 FIRST_KERNEL = "features.0.0.weight"
+LAST_KERNEL = f"features.{BACKBONE_BLOCKS - 1}.conv.2.weight"
+LAST_CHANNELS = 320
+"""Output channels of the last block at width 1, before they are rounded (Sandler et al. 2018, table 2)."""
+WIDTHS_TRIED = 10
 SMALLEST_DEVIATION = 1e-3
 """A channel that varies less than this is constant: dividing by its deviation would make its weights very large."""
 
@@ -68,10 +74,14 @@ def read_onnx_weights(path: Path, network: MmpNet) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
-    """What a network needs besides its anchors and classes: the architecture, and the channels of its top-down path."""
+    """What a network needs besides its anchors and classes.
+
+    channels: of the top-down path. width_mult: of the backbone.
+    """
 
     architecture: Architecture
     channels: int
+    width_mult: float
 
 
 def shape_of(path: Path) -> NetworkShape:
@@ -89,7 +99,20 @@ def shape_of(path: Path) -> NetworkShape:
         tower_depth=max(len(kernels) // 2, 1),
         kernel_size=max(kernel.shape[-1] for kernel in kernels),
     )
-    return NetworkShape(architecture, len(kernels[0]))
+    return NetworkShape(architecture, len(kernels[0]), _width_of(weights, path))
+
+
+def _width_of(weights: dict[str, Tensor], path: Path) -> float:
+    """A width that gives a MobileNetV2 these numbers of channels; all others that do give the same network."""
+    last = len(weights.get(LAST_KERNEL, ()))
+    nearest = sorted(range(10, 401), key=lambda percent: abs(LAST_CHANNELS * percent / 100 - last))
+    for percent in nearest[:WIDTHS_TRIED]:
+        with torch.device("meta"):
+            blocks = mobilenet_v2_backbone(percent / 100).blocks
+        kernels = {name: module for name, module in blocks.named_modules() if isinstance(module, nn.Conv2d)}
+        if all(len(weights.get(f"features.{name}.weight", ())) == conv.out_channels for name, conv in kernels.items()):
+            return percent / 100
+    raise CheckpointError(f"{path}: its backbone is not a MobileNetV2 of a width that is known")
 
 
 def head_of(path: Path) -> HeadMeaning:
@@ -97,8 +120,16 @@ def head_of(path: Path) -> HeadMeaning:
 
     Raises: CheckpointError as `read_onnx_weights`.
     """
-    metadata = _read(path)[1]
+    metadata = metadata_of(path)
     return HeadMeaning(metadata.class_names, metadata.anchors.spec())
+
+
+def metadata_of(path: Path) -> ModelMetadata:
+    """What a float32 file of mmp-export states about itself.
+
+    Raises: CheckpointError as `read_onnx_weights`.
+    """
+    return _read(path)[1]
 
 
 @torch.no_grad()
@@ -188,7 +219,10 @@ def _read(path: Path) -> tuple[onnx.ModelProto, ModelMetadata]:
     except ContractError as error:
         raise CheckpointError(str(error)) from error
     if metadata.precision != "float32":
-        raise CheckpointError(f"{path}: is {metadata.precision}; only float32 exports can be trained on")
+        raise CheckpointError(
+            f"{path}: is {metadata.precision}; only a float32 file has the weights of training; give that one, or the "
+            "checkpoint"
+        )
     return model, metadata
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 
 from mmpnet.contract.arrays import UInt8Array
-from mmpnet.contract.detections import Detections, Thresholds, select_detections
+from mmpnet.contract.detections import Detections, select_detections
+from mmpnet.contract.thresholds import Thresholds
 from mmpnet.train.artifacts.config import ModelConfig
 from mmpnet.train.model import MmpNet
 from mmpnet.train.network.inference_net import CandidateNet

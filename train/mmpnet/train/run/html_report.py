@@ -11,7 +11,8 @@ from mmpnet.contract.option_fields import option_fields
 from mmpnet.contract.text import counted
 from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.curves import Curve
-from mmpnet.evaluation.evaluate import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS, evaluate
+from mmpnet.evaluation.evaluate import evaluate
+from mmpnet.evaluation.protocol import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
 from mmpnet.evaluation.report.inputs import History, Line, Measured, Subject
 from mmpnet.evaluation.report.report import write_report
 from mmpnet.system.progress import Progress, no_progress

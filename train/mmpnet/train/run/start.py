@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.contract.option_fields import option_fields
 from mmpnet.datasets.types import Dataset
+from mmpnet.system.claims import Claim
 from mmpnet.system.files import check_folder, is_file, is_folder
 from mmpnet.system.signals import interrupt_on_sigterm
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Progress, damaged, load_checkpoint
@@ -18,7 +19,7 @@ from mmpnet.train.artifacts.options import SECTIONS
 from mmpnet.train.artifacts.provenance import provenance_of
 from mmpnet.train.distillation.feature_maps import FeatureTeacher
 from mmpnet.train.distillation.pseudo_labels import save_teacher_labels
-from mmpnet.train.engine.device import resolve_device
+from mmpnet.train.engine.device import limit_threads, resolve_device
 from mmpnet.train.engine.distributed import World, device_name, is_first_process, joined_world
 from mmpnet.train.engine.run_writer import BEST, LAST, RunWriter
 from mmpnet.train.engine.state import TrainingState, start_state
@@ -45,43 +46,54 @@ from mmpnet.train.run.prepare import (
 def start_run(config: TrainConfig, folder: Path, *, callbacks: RunCallbacks | None = None) -> None:
     """Train from the first epoch; under torchrun, as one of several processes, in the first one's folder.
 
-    Raises: an MmpnetError child for bad data, weights, device, teacher or folder, before the first step.
+    Raises: an MmpnetError child for bad data, weights, device, teacher or folder, before the first step; OutputError if
+    the folder has a run already.
     """
+    limit_threads()
     with joined_world() as world:
         callbacks = _callbacks_of(world, callbacks)
         folder = world.from_first(folder)
         # What is checked in no time comes before the data, which may take minutes.
         check_source(config.model.weights)
         resolve_device(_placed(config, world).run.device)
-        features = opened_feature_teacher(config, world)
-        train, val = read_all(config, callbacks)
-        config = with_anchors(with_shipped_shape(config, callbacks), train, callbacks)
-        model = config.model_config(train.class_names)
-        check_measurable(val, model)
-        check_trainable(config, train, world)
         check_folder(folder.parent, option=f"--project {folder.parent}")
-        if world.is_first:
-            check_readable(val, callbacks)
-        teach = teaching(config, train, callbacks) if config.distillation.teachers else None
-        state = start_state(
-            _placed(config, world),
-            model,
-            train.images,
-            feature_channels=None if features is None else features.channels,
-            notice=callbacks.notice,
-        )
-        labels = teach() if teach is not None and world.is_first else None
-        taught_by = None if labels is None else labels.teacher_sha256
-        maps_from = None if features is None else features.sha256
-        provenance = provenance_of(config, train, val, teacher_sha256=taught_by, feature_teacher_sha256=maps_from)
-        writer = RunWriter(folder, config, model, provenance, writes=world.is_first)
-        with _removed_on_failure(folder, world):
-            writer.start(first_epoch=0)
-            if labels is not None:
-                save_teacher_labels(folder / TEACHER, labels)
-            writer.save_last(state)  # from here on the run can be resumed
-        world.wait()
-        _execute(_placed(config, world), train, val, writer, state, world, callbacks, features)
+        with _claimed(folder, world):
+            if world.is_first and is_file(folder / LAST):
+                raise OutputError(
+                    f"{folder}: has a run; choose another --name, or resume it: mmp-train --resume {folder}"
+                )
+            _start(config, folder, world, callbacks)
+
+
+def _start(config: TrainConfig, folder: Path, world: World, callbacks: RunCallbacks) -> None:
+    features = opened_feature_teacher(config, world)
+    train, val = read_all(config, callbacks)
+    config = with_anchors(with_shipped_shape(config, callbacks), train, callbacks)
+    model = config.model_config(train.class_names)
+    check_measurable(val, model)
+    check_trainable(config, train, world)
+    if world.is_first:
+        check_readable(val, callbacks)
+    teach = teaching(config, train, callbacks) if config.distillation.teachers else None
+    state = start_state(
+        _placed(config, world),
+        model,
+        train.images,
+        feature_channels=None if features is None else features.channels,
+        notice=callbacks.notice,
+    )
+    labels = teach() if teach is not None and world.is_first else None
+    taught_by = None if labels is None else labels.teacher_sha256
+    maps_from = None if features is None else features.sha256
+    provenance = provenance_of(config, train, val, teacher_sha256=taught_by, feature_teacher_sha256=maps_from)
+    writer = RunWriter(folder, config, model, provenance, writes=world.is_first)
+    with _removed_on_failure(folder, world):
+        writer.start(first_epoch=0)
+        if labels is not None:
+            save_teacher_labels(folder / TEACHER, labels)
+        writer.save_last(state)  # from here on the run can be resumed
+    world.wait()
+    _execute(_placed(config, world), train, val, writer, state, world, callbacks, features)
 
 
 def resume_run(
@@ -100,24 +112,24 @@ def resume_run(
     options that the run is expected to have, but for device, workers and the place of the data.
 
     Raises: CheckpointError if there is nothing to resume, TrainingError if its data set has changed since, or it has
-    other options than `same_as`.
+    other options than `same_as`; OutputError if another run writes to its folder.
     """
+    limit_threads()
     path = path / LAST if is_folder(path) else path
-    checkpoint = load_checkpoint(path)
-    if same_as is not None:
-        _require_same_options(checkpoint.train, same_as, path.parent)
-    if checkpoint.progress is None:
-        raise CheckpointError(f"{path}: holds weights to deploy, not a run; --resume takes a run folder or its {LAST}")
-    config = _with_moved_data(_moved(checkpoint.train, device, workers), data, val_data)
-    if checkpoint.progress.epoch >= config.schedule.epochs:
-        if not is_first_process() or is_file(path.parent / REPORT):
-            raise TrainingError(
-                f"{path}: all {config.schedule.epochs} epochs are done; next: mmp-export {path.parent / BEST}"
-            )
-        _write_missing_report(path.parent, config, checkpoint, callbacks or RunCallbacks())
-        return
-    with joined_world() as world:
+    _resumable(path, same_as)
+    with joined_world() as world, _claimed(path.parent, world):
+        world.wait()
+        # Read again: until now another run may have written it.
+        checkpoint, progress = _resumable(path, same_as)
+        config = _with_moved_data(_moved(checkpoint.train, device, workers), data, val_data)
         callbacks = _callbacks_of(world, callbacks)
+        if progress.epoch >= config.schedule.epochs:
+            if not world.is_first or is_file(path.parent / REPORT):
+                raise TrainingError(
+                    f"{path}: all {config.schedule.epochs} epochs are done; next: mmp-export {path.parent / BEST}"
+                )
+            _write_missing_report(path.parent, config, checkpoint, callbacks)
+            return
         features = opened_feature_teacher(config, world)
         was = checkpoint.provenance
         if features is not None and features.sha256 != was.feature_teacher_sha256:
@@ -131,7 +143,7 @@ def resume_run(
         check_trainable(config, train, world)
         if world.is_first:
             check_readable(val, callbacks)
-        state = _restored(_placed(config, world), checkpoint, checkpoint.progress, path, features)
+        state = _restored(_placed(config, world), checkpoint, progress, path, features)
         # The teachers labeled the images when the run started: their files may have changed since.
         provenance = provenance_of(
             config,
@@ -145,6 +157,16 @@ def resume_run(
         callbacks.notice(f"resuming in epoch {state.epoch + 1} after {state.batch} batches")
         world.wait()
         _execute(_placed(config, world), train, val, writer, state, world, callbacks, features)
+
+
+def _resumable(path: Path, same_as: TrainConfig | None) -> tuple[Checkpoint, Progress]:
+    """Return what a run left in last.pth. Raises: as `resume_run` for a file that cannot be resumed."""
+    checkpoint = load_checkpoint(path)
+    if same_as is not None:
+        _require_same_options(checkpoint.train, same_as, path.parent)
+    if checkpoint.progress is None:
+        raise CheckpointError(f"{path}: holds weights to deploy, not a run; --resume takes a run folder or its {LAST}")
+    return checkpoint, checkpoint.progress
 
 
 def _moved(config: TrainConfig, device: str | None, workers: int | None) -> TrainConfig:
@@ -209,6 +231,30 @@ def _require_unchanged(train: Dataset, val: Dataset | None, checkpoint: Checkpoi
     for now, then in ((train, checkpoint.provenance.train_sha256), (val, checkpoint.provenance.val_sha256)):
         if now is not None and now.sha256 != then:
             raise TrainingError(f"{now.name}: has changed since this run started; restore it, or start a new run")
+
+
+@contextmanager
+def _claimed(folder: Path, world: World) -> Iterator[None]:
+    """Hold the name of a run's folder in the first process: two runs would overwrite the files of each other.
+
+    The folder need not exist. One above it that had to be made for the lock goes again if nothing came into it.
+
+    Raises: OutputError if another run holds it.
+    """
+    if not world.is_first:
+        yield
+        return
+    folder = folder.resolve()
+    is_new = not folder.parent.exists()
+    with suppress(OSError):  # what cannot be written fails with its own error
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with Claim(folder):
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):
+                folder.parent.rmdir()
 
 
 @contextmanager
