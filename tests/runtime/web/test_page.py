@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 
 from mmpnet.contract.detections import Detections
 from mmpnet.media.h264 import ClipFile, FrameEncoder
@@ -305,6 +305,24 @@ def test_the_past_is_on_the_page_and_images_are_enlarged_and_clips_played(visit:
     assert visit.complaints == []
 
 
+def test_the_canvas_stays_where_it_is_when_the_shapes_of_the_settings_arrive(
+    visit: Visit, whole_sink: ServeSink
+) -> None:
+    with Feed(whole_sink, cameras("front")):
+        page = open_page(visit, whole_sink)
+        until(page, "document.querySelector('.enlarge canvas').width === 160")
+        held: list[Route] = []
+        page.route("**/shapes*", lambda route: held.append(route))
+        page.locator(".draw").click()
+        while not held:
+            page.wait_for_timeout(50)
+        canvas = page.locator("#drawing canvas")
+        before = canvas.bounding_box()
+        held[0].continue_()
+        expect(page.locator("#drawing .known button", has_text="gate (line)")).to_be_visible()
+        assert canvas.bounding_box() == before
+
+
 def test_a_line_is_drawn_with_the_mouse_and_a_zone_with_fingers_and_both_are_saved(
     visit: Visit, whole_sink: ServeSink, settings: Settings
 ) -> None:
@@ -312,7 +330,6 @@ def test_a_line_is_drawn_with_the_mouse_and_a_zone_with_fingers_and_both_are_sav
         page = open_page(visit, whole_sink)
         until(page, "document.querySelector('.enlarge canvas').width === 160")
         page.locator(".draw").click()
-        # The known shapes arrive after the dialog is there, and move the canvas down.
         expect(page.locator("#drawing .known button", has_text="gate (line)")).to_be_visible()
         box = page.locator("#drawing canvas").bounding_box()
         assert box is not None
