@@ -29,6 +29,7 @@ from mmpnet.contract.errors import ContractError, ExportError, MissingExtraError
 from mmpnet.datasets.formats.coco import read_coco
 from mmpnet.datasets.types import Dataset
 from mmpnet.runtime.inference.detector import Detector, StageTimes
+from mmpnet.system.claims import Claim
 from support.browser import headless_browser
 
 POINTS = st.lists(st.tuples(st.integers(1, 5).map(float), st.integers(0, 5).map(float)), min_size=1, max_size=12)
@@ -363,6 +364,15 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(tiny_onnx: Path, dataset_
     code, _, err = run(tiny_onnx, *flags, "-o", tmp_path / "taken")
     assert code == 1
     assert "taken: cannot be made" in err
+
+
+def test_two_searches_into_one_folder_do_not_mix(tiny_onnx: Path, dataset_folder: Path, tmp_path: Path) -> None:
+    flags = ("--target-ms", "10", "--data", dataset_folder, *QUICK)
+    with Claim(tmp_path / "report.html"):
+        code, _, err = run(tiny_onnx, *flags, "-o", tmp_path)
+    assert code == 1
+    assert "report.html: another run writes to it; stop that one, or choose another name" in " ".join(err.split())
+    assert list(tmp_path.iterdir()) == [], "the one that is refused writes nothing"
 
 
 def test_the_page_is_whole_when_nothing_was_chosen_and_some_left_out(

@@ -11,6 +11,7 @@ from mmpnet.cli.bench.options import TOO_SLOW, FrameSize, ImageFile, Json, Provi
 from mmpnet.console.command import console, exit_on_error, explain_imports, parse_size_hw
 from mmpnet.console.progress import progress_bar
 from mmpnet.contract.errors import OutputError
+from mmpnet.system.claims import Claim
 from mmpnet.system.machine import whole_cores
 from mmpnet.system.optional_packages import require_report_packages
 
@@ -84,9 +85,10 @@ def search_command(
             calib=tuple(calib or data),
             folder=_made(out),
         )
-        paths, left_out = collect(models, exports, console().print)
-        report = search(paths, plan, dataset, frame_bgr, left_out=left_out, progress=progress_bar)
-        write_report(report, out / REPORT_NAME, as_json=as_json)
+        with Claim(out / REPORT_NAME):
+            paths, left_out = collect(models, exports, console().print)
+            report = search(paths, plan, dataset, frame_bgr, left_out=left_out, progress=progress_bar)
+            write_report(report, out / REPORT_NAME, as_json=as_json)
     if report.chosen is None:
         raise typer.Exit(TOO_SLOW)
 
