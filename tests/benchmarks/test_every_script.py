@@ -23,6 +23,7 @@ import adapt
 import add_class
 import allocator
 import archive
+import box_voting
 import cameras
 import event_cost
 import event_latency
@@ -61,6 +62,7 @@ APPS: dict[str, typer.Typer] = {
     "adapt.py": adapt.app,
     "add_class.py": add_class.app,
     "allocator.py": allocator.app,
+    "box_voting.py": box_voting.app,
     "cameras.py": cameras.app,
     "archive.py": archive.app,
     "strided_depthwise.py": strided_depthwise.app,
@@ -142,6 +144,7 @@ SCRIPTS: dict[str, Arguments] = {
     "latency.py": lambda given: [
         *(SMALL, *FRAME, "--threads", 1, "--frames", 5, "--repeats", 2, "--figure", given.out / "latency.png"),
     ],
+    "box_voting.py": lambda given: [SMALL, "--data", given.data, "--power", 1, "--power", 3],
     "mean_weights.py": lambda given: [
         *(given.checkpoint, given.checkpoint, "--data", given.data, "-o", given.out / "mean.pth"),
     ],

@@ -42,7 +42,7 @@ def reference_selection(
 def reference_vote(index: int, boxes: FloatArray, scores: FloatArray, class_ids: IntArray) -> FloatArray:
     """The position of one box after the votes of its class."""
     votes = [
-        float(score) * max(reference_iou(boxes[index], box) - 0.5, 0) ** 2 * (class_id == class_ids[index])
+        float(score) ** 3 * max(reference_iou(boxes[index], box) - 0.5, 0) ** 2 * (class_id == class_ids[index])
         for box, score, class_id in zip(boxes, scores, class_ids, strict=True)
     ]
     moved: FloatArray = (np.array(votes)[:, None] * boxes.astype(np.float64)).sum(axis=0) / sum(votes)
@@ -130,7 +130,7 @@ def test_a_kept_box_is_moved_by_the_vote_of_those_it_beat_and_of_unsure_ones() -
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 8], [40, 40, 50, 50]], np.float32)
     scores, class_ids = np.array([0.9, 0.8, 0.1, 0.7], np.float32), np.zeros(4, np.int64)
     found = select_detections(boxes, scores, class_ids, transform=UNMOVED, thresholds=Thresholds(conf=0.4, iou=0.5))
-    weights = np.array([0.9 * 0.5**2, 0.8 * 0.4**2, 0.1 * 0.3**2])
+    weights = np.array([0.9**3 * 0.5**2, 0.8**3 * 0.4**2, 0.1**3 * 0.3**2])
     bottom = float(weights @ [10, 9, 8] / weights.sum())
     expected = np.array([[0, 0, 10, bottom], [40, 40, 50, 50]], np.float32)
     np.testing.assert_allclose(found.xyxy, expected, rtol=1e-5)

@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper, parser
 
-from mmpnet.contract.boxes import EPSILON_PX2, LEAST_VOTE, VOTE_FROM_IOU
+from mmpnet.contract.boxes import EPSILON_PX2, LEAST_VOTE, VOTE_FROM_IOU, VOTE_SCORE_POWER
 from mmpnet.contract.heads import HEADS, Head
 from mmpnet.contract.thresholds import Thresholds
 from mmpnet.export.graph import CANDIDATE_NAMES, Batch, drop_unused_initializers, fold_constants
@@ -24,7 +24,8 @@ nms (float[b, k, 4] boxes, float[b, k] scores, int64[b, k] class_ids, float[1] c
     int64[1] one = {{1}}, int64[1] last = {{2}}, int64[2] picture_and_box = {{0, 2}}, int64[3] four = {{1, 1, 4}},
     int64[1] left = {{0}}, int64[1] top = {{1}}, int64[1] right = {{2}}, int64[1] bottom = {{3}},
     float out = {{-1.0}}, float[1] between = {{-0.5}}, float zero = {{0.0}}, float kept = {{1.0}},
-    float least_area = {{{least_area}}}, float from_iou = {{{from_iou}}}, float least_vote = {{{least_vote}}}>
+    float least_area = {{{least_area}}}, float from_iou = {{{from_iou}}}, float least_vote = {{{least_vote}}},
+    float score_power = {{{score_power}}}>
 {{
     unsure = Less (scores, conf)
     sure_scores = Where (unsure, out, scores)
@@ -83,8 +84,9 @@ nms (float[b, k, 4] boxes, float[b, k] scores, int64[b, k] class_ids, float[1] c
     difference = Sub (iou_with_picked, from_iou)
     over = Max (difference, zero)
     over_squared = Mul (over, over)
-    score_rows = Unsqueeze (scores, one)
-    by_score = Mul (over_squared, score_rows)
+    weights = Pow (scores, score_power)
+    weight_rows = Unsqueeze (weights, one)
+    by_score = Mul (over_squared, weight_rows)
     picked_class_column = Unsqueeze (picked_classes, last)
     of_same_class = Equal (picked_class_column, class_rows)
     votes = Where (of_same_class, by_score, zero)
@@ -141,7 +143,8 @@ def _with_nms(
         candidates=candidates,
         least_area=f"{EPSILON_PX2:.9f}",
         from_iou=f"{VOTE_FROM_IOU:.9f}",
-        least_vote=f"{LEAST_VOTE:.9f}",
+        least_vote=f"{LEAST_VOTE:.15f}",
+        score_power=f"{VOTE_SCORE_POWER:.1f}",
     )
     nms = parser.parse_model(text)
     nms.ir_version = model.ir_version

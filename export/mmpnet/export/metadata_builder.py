@@ -8,6 +8,7 @@ import msgspec
 import onnx
 import torch
 
+from mmpnet.contract.boxes import VOTE_SCORE_POWER
 from mmpnet.contract.heads import HEADS, Head
 from mmpnet.contract.input_kinds import InputKind
 from mmpnet.contract.metadata import (
@@ -128,6 +129,7 @@ def build_metadata(
         ),
         head=options.head,
         nms=_nms(options),
+        vote_score_power=VOTE_SCORE_POWER,
     )
 
 

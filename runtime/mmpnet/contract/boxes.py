@@ -12,7 +12,9 @@ EPSILON_PX2 = np.float32(1e-9)
 CENTER_VARIANCE = 0.1
 SIZE_VARIANCE = 0.2
 VOTE_FROM_IOU = np.float32(0.5)
-LEAST_VOTE = np.float32(1e-9)
+VOTE_SCORE_POWER = 3
+"""Of several boxes of an object the one with the best score fits best in most cases (docs/adr/0015)."""
+LEAST_VOTE = np.float32(1e-12)
 MAX_LOG_RATIO = 4.0
 """Limits decoded sides to e^4 = 55 times the anchor's, so that an extreme network output cannot overflow."""
 
@@ -105,14 +107,16 @@ def vote_boxes(
     *,
     kept_ids: IntArray,
     class_ids: IntArray,
+    score_power: int = VOTE_SCORE_POWER,
 ) -> FloatArray:
     """Move each box that NMS kept (N, 4) to the weighted mean of all overlapping boxes (K, 4) of its class, including
     itself: box voting (Gidaris and Komodakis 2015, section 4).
 
-    A vote weighs score * (IoU - 0.5)^2 above IoU 0.5 and 0 below, so a box that crosses IoU 0.5 does not cause a jump.
+    A vote weighs score^score_power * (IoU - 0.5)^2 above IoU 0.5 and 0 below, so a box that crosses IoU 0.5 does not
+    cause a jump.
     """
     over = np.maximum(pairwise_iou(kept_xyxy, boxes_xyxy) - VOTE_FROM_IOU, 0)  # (N, K)
-    weights = over * over * scores * (kept_ids[:, None] == class_ids)
+    weights = over * over * scores**score_power * (kept_ids[:, None] == class_ids)
     # Each box votes for itself with LEAST_VOTE, which decides if it has no other vote: no area, or score 0.
     moved: FloatArray = (weights @ boxes_xyxy + LEAST_VOTE * kept_xyxy) / (
         weights.sum(axis=1, keepdims=True) + LEAST_VOTE

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmpnet.contract.arrays import FloatArray, IntArray
-from mmpnet.contract.boxes import decode_offsets, nms, vote_boxes
+from mmpnet.contract.boxes import VOTE_SCORE_POWER, decode_offsets, nms, vote_boxes
 from mmpnet.contract.errors import MissingExtraError
 from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.contract.thresholds import Thresholds
@@ -118,6 +118,7 @@ def select_detections(
     *,
     transform: LetterboxTransform,
     thresholds: Thresholds,
+    vote_score_power: int = VOTE_SCORE_POWER,
 ) -> Detections:
     """Turn candidates (K, 4), (K,), (K,) in input px into detections in frame px.
 
@@ -126,7 +127,14 @@ def select_detections(
     confident = np.flatnonzero(scores >= thresholds.conf)
     best = nms(boxes_xyxy[confident], scores[confident], thresholds.iou, class_ids=class_ids[confident])
     kept = confident[best[: thresholds.max_det]]
-    xyxy = vote_boxes(boxes_xyxy[kept], boxes_xyxy, scores, kept_ids=class_ids[kept], class_ids=class_ids)
+    xyxy = vote_boxes(
+        boxes_xyxy[kept],
+        boxes_xyxy,
+        scores,
+        kept_ids=class_ids[kept],
+        class_ids=class_ids,
+        score_power=vote_score_power,
+    )
     return Detections(
         xyxy=transform.to_frame(xyxy),
         score=scores[kept],

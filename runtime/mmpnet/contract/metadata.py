@@ -141,7 +141,8 @@ class ModelMetadata(StrictStruct, frozen=True):
     """Everything that a caller needs to use the model and to know its origin.
 
     nms is null if the graph gives a grid or candidates; the caller then applies the defaults with
-    mmpnet.contract.boxes.nms.
+    mmpnet.contract.boxes.nms and vote_boxes. vote_score_power: the power of the scores in the votes; 1 in files from
+    before there was a choice.
     """
 
     producer_version: str
@@ -161,6 +162,7 @@ class ModelMetadata(StrictStruct, frozen=True):
     evaluation: EvaluationRecord | None = None
     proof: ProofRecord | None = None
     nms: NmsDescription | None = None
+    vote_score_power: PositiveInt = 1
     self_test: SelfTestRecord | None = None
     quantization: QuantizationRecord | None = None
     adaptation: AdaptationRecord | None = None

@@ -33,7 +33,9 @@ def reference_iou(a: list[float], b: list[float]) -> float:
     return width * height / union if union > 0 else 0.0
 
 
-def reference_detect(path: Path, frame_bgr: UInt8Array, thresholds: Thresholds) -> list[tuple[list[float], float, int]]:
+def reference_detect(
+    path: Path, frame_bgr: UInt8Array, thresholds: Thresholds, *, score_power: int = 3
+) -> list[tuple[list[float], float, int]]:
     """The reference: a new session and buffer, NMS and voting in loops, and the mapping to the frame written out:
     (xyxy, score, class)."""
     options = onnxruntime.SessionOptions()
@@ -52,7 +54,9 @@ def reference_detect(path: Path, frame_bgr: UInt8Array, thresholds: Thresholds) 
         sides = ((transform.frame_hw[1], transform.resized_hw[1]), (transform.frame_hw[0], transform.resized_hw[0]))
         own = boxes[0][row].tolist()
         votes = [
-            float(score) * max(reference_iou(own, box.tolist()) - 0.5, 0.0) ** 2 * (class_id == class_ids[0][row])
+            float(score) ** score_power
+            * max(reference_iou(own, box.tolist()) - 0.5, 0.0) ** 2
+            * (class_id == class_ids[0][row])
             for box, score, class_id in zip(boxes[0], scores[0], class_ids[0], strict=True)
         ]
         xyxy = []
@@ -83,17 +87,31 @@ def assert_same(a: Detections, b: Detections) -> None:
     np.testing.assert_array_equal(a.class_id, b.class_id)
 
 
+def assert_as_expected(found: Detections, expected: list[tuple[list[float], float, int]]) -> None:
+    assert len(found) == len(expected)
+    # An input of 64 px for a frame of 301 px magnifies float32's rounding.
+    np.testing.assert_allclose(found.xyxy, [xyxy for xyxy, _, _ in expected], atol=1e-3)
+    np.testing.assert_allclose(found.score, [score for _, score, _ in expected], atol=1e-6)
+    assert found.class_id.tolist() == [class_id for _, _, class_id in expected]
+    assert len(found) > 0
+
+
 def test_one_detector_serves_frames_of_any_size_as_a_fresh_session_would(tiny_onnx: Path, detector: Detector) -> None:
     for seed, size_hw in enumerate(SIZES_HW):
         frame = make_noise(seed, size_hw)
-        found = detector(frame)
-        expected = reference_detect(tiny_onnx, frame, detector.thresholds)
-        assert len(found) == len(expected)
-        # An input of 64 px for a frame of 301 px magnifies float32's rounding.
-        np.testing.assert_allclose(found.xyxy, [xyxy for xyxy, _, _ in expected], atol=1e-3)
-        np.testing.assert_allclose(found.score, [score for _, score, _ in expected], atol=1e-6)
-        assert found.class_id.tolist() == [class_id for _, _, class_id in expected]
-        assert len(found) > 0
+        assert_as_expected(detector(frame), reference_detect(tiny_onnx, frame, detector.thresholds))
+
+
+def test_a_file_from_before_the_power_of_the_scores_was_stated_gives_what_it_always_gave(
+    tiny_onnx: Path, tmp_path: Path
+) -> None:
+    older = Detector(
+        edited(tiny_onnx, tmp_path / "older.onnx", lambda fields: fields.pop("vote_score_power")),
+        provider="cpu",
+        threads=1,
+    )
+    frame = make_noise(0, SIZES_HW[0])
+    assert_as_expected(older(frame), reference_detect(tiny_onnx, frame, older.thresholds, score_power=1))
 
 
 def test_the_same_frame_gives_the_same_result_and_results_are_the_callers_own(detector: Detector) -> None:

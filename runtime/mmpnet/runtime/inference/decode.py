@@ -1,6 +1,7 @@
 """Decode the outputs of each exported head into detections."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -52,16 +53,15 @@ def head_reader(metadata: ModelMetadata, thresholds: Thresholds) -> ReadHead:
     """Returns a function that does what this file's head leaves to the caller: decoding, thresholds, NMS or nothing."""
     if metadata.head_spec.suppresses:
         return _read_final
+    select = partial(select_detections, thresholds=thresholds, vote_score_power=metadata.vote_score_power)
     if metadata.head_spec.decodes:
-        return lambda outputs, transform: select_detections(
-            outputs[0][0], outputs[1][0], outputs[2][0], transform=transform, thresholds=thresholds
-        )
+        return lambda outputs, transform: select(outputs[0][0], outputs[1][0], outputs[2][0], transform=transform)
     anchors_xyxy = metadata.anchors.spec().boxes_xyxy(metadata.input.size_hw)
 
     def read_grid(outputs: Sequence[NDArray[Any]], transform: LetterboxTransform) -> Detections:
         num_classes = len(metadata.class_names)
         best = candidates_from_grid(outputs[0][0], anchors_xyxy, num_classes=num_classes, top_k=CANDIDATES)
-        return select_detections(*best, transform=transform, thresholds=thresholds)
+        return select(*best, transform=transform)
 
     return read_grid
 
