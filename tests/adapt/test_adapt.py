@@ -32,7 +32,7 @@ from mmpnet.media.images import read_image, write_image
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
 from mmpnet.system import files as files_module
-from mmpnet.system.claims import Claim
+from mmpnet.system.claims import claimed_folder
 from mmpnet.system.progress import no_notice, no_progress
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
 from mmpnet.train.distillation.ensemble import Ensemble
@@ -289,9 +289,9 @@ def test_a_second_run_with_the_same_output_or_work_folder_is_refused(
 ) -> None:
     out, work = tmp_path / "door.onnx", tmp_path / "work"
     options = AdaptOptions(data=(collected,), model=str(tiny_onnx), weights="none", minutes=0.1)
-    for held in (out, work):
-        with Claim(held), pytest.raises(OutputError, match=f"{held.name}: another run writes to it"):
-            adapted(options, out, work)
+    for held in (out, work, tmp_path / "new" / "deep"):
+        with claimed_folder(held), pytest.raises(OutputError, match=f"{held.name}: another run writes to it"):
+            adapted(options, out, work if held == out else held)
     assert list(tmp_path.iterdir()) == []
     assert trained == []
 

@@ -170,8 +170,13 @@ def test_a_run_that_lost_its_claim_ends_and_leaves_the_manifest_to_the_other_one
 
 
 @pytest.mark.usefixtures("system")
-def test_a_write_whose_answer_was_lost_is_not_a_lost_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("abandoned", [False, True], ids=["free place", "claim of a killed run"])
+def test_a_write_whose_answer_was_lost_is_not_a_lost_claim(
+    abandoned: bool, monkeypatch: pytest.MonkeyPatch, system: "s3fs.S3FileSystem"
+) -> None:
     refused = threading.Event()
+    if abandoned:
+        system.pipe_file(f"{OUT.key}.lock", b"of a run that was killed")
 
     def repeated(path: BucketPath, content: bytes, *, version: str | None) -> str | None:
         if buckets.write_if(path, content, version=version) is None:
@@ -181,8 +186,9 @@ def test_a_write_whose_answer_was_lost_is_not_a_lost_claim(monkeypatch: pytest.M
         refused.set()
         return again
 
+    monkeypatch.setattr(bucket_claims, "write_if", repeated)
     with BucketClaim(OUT, lease=Lease(refresh_s=0.05, lost_s=1.0)) as claim:
-        monkeypatch.setattr(bucket_claims, "write_if", repeated)
+        assert refused.is_set()
         for _ in range(3):
             refused.clear()
             assert refused.wait(20)

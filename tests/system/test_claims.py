@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmpnet.contract.errors import OutputError
-from mmpnet.system.claims import Claim, check_unclaimed
+from mmpnet.system.claims import Claim, check_unclaimed, claimed_folder, is_claimed
 
 HOLD = """
 import sys
@@ -43,6 +43,33 @@ def test_a_claim_is_exclusive_and_leaves_nothing(tmp_path: Path) -> None:
         Claim(tmp_path / "other.mkv").close()
     check_unclaimed(path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "new", "new/work", "new/deep/work"])
+def test_a_folder_is_held_under_every_name_it_has_and_leaves_nothing(
+    below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder need not exist, nor those above it; the working directory has no name of its own."""
+    working_directory = tmp_path / "cwd"
+    working_directory.mkdir()
+    monkeypatch.chdir(working_directory)
+    with claimed_folder(Path(below)):
+        with pytest.raises(OutputError, match="another run writes to it"), claimed_folder(working_directory / below):
+            pass
+        assert is_claimed(working_directory / below)
+    assert not is_claimed(working_directory / below)
+    assert [path.name for path in tmp_path.rglob("*")] == ["cwd"]
+
+
+def test_what_was_written_below_a_new_folder_stays(tmp_path: Path) -> None:
+    with claimed_folder(tmp_path / "new" / "deep" / "work"):
+        (tmp_path / "new" / "kept.txt").write_text("kept")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["kept.txt", "new"]
+
+
+def test_the_root_of_the_file_system_cannot_be_held() -> None:
+    with pytest.raises(OutputError, match="/: is the root of the file system"), claimed_folder(Path("/")):
+        pass
 
 
 def test_the_claim_of_a_killed_process_is_free(tmp_path: Path) -> None:

@@ -74,9 +74,7 @@ class BucketClaim:
         return f"{self._token} {self._count}\n".encode()
 
     def _acquired(self, notify: Notice) -> str:
-        version = write_if(self._lock, self._content(), version=None) or self._own_version()
-        if version is None:
-            version = write_if(self._lock, self._content(), version=self._abandoned(notify))
+        version = self._written(None) or self._written(self._abandoned(notify))
         if version is None:
             raise self._refused()
         if write_if(self._lock, self._content(), version=None) is not None:
@@ -112,12 +110,16 @@ class BucketClaim:
     def _refused(self) -> OutputError:
         return OutputError(f"{self._place}: another run writes to it; stop that one, or choose another place")
 
-    def _own_version(self) -> str | None:
-        """The version of the claim if it is that of this run; None if it is not.
+    def _written(self, over: str | None) -> str | None:
+        """Write the claim over one of this version, or where there is none; returns its new version, None if it is not
+        that of this run.
 
         If the answer to a write is lost, the client repeats the write, and the server refuses the repetition, because
         the claim has changed: by this run itself.
         """
+        written = write_if(self._lock, self._content(), version=over)
+        if written is not None:
+            return written
         version = version_of(self._lock)  # before the content: a claim that changes in between fails the next write
         content = read_object(self._lock)
         return version if content is not None and content.startswith(self._token.encode()) else None
@@ -125,7 +127,7 @@ class BucketClaim:
     def _refresh(self) -> None:
         while not self._ended.wait(self._lease.refresh_s):
             with suppress(MmpnetError):  # the bucket is out of reach; the run itself notices that
-                version = write_if(self._lock, self._content(), version=self._version) or self._own_version()
+                version = self._written(self._version)
                 if version is None:
                     self._is_lost = True
                     return

@@ -1,7 +1,8 @@
 """Claim an output file, so that a second run with the same output name is refused."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -89,9 +90,41 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
+@contextmanager
+def claimed_folder(folder: Path) -> Iterator[None]:
+    """Hold the name of a folder that several files are written to.
+
+    The folder need not exist. Those above it that had to be made for the lock go again if nothing came into them.
+
+    Raises: OutputError if another run holds the name, or the folder is the root of the file system.
+    """
+    folder = folder.resolve()
+    if not folder.name:
+        raise OutputError(f"{folder}: is the root of the file system; choose a folder below it")
+    made = [parent for parent in folder.parents if not parent.exists()]
+    with suppress(OSError):  # what cannot be written fails with its own error
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with Claim(folder):
+            yield
+    finally:
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
+
+
 def check_unclaimed(path: Path) -> None:
     """Raises: OutputError if another run writes to this file."""
     Claim(path).close()
+
+
+def is_claimed(path: Path) -> bool:
+    """Whether another run writes to this name now."""
+    try:
+        check_unclaimed(path)
+    except OutputError:
+        return True
+    return False
 
 
 def _locked(descriptor: int) -> bool:

@@ -19,6 +19,7 @@ from torchvision.models import MobileNetV2
 from typer.testing import CliRunner
 
 from mmpnet.contract.errors import CheckpointError, DatasetError, OutputError, TrainingError
+from mmpnet.system.claims import claimed_folder
 from mmpnet.system.signals import InterruptedRunError
 from mmpnet.train.artifacts.checkpoint import load_checkpoint, save_checkpoint
 from mmpnet.train.artifacts.config import TrainConfig
@@ -346,6 +347,8 @@ def test_a_damaged_validation_image_ends_the_run_before_its_first_epoch(
 def test_folders_are_numbered_and_never_overwritten(tmp_path: Path) -> None:
     assert new_folder(tmp_path, None).name == "train"
     (tmp_path / "train").mkdir()
+    with claimed_folder(tmp_path / "train2"):
+        assert new_folder(tmp_path, None).name == "train3", "another run is about to make train2"
     assert new_folder(tmp_path, None).name == "train2"
     with pytest.raises(OutputError, match="--resume"):
         new_folder(tmp_path, "train")

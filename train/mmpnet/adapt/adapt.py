@@ -27,7 +27,7 @@ from mmpnet.export.steps import ExportRequest, export_checkpoint
 from mmpnet.export.writer import save_model
 from mmpnet.runtime.inference.detector import Detector
 from mmpnet.runtime.inference.embedded import model_path
-from mmpnet.system.claims import Claim
+from mmpnet.system.claims import Claim, claimed_folder
 from mmpnet.system.files import atomic_write, is_file
 from mmpnet.system.progress import Notice, Progress
 from mmpnet.train.artifacts.checkpoint import load_checkpoint
@@ -57,7 +57,7 @@ def adapt(
     Raises: an MmpnetError child for bad data, models or folders, or another run that writes `out` or to `work`;
     KeyboardInterrupt if it is stopped: the same call resumes it.
     """
-    with Claim(out), Claim(work):
+    with Claim(out), claimed_folder(work):
         return _adapted(options, out, work, callbacks, notice, progress)
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from mmpnet.contract.errors import CheckpointError, OutputError, TrainingError
 from mmpnet.contract.option_fields import option_fields
 from mmpnet.datasets.types import Dataset
-from mmpnet.system.claims import Claim
+from mmpnet.system.claims import claimed_folder, is_claimed
 from mmpnet.system.files import check_folder, is_file, is_folder
 from mmpnet.system.signals import interrupt_on_sigterm
 from mmpnet.train.artifacts.checkpoint import Checkpoint, Progress, damaged, load_checkpoint
@@ -131,12 +131,7 @@ def resume_run(
             _write_missing_report(path.parent, config, checkpoint, callbacks)
             return
         features = opened_feature_teacher(config, world)
-        was = checkpoint.provenance
-        if features is not None and features.sha256 != was.feature_teacher_sha256:
-            raise TrainingError(
-                f"feature teacher {config.distillation.feature_teacher}: has changed since this run started; restore "
-                "it, or start a new run"
-            )
+        _require_same_feature_teacher(features, checkpoint)
         train, val = read_all(config, callbacks)
         _require_unchanged(train, val, checkpoint)
         check_measurable(val, checkpoint.model)
@@ -145,6 +140,7 @@ def resume_run(
             check_readable(val, callbacks)
         state = _restored(_placed(config, world), checkpoint, progress, path, features)
         # The teachers labeled the images when the run started: their files may have changed since.
+        was = checkpoint.provenance
         provenance = provenance_of(
             config,
             train,
@@ -233,28 +229,20 @@ def _require_unchanged(train: Dataset, val: Dataset | None, checkpoint: Checkpoi
             raise TrainingError(f"{now.name}: has changed since this run started; restore it, or start a new run")
 
 
-@contextmanager
-def _claimed(folder: Path, world: World) -> Iterator[None]:
-    """Hold the name of a run's folder in the first process: two runs would overwrite the files of each other.
+def _require_same_feature_teacher(features: FeatureTeacher | None, checkpoint: Checkpoint) -> None:
+    if features is not None and features.sha256 != checkpoint.provenance.feature_teacher_sha256:
+        raise TrainingError(
+            f"feature teacher {checkpoint.train.distillation.feature_teacher}: has changed since this run started; "
+            "restore it, or start a new run"
+        )
 
-    The folder need not exist. One above it that had to be made for the lock goes again if nothing came into it.
+
+def _claimed(folder: Path, world: World) -> AbstractContextManager[None]:
+    """Hold the name of a run's folder in the first process: two runs would overwrite the files of each other.
 
     Raises: OutputError if another run holds it.
     """
-    if not world.is_first:
-        yield
-        return
-    folder = folder.resolve()
-    is_new = not folder.parent.exists()
-    with suppress(OSError):  # what cannot be written fails with its own error
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with Claim(folder):
-            yield
-    finally:
-        if is_new:
-            with suppress(OSError):
-                folder.parent.rmdir()
+    return claimed_folder(folder) if world.is_first else nullcontext()
 
 
 @contextmanager
@@ -310,6 +298,8 @@ def _execute(
 def new_folder(project: Path, name: str | None) -> Path:
     """Return the folder of a new run: PROJECT/NAME, or without a name the first free one of train, train2, ...
 
+    A name is free if no such folder exists, and no other run is about to make it.
+
     Of several processes only the first one chooses; the folder that the others get here is not used.
 
     Raises: OutputError if the named folder exists.
@@ -318,7 +308,7 @@ def new_folder(project: Path, name: str | None) -> Path:
         return project
     if name is None:
         number = 1
-        while (folder := project / f"train{number if number > 1 else ''}").exists():
+        while (folder := project / f"train{number if number > 1 else ''}").exists() or is_claimed(folder):
             number += 1
         return folder
     folder = project / name
