@@ -17,6 +17,7 @@ import typer
 
 from mmpnet.console.command import console, exit_on_error
 from mmpnet.contract.errors import MmpnetError
+from mmpnet.system.files import atomic_write
 
 CLIP = Path(__file__).parents[1] / "media" / "door.mp4"
 PARTS = ((743, 780), (843, 871), (921, 954), (1175, 1203))
@@ -60,9 +61,8 @@ def encode(frames: Iterator[av.VideoFrame], path: Path) -> int:
 def make(video: Annotated[Path, typer.Argument(help="one-by-one-person-detection.mp4")]) -> None:
     """Write door.mp4."""
     with exit_on_error():
-        partial = CLIP.with_suffix(".partial")
-        count = encode(frames_of_parts(video), partial)
-        partial.replace(CLIP)
+        with atomic_write(CLIP) as partial:
+            count = encode(frames_of_parts(video), partial)
         console().print(f"saved {count} frames in {CLIP}, {CLIP.stat().st_size / 1e3:.0f} kB")
 
 

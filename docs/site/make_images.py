@@ -77,7 +77,10 @@ def photograph_page(browser: Browser, url: str, name: str, *, size: dict[str, in
     page.goto(url)
     page.wait_for_timeout(wait_s * 1000)
     people = page.locator(".people")
+    ends_s = time.monotonic() + 60
     while people.count() and people.first.text_content() in ("–", "0"):
+        if time.monotonic() > ends_s:
+            raise MmpnetError(f"{name}: the page shows nobody for a minute; give a clip with people")
         page.wait_for_timeout(200)
     page.screenshot(path=IMAGES / name, type="jpeg", quality=85)
     page.close()

@@ -37,7 +37,9 @@ def test_mistakes_are_listed_and_copied_with_their_labels(
         assert image.path.read_bytes() == original.path.read_bytes()
     again = CliRunner().invoke(app, [str(one) for one in arguments], env={"COLUMNS": "200"})
     assert again.exit_code == 1
-    assert "is not empty; give --copy-mistakes a new folder" in again.stderr
+    assert again.stderr.splitlines() == [f"error: {copied}: is not empty; give --copy-mistakes a new folder"], (
+        "it is refused before the model and the images are read"
+    )
 
 
 @pytest.mark.parametrize(

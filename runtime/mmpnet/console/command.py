@@ -66,8 +66,6 @@ def explain_imports(*, extra: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _is_interrupt(error):
-            raise KeyboardInterrupt from error
         reason = explain_import(error, extra=extra)
         if reason is None:
             raise
@@ -159,13 +157,6 @@ def parse_size_hw(text: str) -> tuple[int, int]:
     if len(parts) not in (1, 2) or not all(part.isdecimal() and 0 < int(part) < 10_000 for part in parts):
         raise typer.BadParameter(f"{text!r}: expected N or HEIGHTxWIDTH in px, such as 320 or 192x320")
     return int(parts[0]), int(parts[-1])
-
-
-def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether an error comes from Ctrl-C: modules of pybind11, such as that of ONNX Runtime, raise ImportError then."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _print_error(message: str) -> None:

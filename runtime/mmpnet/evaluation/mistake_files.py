@@ -25,14 +25,25 @@ def write_mistakes(path: Path, mistakes: Mistakes, dataset: Dataset) -> None:
         partial.write_text(json.dumps(well_formed_values(document), indent=1) + "\n", encoding="utf-8")
 
 
+def check_new(folder: Path) -> None:
+    """Raises: OutputError if images with mistakes cannot go to this folder, because it has files or is a file."""
+    try:
+        is_taken = folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: is no folder that can be read ({error.strerror}); give --copy-mistakes a new folder"
+        ) from error
+    if is_taken:
+        raise OutputError(f"{folder}: is not empty; give --copy-mistakes a new folder")
+
+
 def copy_mistakes(folder: Path, mistakes: Mistakes, dataset: Dataset) -> int:
     """Copy the images with a mistake to FOLDER/images, and write their present labels as COCO to FOLDER/labels.json,
     to be corrected. Returns the number of images.
 
     Raises: OutputError if the folder is not empty or cannot be written, DatasetError if an image cannot be read.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise OutputError(f"{folder}: is not empty; give --copy-mistakes a new folder")
+    check_new(folder)
     rows = sorted({one.index for one in (*mistakes.false_positives, *mistakes.misses)})
     names = [f"{row:06d}-{dataset.images[row].path.name}" for row in rows]
     try:

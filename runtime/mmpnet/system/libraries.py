@@ -69,11 +69,22 @@ def explain_import(error: Exception, *, extra: str) -> str | None:
     """Explain why a third-party module could not be imported and what to do; None if the fault is in mmpnet itself.
 
     extra: the extra of mmpnet that installs the module.
+
+    Raises: KeyboardInterrupt if Ctrl-C ended the import: modules of pybind11, such as that of ONNX Runtime, report it
+    as an ImportError.
     """
+    if _is_interrupt(error):
+        raise KeyboardInterrupt from error
     module = _culprit(error)
     if module is None or module == "mmpnet":
         return None
     return explain(module, str(error), extra=extra)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def explain_incomplete() -> str | None:

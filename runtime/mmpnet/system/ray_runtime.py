@@ -17,15 +17,17 @@ from ray.util import metrics as ray_metrics  # noqa: E402
 __all__ = ["ray", "ray_data", "ray_metrics", "shut_down", "without_api_server"]
 
 END_TIMEOUT_S = 10.0
-_show = worker.print_to_stdstream
+_show = getattr(worker, "print_to_stdstream", None)  # a private name, which another version may not have
 
 
 def _show_on_stderr(data: dict[str, Any], ignore_prefix: bool) -> None:
     """Ray's own function prints on stdout, for example, that a worker died; stdout is for results."""
+    assert _show is not None
     _show({**data, "is_err": True}, ignore_prefix)
 
 
-worker.print_to_stdstream = _show_on_stderr
+if _show is not None:
+    worker.print_to_stdstream = _show_on_stderr
 
 
 @contextmanager

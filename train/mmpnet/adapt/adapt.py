@@ -35,6 +35,7 @@ from mmpnet.train.artifacts.config import TrainConfig, config_of
 from mmpnet.train.choices import FINE_TUNING, default_workers
 from mmpnet.train.distillation.ensemble import Ensemble, open_ensemble
 from mmpnet.train.engine.callbacks import BatchProgress, TrainingCallbacks
+from mmpnet.train.engine.device import limit_threads
 from mmpnet.train.engine.run_writer import LAST
 from mmpnet.train.run.callbacks import RunCallbacks
 from mmpnet.train.run.start import resume_run, start_run
@@ -64,6 +65,7 @@ def adapt(
 def _adapted(
     options: AdaptOptions, out: Path, work: Path, callbacks: RunCallbacks, notice: Notice, progress: Progress
 ) -> AdaptationRecord:
+    limit_threads()  # before the time of a step is measured, by which the number of epochs is chosen
     old_path = model_path(options.model)
     old = Detector(old_path, provider="cpu").metadata
     plan = _planned(options, old, work, notice, progress)

@@ -17,8 +17,8 @@ from mmpnet.datasets.types import Dataset, LabeledImage
 from mmpnet.evaluation.bootstrap import Bootstrap
 from mmpnet.evaluation.error_analysis import find_mistakes
 from mmpnet.evaluation.evaluate import detect_all, require_measurable
+from mmpnet.evaluation.mistake_files import check_new, write_mistakes
 from mmpnet.evaluation.mistake_files import copy_mistakes as copy_mistakes_to
-from mmpnet.evaluation.mistake_files import write_mistakes
 from mmpnet.evaluation.report.contact_sheet import write_sheet
 from mmpnet.evaluation.report.inputs import Measured, Subject
 from mmpnet.evaluation.result_tables import (
@@ -117,6 +117,7 @@ def check_mistake_outputs(mistakes: Path | None, copy_to: Path | None) -> None:
         check_output(mistakes, (".json",))
     if copy_to is not None:
         check_folder(copy_to, option=f"--copy-mistakes {copy_to}")
+        check_new(copy_to)
 
 
 def write_mistake_files(path: Path | None, copy_to: Path | None, measured: Measured) -> None:

@@ -38,6 +38,7 @@ class Ensemble:
 
     @property
     def networks(self) -> tuple[str, ...]:
+        """What tells each teacher's weights and input size apart from those of others."""
         return tuple(one.network for one in self.teachers)
 
     def __call__(self, frame_bgr: UInt8Array) -> TeacherAnswer:
