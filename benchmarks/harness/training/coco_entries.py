@@ -40,8 +40,7 @@ def write_entries(path: Path, entries: Sequence[dict[str, Any]]) -> Path:
     other = next((entry["categories"] for entry in entries if entry["categories"] != categories), None)
     if other is not None:
         raise DatasetError(
-            f"{path}: its images come from files with different categories, {categories} and {other}; give files that "
-            "have the same"
+            f"the files have different categories, {categories} and {other}; give files that have the same ones"
         )
     images = [{**entry["image"], "id": number} for number, entry in enumerate(entries)]
     boxes = [{**box, "image_id": number} for number, entry in enumerate(entries) for box in entry["boxes"]]
