@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -297,7 +298,8 @@ def test_each_step_is_timed_in_other_ways_too() -> None:
 
 
 def test_planes_of_channels_reach_every_convolution_and_change_no_loss(config: TrainConfig) -> None:
-    """Of a map of one channel, or of one pixel, torch gives both orders."""
+    """Of a map of one channel, or of one pixel, torch gives both orders. Sums in bfloat16 depend on the order."""
+    config = msgspec.structs.replace(config, run=msgspec.structs.replace(config.run, amp=False))
     losses = []
     for channels_last, order in ((True, torch.channels_last), (False, torch.contiguous_format)):
         bench = StepBench(StepWay(config, channels_last=channels_last))

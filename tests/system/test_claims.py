@@ -25,9 +25,12 @@ import os, sys, time
 from pathlib import Path
 from mmpnet.system.claims import Claim
 claim = Claim(Path(sys.argv[1]))
+reading, writing = os.pipe()
 child = os.fork()
 if child == 0:
+    os.write(writing, b"forked")
     time.sleep(60)
+os.read(reading, 6)  # the child has done what is done after a fork
 print(child, flush=True)
 sys.stdin.read()
 """
