@@ -22,7 +22,7 @@ from mmpnet.contract.letterbox import LetterboxTransform
 from mmpnet.datasets.load import load_dataset
 from mmpnet.datasets.types import Dataset
 from mmpnet.evaluation.coco import require_pycocotools
-from mmpnet.evaluation.evaluate import measure, require_measurable
+from mmpnet.evaluation.evaluate import in_categories, measure, require_measurable
 from mmpnet.evaluation.protocol import EVALUATION_PROTOCOL, EVALUATION_THRESHOLDS
 from mmpnet.runtime.inference.decode import head_reader, output_names
 from mmpnet.runtime.inference.detector import Detector
@@ -64,7 +64,7 @@ def box_voting(
             candidates = _candidates(detector, dataset)
             rows = {}
             for name, rule in rules.items():
-                found = tuple(_as_labeled(rule(*one), ids) for one in candidates)
+                found = tuple(in_categories(rule(*one), ids) for one in candidates)
                 rows[name] = numbers(measure(dataset, found, sorted(ids.values())))
             sets.append({"name": dataset.name, "n_images": len(dataset.images), "rules": rows})
             show(f"{dataset.name}: {len(dataset.images)} images", _table(rows))
@@ -103,14 +103,6 @@ def _candidates(detector: Detector, dataset: Dataset) -> list[Candidates]:
         outputs = run_session(session, output_names(metadata), {metadata.input.name: pixels[None]}, source=source)
         found.append((outputs, transform))
     return found
-
-
-def _as_labeled(found: Detections, ids: dict[int, int]) -> Detections:
-    """The detections of the labeled classes, with the class ids of the dataset."""
-    known = np.array([int(one) in ids for one in found.class_id], np.bool_)
-    chosen = found[known]
-    class_ids = np.array([ids[int(one)] for one in chosen.class_id], np.int64)
-    return Detections(chosen.xyxy, chosen.score, class_ids)
 
 
 def _table(rows: dict[str, dict[str, float | int | None]]) -> Table:

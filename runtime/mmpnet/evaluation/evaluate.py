@@ -104,7 +104,7 @@ def detect_all(
 
     Raises: DatasetError for a bad image.
     """
-    return tuple(_in_categories(detect(image.read()), to_category) for image in progress(dataset.images))
+    return tuple(in_categories(detect(image.read()), to_category) for image in progress(dataset.images))
 
 
 def measure(dataset: Dataset, found: tuple[Detections, ...], categories: list[int]) -> Evaluation:
@@ -175,7 +175,7 @@ def _quasi_iou_of(ranked: Sequence[Ranking]) -> float:
     return quasi_iou(hits, sum(map(len, confident)) - hits, sum(one.n_boxes for one in ranked) - hits)
 
 
-def _in_categories(detections: Detections, to_category: dict[int, int]) -> Detections:
+def in_categories(detections: Detections, to_category: dict[int, int]) -> Detections:
     """The detections of shared classes, with the dataset's class ids."""
     category = np.array([to_category.get(class_id, 0) for class_id in detections.class_id.tolist()], np.int64)
     shared = category > 0
